@@ -1,0 +1,106 @@
+"""Sound as plain data: mono float32 samples with their rate.
+
+Knows nothing of containers or codecs beyond their names.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.errors import InvalidAudioError
+
+PCM_SAMPLE_RATE: Final = 24_000
+"""Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header)."""
+
+OPUS_SAMPLE_RATE: Final = 48_000
+"""Hz of the Opus reference clock (RFC 7845, section 4)."""
+
+
+class AudioFormat(StrEnum):
+    """The formats of the OpenAI speech endpoint. Their value is also the file extension."""
+
+    MP3 = "mp3"
+    OPUS = "opus"
+    AAC = "aac"
+    FLAC = "flac"
+    WAV = "wav"
+    PCM = "pcm"
+
+
+class AudioChunk(msgspec.Struct, frozen=True, eq=False):
+    """A run of samples.
+
+    Attributes:
+        samples: (num_samples,) float32, nominally in [-1, 1]; finite. Louder is allowed and clipped
+            where it is written.
+        sample_rate: in Hz.
+
+    Raises:
+        InvalidAudioError: wrong shape or dtype, a NaN or an infinity, a rate below 1 Hz.
+    """
+
+    samples: NDArray[np.float32]
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 1 or self.samples.dtype != np.float32:
+            raise InvalidAudioError("Audio must be one-dimensional float32.")
+        if self.sample_rate < 1:
+            raise InvalidAudioError("Audio must have a positive sample rate.")
+        if not np.isfinite(self.samples).all():
+            raise InvalidAudioError("The model produced samples that are not finite.")
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples."""
+        return len(self.samples)
+
+    @property
+    def duration_s(self) -> float:
+        """Playing time in seconds."""
+        return len(self.samples) / self.sample_rate
+
+
+class AudioEncoding(msgspec.Struct, frozen=True):
+    """What the listener receives: a format and its sample rate in Hz."""
+
+    format: AudioFormat
+    sample_rate: int
+
+
+def silence(duration_s: float, sample_rate: int) -> AudioChunk:
+    """Zeros for `duration_s` seconds."""
+    return AudioChunk(np.zeros(round(duration_s * sample_rate), np.float32), sample_rate)
+
+
+def to_pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Round to 16 bit, clipped at full scale and never wrapped.
+
+    Args:
+        samples: (num_samples,) float32, finite.
+
+    Returns:
+        (num_samples,) int16 in [-32767, 32767].
+    """
+    scaled: NDArray[np.float32] = np.rint(np.clip(samples, -1.0, 1.0) * 32767.0)
+    return scaled.astype(np.int16)
+
+
+def choose_sample_rate(audio_format: AudioFormat, asked: int | None, model_rate: int) -> int:
+    """The rate in Hz of what is sent: the one asked for, else the format's rule.
+
+    Raw `pcm` names no rate, so it has a fixed one; Opus has one clock; the others name their rate
+    and keep the model's own.
+    """
+    if asked is not None:
+        return asked
+    match audio_format:
+        case AudioFormat.PCM:
+            return PCM_SAMPLE_RATE
+        case AudioFormat.OPUS:
+            return OPUS_SAMPLE_RATE
+        case AudioFormat.MP3 | AudioFormat.AAC | AudioFormat.FLAC | AudioFormat.WAV:
+            return model_rate

@@ -1,0 +1,165 @@
+"""Every failure a caller can meet, by name. Knows nothing of HTTP.
+
+`code` is what programs read, `param` the request field at fault, `is_retryable` whether the same
+call may succeed later.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class SpeechError(Exception):
+    """Root of all failures. The message is safe to show to a client."""
+
+    code: ClassVar[str] = "speech_error"
+    param: ClassVar[str | None] = None
+    is_retryable: ClassVar[bool] = False
+
+
+class InvalidRequestError(SpeechError):
+    """The caller asked for something that can never work as asked."""
+
+    code: ClassVar[str] = "invalid_request"
+
+
+class EmptyInputError(InvalidRequestError):
+    """No text at all."""
+
+    code: ClassVar[str] = "empty_input"
+    param: ClassVar[str | None] = "input"
+
+    def __init__(self) -> None:
+        super().__init__("The input is empty: give at least one character to speak.")
+
+
+class InputTooLongError(InvalidRequestError):
+    """More characters (Unicode code points) than the limit allows."""
+
+    code: ClassVar[str] = "string_above_max_length"
+    param: ClassVar[str | None] = "input"
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(f"The input has {length} characters; at most {limit} are allowed.")
+        self.length = length
+        self.limit = limit
+
+
+class InvalidSpeedError(InvalidRequestError):
+    """A speed outside the range, or not a number."""
+
+    code: ClassVar[str] = "invalid_speed"
+    param: ClassVar[str | None] = "speed"
+
+    def __init__(self, speed: float, minimum: float, maximum: float) -> None:
+        super().__init__(f"The speed must lie between {minimum} and {maximum}; got {speed}.")
+        self.speed = speed
+
+
+class UnsupportedSampleRateError(InvalidRequestError):
+    """The format cannot be written at that sample rate."""
+
+    code: ClassVar[str] = "unsupported_sample_rate"
+    param: ClassVar[str | None] = "sample_rate"
+
+    def __init__(self, sample_rate: int, audio_format: str, supported: Sequence[int]) -> None:
+        rates = ", ".join(str(rate) for rate in supported)
+        super().__init__(
+            f"A sample rate of {sample_rate} Hz is not possible for {audio_format}; use {rates}."
+        )
+        self.sample_rate = sample_rate
+        self.supported = tuple(supported)
+
+
+class ModelNotFoundError(InvalidRequestError):
+    """A model name that is not served."""
+
+    code: ClassVar[str] = "model_not_found"
+    param: ClassVar[str | None] = "model"
+
+    def __init__(self, model: str, known: Sequence[str]) -> None:
+        super().__init__(f"The model {model!r} is not served here; known: {', '.join(known)}.")
+        self.model = model
+
+
+class VoiceNotFoundError(InvalidRequestError):
+    """A voice name that is not served."""
+
+    code: ClassVar[str] = "voice_not_found"
+    param: ClassVar[str | None] = "voice"
+
+    def __init__(self, voice: str, known: Sequence[str]) -> None:
+        super().__init__(f"The voice {voice!r} is not known; known: {', '.join(known)}.")
+        self.voice = voice
+
+
+class ModelLoadingError(SpeechError):
+    """The model is not loaded yet; come back in `retry_after_s` seconds."""
+
+    code: ClassVar[str] = "model_loading"
+    is_retryable: ClassVar[bool] = True
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("The speech model is still loading; try again shortly.")
+        self.retry_after_s = retry_after_s
+
+
+class ModelLoadError(SpeechError):
+    """The model cannot be loaded: the server cannot do its work."""
+
+    code: ClassVar[str] = "model_load_failed"
+
+
+class SynthesisError(SpeechError):
+    """The model failed while speaking."""
+
+    code: ClassVar[str] = "synthesis_failed"
+
+    def __init__(self, message: str = "The model failed while speaking.") -> None:
+        super().__init__(message)
+
+
+class InvalidAudioError(SynthesisError):
+    """Audio that must not be heard: wrong shape or dtype, NaN or infinite samples."""
+
+    code: ClassVar[str] = "invalid_audio"
+
+
+class EncodingError(SpeechError):
+    """The audio could not be written in the format asked for."""
+
+    code: ClassVar[str] = "encoding_failed"
+
+
+class StoreError(SpeechError):
+    """The store of finished audio cannot do what was asked."""
+
+    code: ClassVar[str] = "store_failed"
+
+
+class StoreFullError(StoreError):
+    """No room, or no free name, is left in the store."""
+
+    code: ClassVar[str] = "store_full"
+
+
+class InvalidFileNameError(InvalidRequestError):
+    """A name that the store would never give to a file."""
+
+    code: ClassVar[str] = "invalid_file_name"
+    param: ClassVar[str | None] = "file_name"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A file name has letters, digits, '-' and '_' (at most 64), a number and an extension."
+        )
+
+
+class StoredAudioNotFoundError(InvalidRequestError):
+    """No stored audio has this name."""
+
+    code: ClassVar[str] = "file_not_found"
+    param: ClassVar[str | None] = "file_name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no stored audio named {name!r}.")
+        self.name = name

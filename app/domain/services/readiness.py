@@ -1,0 +1,109 @@
+"""Whether the server can do its work. The model is loaded once, in the background."""
+
+import asyncio
+from contextlib import aclosing, suppress
+from enum import StrEnum
+
+from app.domain.audio import AudioEncoding, AudioFormat
+from app.domain.errors import ModelLoadError, ModelLoadingError, SpeechError
+from app.ports.audio_encoder import AudioEncoders
+from app.ports.clock import Clock
+from app.ports.speech_model import SpeechModel
+from app.ports.speech_observer import SpeechObserver
+
+RETRY_AFTER_S = 2.0
+"""What a caller is told to wait while the model loads; loading takes a few seconds."""
+
+WARM_UP_TEXT = "Ready."
+
+
+class ModelState(StrEnum):
+    """Where the model is in its life."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class Readiness:
+    """The life of the model: loading, then ready or failed.
+
+    Args:
+        model: loaded by `load`.
+        encoders: warmed up with it.
+        clock: measures and waits.
+        observer: told how loading ended.
+        load_wait_s: how long `wait_until_ready` waits for a model that is still loading.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: SpeechModel,
+        encoders: AudioEncoders,
+        clock: Clock,
+        observer: SpeechObserver,
+        load_wait_s: float,
+    ) -> None:
+        self._model = model
+        self._encoders = encoders
+        self._clock = clock
+        self._observer = observer
+        self._load_wait_s = load_wait_s
+        self._settled = asyncio.Event()
+        self.state = ModelState.LOADING
+
+    async def load(self) -> None:
+        """Load the model and speak once, so that the first caller does not wait for warm-up.
+
+        Raises:
+            SpeechError: it cannot speak, now or later.
+        """
+        started = self._clock.monotonic()
+        try:
+            await self._model.load()
+            await self._warm_up()
+        except SpeechError as error:
+            self._settle(ModelState.FAILED)
+            self._observer.model_load_failed(self._model.info, error)
+            raise
+        self._settle(ModelState.READY)
+        self._observer.model_loaded(self._model.info, self._clock.monotonic() - started)
+
+    async def _warm_up(self) -> None:
+        info = self._model.info
+        encoding = AudioEncoding(AudioFormat.MP3, info.sample_rate)
+        encoder = await asyncio.to_thread(self._encoders.open, encoding, info.sample_rate)
+        for segment in await asyncio.to_thread(self._model.split, WARM_UP_TEXT):
+            async with aclosing(self._model.synthesize(segment, info.voices[0], 1.0)) as chunks:
+                async for chunk in chunks:
+                    await asyncio.to_thread(encoder.encode, chunk)
+
+    def _settle(self, state: ModelState) -> None:
+        self.state = state
+        self._settled.set()
+
+    async def wait_until_ready(self) -> None:
+        """Return once the model can speak.
+
+        Raises:
+            ModelLoadingError: it is still loading after the time allowed.
+            ModelLoadError: it failed to load.
+        """
+        if self.state is ModelState.LOADING:
+            await self._wait_for_load()
+        if self.state is ModelState.LOADING:
+            raise ModelLoadingError(RETRY_AFTER_S)
+        if self.state is ModelState.FAILED:
+            raise ModelLoadError("The speech model could not be loaded.")
+
+    async def _wait_for_load(self) -> None:
+        settled = asyncio.ensure_future(self._settled.wait())
+        too_late = asyncio.ensure_future(self._clock.sleep(self._load_wait_s))
+        try:
+            await asyncio.wait({settled, too_late}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (settled, too_late):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task

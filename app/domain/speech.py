@@ -1,0 +1,114 @@
+"""What is asked for, by whom it can be spoken, and what became of it. Plain values."""
+
+import math
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from app.domain.audio import AudioFormat
+from app.domain.errors import EmptyInputError, InvalidSpeedError
+
+MIN_SPEED: Final = 0.25
+MAX_SPEED: Final = 4.0
+"""Range of `speed` in the OpenAI speech contract; 1 is the model's own pace."""
+
+
+class Voice(msgspec.Struct, frozen=True):
+    """A speaker the model can imitate: `id` is what requests name, `name` is for people."""
+
+    id: str
+    name: str
+    language: str = "en"
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a speech model is.
+
+    Attributes:
+        id: the name requests use.
+        backend: what runs it, as in the setting `model.backend`.
+        sample_rate: of its audio, in Hz.
+        voices: at least one; the first is the default.
+        min_speed: slowest pace that `synthesize` accepts.
+        max_speed: fastest pace that `synthesize` accepts.
+    """
+
+    id: str
+    backend: str
+    sample_rate: int
+    voices: tuple[Voice, ...]
+    min_speed: float = 1.0
+    max_speed: float = 1.0
+
+
+class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A text to be spoken.
+
+    Attributes:
+        text: at least one character.
+        model: a name the catalogue knows; None is the model that is served.
+        voice: a name the catalogue knows; None is the model's default voice.
+        speed: pace in [0.25, 4]; 1 is the model's own.
+        format: of the answer.
+        sample_rate: of the answer in Hz; None follows the format's rule.
+
+    Raises:
+        EmptyInputError: no text.
+        InvalidSpeedError: a speed outside the range, or NaN.
+    """
+
+    text: str
+    model: str | None = None
+    voice: str | None = None
+    speed: float = 1.0
+    format: AudioFormat = AudioFormat.MP3
+    sample_rate: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            raise EmptyInputError
+        if not (math.isfinite(self.speed) and MIN_SPEED <= self.speed <= MAX_SPEED):
+            raise InvalidSpeedError(self.speed, MIN_SPEED, MAX_SPEED)
+
+
+class Outcome(StrEnum):
+    """How a request for speech ended."""
+
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class SpeechReport(msgspec.Struct, kw_only=True):
+    """What became of one request; never holds its text.
+
+    Attributes:
+        num_chars: length of the input in code points.
+        format: asked for.
+        voice: that spoke, once known.
+        num_segments: that the text was split into.
+        num_segments_spoken: that are made so far.
+        audio_s: playing time handed out so far, in seconds.
+        first_audio_s: from the request to the first audio of the model, in seconds.
+        total_s: from the request to its end, in seconds.
+        outcome: how it ended.
+        error_code: of the failure, if any.
+    """
+
+    num_chars: int
+    format: AudioFormat
+    voice: str | None = None
+    num_segments: int = 0
+    num_segments_spoken: int = 0
+    audio_s: float = 0.0
+    first_audio_s: float | None = None
+    total_s: float = 0.0
+    outcome: Outcome = Outcome.CANCELLED
+    error_code: str | None = None
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work per second of audio: below 1 is faster than playback."""
+        return self.total_s / self.audio_s if self.audio_s else None

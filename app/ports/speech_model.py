@@ -1,0 +1,55 @@
+"""The port to whatever turns text into sound."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from app.domain.audio import AudioChunk
+from app.domain.segment import TextSegment
+from app.domain.speech import ModelInfo, Voice
+
+
+class SpeechModel(Protocol):
+    """Text to audio. One instance serves all requests at once; no method blocks the event loop."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is. Known before `load`, and the same afterwards."""
+        ...
+
+    async def load(self) -> None:
+        """Make ready to speak. Called once, before the first `synthesize`.
+
+        Raises:
+            ModelLoadError: it cannot speak; the message says what to do.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back threads, memory and files. May be called without `load`, and twice."""
+        ...
+
+    def split(self, text: str) -> list[TextSegment]:
+        """The segments in which this model speaks `text`; empty if nothing can be pronounced.
+
+        No word is lost or repeated. Works before `load`.
+        """
+        ...
+
+    def synthesize(
+        self, segment: TextSegment, voice: Voice, speed: float
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """Speak one segment, chunk by chunk, at `info.sample_rate`.
+
+        The same segment, voice and speed give the same samples. A chunk holds at least one sample;
+        a segment that turns out to be silent gives no chunk. `aclose` stops the work at the next
+        point where the model can stop.
+
+        Args:
+            segment: what to say.
+            voice: one of `info.voices`.
+            speed: in [info.min_speed, info.max_speed].
+
+        Raises:
+            SynthesisError: the model failed.
+        """
+        ...

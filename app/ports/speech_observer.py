@@ -1,0 +1,22 @@
+"""The port to whoever watches: logs, metrics."""
+
+from typing import Protocol
+
+from app.domain.errors import SpeechError
+from app.domain.speech import ModelInfo, SpeechReport
+
+
+class SpeechObserver(Protocol):
+    """Told what happened, after it happened. Must return at once and never raise."""
+
+    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+        """The model can speak, `duration_s` seconds after the start of loading."""
+        ...
+
+    def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
+        """The model will never speak."""
+        ...
+
+    def speech_ended(self, report: SpeechReport) -> None:
+        """One request for speech has ended, however it ended. Called exactly once per request."""
+        ...

@@ -1,0 +1,96 @@
+"""A SpeechModel that hums: quick, exact, and able to fail or wait on command."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+import numpy as np
+
+from app.domain.audio import AudioChunk
+from app.domain.errors import SpeechError
+from app.domain.segment import TextSegment
+from app.domain.speech import ModelInfo, Voice
+from app.domain.text_splitting import split_text
+
+HUM_HZ = 220.0
+SECONDS_PER_CHAR = 0.02
+CHUNK_S = 0.1
+
+FAKE_INFO = ModelInfo(
+    id="hum",
+    backend="fake",
+    sample_rate=16_000,
+    voices=(Voice(id="bee", name="Bee"), Voice(id="fan", name="Fan")),
+    min_speed=0.8,
+    max_speed=1.25,
+)
+
+
+class FakeSpeechModel:
+    """Hums 20 ms per character, in chunks of 100 ms.
+
+    Attributes:
+        spoken: (text, voice id, speed) of each segment, in the order in which it was begun.
+        num_chunks: handed out so far.
+        is_loaded, is_closed: its life.
+        load_error: raised by `load`.
+        may_load: `load` waits for it.
+        fail_on: text of the segment that fails, with the error it fails with.
+        fail_after_chunks: how many chunks of that segment come first.
+        before_speaking: awaited with each segment before its first chunk.
+    """
+
+    def __init__(self, info: ModelInfo = FAKE_INFO) -> None:
+        self.info = info
+        self.spoken: list[tuple[str, str, float]] = []
+        self.num_chunks = 0
+        self.num_running = 0
+        self.is_loaded = False
+        self.is_closed = False
+        self.load_error: SpeechError | None = None
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self.fail_on: tuple[str, Exception] | None = None
+        self.fail_after_chunks = 0
+        self.before_speaking: Callable[[TextSegment], Awaitable[None]] | None = None
+
+    async def load(self) -> None:
+        await self.may_load.wait()
+        if self.load_error is not None:
+            raise self.load_error
+        self.is_loaded = True
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    def split(self, text: str) -> list[TextSegment]:
+        return split_text(text, 100, lambda paragraph: paragraph.replace(". ", ".\n").split("\n"))
+
+    async def synthesize(
+        self, segment: TextSegment, voice: Voice, speed: float
+    ) -> AsyncGenerator[AudioChunk, None]:
+        self.spoken.append((segment.text, voice.id, speed))
+        self.num_running += 1
+        try:
+            if self.before_speaking is not None:
+                await self.before_speaking(segment)
+            for number, samples in enumerate(self._chunks(segment.text, speed)):
+                self._maybe_fail(segment.text, number)
+                await asyncio.sleep(0)
+                self.num_chunks += 1
+                yield AudioChunk(samples, self.info.sample_rate)
+        finally:
+            self.num_running -= 1
+
+    def _chunks(self, text: str, speed: float) -> list[np.ndarray]:
+        rate = self.info.sample_rate
+        time_s = np.arange(round(len(text) * SECONDS_PER_CHAR * rate / speed)) / rate
+        samples = (0.3 * np.sin(2 * np.pi * HUM_HZ * time_s)).astype(np.float32)
+        size = round(CHUNK_S * rate)
+        return [samples[i : i + size] for i in range(0, len(samples), size)]
+
+    def _maybe_fail(self, text: str, number: int) -> None:
+        if self.fail_on is None or number < self.fail_after_chunks:
+            return
+        failing_text, error = self.fail_on
+        if text == failing_text:
+            raise error

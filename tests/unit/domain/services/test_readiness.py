@@ -1,0 +1,77 @@
+import asyncio
+
+import pytest
+
+from app.domain.errors import ModelLoadError, SynthesisError
+from app.domain.services.readiness import ModelState, Readiness
+from tests.fakes.audio_encoder import FakeAudioEncoders
+from tests.fakes.clock import FakeClock
+from tests.fakes.speech_model import FakeSpeechModel
+from tests.fakes.speech_observer import FakeSpeechObserver
+
+
+@pytest.fixture
+def model() -> FakeSpeechModel:
+    return FakeSpeechModel()
+
+
+@pytest.fixture
+def observer() -> FakeSpeechObserver:
+    return FakeSpeechObserver()
+
+
+@pytest.fixture
+def readiness(model: FakeSpeechModel, observer: FakeSpeechObserver) -> Readiness:
+    return Readiness(
+        model=model,
+        encoders=FakeAudioEncoders(),
+        clock=FakeClock(),
+        observer=observer,
+        load_wait_s=5.0,
+    )
+
+
+async def test_loading_ends_in_ready_after_a_word_was_spoken(
+    readiness: Readiness, model: FakeSpeechModel, observer: FakeSpeechObserver
+) -> None:
+    states = [readiness.state]
+    await readiness.load()
+    states.append(readiness.state)
+    assert states == [ModelState.LOADING, ModelState.READY]
+    assert model.is_loaded
+    assert len(model.spoken) == 1
+    assert observer.loaded == [(model.info, 0.0)]
+    await readiness.wait_until_ready()
+
+
+async def test_a_model_that_cannot_load_is_failed_for_every_caller(
+    readiness: Readiness, model: FakeSpeechModel, observer: FakeSpeechObserver
+) -> None:
+    model.load_error = ModelLoadError("no weights")
+    with pytest.raises(ModelLoadError, match="no weights"):
+        await readiness.load()
+    assert readiness.state is ModelState.FAILED
+    assert observer.load_failures == [model.load_error]
+    with pytest.raises(ModelLoadError):
+        await readiness.wait_until_ready()
+
+
+async def test_a_model_that_loads_but_cannot_speak_is_failed(
+    readiness: Readiness, model: FakeSpeechModel
+) -> None:
+    model.fail_on = ("Ready.", SynthesisError())
+    with pytest.raises(SynthesisError):
+        await readiness.load()
+    assert readiness.state is ModelState.FAILED
+
+
+async def test_waiting_leaves_no_task_behind(readiness: Readiness, model: FakeSpeechModel) -> None:
+    model.may_load.clear()
+    loading = asyncio.create_task(readiness.load())
+    waiting = asyncio.create_task(readiness.wait_until_ready())
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert asyncio.all_tasks() == {loading, asyncio.current_task()}
+    model.may_load.set()
+    await loading

@@ -1,0 +1,208 @@
+import asyncio
+
+import pytest
+
+from app.domain.audio import AudioFormat
+from app.domain.catalog import Catalog
+from app.domain.errors import (
+    InputTooLongError,
+    ModelLoadingError,
+    ModelNotFoundError,
+    SpeechError,
+    SynthesisError,
+    UnsupportedSampleRateError,
+    VoiceNotFoundError,
+)
+from app.domain.segment import TextSegment
+from app.domain.services.readiness import Readiness
+from app.domain.services.speech import SILENCE_S, SpeechPorts, SpeechService
+from app.domain.speech import Outcome, SpeechRequest
+from tests.fakes.audio_encoder import FakeAudioEncoders
+from tests.fakes.clock import FakeClock
+from tests.fakes.speech_model import FakeSpeechModel
+from tests.fakes.speech_observer import FakeSpeechObserver
+
+MAX_CHARS = 200
+FIVE_SENTENCES = "One one. Two two. Three three. Four four. Five five."
+
+
+class Rig:
+    """A service over fakes."""
+
+    def __init__(self) -> None:
+        self.model = FakeSpeechModel()
+        self.encoders = FakeAudioEncoders()
+        self.clock = FakeClock()
+        self.observer = FakeSpeechObserver()
+        self.readiness = Readiness(
+            model=self.model,
+            encoders=self.encoders,
+            clock=self.clock,
+            observer=self.observer,
+            load_wait_s=10.0,
+        )
+        self.service = SpeechService(
+            SpeechPorts(self.model, self.encoders, self.clock, self.observer),
+            self.readiness,
+            Catalog(self.model.info),
+            MAX_CHARS,
+        )
+
+    async def load(self) -> "Rig":
+        await self.readiness.load()
+        self.model.spoken.clear()
+        self.encoders.opened.clear()
+        self.encoders.encodings.clear()
+        return self
+
+
+async def never(_: TextSegment) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    return await Rig().load()
+
+
+async def test_segments_are_spoken_in_order_by_the_voice_and_at_the_speed_asked_for(
+    rig: Rig,
+) -> None:
+    stream = await rig.service.start(SpeechRequest(text="One. Two.", voice="fan", speed=1.1))
+    body = await stream.collect()
+    assert rig.model.spoken == [("One.", "fan", 1.1), ("Two.", "fan", 1.1)]
+    assert body.endswith(b"!")
+
+
+async def test_what_is_collected_is_what_is_streamed_but_for_the_head(rig: Rig) -> None:
+    request = SpeechRequest(text=FIVE_SENTENCES)
+    parts = [part async for part in await rig.service.start(request)]
+    whole = await (await rig.service.start(request)).collect()
+    assert b"".join(parts)[8:] == whole[8:]
+    assert parts[0].startswith(b"<000000>")
+    assert whole.startswith(rig.encoders.opened[-1].head())
+
+
+async def test_the_first_bytes_come_before_the_second_segment_is_begun(rig: Rig) -> None:
+    stream = await rig.service.start(SpeechRequest(text=FIVE_SENTENCES))
+    async for part in stream:
+        assert part
+        break
+    assert [text for text, _, _ in rig.model.spoken] == ["One one."]
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("text", [".", "😀", "  ", "?!..."])
+async def test_text_with_nothing_to_pronounce_is_a_short_silence(rig: Rig, text: str) -> None:
+    await (await rig.service.start(SpeechRequest(text=text))).collect()
+    (encoder,) = rig.encoders.opened
+    assert sum(chunk.duration_s for chunk in encoder.chunks) == SILENCE_S
+    assert not any(chunk.samples.any() for chunk in encoder.chunks)
+    assert rig.observer.reports[-1].outcome is Outcome.COMPLETED
+
+
+async def test_a_failure_before_the_first_chunk_is_raised_by_start(rig: Rig) -> None:
+    rig.model.fail_on = ("One.", SynthesisError())
+    with pytest.raises(SynthesisError):
+        await rig.service.start(SpeechRequest(text="One. Two."))
+    (report,) = rig.observer.reports
+    assert (report.outcome, report.error_code) == (Outcome.FAILED, "synthesis_failed")
+
+
+async def test_a_failure_later_breaks_off_the_stream(rig: Rig) -> None:
+    rig.model.fail_on = ("Two.", SynthesisError())
+    stream = await rig.service.start(SpeechRequest(text="One. Two."))
+    received = []
+    with pytest.raises(SynthesisError):
+        async for part in stream:
+            received.append(part)
+    assert received
+    assert b"!" not in b"".join(received)
+    (report,) = rig.observer.reports
+    assert report.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (SpeechRequest(text="a" * (MAX_CHARS + 1)), InputTooLongError),
+        (SpeechRequest(text="a", model="other"), ModelNotFoundError),
+        (SpeechRequest(text="a", voice="other"), VoiceNotFoundError),
+        (SpeechRequest(text="a", sample_rate=7), UnsupportedSampleRateError),
+    ],
+)
+async def test_what_cannot_work_is_rejected_before_the_model_is_asked(
+    rig: Rig, request_: SpeechRequest, error: type[SpeechError]
+) -> None:
+    with pytest.raises(error):
+        await rig.service.start(request_)
+    assert rig.model.spoken == []
+    (report,) = rig.observer.reports
+    assert (report.outcome, report.error_code) == (Outcome.REJECTED, error.code)
+
+
+async def test_the_limit_counts_code_points(rig: Rig) -> None:
+    await (await rig.service.start(SpeechRequest(text="😀" * MAX_CHARS))).collect()
+
+
+async def test_closing_the_stream_stops_the_model_and_is_reported_as_cancelled(rig: Rig) -> None:
+    stream = await rig.service.start(SpeechRequest(text=FIVE_SENTENCES))
+    assert rig.model.num_running == 1
+    await stream.aclose()
+    assert rig.model.num_running == 0
+    assert len(rig.model.spoken) == 1
+    assert rig.observer.reports[-1].outcome is Outcome.CANCELLED
+
+
+async def test_cancelling_start_stops_the_model(rig: Rig) -> None:
+    rig.model.before_speaking = never
+    starting = asyncio.create_task(rig.service.start(SpeechRequest(text="One.")))
+    while not rig.model.num_running:
+        await asyncio.sleep(0.001)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert rig.model.num_running == 0
+    assert rig.observer.reports[-1].outcome is Outcome.CANCELLED
+
+
+async def test_the_report_counts_what_was_heard(rig: Rig) -> None:
+    async def take_two_seconds(_: TextSegment) -> None:
+        await rig.clock.advance(2.0)
+
+    rig.model.before_speaking = take_two_seconds
+    request = SpeechRequest(text="One one. Two two.", format=AudioFormat.FLAC, voice="alloy")
+    await (await rig.service.start(request)).collect()
+    (report,) = rig.observer.reports
+    assert report.num_chars == 17
+    assert (report.num_segments, report.num_segments_spoken) == (2, 2)
+    assert report.voice == "bee"
+    assert report.format is AudioFormat.FLAC
+    assert report.audio_s == pytest.approx(16 * 0.02)
+    assert report.first_audio_s == pytest.approx(2.0)
+    assert report.total_s == pytest.approx(4.0)
+
+
+async def test_a_request_waits_for_a_model_that_is_loading() -> None:
+    rig = Rig()
+    rig.model.may_load.clear()
+    loading = asyncio.create_task(rig.readiness.load())
+    starting = asyncio.create_task(rig.service.start(SpeechRequest(text="One.")))
+    await rig.clock.advance(9.0)
+    assert not starting.done()
+    rig.model.may_load.set()
+    await loading
+    assert await (await starting).collect()
+
+
+async def test_a_request_gives_up_on_a_model_that_loads_too_long() -> None:
+    rig = Rig()
+    rig.model.may_load.clear()
+    loading = asyncio.create_task(rig.readiness.load())
+    starting = asyncio.create_task(rig.service.start(SpeechRequest(text="One.")))
+    await asyncio.sleep(0.01)
+    await rig.clock.advance(10.0)
+    with pytest.raises(ModelLoadingError) as caught:
+        await starting
+    assert caught.value.retry_after_s > 0
+    loading.cancel()
