@@ -1,0 +1,140 @@
+"""Speeds beyond what a model can do by itself, by time-stretching its audio without changing pitch.
+
+The model speaks at the nearest speed it has; FFmpeg's `atempo` filter (waveform similarity
+overlap-add) does the rest.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from fractions import Fraction
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.audio import AudioChunk
+from app.domain.errors import SynthesisError
+from app.domain.segment import TextSegment
+from app.domain.speech import MAX_SPEED, MIN_SPEED, ModelInfo, Voice
+from app.ports.speech_model import SpeechModel
+
+MIN_TEMPO: Final = 0.5
+MAX_TEMPO: Final = 2.0
+"""Tempo range in which one `atempo` filter blends samples instead of skipping some
+(FFmpeg filters documentation, section atempo); further away, several are chained."""
+
+
+class TimeStretchedModel:
+    """SpeechModel that speaks at any speed in [0.25, 4] around one that cannot."""
+
+    def __init__(self, model: SpeechModel) -> None:
+        self._model = model
+
+    @property
+    def info(self) -> ModelInfo:
+        return msgspec.structs.replace(self._model.info, min_speed=MIN_SPEED, max_speed=MAX_SPEED)
+
+    async def load(self) -> None:
+        await self._model.load()
+
+    async def close(self) -> None:
+        await self._model.close()
+
+    def split(self, text: str) -> list[TextSegment]:
+        return self._model.split(text)
+
+    async def synthesize(
+        self, segment: TextSegment, voice: Voice, speed: float
+    ) -> AsyncGenerator[AudioChunk, None]:
+        native = self._model.info
+        own_speed = min(max(speed, native.min_speed), native.max_speed)
+        async with aclosing(self._model.synthesize(segment, voice, own_speed)) as chunks:
+            if own_speed == speed:
+                async for chunk in chunks:
+                    yield chunk
+                return
+            stretcher = TimeStretcher(native.sample_rate, speed / own_speed)
+            async for chunk in chunks:
+                for stretched in await asyncio.to_thread(stretcher.push, chunk.samples):
+                    yield stretched
+            for stretched in await asyncio.to_thread(stretcher.finish):
+                yield stretched
+
+
+class TimeStretcher:
+    """Plays samples `tempo` times as fast, at the same pitch; holds the state of one segment.
+
+    Args:
+        sample_rate: of the samples, in Hz.
+        tempo: 2 halves the duration.
+    """
+
+    def __init__(self, sample_rate: int, tempo: float) -> None:
+        import av.filter
+
+        self._sample_rate = sample_rate
+        self._num_pushed = 0
+        self._graph = av.filter.Graph()
+        last = self._graph.add_abuffer(
+            sample_rate=sample_rate,
+            format="flt",
+            layout="mono",
+            time_base=Fraction(1, sample_rate),
+        )
+        for name, argument in [("atempo", repr(f)) for f in chain_tempos(tempo)]:
+            last = _linked(last, self._graph.add(name, argument))
+        _linked(last, self._graph.add("abuffersink"))
+        self._graph.configure()
+
+    def push(self, samples: NDArray[np.float32]) -> list[AudioChunk]:
+        """Take (num_samples,) float32; what is ready comes back."""
+        import av
+
+        frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
+        frame.sample_rate = self._sample_rate
+        frame.pts = self._num_pushed
+        self._num_pushed += len(samples)
+        self._graph.push(frame)
+        return self._pull()
+
+    def finish(self) -> list[AudioChunk]:
+        """What is left."""
+        if not self._num_pushed:
+            return []
+        self._graph.push(None)
+        return self._pull()
+
+    def _pull(self) -> list[AudioChunk]:
+        import av
+
+        chunks: list[AudioChunk] = []
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return chunks
+            except av.error.FFmpegError as error:
+                raise SynthesisError("Time-stretching failed.") from error
+            samples = np.ascontiguousarray(frame.to_ndarray()[0], dtype=np.float32)
+            if len(samples):
+                chunks.append(AudioChunk(samples, self._sample_rate))
+
+
+def chain_tempos(tempo: float) -> list[float]:
+    """Factors in [0.5, 2] whose product is `tempo`."""
+    factors = []
+    rest = tempo
+    while rest < MIN_TEMPO:
+        factors.append(MIN_TEMPO)
+        rest /= MIN_TEMPO
+    while rest > MAX_TEMPO:
+        factors.append(MAX_TEMPO)
+        rest /= MAX_TEMPO
+    return [*factors, rest]
+
+
+def _linked(source: Any, target: Any) -> Any:
+    source.link_to(target)
+    return target

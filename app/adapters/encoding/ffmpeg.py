@@ -1,0 +1,152 @@
+"""MP3, Opus, AAC and FLAC through FFmpeg's libraries, written to a stream that cannot seek.
+
+No ID3 tag, no Xing frame, no encoder name: files can be joined, and the same samples give the same
+bytes.
+"""
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.audio import AudioFormat, to_pcm16
+from app.domain.errors import EncodingError
+
+
+class Codec(msgspec.Struct, frozen=True):
+    """How FFmpeg writes a format.
+
+    Attributes:
+        muxer: FFmpeg's name of the container.
+        encoder: FFmpeg's name of the encoder.
+        sample_format: the encoder's input: `flt`, `fltp` or `s16`.
+        sample_rates: that the format can hold, in Hz; empty for any.
+        muxer_options: see FFmpeg's documentation of the muxer.
+        encoder_options: see FFmpeg's documentation of the encoder.
+    """
+
+    muxer: str
+    encoder: str
+    sample_format: str
+    sample_rates: tuple[int, ...] = ()
+    muxer_options: dict[str, str] = {}
+    encoder_options: dict[str, str] = {}
+
+
+_MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+
+CODECS: Final = {
+    AudioFormat.MP3: Codec(
+        muxer="mp3",
+        encoder="libmp3lame",
+        sample_format="fltp",
+        sample_rates=_MPEG_RATES,
+        muxer_options={"write_xing": "0", "id3v2_version": "0"},
+    ),
+    AudioFormat.OPUS: Codec(
+        muxer="ogg",
+        encoder="libopus",
+        sample_format="flt",
+        sample_rates=(8_000, 12_000, 16_000, 24_000, 48_000),
+        # A page per 100 ms instead of one per second: the first bytes of sound leave sooner.
+        muxer_options={"page_duration": "100000"},
+        encoder_options={"application": "audio", "frame_duration": "20"},
+    ),
+    AudioFormat.AAC: Codec(
+        muxer="adts",
+        encoder="aac",
+        sample_format="fltp",
+        sample_rates=_MPEG_RATES,
+        # The other coder (twoloop) takes three times as long, has a lower signal-to-noise ratio on
+        # speech (23.5 against 24.4 dB at 64 kbit/s) and doubles the peak of a sudden onset.
+        encoder_options={"aac_coder": "fast"},
+    ),
+    AudioFormat.FLAC: Codec(muxer="flac", encoder="flac", sample_format="s16"),
+}
+
+_BIT_RATES: Final = ((12_000, 32_000), (24_000, 64_000), (48_000, 96_000))
+"""(highest sample rate in Hz, bit/s): transparent for one voice; low rates cannot hold more."""
+
+
+def bit_rate_for(sample_rate: int) -> int:
+    """Constant bit rate in bit/s of a lossy mono stream."""
+    return next(bit_rate for highest, bit_rate in _BIT_RATES if sample_rate <= highest)
+
+
+class FfmpegWriter:
+    """One compressed file.
+
+    Raises:
+        EncodingError: FFmpeg lacks the codec.
+    """
+
+    def __init__(self, codec: Codec, sample_rate: int) -> None:
+        import av
+
+        self._sample_rate = sample_rate
+        self._sample_format = codec.sample_format
+        self._num_samples = 0
+        self._sink = _Sink()
+        options = {"fflags": "+bitexact", **codec.muxer_options}
+        try:
+            self._container = av.open(self._sink, "w", format=codec.muxer, options=options)
+            self._stream: Any = self._container.add_stream(
+                codec.encoder, rate=sample_rate, options=dict(codec.encoder_options)
+            )
+        except (av.error.FFmpegError, ValueError) as error:
+            raise EncodingError(f"This server cannot write {codec.muxer} audio.") from error
+        context: Any = self._stream.codec_context
+        context.layout = "mono"
+        context.format = codec.sample_format
+        context.flags |= av.codec.context.Flags.bitexact
+        if codec.encoder != "flac":
+            context.bit_rate = bit_rate_for(sample_rate)
+
+    def write(self, samples: NDArray[np.float32]) -> bytes:
+        """Encode (num_samples,) float32; the bytes that are ready."""
+        import av
+
+        data = to_pcm16(samples) if self._sample_format == "s16" else np.clip(samples, -1, 1)
+        frame = av.AudioFrame.from_ndarray(
+            data[np.newaxis], format=self._sample_format, layout="mono"
+        )
+        frame.sample_rate = self._sample_rate
+        frame.pts = self._num_samples
+        self._num_samples += len(samples)
+        self._mux(frame)
+        return self._sink.take()
+
+    def finish(self) -> bytes:
+        """The codec's last packets and the container's end."""
+        self._mux(None)
+        self._container.close()
+        return self._sink.take()
+
+    def head(self) -> bytes:
+        """Nothing: these containers are written to be streamed."""
+        return b""
+
+    def _mux(self, frame: Any) -> None:
+        import av
+
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except av.error.FFmpegError as error:
+            raise EncodingError("The audio could not be encoded.") from error
+
+
+class _Sink:
+    """A file without a beginning to go back to: FFmpeg writes, `take` empties."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._written.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        taken = b"".join(self._written)
+        self._written.clear()
+        return taken

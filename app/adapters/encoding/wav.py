@@ -1,0 +1,72 @@
+"""WAV and raw PCM: 16 bit little-endian mono.
+
+A stream does not know its length, so its WAV header carries 0xFFFFFFFF for both sizes, which
+players read as "until the end"; the exact header is there once all is written.
+"""
+
+import struct
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.audio import to_pcm16
+
+UNKNOWN_SIZE: Final = 0xFFFF_FFFF
+HEADER_SIZE: Final = 44
+BYTES_PER_SAMPLE: Final = 2
+
+
+def wav_header(sample_rate: int, num_data_bytes: int | None) -> bytes:
+    """The 44 bytes before the samples of a plain (tag 1) mono file; None is an unknown length."""
+    if num_data_bytes is None or num_data_bytes > UNKNOWN_SIZE - HEADER_SIZE:
+        riff_size = data_size = UNKNOWN_SIZE
+    else:
+        riff_size, data_size = num_data_bytes + HEADER_SIZE - 8, num_data_bytes
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF", riff_size, b"WAVE",
+        b"fmt ", 16, 1, 1, sample_rate, sample_rate * BYTES_PER_SAMPLE, BYTES_PER_SAMPLE, 16,
+        b"data", data_size,
+    )  # fmt: skip
+
+
+class PcmWriter:
+    """Raw samples."""
+
+    def write(self, samples: NDArray[np.float32]) -> bytes:
+        """(num_samples,) float32 as 16 bit little-endian."""
+        return to_pcm16(samples).astype("<i2", copy=False).tobytes()
+
+    def finish(self) -> bytes:
+        """Nothing: raw samples have no end mark."""
+        return b""
+
+    def head(self) -> bytes:
+        """Nothing: raw samples have no header."""
+        return b""
+
+
+class WavWriter(PcmWriter):
+    """Raw samples behind a header."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._num_data_bytes = 0
+        self._header = wav_header(sample_rate, None)
+
+    def write(self, samples: NDArray[np.float32]) -> bytes:
+        """The same, after the header the first time."""
+        data = super().write(samples)
+        self._num_data_bytes += len(data)
+        header, self._header = self._header, b""
+        return header + data
+
+    def finish(self) -> bytes:
+        """The header, if nothing was ever written."""
+        header, self._header = self._header, b""
+        return header
+
+    def head(self) -> bytes:
+        """The header with exact sizes."""
+        return wav_header(self._sample_rate, self._num_data_bytes)

@@ -1,0 +1,44 @@
+"""What happened, as log events with fields. Never the text that was spoken."""
+
+import structlog
+
+from app.domain.errors import SpeechError
+from app.domain.speech import ModelInfo, Outcome, SpeechReport
+
+_log = structlog.get_logger(__name__)
+
+
+class StructuredLog:
+    """SpeechObserver that writes one event per happening."""
+
+    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+        _log.info(
+            "model.loaded",
+            model=info.id,
+            backend=info.backend,
+            sample_rate=info.sample_rate,
+            duration_s=round(duration_s, 3),
+        )
+
+    def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
+        _log.error("model.load_failed", model=info.id, backend=info.backend, reason=str(error))
+
+    def speech_ended(self, report: SpeechReport) -> None:
+        write = _log.error if report.outcome is Outcome.FAILED else _log.info
+        write(
+            "speech.ended",
+            outcome=report.outcome.value,
+            error=report.error_code,
+            num_chars=report.num_chars,
+            num_segments=report.num_segments,
+            voice=report.voice,
+            format=report.format.value,
+            audio_s=round(report.audio_s, 3),
+            first_audio_s=_rounded(report.first_audio_s),
+            total_s=round(report.total_s, 4),
+            real_time_factor=_rounded(report.real_time_factor),
+        )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,456 @@
+"""What every audio store does, the fake included."""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.domain.audio import AudioFormat
+from app.domain.errors import InvalidFileNameError, StoredAudioNotFoundError
+from app.ports.audio_store import AudioStore, StoredAudio
+from tests.fakes.audio_store import FakeAudioStore
+from tests.fakes.clock import FakeClock
+
+BuildStore = Callable[[StoreLimits], AudioStore]
+
+INVALID_STEMS = {
+    "empty": "",
+    "parent": "..",
+    "dot": "a.b",
+    "slash": "a/b",
+    "backslash": "a\\b",
+    "space": "a b",
+    "percent": "%2e",
+    "NUL": "a\0",
+    "newline at the end": "a\n",
+    "65 characters": "a" * 65,
+    "umlaut": "ä",
+    "Arabic digit": "\u0661",
+}
+
+INVALID_NAMES = {
+    "empty": "",
+    "dot": ".",
+    "two dots": "..",
+    "parent": "../x",
+    "parent, valid file": "../speech_000001.wav",
+    "parent, percent-encoded slash": "..%2fspeech_000001.wav",
+    "parent, percent-encoded dots": "%2e%2e/speech_000001.wav",
+    "parent, encoded twice": "%252e%252e%252fspeech_000001.wav",
+    "parent, backslash": "..\\speech_000001.wav",
+    "absolute": "/etc/passwd",
+    "absolute, valid file": "/speech_000001.wav",
+    "two slashes": "//speech_000001.wav",
+    "this directory": "./speech_000001.wav",
+    "subdirectory": "a/speech_000001.wav",
+    "NUL byte": "speech_000001.wav\0",
+    "NUL byte inside": "speech_000001\0.wav",
+    "newline at the end": "speech_000001.wav\n",
+    "newline at the start": "\nspeech_000001.wav",
+    "dot at the end": "speech_000001.wav.",
+    "space at the end": "speech_000001.wav ",
+    "300 bytes of stem": "a" * 300 + "_000001.wav",
+    "300 bytes of number": "speech_" + "1" * 300 + ".wav",
+    "one dot leader": "\u2024\u2024/speech_000001.wav",
+    "division slash": "..\u2215speech_000001.wav",
+    "Arabic digits": "speech_\u0660\u0660\u0660\u0660\u0660\u0661.wav",
+    "full-width letter": "\uff53peech_000001.wav",
+    "temporary file": ".tmp-1-0123456789abcdef",
+    "sweeper's lock": ".lock",
+    "sequence": ".sequence",
+    "no stem": "000001.wav",
+    "empty stem": "_000001.wav",
+    "no number": "speech.wav",
+    "short number": "speech_00001.wav",
+    "no extension": "speech_000001",
+    "other extension": "speech_000001.txt",
+    "two extensions": "speech_000001.wav.mp3",
+    "upper-case extension": "speech_000001.WAV",
+    "lone surrogate": "speech_000001.wav\udcff",
+}
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where the store is, if it is anywhere."""
+    path = tmp_path / "outer" / "store"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture(params=["filesystem", "fake"])
+def build_store(request: pytest.FixtureRequest, directory: Path, clock: FakeClock) -> BuildStore:
+    def build(limits: StoreLimits) -> AudioStore:
+        if request.param == "filesystem":
+            return FilesystemAudioStore(directory, limits, clock)
+        return FakeAudioStore(
+            clock,
+            max_files=limits.max_files,
+            max_bytes=limits.max_bytes,
+            max_age_s=limits.max_age_s,
+        )
+
+    return build
+
+
+@pytest.fixture
+async def store(build_store: BuildStore) -> AsyncIterator[AudioStore]:
+    store = build_store(StoreLimits())
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def stream(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        await asyncio.sleep(0)
+        yield part
+
+
+async def save(store: AudioStore, content: bytes = b"sound", stem: str = "speech") -> StoredAudio:
+    return await store.save(stream(content), stem=stem, audio_format=AudioFormat.WAV)
+
+
+async def load(store: AudioStore, name: str) -> bytes:
+    async with store.read(name) as blocks:
+        return b"".join([block async for block in blocks])
+
+
+async def names_in(store: AudioStore) -> list[str]:
+    return [file.name for file in await store.list()]
+
+
+async def test_a_saved_file_is_read_back_byte_for_byte(store: AudioStore) -> None:
+    file = await store.save(
+        stream(b"one", b"", b"two"), stem="speech", audio_format=AudioFormat.MP3
+    )
+    assert file.num_bytes == 6
+    assert await load(store, file.name) == b"onetwo"
+
+
+async def test_a_saved_file_tells_when_it_was_published(
+    store: AudioStore, clock: FakeClock
+) -> None:
+    await clock.advance(1.25)
+    file = await save(store)
+    assert file.created_at == clock.now()
+    assert file.created_at.utcoffset() == timedelta(0)
+    assert await store.list() == [file]
+
+
+async def test_a_file_without_bytes_is_kept(store: AudioStore) -> None:
+    file = await store.save(stream(), stem="speech", audio_format=AudioFormat.PCM)
+    assert file.num_bytes == 0
+    assert await load(store, file.name) == b""
+
+
+@pytest.mark.parametrize("audio_format", list(AudioFormat))
+async def test_the_format_is_the_extension(store: AudioStore, audio_format: AudioFormat) -> None:
+    file = await store.save(stream(b"x"), stem="speech", audio_format=audio_format)
+    assert file.name == f"speech_000001.{audio_format.value}"
+
+
+async def test_names_are_sequential(store: AudioStore) -> None:
+    names = [(await save(store)).name for _ in range(3)]
+    assert names == ["speech_000001.wav", "speech_000002.wav", "speech_000003.wav"]
+
+
+async def test_all_stems_and_formats_share_one_sequence(store: AudioStore) -> None:
+    await save(store, stem="a")
+    await save(store, stem="b")
+    await store.save(stream(b"x"), stem="a", audio_format=AudioFormat.OPUS)
+    assert await names_in(store) == ["a_000001.wav", "b_000002.wav", "a_000003.opus"]
+
+
+async def test_twenty_saves_at_once_leave_no_gap(store: AudioStore) -> None:
+    contents = [b"%d" % index * 1000 for index in range(20)]
+    stems = ["even", "odd"] * 10
+    files = await asyncio.gather(*map(save, [store] * 20, contents, stems))
+    numbers = sorted(int(file.name.split("_")[1].removesuffix(".wav")) for file in files)
+    assert numbers == list(range(1, 21))
+    assert [await load(store, file.name) for file in files] == contents
+
+
+async def test_a_failing_source_keeps_nothing_and_its_error_is_passed_on(store: AudioStore) -> None:
+    error = OSError("the source is at fault, not the store")
+
+    async def fail_midway() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise error
+
+    with pytest.raises(OSError, match="the source is at fault") as caught:
+        await store.save(fail_midway(), stem="speech", audio_format=AudioFormat.WAV)
+    assert caught.value is error
+    assert await store.list() == []
+    assert (await save(store)).name == "speech_000001.wav"
+
+
+async def test_a_failing_head_keeps_nothing(store: AudioStore) -> None:
+    def fail() -> bytes:
+        raise ValueError("no head")
+
+    with pytest.raises(ValueError, match="no head"):
+        await store.save(stream(b"x"), stem="speech", audio_format=AudioFormat.WAV, head=fail)
+    assert await store.list() == []
+
+
+async def test_a_cancelled_save_keeps_nothing(store: AudioStore) -> None:
+    has_begun = asyncio.Event()
+
+    async def hang_midway() -> AsyncIterator[bytes]:
+        yield b"half"
+        has_begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(
+        store.save(hang_midway(), stem="speech", audio_format=AudioFormat.WAV)
+    )
+    await has_begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await store.list() == []
+
+
+async def test_a_file_is_not_seen_before_it_is_whole(store: AudioStore) -> None:
+    seen: list[StoredAudio] = []
+
+    async def look_midway() -> AsyncIterator[bytes]:
+        yield b"half"
+        seen.extend(await store.list())
+        yield b"rest"
+
+    await store.save(look_midway(), stem="speech", audio_format=AudioFormat.WAV)
+    assert seen == []
+    assert len(await store.list()) == 1
+
+
+async def test_the_head_is_asked_for_last_and_replaces_the_first_bytes(store: AudioStore) -> None:
+    order = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"????sou"
+        yield b"nd"
+        order.append("parts are written")
+
+    def head() -> bytes:
+        order.append("head is asked for")
+        return b"HEAD"
+
+    file = await store.save(parts(), stem="speech", audio_format=AudioFormat.WAV, head=head)
+    assert order == ["parts are written", "head is asked for"]
+    assert file.num_bytes == 9
+    assert await load(store, file.name) == b"HEADsound"
+
+
+async def test_a_stem_may_have_64_letters_digits_hyphens_and_underscores(store: AudioStore) -> None:
+    stem = "-_aZ09" + "x" * 58
+    file = await save(store, stem=stem)
+    assert file.name == f"{stem}_000001.wav"
+    assert await load(store, file.name) == b"sound"
+
+
+async def test_a_stem_that_ends_like_a_number_does_not_confuse_the_sequence(
+    store: AudioStore,
+) -> None:
+    assert (await save(store, stem="take_000900")).name == "take_000900_000001.wav"
+    assert (await save(store)).name == "speech_000002.wav"
+
+
+@pytest.mark.parametrize("stem", INVALID_STEMS.values(), ids=INVALID_STEMS.keys())
+async def test_an_invalid_stem_is_refused(store: AudioStore, stem: str) -> None:
+    with pytest.raises(InvalidFileNameError):
+        await save(store, stem=stem)
+    assert await store.list() == []
+
+
+@pytest.mark.parametrize("name", INVALID_NAMES.values(), ids=INVALID_NAMES.keys())
+async def test_a_name_the_store_never_gives_is_refused(
+    store: AudioStore, directory: Path, name: str
+) -> None:
+    outside = directory.parent / "speech_000001.wav"
+    outside.write_bytes(b"secret")
+    await save(store)
+    with pytest.raises(InvalidFileNameError):
+        async with store.read(name):
+            pass
+    with pytest.raises(InvalidFileNameError):
+        await store.delete(name)
+    assert outside.exists()
+    assert await names_in(store) == ["speech_000001.wav"]
+
+
+@pytest.mark.parametrize(
+    "name", ["speech_000002.wav", "speech_000001.mp3", "Speech_000001.wav", "other_000001.wav"]
+)
+async def test_a_name_no_file_has_is_not_found(store: AudioStore, name: str) -> None:
+    await save(store)
+    with pytest.raises(StoredAudioNotFoundError):
+        async with store.read(name):
+            pass
+    with pytest.raises(StoredAudioNotFoundError):
+        await store.delete(name)
+
+
+PLANTS: dict[str, Callable[[Path], None]] = {
+    "link to a file": lambda path: path.symlink_to("/etc/passwd"),
+    "dangling link": lambda path: path.symlink_to("nowhere"),
+    "pipe": os.mkfifo,
+    "socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+    "directory": lambda path: path.mkdir(),
+}
+
+
+@pytest.fixture(params=PLANTS.keys())
+def planted(request: pytest.FixtureRequest, directory: Path) -> Iterator[Path]:
+    """Something that bears a valid name, but is no stored audio; it must still be there after."""
+    path = directory / "planted_000007.wav"
+    PLANTS[request.param](path)
+    yield path
+    path.lstat()
+
+
+async def test_only_regular_files_are_stored_audio(store: AudioStore, planted: Path) -> None:
+    with pytest.raises(StoredAudioNotFoundError):
+        async with asyncio.timeout(5), store.read(planted.name):
+            pass
+    with pytest.raises(StoredAudioNotFoundError):
+        await store.delete(planted.name)
+    assert await store.list() == []
+
+
+async def test_an_empty_store_lists_nothing(store: AudioStore) -> None:
+    assert await store.list() == []
+
+
+async def test_files_are_listed_by_number_not_by_name(store: AudioStore) -> None:
+    for stem in ("c", "a", "b"):
+        await save(store, stem=stem)
+    assert await names_in(store) == ["c_000001.wav", "a_000002.wav", "b_000003.wav"]
+
+
+async def test_a_deleted_file_is_gone(store: AudioStore) -> None:
+    file = await save(store)
+    await save(store)
+    await store.delete(file.name)
+    assert await names_in(store) == ["speech_000002.wav"]
+    with pytest.raises(StoredAudioNotFoundError):
+        await load(store, file.name)
+    with pytest.raises(StoredAudioNotFoundError):
+        await store.delete(file.name)
+
+
+async def test_the_number_of_a_deleted_file_is_not_given_again(store: AudioStore) -> None:
+    for _ in range(3):
+        await store.delete((await save(store)).name)
+    assert (await save(store)).name == "speech_000004.wav"
+
+
+async def test_a_file_deleted_while_it_is_read_arrives_whole(store: AudioStore) -> None:
+    content = os.urandom(300_000)
+    file = await save(store, content)
+    async with store.read(file.name) as blocks:
+        received = await anext(blocks)
+        assert len(received) < len(content)
+        await store.delete(file.name)
+        async for block in blocks:
+            received += block
+    assert received == content
+
+
+async def test_a_file_deleted_before_its_first_block_arrives_whole(store: AudioStore) -> None:
+    file = await save(store)
+    async with store.read(file.name) as blocks:
+        await store.delete(file.name)
+        assert [block async for block in blocks] == [b"sound"]
+
+
+async def test_a_reader_may_leave_early(store: AudioStore) -> None:
+    file = await save(store, bytes(300_000))
+    async with store.read(file.name) as blocks:
+        await anext(blocks)
+    assert len(await load(store, file.name)) == 300_000
+
+
+async def test_an_error_of_the_reader_is_passed_on(store: AudioStore) -> None:
+    file = await save(store)
+    with pytest.raises(ValueError, match="the client left"):
+        async with store.read(file.name):
+            raise ValueError("the client left")
+
+
+async def test_one_file_is_read_by_many_at_once(store: AudioStore) -> None:
+    content = os.urandom(200_000)
+    file = await save(store, content)
+    assert await asyncio.gather(*(load(store, file.name) for _ in range(10))) == [content] * 10
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        pytest.param(StoreLimits(), [1, 2, 3, 4], id="no limit"),
+        pytest.param(StoreLimits(max_files=4), [1, 2, 3, 4], id="count just held"),
+        pytest.param(StoreLimits(max_files=3), [2, 3, 4], id="count"),
+        pytest.param(StoreLimits(max_bytes=40), [1, 2, 3, 4], id="bytes just held"),
+        pytest.param(StoreLimits(max_bytes=39), [2, 3, 4], id="bytes, one too many"),
+        pytest.param(StoreLimits(max_bytes=15), [4], id="bytes, room for one"),
+        pytest.param(StoreLimits(max_bytes=9), [], id="bytes, room for none"),
+        pytest.param(StoreLimits(max_age_s=40), [1, 2, 3, 4], id="age just held"),
+        pytest.param(StoreLimits(max_age_s=39.5), [2, 3, 4], id="age"),
+        pytest.param(StoreLimits(max_age_s=5), [], id="age, all too old"),
+        pytest.param(StoreLimits(max_files=3, max_bytes=25, max_age_s=35), [3, 4], id="strictest"),
+    ],
+)
+async def test_cleaning_up_removes_the_oldest_until_the_limits_hold(
+    build_store: BuildStore, clock: FakeClock, limits: StoreLimits, expected: list[int]
+) -> None:
+    """Four files of 10 bytes, which are 40, 30, 20 and 10 s old."""
+    store = build_store(limits)
+    await store.open()
+    for _ in range(4):
+        await save(store, bytes(10))
+        await clock.advance(10)
+    assert await store.clean_up() == 4 - len(expected)
+    assert await names_in(store) == [f"speech_{number:06d}.wav" for number in expected]
+    assert await store.clean_up() == 0
+    await store.close()
+
+
+async def test_numbers_are_not_reused_after_cleaning_up(
+    build_store: BuildStore, clock: FakeClock
+) -> None:
+    store = build_store(StoreLimits(max_age_s=1))
+    await store.open()
+    await save(store)
+    await clock.advance(2)
+    assert await store.clean_up() == 1
+    assert (await save(store)).name == "speech_000002.wav"
+    await store.close()
+
+
+async def test_files_of_one_moment_are_cleaned_up_by_number(build_store: BuildStore) -> None:
+    store = build_store(StoreLimits(max_files=2))
+    await store.open()
+    for stem in ("d", "c", "b", "a"):
+        await save(store, stem=stem)
+    await store.clean_up()
+    assert await names_in(store) == ["b_000003.wav", "a_000004.wav"]
+    await store.close()
+
+
+async def test_closing_needs_no_opening_and_may_be_done_twice(build_store: BuildStore) -> None:
+    await build_store(StoreLimits()).close()
+    store = build_store(StoreLimits())
+    await store.open()
+    await store.close()
+    await store.close()

@@ -1,0 +1,101 @@
+"""What every SpeechModel keeps, whatever is behind it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import numpy as np
+import pytest
+
+from app.adapters.decorators.time_stretched import TimeStretchedModel
+from app.adapters.speech.embedded_voice import EmbeddedVoice
+from app.domain.segment import TextSegment
+from app.ports.speech_model import SpeechModel
+from tests.fakes.speech_model import FakeSpeechModel
+
+MODELS: dict[str, Callable[[], SpeechModel]] = {
+    "fake": FakeSpeechModel,
+    "embedded": EmbeddedVoice,
+    "stretched fake": lambda: TimeStretchedModel(FakeSpeechModel()),
+    "stretched embedded": lambda: TimeStretchedModel(EmbeddedVoice()),
+}
+TEXT = "The first sentence is here. And this, my friends, is the second one."
+
+
+@pytest.fixture(params=list(MODELS))
+async def model(request: pytest.FixtureRequest) -> AsyncIterator[SpeechModel]:
+    model = MODELS[request.param]()
+    await model.load()
+    yield model
+    await model.close()
+
+
+async def speak(model: SpeechModel, text: str, speed: float = 1.0) -> np.ndarray:
+    samples = []
+    async with aclosing(
+        model.synthesize(TextSegment(0, text), model.info.voices[0], speed)
+    ) as chunks:
+        async for chunk in chunks:
+            assert chunk.num_samples > 0
+            assert chunk.sample_rate == model.info.sample_rate
+            samples.append(chunk.samples)
+    return np.concatenate(samples)
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())
+async def test_it_knows_itself_and_splits_before_it_is_loaded(
+    make: Callable[[], SpeechModel],
+) -> None:
+    model = make()
+    assert model.info.voices
+    assert model.info.min_speed <= 1.0 <= model.info.max_speed
+    assert len(model.split(TEXT)) == 2
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())
+async def test_it_can_be_closed_unloaded_and_twice(make: Callable[[], SpeechModel]) -> None:
+    model = make()
+    await model.close()
+    await model.close()
+
+
+async def test_its_info_does_not_change_by_loading(model: SpeechModel) -> None:
+    before = model.info
+    await speak(model, "Hello.")
+    assert model.info == before
+
+
+async def test_a_sentence_is_audible_and_within_full_scale(model: SpeechModel) -> None:
+    samples = await speak(model, "Hello there, my friends.")
+    assert 0.01 < np.abs(samples).max() <= 1.0
+    assert 0.2 < len(samples) / model.info.sample_rate < 10
+
+
+async def test_the_same_words_give_the_same_samples(model: SpeechModel) -> None:
+    first = await speak(model, "Once more, with feeling.")
+    second = await speak(model, "Once more, with feeling.")
+    assert np.array_equal(first, second)
+
+
+async def test_segments_hold_every_word_in_order(model: SpeechModel) -> None:
+    segments = model.split(TEXT)
+    assert [segment.index for segment in segments] == list(range(len(segments)))
+    assert " ".join(segment.text for segment in segments).split() == TEXT.split()
+
+
+@pytest.mark.parametrize("text", ["", " ", "...", "😀"])
+async def test_nothing_to_pronounce_is_no_segment(model: SpeechModel, text: str) -> None:
+    assert model.split(text) == []
+
+
+async def test_slower_is_longer_and_faster_is_shorter(model: SpeechModel) -> None:
+    info = model.info
+    normal = len(await speak(model, TEXT))
+    for speed in {info.min_speed, info.max_speed} - {1.0}:
+        assert normal / len(await speak(model, TEXT, speed)) == pytest.approx(speed, rel=0.1)
+
+
+async def test_closing_a_generator_early_leaves_the_model_usable(model: SpeechModel) -> None:
+    chunks = model.synthesize(TextSegment(0, TEXT), model.info.voices[0], 1.0)
+    await anext(chunks)
+    await chunks.aclose()
+    assert len(await speak(model, "Still here."))

@@ -1,0 +1,33 @@
+"""What every SpeechObserver keeps."""
+
+from collections.abc import Callable
+
+import pytest
+
+from app.adapters.observers.structured_log import StructuredLog
+from app.domain.audio import AudioFormat
+from app.domain.errors import ModelLoadError
+from app.domain.speech import Outcome, SpeechReport
+from app.ports.speech_observer import SpeechObserver
+from tests.fakes.speech_model import FAKE_INFO
+from tests.fakes.speech_observer import FakeSpeechObserver
+
+OBSERVERS: dict[str, Callable[[], SpeechObserver]] = {
+    "fake": FakeSpeechObserver,
+    "log": StructuredLog,
+}
+
+
+@pytest.mark.parametrize("make", OBSERVERS.values(), ids=OBSERVERS.keys())
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_it_takes_whatever_happens_without_raising(
+    make: Callable[[], SpeechObserver], outcome: Outcome
+) -> None:
+    observer = make()
+    report = SpeechReport(num_chars=0, format=AudioFormat.MP3, outcome=outcome)
+    results = [
+        observer.model_loaded(FAKE_INFO, 0.0),  # type: ignore[func-returns-value]
+        observer.model_load_failed(FAKE_INFO, ModelLoadError("no")),  # type: ignore[func-returns-value]
+        observer.speech_ended(report),  # type: ignore[func-returns-value]
+    ]
+    assert results == [None, None, None]

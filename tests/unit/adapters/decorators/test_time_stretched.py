@@ -1,0 +1,84 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.adapters.decorators.time_stretched import TimeStretchedModel, TimeStretcher, chain_tempos
+from app.domain.audio import AudioChunk
+from app.domain.segment import TextSegment
+from tests.fakes.speech_model import HUM_HZ, FakeSpeechModel
+
+RATE = 16_000
+SEGMENT = TextSegment(0, "A sentence of a reasonable length, so that there is some sound.")
+
+
+async def speak(model: TimeStretchedModel, speed: float) -> np.ndarray:
+    voice = model.info.voices[0]
+    chunks = [chunk.samples async for chunk in model.synthesize(SEGMENT, voice, speed)]
+    return np.concatenate(chunks)
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 0.79, 1.3, 2.0, 3.3, 4.0])
+async def test_any_speed_changes_the_duration_and_not_the_pitch(speed: float) -> None:
+    model = TimeStretchedModel(FakeSpeechModel())
+    normal = await speak(model, 1.0)
+    changed = await speak(model, speed)
+    assert len(normal) / len(changed) == pytest.approx(speed, rel=0.05)
+    spectrum = np.abs(np.fft.rfft(changed * np.hanning(len(changed))))
+    assert np.argmax(spectrum) * RATE / len(changed) == pytest.approx(HUM_HZ, abs=5)
+
+
+@pytest.mark.parametrize(("speed", "own_speed"), [(0.25, 0.8), (1.1, 1.1), (4.0, 1.25)])
+async def test_the_model_does_what_it_can_by_itself(speed: float, own_speed: float) -> None:
+    model = FakeSpeechModel()
+    await speak(TimeStretchedModel(model), speed)
+    assert model.spoken == [(SEGMENT.text, "bee", own_speed)]
+
+
+async def test_at_its_own_speeds_the_samples_pass_untouched() -> None:
+    stretched = await speak(TimeStretchedModel(FakeSpeechModel()), 1.0)
+    voice = FakeSpeechModel().info.voices[0]
+    plain = [c.samples async for c in FakeSpeechModel().synthesize(SEGMENT, voice, 1.0)]
+    assert np.array_equal(stretched, np.concatenate(plain))
+
+
+async def test_it_claims_all_speeds_of_the_contract() -> None:
+    info = TimeStretchedModel(FakeSpeechModel()).info
+    assert (info.min_speed, info.max_speed) == (0.25, 4.0)
+
+
+@given(st.floats(0.05, 20.0))
+def test_chained_tempos_multiply_to_the_one_asked_for(tempo: float) -> None:
+    factors = chain_tempos(tempo)
+    assert all(0.5 <= factor <= 2.0 for factor in factors)
+    assert math.prod(factors) == pytest.approx(tempo)
+
+
+def joined(chunks: list[AudioChunk]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.float32), *(chunk.samples for chunk in chunks)])
+
+
+WINDOW = 2_048
+"""Samples at the end in which `atempo` may blend differently: it looks that far ahead."""
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 4_000), min_size=1, max_size=10), st.sampled_from([0.3, 0.7, 1.9]))
+def test_the_result_does_not_depend_on_where_chunks_end(sizes: list[int], tempo: float) -> None:
+    samples = np.sin(np.arange(sum(sizes)) / 11).astype(np.float32)
+    whole, pieces = TimeStretcher(RATE, tempo), TimeStretcher(RATE, tempo)
+    once = [*whole.push(samples), *whole.finish()]
+    often = []
+    for start, end in zip(np.cumsum([0, *sizes[:-1]]), np.cumsum(sizes), strict=True):
+        often += pieces.push(samples[start:end])
+    often += pieces.finish()
+    expected, found = joined(once), joined(often)
+    assert len(found) == pytest.approx(len(expected), abs=WINDOW)
+    common = max(0, min(len(found), len(expected)) - WINDOW)
+    assert np.array_equal(found[:common], expected[:common])
+
+
+def test_without_input_there_is_no_output() -> None:
+    assert TimeStretcher(RATE, 0.5).finish() == []

@@ -1,0 +1,56 @@
+from structlog.testing import capture_logs
+
+from app.adapters.observers.structured_log import StructuredLog
+from app.domain.audio import AudioFormat
+from app.domain.errors import ModelLoadError
+from app.domain.speech import Outcome, SpeechReport
+from tests.fakes.speech_model import FAKE_INFO
+
+
+def test_one_event_per_request_says_what_became_of_it() -> None:
+    report = SpeechReport(
+        num_chars=12,
+        format=AudioFormat.OPUS,
+        voice="bee",
+        num_segments=2,
+        audio_s=2.0,
+        first_audio_s=0.05,
+        total_s=0.5,
+        outcome=Outcome.COMPLETED,
+    )
+    with capture_logs() as events:
+        StructuredLog().speech_ended(report)
+    assert events == [
+        {
+            "event": "speech.ended",
+            "log_level": "info",
+            "outcome": "completed",
+            "error": None,
+            "num_chars": 12,
+            "num_segments": 2,
+            "voice": "bee",
+            "format": "opus",
+            "audio_s": 2.0,
+            "first_audio_s": 0.05,
+            "total_s": 0.5,
+            "real_time_factor": 0.25,
+        }
+    ]
+
+
+def test_a_failure_is_an_error_with_its_code() -> None:
+    report = SpeechReport(
+        num_chars=1, format=AudioFormat.MP3, outcome=Outcome.FAILED, error_code="synthesis_failed"
+    )
+    with capture_logs() as events:
+        StructuredLog().speech_ended(report)
+    assert (events[0]["log_level"], events[0]["error"]) == ("error", "synthesis_failed")
+
+
+def test_loading_is_an_event_whichever_way_it_ends() -> None:
+    with capture_logs() as events:
+        StructuredLog().model_loaded(FAKE_INFO, 1.5)
+        StructuredLog().model_load_failed(FAKE_INFO, ModelLoadError("no weights"))
+    assert [event["event"] for event in events] == ["model.loaded", "model.load_failed"]
+    assert events[0]["duration_s"] == 1.5
+    assert events[1]["reason"] == "no weights"

@@ -1,0 +1,120 @@
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.adapters.speech.embedded_voice import (
+    MAX_WORD_LETTERS,
+    SAMPLE_RATE,
+    EmbeddedVoice,
+    make_sayable,
+    trim_silence,
+)
+from app.domain.errors import SynthesisError
+from app.domain.segment import TextSegment
+
+
+@pytest.fixture
+async def voice() -> AsyncIterator[EmbeddedVoice]:
+    voice = EmbeddedVoice(num_threads=2)
+    await voice.load()
+    yield voice
+    await voice.close()
+
+
+async def duration_s(voice: EmbeddedVoice, text: str) -> float:
+    total = 0.0
+    for segment in voice.split(text):
+        async for chunk in voice.synthesize(segment, voice.info.voices[0], 1.0):
+            total += chunk.duration_s
+    return total
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Plain text, 12.5 and café.", "Plain text, 12.5 and café."),
+        ("1" * 20, " ".join("1" * 20)),
+        ("1,234,567", "1,234,567"),
+        ("你好", "NiHao"),
+        ("Привет", "Privet"),
+        ("see [text](/link/)", "see [text] (/link/)"),
+        ("日 😀 €5", "Ri 😀 €5"),
+    ],
+)
+def test_only_what_the_package_cannot_say_is_rewritten(text: str, expected: str) -> None:
+    assert make_sayable(text) == expected
+
+
+@given(st.text(alphabet=st.characters(categories=["L", "N", "P", "Zs"]), max_size=200))
+def test_no_word_is_longer_than_the_package_can_spell(text: str) -> None:
+    words = re.findall(r"[^\W\d_]+", make_sayable(text))
+    assert max(map(len, words), default=0) <= MAX_WORD_LETTERS
+
+
+async def test_a_300_digit_number_is_read_out(voice: EmbeddedVoice) -> None:
+    """The package raises IndexError on it."""
+    assert await duration_s(voice, "1" * 300) > 60
+
+
+async def test_a_4096_letter_word_is_spoken_to_its_end(voice: EmbeddedVoice) -> None:
+    """The package says its first 24 letters and drops the rest."""
+    word = "supercalifragilistic" * 10
+    assert await duration_s(voice, word) > 5 * await duration_s(voice, word[:24])
+
+
+async def test_other_scripts_are_spoken_by_their_latin_spelling(voice: EmbeddedVoice) -> None:
+    assert await duration_s(voice, "你好世界") > 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1," * 120, "9" * 40, "1e999999", "$" * 50, "M" * 240, "chapter " + "M" * 200,
+        "e" + "\u0301" * 240, "[a](/b/)", "x " * 120, "5/0 99:99 13/32/2024", "½²٣１２３",
+        "http://" + "a." * 100, "a-" * 120, "<speak><break/></speak>", "[START] [STOP] [TEXT]",
+        "\U0001d54f\U0001d550", "ﷺ", "\u202eabc\u202c",
+    ],
+    ids=lambda text: repr(text[:16]),
+)  # fmt: skip
+async def test_awkward_text_never_raises(voice: EmbeddedVoice, text: str) -> None:
+    assert await duration_s(voice, text) >= 0
+
+
+async def test_unloaded_it_cannot_speak() -> None:
+    voice = EmbeddedVoice()
+    with pytest.raises(SynthesisError):
+        await anext(voice.synthesize(TextSegment(0, "Hi."), voice.info.voices[0], 1.0))
+
+
+async def test_many_sentences_at_once_sound_as_they_do_alone(voice: EmbeddedVoice) -> None:
+    sentences = [f"This is sentence number {number} of many." for number in range(12)]
+
+    async def speak(text: str) -> np.ndarray:
+        chunks = voice.synthesize(TextSegment(0, text), voice.info.voices[0], 1.0)
+        return (await anext(chunks)).samples
+
+    alone = [await speak(text) for text in sentences]
+    together = await asyncio.gather(*(speak(text) for text in sentences))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(0, 20_000), st.integers(1, 5_000), st.integers(0, 20_000), st.sampled_from([0.5, 1])
+)
+def test_trimming_keeps_all_sound(lead: int, sound: int, trail: int, speed: float) -> None:
+    samples = np.concatenate(
+        [np.zeros(lead), np.full(sound, 0.5), np.zeros(trail)], dtype=np.float32, casting="unsafe"
+    )
+    trimmed = trim_silence(samples, speed)
+    assert (trimmed == 0.5).sum() == sound
+    assert len(trimmed) <= sound + (0.06 + 0.30) / speed * SAMPLE_RATE + 2
+
+
+def test_trimming_leaves_pure_silence_alone() -> None:
+    assert len(trim_silence(np.zeros(100, np.float32), 1.0)) == 100
