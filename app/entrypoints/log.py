@@ -1,0 +1,71 @@
+"""Logging, configured once: events with fields on standard error, JSON or readable."""
+
+import logging
+import sys
+from typing import Any, Final
+
+import msgspec
+import structlog
+from structlog.types import EventDict, Processor
+
+from app.entrypoints.settings import LogSettings
+
+CHATTY_LIBRARIES: Final = ("uvicorn", "httpx", "asyncio")
+"""Loggers whose informational messages repeat our own events."""
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Send structlog's events and those of libraries to standard error in one format."""
+    is_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, _name_library_event],
+        processors=_renderers(is_json=is_json),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level.upper())
+    for name in CHATTY_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_a_cut)
+
+
+def _is_not_a_cut(record: logging.LogRecord) -> bool:
+    """Whether a record is anything but uvicorn's word for a stream that we cut and logged."""
+    return record.getMessage() != "ASGI callable returned without completing response."
+
+
+def _renderers(*, is_json: bool) -> list[Processor]:
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if is_json:
+        return [
+            strip,
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(serializer=_to_json),
+        ]
+    return [strip, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+
+
+def _to_json(event: EventDict, **_: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
+
+
+def _name_library_event(_: Any, __: str, event: EventDict) -> EventDict:
+    """A library's free text becomes a field of one event, so that events stay countable."""
+    record = event.get("_record")
+    event["logger"] = record.name if record is not None else None
+    event["message"] = event["event"]
+    event["event"] = "library.message"
+    return event

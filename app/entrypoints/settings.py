@@ -1,0 +1,205 @@
+"""Every setting with its default and range, and the one place that reads files and environment.
+
+Order: flag, then environment, then file, then default. The origin of each value is kept, so that a
+bad one can be traced.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+ENV_PREFIX: Final = "SOPRANO_"
+CONFIG_VARIABLE: Final = "SOPRANO_CONFIG"
+"""Environment variable that names the settings file, unless `--config` does."""
+
+Seconds = Annotated[float, Meta(ge=0, le=86_400 * 3_650)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings that belong together."""
+
+
+class ServerSettings(Section, frozen=True):
+    """The HTTP server."""
+
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    max_body_bytes: Annotated[int, Meta(ge=1_024, le=2**30)] = 262_144
+    keep_alive_s: Annotated[int, Meta(ge=1, le=3_600)] = 5
+    shutdown_s: Annotated[int, Meta(ge=0, le=3_600)] = 30
+
+
+class ModelSettings(Section, frozen=True):
+    """The speech model."""
+
+    backend: Literal["auto", "embedded"] = "auto"
+    num_threads: Annotated[int, Meta(ge=0, le=1_024)] = 0
+    load_wait_s: Seconds = 20.0
+
+
+class SpeechSettings(Section, frozen=True):
+    """What may be asked for."""
+
+    max_chars: Annotated[int, Meta(ge=1, le=10_000_000)] = 4_096
+    unknown_names: Literal["reject", "default"] = "reject"
+
+
+class StoreSettings(Section, frozen=True):
+    """Where finished audio is kept, and how much of it. 0 is no limit."""
+
+    directory: Annotated[str, Meta(min_length=1)] = "speech"
+    max_files: Count = 10_000
+    max_bytes: Count = 10_000_000_000
+    max_age_s: Seconds = 0.0
+
+
+class LogSettings(Section, frozen=True):
+    """Log events, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Settings(Section, frozen=True):
+    """All settings."""
+
+    server: ServerSettings = ServerSettings()
+    model: ModelSettings = ModelSettings()
+    speech: SpeechSettings = SpeechSettings()
+    store: StoreSettings = StoreSettings()
+    log: LogSettings = LogSettings()
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it, its value, its range and its origin."""
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """A value as found: `key` is `section.name`, `source` says where, in words."""
+
+    key: str
+    value: Any
+    source: str
+    is_text: bool
+
+
+class LoadedSettings(msgspec.Struct, frozen=True):
+    """The settings in force, and for each `section.name` where it came from."""
+
+    settings: Settings
+    sources: dict[str, str]
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    config: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> LoadedSettings:
+    """Merge all sources.
+
+    Args:
+        flags: by `section.name`; None values are absent.
+        config: path of a TOML file; else the one that SOPRANO_CONFIG names, if any.
+        environ: the environment; None is that of the process.
+
+    Raises:
+        SettingsError: an unknown key, a bad value, or a file that cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    found: dict[str, Origin] = {}
+    for origin in (
+        *_from_file(config or environ.get(CONFIG_VARIABLE)),
+        *_from_environment(environ),
+        *_from_flags(flags or {}),
+    ):
+        found[origin.key] = origin
+    sections: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS}
+    for origin in found.values():
+        section, _, name = origin.key.partition(".")
+        sections[section][name] = _converted(origin)
+    settings = msgspec.convert(sections, Settings)
+    sources = {key: found[key].source if key in found else "default" for key in all_keys()}
+    return LoadedSettings(settings, sources)
+
+
+def all_keys() -> list[str]:
+    """Every `section.name`, in the order of their definition."""
+    return [f"{section}.{name}" for section, fields in _FIELDS.items() for name in fields]
+
+
+def _section_fields() -> dict[str, dict[str, Any]]:
+    return {
+        section.name: {field.name: field.type for field in msgspec.structs.fields(section.type)}
+        for section in msgspec.structs.fields(Settings)
+    }
+
+
+_FIELDS: Final = _section_fields()
+
+
+def _from_file(path: str | None) -> Iterator[Origin]:
+    if path is None:
+        return
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
+    for section, table in tables.items():
+        if not isinstance(table, dict):
+            raise SettingsError(f"{section} = {table!r} from file {path}: expected a [section].")
+        for name, value in table.items():
+            yield _checked(Origin(f"{section}.{name}", value, f"file {path}", is_text=False))
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[Origin]:
+    for variable, value in sorted(environ.items()):
+        if variable.startswith(ENV_PREFIX) and variable != CONFIG_VARIABLE:
+            key = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".", 1)
+            yield _checked(Origin(key, value, f"environment {variable}", is_text=True))
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[Origin]:
+    for key, value in flags.items():
+        if value is not None:
+            yield _checked(Origin(key, value, "command line", is_text=True))
+
+
+def _checked(origin: Origin) -> Origin:
+    section, _, name = origin.key.partition(".")
+    if name in _FIELDS.get(section, {}):
+        return origin
+    known = ", ".join(_FIELDS.get(section, _FIELDS))
+    where = f"[{section}] has" if section in _FIELDS else "the sections are"
+    raise SettingsError(f"{origin.key} from {origin.source} is not a setting; {where}: {known}.")
+
+
+def _converted(origin: Origin) -> Any:
+    section, _, name = origin.key.partition(".")
+    kind = _FIELDS[section][name]
+    try:
+        return msgspec.convert(origin.value, kind, strict=not origin.is_text)
+    except msgspec.ValidationError as error:
+        found = f"{origin.key} = {origin.value!r} from {origin.source}"
+        raise SettingsError(f"{found}: expected {describe_range(kind)}.") from error
+
+
+def describe_range(kind: Any) -> str:
+    """The values a setting may have, in words."""
+    schema = msgspec.json.schema(kind)
+    if "enum" in schema:
+        return "one of " + ", ".join(schema["enum"])
+    words = {"integer": "a whole number", "number": "a number", "string": "a text"}
+    text = words[schema["type"]]
+    if "minimum" in schema:
+        text += f" from {schema['minimum']}"
+    if "maximum" in schema:
+        text += f" to {schema['maximum']}"
+    if "minLength" in schema:
+        text += f" of at least {schema['minLength']} characters"
+    return text

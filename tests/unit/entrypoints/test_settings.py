@@ -1,0 +1,107 @@
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.entrypoints.settings import Settings, SettingsError, all_keys, load_settings
+
+CONFIG = Path(__file__).parents[3] / "config"
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_default_file_documents_every_setting_with_its_default() -> None:
+    tables = tomllib.loads((CONFIG / "default.toml").read_text())
+    assert tables == msgspec.to_builtins(Settings())
+
+
+def test_each_setting_in_the_default_file_has_a_comment() -> None:
+    lines = (CONFIG / "default.toml").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if "=" in line and not line.startswith("#"):
+            assert lines[number - 1].startswith("#"), line
+
+
+def test_the_production_file_is_valid_and_says_only_what_differs() -> None:
+    loaded = load_settings(config=str(CONFIG / "production.toml"), environ={})
+    default = load_settings(environ={})
+    for key, source in loaded.sources.items():
+        if source != "default":
+            assert value(loaded.settings, key) != value(default.settings, key), key
+
+
+def value(settings: Settings, key: str) -> Any:
+    section, _, name = key.partition(".")
+    return getattr(getattr(settings, section), name)
+
+
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.toml", '[server]\nport = 1\nhost = "file"\nkeep_alive_s = 9\n[log]\n'
+    )
+    environ = {"SOPRANO_SERVER__PORT": "2", "SOPRANO_SERVER__HOST": "env", "HOME": "/"}
+    loaded = load_settings({"server.port": "3", "server.host": None}, path, environ)
+    server = loaded.settings.server
+    assert (server.port, server.host, server.keep_alive_s, server.shutdown_s) == (3, "env", 9, 30)
+    assert loaded.sources["server.port"] == "command line"
+    assert loaded.sources["server.host"] == "environment SOPRANO_SERVER__HOST"
+    assert loaded.sources["server.keep_alive_s"] == f"file {path}"
+    assert loaded.sources["server.shutdown_s"] == "default"
+
+
+def test_the_environment_can_name_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", "[server]\nport = 7\n")
+    assert load_settings(environ={"SOPRANO_CONFIG": path}).settings.server.port == 7
+
+
+@pytest.mark.parametrize(
+    ("environ", "parts"),
+    [
+        (
+            {"SOPRANO_SERVER__PORT": "70000"},
+            ["server.port", "'70000'", "from 0 to 65535", "environment SOPRANO_SERVER__PORT"],
+        ),
+        ({"SOPRANO_SERVER__PORT": "x"}, ["server.port", "'x'", "a whole number"]),
+        ({"SOPRANO_LOG__LEVEL": "loud"}, ["log.level", "'loud'", "debug, error, info, warning"]),
+        ({"SOPRANO_SPEECH__MAX_CHARS": "0"}, ["speech.max_chars", "'0'", "from 1 to"]),
+        ({"SOPRANO_MODEL__LOAD_WAIT_S": "-1"}, ["model.load_wait_s", "'-1'", "a number from 0"]),
+        ({"SOPRANO_SERVER__HOST": ""}, ["server.host", "at least 1 character"]),
+        ({"SOPRANO_SERVER__PROT": "1"}, ["server.prot", "SOPRANO_SERVER__PROT", "host, port"]),
+        ({"SOPRANO_PORT": "1"}, ["port", "SOPRANO_PORT", "server, model"]),
+    ],
+)
+def test_a_bad_value_names_key_value_range_and_origin(
+    environ: dict[str, str], parts: list[str]
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ=environ)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[server]\nport = '8000'", "[server]\nprot = 1", "[sever]\nport = 1", "port = 1", "[server"],
+)
+def test_a_file_is_strict(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "c.toml", text)
+    with pytest.raises(SettingsError, match=r"c\.toml"):
+        load_settings(config=path, environ={})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nowhere"):
+        load_settings(config=str(tmp_path / "nowhere.toml"), environ={})
+
+
+def test_every_default_lies_in_its_own_range() -> None:
+    environ = {
+        f"SOPRANO_{key.upper().replace('.', '__')}": str(value(Settings(), key))
+        for key in all_keys()
+    }
+    assert load_settings(environ=environ).settings == Settings()
