@@ -1,0 +1,170 @@
+"""`soprano-api say`: a text to a file."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app.domain.audio import AudioFormat
+from app.domain.errors import SpeechError
+from app.domain.services.speech import SpeechStream
+from app.domain.speech import SpeechRequest
+from app.entrypoints.bootstrap import build_ports
+from app.entrypoints.cli.options import common_options, settings_from
+from app.entrypoints.log import configure_logging
+from app.entrypoints.services import Services
+from app.entrypoints.settings import Settings
+from app.ports.audio_store import AudioStore
+
+STANDARD: Final = "-"
+"""Means standard input as the text, standard output as the file."""
+
+STEM: Final = "speech"
+"""Of the names in the store."""
+
+FORMATS: Final = [audio_format.value for audio_format in AudioFormat]
+
+MAX_CHARS: Final = 10_000_000
+"""A text on one's own command line is not limited as a request is."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where the audio goes: a path, standard output, or (None) the store."""
+
+    path: str | None
+    format: AudioFormat
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("-o", "--output", help="File to write; '-' is standard output. Default: the store.")
+@click.option("--format", "format_name", type=click.Choice(FORMATS), help="Of the audio.")
+@click.option("--voice", help="Voice to speak with.")
+@click.option("--speed", type=float, default=1.0, show_default=True, help="From 0.25 to 4.")
+@click.option("--sample-rate", type=click.IntRange(8_000, 48_000), help="Of the file, in Hz.")
+@common_options
+def say(  # noqa: PLR0913, PLR0917 - a flag each
+    text: str | None,
+    output: str | None,
+    format_name: str | None,
+    voice: str | None,
+    speed: float,
+    sample_rate: int | None,
+    config: str | None,
+    **flags: Any,
+) -> None:
+    """Speak TEXT into a file. Without TEXT, or with '-', reads standard input.
+
+    The format is that of --format, else of the file's extension, else WAV.
+    """
+    settings = settings_from(config, {"log_level": flags.pop("log_level") or "warning", **flags})
+    configure_logging(settings.settings.log)
+    target = Target(output, _choose_format(format_name, output))
+    try:
+        request = SpeechRequest(
+            text=_read_text(text),
+            voice=voice,
+            speed=speed,
+            format=target.format,
+            sample_rate=sample_rate,
+        )
+        asyncio.run(_run(settings.settings, request, target))
+    except (SpeechError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _read_text(text: str | None) -> str:
+    if text is not None and text != STANDARD:
+        return text
+    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+
+
+def _choose_format(name: str | None, output: str | None) -> AudioFormat:
+    if name is not None:
+        return AudioFormat(name)
+    extension = Path(output).suffix.lstrip(".").lower() if output else ""
+    extension = {"ogg": "opus", "": "wav"}.get(extension, extension)
+    try:
+        return AudioFormat(extension)
+    except ValueError as error:
+        known = ", ".join(AudioFormat)
+        raise click.BadParameter(f".{extension} is no known format: {known}.") from error
+
+
+async def _run(settings: Settings, request: SpeechRequest, target: Target) -> None:
+    speech = msgspec.structs.replace(settings.speech, max_chars=MAX_CHARS)
+    ports = build_ports(settings)
+    services = Services(ports, msgspec.structs.replace(settings, speech=speech))
+    async with (
+        services.running(on_fatal=lambda _: None),
+        aclosing(await services.speech.start(request)) as stream,
+    ):
+        with _shown(stream) as parts:
+            written = await _write(stream, parts, target, services.store)
+    if written:
+        click.echo(written)
+
+
+async def _write(
+    stream: SpeechStream, parts: "_Shown", target: Target, store: AudioStore
+) -> str | None:
+    if target.path == STANDARD:
+        async for part in parts:
+            sys.stdout.buffer.write(part)
+        return None
+    if target.path is not None:
+        await _write_file(Path(target.path), stream, parts)
+        return target.path
+    await store.open()
+    try:
+        saved = await store.save(parts, stem=STEM, audio_format=target.format, head=stream.head)
+    finally:
+        await store.close()
+    return saved.name
+
+
+async def _write_file(path: Path, stream: SpeechStream, parts: "_Shown") -> None:
+    """The file appears under its name when it is whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            async for part in parts:
+                file.write(part)
+            file.seek(0)
+            file.write(stream.head())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _Shown:
+    """The parts of a stream, with a bar on a terminal that moves as they pass."""
+
+    def __init__(self, stream: SpeechStream, progress: Progress) -> None:
+        self._stream = stream
+        self._progress = progress
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        report = self._stream.report
+        task = self._progress.add_task("", total=report.num_segments or 1, audio="")
+        async for part in self._stream:
+            self._progress.update(
+                task, completed=report.num_segments_spoken, audio=f"{report.audio_s:.1f} s of audio"
+            )
+            yield part
+
+
+@contextmanager
+def _shown(stream: SpeechStream) -> Iterator["_Shown"]:
+    is_quiet = not sys.stderr.isatty()
+    columns = (BarColumn(), TextColumn("{task.fields[audio]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=is_quiet) as progress:
+        yield _Shown(stream, progress)

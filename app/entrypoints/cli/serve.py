@@ -1,0 +1,68 @@
+"""`soprano-api serve`: the HTTP server."""
+
+import sys
+from socket import socket
+from typing import Any
+
+import click
+import structlog
+import uvicorn
+
+from app.domain.errors import SpeechError
+from app.entrypoints.bootstrap import build_ports
+from app.entrypoints.cli.options import common_options, server_options, settings_from
+from app.entrypoints.http.app import create_app
+from app.entrypoints.log import configure_logging
+from app.entrypoints.settings import ServerSettings, Settings
+
+_log = structlog.get_logger(__name__)
+
+
+@click.command()
+@common_options
+@server_options
+def serve(config: str | None, **flags: Any) -> None:
+    """Serve speech over HTTP until stopped."""
+    settings = settings_from(config, flags).settings
+    configure_logging(settings.log)
+    sys.exit(run_server(settings))
+
+
+def run_server(settings: Settings) -> int:
+    """Serve until a signal; the exit code: 1 if the model could not be loaded."""
+    failures: list[SpeechError] = []
+
+    def stop(error: SpeechError) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    app = create_app(build_ports(settings), settings, on_fatal=stop)
+    server = AnnouncingServer(_uvicorn_config(app, settings.server))
+    server.run()
+    return 1 if failures else 0
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Logs where it listens; with port 0 nobody else knows."""
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Open the sockets, then say so."""
+        await super().startup(sockets)
+        for server in self.servers:
+            for listener in server.sockets:
+                host, port = listener.getsockname()[:2]
+                _log.info("server.listening", url=f"http://{host}:{port}", docs="/schema")
+
+
+def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=settings.shutdown_s,
+        lifespan="on",
+    )

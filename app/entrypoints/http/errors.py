@@ -1,0 +1,140 @@
+"""The one place with status numbers: from errors to OpenAI's error body."""
+
+import math
+import re
+from typing import Any, Final
+
+import msgspec
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+
+from app.domain.errors import (
+    InvalidRequestError,
+    ModelLoadError,
+    ModelLoadingError,
+    ModelNotFoundError,
+    SpeechError,
+    StoredAudioNotFoundError,
+    StoreFullError,
+)
+from app.entrypoints.http.schemas import ErrorBody, ErrorDetail
+
+_log = structlog.get_logger(__name__)
+
+INVALID_REQUEST: Final = "invalid_request_error"
+SERVER_ERROR: Final = "server_error"
+CLIENT_CLOSED_REQUEST: Final = 499
+"""Status in the log of a request whose client left; nobody receives it."""
+
+_STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
+    ModelNotFoundError: (404, INVALID_REQUEST),
+    StoredAudioNotFoundError: (404, INVALID_REQUEST),
+    InvalidRequestError: (400, INVALID_REQUEST),
+    ModelLoadingError: (503, SERVER_ERROR),
+    ModelLoadError: (503, SERVER_ERROR),
+    StoreFullError: (507, SERVER_ERROR),
+    SpeechError: (500, SERVER_ERROR),
+}
+
+_HTTP_CODES: Final = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+}
+
+_HTTP_MESSAGES: Final = {
+    404: "There is nothing at this address; see /schema for what there is.",
+    405: "This address does not answer to this method.",
+    413: "The request body is too large.",
+}
+
+
+class MalformedBodyError(InvalidRequestError):
+    """A body that is not what the interface describes."""
+
+    def __init__(self, message: str, param: str | None, code: str) -> None:
+        super().__init__(message)
+        self.body_param = param
+        self.body_code = code
+
+
+class UnsupportedMediaTypeError(HTTPException):
+    """A body in another language than JSON."""
+
+    status_code = 415
+
+
+class ClientDisconnectedError(Exception):
+    """The client left before it had its answer."""
+
+
+def handle_speech_error(_: Request[Any, Any, Any], error: SpeechError) -> Response[ErrorBody]:
+    """A failure of the domain."""
+    status, kind = next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
+    headers = {} if error.is_retryable else {"x-should-retry": "false"}
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers["retry-after"] = str(math.ceil(retry_after_s))
+    param, code = error.param, error.code
+    if isinstance(error, MalformedBodyError):
+        param, code = error.body_param, error.body_code
+    detail = ErrorDetail(message=str(error), type=kind, param=param, code=code)
+    return _response(status, detail, headers)
+
+
+def handle_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+    """A failure that the framework found."""
+    status = error.status_code
+    kind = INVALID_REQUEST if status < 500 else SERVER_ERROR  # noqa: PLR2004
+    message = _HTTP_MESSAGES.get(status) or error.detail
+    detail = ErrorDetail(message=message, type=kind, code=_HTTP_CODES.get(status))
+    return _response(status, detail, dict(error.headers or {}))
+
+
+def handle_disconnect(_: Request[Any, Any, Any], __: ClientDisconnectedError) -> Response[None]:
+    """Nobody is there to read an answer; the status is for the log."""
+    return Response(None, status_code=CLIENT_CLOSED_REQUEST)
+
+
+def handle_bug(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+    """A failure nobody foresaw: the log has the details, the client has the request id."""
+    _log.error("http.unexpected_error", exc_info=error)
+    message = "Something went wrong on the server; its log has the details under this request id."
+    detail = ErrorDetail(message=message, type=SERVER_ERROR, code="internal_error")
+    return _response(500, detail, {"x-should-retry": "false"})
+
+
+EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
+    SpeechError: handle_speech_error,
+    HTTPException: handle_http_exception,
+    ClientDisconnectedError: handle_disconnect,
+    Exception: handle_bug,
+}
+
+
+def _response(status: int, detail: ErrorDetail, headers: dict[str, str]) -> Response[ErrorBody]:
+    return Response(
+        ErrorBody(detail), status_code=status, headers=headers, media_type=MediaType.JSON
+    )
+
+
+_MISSING_FIELD = re.compile(r"missing required field `(\w+)`")
+_PATH = re.compile(r" - at `\$\.?(\w*)[^`]*`$")
+
+
+def describe_decode_error(error: Exception) -> MalformedBodyError:
+    """What a client did wrong in its JSON, from msgspec's words."""
+    if not isinstance(error, msgspec.ValidationError):
+        return MalformedBodyError("The body is not valid JSON.", None, "invalid_json")
+    text = str(error)
+    if missing := _MISSING_FIELD.search(text):
+        return MalformedBodyError(f"{text}.", missing[1], "missing_required_parameter")
+    path = _PATH.search(text)
+    param = path[1] if path and path[1] else None
+    words = _PATH.sub("", text)
+    message = f"Invalid '{param}': {words}." if param else f"{words}."
+    return MalformedBodyError(message, param, "invalid_value")

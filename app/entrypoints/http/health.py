@@ -1,0 +1,32 @@
+"""Whether the process lives, and whether it can serve."""
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+
+from app.domain.catalog import Catalog
+from app.domain.services.readiness import ModelState, Readiness
+from app.entrypoints.http.openapi import NOT_READY
+from app.entrypoints.http.schemas import Liveness, ReadinessReport
+
+
+class HealthController(Controller):
+    """For load balancers and supervisors."""
+
+    path = "/health"
+    tags = ("Health",)
+
+    @get("/live", operation_id="live", summary="Is the process alive", sync_to_thread=False)
+    def live(self) -> Liveness:
+        """200 as long as the event loop turns; asks nothing else."""
+        return Liveness()
+
+    @get("/ready", operation_id="ready", summary="Can speech be served", responses=NOT_READY)
+    async def ready(
+        self, readiness: NamedDependency[Readiness], catalog: NamedDependency[Catalog]
+    ) -> Response[ReadinessReport]:
+        """200 once the model is loaded, 503 before."""
+        report = ReadinessReport(
+            status=readiness.state.value, model=catalog.info.id, backend=catalog.info.backend
+        )
+        is_ready = readiness.state is ModelState.READY
+        return Response(report, status_code=200 if is_ready else 503)

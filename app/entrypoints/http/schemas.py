@@ -1,0 +1,146 @@
+"""The messages of the HTTP interface, and their mapping to the domain."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from app.domain.audio import AudioFormat
+from app.domain.catalog import Catalog
+from app.domain.speech import SpeechRequest
+
+FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
+VoiceName = Annotated[str, Meta(min_length=1, max_length=256)]
+
+CONTENT_TYPES: Final = {
+    AudioFormat.MP3: "audio/mpeg",
+    AudioFormat.OPUS: "audio/ogg",
+    AudioFormat.AAC: "audio/aac",
+    AudioFormat.FLAC: "audio/flac",
+    AudioFormat.WAV: "audio/wav",
+    AudioFormat.PCM: "audio/pcm",
+}
+
+
+class VoiceReference(msgspec.Struct, forbid_unknown_fields=True):
+    """A voice by its id."""
+
+    id: VoiceName
+
+
+class CreateSpeech(msgspec.Struct, kw_only=True):
+    """A text to be spoken. Unknown fields are ignored; null is the same as absent."""
+
+    input: Annotated[
+        str,
+        Meta(
+            description="The text, at most 4096 characters unless the server is set otherwise.",
+            examples=["The quick brown fox jumped over the lazy dog."],
+        ),
+    ]
+    model: Annotated[str, Meta(max_length=256)] | None = None
+    voice: VoiceName | VoiceReference | None = None
+    response_format: FormatName | None = None
+    speed: Annotated[float, Meta(ge=0.25, le=4.0)] | None = None
+    instructions: Annotated[str, Meta(max_length=4096)] | None = None
+    stream_format: Literal["audio", "sse"] | None = None
+    sample_rate: Annotated[int, Meta(ge=8_000, le=48_000)] | None = None
+    stream: bool | None = None
+
+    def to_request(self) -> SpeechRequest:
+        """The domain's request; raises its errors."""
+        voice = self.voice.id if isinstance(self.voice, VoiceReference) else self.voice
+        return SpeechRequest(
+            text=self.input,
+            model=self.model,
+            voice=voice,
+            speed=1.0 if self.speed is None else self.speed,
+            format=AudioFormat(self.response_format or "mp3"),
+            sample_rate=self.sample_rate,
+        )
+
+    def warnings(self, catalog: Catalog) -> list[str]:
+        """What was asked for and is not done, in words for the `Warning` header."""
+        request = self.to_request()
+        notes = []
+        if self.instructions:
+            notes.append("instructions are not supported and were ignored")
+        if self.stream_format == "sse":
+            notes.append("stream_format sse is not supported; the audio itself is sent")
+        if request.model is not None and not catalog.is_model(request.model):
+            notes.append("the model is not known; the one served was used")
+        if request.voice is not None and not catalog.is_voice(request.voice):
+            notes.append("the voice is not known; the default one was used")
+        return notes
+
+
+class Model(msgspec.Struct, kw_only=True):
+    """A model as OpenAI lists it, with the backend that runs it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "soprano-tts-api"
+    backend: str
+
+
+class ModelList(msgspec.Struct, kw_only=True):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class AudioModel(msgspec.Struct):
+    """A model in the short list that chat front ends read."""
+
+    id: str
+
+
+class AudioModelList(msgspec.Struct):
+    """All models, short."""
+
+    models: list[AudioModel]
+
+
+class VoiceItem(msgspec.Struct):
+    """A voice in the list that chat front ends read."""
+
+    id: str
+    name: str
+    language: str
+
+
+class VoiceList(msgspec.Struct):
+    """All voices; the first is the default."""
+
+    voices: list[VoiceItem]
+
+
+class Liveness(msgspec.Struct):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class ReadinessReport(msgspec.Struct, kw_only=True):
+    """Whether speech can be served now, and by what."""
+
+    status: Literal["ready", "loading", "failed"]
+    model: str
+    backend: str
+
+
+class ErrorDetail(msgspec.Struct, kw_only=True):
+    """One error: `type` is its kind, `param` the field at fault, `code` its name."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(msgspec.Struct):
+    """The body of every answer with status 400 or higher."""
+
+    error: ErrorDetail

@@ -1,0 +1,77 @@
+"""The services over a set of ports, and their life. Names no adapter."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+
+from app.domain.catalog import Catalog
+from app.domain.errors import SpeechError
+from app.domain.services.readiness import Readiness
+from app.domain.services.speech import SpeechPorts, SpeechService
+from app.entrypoints.settings import Settings
+from app.ports.audio_encoder import AudioEncoders
+from app.ports.audio_store import AudioStore
+from app.ports.clock import Clock
+from app.ports.speech_model import SpeechModel
+from app.ports.speech_observer import SpeechObserver
+
+
+class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """The outside world, one adapter per port. Constructed, not yet opened."""
+
+    model: SpeechModel
+    encoders: AudioEncoders
+    store: AudioStore
+    clock: Clock
+    observer: SpeechObserver
+
+
+class Services:
+    """What entrypoints call.
+
+    Attributes:
+        speech: speaks texts.
+        readiness: whether the model can speak.
+        store: keeps audio.
+    """
+
+    def __init__(self, ports: Ports, settings: Settings) -> None:
+        self._ports = ports
+        self.store = ports.store
+        self.readiness = Readiness(
+            model=ports.model,
+            encoders=ports.encoders,
+            clock=ports.clock,
+            observer=ports.observer,
+            load_wait_s=settings.model.load_wait_s,
+        )
+        self.speech = SpeechService(
+            SpeechPorts(ports.model, ports.encoders, ports.clock, ports.observer),
+            self.readiness,
+            Catalog(ports.model.info, accepts_unknown=settings.speech.unknown_names == "default"),
+            settings.speech.max_chars,
+        )
+
+    @asynccontextmanager
+    async def running(self, on_fatal: Callable[[SpeechError], None]) -> AsyncIterator[None]:
+        """Load the model in the background; close it at the end.
+
+        Args:
+            on_fatal: called if the model cannot be loaded.
+        """
+        loading = asyncio.create_task(self._load(on_fatal), name="load-model")
+        try:
+            yield
+        finally:
+            loading.cancel()
+            with suppress(asyncio.CancelledError):
+                await loading
+            await self._ports.model.close()
+
+    async def _load(self, on_fatal: Callable[[SpeechError], None]) -> None:
+        try:
+            await self.readiness.load()
+        except SpeechError as error:
+            on_fatal(error)

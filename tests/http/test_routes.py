@@ -1,0 +1,151 @@
+"""Everything but speech itself, over fakes."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from app.domain.catalog import OPENAI_MODELS, OPENAI_VOICES
+from app.domain.errors import ModelLoadError
+from app.entrypoints.http.app import create_app
+from tests.serving import Fakes, serving
+
+
+@pytest.fixture
+def fakes() -> Fakes:
+    return Fakes()
+
+
+@pytest.fixture
+async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        yield client
+
+
+async def test_models_are_listed_as_openai_lists_them(client: httpx.AsyncClient) -> None:
+    listing = (await client.get("/v1/models")).json()
+    assert listing["object"] == "list"
+    assert [model["id"] for model in listing["data"]] == ["hum", *OPENAI_MODELS]
+    assert {model["object"] for model in listing["data"]} == {"model"}
+    assert {model["backend"] for model in listing["data"]} == {"fake"}
+
+
+@pytest.mark.parametrize("name", ["hum", "tts-1", "gpt-4o-mini-tts-2025-12-15"])
+async def test_a_model_is_found_by_name(client: httpx.AsyncClient, name: str) -> None:
+    assert (await client.get(f"/v1/models/{name}")).json()["id"] == name
+
+
+async def test_another_model_is_not_found(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/models/other")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "model_not_found"
+
+
+async def test_voices_and_models_are_listed_as_chat_front_ends_read_them(
+    client: httpx.AsyncClient,
+) -> None:
+    voices = (await client.get("/v1/audio/voices")).json()["voices"]
+    assert [voice["id"] for voice in voices] == ["bee", "fan", *OPENAI_VOICES]
+    assert all(voice["name"] for voice in voices)
+    models = (await client.get("/v1/audio/models")).json()["models"]
+    assert models[0] == {"id": "hum"}
+
+
+@pytest.mark.parametrize("path", ["/nope", "/v1", "/v1/readyz", "/v1/audio", "/health", "/test"])
+async def test_an_unknown_address_is_a_404_in_openais_shape(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+    assert answer.headers["x-request-id"]
+
+
+async def test_another_method_is_a_405_in_openais_shape(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/audio/speech")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["allow"]
+    assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("given", ["abc-123", "a" * 128, "f47ac10b-58cc-4372-a567-0e02b2c3d479"])
+async def test_a_plain_request_id_is_kept(client: httpx.AsyncClient, given: str) -> None:
+    answer = await client.get("/health/live", headers={"x-request-id": given})
+    assert answer.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "a" * 129, "x" * 10_000, "\xe4", "<script>"])
+async def test_any_other_request_id_is_replaced(client: httpx.AsyncClient, given: str) -> None:
+    answer = await client.get("/health/live", headers=[(b"x-request-id", given.encode())])
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+async def test_the_model_loads_while_the_server_already_lives(fakes: Fakes) -> None:
+    fakes.model.may_load.clear()
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/health/live")).json() == {"status": "alive"}
+        answer = await client.get("/health/ready")
+        assert (answer.status_code, answer.json()["status"]) == (503, "loading")
+        fakes.model.may_load.set()
+        while (answer := await client.get("/health/ready")).status_code != 200:
+            await asyncio.sleep(0.01)
+        assert answer.json() == {"status": "ready", "model": "hum", "backend": "fake"}
+    assert fakes.model.is_closed
+
+
+async def test_a_request_that_waited_too_long_for_the_model_is_told_when_to_come_back(
+    fakes: Fakes,
+) -> None:
+    fakes.model.may_load.clear()
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        asking = asyncio.create_task(client.post("/v1/audio/speech", json={"input": "Hi."}))
+        while not fakes.clock.num_sleepers:
+            await asyncio.sleep(0.01)
+        await fakes.clock.advance(fakes.settings.model.load_wait_s)
+        answer = await asking
+        assert answer.status_code == 503
+        assert 1 <= int(answer.headers["retry-after"]) <= 120
+        assert answer.json()["error"]["code"] == "model_loading"
+        assert "x-should-retry" not in answer.headers
+
+
+async def test_a_model_that_cannot_load_is_reported_as_fatal(fakes: Fakes) -> None:
+    fakes.model.load_error = ModelLoadError("no weights")
+    fatal: list[Exception] = []
+    app = create_app(fakes.ports(), fakes.settings, on_fatal=fatal.append)
+    async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
+        while not fatal:
+            await asyncio.sleep(0.01)
+        answer = await client.get("/health/ready")
+        assert (answer.status_code, answer.json()["status"]) == (503, "failed")
+    assert fatal == [fakes.model.load_error]
+
+
+async def test_the_schema_describes_every_route_and_the_audio_types(
+    client: httpx.AsyncClient,
+) -> None:
+    schema = (await client.get("/schema/openapi.json")).json()
+    assert set(schema["paths"]) == {
+        "/health/live", "/health/ready", "/v1/audio/models", "/v1/audio/speech",
+        "/v1/audio/voices", "/v1/models", "/v1/models/{model_id}",
+    }  # fmt: skip
+    speech = schema["paths"]["/v1/audio/speech"]["post"]
+    assert set(speech["responses"]) == {"200", "400", "404", "413", "415", "500", "503"}
+    assert "audio/mpeg" in speech["responses"]["200"]["content"]
+    for status in ("400", "404", "413", "415", "500", "503"):
+        reference = speech["responses"][status]["content"]["application/json"]["schema"]
+        assert reference == {"$ref": "#/components/schemas/ErrorBody"}
+    assert speech["requestBody"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/CreateSpeech"
+    }
+
+
+@pytest.mark.parametrize("path", ["/", "/schema"])
+async def test_the_pages_load_nothing_from_elsewhere(client: httpx.AsyncClient, path: str) -> None:
+    page = await client.get(path)
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<html" in page.text
+    assert not re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", page.text)

@@ -1,0 +1,344 @@
+"""POST /v1/audio/speech over fakes, on a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from app.domain.errors import SpeechError, SynthesisError
+from app.domain.segment import TextSegment
+from app.domain.speech import Outcome
+from app.entrypoints.http.schemas import CONTENT_TYPES
+from app.entrypoints.settings import Settings, SpeechSettings
+from tests.factories import CreateSpeechFactory
+from tests.serving import Fakes, serving
+
+SPEECH = "/v1/audio/speech"
+
+
+@pytest.fixture
+def fakes() -> Fakes:
+    return Fakes()
+
+
+@pytest.fixture
+async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        yield client
+
+
+def body(**fields: Any) -> dict[str, Any]:
+    return {"input": "One. Two.", **fields}
+
+
+async def test_the_body_may_be_as_small_as_its_input(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    answer = await client.post(SPEECH, json=body())
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "audio/mpeg"
+    assert answer.headers["x-sample-rate"] == "16000"
+    assert answer.headers["x-speech-backend"] == "fake"
+    assert answer.headers["transfer-encoding"] == "chunked"
+    assert answer.content.endswith(b"!")
+    assert fakes.model.spoken[-2:] == [("One.", "bee", 1.0), ("Two.", "bee", 1.0)]
+
+
+@pytest.mark.parametrize(("audio_format", "content_type"), CONTENT_TYPES.items())
+async def test_each_format_has_its_content_type(
+    client: httpx.AsyncClient, audio_format: str, content_type: str
+) -> None:
+    answer = await client.post(SPEECH, json=body(response_format=audio_format))
+    assert answer.headers["content-type"] == content_type
+
+
+async def test_an_answer_that_is_not_streamed_has_its_length_and_an_exact_head(
+    client: httpx.AsyncClient,
+) -> None:
+    streamed = await client.post(SPEECH, json=body())
+    whole = await client.post(SPEECH, json=body(stream=False))
+    assert int(whole.headers["content-length"]) == len(whole.content)
+    assert "transfer-encoding" not in whole.headers
+    assert streamed.content[:8] == b"<000000>"
+    assert whole.content[:8] == b"<002560>"
+    assert whole.content[8:] == streamed.content[8:]
+
+
+@pytest.mark.parametrize("voice", ["fan", {"id": "fan"}])
+async def test_a_voice_is_a_name_or_a_reference(
+    client: httpx.AsyncClient, fakes: Fakes, voice: Any
+) -> None:
+    assert (await client.post(SPEECH, json=body(voice=voice))).status_code == 200
+    assert fakes.model.spoken[-1][1] == "fan"
+
+
+async def test_null_is_the_same_as_absent(client: httpx.AsyncClient) -> None:
+    fields = dict.fromkeys(
+        ("model", "voice", "response_format", "speed", "instructions", "stream_format",
+         "sample_rate", "stream")
+    )  # fmt: skip
+    with_nulls = await client.post(SPEECH, json=body(**fields))
+    assert with_nulls.content == (await client.post(SPEECH, json=body())).content
+
+
+async def test_unknown_fields_are_ignored(client: httpx.AsyncClient) -> None:
+    answer = await client.post(SPEECH, json=body(lang="en", backend="x", extra={"a": [1]}))
+    assert answer.status_code == 200
+    assert "warning" not in answer.headers
+
+
+async def test_what_is_accepted_but_not_done_is_said(client: httpx.AsyncClient) -> None:
+    answer = await client.post(SPEECH, json=body(instructions="whisper", stream_format="sse"))
+    assert answer.status_code == 200
+    assert "instructions are not supported" in answer.headers["warning"]
+    assert "sse is not supported" in answer.headers["warning"]
+
+
+@pytest.mark.parametrize("authorization", ["Bearer", "Bearer sk-any", "Basic x"])
+async def test_a_key_is_not_needed_and_not_looked_at(
+    client: httpx.AsyncClient, authorization: str
+) -> None:
+    answer = await client.post(SPEECH, json=body(), headers={"authorization": authorization})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("accept", ["application/octet-stream", "text/html", "image/png", "*/*"])
+async def test_accept_is_not_negotiated(client: httpx.AsyncClient, accept: str) -> None:
+    answer = await client.post(SPEECH, json=body(), headers={"accept": accept})
+    assert answer.headers["content-type"] == "audio/mpeg"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "param", "code"),
+    [
+        ({"input": None}, 400, "input", "invalid_value"),
+        ({"input": 5}, 400, "input", "invalid_value"),
+        ({"input": ["a"]}, 400, "input", "invalid_value"),
+        ({"input": ""}, 400, "input", "empty_input"),
+        ({"input": "a" * 4097}, 400, "input", "string_above_max_length"),
+        ({"model": "other"}, 404, "model", "model_not_found"),
+        ({"voice": "other"}, 400, "voice", "voice_not_found"),
+        ({"voice": "../../etc/passwd"}, 400, "voice", "voice_not_found"),
+        ({"voice": ""}, 400, "voice", "invalid_value"),
+        ({"voice": {"id": "bee", "x": 1}}, 400, "voice", "invalid_value"),
+        ({"response_format": "ogg"}, 400, "response_format", "invalid_value"),
+        ({"speed": 0}, 400, "speed", "invalid_value"),
+        ({"speed": -1}, 400, "speed", "invalid_value"),
+        ({"speed": 1e9}, 400, "speed", "invalid_value"),
+        ({"speed": "1"}, 400, "speed", "invalid_value"),
+        ({"speed": True}, 400, "speed", "invalid_value"),
+        ({"stream_format": "wav"}, 400, "stream_format", "invalid_value"),
+        ({"sample_rate": 7_999}, 400, "sample_rate", "invalid_value"),
+        ({"stream": "yes"}, 400, "stream", "invalid_value"),
+        ({"instructions": "a" * 4097}, 400, "instructions", "invalid_value"),
+    ],
+)
+async def test_a_bad_field_is_named_in_openais_error_body(
+    client: httpx.AsyncClient, fields: dict[str, Any], status: int, param: str, code: str
+) -> None:
+    answer = await client.post(SPEECH, json=body(**fields))
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["param"], error["code"]) == (param, code)
+    assert error["type"] == "invalid_request_error"
+    assert answer.headers["x-should-retry"] == "false"
+    assert answer.headers["x-request-id"]
+
+
+DEEP = b'{"input":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[]", b"null", b"5", b'"a"', b"{}", b'{"input":"a"', b'{"input":"\xff"}',
+        b'{"input":"\\ud800"}', b'{"input":"a","speed":NaN}', b'{"input":"a","speed":Infinity}',
+        b"\x00\x01\x02", b'{"input":"a"}}', DEEP,
+    ],
+    ids=lambda content: repr(content[:24]),
+)  # fmt: skip
+async def test_a_body_that_is_not_the_message_is_a_400(
+    client: httpx.AsyncClient, content: bytes
+) -> None:
+    answer = await client.post(
+        SPEECH, content=content, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/plain"},
+        {"content-type": "multipart/form-data; boundary=x"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+async def test_another_media_type_is_a_415(
+    client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    answer = await client.post(SPEECH, content=b'{"input":"a"}', headers=headers)
+    assert answer.status_code == 415
+    assert answer.json()["error"]["code"] == "unsupported_media_type"
+
+
+async def test_a_missing_content_type_is_taken_for_json(client: httpx.AsyncClient) -> None:
+    assert (await client.post(SPEECH, content=b'{"input":"a"}')).status_code == 200
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_body_over_256_kib_is_a_413(client: httpx.AsyncClient, *, is_chunked: bool) -> None:
+    content = b'{"input":"' + b"a" * 300_000 + b'"}'
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 50_000):
+            yield content[start : start + 50_000]
+
+    answer = await client.post(
+        SPEECH,
+        content=pieces() if is_chunked else content,
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (SynthesisError(), 500, "synthesis_failed"),
+        (RuntimeError("a secret detail"), 500, "internal_error"),
+    ],
+)
+async def test_a_failure_before_the_first_chunk_is_a_real_status(
+    client: httpx.AsyncClient, fakes: Fakes, error: Exception, status: int, code: str
+) -> None:
+    fakes.model.fail_on = ("One.", error)
+    answer = await client.post(SPEECH, json=body())
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == code
+    assert "secret" not in answer.text
+    assert answer.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("error", [SynthesisError(), RuntimeError("a secret detail")])
+async def test_a_failure_later_cuts_the_connection(
+    client: httpx.AsyncClient, fakes: Fakes, error: Exception
+) -> None:
+    fakes.model.fail_on = ("Two.", error)
+    received = b""
+    with pytest.raises(httpx.RemoteProtocolError):
+        async with client.stream("POST", SPEECH, json=body()) as answer:
+            assert answer.status_code == 200
+            async for part in answer.aiter_raw():
+                received += part
+    assert received
+    assert not received.endswith(b"!")
+    assert b"secret" not in received
+    assert fakes.observer.reports[-1].outcome is Outcome.FAILED
+
+
+async def test_a_failure_in_an_answer_that_is_not_streamed_is_a_real_status(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    fakes.model.fail_on = ("Two.", SynthesisError())
+    assert (await client.post(SPEECH, json=body(stream=False))).status_code == 500
+
+
+async def test_the_first_bytes_arrive_before_the_second_segment_is_spoken(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    may_go_on = asyncio.Event()
+
+    async def hold_all_but_the_first(segment: TextSegment) -> None:
+        if segment.index:
+            await may_go_on.wait()
+
+    fakes.model.before_speaking = hold_all_but_the_first
+    async with client.stream("POST", SPEECH, json=body(input="One. Two. Three.")) as answer:
+        parts = answer.aiter_raw()
+        assert await anext(parts)
+        assert [text for text, _, _ in fakes.model.spoken[1:]] in (["One."], ["One.", "Two."])
+        may_go_on.set()
+        rest = b"".join([part async for part in parts])
+    assert rest.endswith(b"!")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_before_the_first_byte_stops_the_model(
+    client: httpx.AsyncClient, fakes: Fakes, *, stream: bool
+) -> None:
+    async def forever(_: TextSegment) -> None:
+        await asyncio.Event().wait()
+
+    fakes.model.before_speaking = forever
+    with pytest.raises(httpx.ReadTimeout):
+        await client.post(SPEECH, json=body(stream=stream), timeout=0.2)
+    await settled(fakes)
+    assert fakes.observer.reports[-1].outcome is Outcome.CANCELLED
+
+
+async def test_a_client_that_leaves_in_mid_stream_stops_the_model(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    async def hold_the_second(segment: TextSegment) -> None:
+        if segment.index:
+            await asyncio.Event().wait()
+
+    fakes.model.before_speaking = hold_the_second
+    async with client.stream("POST", SPEECH, json=body()) as answer:
+        await anext(answer.aiter_raw())
+    await settled(fakes)
+    assert fakes.observer.reports[-1].outcome is Outcome.CANCELLED
+
+
+async def settled(fakes: Fakes) -> None:
+    """Wait until no synthesis runs and every request was reported."""
+    for _ in range(200):
+        if not fakes.model.num_running and fakes.observer.reports:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the model still speaks")
+
+
+async def test_every_generated_request_is_answered_with_audio(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    for request in CreateSpeechFactory.batch(100):
+        answer = await client.post(SPEECH, content=msgspec.json.encode(request))
+        assert answer.status_code == 200, answer.text
+        assert answer.content.endswith(b"!")
+    assert all(report.outcome is Outcome.COMPLETED for report in fakes.observer.reports)
+
+
+async def test_unknown_names_can_be_let_through_with_a_warning() -> None:
+    fakes = Fakes(Settings(speech=SpeechSettings(unknown_names="default")))
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        answer = await client.post(SPEECH, json=body(model="kokoro", voice="af_sky"))
+    assert answer.status_code == 200
+    assert answer.headers["x-speech-voice"] == "bee"
+    assert "the model is not known" in answer.headers["warning"]
+    assert "the voice is not known" in answer.headers["warning"]
+
+
+async def test_the_limit_on_characters_is_a_setting() -> None:
+    fakes = Fakes(Settings(speech=SpeechSettings(max_chars=5)))
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.post(SPEECH, json=body(input="12345"))).status_code == 200
+        assert (await client.post(SPEECH, json=body(input="123456"))).status_code == 400
+
+
+def test_every_error_has_a_status() -> None:
+    from app.entrypoints.http.errors import _STATUS
+
+    def subclasses(cls: type[SpeechError]) -> set[type[SpeechError]]:
+        return {cls}.union(*(subclasses(child) for child in cls.__subclasses__()))
+
+    for error in subclasses(SpeechError):
+        assert any(cls in _STATUS for cls in error.__mro__)

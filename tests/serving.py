@@ -1,0 +1,137 @@
+"""Real servers for tests, on free ports of the loopback address."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+import uvicorn
+from litestar import Litestar
+
+from app.entrypoints.http.app import create_app
+from app.entrypoints.services import Ports
+from app.entrypoints.settings import Settings
+from tests.fakes.audio_encoder import FakeAudioEncoders
+from tests.fakes.audio_store import FakeAudioStore
+from tests.fakes.clock import FakeClock
+from tests.fakes.speech_model import FakeSpeechModel
+from tests.fakes.speech_observer import FakeSpeechObserver
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 15.0
+
+
+class Fakes:
+    """An application over fakes, and the fakes to look at."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.model = FakeSpeechModel()
+        self.encoders = FakeAudioEncoders()
+        self.clock = FakeClock()
+        self.store = FakeAudioStore(self.clock)
+        self.observer = FakeSpeechObserver()
+
+    def ports(self) -> Ports:
+        return Ports(
+            model=self.model,
+            encoders=self.encoders,
+            store=self.store,
+            clock=self.clock,
+            observer=self.observer,
+        )
+
+    def app(self) -> Litestar:
+        return create_app(self.ports(), self.settings)
+
+
+@asynccontextmanager
+async def serving(app: Litestar) -> AsyncIterator[str]:
+    """Serve `app` on this event loop; gives its base URL."""
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="on")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())
+    try:
+        while not server.started:
+            assert not task.done(), "the server did not start"
+            await asyncio.sleep(0.005)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(task, STOP_TIMEOUT_S)
+
+
+class ServerProcess(msgspec.Struct):
+    """A server in a process of its own."""
+
+    url: str
+    port: int
+    pid: int
+    log_path: Path
+
+    def log_events(self) -> list[dict[str, object]]:
+        """All log events so far; every line is one."""
+        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment without settings of the person who runs the tests."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SOPRANO_")}
+    return {**own, **(extra or {})}
+
+
+@contextmanager
+def server_process(
+    log_path: Path, *arguments: str, environ: Mapping[str, str] | None = None
+) -> Iterator[ServerProcess]:
+    """Run `soprano-api serve`; it is alive, maybe still loading, when this returns."""
+    port = free_port()
+    with log_path.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve", "--port", str(port), *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=clean_environment(environ),
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for_status(f"{url}/health/live", process)
+        yield ServerProcess(url, port, process.pid, log_path)
+        assert process.poll() is None, "the server died"
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for_status(url: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Return once `url` answers 200."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        assert process is None or process.poll() is None, "the server died"
+        try:
+            if httpx.get(url, timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise TimeoutError(url)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
