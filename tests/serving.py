@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
-import msgspec
 import uvicorn
 from litestar import Litestar
 
@@ -70,13 +69,19 @@ async def serving(app: Litestar) -> AsyncIterator[str]:
         await asyncio.wait_for(task, STOP_TIMEOUT_S)
 
 
-class ServerProcess(msgspec.Struct):
+class ServerProcess:
     """A server in a process of its own."""
 
-    url: str
-    port: int
-    pid: int
-    log_path: Path
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log_path: Path) -> None:
+        self._process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.port = port
+        self.pid = process.pid
+        self.log_path = log_path
+
+    def exit_code(self) -> int:
+        """Of the process, once it has ended."""
+        return self._process.wait(STOP_TIMEOUT_S)
 
     def log_events(self) -> list[dict[str, object]]:
         """All log events so far; every line is one."""
@@ -103,10 +108,10 @@ def server_process(
             env=clean_environment(environ),
         )
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for_status(f"{url}/health/live", process)
-        yield ServerProcess(url, port, process.pid, log_path)
-        assert process.poll() is None, "the server died"
+        server = ServerProcess(process, port, log_path)
+        wait_for_status(f"{server.url}/health/live", process)
+        yield server
+        assert process.poll() in (None, 0), "the server died"
     finally:
         process.terminate()
         try:

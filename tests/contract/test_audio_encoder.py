@@ -1,9 +1,7 @@
 """What every AudioEncoder keeps, for every format."""
 
-import io
 from itertools import pairwise
 
-import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +12,7 @@ from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_samp
 from app.domain.errors import EncodingError, UnsupportedSampleRateError
 from app.ports.audio_encoder import AudioEncoders
 from tests.fakes.audio_encoder import FakeAudioEncoders
+from tests.listening import CODEC_PADDING, decode_file, decode_pcm
 
 MODEL_RATE = 32_000
 FORMATS = list(AudioFormat)
@@ -88,23 +87,11 @@ def test_an_impossible_sample_rate_is_refused_at_once(
         encoders.open(AudioEncoding(audio_format, 7_777), MODEL_RATE)
 
 
-def decode(body: bytes, audio_format: AudioFormat) -> tuple[np.ndarray, int, int]:
-    """Samples as float32, sample rate in Hz, channels."""
-    if audio_format is AudioFormat.PCM:
-        return np.frombuffer(body, "<i2").astype(np.float32) / 32767, 24_000, 1
-    with av.open(io.BytesIO(body), "r") as container:
-        stream = container.streams.audio[0]
-        resampler = av.AudioResampler(format="flt")
-        frames = [
-            frame.to_ndarray()[0]
-            for decoded in container.decode(stream)
-            for frame in resampler.resample(decoded)
-        ]
-        return np.concatenate(frames), stream.rate, stream.channels
-
-
-CODEC_PADDING = 3 * 1_152
-"""Samples that a frame codec may add: its delay and the rest of the last frame (MP3: 1152 each)."""
+def decode(body: bytes, encoding: AudioEncoding) -> tuple[np.ndarray, int, int]:
+    """Samples as float32, sample rate in Hz, channels; raw samples have those of `encoding`."""
+    if encoding.format is AudioFormat.PCM:
+        return decode_pcm(body), encoding.sample_rate, 1
+    return decode_file(body)
 
 
 @pytest.mark.parametrize("audio_format", FORMATS)
@@ -114,9 +101,7 @@ def test_what_is_decoded_is_what_was_said(audio_format: AudioFormat, asked: int 
     body, whole = encode(
         StreamingEncoders(), encoding, chunks_of(tone(64_000), [10_000] * 6 + [4_000])
     )
-    samples, rate, channels = decode(whole, audio_format)
-    if audio_format is AudioFormat.PCM:
-        rate = encoding.sample_rate
+    samples, rate, channels = decode(whole, encoding)
     assert channels == 1
     assert rate == (48_000 if audio_format is AudioFormat.OPUS else encoding.sample_rate)
     assert len(samples) / rate == pytest.approx(2.0, abs=CODEC_PADDING / rate)
@@ -131,7 +116,7 @@ def test_lossless_formats_keep_the_exact_number_of_samples(audio_format: AudioFo
     _, whole = encode(
         StreamingEncoders(), encoding_for(audio_format), chunks_of(tone(32_000), [32_000])
     )
-    samples, rate, _ = decode(whole, audio_format)
+    samples, rate, _ = decode(whole, encoding_for(audio_format))
     assert len(samples) == rate
 
 
@@ -157,7 +142,7 @@ def test_joined_mp3_bodies_play_as_one() -> None:
     body, _ = encode(
         StreamingEncoders(), encoding_for(AudioFormat.MP3), chunks_of(tone(64_000), [64_000])
     )
-    samples, rate, _ = decode(body * 3, AudioFormat.MP3)
+    samples, rate, _ = decode_file(body * 3)
     assert len(samples) / rate == pytest.approx(6.0, abs=3 * CODEC_PADDING / rate)
 
 
@@ -184,7 +169,7 @@ def test_full_scale_and_beyond_is_clipped_in_every_format() -> None:
     loud = chunks_of(np.float32(3.0) * tone(32_000), [32_000])
     for audio_format in (AudioFormat.PCM, AudioFormat.WAV, AudioFormat.FLAC):
         _, whole = encode(StreamingEncoders(), encoding_for(audio_format), loud)
-        samples, _, _ = decode(whole, audio_format)
+        samples, _, _ = decode(whole, encoding_for(audio_format))
         steps = np.abs(np.diff(samples))
         assert steps.max() < 0.5, f"{audio_format} wrapped around"
 

@@ -108,24 +108,26 @@ async def _run(settings: Settings, request: SpeechRequest, target: Target) -> No
         aclosing(await services.speech.start(request)) as stream,
     ):
         with _shown(stream) as parts:
-            written = await _write(stream, parts, target, services.store)
-    if written:
-        click.echo(written)
+            if target.path == STANDARD:
+                await _write_standard_output(parts)
+            elif target.path is not None:
+                await _write_file(Path(target.path), stream, parts)
+                click.echo(target.path)
+            else:
+                name = await _keep(services.store, stream, parts)
+                click.echo(Path(settings.store.directory) / name)
 
 
-async def _write(
-    stream: SpeechStream, parts: "_Shown", target: Target, store: AudioStore
-) -> str | None:
-    if target.path == STANDARD:
-        async for part in parts:
-            sys.stdout.buffer.write(part)
-        return None
-    if target.path is not None:
-        await _write_file(Path(target.path), stream, parts)
-        return target.path
+async def _write_standard_output(parts: "_Shown") -> None:
+    async for part in parts:
+        sys.stdout.buffer.write(part)
+
+
+async def _keep(store: AudioStore, stream: SpeechStream, parts: "_Shown") -> str:
     await store.open()
     try:
-        saved = await store.save(parts, stem=STEM, audio_format=target.format, head=stream.head)
+        audio_format = stream.encoding.format
+        saved = await store.save(parts, stem=STEM, audio_format=audio_format, head=stream.head)
     finally:
         await store.close()
     return saved.name

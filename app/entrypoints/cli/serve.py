@@ -1,5 +1,6 @@
 """`soprano-api serve`: the HTTP server."""
 
+import signal
 import sys
 from socket import socket
 from typing import Any
@@ -38,8 +39,23 @@ def run_server(settings: Settings) -> int:
 
     app = create_app(build_ports(settings), settings, on_fatal=stop)
     server = AnnouncingServer(_uvicorn_config(app, settings.server))
+    _stop_on_signals(server)
     server.run()
     return 1 if failures else 0
+
+
+def _stop_on_signals(server: uvicorn.Server) -> None:
+    """Let a signal end the process with code 0.
+
+    The server has handlers of its own while it runs; when it has stopped it raises the signal once
+    more for those that were there before, which are these.
+    """
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 class AnnouncingServer(uvicorn.Server):

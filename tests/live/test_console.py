@@ -1,0 +1,113 @@
+"""The console commands, as typed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.listening import decode_file
+from tests.serving import clean_environment
+
+pytestmark = pytest.mark.live
+
+
+def run(
+    *arguments: str, cwd: Path, stdin: bytes = b"", **environ: str
+) -> subprocess.CompletedProcess[bytes]:
+    root = str(Path(__file__).parents[2])
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=cwd,
+        env=clean_environment({"PYTHONPATH": root, **environ}),
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("a.mp3", b"\xff\xf3"), ("a.ogg", b"OggS"), ("a.opus", b"OggS"), ("a.wav", b"RIFF")],
+)
+def test_say_writes_the_format_of_the_extension(tmp_path: Path, name: str, start: bytes) -> None:
+    done = run("say", "Hello there.", "-o", name, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().strip() == name
+    body = (tmp_path / name).read_bytes()
+    assert body.startswith(start)
+    samples, rate, _ = decode_file(body)
+    assert 0.3 < len(samples) / rate < 3
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_wav_file_has_exact_sizes(tmp_path: Path) -> None:
+    run("say", "Hello there.", "-o", "a.wav", cwd=tmp_path)
+    body = (tmp_path / "a.wav").read_bytes()
+    assert int.from_bytes(body[4:8], "little") == len(body) - 8
+
+
+def test_say_reads_standard_input_and_writes_standard_output(tmp_path: Path) -> None:
+    done = run("say", "-o", "-", "--format", "flac", cwd=tmp_path, stdin=b"Hello there.")
+    assert done.stdout.startswith(b"fLaC")
+    assert not list(tmp_path.iterdir())
+
+
+def test_say_has_no_limit_on_characters(tmp_path: Path) -> None:
+    text = b"One more sentence to speak. " * 200
+    done = run("say", "-o", "a.opus", "--speed", "4", cwd=tmp_path, stdin=text)
+    assert done.returncode == 0, done.stderr
+    samples, rate, _ = decode_file((tmp_path / "a.opus").read_bytes())
+    assert len(samples) / rate > 60
+
+
+def test_say_without_a_file_keeps_the_audio_under_the_next_name(tmp_path: Path) -> None:
+    def say() -> str:
+        done = run("say", "Hello.", cwd=tmp_path, SOPRANO_STORE__DIRECTORY="kept")
+        return done.stdout.decode().strip()
+
+    names = [say(), say()]
+    assert names == ["kept/speech_000001.wav", "kept/speech_000002.wav"]
+    assert all((tmp_path / name).read_bytes().startswith(b"RIFF") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["say", "Hi.", "-o", "a.xyz"], "xyz"),
+        (["say", "Hi.", "--voice", "nobody", "-o", "a.wav"], "nobody"),
+        (["say", "Hi.", "--speed", "9", "-o", "a.wav"], "speed"),
+        (["say", "-o", "a.wav"], "empty"),
+        (["say", "Hi.", "-o", "missing/a.wav"], "missing"),
+        (["say", "Hi.", "-o", "a.opus", "--sample-rate", "44100"], "44100"),
+    ],
+)
+def test_what_cannot_be_said_is_one_clear_line_and_leaves_no_file(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
+    assert not list(tmp_path.iterdir())
+
+
+def test_config_shows_each_setting_with_its_origin(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[server]\nport = 9000\n")
+    done = run(
+        "config", "--config", "c.toml", "--host", "::1", cwd=tmp_path, SOPRANO_LOG__LEVEL="debug"
+    )
+    lines = {line.split()[0]: line for line in done.stdout.decode().splitlines()}
+    assert "9000" in lines["server.port"]
+    assert "file c.toml" in lines["server.port"]
+    assert "command line" in lines["server.host"]
+    assert "environment SOPRANO_LOG__LEVEL" in lines["log.level"]
+    assert "default" in lines["speech.max_chars"]
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["say"], ["config"]])
+def test_each_command_explains_itself(tmp_path: Path, command: list[str]) -> None:
+    done = run(*command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert b"Usage: soprano-api" in done.stdout

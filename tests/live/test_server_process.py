@@ -1,0 +1,161 @@
+"""The server as a process: its start, its load, its log, its end."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.serving import ServerProcess, clean_environment, server_process
+
+pytestmark = pytest.mark.live
+
+SPEECH = "/v1/audio/speech"
+LONG_TEXT = " ".join(f"This is sentence number {number} of a longer story." for number in range(12))
+NUM_PARALLEL = 20
+MAX_LIVE_P99_S = 0.1
+
+
+async def test_twenty_requests_at_once_are_answered_as_alone_while_health_answers_at_once(
+    server: ServerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"Request number {number}. {LONG_TEXT}" for number in range(NUM_PARALLEL)]
+    async with httpx.AsyncClient(base_url=server.url, timeout=120) as client:
+
+        async def speak(text: str) -> bytes:
+            answer = await client.post(SPEECH, json={"input": text, "response_format": "mp3"})
+            assert answer.status_code == 200
+            return answer.content
+
+        probe = HealthProbe(server.url)
+        probing = asyncio.create_task(asyncio.to_thread(probe.run))
+        together = await asyncio.gather(*(speak(text) for text in texts))
+        probe.stop()
+        await probing
+        alone = [await speak(text) for text in texts]
+    assert together == alone
+    p99 = float(np.quantile(probe.latencies_s, 0.99))
+    with capsys.disabled():
+        print(f"\n/health/live under load: {len(probe.latencies_s)} probes, p99 {p99 * 1e3:.1f} ms")
+    assert len(probe.latencies_s) >= 50
+    assert p99 < MAX_LIVE_P99_S
+
+
+class HealthProbe:
+    """Asks /health/live over and over from a thread of its own, on one connection."""
+
+    def __init__(self, url: str) -> None:
+        self.latencies_s: list[float] = []
+        self._url = url
+        self._is_over = False
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self._url) as client:
+            while not self._is_over:
+                started = time.perf_counter()
+                assert client.get("/health/live").status_code == 200
+                self.latencies_s.append(time.perf_counter() - started)
+                time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._is_over = True
+
+
+def test_one_event_per_request_has_its_figures_and_never_its_text(server: ServerProcess) -> None:
+    secret = "xylophonic quintessence"
+    request = {"input": f"The {secret} is here.", "voice": "nova", "response_format": "opus"}
+    answer = httpx.post(server.url + SPEECH, json=request, headers={"x-request-id": "test-log-1"})
+    assert answer.status_code == 200
+    events = [e for e in server.log_events() if e.get("request_id") == "test-log-1"]
+    (event,) = [event for event in events if event["event"] == "speech.ended"]
+    assert event["outcome"] == "completed"
+    assert event["num_chars"] == len(request["input"])
+    assert (event["voice"], event["format"]) == ("heart", "opus")
+    for field in ("audio_s", "first_audio_s", "total_s", "real_time_factor"):
+        assert float(str(event[field])) > 0
+    assert "xylophonic" not in server.log_path.read_text()
+
+
+def test_an_empty_bearer_token_is_fine(server: ServerProcess) -> None:
+    """Some chat front ends send `Authorization: Bearer ` with nothing behind it."""
+    body = b'{"input":"Hi."}'
+    head = f"POST {SPEECH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \r\nconnection: close\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head.encode() + body)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        env=clean_environment(environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "parts"),
+    [
+        (["serve", "--port", "70000"], {}, ["server.port", "70000", "65535", "command line"]),
+        (["serve", "--backend", "magic"], {}, ["model.backend", "magic", "auto, embedded"]),
+        (["config"], {"SOPRANO_LOG__LEVEL": "loud"}, ["log.level", "SOPRANO_LOG__LEVEL"]),
+        (["serve", "--config", "nowhere.toml"], {}, ["nowhere.toml"]),
+    ],
+)
+def test_a_bad_setting_ends_the_start_with_one_line(
+    arguments: list[str], environ: dict[str, str], parts: list[str]
+) -> None:
+    done = run(*arguments, **environ)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_a_model_that_cannot_load_ends_the_process_with_one_clear_line(tmp_path: Path) -> None:
+    """A package that shadows the voice's and breaks stands for a broken installation."""
+    (tmp_path / "hibari.py").write_text("raise ImportError('the voice is damaged')")
+    done = run("serve", "--port", "0", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    failures = [
+        event
+        for event in map(json.loads, done.stderr.splitlines())
+        if event["level"] in ("error", "critical")
+    ]
+    assert [event["event"] for event in failures] == ["model.load_failed"]
+    assert "the voice is damaged" in failures[0]["reason"]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stop_signal_lets_a_running_answer_finish(tmp_path: Path) -> None:
+    with server_process(tmp_path / "server.log") as server:
+        with httpx.stream("POST", server.url + SPEECH, json={"input": LONG_TEXT}) as answer:
+            parts = answer.iter_raw()
+            next(parts)
+            os.kill(server.pid, signal.SIGTERM)
+            rest = b"".join(parts)
+        assert len(rest) > 10_000
+        outcomes = [event["outcome"] for event in wait_for_event(server, "speech.ended")]
+    assert outcomes == ["completed"]
+    assert server.exit_code() == 0
+
+
+def wait_for_event(server: ServerProcess, name: str) -> list[dict[str, object]]:
+    for _ in range(100):
+        events = [event for event in server.log_events() if event["event"] == name]
+        if events:
+            return events
+        time.sleep(0.05)
+    raise AssertionError(name)
