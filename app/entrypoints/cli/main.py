@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from app.entrypoints.cli.bench import bench
 from app.entrypoints.cli.config import config
 from app.entrypoints.cli.say import say
 from app.entrypoints.cli.serve import serve
@@ -17,7 +18,7 @@ def cli() -> None:
     """Text to speech on your own machine, for OpenAI clients."""
 
 
-for command in (serve, say, config):
+for command in (serve, say, bench, config):
     cli.add_command(command)
 
 

@@ -38,14 +38,70 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
             examples=["The quick brown fox jumped over the lazy dog."],
         ),
     ]
-    model: Annotated[str, Meta(max_length=256)] | None = None
-    voice: VoiceName | VoiceReference | None = None
-    response_format: FormatName | None = None
-    speed: Annotated[float, Meta(ge=0.25, le=4.0)] | None = None
-    instructions: Annotated[str, Meta(max_length=4096)] | None = None
-    stream_format: Literal["audio", "sse"] | None = None
-    sample_rate: Annotated[int, Meta(ge=8_000, le=48_000)] | None = None
-    stream: bool | None = None
+    model: (
+        Annotated[
+            str,
+            Meta(
+                max_length=256,
+                description="A name from /v1/models; absent is the model that is served.",
+            ),
+        ]
+        | None
+    ) = None
+    voice: Annotated[
+        VoiceName | VoiceReference | None,
+        Meta(description="A name from /v1/audio/voices; absent is the model's default voice."),
+    ] = None
+    response_format: (
+        Annotated[
+            FormatName,
+            Meta(description="Of the audio; absent is mp3. pcm is 16 bit little-endian, 24 kHz."),
+        ]
+        | None
+    ) = None
+    speed: (
+        Annotated[
+            float,
+            Meta(
+                ge=0.25,
+                le=4.0,
+                description="Pace; absent is 1. 2 is twice as fast, at the same pitch.",
+            ),
+        ]
+        | None
+    ) = None
+    instructions: (
+        Annotated[
+            str,
+            Meta(max_length=4096, description="Accepted and ignored; a Warning header says so."),
+        ]
+        | None
+    ) = None
+    stream_format: (
+        Annotated[
+            Literal["audio", "sse"],
+            Meta(description="Audio; sse is answered with audio as well, and a Warning header."),
+        ]
+        | None
+    ) = None
+    sample_rate: (
+        Annotated[
+            int,
+            Meta(
+                ge=8_000,
+                le=48_000,
+                description="Extension: of the audio, in Hz, where the format can hold it.",
+            ),
+        ]
+        | None
+    ) = None
+    stream: (
+        Annotated[
+            bool,
+            Meta(description="Extension: false sends the audio whole, with its exact length."),
+        ]
+        | None
+    ) = None
 
     def to_request(self) -> SpeechRequest:
         """The domain's request; raises its errors."""
