@@ -454,3 +454,4 @@ async def test_closing_needs_no_opening_and_may_be_done_twice(build_store: Build
     await store.open()
     await store.close()
     await store.close()
+    assert await names_in(store) == []

@@ -56,6 +56,7 @@ async def test_it_can_be_closed_unloaded_and_twice(make: Callable[[], SpeechMode
     model = make()
     await model.close()
     await model.close()
+    assert model.split(TEXT)
 
 
 async def test_its_info_does_not_change_by_loading(model: SpeechModel) -> None:

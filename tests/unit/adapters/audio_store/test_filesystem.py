@@ -15,8 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.audio_store import filesystem
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.adapters.audio_store import files
+from app.adapters.audio_store.filesystem import (
+    MAX_NUMBER_TRIES,
+    FilesystemAudioStore,
+    StoreLimits,
+)
 from app.domain.audio import AudioFormat
 from app.domain.errors import StoredAudioNotFoundError, StoreError, StoreFullError
 from app.ports.audio_store import StoredAudio
@@ -251,7 +255,7 @@ async def test_ten_thousand_taken_names_in_a_row_are_too_many(
     store: FilesystemAudioStore, directory: Path
 ) -> None:
     await save(store)
-    for number in range(2, filesystem.MAX_NUMBER_TRIES + 2):
+    for number in range(2, MAX_NUMBER_TRIES + 2):
         (directory / f"speech_{number:06d}.wav").symlink_to("nowhere")
     with pytest.raises(StoreFullError):
         await save(store)
@@ -334,7 +338,7 @@ async def test_nothing_is_left_whenever_a_save_is_cancelled(
 
 
 async def test_a_file_is_closed_only_after_the_thread_of_a_cancelled_task() -> None:
-    turns, order = filesystem._Turns(), []
+    turns, order = files.Turns(), []
     has_begun, may_end = threading.Event(), threading.Event()
 
     def write() -> None:
@@ -534,7 +538,7 @@ async def test_a_write_that_stops_short_is_carried_on_and_its_error_keeps_nothin
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_no_space_and_no_quota_both_mean_that_the_store_is_full(number: int) -> None:
-    error = filesystem._as_store_error(OSError(number, os.strerror(number), "/secret/path"))
+    error = files._as_store_error(OSError(number, os.strerror(number), "/secret/path"))
     assert isinstance(error, StoreFullError)
     assert "/secret" not in str(error)
 
@@ -543,7 +547,7 @@ async def test_a_device_without_space_is_a_full_store() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     try:
         with pytest.raises(StoreFullError):
-            await filesystem._in_thread(filesystem._write_all, fd, b"sound", 0)
+            await files.in_thread(files.write_all, fd, b"sound", 0)
     finally:
         os.close(fd)
 

@@ -143,6 +143,7 @@ async def test_what_cannot_work_is_rejected_before_the_model_is_asked(
 
 async def test_the_limit_counts_code_points(rig: Rig) -> None:
     await (await rig.service.start(SpeechRequest(text="😀" * MAX_CHARS))).collect()
+    assert rig.observer.reports[-1].num_chars == MAX_CHARS
 
 
 async def test_closing_the_stream_stops_the_model_and_is_reported_as_cancelled(rig: Rig) -> None:

@@ -1,0 +1,197 @@
+"""Files of the store while they are open: one being written, one being read.
+
+Knows nothing of numbers and limits. All calls on one file are made in worker threads, one at a
+time, and the file is closed after the last of them, whatever was cancelled meanwhile.
+"""
+
+import asyncio
+import errno
+import os
+import secrets
+import stat
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from app.domain.errors import StoredAudioNotFoundError, StoreError, StoreFullError
+
+BLOCK_BYTES: Final = 64 * 1024
+"""How much of a file is read at once."""
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FILE_MODE: Final = 0o640
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CANNOT_LINK: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+_NOT_A_FILE: Final = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Turns:
+    """Work on one open file, in worker threads, one call at a time.
+
+    A cancelled task leaves its thread running. Were the file closed at once, its descriptor could
+    become another file's while the thread still writes; so the last turn waits for that thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    async def take(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work` after the turn before it."""
+        return await in_thread(self._take, partial(work, *args, **kwargs))
+
+    async def take_last(self, work: Callable[[], None]) -> None:
+        """Run `work` even if cancelled meanwhile, and nothing after it."""
+        await asyncio.shield(in_thread(self._take_last, work))
+
+    def _take(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            if self._is_over:
+                raise StoreError("The file is closed.")
+            return work()
+
+    def _take_last(self, work: Callable[[], None]) -> None:
+        with self._lock:
+            self._is_over = True
+            work()
+
+
+class TempFile:
+    """A file being written, not yet visible under a name of the store."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+        self.dir_fd = -1
+        self.fd = -1
+        self._directory = directory
+        self._num_bytes = 0
+
+    def create(self) -> None:
+        self.dir_fd = open_directory(self._directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.fd = os.open(self.name, flags, FILE_MODE, dir_fd=self.dir_fd)
+
+    def append(self, part: bytes) -> None:
+        write_all(self.fd, part, self._num_bytes)
+        self._num_bytes += len(part)
+
+    def seal(self, head: bytes, created_at: datetime) -> None:
+        """Put `head` over the first bytes and make the content survive a power cut."""
+        write_all(self.fd, head, 0)
+        # Ages are judged by our clock, so the file's time comes from it as well.
+        created_at_ns = (created_at - EPOCH) // timedelta(microseconds=1) * 1000
+        os.utime(self.fd, ns=(created_at_ns, created_at_ns))
+        # Never tried twice: after a failed fsync the kernel may have dropped the pages.
+        os.fsync(self.fd)
+
+    def remove(self) -> None:
+        os.unlink(self.name, dir_fd=self.dir_fd)
+
+    def discard(self) -> None:
+        """Close, and remove what was not published; never raises.
+
+        A file that cannot be removed is left to the sweep of a later start.
+        """
+        if self.fd != -1:
+            with suppress(OSError):
+                self.remove()
+            with suppress(OSError):
+                os.close(self.fd)
+        if self.dir_fd != -1:
+            os.close(self.dir_fd)
+
+
+class ReadFile:
+    """A kept file being read. Deleting its name does not harm it."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+
+    def open(self, directory: Path, name: str) -> None:
+        # O_NONBLOCK: a named pipe would hold the thread until somebody writes to it.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with opened_directory(directory) as dir_fd:
+            try:
+                self._fd = os.open(name, flags, dir_fd=dir_fd)
+            except OSError as error:
+                if error.errno in _NOT_A_FILE:
+                    raise StoredAudioNotFoundError(name) from error
+                raise
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise StoredAudioNotFoundError(name)
+
+    def read_block(self) -> bytes:
+        return os.read(self._fd, BLOCK_BYTES)
+
+    def close(self) -> None:
+        if self._fd != -1:
+            os.close(self._fd)
+
+
+def link(file: TempFile, name: str) -> bool:
+    """Publish, or say that the name is taken."""
+    dir_fd = file.dir_fd
+    try:
+        os.link(file.name, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno in _CANNOT_LINK:
+            raise StoreError("The file system of the store cannot make hard links.") from error
+        raise
+    return True
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work` in a worker thread; an OSError of it becomes a StoreError that shows no path."""
+    try:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except OSError as error:
+        raise _as_store_error(error) from error
+
+
+def _as_store_error(error: OSError) -> StoreError:
+    # str(error) would show the path to clients; the number's own text does not.
+    if error.errno in _FULL:
+        return StoreFullError("No space is left in the store of finished audio.")
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    return StoreError(f"The store of finished audio failed: {reason}.")
+
+
+async def read_blocks(turns: Turns, file: ReadFile) -> AsyncGenerator[bytes, None]:
+    """The rest of an open file, in blocks."""
+    while block := await turns.take(file.read_block):
+        yield block
+
+
+def open_directory(directory: Path) -> int:
+    """A descriptor of the directory, to be closed by the caller."""
+    # Links are followed here: which directory is the store is the operator's word.
+    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+@contextmanager
+def opened_directory(directory: Path) -> Iterator[int]:
+    """The same, closed at the end."""
+    dir_fd = open_directory(directory)
+    try:
+        yield dir_fd
+    finally:
+        os.close(dir_fd)
+
+
+def write_all(fd: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at `offset`, however much one call takes."""
+    rest = memoryview(data)
+    while rest:
+        num_written = os.pwrite(fd, rest, offset)
+        rest = rest[num_written:]
+        offset += num_written
