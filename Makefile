@@ -3,6 +3,8 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
+MODEL ?=
+TORCH ?= 2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -13,8 +15,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.base ## Serve speech on http://127.0.0.1:8000 (HOST=..., PORT=...)
-	$(BIN)/soprano-api serve --host $(HOST) --port $(PORT)
+run: $(VENV)/.base $(if $(MODEL),$(VENV)/.soprano) ## Serve speech on http://127.0.0.1:8000 (MODEL=..., HOST=..., PORT=...)
+	$(BIN)/soprano-api serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
 
 test: $(VENV)/.dev ## Run the whole test suite
 	$(BIN)/python -m pytest
@@ -36,8 +38,9 @@ format: $(VENV)/.dev ## Format, and fix what can be fixed
 lock: ## Pin the newest versions of all dependencies in constraints.txt
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
-	$(BIN)/python -m pip freeze --exclude soprano-tts-api --exclude-editable > constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[dev]' torch==$(TORCH)
+	$(BIN)/python -m pip freeze --exclude soprano-tts-api --exclude-editable \
+		| sed 's/+cpu//' > constraints.txt
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
@@ -49,6 +52,10 @@ $(BIN)/python:
 $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	touch $@
+
+$(VENV)/.soprano: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[soprano]'
+	touch $@ $(VENV)/.base
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'

@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 from litestar import Litestar
 
+from app.entrypoints.backends import Choice
 from app.entrypoints.http.app import create_app
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import Settings
@@ -41,6 +42,7 @@ class Fakes:
 
     def ports(self) -> Ports:
         return Ports(
+            choice=Choice("fake"),
             model=self.model,
             encoders=self.encoders,
             store=self.store,

@@ -109,6 +109,15 @@ class ModelLoadError(SpeechError):
     code: ClassVar[str] = "model_load_failed"
 
 
+class CheckpointError(ModelLoadError):
+    """The files of the model are missing, damaged or another model's. The message is one line."""
+
+    code: ClassVar[str] = "invalid_checkpoint"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
 class SynthesisError(SpeechError):
     """The model failed while speaking."""
 
@@ -122,6 +131,48 @@ class InvalidAudioError(SynthesisError):
     """Audio that must not be heard: wrong shape or dtype, NaN or infinite samples."""
 
     code: ClassVar[str] = "invalid_audio"
+
+
+class SentenceError(SynthesisError):
+    """The model works, but could not speak this one sentence."""
+
+
+class RunawaySpeechError(SentenceError):
+    """The model lost the text: a long vowel or silence instead of words, however often begun."""
+
+    code: ClassVar[str] = "runaway_speech"
+
+    def __init__(self) -> None:
+        super().__init__("The model could not speak a sentence: it ran away every time.")
+
+
+class TruncatedSpeechError(SentenceError):
+    """The model reached its limit before the end of a sentence."""
+
+    code: ClassVar[str] = "truncated_speech"
+
+    def __init__(self) -> None:
+        super().__init__("The model reached its limit of tokens before the end of a sentence.")
+
+
+class InstanceDeadError(SynthesisError):
+    """This instance of the model has stopped working; another may do better."""
+
+    code: ClassVar[str] = "engine_unavailable"
+    is_retryable: ClassVar[bool] = True
+    retry_after_s: ClassVar[float] = 5.0
+
+    def __init__(self, message: str = "The speech model failed and is started again.") -> None:
+        super().__init__(message)
+
+
+class DeviceError(InstanceDeadError):
+    """The device is out of memory or gone."""
+
+    code: ClassVar[str] = "device_failed"
+
+    def __init__(self) -> None:
+        super().__init__("The device that runs the speech model is out of memory or lost.")
 
 
 class EncodingError(SpeechError):

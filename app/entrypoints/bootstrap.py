@@ -1,25 +1,54 @@
 """The composition root: from settings to adapters. The only module that names them."""
 
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
+
+import structlog
 
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
 from app.adapters.clock.system import SystemClock
+from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.observers.structured_log import StructuredLog
 from app.adapters.speech.embedded_voice import EmbeddedVoice
+from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.devices import resolve_device
+from app.adapters.speech.soprano.hub import DEFAULT_REPO, find_cached, locate
+from app.adapters.speech.soprano.language_model import SopranoLanguageModel
+from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
+from app.adapters.speech.soprano.model import SopranoModel
+from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
+from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import ModelSettings, Settings, StoreSettings
 from app.ports.audio_store import AudioStore
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 
+CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
+"""Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
+
+SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
+
+_log = structlog.get_logger(__name__)
+
 
 def build_ports(settings: Settings) -> Ports:
-    """Construct every adapter; opens nothing."""
+    """Choose a backend and construct every adapter; opens nothing.
+
+    Raises:
+        ModelLoadError: the backend asked for cannot run here.
+    """
     clock = SystemClock()
+    choice = choose_backend(settings.model.backend, look_around(settings.model))
+    _log_choice(choice)
     return Ports(
-        model=_build_model(settings.model),
+        choice=choice,
+        model=TimeStretchedModel(_build_model(choice.backend, settings.model, clock)),
         encoders=StreamingEncoders(),
         store=_build_store(settings.store, clock),
         clock=clock,
@@ -27,10 +56,63 @@ def build_ports(settings: Settings) -> Ports:
     )
 
 
-def _build_model(settings: ModelSettings) -> SpeechModel:
-    match settings.backend:
-        case "auto" | "embedded":
-            return TimeStretchedModel(EmbeddedVoice(settings.num_threads))
+def look_around(settings: ModelSettings) -> Surroundings:
+    """What is there: devices, packages, weights. Loads none of them."""
+    is_model_named = bool(settings.checkpoint)
+    is_cached = find_cached(DEFAULT_REPO, settings.revision or None) is not None
+    return Surroundings(
+        has_cuda=CUDA_DEVICE_FILE.exists() and settings.device != "cpu",
+        has_soprano=all(find_spec(name) for name in SOPRANO_PACKAGES),
+        has_lmdeploy=find_spec("lmdeploy") is not None and find_spec("soprano") is not None,
+        has_weights=is_model_named or is_cached,
+        is_model_named=is_model_named,
+    )
+
+
+def _log_choice(choice: Choice) -> None:
+    for step in choice.steps_down:
+        _log.info("backend.skipped", backend=step.backend, reason=step.reason)
+    _log.info("backend.chosen", backend=choice.backend)
+
+
+def _build_model(backend: str, settings: ModelSettings, clock: Clock) -> SpeechModel:
+    if backend == "embedded":
+        return EmbeddedVoice(settings.num_threads)
+    build = partial(_build_soprano, backend, settings, clock)
+    return PooledModel(build, settings.instances, clock)
+
+
+def _build_soprano(backend: str, settings: ModelSettings, clock: Clock, index: int) -> SpeechModel:
+    sampling = Sampling(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        repetition_penalty=settings.repetition_penalty,
+        seed=settings.seed,
+    )
+
+    def build_language_model(checkpoint: Checkpoint, device: str) -> SopranoLanguageModel:
+        if backend == "lmdeploy":
+            return LmdeployLanguageModel(checkpoint.directory, sampling)
+        return TransformersLanguageModel(checkpoint.directory, device, sampling)
+
+    return SopranoModel(
+        model_id=Path(settings.checkpoint or DEFAULT_REPO).name,
+        backend=backend,
+        find_checkpoint=partial(_find_checkpoint, settings, clock),
+        find_device=partial(resolve_device, settings.device, index),
+        build_language_model=build_language_model,
+        max_regenerations=settings.max_regenerations,
+    )
+
+
+def _find_checkpoint(settings: ModelSettings, clock: Clock) -> Checkpoint:
+    directory = locate(
+        settings.checkpoint or DEFAULT_REPO,
+        settings.revision or None,
+        may_download=bool(settings.checkpoint),
+        clock=clock,
+    )
+    return read_checkpoint(directory)
 
 
 def _build_store(settings: StoreSettings, clock: Clock) -> AudioStore:

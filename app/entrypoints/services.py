@@ -10,6 +10,7 @@ from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SpeechPorts, SpeechService
+from app.entrypoints.backends import Choice
 from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStore
@@ -19,8 +20,12 @@ from app.ports.speech_observer import SpeechObserver
 
 
 class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """The outside world, one adapter per port. Constructed, not yet opened."""
+    """The outside world, one adapter per port. Constructed, not yet opened.
 
+    `choice` says which backend the model is, and which better ones it is not.
+    """
+
+    choice: Choice
     model: SpeechModel
     encoders: AudioEncoders
     store: AudioStore
@@ -34,11 +39,13 @@ class Services:
     Attributes:
         speech: speaks texts.
         readiness: whether the model can speak.
+        choice: the backend that serves.
         store: keeps audio.
     """
 
     def __init__(self, ports: Ports, settings: Settings) -> None:
         self._ports = ports
+        self.choice = ports.choice
         self.store = ports.store
         self.readiness = Readiness(
             model=ports.model,

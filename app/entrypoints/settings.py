@@ -38,7 +38,16 @@ class ServerSettings(Section, frozen=True):
 class ModelSettings(Section, frozen=True):
     """The speech model."""
 
-    backend: Literal["auto", "embedded"] = "auto"
+    backend: Literal["auto", "lmdeploy", "transformers", "embedded"] = "auto"
+    checkpoint: str = ""
+    revision: str = ""
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    instances: Annotated[int, Meta(ge=1, le=64)] = 1
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 0.95
+    repetition_penalty: Annotated[float, Meta(ge=0.5, le=5)] = 1.2
+    seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    max_regenerations: Annotated[int, Meta(ge=0, le=10)] = 1
     num_threads: Annotated[int, Meta(ge=0, le=1_024)] = 0
     load_wait_s: Seconds = 20.0
 
@@ -200,6 +209,10 @@ def describe_range(kind: Any) -> str:
         text += f" from {schema['minimum']}"
     if "maximum" in schema:
         text += f" to {schema['maximum']}"
+    if "exclusiveMinimum" in schema:
+        text += f" above {schema['exclusiveMinimum']}"
+    if "pattern" in schema:
+        text += f" that matches {schema['pattern']}"
     if "minLength" in schema:
         text += f" of at least {schema['minLength']} characters"
     return text

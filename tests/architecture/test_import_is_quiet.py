@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 PROBE = """
 import json, os, pkgutil, sys
 
-HEAVY = {"torch", "transformers", "lmdeploy", "onnxruntime", "ray", "hibari", "av", "soxr"}
+HEAVY = {"torch", "transformers", "lmdeploy", "onnxruntime", "ray", "hibari", "av", "soxr",
+         "soprano", "huggingface_hub"}
 found = []
 
 DEEDS = ("socket.bind", "socket.connect", "subprocess.Popen", "os.mkdir", "os.system")

@@ -2,31 +2,47 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.domain.segment import TextSegment
 from app.ports.speech_model import SpeechModel
+from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
+from tests.soprano_models import build_soprano
 
-MODELS: dict[str, Callable[[], SpeechModel]] = {
-    "fake": FakeSpeechModel,
-    "embedded": EmbeddedVoice,
-    "stretched fake": lambda: TimeStretchedModel(FakeSpeechModel()),
-    "stretched embedded": lambda: TimeStretchedModel(EmbeddedVoice()),
+MODELS: dict[str, Callable[[Path], SpeechModel]] = {
+    "fake": lambda _: FakeSpeechModel(),
+    "embedded": lambda _: EmbeddedVoice(),
+    "transformers": lambda checkpoint: build_soprano("transformers", checkpoint),
+    "lmdeploy": lambda checkpoint: build_soprano("lmdeploy", checkpoint),
+    "stretched fake": lambda _: TimeStretchedModel(FakeSpeechModel()),
+    "stretched embedded": lambda _: TimeStretchedModel(EmbeddedVoice()),
+    "stretched transformers": lambda checkpoint: TimeStretchedModel(
+        build_soprano("transformers", checkpoint)
+    ),
+    "pooled fake": lambda _: PooledModel(lambda _: FakeSpeechModel(), 2, FakeClock()),
 }
-TEXT = "The first sentence is here. And this, my friends, is the second one."
+TEXT = "The first sentence of this text is here. And this, my friends, is the second one."
 
 
 @pytest.fixture(params=list(MODELS))
-async def model(request: pytest.FixtureRequest) -> AsyncIterator[SpeechModel]:
-    model = MODELS[request.param]()
-    await model.load()
-    yield model
-    await model.close()
+def unloaded(
+    request: pytest.FixtureRequest, make_checkpoint: Callable[..., Path], lmdeploy_standin: None
+) -> SpeechModel:
+    return MODELS[request.param](make_checkpoint(tokens_per_sentence=30))
+
+
+@pytest.fixture
+async def model(unloaded: SpeechModel) -> AsyncIterator[SpeechModel]:
+    await unloaded.load()
+    yield unloaded
+    await unloaded.close()
 
 
 async def speak(model: SpeechModel, text: str, speed: float = 1.0) -> np.ndarray:
@@ -41,22 +57,16 @@ async def speak(model: SpeechModel, text: str, speed: float = 1.0) -> np.ndarray
     return np.concatenate(samples)
 
 
-@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())
-async def test_it_knows_itself_and_splits_before_it_is_loaded(
-    make: Callable[[], SpeechModel],
-) -> None:
-    model = make()
-    assert model.info.voices
-    assert model.info.min_speed <= 1.0 <= model.info.max_speed
-    assert len(model.split(TEXT)) == 2
+async def test_it_knows_itself_and_splits_before_it_is_loaded(unloaded: SpeechModel) -> None:
+    assert unloaded.info.voices
+    assert unloaded.info.min_speed <= 1.0 <= unloaded.info.max_speed
+    assert len(unloaded.split(TEXT)) == 2
 
 
-@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())
-async def test_it_can_be_closed_unloaded_and_twice(make: Callable[[], SpeechModel]) -> None:
-    model = make()
-    await model.close()
-    await model.close()
-    assert model.split(TEXT)
+async def test_it_can_be_closed_unloaded_and_twice(unloaded: SpeechModel) -> None:
+    await unloaded.close()
+    await unloaded.close()
+    assert unloaded.split(TEXT)
 
 
 async def test_its_info_does_not_change_by_loading(model: SpeechModel) -> None:
@@ -80,7 +90,8 @@ async def test_the_same_words_give_the_same_samples(model: SpeechModel) -> None:
 async def test_segments_hold_every_word_in_order(model: SpeechModel) -> None:
     segments = model.split(TEXT)
     assert [segment.index for segment in segments] == list(range(len(segments)))
-    assert " ".join(segment.text for segment in segments).split() == TEXT.split()
+    words = " ".join(segment.text for segment in segments).split()
+    assert words in (TEXT.split(), TEXT.lower().split())
 
 
 @pytest.mark.parametrize("text", ["", " ", "...", "😀"])

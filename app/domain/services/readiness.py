@@ -5,7 +5,7 @@ from contextlib import aclosing, suppress
 from enum import StrEnum
 
 from app.domain.audio import AudioEncoding, AudioFormat
-from app.domain.errors import ModelLoadError, ModelLoadingError, SpeechError
+from app.domain.errors import ModelLoadError, ModelLoadingError, SentenceError, SpeechError
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -56,13 +56,16 @@ class Readiness:
     async def load(self) -> None:
         """Load the model and speak once, so that the first caller does not wait for warm-up.
 
+        A model that works but cannot speak that one sentence is ready.
+
         Raises:
             SpeechError: it cannot speak, now or later.
         """
         started = self._clock.monotonic()
         try:
             await self._model.load()
-            await self._warm_up()
+            with suppress(SentenceError):
+                await self._warm_up()
         except SpeechError as error:
             self._settle(ModelState.FAILED)
             self._observer.model_load_failed(self._model.info, error)

@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
+from app.domain.errors import ModelLoadError
 from app.entrypoints.cli.bench import bench
 from app.entrypoints.cli.config import config
+from app.entrypoints.cli.models import models
 from app.entrypoints.cli.say import say
 from app.entrypoints.cli.serve import serve
 from app.entrypoints.settings import SettingsError
@@ -18,14 +20,18 @@ def cli() -> None:
     """Text to speech on your own machine, for OpenAI clients."""
 
 
-for command in (serve, say, bench, config):
+for command in (serve, say, bench, models, config):
     cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; exits with 2 and one line when a setting is wrong."""
+    """Run the command line.
+
+    Exits with one line on standard error: with 2 when a setting is wrong, with 1 when the model
+    cannot be served.
+    """
     try:
         return cli(arguments, prog_name="soprano-api")
-    except SettingsError as error:
+    except (SettingsError, ModelLoadError) as error:
         sys.stderr.write(f"soprano-api: {error}\n")
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)

@@ -13,6 +13,7 @@ FLAGS = {
     "host": "server.host",
     "port": "server.port",
     "backend": "model.backend",
+    "model": "model.checkpoint",
     "log_level": "log.level",
 }
 """Flags that are settings, by parameter name."""
@@ -25,9 +26,12 @@ def server_options(command: Command) -> Command:
 
 
 def common_options(command: Command) -> Command:
-    """Add --config, --backend and --log-level."""
+    """Add --config, --backend, --model and --log-level."""
     command = click.option("--log-level", help="debug, info, warning or error.")(command)
-    command = click.option("--backend", help="What runs the model: auto or embedded.")(command)
+    command = click.option("--model", help="Soprano: a directory or a Hugging Face repo.")(command)
+    command = click.option(
+        "--backend", help="What runs the model: auto, lmdeploy, transformers or embedded."
+    )(command)
     return click.option(
         "--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG."
     )(command)

@@ -73,6 +73,9 @@ class AnnouncingServer(uvicorn.Server):
 def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        # h11 bounds the size of a request's head, and reads the body of a request that asks for
+        # an upgrade; httptools does neither.
+        http="h11",
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -12,6 +12,7 @@ from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SpeechService
+from app.entrypoints.backends import Choice
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.health import HealthController
@@ -66,9 +67,12 @@ def _dependencies(services: Services) -> dict[str, Provide]:
     def catalog() -> Catalog:
         return services.speech.catalog
 
+    def choice() -> Choice:
+        return services.choice
+
     return {
         provider.__name__: Provide(provider, sync_to_thread=False)
-        for provider in (speech, readiness, catalog)
+        for provider in (speech, readiness, catalog, choice)
     }
 
 

@@ -13,6 +13,9 @@ from app.ports.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
+HEALTH_PATH: Final = "/health/"
+"""Asked every few seconds by whoever supervises; not worth an event each time."""
+
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -48,7 +51,8 @@ class RequestContext:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
-                _log.info(
+                write = _log.debug if scope["path"].startswith(HEALTH_PATH) else _log.info
+                write(
                     "http.request",
                     method=scope["method"],
                     path=scope["path"],

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from app.domain.errors import (
+    InstanceDeadError,
     InvalidRequestError,
     ModelLoadError,
     ModelLoadingError,
@@ -34,9 +35,13 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     InvalidRequestError: (400, INVALID_REQUEST),
     ModelLoadingError: (503, SERVER_ERROR),
     ModelLoadError: (503, SERVER_ERROR),
+    InstanceDeadError: (503, SERVER_ERROR),
     StoreFullError: (507, SERVER_ERROR),
     SpeechError: (500, SERVER_ERROR),
 }
+
+_LEFT_AMID_BODY: Final = "client disconnected prematurely"
+"""What the framework says, as an internal error, of a client that left while sending its body."""
 
 _HTTP_CODES: Final = {
     400: "bad_request",
@@ -89,6 +94,8 @@ def handle_speech_error(_: Request[Any, Any, Any], error: SpeechError) -> Respon
 def handle_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
     """A failure that the framework found."""
     status = error.status_code
+    if error.detail == _LEFT_AMID_BODY:
+        status = CLIENT_CLOSED_REQUEST
     kind = INVALID_REQUEST if status < 500 else SERVER_ERROR  # noqa: PLR2004
     message = _HTTP_MESSAGES.get(status) or error.detail
     detail = ErrorDetail(message=message, type=kind, code=_HTTP_CODES.get(status))

@@ -5,8 +5,9 @@ from litestar.di import NamedDependency
 
 from app.domain.catalog import Catalog
 from app.domain.services.readiness import ModelState, Readiness
+from app.entrypoints.backends import Choice
 from app.entrypoints.http.openapi import NOT_READY
-from app.entrypoints.http.schemas import Liveness, ReadinessReport
+from app.entrypoints.http.schemas import Liveness, ReadinessReport, describe_skipped
 
 
 class HealthController(Controller):
@@ -22,11 +23,17 @@ class HealthController(Controller):
 
     @get("/ready", operation_id="ready", summary="Can speech be served", responses=NOT_READY)
     async def ready(
-        self, readiness: NamedDependency[Readiness], catalog: NamedDependency[Catalog]
+        self,
+        readiness: NamedDependency[Readiness],
+        catalog: NamedDependency[Catalog],
+        choice: NamedDependency[Choice],
     ) -> Response[ReadinessReport]:
         """200 once the model is loaded, 503 before."""
         report = ReadinessReport(
-            status=readiness.state.value, model=catalog.info.id, backend=catalog.info.backend
+            status=readiness.state.value,
+            model=catalog.info.id,
+            backend=catalog.info.backend,
+            skipped=describe_skipped(choice),
         )
         is_ready = readiness.state is ModelState.READY
         return Response(report, status_code=200 if is_ready else 503)

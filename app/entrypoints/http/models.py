@@ -6,6 +6,7 @@ from litestar.params import FromPath
 
 from app.domain.catalog import Catalog
 from app.domain.errors import ModelNotFoundError
+from app.entrypoints.backends import Choice
 from app.entrypoints.http.openapi import NOT_FOUND
 from app.entrypoints.http.schemas import (
     AudioModel,
@@ -14,6 +15,7 @@ from app.entrypoints.http.schemas import (
     ModelList,
     VoiceItem,
     VoiceList,
+    describe_skipped,
 )
 
 
@@ -24,9 +26,11 @@ class ModelController(Controller):
     tags = ("Models and voices",)
 
     @get("/models", operation_id="listModels", summary="List models")
-    async def list_models(self, catalog: NamedDependency[Catalog]) -> ModelList:
+    async def list_models(
+        self, catalog: NamedDependency[Catalog], choice: NamedDependency[Choice]
+    ) -> ModelList:
         """All model names that requests may use; they mean the one model that is served."""
-        return ModelList(data=[_model(name, catalog) for name in catalog.model_ids()])
+        return ModelList(data=[_model(name, choice) for name in catalog.model_ids()])
 
     @get(
         "/models/{model_id:str}",
@@ -35,12 +39,15 @@ class ModelController(Controller):
         responses=NOT_FOUND,
     )
     async def retrieve_model(
-        self, model_id: FromPath[str], catalog: NamedDependency[Catalog]
+        self,
+        model_id: FromPath[str],
+        catalog: NamedDependency[Catalog],
+        choice: NamedDependency[Choice],
     ) -> Model:
         """One model by name."""
         if not catalog.is_model(model_id):
             raise ModelNotFoundError(model_id, catalog.model_ids())
-        return _model(model_id, catalog)
+        return _model(model_id, choice)
 
     @get("/audio/models", operation_id="listAudioModels", summary="List models, short")
     async def list_audio_models(self, catalog: NamedDependency[Catalog]) -> AudioModelList:
@@ -53,5 +60,5 @@ class ModelController(Controller):
         return VoiceList([VoiceItem(v.id, v.name, v.language) for v in catalog.voices()])
 
 
-def _model(name: str, catalog: Catalog) -> Model:
-    return Model(id=name, backend=catalog.info.backend)
+def _model(name: str, choice: Choice) -> Model:
+    return Model(id=name, backend=choice.backend, skipped=describe_skipped(choice))

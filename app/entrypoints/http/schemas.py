@@ -8,6 +8,7 @@ from msgspec import Meta
 from app.domain.audio import AudioFormat
 from app.domain.catalog import Catalog
 from app.domain.speech import SpeechRequest
+from app.entrypoints.backends import Choice
 
 FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 VoiceName = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -130,14 +131,22 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
         return notes
 
 
+class Skipped(msgspec.Struct):
+    """A backend that was preferred and does not serve, and why."""
+
+    backend: str
+    reason: str
+
+
 class Model(msgspec.Struct, kw_only=True):
-    """A model as OpenAI lists it, with the backend that runs it."""
+    """A model as OpenAI lists it, with the backend that runs it and those that do not."""
 
     id: str
     object: Literal["model"] = "model"
     created: int = 0
     owned_by: str = "soprano-tts-api"
     backend: str
+    skipped: list[Skipped]
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -185,6 +194,7 @@ class ReadinessReport(msgspec.Struct, kw_only=True):
     status: Literal["ready", "loading", "failed"]
     model: str
     backend: str
+    skipped: list[Skipped]
 
 
 class ErrorDetail(msgspec.Struct, kw_only=True):
@@ -194,6 +204,11 @@ class ErrorDetail(msgspec.Struct, kw_only=True):
     type: str
     param: str | None = None
     code: str | None = None
+
+
+def describe_skipped(choice: Choice) -> list[Skipped]:
+    """The better backends that do not serve."""
+    return [Skipped(step.backend, step.reason) for step in choice.steps_down]
 
 
 class ErrorBody(msgspec.Struct):

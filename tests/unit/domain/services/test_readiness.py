@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.domain.errors import ModelLoadError, SynthesisError
+from app.domain.errors import ModelLoadError, RunawaySpeechError, SynthesisError
 from app.domain.services.readiness import ModelState, Readiness
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
@@ -63,6 +63,14 @@ async def test_a_model_that_loads_but_cannot_speak_is_failed(
     with pytest.raises(SynthesisError):
         await readiness.load()
     assert readiness.state is ModelState.FAILED
+
+
+async def test_a_model_that_cannot_speak_the_one_sentence_is_ready_all_the_same(
+    readiness: Readiness, model: FakeSpeechModel
+) -> None:
+    model.fail_on = ("Ready.", RunawaySpeechError())
+    await readiness.load()
+    assert readiness.state is ModelState.READY
 
 
 async def test_waiting_leaves_no_task_behind(readiness: Readiness, model: FakeSpeechModel) -> None:

@@ -1,0 +1,162 @@
+"""Soprano's language model on transformers, through the author's package: CUDA, MPS and CPU.
+
+One thread runs all sentences: each step draws one token of every sentence, and new ones join
+between steps.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from app.adapters.speech.soprano.errors import as_instance_error, missing_package
+from app.adapters.speech.soprano.language_model import HiddenState
+from app.adapters.speech.soprano.sampling import Sampling, TokenSampler
+from app.adapters.speech.soprano.token_batch import Drawn, Row, TokenBatch
+from app.domain.errors import InstanceDeadError, ModelLoadError, SynthesisError
+
+MAX_BATCH_SIZE: Final = 16
+"""Sentences in one step; more wait."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Job:
+    """A sentence on its way: states go to `states`, an error or None ends it."""
+
+    def __init__(self, prompt: str, attempt: int) -> None:
+        self.prompt = prompt
+        self.attempt = attempt
+        self.is_cancelled = False
+        self.states: asyncio.Queue[HiddenState | SynthesisError | None] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    def send(self, item: HiddenState | SynthesisError | None) -> None:
+        """Hand over from the worker thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.states.put_nowait, item)
+
+
+class TransformersLanguageModel:
+    """SopranoLanguageModel over the package's TransformersModel.
+
+    Args:
+        directory: of the checkpoint.
+        device: torch's name of it.
+        sampling: of every sentence.
+
+    Attributes:
+        num_tokens: drawn so far, for all sentences.
+    """
+
+    def __init__(self, directory: Path, device: str, sampling: Sampling) -> None:
+        self._directory = directory
+        self._device = device
+        self._sampling = sampling
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._running: dict[Row, Job] = {}
+        self._thread: threading.Thread | None = None
+        self._batch: TokenBatch
+        self._death: InstanceDeadError | None = None
+        self.num_tokens = 0
+
+    def load(self) -> None:
+        try:
+            package_model = _load_package_model(self._directory, self._device)
+        except ImportError as error:
+            raise missing_package("soprano", error) from error
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ModelLoadError(f"Soprano cannot be loaded on {self._device}: {reason}") from error
+        self._batch = TokenBatch(package_model.model, package_model.tokenizer)
+        self._thread = threading.Thread(target=self._work, name="soprano-tokens", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._waiting.put(None)
+            self._thread.join()
+            self._thread = None
+
+    async def generate(self, prompt: str, attempt: int) -> AsyncGenerator[HiddenState, None]:
+        if self._death is not None or self._thread is None:
+            raise InstanceDeadError from self._death
+        job = Job(prompt, attempt)
+        self._waiting.put(job)
+        try:
+            while (item := await job.states.get()) is not None:
+                if isinstance(item, SynthesisError):
+                    raise item
+                yield item
+        finally:
+            job.is_cancelled = True
+
+    def _work(self) -> None:
+        """The thread: until told to stop, or until the device fails."""
+        try:
+            while self._admit():
+                self._drop_cancelled()
+                if self._batch.rows:
+                    self._hand_out(self._batch.step())
+        except Exception as error:  # noqa: BLE001 - every sentence must hear of it
+            self._die(as_instance_error(error))
+
+    def _admit(self) -> bool:
+        """Let waiting sentences join; waits for one if there is nothing to do. False is the end."""
+        while len(self._batch.rows) < MAX_BATCH_SIZE:
+            try:
+                job = self._waiting.get(block=not self._batch.rows)
+            except queue.Empty:
+                return True
+            if job is None:
+                return False
+            if not job.is_cancelled:
+                self._join(job)
+        return True
+
+    def _join(self, job: Job) -> None:
+        try:
+            row = self._batch.join(job.prompt, TokenSampler(self._sampling, job.attempt))
+        except Exception as error:
+            job.send(as_instance_error(error))
+            raise
+        self._running[row] = job
+
+    def _drop_cancelled(self) -> None:
+        rows = [row for row, job in self._running.items() if job.is_cancelled]
+        self._batch.leave(rows)
+        for row in rows:
+            del self._running[row]
+
+    def _hand_out(self, drawn: list[Drawn]) -> None:
+        self.num_tokens += len(drawn)
+        for one in drawn:
+            job = self._running[one.row]
+            if one.state is not None:
+                job.send(one.state)
+            if one.is_end or one.error:
+                del self._running[one.row]
+                job.send(one.error)
+
+    def _die(self, error: InstanceDeadError) -> None:
+        _log.error("soprano.instance_died", device=self._device, reason=str(error))
+        self._death = error
+        for job in self._running.values():
+            job.send(error)
+        self._running.clear()
+        while not self._waiting.empty():
+            waiting = self._waiting.get()
+            if waiting is not None:
+                waiting.send(error)
+
+
+def _load_package_model(directory: Path, device: str) -> Any:
+    import transformers
+    from soprano.backends.transformers import TransformersModel
+
+    transformers.utils.logging.disable_progress_bar()
+    return TransformersModel(device=device, model_path=str(directory))

@@ -1,0 +1,141 @@
+"""`soprano-api models`: Soprano's weights on this machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import click
+
+from app.domain.errors import CheckpointError
+from app.entrypoints.backends import BACKENDS, Surroundings, choose_backend, why_not
+from app.entrypoints.bootstrap import look_around
+from app.entrypoints.checkpoints import (
+    DEFAULT_REPO,
+    CachedCheckpoint,
+    Checkpoint,
+    check_checkpoint,
+    list_checkpoints,
+    pull_checkpoint,
+)
+from app.entrypoints.cli.options import settings_from
+from app.entrypoints.log import configure_logging
+
+NUM_HASH_CHARS: Final = 8
+"""Of a commit: enough to tell revisions apart."""
+
+revision_option = click.option("--revision", help="Branch, tag or commit of the repository.")
+
+
+@click.group()
+def models() -> None:
+    """List, fetch and check Soprano's weights."""
+
+
+@models.command("list")
+def list_command() -> None:
+    """Show the backends, and the checkpoints in the cache of the Hugging Face hub."""
+    surroundings = look_around(settings_from(None, {}).settings.model)
+    _print(_rows_of_backends(surroundings))
+    click.echo()
+    with _errors_in_one_line():
+        cached = list_checkpoints()
+    if cached:
+        _print(_rows_of_cached(cached))
+    else:
+        click.echo("No Soprano checkpoint is cached; `soprano-api models pull` fetches one.")
+
+
+@models.command()
+@click.argument("repo", default=DEFAULT_REPO)
+@revision_option
+@click.option("--force", is_flag=True, help="Fetch again what is cached, should it be damaged.")
+def pull(repo: str, revision: str | None, *, force: bool) -> None:
+    """Fetch REPO from the Hugging Face hub into its cache, and check it."""
+    configure_logging(settings_from(None, {}).settings.log)
+    with _errors_in_one_line():
+        _print(_rows_of_one(pull_checkpoint(repo, revision, is_forced=force)))
+
+
+@models.command()
+@click.argument("model", metavar="DIR_OR_REPO")
+@revision_option
+def check(model: str, revision: str | None) -> None:
+    """Show what a directory or a cached repository holds; exits with 1 if that is damaged."""
+    with _errors_in_one_line():
+        _print(_rows_of_one(check_checkpoint(model, revision)))
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _print(rows: list[tuple[str, ...]]) -> None:
+    """Rows in columns; nothing is wrapped or cut, so that paths can be copied."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _rows_of_backends(surroundings: Surroundings) -> list[tuple[str, ...]]:
+    served = choose_backend("auto", surroundings).backend
+    rows: list[tuple[str, ...]] = [("backend", "here")]
+    for backend in BACKENDS:
+        reason = why_not(backend, surroundings)
+        rows.append((backend, reason or ("serves" if backend == served else "can run")))
+    return rows
+
+
+def _rows_of_cached(cached: list[CachedCheckpoint]) -> list[tuple[str, ...]]:
+    return [
+        ("repository", "revision", "size", "path"),
+        *(
+            (
+                one.repo,
+                " ".join((*one.refs, one.revision[:NUM_HASH_CHARS])),
+                _megabytes(one.num_bytes) + ("" if one.is_complete else " (incomplete)"),
+                str(one.path),
+            )
+            for one in cached
+        ),
+    ]
+
+
+def _rows_of_one(checkpoint: Checkpoint) -> list[tuple[str, ...]]:
+    return [
+        ("checkpoint", str(checkpoint.directory)),
+        ("language model", _describe_language_model(checkpoint)),
+        ("decoder", _describe_decoder(checkpoint)),
+        ("size", _megabytes(checkpoint.num_bytes)),
+    ]
+
+
+def _describe_language_model(checkpoint: Checkpoint) -> str:
+    shape = checkpoint.language_model
+    return (
+        f"{_millions(shape.num_parameters)} parameters,"
+        f" {shape.num_layers} layers of {shape.hidden_size}, MLP {shape.intermediate_size},"
+        f" {shape.num_heads} query and {shape.num_kv_heads} key/value heads of {shape.head_dim},"
+        f" vocabulary {shape.vocab_size}"
+    )
+
+
+def _describe_decoder(checkpoint: Checkpoint) -> str:
+    shape = checkpoint.decoder
+    return (
+        f"version {shape.version}, {_millions(shape.num_parameters)} parameters,"
+        f" {shape.num_layers} layers of {shape.dim}, MLP {shape.intermediate_dim},"
+        f" input kernel {shape.input_kernel_size}"
+    )
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M"
+
+
+def _megabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB"

@@ -1,0 +1,187 @@
+"""Soprano behind the server, on checkpoints whose durations are known."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.checkpoints.build import FULL, TINY, expected_samples
+from tests.listening import CODEC_PADDING, decode_file, decode_pcm
+from tests.serving import ServerProcess, clean_environment, server_process, wait_for_status
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+MakeCheckpoint = Callable[..., Path]
+
+SPEECH = "/v1/audio/speech"
+NUM_TOKENS = 20
+SENTENCE = "One sentence of a fair length, no more."
+MODEL_RATE = 32_000
+FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
+
+
+def ready(server: ServerProcess) -> ServerProcess:
+    wait_for_status(f"{server.url}/health/ready")
+    return server
+
+
+@pytest.fixture(scope="module", params=["tiny", "full"])
+def server(
+    request: pytest.FixtureRequest,
+    make_checkpoint: MakeCheckpoint,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ServerProcess]:
+    size = {"tiny": TINY, "full": FULL}[request.param]
+    directory = make_checkpoint(size=size, tokens_per_sentence=NUM_TOKENS)
+    log_path = tmp_path_factory.mktemp("soprano") / "server.log"
+    arguments = ["--backend", "transformers", "--model", str(directory)]
+    with server_process(log_path, *arguments) as running:
+        yield ready(running)
+
+
+def post(server: ServerProcess, **fields: Any) -> httpx.Response:
+    body = {"input": SENTENCE, **fields}
+    return httpx.post(server.url + SPEECH, json=body, timeout=120)
+
+
+@pytest.mark.parametrize("audio_format", FORMATS)
+def test_each_format_lasts_as_long_as_the_tokens_dictate_streamed_and_whole(
+    server: ServerProcess, audio_format: str
+) -> None:
+    streamed = post(server, response_format=audio_format)
+    whole = post(server, response_format=audio_format, stream=False)
+    assert streamed.headers["x-speech-backend"] == "transformers"
+    assert streamed.content[44:] == whole.content[44:]
+    if audio_format == "pcm":
+        samples, rate = decode_pcm(whole.content), 24_000
+    else:
+        samples, rate, _ = decode_file(whole.content)
+    padding = CODEC_PADDING if audio_format in ("mp3", "aac", "opus") else 1
+    expected_s = expected_samples(NUM_TOKENS) / MODEL_RATE
+    assert len(samples) / rate == pytest.approx(expected_s, abs=padding / rate)
+    assert 0.05 < np.abs(samples).max() <= 1.0
+
+
+@pytest.mark.parametrize("speed", [0.5, 2.0])
+def test_speed_is_kept_by_a_model_that_has_none(server: ServerProcess, speed: float) -> None:
+    body = post(server, response_format="pcm", speed=speed).content
+    expected_s = expected_samples(NUM_TOKENS) / MODEL_RATE / speed
+    assert len(body) / 2 / 24_000 == pytest.approx(expected_s, rel=0.1)
+
+
+def test_models_and_readiness_say_what_serves(server: ServerProcess) -> None:
+    ready_report = httpx.get(f"{server.url}/health/ready").json()
+    assert (ready_report["backend"], ready_report["skipped"]) == ("transformers", [])
+    models = httpx.get(f"{server.url}/v1/models").json()["data"]
+    assert {model["backend"] for model in models} == {"transformers"}
+    voices = httpx.get(f"{server.url}/v1/audio/voices").json()["voices"]
+    assert voices[0]["id"] == "soprano"
+
+
+def test_auto_takes_soprano_when_a_checkpoint_is_named(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS)
+    with server_process(tmp_path / "log", "--model", str(directory)) as running:
+        answer = post(ready(running), response_format="pcm")
+        assert answer.headers["x-speech-backend"] == "transformers"
+        skipped = httpx.get(f"{running.url}/health/ready").json()["skipped"]
+    assert [step["backend"] for step in skipped] == ["lmdeploy"]
+
+
+def test_auto_without_a_checkpoint_is_the_embedded_voice_and_says_why(tmp_path: Path) -> None:
+    empty_cache = {"HF_HUB_CACHE": str(tmp_path / "cache")}
+    with server_process(tmp_path / "log", environ=empty_cache) as running:
+        ready(running)
+        skipped = [e for e in running.log_events() if e["event"] == "backend.skipped"]
+        report = httpx.get(f"{running.url}/health/ready").json()
+    assert [event["backend"] for event in skipped] == ["lmdeploy", "transformers"]
+    assert "soprano-api models pull" in str(skipped[-1]["reason"])
+    assert report["backend"] == "embedded"
+    assert [step["backend"] for step in report["skipped"]] == ["lmdeploy", "transformers"]
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        env=clean_environment(environ),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_backend_by_name_that_cannot_run_ends_the_start_with_one_line() -> None:
+    done = run("serve", "--backend", "lmdeploy")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "no CUDA device" in done.stderr
+    assert "soprano-tts-api[lmdeploy]" in done.stderr
+
+
+def damaged(directory: Path, copy: Path, file: str, keep: float) -> Path:
+    """A copy by hard links, one file of it cut to a part."""
+    copy.mkdir()
+    for path in directory.iterdir():
+        if path.name == file:
+            content = path.read_bytes()
+            (copy / file).write_bytes(content[: int(len(content) * keep)])
+        else:
+            (copy / path.name).hardlink_to(path)
+    return copy
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "decoder.pth"])
+def test_a_damaged_checkpoint_ends_the_process_with_one_clear_line(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, file: str
+) -> None:
+    directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS)
+    broken = damaged(directory, tmp_path / "broken", file, 0.5)
+    done = run("serve", "--port", "0", "--model", str(broken))
+    assert done.returncode == 1
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    (failure,) = [event for event in events if event["level"] == "error"]
+    assert failure["event"] == "model.load_failed"
+    assert file in failure["reason"]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_runaway_is_an_error_when_whole_and_a_cut_when_streamed(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    directory = make_checkpoint(loops=True)
+    with server_process(tmp_path / "log", "--model", str(directory)) as running:
+        whole = post(ready(running), stream=False)
+        with pytest.raises(httpx.RemoteProtocolError):
+            post(running)
+        attempts = [e for e in running.log_events() if e["event"] == "soprano.sentence_failed"]
+        cuts = [e for e in running.log_events() if e["event"] == "speech.cut"]
+    assert whole.status_code == 500
+    assert whole.json()["error"]["code"] == "runaway_speech"
+    assert 2 <= len(attempts) <= 4
+    assert [cut["error"] for cut in cuts] == ["runaway_speech"]
+
+
+def test_two_instances_speak_at_the_same_time(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    directory = make_checkpoint(tokens_per_sentence=300)
+    environ = {"SOPRANO_MODEL__INSTANCES": "2", "SOPRANO_LOG__LEVEL": "debug"}
+    arguments = ["--model", str(directory)]
+    with server_process(tmp_path / "log", *arguments, environ=environ) as running:
+        ready(running)
+        with (
+            httpx.stream("POST", running.url + SPEECH, json={"input": SENTENCE}) as first,
+            httpx.stream("POST", running.url + SPEECH, json={"input": SENTENCE}) as second,
+        ):
+            assert first.read() == second.read()
+        begun = [e for e in running.log_events() if e["event"] == "pool.begun"][-2:]
+    assert {event["instance"] for event in begun} == {0, 1}
+    assert {event["num_running"] for event in begun} == {1}

@@ -1,0 +1,38 @@
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.adapters.decorators.pooled import PooledModel
+from app.domain.errors import InstanceDeadError
+from app.domain.segment import TextSegment
+from tests.checkpoints.build import expected_samples
+from tests.fakes.clock import FakeClock
+from tests.soprano_models import build_soprano
+
+SEGMENT = TextSegment(0, "a sentence that is neither short nor long.")
+
+
+async def test_killing_one_of_two_instances_leaves_the_other_serving_and_is_mended(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    directory = make_checkpoint(tokens_per_sentence=30)
+    pool = PooledModel(lambda _: build_soprano("transformers", directory), 2, FakeClock())
+    await pool.load()
+
+    async def speak() -> int:
+        chunks = pool.synthesize(SEGMENT, pool.info.voices[0], 1.0)
+        return sum([chunk.num_samples async for chunk in chunks])
+
+    victim: Any = pool._instances[0].model
+    victim._language_model._batch._model = None  # as if its device were lost
+    with pytest.raises(InstanceDeadError):
+        await speak()
+    assert await asyncio.gather(speak(), speak()) == [expected_samples(30)] * 2
+    while any(instance.is_dead for instance in pool._instances):
+        await asyncio.sleep(0.05)
+    assert await asyncio.gather(speak(), speak()) == [expected_samples(30)] * 2
+    assert pool._instances[0].model is not victim
+    await pool.close()
