@@ -49,13 +49,21 @@ def _is_not_a_cut(record: logging.LogRecord) -> bool:
 
 def _renderers(*, is_json: bool) -> list[Processor]:
     strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    # Tracebacks are without the values of variables: one of them is the text that is spoken.
     if is_json:
         return [
             strip,
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(serializer=_to_json),
         ]
-    return [strip, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [
+        strip,
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
 
 
 def _to_json(event: EventDict, **_: Any) -> str:

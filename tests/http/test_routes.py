@@ -91,7 +91,12 @@ async def test_the_model_loads_while_the_server_already_lives(fakes: Fakes) -> N
         fakes.model.may_load.set()
         while (answer := await client.get("/health/ready")).status_code != 200:
             await asyncio.sleep(0.01)
-        assert answer.json() == {"status": "ready", "model": "hum", "backend": "fake"}
+        assert answer.json() == {
+            "status": "ready",
+            "model": "hum",
+            "backend": "fake",
+            "skipped": [],
+        }
     assert fakes.model.is_closed
 
 

@@ -95,7 +95,7 @@ class EmbeddedVoice:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     def split(self, text: str) -> list[TextSegment]:
-        return split_text(text, MAX_SEGMENT_CHARS, find_sentences)
+        return split_text(spell_long_numbers(text), MAX_SEGMENT_CHARS, find_sentences)
 
     async def synthesize(
         self, segment: TextSegment, voice: Voice, speed: float
@@ -119,10 +119,14 @@ def _load_hibari() -> Any:
 
 def make_sayable(text: str) -> str:
     """Rewrite what the package would truncate, misread or skip; everything else stays."""
-    text = "".join(_transliterate(char) for char in text)
-    text = _LONG_NUMBER.sub(lambda run: " ".join(run[0].replace(",", "")), text)
+    text = "".join(_transliterate(char) for char in spell_long_numbers(text))
     text = _LONG_WORD.sub(lambda word: " ".join(_pieces(word[0])), text)
     return _PHONEME_MARKUP.sub("] (", text)
+
+
+def spell_long_numbers(text: str) -> str:
+    """Put spaces between the digits of numbers that are too long to be read as one."""
+    return _LONG_NUMBER.sub(lambda run: " ".join(run[0].replace(",", "")), text)
 
 
 def _transliterate(char: str) -> str:

@@ -35,6 +35,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
+        has_two_lengths = _has_two_lengths(scope)
         started = self._clock.monotonic()
         status = 0
 
@@ -44,6 +45,8 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableScopeHeaders.from_message(message)
                 headers["x-request-id"] = request_id
+                if has_two_lengths:
+                    headers["connection"] = "close"
                 headers.setdefault("x-content-type-options", "nosniff")
             await send(message)
 
@@ -63,6 +66,15 @@ class RequestContext:
 
 def _is_http(scope: Scope) -> TypeGuard[HTTPScope]:
     return scope["type"] == ScopeType.HTTP
+
+
+def _has_two_lengths(scope: HTTPScope) -> bool:
+    """Whether a body has both chunks and a length.
+
+    The chunks count, and the connection must end (RFC 9112, section 6.1): two servers in a row that
+    choose differently would see different requests.
+    """
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
 
 
 def _request_id(scope: HTTPScope) -> str:

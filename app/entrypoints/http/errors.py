@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from litestar import MediaType, Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from app.domain.errors import (
@@ -102,6 +102,14 @@ def handle_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Re
     return _response(status, detail, dict(error.headers or {}))
 
 
+def handle_validation(_: Request[Any, Any, Any], __: ValidationException) -> Response[ErrorBody]:
+    """A request without a body: the framework does not ask our decoder then."""
+    detail = ErrorDetail(
+        message="The body is empty: send JSON.", type=INVALID_REQUEST, code="invalid_json"
+    )
+    return _response(400, detail, {"x-should-retry": "false"})
+
+
 def handle_disconnect(_: Request[Any, Any, Any], __: ClientDisconnectedError) -> Response[None]:
     """Nobody is there to read an answer; the status is for the log."""
     return Response(None, status_code=CLIENT_CLOSED_REQUEST)
@@ -117,6 +125,7 @@ def handle_bug(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBod
 
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
     SpeechError: handle_speech_error,
+    ValidationException: handle_validation,
     HTTPException: handle_http_exception,
     ClientDisconnectedError: handle_disconnect,
     Exception: handle_bug,

@@ -1,6 +1,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -50,6 +51,24 @@ def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     structlog.get_logger("x").error("http.unexpected_error", exc_info=ValueError("bad"))
     (event,) = events(capsys)
     assert "bad" in json.dumps(event["exception"])
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_an_exception_never_shows_the_values_of_variables(
+    capsys: pytest.CaptureFixture[str], log_format: Literal["json", "console"]
+) -> None:
+    configure_logging(LogSettings(format=log_format))
+
+    def speak(text: str) -> None:
+        raise RuntimeError(len(text))
+
+    try:
+        speak("a " + "private"[:7] * 2 + " matter")
+    except RuntimeError as error:
+        structlog.get_logger("x").error("http.unexpected_error", exc_info=error)
+    text = capsys.readouterr().err
+    assert "RuntimeError" in text
+    assert "privateprivate" not in text
 
 
 def test_the_level_is_a_floor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ import errno
 from typing import Final
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NOT_WRITABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def how_to_pull(model: str, revision: str | None) -> str:
@@ -27,8 +26,11 @@ def _explain_disk(error: BaseException, again: str) -> str | None:
     number = getattr(error, "errno", None)
     if number in _FULL or "No space left" in str(error):
         return f"the disk of the hub's cache is full; make room (HF_HUB_CACHE moves it), {again}"
-    if number in _NOT_WRITABLE:
-        return f"the hub's cache cannot be written (HF_HUB_CACHE moves it); mend that, {again}"
+    if isinstance(error, OSError) and error.filename is not None:  # those of sockets have none
+        return (
+            f"the hub's cache cannot be used ({error.filename}: {error.strerror}); mend that"
+            f" (HF_HUB_CACHE moves it), {again}"
+        )
     return None
 
 
