@@ -22,6 +22,7 @@ from app.entrypoints.settings import Settings
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.audio_store import FakeAudioStore
 from tests.fakes.clock import FakeClock
+from tests.fakes.metrics import FakeMetrics
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 
@@ -48,6 +49,7 @@ class Fakes:
             store=self.store,
             clock=self.clock,
             observer=self.observer,
+            metrics=FakeMetrics(),
         )
 
     def app(self) -> Litestar:
@@ -142,3 +144,23 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def run_console(
+    *arguments: str,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    environ: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `soprano-api` with `arguments` to its end."""
+    paths = [(environ or {}).get("PYTHONPATH", ""), str(Path(__file__).parents[1])]
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=cwd,
+        env=clean_environment({**(environ or {}), **path}),
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )

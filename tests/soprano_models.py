@@ -9,6 +9,7 @@ from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
 from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
+from tests.fakes.speech_observer import FakeSpeechObserver
 
 STANDINS = Path(__file__).parent / "standins"
 """To be put on the module path by tests of lmdeploy."""
@@ -31,6 +32,7 @@ def build_soprano(
         find_device=lambda: "cpu",
         build_language_model=build_language_model,
         max_regenerations=max_regenerations,
+        observer=FakeSpeechObserver(),
     )
 
 

@@ -12,6 +12,8 @@ from app.adapters.clock.system import SystemClock
 from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.encoding.encoders import StreamingEncoders
+from app.adapters.observers.fan_out import FanOut
+from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
@@ -28,6 +30,7 @@ from app.entrypoints.settings import ModelSettings, Settings, StoreSettings
 from app.ports.audio_store import AudioStore
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
+from app.ports.speech_observer import SpeechObserver
 
 CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 """Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
@@ -44,15 +47,18 @@ def build_ports(settings: Settings) -> Ports:
         ModelLoadError: the backend asked for cannot run here.
     """
     clock = SystemClock()
+    metrics = PrometheusMetrics()
+    observer = FanOut(StructuredLog(), metrics)
     choice = choose_backend(settings.model.backend, look_around(settings.model))
     _log_choice(choice)
     return Ports(
         choice=choice,
-        model=TimeStretchedModel(_build_model(choice.backend, settings.model, clock)),
+        model=TimeStretchedModel(_build_model(choice.backend, settings.model, clock, observer)),
         encoders=StreamingEncoders(),
         store=_build_store(settings.store, clock),
         clock=clock,
-        observer=StructuredLog(),
+        observer=observer,
+        metrics=metrics,
     )
 
 
@@ -75,14 +81,18 @@ def _log_choice(choice: Choice) -> None:
     _log.info("backend.chosen", backend=choice.backend)
 
 
-def _build_model(backend: str, settings: ModelSettings, clock: Clock) -> SpeechModel:
+def _build_model(
+    backend: str, settings: ModelSettings, clock: Clock, observer: SpeechObserver
+) -> SpeechModel:
     if backend == "embedded":
         return EmbeddedVoice(settings.num_threads)
-    build = partial(_build_soprano, backend, settings, clock)
+    build = partial(_build_soprano, backend, settings, clock, observer)
     return PooledModel(build, settings.instances, clock)
 
 
-def _build_soprano(backend: str, settings: ModelSettings, clock: Clock, index: int) -> SpeechModel:
+def _build_soprano(
+    backend: str, settings: ModelSettings, clock: Clock, observer: SpeechObserver, index: int
+) -> SpeechModel:
     sampling = Sampling(
         temperature=settings.temperature,
         top_p=settings.top_p,
@@ -102,6 +112,7 @@ def _build_soprano(backend: str, settings: ModelSettings, clock: Clock, index: i
         find_device=partial(resolve_device, settings.device, index),
         build_language_model=build_language_model,
         max_regenerations=settings.max_regenerations,
+        observer=observer,
     )
 
 

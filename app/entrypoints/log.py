@@ -10,7 +10,7 @@ from structlog.types import EventDict, Processor
 
 from app.entrypoints.settings import LogSettings
 
-CHATTY_LIBRARIES: Final = ("uvicorn", "httpx", "asyncio")
+CHATTY_LIBRARIES: Final = ("uvicorn", "httpx", "httpx2", "huggingface_hub", "asyncio")
 """Loggers whose informational messages repeat our own events."""
 
 

@@ -15,6 +15,7 @@ from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStore
 from app.ports.clock import Clock
+from app.ports.metrics import MetricsSource
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
@@ -31,6 +32,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     store: AudioStore
     clock: Clock
     observer: SpeechObserver
+    metrics: MetricsSource
 
 
 class Services:
@@ -40,12 +42,14 @@ class Services:
         speech: speaks texts.
         readiness: whether the model can speak.
         choice: the backend that serves.
+        metrics: about all of it.
         store: keeps audio.
     """
 
     def __init__(self, ports: Ports, settings: Settings) -> None:
         self._ports = ports
         self.choice = ports.choice
+        self.metrics = ports.metrics
         self.store = ports.store
         self.readiness = Readiness(
             model=ports.model,

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from app.domain.errors import SpeechError
+from app.domain.errors import SentenceError, SpeechError
 from app.domain.speech import ModelInfo, SpeechReport
 
 
@@ -15,6 +15,10 @@ class SpeechObserver(Protocol):
 
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
         """The model will never speak."""
+        ...
+
+    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
+        """One attempt at a sentence, from 0 on, has failed; there may be another."""
         ...
 
     def speech_ended(self, report: SpeechReport) -> None:

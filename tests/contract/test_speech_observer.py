@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from app.adapters.observers.fan_out import FanOut
+from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.domain.audio import AudioFormat
-from app.domain.errors import ModelLoadError
+from app.domain.errors import ModelLoadError, RunawaySpeechError
 from app.domain.speech import Outcome, SpeechReport
 from app.ports.speech_observer import SpeechObserver
 from tests.fakes.speech_model import FAKE_INFO
@@ -15,6 +17,8 @@ from tests.fakes.speech_observer import FakeSpeechObserver
 OBSERVERS: dict[str, Callable[[], SpeechObserver]] = {
     "fake": FakeSpeechObserver,
     "log": StructuredLog,
+    "metrics": PrometheusMetrics,
+    "several": lambda: FanOut(FakeSpeechObserver(), PrometheusMetrics()),
 }
 
 
@@ -28,6 +32,7 @@ def test_it_takes_whatever_happens_without_raising(
     results = [
         observer.model_loaded(FAKE_INFO, 0.0),  # type: ignore[func-returns-value]
         observer.model_load_failed(FAKE_INFO, ModelLoadError("no")),  # type: ignore[func-returns-value]
+        observer.sentence_failed(RunawaySpeechError(), 0),  # type: ignore[func-returns-value]
         observer.speech_ended(report),  # type: ignore[func-returns-value]
     ]
-    assert results == [None, None, None]
+    assert results == [None, None, None, None]

@@ -133,7 +133,7 @@ async def test_the_schema_describes_every_route_and_the_audio_types(
 ) -> None:
     schema = (await client.get("/schema/openapi.json")).json()
     assert set(schema["paths"]) == {
-        "/health/live", "/health/ready", "/v1/audio/models", "/v1/audio/speech",
+        "/health/live", "/health/ready", "/metrics", "/v1/audio/models", "/v1/audio/speech",
         "/v1/audio/voices", "/v1/models", "/v1/models/{model_id}",
     }  # fmt: skip
     speech = schema["paths"]["/v1/audio/speech"]["post"]
@@ -145,6 +145,12 @@ async def test_the_schema_describes_every_route_and_the_audio_types(
     assert speech["requestBody"]["content"]["application/json"]["schema"] == {
         "$ref": "#/components/schemas/CreateSpeech"
     }
+
+
+async def test_metrics_are_a_page_of_text(client: httpx.AsyncClient) -> None:
+    page = await client.get("/metrics")
+    assert page.headers["content-type"].startswith("text/plain")
+    assert page.text == "fake_total 1\n"
 
 
 @pytest.mark.parametrize("path", ["/", "/schema"])

@@ -1,30 +1,13 @@
 """The console commands, as typed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.listening import decode_file
-from tests.serving import clean_environment
+from tests.serving import run_console
 
 pytestmark = pytest.mark.live
-
-
-def run(
-    *arguments: str, cwd: Path, stdin: bytes = b"", **environ: str
-) -> subprocess.CompletedProcess[bytes]:
-    root = str(Path(__file__).parents[2])
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        cwd=cwd,
-        env=clean_environment({"PYTHONPATH": root, **environ}),
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -32,7 +15,7 @@ def run(
     [("a.mp3", b"\xff\xf3"), ("a.ogg", b"OggS"), ("a.opus", b"OggS"), ("a.wav", b"RIFF")],
 )
 def test_say_writes_the_format_of_the_extension(tmp_path: Path, name: str, start: bytes) -> None:
-    done = run("say", "Hello there.", "-o", name, cwd=tmp_path)
+    done = run_console("say", "Hello there.", "-o", name, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode().strip() == name
     body = (tmp_path / name).read_bytes()
@@ -43,20 +26,20 @@ def test_say_writes_the_format_of_the_extension(tmp_path: Path, name: str, start
 
 
 def test_a_wav_file_has_exact_sizes(tmp_path: Path) -> None:
-    run("say", "Hello there.", "-o", "a.wav", cwd=tmp_path)
+    run_console("say", "Hello there.", "-o", "a.wav", cwd=tmp_path)
     body = (tmp_path / "a.wav").read_bytes()
     assert int.from_bytes(body[4:8], "little") == len(body) - 8
 
 
 def test_say_reads_standard_input_and_writes_standard_output(tmp_path: Path) -> None:
-    done = run("say", "-o", "-", "--format", "flac", cwd=tmp_path, stdin=b"Hello there.")
+    done = run_console("say", "-o", "-", "--format", "flac", cwd=tmp_path, stdin=b"Hello there.")
     assert done.stdout.startswith(b"fLaC")
     assert not list(tmp_path.iterdir())
 
 
 def test_say_has_no_limit_on_characters(tmp_path: Path) -> None:
     text = b"One more sentence to speak. " * 200
-    done = run("say", "-o", "a.opus", "--speed", "4", cwd=tmp_path, stdin=text)
+    done = run_console("say", "-o", "a.opus", "--speed", "4", cwd=tmp_path, stdin=text)
     assert done.returncode == 0, done.stderr
     samples, rate, _ = decode_file((tmp_path / "a.opus").read_bytes())
     assert len(samples) / rate > 60
@@ -64,7 +47,9 @@ def test_say_has_no_limit_on_characters(tmp_path: Path) -> None:
 
 def test_say_without_a_file_keeps_the_audio_under_the_next_name(tmp_path: Path) -> None:
     def say() -> str:
-        done = run("say", "Hello.", cwd=tmp_path, SOPRANO_STORE__DIRECTORY="kept")
+        done = run_console(
+            "say", "Hello.", cwd=tmp_path, environ={"SOPRANO_STORE__DIRECTORY": "kept"}
+        )
         return done.stdout.decode().strip()
 
     names = [say(), say()]
@@ -86,7 +71,7 @@ def test_say_without_a_file_keeps_the_audio_under_the_next_name(tmp_path: Path) 
 def test_what_cannot_be_said_is_one_clear_line_and_leaves_no_file(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    done = run(*arguments, cwd=tmp_path)
+    done = run_console(*arguments, cwd=tmp_path)
     assert done.returncode != 0
     assert message in done.stderr.decode()
     assert "Traceback" not in done.stderr.decode()
@@ -95,8 +80,14 @@ def test_what_cannot_be_said_is_one_clear_line_and_leaves_no_file(
 
 def test_config_shows_each_setting_with_its_origin(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[server]\nport = 9000\n")
-    done = run(
-        "config", "--config", "c.toml", "--host", "::1", cwd=tmp_path, SOPRANO_LOG__LEVEL="debug"
+    done = run_console(
+        "config",
+        "--config",
+        "c.toml",
+        "--host",
+        "::1",
+        cwd=tmp_path,
+        environ={"SOPRANO_LOG__LEVEL": "debug"},
     )
     lines = {line.split()[0]: line for line in done.stdout.decode().splitlines()}
     assert "9000" in lines["server.port"]
@@ -107,7 +98,7 @@ def test_config_shows_each_setting_with_its_origin(tmp_path: Path) -> None:
 
 
 def test_bench_prints_a_row_per_number_of_listeners(tmp_path: Path) -> None:
-    done = run("bench", "--listeners", "1,3", "--rounds", "1", cwd=tmp_path)
+    done = run_console("bench", "--listeners", "1,3", "--rounds", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.decode().splitlines()[1:]]
     assert [row[0] for row in rows] == ["1", "3"]
@@ -116,6 +107,6 @@ def test_bench_prints_a_row_per_number_of_listeners(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [[], ["serve"], ["say"], ["bench"], ["config"]])
 def test_each_command_explains_itself(tmp_path: Path, command: list[str]) -> None:
-    done = run(*command, "--help", cwd=tmp_path)
+    done = run_console(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert b"Usage: soprano-api" in done.stdout

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.serving import ServerProcess, clean_environment, server_process
+from tests.serving import ServerProcess, run_console, server_process
 
 pytestmark = pytest.mark.live
 
@@ -94,17 +92,6 @@ def test_an_empty_bearer_token_is_fine(server: ServerProcess) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
-def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        env=clean_environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "environ", "parts"),
     [
@@ -117,26 +104,26 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 def test_a_bad_setting_ends_the_start_with_one_line(
     arguments: list[str], environ: dict[str, str], parts: list[str]
 ) -> None:
-    done = run(*arguments, **environ)
+    done = run_console(*arguments, environ=environ)
     assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert len(done.stderr.decode().strip().splitlines()) == 1
     for part in parts:
-        assert part in done.stderr
+        assert part in done.stderr.decode()
 
 
 def test_a_model_that_cannot_load_ends_the_process_with_one_clear_line(tmp_path: Path) -> None:
     """A package that shadows the voice's and breaks stands for a broken installation."""
     (tmp_path / "hibari.py").write_text("raise ImportError('the voice is damaged')")
-    done = run("serve", "--port", "0", PYTHONPATH=str(tmp_path))
+    done = run_console("serve", "--port", "0", environ={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1
     failures = [
         event
-        for event in map(json.loads, done.stderr.splitlines())
+        for event in map(json.loads, done.stderr.decode().splitlines())
         if event["level"] in ("error", "critical")
     ]
     assert [event["event"] for event in failures] == ["model.load_failed"]
     assert "the voice is damaged" in failures[0]["reason"]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr.decode()
 
 
 def test_a_stop_signal_lets_a_running_answer_finish(tmp_path: Path) -> None:

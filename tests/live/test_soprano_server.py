@@ -1,8 +1,6 @@
 """Soprano behind the server, on checkpoints whose durations are known."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 from tests.checkpoints.build import FULL, TINY, expected_samples
 from tests.listening import CODEC_PADDING, decode_file, decode_pcm
-from tests.serving import ServerProcess, clean_environment, server_process, wait_for_status
+from tests.serving import ServerProcess, run_console, server_process, wait_for_status
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -107,23 +105,12 @@ def test_auto_without_a_checkpoint_is_the_embedded_voice_and_says_why(tmp_path: 
     assert [step["backend"] for step in report["skipped"]] == ["lmdeploy", "transformers"]
 
 
-def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        env=clean_environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_a_backend_by_name_that_cannot_run_ends_the_start_with_one_line() -> None:
-    done = run("serve", "--backend", "lmdeploy")
+    done = run_console("serve", "--backend", "lmdeploy")
     assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "no CUDA device" in done.stderr
-    assert "soprano-tts-api[lmdeploy]" in done.stderr
+    assert len(done.stderr.decode().strip().splitlines()) == 1
+    assert "no CUDA device" in done.stderr.decode()
+    assert "soprano-tts-api[lmdeploy]" in done.stderr.decode()
 
 
 def damaged(directory: Path, copy: Path, file: str, keep: float) -> Path:
@@ -144,13 +131,13 @@ def test_a_damaged_checkpoint_ends_the_process_with_one_clear_line(
 ) -> None:
     directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS)
     broken = damaged(directory, tmp_path / "broken", file, 0.5)
-    done = run("serve", "--port", "0", "--model", str(broken))
+    done = run_console("serve", "--port", "0", "--model", str(broken))
     assert done.returncode == 1
-    events = [json.loads(line) for line in done.stderr.splitlines()]
+    events = [json.loads(line) for line in done.stderr.decode().splitlines()]
     (failure,) = [event for event in events if event["level"] == "error"]
     assert failure["event"] == "model.load_failed"
     assert file in failure["reason"]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr.decode()
 
 
 def test_a_runaway_is_an_error_when_whole_and_a_cut_when_streamed(
@@ -161,11 +148,14 @@ def test_a_runaway_is_an_error_when_whole_and_a_cut_when_streamed(
         whole = post(ready(running), stream=False)
         with pytest.raises(httpx.RemoteProtocolError):
             post(running)
-        attempts = [e for e in running.log_events() if e["event"] == "soprano.sentence_failed"]
+        attempts = [e for e in running.log_events() if e["event"] == "speech.sentence_failed"]
+        metrics = httpx.get(f"{running.url}/metrics").text
         cuts = [e for e in running.log_events() if e["event"] == "speech.cut"]
     assert whole.status_code == 500
     assert whole.json()["error"]["code"] == "runaway_speech"
     assert 2 <= len(attempts) <= 4
+    counted = f'soprano_sentences_failed_total{{error="runaway_speech"}} {len(attempts)}.0'
+    assert counted in metrics
     assert [cut["error"] for cut in cuts] == ["runaway_speech"]
 
 

@@ -2,7 +2,7 @@
 
 import structlog
 
-from app.domain.errors import SpeechError
+from app.domain.errors import SentenceError, SpeechError
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
 
 _log = structlog.get_logger(__name__)
@@ -22,6 +22,9 @@ class StructuredLog:
 
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
         _log.error("model.load_failed", model=info.id, backend=info.backend, reason=str(error))
+
+    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
+        _log.warning("speech.sentence_failed", error=error.code, attempt=attempt)
 
     def speech_ended(self, report: SpeechReport) -> None:
         write = _log.error if report.outcome is Outcome.FAILED else _log.info

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Final
 
-from litestar import Litestar, MediaType, get
-from litestar.di import Provide
+from litestar import Litestar, MediaType, Response, get
+from litestar.di import NamedDependency, Provide
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
@@ -21,6 +21,7 @@ from app.entrypoints.http.openapi import openapi_config, read_page
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
+from app.ports.metrics import MetricsSource
 
 DISTRIBUTION: Final = "soprano-tts-api"
 
@@ -45,7 +46,13 @@ def create_app(
             yield
 
     app = Litestar(
-        route_handlers=[SpeechController, ModelController, HealthController, player_page],
+        route_handlers=[
+            SpeechController,
+            ModelController,
+            HealthController,
+            metrics_page,
+            player_page,
+        ],
         lifespan=[lifespan],
         dependencies=_dependencies(services),
         exception_handlers=EXCEPTION_HANDLERS,
@@ -70,10 +77,19 @@ def _dependencies(services: Services) -> dict[str, Provide]:
     def choice() -> Choice:
         return services.choice
 
+    def metrics() -> MetricsSource:
+        return services.metrics
+
     return {
         provider.__name__: Provide(provider, sync_to_thread=False)
-        for provider in (speech, readiness, catalog, choice)
+        for provider in (speech, readiness, catalog, choice, metrics)
     }
+
+
+@get("/metrics", operation_id="metrics", summary="Metrics for Prometheus", tags=["Health"])
+async def metrics_page(metrics: NamedDependency[MetricsSource]) -> Response[bytes]:
+    """Requests, time to first audio, real-time factor, failed sentences, the process."""
+    return Response(metrics.render(), media_type=metrics.content_type)
 
 
 @get("/", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)

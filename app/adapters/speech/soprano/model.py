@@ -10,7 +10,6 @@ from contextlib import aclosing
 from typing import Final
 
 import numpy as np
-import structlog
 
 from app.adapters.speech.soprano.checkpoint import Checkpoint
 from app.adapters.speech.soprano.decoder import StateDecoder
@@ -27,13 +26,12 @@ from app.domain.errors import (
 )
 from app.domain.segment import TextSegment
 from app.domain.speech import ModelInfo, Voice
+from app.ports.speech_observer import SpeechObserver
 
 SAMPLE_RATE: Final = 32_000
 """Hz, of the model card."""
 
 VOICE: Final = Voice(id="soprano", name="Soprano", language="en")
-
-_log = structlog.get_logger(__name__)
 
 
 class SopranoModel:
@@ -46,9 +44,10 @@ class SopranoModel:
         find_device: torch's name of it; called by `load`.
         build_language_model: of a checkpoint on a device.
         max_regenerations: how often a sentence that ran away or hit the token limit is begun again.
+        observer: told of each such sentence.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the root decides, each named once
         self,
         *,
         model_id: str,
@@ -57,6 +56,7 @@ class SopranoModel:
         find_device: Callable[[], str],
         build_language_model: Callable[[Checkpoint, str], SopranoLanguageModel],
         max_regenerations: int,
+        observer: SpeechObserver,
     ) -> None:
         self.info = ModelInfo(
             id=model_id, backend=backend, sample_rate=SAMPLE_RATE, voices=(VOICE,)
@@ -65,6 +65,7 @@ class SopranoModel:
         self._find_device = find_device
         self._build_language_model = build_language_model
         self._max_regenerations = max_regenerations
+        self._observer = observer
         self._language_model: SopranoLanguageModel | None = None
         self._decoder: StateDecoder | None = None
 
@@ -100,7 +101,7 @@ class SopranoModel:
                         has_spoken = True
                         yield chunk
             except SentenceError as error:
-                _log.warning("soprano.sentence_failed", error=error.code, attempt=attempt)
+                self._observer.sentence_failed(error, attempt)
                 if has_spoken or attempt == self._max_regenerations:
                     raise
             else:

@@ -185,6 +185,7 @@ class TestDamage:
             (0, (2, 2), (7, 1)),
             (0, (9,), (0,)),  # repeats a number
             (0, (2, 2), (1,)),
+            (0, (0, 2), (1,)),
             (0, (-1,), (1,)),
             (0, (2,), (-1,)),
             (0, (1,) * 9, (1,) * 9),
@@ -290,6 +291,10 @@ class TestPicklesThatAskForMore:
     def test_every_other_program_is_refused(self, program: bytes) -> None:
         with pytest.raises(RefusedPickleError):
             run_tensor_program(program)
+
+    def test_a_short_program_needs_no_long_memo(self) -> None:
+        with pytest.raises(RefusedPickleError, match="memo"):
+            run_tensor_program(b"Nr\xff\xff\xff\x00.")
 
     def test_registered_extensions_are_not_called(self) -> None:
         copyreg.add_extension("posix", "system", 250)

@@ -1,0 +1,28 @@
+"""Several observers as one."""
+
+from app.domain.errors import SentenceError, SpeechError
+from app.domain.speech import ModelInfo, SpeechReport
+from app.ports.speech_observer import SpeechObserver
+
+
+class FanOut:
+    """SpeechObserver that tells all others, in order."""
+
+    def __init__(self, *observers: SpeechObserver) -> None:
+        self._observers = observers
+
+    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+        for observer in self._observers:
+            observer.model_loaded(info, duration_s)
+
+    def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
+        for observer in self._observers:
+            observer.model_load_failed(info, error)
+
+    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
+        for observer in self._observers:
+            observer.sentence_failed(error, attempt)
+
+    def speech_ended(self, report: SpeechReport) -> None:
+        for observer in self._observers:
+            observer.speech_ended(report)

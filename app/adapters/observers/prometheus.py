@@ -1,0 +1,88 @@
+"""What happened, as Prometheus metrics: counters, and histograms of times in seconds."""
+
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from app.domain.errors import SentenceError, SpeechError
+from app.domain.speech import ModelInfo, SpeechReport
+
+FIRST_AUDIO_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5)
+
+
+class PrometheusMetrics:
+    """SpeechObserver that counts, and the MetricsSource that tells."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self._requests = Counter(
+            "soprano_requests",
+            "Requests for speech that have ended.",
+            ["outcome", "format"],
+            registry=registry,
+        )
+        self._characters = Counter(
+            "soprano_characters", "Characters of all requests for speech.", registry=registry
+        )
+        self._audio_s = Counter(
+            "soprano_audio_seconds", "Playing time of all audio made.", registry=registry
+        )
+        self._first_audio_s = Histogram(
+            "soprano_first_audio_seconds",
+            "From a request to its first audio.",
+            buckets=FIRST_AUDIO_BUCKETS_S,
+            registry=registry,
+        )
+        self._real_time_factor = Histogram(
+            "soprano_real_time_factor",
+            "Time of work per playing time, by request; below 1 is faster than playback.",
+            buckets=REAL_TIME_FACTOR_BUCKETS,
+            registry=registry,
+        )
+        self._sentences_failed = Counter(
+            "soprano_sentences_failed",
+            "Attempts at a sentence that ran away or were cut off.",
+            ["error"],
+            registry=registry,
+        )
+        self._is_ready = Gauge(
+            "soprano_model_ready",
+            "1 once the model can speak.",
+            ["model", "backend"],
+            registry=registry,
+        )
+
+    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+        self._is_ready.labels(info.id, info.backend).set(1)
+
+    def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
+        self._is_ready.labels(info.id, info.backend).set(0)
+
+    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
+        self._sentences_failed.labels(error.code).inc()
+
+    def speech_ended(self, report: SpeechReport) -> None:
+        self._requests.labels(report.outcome.value, report.format.value).inc()
+        self._characters.inc(report.num_chars)
+        self._audio_s.inc(report.audio_s)
+        if report.first_audio_s is not None:
+            self._first_audio_s.observe(report.first_audio_s)
+        if report.real_time_factor is not None:
+            self._real_time_factor.observe(report.real_time_factor)
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)

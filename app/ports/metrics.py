@@ -1,0 +1,15 @@
+"""The port to numbers about the server, for whoever collects them."""
+
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable  # a controller takes it by injection, which checks the instance
+class MetricsSource(Protocol):
+    """All metrics as one page of text."""
+
+    content_type: str
+    """Of the page, as an HTTP media type."""
+
+    def render(self) -> bytes:
+        """The page, with the values of now. Returns at once."""
+        ...

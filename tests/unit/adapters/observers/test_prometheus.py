@@ -1,0 +1,41 @@
+from app.adapters.observers.prometheus import PrometheusMetrics
+from app.domain.audio import AudioFormat
+from app.domain.errors import RunawaySpeechError
+from app.domain.speech import Outcome, SpeechReport
+from tests.fakes.speech_model import FAKE_INFO
+
+
+def report(outcome: Outcome) -> SpeechReport:
+    return SpeechReport(
+        num_chars=10,
+        format=AudioFormat.MP3,
+        audio_s=2.0,
+        first_audio_s=0.03,
+        total_s=0.5,
+        outcome=outcome,
+    )
+
+
+def test_what_happened_is_counted() -> None:
+    metrics = PrometheusMetrics()
+    metrics.model_loaded(FAKE_INFO, 1.0)
+    metrics.speech_ended(report(Outcome.COMPLETED))
+    metrics.speech_ended(report(Outcome.COMPLETED))
+    metrics.speech_ended(report(Outcome.CANCELLED))
+    metrics.sentence_failed(RunawaySpeechError(), 0)
+    lines = metrics.render().decode().splitlines()
+    assert 'soprano_requests_total{format="mp3",outcome="completed"} 2.0' in lines
+    assert 'soprano_requests_total{format="mp3",outcome="cancelled"} 1.0' in lines
+    assert "soprano_characters_total 30.0" in lines
+    assert "soprano_audio_seconds_total 6.0" in lines
+    assert 'soprano_first_audio_seconds_bucket{le="0.05"} 3.0' in lines
+    assert 'soprano_first_audio_seconds_bucket{le="0.02"} 0.0' in lines
+    assert 'soprano_real_time_factor_bucket{le="0.5"} 3.0' in lines
+    assert 'soprano_sentences_failed_total{error="runaway_speech"} 1.0' in lines
+    assert 'soprano_model_ready{backend="fake",model="hum"} 1.0' in lines
+
+
+def test_two_servers_in_one_process_count_apart() -> None:
+    first, second = PrometheusMetrics(), PrometheusMetrics()
+    first.speech_ended(report(Outcome.COMPLETED))
+    assert b"soprano_characters_total 0.0" in second.render()
