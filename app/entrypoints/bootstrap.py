@@ -78,7 +78,8 @@ def look_around(settings: ModelSettings) -> Surroundings:
 def _log_choice(choice: Choice) -> None:
     for step in choice.steps_down:
         _log.info("backend.skipped", backend=step.backend, reason=step.reason)
-    _log.info("backend.chosen", backend=choice.backend)
+    reasons = [f"{step.backend}: {step.reason}" for step in choice.steps_down]
+    _log.info("backend.chosen", backend=choice.backend, reason="; ".join(reasons) or None)
 
 
 def _build_model(

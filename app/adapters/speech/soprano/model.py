@@ -76,12 +76,11 @@ class SopranoModel:
         checkpoint = self._find_checkpoint()
         try:
             device = self._find_device()
-            language_model = self._build_language_model(checkpoint, device)
-            language_model.load()
+            self._language_model = self._build_language_model(checkpoint, device)
+            self._language_model.load()
             self._decoder = StateDecoder(checkpoint, device)
         except ImportError as error:
             raise missing_package("soprano", error) from error
-        self._language_model = language_model
 
     async def close(self) -> None:
         if self._language_model is not None:

@@ -61,7 +61,7 @@ class TransformersLanguageModel:
         self._running: dict[Row, Job] = {}
         self._thread: threading.Thread | None = None
         self._batch: TokenBatch
-        self._death: InstanceDeadError | None = None
+        self._end: InstanceDeadError | None = None
         self.num_tokens = 0
 
     def load(self) -> None:
@@ -83,10 +83,11 @@ class TransformersLanguageModel:
             self._thread = None
 
     async def generate(self, prompt: str, attempt: int) -> AsyncGenerator[HiddenState, None]:
-        if self._death is not None or self._thread is None:
-            raise InstanceDeadError from self._death
         job = Job(prompt, attempt)
         self._waiting.put(job)
+        # Looked at after putting: whoever puts before the end is told of it by the thread.
+        if self._end is not None or self._thread is None:
+            raise InstanceDeadError from self._end
         try:
             while (item := await job.states.get()) is not None:
                 if isinstance(item, SynthesisError):
@@ -103,7 +104,11 @@ class TransformersLanguageModel:
                 if self._batch.rows:
                     self._hand_out(self._batch.step())
         except Exception as error:  # noqa: BLE001 - every sentence must hear of it
-            self._die(as_instance_error(error))
+            failure = as_instance_error(error)
+            _log.error("soprano.instance_died", device=self._device, reason=str(failure))
+            self._tell_all(failure)
+        else:
+            self._tell_all(InstanceDeadError())
 
     def _admit(self) -> bool:
         """Let waiting sentences join; waits for one if there is nothing to do. False is the end."""
@@ -142,9 +147,8 @@ class TransformersLanguageModel:
                 del self._running[one.row]
                 job.send(one.error)
 
-    def _die(self, error: InstanceDeadError) -> None:
-        _log.error("soprano.instance_died", device=self._device, reason=str(error))
-        self._death = error
+    def _tell_all(self, error: InstanceDeadError) -> None:
+        self._end = error
         for job in self._running.values():
             job.send(error)
         self._running.clear()

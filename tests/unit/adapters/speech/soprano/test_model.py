@@ -199,6 +199,20 @@ async def test_nothing_is_printed(
     assert capfd.readouterr().out == ""
 
 
+async def test_closing_ends_a_sentence_that_is_being_spoken(
+    make_checkpoint: MakeCheckpoint,
+) -> None:
+    directory = make_checkpoint(tokens_per_sentence=400)
+    language_model = TransformersLanguageModel(directory, "cpu", Sampling())
+    language_model.load()
+    states = language_model.generate("[STOP][TEXT]a sentence.[START]", 0)
+    await anext(states)
+    await asyncio.to_thread(language_model.close)
+    with pytest.raises(InstanceDeadError):
+        async for _ in states:
+            pass
+
+
 async def test_a_dead_instance_says_so_to_everybody(make_checkpoint: MakeCheckpoint) -> None:
     language_model = TransformersLanguageModel(
         make_checkpoint(tokens_per_sentence=400), "cpu", Sampling()
