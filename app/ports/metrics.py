@@ -8,7 +8,7 @@ class MetricsSource(Protocol):
     """All metrics as one page of text."""
 
     content_type: str
-    """Of the page, as an HTTP media type."""
+    """Of the page, as an HTTP media type without charset; it is UTF-8."""
 
     def render(self) -> bytes:
         """The page, with the values of now. Returns at once."""

@@ -4,7 +4,7 @@
 class FakeMetrics:
     """Always the same page."""
 
-    content_type = "text/plain; version=0.0.4; charset=utf-8"
+    content_type = "text/plain; version=0.0.4"
 
     def render(self) -> bytes:
         return b"fake_total 1\n"

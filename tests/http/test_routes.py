@@ -149,7 +149,7 @@ async def test_the_schema_describes_every_route_and_the_audio_types(
 
 async def test_metrics_are_a_page_of_text(client: httpx.AsyncClient) -> None:
     page = await client.get("/metrics")
-    assert page.headers["content-type"].startswith("text/plain")
+    assert page.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert page.text == "fake_total 1\n"
 
 

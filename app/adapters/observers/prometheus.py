@@ -3,7 +3,6 @@
 from typing import Final
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -23,7 +22,7 @@ REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5,
 class PrometheusMetrics:
     """SpeechObserver that counts, and the MetricsSource that tells."""
 
-    content_type = CONTENT_TYPE_LATEST
+    content_type = "text/plain; version=0.0.4"
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()

@@ -86,7 +86,13 @@ def _dependencies(services: Services) -> dict[str, Provide]:
     }
 
 
-@get("/metrics", operation_id="metrics", summary="Metrics for Prometheus", tags=["Health"])
+@get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Metrics for Prometheus",
+    tags=["Health"],
+    media_type=MediaType.TEXT,
+)
 async def metrics_page(metrics: NamedDependency[MetricsSource]) -> Response[bytes]:
     """Requests, time to first audio, real-time factor, failed sentences, the process."""
     return Response(metrics.render(), media_type=metrics.content_type)
