@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.base $(if $(MODEL),$(VENV)/.soprano) ## Serve speech on http://127.0.0.1:8000 (MODEL=..., HOST=..., PORT=...)
+run: $(VENV)/.base ## Serve speech on http://127.0.0.1:8000 (MODEL=..., HOST=..., PORT=...)
 	$(BIN)/soprano-api serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
 
 test: $(VENV)/.dev ## Run the whole test suite
@@ -52,10 +52,6 @@ $(BIN)/python:
 $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	touch $@
-
-$(VENV)/.soprano: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[soprano]'
-	touch $@ $(VENV)/.base
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'

@@ -3,12 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from app.adapters.speech.soprano.checkpoint import read_checkpoint
-from app.adapters.speech.soprano.language_model import SopranoLanguageModel
+from app.adapters.clock.system import SystemClock
+from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
 from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.speaker import SopranoSpeaker
+from app.adapters.speech.soprano.torch_speaker import TorchSpeaker
 from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
+from app.adapters.speech.soprano_onnx.graph import Precision
+from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 STANDINS = Path(__file__).parent / "standins"
@@ -18,22 +23,38 @@ STANDINS = Path(__file__).parent / "standins"
 def build_soprano(
     backend: str, directory: Path, max_regenerations: int = 1, **sampling: Any
 ) -> SopranoModel:
-    """A model on the CPU; `lmdeploy` is its stand-in."""
+    """A model on the CPU; `lmdeploy` is its stand-in, `onnx int8` a precision."""
 
-    def build_language_model(_: object, device: str) -> SopranoLanguageModel:
-        if backend == "lmdeploy":
-            return LmdeployLanguageModel(directory, Sampling(**sampling), load_standin)
-        return TransformersLanguageModel(directory, device, Sampling(**sampling))
+    def build_speaker(checkpoint: Checkpoint) -> SopranoSpeaker:
+        if backend.startswith("onnx"):
+            return build_onnx_speaker(checkpoint, "int8" if "int8" in backend else "fp32")
+        build = load_lmdeploy if backend == "lmdeploy" else TransformersLanguageModel
+        return TorchSpeaker(checkpoint, "cpu", 0, build)
 
     return SopranoModel(
         model_id="tiny",
         backend=backend,
         find_checkpoint=lambda: read_checkpoint(directory),
-        find_device=lambda: "cpu",
-        build_language_model=build_language_model,
+        build_speaker=build_speaker,
+        sampling=Sampling(**sampling),
         max_regenerations=max_regenerations,
         observer=FakeSpeechObserver(),
     )
+
+
+def build_onnx_speaker(
+    checkpoint: Checkpoint, precision: Precision = "fp32", max_sentences: int = 16
+) -> OnnxSpeaker:
+    """With its graphs beside the checkpoint's directory."""
+    clock = SystemClock()
+    graphs = checkpoint.directory.with_name(f"{checkpoint.directory.name}-graphs")
+    cache = GraphCache(graphs, max_bytes=0, clock=clock)
+    return OnnxSpeaker(checkpoint, precision, EngineLimits(max_sentences, 2), cache, clock)
+
+
+def load_lmdeploy(directory: Path, _device: str) -> LmdeployLanguageModel:
+    """Over the stand-in."""
+    return LmdeployLanguageModel(directory, load_standin)
 
 
 def load_standin(directory: Path) -> Any:

@@ -22,6 +22,30 @@ class Voice(msgspec.Struct, frozen=True):
     language: str = "en"
 
 
+class SamplingChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model that draws its sound by lot shall draw; None leaves it to the model's settings.
+
+    Attributes:
+        seed: of the random numbers: the same one gives the same sound again.
+        temperature: randomness; 0 takes the likeliest.
+        top_p: probability mass that is drawn from, in (0, 1].
+        repetition_penalty: on what was drawn before; 1 is none.
+    """
+
+    seed: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """How a text is spoken: by which voice, how fast, how drawn."""
+
+    voice: Voice
+    speed: float = 1.0
+    sampling: SamplingChoice = SamplingChoice()
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a speech model is.
 
@@ -50,6 +74,7 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
         model: a name the catalogue knows; None is the model that is served.
         voice: a name the catalogue knows; None is the model's default voice.
         speed: pace in [0.25, 4]; 1 is the model's own.
+        sampling: what of it is not left to the model.
         format: of the answer.
         sample_rate: of the answer in Hz; None follows the format's rule.
 
@@ -62,6 +87,7 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     voice: str | None = None
     speed: float = 1.0
+    sampling: SamplingChoice = SamplingChoice()
     format: AudioFormat = AudioFormat.MP3
     sample_rate: int | None = None
 

@@ -6,8 +6,8 @@ import msgspec
 
 from app.domain.errors import ModelLoadError
 
-Backend = Literal["lmdeploy", "transformers", "embedded"]
-BACKENDS: Final[tuple[Backend, ...]] = ("lmdeploy", "transformers", "embedded")
+Backend = Literal["lmdeploy", "transformers", "onnx", "embedded"]
+BACKENDS: Final[tuple[Backend, ...]] = ("lmdeploy", "transformers", "onnx", "embedded")
 """Best first: the order in which `auto` tries them."""
 
 HOW_TO_GET_WEIGHTS: Final = (
@@ -20,17 +20,17 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         has_cuda: an NVIDIA driver is there.
+        has_mps: this is a Mac with Apple's processor.
         has_soprano: torch, transformers and the package soprano-tts are installed.
         has_lmdeploy: so is lmdeploy.
         has_weights: a checkpoint is on disk, or was named and may be fetched.
-        is_model_named: the checkpoint was named.
     """
 
     has_cuda: bool
+    has_mps: bool
     has_soprano: bool
     has_lmdeploy: bool
     has_weights: bool
-    is_model_named: bool
 
 
 class StepDown(msgspec.Struct, frozen=True):
@@ -55,21 +55,17 @@ def choose_backend(asked: str, surroundings: Surroundings) -> Choice:
         surroundings: of the machine.
 
     Raises:
-        ModelLoadError: the backend asked for cannot run here, or a model was named and no backend
-            can run it.
+        ModelLoadError: the backend asked for cannot run here.
     """
     if asked != "auto":
         return _take_named(asked, surroundings)
     steps_down: list[StepDown] = []
     for backend in BACKENDS:
-        reason = why_not(backend, surroundings)
+        reason = why_not(backend, surroundings) or _why_not_best(backend, surroundings)
         if reason is None:
             break
         steps_down.append(StepDown(backend, reason))
-    choice = Choice(BACKENDS[len(steps_down)], tuple(steps_down))
-    if choice.backend == "embedded" and surroundings.is_model_named:
-        raise ModelLoadError(f"The model named cannot be served: {steps_down[-1].reason}.")
-    return choice
+    return Choice(BACKENDS[len(steps_down)], tuple(steps_down))
 
 
 def _take_named(asked: str, surroundings: Surroundings) -> Choice:
@@ -87,8 +83,17 @@ def why_not(backend: Backend, surroundings: Surroundings) -> str | None:
             return _why_not_lmdeploy(surroundings)
         case "transformers":
             return _why_not_transformers(surroundings)
+        case "onnx":
+            return None if surroundings.has_weights else HOW_TO_GET_WEIGHTS
         case "embedded":
             return None
+
+
+def _why_not_best(backend: Backend, surroundings: Surroundings) -> str | None:
+    """Why a backend that can run is not the one to choose."""
+    if backend == "transformers" and not (surroundings.has_cuda or surroundings.has_mps):
+        return "there is no GPU, and on a CPU onnx is several times as fast"
+    return None
 
 
 def _why_not_lmdeploy(surroundings: Surroundings) -> str | None:

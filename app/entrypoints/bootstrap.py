@@ -1,11 +1,14 @@
 """The composition root: from settings to adapters. The only module that names them."""
 
+import platform
+import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import structlog
+from platformdirs import user_cache_path
 
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
 from app.adapters.clock.system import SystemClock
@@ -17,13 +20,15 @@ from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
-from app.adapters.speech.soprano.devices import resolve_device
 from app.adapters.speech.soprano.hub import DEFAULT_REPO, find_cached, locate
-from app.adapters.speech.soprano.language_model import SopranoLanguageModel
 from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
 from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.speaker import SopranoSpeaker
+from app.adapters.speech.soprano.torch_speaker import TorchSpeaker
 from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
+from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
 from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import ModelSettings, Settings, StoreSettings
@@ -64,14 +69,16 @@ def build_ports(settings: Settings) -> Ports:
 
 def look_around(settings: ModelSettings) -> Surroundings:
     """What is there: devices, packages, weights. Loads none of them."""
-    is_model_named = bool(settings.checkpoint)
-    is_cached = find_cached(DEFAULT_REPO, settings.revision or None) is not None
+    may_use_gpu = settings.device != "cpu"
+    has_weights = bool(settings.checkpoint) or (
+        find_cached(DEFAULT_REPO, settings.revision or None) is not None
+    )
     return Surroundings(
-        has_cuda=CUDA_DEVICE_FILE.exists() and settings.device != "cpu",
+        has_cuda=CUDA_DEVICE_FILE.exists() and may_use_gpu,
+        has_mps=sys.platform == "darwin" and platform.machine() == "arm64" and may_use_gpu,
         has_soprano=all(find_spec(name) for name in SOPRANO_PACKAGES),
         has_lmdeploy=find_spec("lmdeploy") is not None and find_spec("soprano") is not None,
-        has_weights=is_model_named or is_cached,
-        is_model_named=is_model_named,
+        has_weights=has_weights,
     )
 
 
@@ -94,27 +101,44 @@ def _build_model(
 def _build_soprano(
     backend: str, settings: ModelSettings, clock: Clock, observer: SpeechObserver, index: int
 ) -> SpeechModel:
-    sampling = Sampling(
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        repetition_penalty=settings.repetition_penalty,
-        seed=settings.seed,
-    )
-
-    def build_language_model(checkpoint: Checkpoint, device: str) -> SopranoLanguageModel:
-        if backend == "lmdeploy":
-            return LmdeployLanguageModel(checkpoint.directory, sampling)
-        return TransformersLanguageModel(checkpoint.directory, device, sampling)
+    def build_speaker(checkpoint: Checkpoint) -> SopranoSpeaker:
+        if backend == "onnx":
+            return OnnxSpeaker(
+                checkpoint,
+                settings.precision,
+                EngineLimits(settings.max_sentences, settings.num_threads),
+                build_graph_cache(settings, clock),
+                clock,
+            )
+        build = _build_lmdeploy if backend == "lmdeploy" else TransformersLanguageModel
+        return TorchSpeaker(checkpoint, settings.device, index, build)
 
     return SopranoModel(
         model_id=Path(settings.checkpoint or DEFAULT_REPO).name,
         backend=backend,
         find_checkpoint=partial(_find_checkpoint, settings, clock),
-        find_device=partial(resolve_device, settings.device, index),
-        build_language_model=build_language_model,
+        build_speaker=build_speaker,
+        sampling=Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            repetition_penalty=settings.repetition_penalty,
+            seed=settings.seed,
+        ),
         max_regenerations=settings.max_regenerations,
         observer=observer,
     )
+
+
+def _build_lmdeploy(directory: Path, _device: str) -> LmdeployLanguageModel:
+    return LmdeployLanguageModel(directory)
+
+
+def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
+    """Where the backend onnx keeps its graphs."""
+    directory = (
+        settings.graph_directory or user_cache_path("soprano-api", appauthor=False) / "graphs"
+    )
+    return GraphCache(Path(directory), settings.max_graph_bytes, clock)
 
 
 def _find_checkpoint(settings: ModelSettings, clock: Clock) -> Checkpoint:

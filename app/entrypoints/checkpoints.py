@@ -1,5 +1,7 @@
 """What the console asks of checkpoints. Names adapters, as bootstrap does, but builds no model."""
 
+from pathlib import Path
+
 from app.adapters.clock.system import SystemClock
 from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.hub import (
@@ -9,11 +11,15 @@ from app.adapters.speech.soprano.hub import (
     list_cached,
     locate,
 )
+from app.adapters.speech.soprano_onnx.speaker import build_graphs
+from app.entrypoints.bootstrap import build_graph_cache
+from app.entrypoints.settings import ModelSettings
 
 __all__ = [
     "DEFAULT_REPO",
     "CachedCheckpoint",
     "Checkpoint",
+    "build_checkpoint_graphs",
     "check_checkpoint",
     "list_checkpoints",
     "pull_checkpoint",
@@ -27,6 +33,17 @@ def check_checkpoint(model: str, revision: str | None) -> Checkpoint:
         CheckpointError: it is not there, damaged or none.
     """
     return read_checkpoint(locate(model, revision, may_download=False, clock=SystemClock()))
+
+
+def build_checkpoint_graphs(model: str, settings: ModelSettings) -> Path:
+    """Where the graphs of a checkpoint are, for the backend onnx; built if they are not there.
+
+    Raises:
+        CheckpointError: the checkpoint is not there, damaged or none.
+        ModelLoadError: the graphs cannot be kept.
+    """
+    checkpoint = check_checkpoint(model, settings.revision or None)
+    return build_graphs(checkpoint, settings.precision, build_graph_cache(settings, SystemClock()))
 
 
 def pull_checkpoint(repo: str, revision: str | None, *, is_forced: bool = False) -> Checkpoint:

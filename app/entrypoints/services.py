@@ -8,8 +8,9 @@ import msgspec
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
+from app.domain.services.look_ahead import LookAheadLimits
 from app.domain.services.readiness import Readiness
-from app.domain.services.speech import SpeechPorts, SpeechService
+from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders
@@ -62,7 +63,13 @@ class Services:
             SpeechPorts(ports.model, ports.encoders, ports.clock, ports.observer),
             self.readiness,
             Catalog(ports.model.info, accepts_unknown=settings.speech.unknown_names == "default"),
-            settings.speech.max_chars,
+            SpeechLimits(
+                settings.speech.max_chars,
+                LookAheadLimits(
+                    max_segments=settings.speech.look_ahead_segments,
+                    max_unread_s=settings.speech.look_ahead_s,
+                ),
+            ),
         )
 
     @asynccontextmanager

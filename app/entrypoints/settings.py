@@ -38,10 +38,14 @@ class ServerSettings(Section, frozen=True):
 class ModelSettings(Section, frozen=True):
     """The speech model."""
 
-    backend: Literal["auto", "lmdeploy", "transformers", "embedded"] = "auto"
+    backend: Literal["auto", "lmdeploy", "transformers", "onnx", "embedded"] = "auto"
     checkpoint: str = ""
     revision: str = ""
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["fp32", "int8"] = "fp32"
+    max_sentences: Annotated[int, Meta(ge=1, le=256)] = 32
+    graph_directory: str = ""
+    max_graph_bytes: Count = 4_000_000_000
     instances: Annotated[int, Meta(ge=1, le=64)] = 1
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
     top_p: Annotated[float, Meta(gt=0, le=1)] = 0.95
@@ -56,6 +60,8 @@ class SpeechSettings(Section, frozen=True):
     """What may be asked for."""
 
     max_chars: Annotated[int, Meta(ge=1, le=10_000_000)] = 4_096
+    look_ahead_segments: Annotated[int, Meta(ge=1, le=256)] = 12
+    look_ahead_s: Seconds = 60.0
     unknown_names: Literal["reject", "default"] = "reject"
 
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
-from app.domain.speech import ModelInfo, Voice
+from app.domain.speech import Delivery, ModelInfo
 
 
 class SpeechModel(Protocol):
@@ -36,18 +36,20 @@ class SpeechModel(Protocol):
         ...
 
     def synthesize(
-        self, segment: TextSegment, voice: Voice, speed: float
+        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         """Speak one segment, chunk by chunk, at `info.sample_rate`.
 
-        The same segment, voice and speed give the same samples. A chunk holds at least one sample;
-        a segment that turns out to be silent gives no chunk. `aclose` stops the work at the next
-        point where the model can stop.
+        The same text and delivery give the same samples, whatever else is spoken at the time. A
+        chunk holds at least one sample; a segment that turns out to be silent gives no chunk.
+        `aclose` stops the work at the next point where the model can stop.
 
         Args:
             segment: what to say.
-            voice: one of `info.voices`.
-            speed: in [info.min_speed, info.max_speed].
+            delivery: its voice is one of `info.voices`, its speed in [info.min_speed,
+                info.max_speed].
+            due_at: seconds of the clock's `monotonic` by when its sound is needed. A model that
+                cannot speak everything at once begins with what is due first.
 
         Raises:
             SynthesisError: the model failed.

@@ -11,6 +11,7 @@ from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.domain.segment import TextSegment
+from app.domain.speech import Delivery
 from app.ports.speech_model import SpeechModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
@@ -21,11 +22,14 @@ MODELS: dict[str, Callable[[Path], SpeechModel]] = {
     "embedded": lambda _: EmbeddedVoice(),
     "transformers": lambda checkpoint: build_soprano("transformers", checkpoint),
     "lmdeploy": lambda checkpoint: build_soprano("lmdeploy", checkpoint),
+    "onnx": lambda checkpoint: build_soprano("onnx", checkpoint),
+    "onnx int8": lambda checkpoint: build_soprano("onnx int8", checkpoint),
     "stretched fake": lambda _: TimeStretchedModel(FakeSpeechModel()),
     "stretched embedded": lambda _: TimeStretchedModel(EmbeddedVoice()),
     "stretched transformers": lambda checkpoint: TimeStretchedModel(
         build_soprano("transformers", checkpoint)
     ),
+    "stretched onnx": lambda checkpoint: TimeStretchedModel(build_soprano("onnx", checkpoint)),
     "pooled fake": lambda _: PooledModel(lambda _: FakeSpeechModel(), 2, FakeClock()),
 }
 TEXT = "The first sentence of this text is here. And this, my friends, is the second one."
@@ -48,7 +52,7 @@ async def model(unloaded: SpeechModel) -> AsyncIterator[SpeechModel]:
 async def speak(model: SpeechModel, text: str, speed: float = 1.0) -> np.ndarray:
     samples = []
     async with aclosing(
-        model.synthesize(TextSegment(0, text), model.info.voices[0], speed)
+        model.synthesize(TextSegment(0, text), Delivery(model.info.voices[0], speed))
     ) as chunks:
         async for chunk in chunks:
             assert chunk.num_samples > 0
@@ -107,7 +111,7 @@ async def test_slower_is_longer_and_faster_is_shorter(model: SpeechModel) -> Non
 
 
 async def test_closing_a_generator_early_leaves_the_model_usable(model: SpeechModel) -> None:
-    chunks = model.synthesize(TextSegment(0, TEXT), model.info.voices[0], 1.0)
+    chunks = model.synthesize(TextSegment(0, TEXT), Delivery(model.info.voices[0]))
     await anext(chunks)
     await chunks.aclose()
     assert len(await speak(model, "Still here."))

@@ -8,7 +8,7 @@ import numpy as np
 from app.domain.audio import AudioChunk
 from app.domain.errors import SpeechError
 from app.domain.segment import TextSegment
-from app.domain.speech import ModelInfo, Voice
+from app.domain.speech import Delivery, ModelInfo, Voice
 from app.domain.text_splitting import split_text
 
 HUM_HZ = 220.0
@@ -30,6 +30,8 @@ class FakeSpeechModel:
 
     Attributes:
         spoken: (text, voice id, speed) of each segment, in the order in which it was begun.
+        deliveries: of each segment, likewise.
+        due_at: of each segment, likewise.
         num_chunks: handed out so far.
         is_loaded, is_closed: its life.
         load_error: raised by `load`.
@@ -42,6 +44,8 @@ class FakeSpeechModel:
     def __init__(self, info: ModelInfo = FAKE_INFO) -> None:
         self.info = info
         self.spoken: list[tuple[str, str, float]] = []
+        self.deliveries: list[Delivery] = []
+        self.due_at: list[float] = []
         self.num_chunks = 0
         self.num_running = 0
         self.is_loaded = False
@@ -66,14 +70,16 @@ class FakeSpeechModel:
         return split_text(text, 100, lambda paragraph: paragraph.replace(". ", ".\n").split("\n"))
 
     async def synthesize(
-        self, segment: TextSegment, voice: Voice, speed: float
+        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        self.spoken.append((segment.text, voice.id, speed))
+        self.spoken.append((segment.text, delivery.voice.id, delivery.speed))
+        self.deliveries.append(delivery)
+        self.due_at.append(due_at)
         self.num_running += 1
         try:
             if self.before_speaking is not None:
                 await self.before_speaking(segment)
-            for number, samples in enumerate(self._chunks(segment.text, speed)):
+            for number, samples in enumerate(self._chunks(segment.text, delivery.speed)):
                 self._maybe_fail(segment.text, number)
                 await asyncio.sleep(0)
                 self.num_chunks += 1

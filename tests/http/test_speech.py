@@ -264,7 +264,7 @@ async def test_the_first_bytes_arrive_before_the_second_segment_is_spoken(
     async with client.stream("POST", SPEECH, json=body(input="One. Two. Three.")) as answer:
         parts = answer.aiter_raw()
         assert await anext(parts)
-        assert [text for text, _, _ in fakes.model.spoken[1:]] in (["One."], ["One.", "Two."])
+        assert fakes.model.num_running == 2
         may_go_on.set()
         rest = b"".join([part async for part in parts])
     assert rest.endswith(b"!")

@@ -13,7 +13,7 @@ import structlog
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, SpeechError
 from app.domain.segment import TextSegment
-from app.domain.speech import ModelInfo, Voice
+from app.domain.speech import Delivery, ModelInfo
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 
@@ -70,13 +70,13 @@ class PooledModel:
         return self._instances[0].model.split(text)
 
     async def synthesize(
-        self, segment: TextSegment, voice: Voice, speed: float
+        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         instance = self._least_busy()
         instance.num_running += 1
         _log.debug("pool.begun", instance=instance.index, num_running=instance.num_running)
         try:
-            async with aclosing(instance.model.synthesize(segment, voice, speed)) as chunks:
+            async with aclosing(instance.model.synthesize(segment, delivery, due_at)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except InstanceDeadError:

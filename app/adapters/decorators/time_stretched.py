@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import MAX_SPEED, MIN_SPEED, ModelInfo, Voice
+from app.domain.speech import MAX_SPEED, MIN_SPEED, Delivery, ModelInfo
 from app.ports.speech_model import SpeechModel
 
 MIN_TEMPO: Final = 0.5
@@ -46,16 +46,17 @@ class TimeStretchedModel:
         return self._model.split(text)
 
     async def synthesize(
-        self, segment: TextSegment, voice: Voice, speed: float
+        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         native = self._model.info
-        own_speed = min(max(speed, native.min_speed), native.max_speed)
-        async with aclosing(self._model.synthesize(segment, voice, own_speed)) as chunks:
-            if own_speed == speed:
+        own_speed = min(max(delivery.speed, native.min_speed), native.max_speed)
+        own = msgspec.structs.replace(delivery, speed=own_speed)
+        async with aclosing(self._model.synthesize(segment, own, due_at)) as chunks:
+            if own_speed == delivery.speed:
                 async for chunk in chunks:
                     yield chunk
                 return
-            stretcher = TimeStretcher(native.sample_rate, speed / own_speed)
+            stretcher = TimeStretcher(native.sample_rate, delivery.speed / own_speed)
             async for chunk in chunks:
                 for stretched in await asyncio.to_thread(stretcher.push, chunk.samples):
                     yield stretched

@@ -22,7 +22,7 @@ from app.adapters.speech.sentences import find_sentences
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError, SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import ModelInfo, Voice
+from app.domain.speech import Delivery, ModelInfo, Voice
 from app.domain.text_splitting import split_text
 
 SAMPLE_RATE: Final = 24_000
@@ -98,13 +98,13 @@ class EmbeddedVoice:
         return split_text(spell_long_numbers(text), MAX_SEGMENT_CHARS, find_sentences)
 
     async def synthesize(
-        self, segment: TextSegment, voice: Voice, speed: float
+        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         if self._executor is None:
             raise SynthesisError("The embedded voice is not loaded.")
-        speak = partial(_speak, self._hibari, make_sayable(segment.text), speed)
+        speak = partial(_speak, self._hibari, make_sayable(segment.text), delivery)
         samples = await asyncio.get_running_loop().run_in_executor(self._executor, speak)
-        samples = trim_silence(samples, speed)
+        samples = trim_silence(samples, delivery.speed)
         if len(samples):
             yield AudioChunk(samples, SAMPLE_RATE)
 
@@ -142,16 +142,17 @@ def _pieces(word: str) -> list[str]:
     return [word[i : i + MAX_WORD_LETTERS] for i in range(0, len(word), MAX_WORD_LETTERS)]
 
 
-def _speak(hibari: Any, text: str, speed: float) -> NDArray[np.float32]:
+def _speak(hibari: Any, text: str, delivery: Delivery) -> NDArray[np.float32]:
     """Samples of `text`; where the package raises, of its halves, down to single characters."""
     try:
-        samples: NDArray[np.float32] = hibari(text, speed=speed, seed=SEED)
+        seed = SEED if delivery.sampling.seed is None else delivery.sampling.seed
+        samples: NDArray[np.float32] = hibari(text, speed=delivery.speed, seed=seed)
     except Exception as error:  # noqa: BLE001 - whatever it raises, the rest of the text is spoken
         halves = _halve(text)
         if not halves:
             _log.warning("embedded_voice.character_skipped", error=type(error).__name__)
             return np.zeros(0, np.float32)
-        return np.concatenate([_speak(hibari, half, speed) for half in halves])
+        return np.concatenate([_speak(hibari, half, delivery) for half in halves])
     return samples
 
 

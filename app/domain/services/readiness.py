@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from app.domain.audio import AudioEncoding, AudioFormat
 from app.domain.errors import ModelLoadError, ModelLoadingError, SentenceError, SpeechError
+from app.domain.speech import Delivery
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -78,7 +79,9 @@ class Readiness:
         encoding = AudioEncoding(AudioFormat.MP3, info.sample_rate)
         encoder = await asyncio.to_thread(self._encoders.open, encoding, info.sample_rate)
         for segment in await asyncio.to_thread(self._model.split, WARM_UP_TEXT):
-            async with aclosing(self._model.synthesize(segment, info.voices[0], 1.0)) as chunks:
+            async with aclosing(
+                self._model.synthesize(segment, Delivery(info.voices[0]))
+            ) as chunks:
                 async for chunk in chunks:
                     await asyncio.to_thread(encoder.encode, chunk)
 

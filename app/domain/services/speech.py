@@ -14,8 +14,9 @@ from app.domain.audio import AudioChunk, AudioEncoding, choose_sample_rate, sile
 from app.domain.catalog import Catalog
 from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechError
 from app.domain.segment import TextSegment
+from app.domain.services.look_ahead import LookAhead, LookAheadLimits
 from app.domain.services.readiness import Readiness
-from app.domain.speech import Outcome, SpeechReport, SpeechRequest, Voice
+from app.domain.speech import Delivery, Outcome, SpeechReport, SpeechRequest, Voice
 from app.ports.audio_encoder import AudioEncoder, AudioEncoders
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -83,6 +84,18 @@ class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
     observer: SpeechObserver
 
 
+class SpeechLimits(msgspec.Struct, frozen=True):
+    """What one text may take.
+
+    Attributes:
+        max_chars: of the text, in code points.
+        look_ahead: how much of it is spoken before it is asked for.
+    """
+
+    max_chars: int = 4_096
+    look_ahead: LookAheadLimits = LookAheadLimits()
+
+
 class SpeechService:
     """Speaks texts through the ports.
 
@@ -90,15 +103,16 @@ class SpeechService:
         ports: the outside world.
         readiness: tells when the model can speak.
         catalog: resolves names.
-        max_chars: longest text, in code points.
+        limits: on one text.
     """
 
     def __init__(
-        self, ports: SpeechPorts, readiness: Readiness, catalog: Catalog, max_chars: int
+        self, ports: SpeechPorts, readiness: Readiness, catalog: Catalog, limits: SpeechLimits
     ) -> None:
         self._ports = ports
         self._readiness = readiness
-        self._max_chars = max_chars
+        self._max_chars = limits.max_chars
+        self._look_ahead = limits.look_ahead
         self.catalog = catalog
 
     async def start(self, request: SpeechRequest) -> SpeechStream:
@@ -134,7 +148,9 @@ class SpeechService:
         await self._readiness.wait_until_ready()
         segments = await asyncio.to_thread(model.split, request.text)
         watch.report.num_segments = len(segments)
-        audio = self._speak(segments, voice, request.speed, watch.report)
+        audio = self._speak(
+            segments, Delivery(voice, request.speed, request.sampling), watch.report
+        )
         parts = _encode(audio, encoder, watch)
         return SpeechStream(encoding, voice, watch.report, encoder, parts)
 
@@ -145,16 +161,18 @@ class SpeechService:
         return self.catalog.find_voice(request.voice)
 
     async def _speak(
-        self, segments: list[TextSegment], voice: Voice, speed: float, report: SpeechReport
+        self, segments: list[TextSegment], delivery: Delivery, report: SpeechReport
     ) -> AsyncGenerator[AudioChunk, None]:
         """The chunks of all segments in order; a short silence if there are none."""
         is_silent = True
-        for segment in segments:
-            async with aclosing(self._ports.model.synthesize(segment, voice, speed)) as chunks:
-                async for chunk in chunks:
+        ahead = LookAhead(self._ports.model, self._ports.clock, self._look_ahead, delivery)
+        async with aclosing(ahead.speak(segments)) as parts:
+            async for part in parts:
+                if isinstance(part, TextSegment):
+                    report.num_segments_spoken += 1
+                else:
                     is_silent = False
-                    yield chunk
-            report.num_segments_spoken += 1
+                    yield part
         if is_silent:
             yield silence(SILENCE_S, self._ports.model.info.sample_rate)
 

@@ -6,13 +6,14 @@ from typing import Final
 
 import click
 
-from app.domain.errors import CheckpointError
+from app.domain.errors import ModelLoadError
 from app.entrypoints.backends import BACKENDS, Surroundings, choose_backend, why_not
 from app.entrypoints.bootstrap import look_around
 from app.entrypoints.checkpoints import (
     DEFAULT_REPO,
     CachedCheckpoint,
     Checkpoint,
+    build_checkpoint_graphs,
     check_checkpoint,
     list_checkpoints,
     pull_checkpoint,
@@ -65,11 +66,23 @@ def check(model: str, revision: str | None) -> None:
         _print(_rows_of_one(check_checkpoint(model, revision)))
 
 
+@models.command()
+@click.argument("model", metavar="[DIR_OR_REPO]", default=DEFAULT_REPO)
+@click.option("--precision", help="fp32 or int8.")
+@click.option("--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG.")
+def build(model: str, precision: str | None, config: str | None) -> None:
+    """Build the graphs of the backend onnx ahead of the first start, and show where they are."""
+    settings = settings_from(config, {"precision": precision}).settings
+    configure_logging(settings.log)
+    with _errors_in_one_line():
+        click.echo(build_checkpoint_graphs(model, settings.model))
+
+
 @contextmanager
 def _errors_in_one_line() -> Iterator[None]:
     try:
         yield
-    except CheckpointError as error:
+    except ModelLoadError as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -14,6 +14,7 @@ FLAGS = {
     "port": "server.port",
     "backend": "model.backend",
     "model": "model.checkpoint",
+    "precision": "model.precision",
     "log_level": "log.level",
 }
 """Flags that are settings, by parameter name."""
@@ -26,11 +27,12 @@ def server_options(command: Command) -> Command:
 
 
 def common_options(command: Command) -> Command:
-    """Add --config, --backend, --model and --log-level."""
+    """Add --config, --backend, --model, --precision and --log-level."""
     command = click.option("--log-level", help="debug, info, warning or error.")(command)
+    command = click.option("--precision", help="Of the backend onnx: fp32 or int8.")(command)
     command = click.option("--model", help="Soprano: a directory or a Hugging Face repo.")(command)
     command = click.option(
-        "--backend", help="What runs the model: auto, lmdeploy, transformers or embedded."
+        "--backend", help="What runs the model: auto, lmdeploy, transformers, onnx or embedded."
     )(command)
     return click.option(
         "--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG."

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from app.domain.audio import AudioFormat
 from app.domain.catalog import Catalog
-from app.domain.speech import SpeechRequest
+from app.domain.speech import SamplingChoice, SpeechRequest
 from app.entrypoints.backends import Choice
 
 FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
@@ -96,6 +96,38 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
         ]
         | None
     ) = None
+    seed: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=2**31,
+                description="Extension: of the random numbers; the same one gives the same sound.",
+            ),
+        ]
+        | None
+    ) = None
+    temperature: (
+        Annotated[
+            float,
+            Meta(ge=0, le=2, description="Extension: randomness of Soprano; 0 is none."),
+        ]
+        | None
+    ) = None
+    top_p: (
+        Annotated[
+            float,
+            Meta(gt=0, le=1, description="Extension: probability mass that Soprano draws from."),
+        ]
+        | None
+    ) = None
+    repetition_penalty: (
+        Annotated[
+            float,
+            Meta(ge=0.5, le=5, description="Extension: on what Soprano drew before; 1 is none."),
+        ]
+        | None
+    ) = None
     stream: (
         Annotated[
             bool,
@@ -112,6 +144,12 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
             model=self.model,
             voice=voice,
             speed=1.0 if self.speed is None else self.speed,
+            sampling=SamplingChoice(
+                seed=self.seed,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                repetition_penalty=self.repetition_penalty,
+            ),
             format=AudioFormat(self.response_format or "mp3"),
             sample_rate=self.sample_rate,
         )

@@ -7,13 +7,15 @@ every file whole, every tensor in place and the tokenizer that belongs to it.
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint_files import mismatch, unreadable
 from app.adapters.speech.soprano.model_config import read_model_config
-from app.adapters.speech.soprano.safetensors_header import read_header
+from app.adapters.speech.soprano.safetensors_file import load_safetensors, read_header
 from app.adapters.speech.soprano.shapes import (
     FLOATING,
     DecoderShape,
@@ -21,7 +23,7 @@ from app.adapters.speech.soprano.shapes import (
     Shape,
     TensorInfo,
 )
-from app.adapters.speech.soprano.tensor_archive import read_tensor_shapes
+from app.adapters.speech.soprano.tensor_archive import load_tensors, read_tensor_shapes
 from app.adapters.speech.soprano.tokenizer_files import check_tokenizer
 from app.domain.errors import CheckpointError
 
@@ -46,6 +48,26 @@ class Checkpoint(msgspec.Struct, frozen=True):
     def num_bytes(self) -> int:
         """Of the files on disk."""
         return sum((self.directory / name).stat().st_size for name in REQUIRED_FILES)
+
+    def load_language_model(self) -> dict[str, NDArray[np.float32]]:
+        """The weights of the language model, by the names of `language_model.tensor_shapes`.
+
+        Raises:
+            CheckpointError: the file cannot be read any more.
+        """
+        return _as_float32(load_safetensors(self.directory / WEIGHTS))
+
+    def load_decoder(self) -> dict[str, NDArray[np.float32]]:
+        """The weights of the decoder, by the names of `decoder.tensor_shapes`.
+
+        Raises:
+            CheckpointError: the file cannot be read any more, or a checksum in it is wrong.
+        """
+        return _as_float32(load_tensors(self.directory / DECODER))
+
+
+def _as_float32(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    return {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:

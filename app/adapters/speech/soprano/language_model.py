@@ -1,10 +1,13 @@
 """What both Soprano backends give: the hidden states of a sentence, one by one."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app.adapters.speech.soprano.sampling import Sampling
 
 HiddenState = NDArray[np.float32]
 """(hidden_size,), after the final norm: the state that predicted a token becomes its sound."""
@@ -25,10 +28,13 @@ class SopranoLanguageModel(Protocol):
         """Stop all work and free the weights. May be called without `load`, and twice."""
         ...
 
-    def generate(self, prompt: str, attempt: int) -> AsyncGenerator[HiddenState, None]:
+    def generate(
+        self, prompt: str, sampling: Sampling, due_at: float
+    ) -> AsyncGenerator[HiddenState, None]:
         """The states that predicted the tokens of `prompt`'s continuation, up to the end token.
 
-        `aclose` stops within two tokens. Another `attempt` (from 0 on) draws other random numbers.
+        `aclose` stops within two tokens. Of the sentences that wait for a place, the one with the
+        earliest `due_at` comes next.
 
         Raises:
             TruncatedSpeechError: the limit of 512 tokens came before the end token.
@@ -36,3 +42,7 @@ class SopranoLanguageModel(Protocol):
             SynthesisError: anything else.
         """
         ...
+
+
+BuildLanguageModel = Callable[[Path, str], SopranoLanguageModel]
+"""Makes one of a checkpoint's directory, on a device that torch names so."""

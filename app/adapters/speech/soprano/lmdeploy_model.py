@@ -34,7 +34,6 @@ class LmdeployLanguageModel:
 
     Args:
         directory: of the checkpoint.
-        sampling: of every sentence.
         load_pipeline: makes lmdeploy's pipeline of a directory.
 
     Attributes:
@@ -44,11 +43,9 @@ class LmdeployLanguageModel:
     def __init__(
         self,
         directory: Path,
-        sampling: Sampling,
         load_pipeline: Callable[[Path], Any] | None = None,
     ) -> None:
         self._directory = directory
-        self._sampling = sampling
         self._load_pipeline = load_pipeline or _load_pipeline
         self._pipeline: Any = None
         self.num_tokens = 0
@@ -69,7 +66,9 @@ class LmdeployLanguageModel:
         if pipeline is not None:
             pipeline.close()
 
-    async def generate(self, prompt: str, attempt: int) -> AsyncGenerator[HiddenState, None]:
+    async def generate(
+        self, prompt: str, sampling: Sampling, due_at: float
+    ) -> AsyncGenerator[HiddenState, None]:
         if self._pipeline is None:
             raise InstanceDeadError
         states: asyncio.Queue[Item] = asyncio.Queue()
@@ -81,7 +80,7 @@ class LmdeployLanguageModel:
                 loop.call_soon_threadsafe(states.put_nowait, item)
 
         receiving = _Receiving(self, session, send)
-        thread = threading.Thread(target=receiving.run, args=(prompt, attempt), daemon=True)
+        thread = threading.Thread(target=receiving.run, args=(prompt, sampling), daemon=True)
         thread.start()
         try:
             while (item := await states.get()) is not None:
@@ -91,11 +90,10 @@ class LmdeployLanguageModel:
         finally:
             await asyncio.to_thread(receiving.stop)
 
-    def responses(self, prompt: str, attempt: int, session: Any) -> Any:
+    def responses(self, prompt: str, sampling: Sampling, session: Any) -> Any:
         """The pipeline's responses to one prompt, as an iterator that blocks."""
         from lmdeploy import GenerationConfig
 
-        sampling = self._sampling
         config = GenerationConfig(
             output_last_hidden_state="generation",
             do_sample=True,
@@ -103,7 +101,7 @@ class LmdeployLanguageModel:
             temperature=max(sampling.temperature, GREEDY_TEMPERATURE),
             repetition_penalty=sampling.repetition_penalty,
             max_new_tokens=MAX_NEW_TOKENS,
-            random_seed=sampling.seed + attempt,
+            random_seed=sampling.seed + sampling.attempt,
         )
         return self._pipeline.stream_infer([prompt], sessions=[session], gen_config=config)
 
@@ -117,9 +115,9 @@ class _Receiving:
         self._send = send
         self._is_over = False
 
-    def run(self, prompt: str, attempt: int) -> None:
+    def run(self, prompt: str, sampling: Sampling) -> None:
         try:
-            self._receive(prompt, attempt)
+            self._receive(prompt, sampling)
         except SynthesisError as error:
             self._send(error)
         except Exception as error:  # noqa: BLE001 - the listener must hear of it
@@ -134,9 +132,9 @@ class _Receiving:
         if not self._is_over:
             self._session.abort()
 
-    def _receive(self, prompt: str, attempt: int) -> None:
+    def _receive(self, prompt: str, sampling: Sampling) -> None:
         num_seen = 0
-        for response in self._model.responses(prompt, attempt, self._session):
+        for response in self._model.responses(prompt, sampling, self._session):
             if response.last_hidden_state is not None:
                 for state in _as_states(response.last_hidden_state)[num_seen:]:
                     self._model.num_tokens += 1

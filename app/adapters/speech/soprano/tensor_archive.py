@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint_files import mismatch, opened
 from app.adapters.speech.soprano.shapes import ITEM_BYTES, TensorInfo
+from app.adapters.speech.soprano.stored_numbers import decode_numbers
 from app.adapters.speech.soprano.tensor_program import (
     RefusedPickleError,
     Storage,
@@ -30,18 +30,6 @@ MAX_PROGRAM_BYTES: Final = 16 * 1024 * 1024
 
 _PROGRAM: Final = "data.pkl"
 _BYTE_ORDER: Final = "byteorder"
-_NUMPY_DTYPES: Final = {
-    "BOOL": "?",
-    "U8": "u1",
-    "I8": "i1",
-    "I16": "<i2",
-    "I32": "<i4",
-    "I64": "<i8",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "F32": "<f4",
-    "F64": "<f8",
-}
 
 
 def read_tensor_shapes(path: Path) -> dict[str, TensorInfo]:
@@ -115,9 +103,7 @@ class _TensorArchive:
 
     def load(self, tensor: StoredTensor) -> NDArray[Any]:
         entry = self.check(tensor.storage)
-        numbers = np.frombuffer(self._archive.read(entry), _NUMPY_DTYPES[tensor.storage.dtype])
-        if tensor.storage.dtype == "BF16":  # the upper half of a float32
-            numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+        numbers = decode_numbers(self._archive.read(entry), tensor.storage.dtype)
         strides = [stride * numbers.itemsize for stride in tensor.strides]
         return as_strided(numbers[tensor.offset :], tensor.shape, strides).copy()
 

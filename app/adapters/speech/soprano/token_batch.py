@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from app.adapters.speech.soprano.language_model import HiddenState
-from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, TokenSampler
+from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS
+from app.adapters.speech.soprano.token_sampler import TokenSampler
 from app.domain.errors import InvalidAudioError, SynthesisError, TruncatedSpeechError
 
 

@@ -5,9 +5,11 @@ between steps.
 """
 
 import asyncio
+import math
 import queue
 import threading
 from collections.abc import AsyncGenerator
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +17,9 @@ import structlog
 
 from app.adapters.speech.soprano.errors import as_instance_error, missing_package
 from app.adapters.speech.soprano.language_model import HiddenState
-from app.adapters.speech.soprano.sampling import Sampling, TokenSampler
+from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.token_batch import Drawn, Row, TokenBatch
+from app.adapters.speech.soprano.token_sampler import TokenSampler
 from app.domain.errors import InstanceDeadError, ModelLoadError, SynthesisError
 
 MAX_BATCH_SIZE: Final = 16
@@ -28,9 +31,9 @@ _log = structlog.get_logger(__name__)
 class Job:
     """A sentence on its way: states go to `states`, an error or None ends it."""
 
-    def __init__(self, prompt: str, attempt: int) -> None:
+    def __init__(self, prompt: str, sampling: Sampling) -> None:
         self.prompt = prompt
-        self.attempt = attempt
+        self.sampling = sampling
         self.is_cancelled = False
         self.states: asyncio.Queue[HiddenState | SynthesisError | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
@@ -47,17 +50,16 @@ class TransformersLanguageModel:
     Args:
         directory: of the checkpoint.
         device: torch's name of it.
-        sampling: of every sentence.
 
     Attributes:
         num_tokens: drawn so far, for all sentences.
     """
 
-    def __init__(self, directory: Path, device: str, sampling: Sampling) -> None:
+    def __init__(self, directory: Path, device: str) -> None:
         self._directory = directory
         self._device = device
-        self._sampling = sampling
-        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: queue.PriorityQueue[tuple[float, int, Job | None]] = queue.PriorityQueue()
+        self._arrivals = count()
         self._running: dict[Row, Job] = {}
         self._thread: threading.Thread | None = None
         self._batch: TokenBatch
@@ -78,13 +80,18 @@ class TransformersLanguageModel:
 
     def close(self) -> None:
         if self._thread is not None:
-            self._waiting.put(None)
+            self._put(-math.inf, None)
             self._thread.join()
             self._thread = None
 
-    async def generate(self, prompt: str, attempt: int) -> AsyncGenerator[HiddenState, None]:
-        job = Job(prompt, attempt)
-        self._waiting.put(job)
+    def _put(self, due_at: float, job: Job | None) -> None:
+        self._waiting.put((due_at, next(self._arrivals), job))
+
+    async def generate(
+        self, prompt: str, sampling: Sampling, due_at: float
+    ) -> AsyncGenerator[HiddenState, None]:
+        job = Job(prompt, sampling)
+        self._put(due_at, job)
         # Looked at after putting: whoever puts before the end is told of it by the thread.
         if self._end is not None or self._thread is None:
             raise InstanceDeadError from self._end
@@ -114,7 +121,7 @@ class TransformersLanguageModel:
         """Let waiting sentences join; waits for one if there is nothing to do. False is the end."""
         while len(self._batch.rows) < MAX_BATCH_SIZE:
             try:
-                job = self._waiting.get(block=not self._batch.rows)
+                *_, job = self._waiting.get(block=not self._batch.rows)
             except queue.Empty:
                 return True
             if job is None:
@@ -125,7 +132,7 @@ class TransformersLanguageModel:
 
     def _join(self, job: Job) -> None:
         try:
-            row = self._batch.join(job.prompt, TokenSampler(self._sampling, job.attempt))
+            row = self._batch.join(job.prompt, TokenSampler(job.sampling))
         except Exception as error:
             job.send(as_instance_error(error))
             raise
@@ -153,7 +160,7 @@ class TransformersLanguageModel:
             job.send(error)
         self._running.clear()
         while not self._waiting.empty():
-            waiting = self._waiting.get()
+            *_, waiting = self._waiting.get()
             if waiting is not None:
                 waiting.send(error)
 

@@ -5,6 +5,7 @@ import pytest
 from app.adapters.decorators.pooled import PooledModel
 from app.domain.errors import InstanceDeadError, ModelLoadError, SynthesisError
 from app.domain.segment import TextSegment
+from app.domain.speech import Delivery
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
 
@@ -29,7 +30,7 @@ class Pool:
 
     async def speak(self) -> int:
         voice = self.model.info.voices[0]
-        return sum([c.num_samples async for c in self.model.synthesize(SEGMENT, voice, 1.0)])
+        return sum([c.num_samples async for c in self.model.synthesize(SEGMENT, Delivery(voice))])
 
 
 async def test_each_instance_is_loaded_once_and_closed() -> None:
@@ -44,7 +45,7 @@ async def test_the_least_busy_instance_speaks() -> None:
     pool = Pool(3)
     await pool.model.load()
     voice = pool.model.info.voices[0]
-    generators = [pool.model.synthesize(SEGMENT, voice, 1.0) for _ in range(6)]
+    generators = [pool.model.synthesize(SEGMENT, Delivery(voice)) for _ in range(6)]
     for generator in generators:
         await anext(generator)
     assert [model.num_running for model in pool.built] == [2, 2, 2]

@@ -8,6 +8,7 @@ import pytest
 from app.adapters.decorators.pooled import PooledModel
 from app.domain.errors import InstanceDeadError
 from app.domain.segment import TextSegment
+from app.domain.speech import Delivery
 from tests.checkpoints.build import expected_samples
 from tests.fakes.clock import FakeClock
 from tests.soprano_models import build_soprano
@@ -23,11 +24,11 @@ async def test_killing_one_of_two_instances_leaves_the_other_serving_and_is_mend
     await pool.load()
 
     async def speak() -> int:
-        chunks = pool.synthesize(SEGMENT, pool.info.voices[0], 1.0)
+        chunks = pool.synthesize(SEGMENT, Delivery(pool.info.voices[0]))
         return sum([chunk.num_samples async for chunk in chunks])
 
     victim: Any = pool._instances[0].model
-    victim._language_model._batch._model = None  # as if its device were lost
+    victim.speaker.language_model._batch._model = None  # as if its device were lost
     with pytest.raises(InstanceDeadError):
         await speak()
     assert [*await asyncio.gather(speak(), speak())] == [expected_samples(30)] * 2

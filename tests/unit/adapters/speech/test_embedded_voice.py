@@ -16,6 +16,7 @@ from app.adapters.speech.embedded_voice import (
 )
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
+from app.domain.speech import Delivery
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ async def voice() -> AsyncIterator[EmbeddedVoice]:
 async def duration_s(voice: EmbeddedVoice, text: str) -> float:
     total = 0.0
     for segment in voice.split(text):
-        async for chunk in voice.synthesize(segment, voice.info.voices[0], 1.0):
+        async for chunk in voice.synthesize(segment, Delivery(voice.info.voices[0])):
             total += chunk.duration_s
     return total
 
@@ -88,14 +89,14 @@ async def test_awkward_text_never_raises(voice: EmbeddedVoice, text: str) -> Non
 async def test_unloaded_it_cannot_speak() -> None:
     voice = EmbeddedVoice()
     with pytest.raises(SynthesisError):
-        await anext(voice.synthesize(TextSegment(0, "Hi."), voice.info.voices[0], 1.0))
+        await anext(voice.synthesize(TextSegment(0, "Hi."), Delivery(voice.info.voices[0])))
 
 
 async def test_many_sentences_at_once_sound_as_they_do_alone(voice: EmbeddedVoice) -> None:
     sentences = [f"This is sentence number {number} of many." for number in range(12)]
 
     async def speak(text: str) -> np.ndarray:
-        chunks = voice.synthesize(TextSegment(0, text), voice.info.voices[0], 1.0)
+        chunks = voice.synthesize(TextSegment(0, text), Delivery(voice.info.voices[0]))
         return (await anext(chunks)).samples
 
     alone = [await speak(text) for text in sentences]

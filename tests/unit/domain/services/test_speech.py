@@ -15,7 +15,7 @@ from app.domain.errors import (
 )
 from app.domain.segment import TextSegment
 from app.domain.services.readiness import Readiness
-from app.domain.services.speech import SILENCE_S, SpeechPorts, SpeechService
+from app.domain.services.speech import SILENCE_S, SpeechLimits, SpeechPorts, SpeechService
 from app.domain.speech import Outcome, SpeechRequest
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
@@ -45,7 +45,7 @@ class Rig:
             SpeechPorts(self.model, self.encoders, self.clock, self.observer),
             self.readiness,
             Catalog(self.model.info),
-            MAX_CHARS,
+            SpeechLimits(MAX_CHARS),
         )
 
     async def load(self) -> "Rig":
@@ -83,13 +83,18 @@ async def test_what_is_collected_is_what_is_streamed_but_for_the_head(rig: Rig) 
     assert whole.startswith(rig.encoders.opened[-1].head())
 
 
-async def test_the_first_bytes_come_before_the_second_segment_is_begun(rig: Rig) -> None:
+async def test_the_first_bytes_do_not_wait_for_the_second_segment(rig: Rig) -> None:
+    async def wait_after_the_first(segment: TextSegment) -> None:
+        if segment.index > 0:
+            await never(segment)
+
+    rig.model.before_speaking = wait_after_the_first
     stream = await rig.service.start(SpeechRequest(text=FIVE_SENTENCES))
     async for part in stream:
         assert part
         break
-    assert [text for text, _, _ in rig.model.spoken] == ["One one."]
     await stream.aclose()
+    assert rig.model.num_running == 0
 
 
 @pytest.mark.parametrize("text", [".", "😀", "  ", "?!..."])
@@ -148,10 +153,8 @@ async def test_the_limit_counts_code_points(rig: Rig) -> None:
 
 async def test_closing_the_stream_stops_the_model_and_is_reported_as_cancelled(rig: Rig) -> None:
     stream = await rig.service.start(SpeechRequest(text=FIVE_SENTENCES))
-    assert rig.model.num_running == 1
     await stream.aclose()
     assert rig.model.num_running == 0
-    assert len(rig.model.spoken) == 1
     assert rig.observer.reports[-1].outcome is Outcome.CANCELLED
 
 

@@ -1,4 +1,4 @@
-"""The header of a safetensors file: which tensors it holds. The numbers stay on disk.
+"""A safetensors file, read without its library, which has no bfloat16 for numpy.
 
 The format: the length of the header as 8 bytes, little-endian, the header as JSON, then the numbers
 of all tensors without gaps (github.com/huggingface/safetensors, README).
@@ -7,12 +7,14 @@ of all tensors without gaps (github.com/huggingface/safetensors, README).
 import math
 import os
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import msgspec
+from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint_files import decode_json, mismatch, opened
 from app.adapters.speech.soprano.shapes import ITEM_BYTES, TensorInfo
+from app.adapters.speech.soprano.stored_numbers import decode_numbers
 from app.domain.errors import CheckpointError
 
 MAX_HEADER_BYTES: Final = 100_000_000
@@ -33,19 +35,43 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
-    """The tensors by name.
+    """The tensors by name; their numbers stay on disk.
 
     Raises:
         CheckpointError: the file cannot be read, or its size, header and offsets do not agree.
     """
     with opened(path) as file:
-        file_bytes = os.fstat(file.fileno()).st_size
-        header = _read_header(path, file, file_bytes)
+        entries, _ = _read_entries(path, file)
+    return {name: TensorInfo(entry.dtype, entry.shape) for name, entry in entries.items()}
+
+
+def load_safetensors(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors with their numbers; bfloat16 becomes float32.
+
+    Raises:
+        CheckpointError: as `read_header`.
+    """
+    with opened(path) as file:
+        entries, data_start = _read_entries(path, file)
+        return {name: _load(file, data_start, entry) for name, entry in entries.items()}
+
+
+def _load(file: BinaryIO, data_start: int, entry: _Entry) -> NDArray[Any]:
+    start, end = entry.data_offsets
+    file.seek(data_start + start)
+    return decode_numbers(file.read(end - start), entry.dtype).reshape(entry.shape)
+
+
+def _read_entries(path: Path, file: BinaryIO) -> tuple[dict[str, _Entry], int]:
+    """The header, checked, and where the numbers begin."""
+    file_bytes = os.fstat(file.fileno()).st_size
+    header = _read_header(path, file, file_bytes)
     raw = decode_json(path, header, dict[str, msgspec.Raw])
     raw.pop(_METADATA, None)
     entries = {name: decode_json(path, entry, _Entry) for name, entry in raw.items()}
-    _check_layout(path, entries, file_bytes - _LENGTH_BYTES - len(header))
-    return {name: TensorInfo(entry.dtype, entry.shape) for name, entry in entries.items()}
+    data_start = _LENGTH_BYTES + len(header)
+    _check_layout(path, entries, file_bytes - data_start)
+    return entries, data_start
 
 
 def _read_header(path: Path, file: BinaryIO, file_bytes: int) -> bytes:

@@ -1,0 +1,203 @@
+"""Builds ONNX graphs node by node, and writes them with their weights in a file beside.
+
+Knows the two precisions of a linear layer and nothing of Soprano.
+
+`int8` quantises each row of the activations by itself: a row is divided by its largest magnitude,
+rounded to 8 bits with a constant scale, multiplied with 8-bit weights (one scale per output
+channel) and scaled back. One scale for the whole batch, as ONNX Runtime's dynamic quantisation
+takes it, would make the sound of a sentence depend on which others share its step.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Precision = Literal["fp32", "int8"]
+
+OPSET: Final = 20
+"""The first with Gelu."""
+
+IR_VERSION: Final = 9
+
+MAX_LEVEL: Final = 127
+"""Of a quantised number; symmetric, so that -128 is never used."""
+
+ZERO_POINT: Final = 128
+"""Of quantised activations, which are unsigned: that is the fastest product on x86."""
+
+ALIGNMENT: Final = 4_096
+"""Bytes: weights begin at a page, so that the runtime can map them."""
+
+MAX_INLINE_BYTES: Final = 1_024
+"""Of a constant that is kept in the graph itself: shape inference reads it there only."""
+
+MICROSOFT: Final = "com.microsoft"
+
+
+class GraphBuilder:
+    """A graph under construction. Values are named by the node that gives them.
+
+    Args:
+        precision: of all linear layers.
+    """
+
+    def __init__(self, precision: Precision) -> None:
+        self._precision = precision
+        self._nodes: list[Any] = []
+        self._weights: dict[str, NDArray[Any]] = {}
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+
+    def input(self, name: str, dtype: type[np.generic], shape: Sequence[int | str]) -> str:
+        """An input; dimensions with the same name are equal."""
+        self._inputs.append(_value_info(name, dtype, shape))
+        return name
+
+    def output(
+        self, value: str, name: str, dtype: type[np.generic], shape: Sequence[int | str]
+    ) -> None:
+        """Give out `value` under `name`."""
+        if value != name:
+            self.node("Identity", [value], outputs=[name])
+        self._outputs.append(_value_info(name, dtype, shape))
+
+    def constant(self, name: str, array: NDArray[Any]) -> str:
+        """A weight; an equal name is the same weight."""
+        self._weights[name] = np.asarray(array, order="C")
+        return name
+
+    def node(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        *,
+        outputs: Sequence[str] = (),
+        domain: str = "",
+        **attributes: Any,
+    ) -> str:
+        """Add a node; gives the name of its first output."""
+        from onnx import helper
+
+        names = list(outputs) or [f"{kind}_{len(self._nodes)}"]
+        self._nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
+        return names[0]
+
+    def ints(self, *values: int) -> str:
+        """A constant vector of int64."""
+        name = "ints_" + "_".join(map(str, values)).replace("-", "m")
+        return self.constant(name, np.array(values, np.int64))
+
+    def slice(self, value: str, axis: int, start: int, end: int | None = None) -> str:
+        """`value[start:end]` along `axis`; negative numbers count from the end."""
+        stop = np.iinfo(np.int64).max if end is None else end
+        return self.node("Slice", [value, self.ints(start), self.ints(int(stop)), self.ints(axis)])
+
+    def linear(
+        self,
+        value: str,
+        name: str,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32] | None = None,
+    ) -> str:
+        """`value @ weight.T + bias`.
+
+        Args:
+            value: (..., num_in) float32.
+            name: of the weights.
+            weight: (num_out, num_in).
+            bias: (num_out,).
+        """
+        if self._precision == "int8":
+            product = self._int8_product(value, name, weight)
+        else:
+            product = self.node("MatMul", [value, self.constant(name, weight.T)])
+        if bias is None:
+            return product
+        return self.node("Add", [product, self.constant(f"{name}.bias", bias)])
+
+    def _int8_product(self, value: str, name: str, weight: NDArray[np.float32]) -> str:
+        levels, scales = quantize_channels(weight)
+        unit = self.constant("activation_scale", np.array(1 / MAX_LEVEL, np.float32))
+        zero = self.constant("activation_zero_point", np.array(ZERO_POINT, np.uint8))
+        magnitude = self.node("Abs", [value])
+        peak = self.node("ReduceMax", [magnitude, self.ints(-1)], keepdims=1)
+        # A row of zeros becomes 0/0, some level, and after the last product with its peak 0 again.
+        normed = self.node("Div", [value, peak])
+        product = self.node(
+            "MatMulIntegerToFloat",
+            [
+                self.node("QuantizeLinear", [normed, unit, zero]),
+                self.constant(name, levels.T),
+                unit,
+                self.constant(f"{name}.scale", scales),
+                zero,
+                self.constant(f"{name}.zero_point", np.zeros(len(scales), np.int8)),
+            ],
+            domain=MICROSOFT,
+        )
+        return self.node("Mul", [product, peak])
+
+    def save(self, path: Path) -> None:
+        """Write the graph to `path` and its weights to `path` + ".data"."""
+        from onnx import helper
+
+        data_path = path.with_name(f"{path.name}.data")
+        with data_path.open("wb") as file:
+            initializers = [
+                _write_weight(file, data_path.name, name, array)
+                for name, array in self._weights.items()
+            ]
+        graph = helper.make_graph(self._nodes, path.stem, self._inputs, self._outputs, initializers)
+        model = helper.make_model(
+            graph,
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
+        )
+        path.write_bytes(model.SerializeToString())
+
+
+def quantize_channels(
+    weight: NDArray[np.float32],
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round each row of a weight to 8 bits, symmetric around 0.
+
+    Args:
+        weight: (num_out, num_in).
+
+    Returns:
+        Levels (num_out, num_in) in [-127, 127] and scales (num_out,); levels times scale is near
+        the weight.
+    """
+    peaks = np.abs(weight).max(axis=1, keepdims=True)
+    scales = np.where(peaks > 0, peaks / MAX_LEVEL, 1).astype(np.float32)
+    return np.rint(weight / scales).astype(np.int8), scales[:, 0]
+
+
+def _value_info(name: str, dtype: type[np.generic], shape: Sequence[int | str]) -> Any:
+    from onnx import helper
+
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _write_weight(file: Any, location: str, name: str, array: NDArray[Any]) -> Any:
+    """Append the numbers to `file`; what describes them is returned."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    if array.nbytes <= MAX_INLINE_BYTES:
+        return numpy_helper.from_array(array, name)
+    file.write(bytes(-file.tell() % ALIGNMENT))
+    place = {"location": location, "offset": file.tell(), "length": array.nbytes}
+    file.write(array.data)
+    tensor = TensorProto(
+        name=name,
+        data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+        dims=array.shape,
+        data_location=TensorProto.EXTERNAL,
+    )
+    for key, value in place.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor

@@ -1,0 +1,78 @@
+"""Chooses the next token of every row of a batch; numpy alone.
+
+Each row has its own settings and random numbers, so what it draws does not depend on the others.
+"""
+
+from collections.abc import Sequence as Rows
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.adapters.speech.soprano_onnx.sequence import Sequence
+
+Logits = NDArray[np.float32]
+"""(rows, vocabulary)."""
+
+
+def draw_tokens(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.intp]:
+    """The next token id of each sequence, (rows,).
+
+    Args:
+        logits: of the last id of each; changed in place.
+        sequences: one a row.
+    """
+    penalize_repetition(logits, sequences)
+    tokens: NDArray[np.intp] = logits.argmax(axis=1)
+    drawn = [row for row, sequence in enumerate(sequences) if sequence.sampling.temperature > 0]
+    if drawn:
+        probabilities = _probabilities(logits[drawn], [sequences[row] for row in drawn])
+        for row, weights in zip(drawn, probabilities, strict=True):
+            sampling = sequences[row].sampling
+            tokens[row] = draw_nucleus(weights, sampling.top_p, sequences[row].random.random())
+    return tokens
+
+
+def penalize_repetition(logits: Logits, sequences: Rows[Sequence]) -> None:
+    """Make every id that a sequence holds less likely, in place (see Sampling)."""
+    num_ids = max(len(sequence.ids) for sequence in sequences)
+    # Short rows are filled up with an id of their own: writing it twice changes nothing.
+    ids = np.array(
+        [sequence.ids + sequence.ids[:1] * (num_ids - len(sequence.ids)) for sequence in sequences]
+    )
+    penalties = _column([sequence.sampling.repetition_penalty for sequence in sequences])
+    seen = np.take_along_axis(logits, ids, axis=1)
+    np.put_along_axis(logits, ids, np.where(seen > 0, seen / penalties, seen * penalties), axis=1)
+
+
+def _probabilities(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.float64]:
+    """Of every token at the temperature of its row; (rows, vocabulary)."""
+    temperatures = _column([sequence.sampling.temperature for sequence in sequences])
+    scaled = (logits - logits.max(axis=1, keepdims=True)) / temperatures
+    weights = np.exp(scaled, dtype=np.float64)
+    normed: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return normed
+
+
+def draw_nucleus(probabilities: NDArray[np.float64], top_p: float, draw: float) -> int:
+    """A token out of the likeliest ones that together reach `top_p`.
+
+    Holtzman et al., The Curious Case of Neural Text Degeneration, 2020, section 3.1.
+
+    Args:
+        probabilities: (vocabulary,), of sum 1.
+        top_p: in (0, 1].
+        draw: uniform in [0, 1).
+    """
+    # All tokens below this together weigh less than what the nucleus leaves out.
+    floor = (1 - top_p) / len(probabilities)
+    candidates = np.flatnonzero(probabilities > floor)
+    order = candidates[np.argsort(-probabilities[candidates], kind="stable")]
+    weights = probabilities[order]
+    total = weights.cumsum()
+    num_kept = int(np.count_nonzero(total - weights < top_p))
+    index = int(np.searchsorted(total[:num_kept], draw * total[num_kept - 1], side="right"))
+    return int(order[min(index, num_kept - 1)])
+
+
+def _column(values: list[float]) -> NDArray[np.float32]:
+    return np.array(values, np.float32)[:, np.newaxis]

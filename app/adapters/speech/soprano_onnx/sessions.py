@@ -1,0 +1,216 @@
+"""The two graphs on ONNX Runtime, and the memory that their calls share.
+
+Knows tensors and rows, and nothing of sentences or of whose turn it is.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.adapters.speech.soprano.shapes import DecoderShape, LanguageModelShape
+from app.adapters.speech.soprano_onnx.decoder_graph import BLOCK_STATES, INPUT_STATE
+from app.adapters.speech.soprano_onnx.language_model_graph import MAX_POSITIONS
+from app.adapters.speech.soprano_onnx.overlap_add import Blocks, OverlapAdd
+
+FRAMES_PER_TOKEN: Final = 4
+"""The decoder interpolates to four frames for each hidden state after the first."""
+
+States = NDArray[np.float32]
+
+
+def open_session(path: Path, num_threads: int) -> Any:
+    """An inference session on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class LanguageModelSession:
+    """The language model with the keys and values of several rows.
+
+    Rows 0 to n - 1 take part in a step of n rows; so whoever leaves is replaced by the last.
+
+    Args:
+        session: of the graph.
+        shape: of the model.
+        num_rows: that exist.
+    """
+
+    def __init__(self, session: Any, shape: LanguageModelShape, num_rows: int) -> None:
+        self._session = session
+        self._num_layers = shape.num_layers
+        cache_shape = (num_rows, shape.num_kv_heads, MAX_POSITIONS, shape.head_dim)
+        # Pages of memory are taken when a position is first written.
+        self._caches = [np.zeros(cache_shape, np.float32) for _ in range(2 * shape.num_layers)]
+        self._ids = np.zeros((num_rows, 1), np.int64)
+        self._last_positions = np.zeros(num_rows, np.int32)
+        self._total_length = np.zeros((), np.int32)
+        self._states = np.zeros((num_rows, shape.hidden_size), np.float32)
+        self._logits = np.zeros((num_rows, shape.vocab_size), np.float32)
+        self._steps: dict[int, Any] = {}
+
+    @property
+    def max_cache_bytes(self) -> int:
+        """Memory of keys and values when every row is as long as can be."""
+        return sum(cache.nbytes for cache in self._caches)
+
+    def read(self, row: int, ids: Sequence[int], start: int) -> tuple[States, States]:
+        """Read `ids` into a row, after the `start` ids that it holds.
+
+        Returns:
+            State (1, hidden) and logits (1, vocabulary) of the last id; valid until the next call.
+        """
+        self._last_positions[row] = start + len(ids) - 1
+        self._total_length[...] = start + len(ids)
+        rows = slice(row, row + 1)
+        binding = self._bind(np.array([ids], np.int64), rows)
+        self._session.run_with_iobinding(binding)
+        return self._states[rows], self._logits[rows]
+
+    def step(self, ids: Sequence[int], lengths: Sequence[int]) -> tuple[States, States]:
+        """Read one id more into each of the first rows.
+
+        Args:
+            ids: one a row.
+            lengths: how many ids each row holds before.
+
+        Returns:
+            States (rows, hidden) and logits (rows, vocabulary); valid until the next call.
+        """
+        rows = slice(0, len(ids))
+        self._ids[rows, 0] = ids
+        self._last_positions[rows] = lengths
+        self._total_length[...] = max(lengths) + 1
+        if len(ids) not in self._steps:
+            self._steps[len(ids)] = self._bind(self._ids[rows], rows)
+        self._session.run_with_iobinding(self._steps[len(ids)])
+        return self._states[rows], self._logits[rows]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy what row `source` holds, `length` ids, into row `target`."""
+        for cache in self._caches:
+            cache[target, :, :length] = cache[source, :, :length]
+
+    def _bind(self, ids: NDArray[np.int64], rows: slice) -> Any:
+        """A call on `rows` whose inputs and outputs are our own memory; nothing is copied."""
+        from onnxruntime import OrtValue
+
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input("ids", OrtValue.ortvalue_from_numpy(ids))
+        last = OrtValue.ortvalue_from_numpy(self._last_positions[rows])
+        binding.bind_ortvalue_input("last_positions", last)
+        total = OrtValue.ortvalue_from_numpy(self._total_length)
+        binding.bind_ortvalue_input("total_length", total)
+        for index, cache in enumerate(self._caches):
+            name = f"{('key', 'value')[index % 2]}_{index // 2}"
+            value = OrtValue.ortvalue_from_numpy(cache[rows])
+            binding.bind_ortvalue_input(name, value)
+            binding.bind_ortvalue_output(f"new_{name}", value)
+        for name, array in (("state", self._states), ("logits", self._logits)):
+            binding.bind_ortvalue_output(name, OrtValue.ortvalue_from_numpy(array[rows]))
+        return binding
+
+
+class DecoderState(msgspec.Struct, eq=False, kw_only=True):
+    """What the decoder carries of one sentence from piece to piece.
+
+    Attributes:
+        is_first: whether nothing has been decoded yet.
+        last_state: (1, hidden), from which the next frames are interpolated; (0, hidden) at first.
+        carried: by names of inputs, without the dimension of rows.
+        overlap: (3, 512).
+    """
+
+    is_first: bool
+    last_state: States
+    carried: dict[str, NDArray[np.float32]]
+    overlap: Blocks
+
+
+class DecoderSession:
+    """The decoder.
+
+    Args:
+        session: of the graph.
+        shape: of the decoder.
+        window: (2048,) of the checkpoint.
+    """
+
+    def __init__(self, session: Any, shape: DecoderShape, window: NDArray[np.float32]) -> None:
+        self._session = session
+        self._shape = shape
+        self._overlap_add = OverlapAdd(window)
+
+    def start(self) -> DecoderState:
+        """The state of a sentence before its first sound."""
+        shape = self._shape
+        carried = {BLOCK_STATES: np.zeros((shape.num_layers, 1, shape.dim), np.float32)}
+        if shape.input_kernel_size > 1:
+            carried[INPUT_STATE] = np.zeros((1, shape.input_channels), np.float32)
+        nothing = np.zeros((0, shape.input_channels), np.float32)
+        return DecoderState(
+            is_first=True, last_state=nothing, carried=carried, overlap=self._overlap_add.start()
+        )
+
+    def decode(
+        self, decoder_states: Sequence[DecoderState], new: Sequence[list[States]], *, is_last: bool
+    ) -> NDArray[np.float32]:
+        """The next piece of several sentences; moves their states on.
+
+        Args:
+            decoder_states: of sentences that all are at their start, or all are not.
+            new: states of each, (hidden,), as many for all; at least 4 at the start of a sentence,
+                or 2 if that is its end, too; at an end there may be none.
+            is_last: whether these are the last of all these sentences.
+
+        Returns:
+            (rows, samples) float32.
+        """
+        is_first = decoder_states[0].is_first
+        states = np.array(new, np.float32).reshape(len(new), -1, self._shape.input_channels)
+        feed = {
+            name: np.stack([one.carried[name] for one in decoder_states])
+            for name in decoder_states[0].carried
+        }
+        known = np.stack([one.last_state for one in decoder_states])
+        states = np.concatenate([known, states], axis=1)
+        feed["frames"] = interpolate(states, has_first=is_first)
+        feed["tail"] = np.zeros((len(new), int(is_last), 1), np.float32)
+        names = ["spectra", *(f"new_{name}" for name in decoder_states[0].carried)]
+        spectra, *carried = self._session.run(names, feed)
+        overlap = np.stack([one.overlap for one in decoder_states])
+        samples, overlap = self._overlap_add.push(
+            spectra, overlap, is_first=is_first, is_last=is_last
+        )
+        for row, one in enumerate(decoder_states):
+            one.is_first = False
+            one.last_state = states[row, -1:].copy()
+            one.overlap = overlap[row]
+            for name, values in zip(one.carried, carried, strict=True):
+                one.carried[name] = values[row]
+        return samples
+
+
+def interpolate(states: States, *, has_first: bool) -> NDArray[np.float32]:
+    """Frames on straight lines from state to state, each line in four steps.
+
+    Args:
+        states: (rows, n, hidden).
+        has_first: whether the frame at the first state is wanted.
+
+    Returns:
+        (rows, 4 (n - 1), hidden), one frame more with the first.
+    """
+    before, after = states[:, :-1, np.newaxis], states[:, 1:, np.newaxis]
+    parts = np.arange(1, FRAMES_PER_TOKEN + 1, dtype=np.float32) / np.float32(FRAMES_PER_TOKEN)
+    weights = parts[:, np.newaxis]
+    frames = before * (1 - weights) + after * weights  # (rows, n - 1, 4, hidden)
+    joined = frames.reshape(len(states), -1, states.shape[-1])
+    return np.concatenate([states[:, :1], joined], axis=1) if has_first else joined

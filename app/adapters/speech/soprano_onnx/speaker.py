@@ -1,0 +1,166 @@
+"""Soprano on ONNX Runtime: the speaker that batches all sentences on a CPU, without torch."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from app.adapters.speech.soprano.checkpoint import Checkpoint
+from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.shapes import WINDOW_NAME
+from app.adapters.speech.soprano_onnx.decoder_graph import build_decoder_graph
+from app.adapters.speech.soprano_onnx.graph import Precision
+from app.adapters.speech.soprano_onnx.graph_cache import (
+    DECODER_GRAPH,
+    LANGUAGE_MODEL_GRAPH,
+    WINDOW_FILE,
+    GraphCache,
+)
+from app.adapters.speech.soprano_onnx.language_model_graph import build_language_model_graph
+from app.adapters.speech.soprano_onnx.sequence import Sequence
+from app.adapters.speech.soprano_onnx.sessions import (
+    DecoderSession,
+    LanguageModelSession,
+    open_session,
+)
+from app.adapters.speech.soprano_onnx.step_loop import StepLoop
+from app.domain.errors import InstanceDeadError, ModelLoadError
+from app.ports.clock import Clock
+
+SUPPORTED_KERNELS: Final = (1, 3)
+"""Of the decoder's input: those of the versions 1.1 and 1.0."""
+
+TOKENIZER_FILE: Final = "tokenizer.json"
+
+_log = structlog.get_logger(__name__)
+
+
+class EngineLimits(msgspec.Struct, frozen=True):
+    """What an engine may take.
+
+    Attributes:
+        max_sentences: spoken at the same time; more wait.
+        num_threads: of the runtime; 0 is one per physical core.
+    """
+
+    max_sentences: int = 32
+    num_threads: int = 0
+
+
+class OnnxSpeaker:
+    """SopranoSpeaker on ONNX Runtime.
+
+    Args:
+        checkpoint: that speaks.
+        precision: of its products.
+        limits: on threads and memory.
+        cache: of graphs.
+        clock: of due times.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        precision: Precision,
+        limits: EngineLimits,
+        cache: GraphCache,
+        clock: Clock,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._precision = precision
+        self._limits = limits
+        self._cache = cache
+        self._clock = clock
+        self._tokenizer: Any = None
+        self.step_loop: StepLoop | None = None
+
+    def load(self) -> None:
+        graphs = build_graphs(self._checkpoint, self._precision, self._cache)
+        num_threads = self._limits.num_threads or count_cores()
+        shape = self._checkpoint.language_model
+        try:
+            language_model = LanguageModelSession(
+                open_session(graphs / LANGUAGE_MODEL_GRAPH, num_threads),
+                shape,
+                self._limits.max_sentences,
+            )
+            decoder = DecoderSession(
+                open_session(graphs / DECODER_GRAPH, num_threads),
+                self._checkpoint.decoder,
+                np.load(graphs / WINDOW_FILE),
+            )
+            self._tokenizer = _load_tokenizer(self._checkpoint.directory / TOKENIZER_FILE)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
+        _log.info(
+            "soprano.loaded",
+            precision=self._precision,
+            num_threads=num_threads,
+            max_sentences=self._limits.max_sentences,
+            max_cache_mb=round(language_model.max_cache_bytes / 1e6),
+        )
+        self.step_loop = StepLoop(language_model, decoder, self._limits.max_sentences, self._clock)
+        self.step_loop.start()
+
+    def close(self) -> None:
+        step_loop, self.step_loop = self.step_loop, None
+        if step_loop is not None:
+            step_loop.close()
+
+    async def speak(
+        self, prompt: str, sampling: Sampling, due_at: float
+    ) -> AsyncGenerator[NDArray[np.float32], None]:
+        if self.step_loop is None:
+            raise InstanceDeadError
+        ids = self._tokenizer.encode(prompt).ids
+        eos_id = self._checkpoint.language_model.eos_token_id
+        async with aclosing(self.step_loop.speak(Sequence(ids, sampling, due_at, eos_id))) as all_:
+            async for samples in all_:
+                yield samples
+
+
+def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache) -> Path:
+    """The directory with the graphs of a checkpoint; they are built if they are not there.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ModelLoadError: the decoder is of an unknown kind, or the graphs cannot be kept.
+    """
+    kernel_size = checkpoint.decoder.input_kernel_size
+    if kernel_size not in SUPPORTED_KERNELS:
+        raise ModelLoadError(
+            f"The backend onnx knows no decoder with an input kernel {kernel_size}."
+        )
+
+    def build(directory: Path) -> None:
+        build_language_model_graph(
+            checkpoint.language_model, checkpoint.load_language_model(), precision
+        ).save(directory / LANGUAGE_MODEL_GRAPH)
+        tensors = checkpoint.load_decoder()
+        build_decoder_graph(checkpoint.decoder, tensors, precision).save(directory / DECODER_GRAPH)
+        np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
+
+    return cache.get(checkpoint, precision, build)
+
+
+def count_cores() -> int:
+    """Physical cores that this process may use, at least 1."""
+    import psutil
+
+    process_cores = len(psutil.Process().cpu_affinity()) if psutil.LINUX else psutil.cpu_count()
+    return max(1, min(process_cores or 1, psutil.cpu_count(logical=False) or 1))
+
+
+def _load_tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

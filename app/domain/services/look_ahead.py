@@ -1,0 +1,156 @@
+"""Speaks the segments of one text ahead of its listener, so that they follow without a gap.
+
+Knows how much of a text may be spoken before it is asked for, and by when each segment is needed;
+who goes first among several texts is the model's to decide.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from app.domain.audio import AudioChunk
+from app.domain.segment import TextSegment
+from app.domain.speech import Delivery
+from app.ports.clock import Clock
+from app.ports.speech_model import SpeechModel
+
+CHARS_PER_S: Final = 15.0
+"""Of English speech, about: 150 words a minute of 5 letters and a space."""
+
+
+class LookAheadLimits(msgspec.Struct, frozen=True):
+    """How far ahead of its listener a text is spoken.
+
+    Attributes:
+        max_segments: spoken at the same time, the one that is heard included.
+        max_unread_s: playing time, in seconds, beyond which no further segment is begun.
+    """
+
+    max_segments: int = 12
+    max_unread_s: float = 60.0
+
+
+class LookAhead:
+    """One text on its way; use it once.
+
+    Args:
+        model: that speaks.
+        clock: of the times by when sound is needed.
+        limits: on what is spoken ahead.
+        delivery: of all segments.
+    """
+
+    def __init__(
+        self, model: SpeechModel, clock: Clock, limits: LookAheadLimits, delivery: Delivery
+    ) -> None:
+        self._model = model
+        self._clock = clock
+        self._limits = limits
+        self._delivery = delivery
+        self._running: deque[_Running] = deque()
+        self._playback_ends_at: float | None = None
+
+    async def speak(
+        self, segments: Sequence[TextSegment]
+    ) -> AsyncGenerator[AudioChunk | TextSegment, None]:
+        """The chunks of each segment, then the segment itself; all in order.
+
+        Further segments are begun only while the listener asks for more. `aclose` stops the work.
+        A segment that fails raises its error when it would have been heard.
+        """
+        waiting = deque(segments)
+        try:
+            while waiting or self._running:
+                self._begin(waiting)
+                chunk = await self._running[0].next()
+                if chunk is None:
+                    yield self._running.popleft().segment
+                else:
+                    self._heard(chunk)
+                    yield chunk
+        finally:
+            await self._stop()
+
+    def _begin(self, waiting: deque[TextSegment]) -> None:
+        """Begin what may be begun."""
+        while waiting and self._has_room():
+            segment = waiting.popleft()
+            running = _Running(segment, self._estimate_s(segment))
+            running.begin(self._model, self._delivery, self._due_at())
+            self._running.append(running)
+
+    def _has_room(self) -> bool:
+        if not self._running:
+            return True
+        is_full = len(self._running) >= self._limits.max_segments
+        return not is_full and self._unread_s() < self._limits.max_unread_s
+
+    def _estimate_s(self, segment: TextSegment) -> float:
+        return len(segment.text) / CHARS_PER_S / self._delivery.speed
+
+    def _unread_s(self) -> float:
+        """Playing time that is or will be made by the segments begun, and is not handed out."""
+        return sum(running.unread_s for running in self._running)
+
+    def _due_at(self) -> float:
+        """When a listener who plays all at its own pace will need the next segment."""
+        now = self._clock.monotonic()
+        if self._playback_ends_at is None:
+            return now + self._unread_s()
+        return max(now, self._playback_ends_at) + self._unread_s()
+
+    def _heard(self, chunk: AudioChunk) -> None:
+        now = self._clock.monotonic()
+        starts_at = max(now, self._playback_ends_at or now)
+        self._playback_ends_at = starts_at + chunk.duration_s
+
+    async def _stop(self) -> None:
+        for running in self._running:
+            running.task.cancel()
+        tasks = [running.task for running in self._running]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Running:
+    """A segment that is being spoken, and its chunks that nobody has taken yet."""
+
+    def __init__(self, segment: TextSegment, estimate_s: float) -> None:
+        self.segment = segment
+        self.task: asyncio.Task[None]
+        self._estimate_s = estimate_s
+        self._made_s = 0.0
+        self._taken_s = 0.0
+        self._is_whole = False
+        self._chunks: asyncio.Queue[AudioChunk | None] = asyncio.Queue()
+
+    @property
+    def unread_s(self) -> float:
+        """Playing time made or to come, and not taken."""
+        total_s = self._made_s if self._is_whole else max(self._made_s, self._estimate_s)
+        return total_s - self._taken_s
+
+    def begin(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
+        self.task = asyncio.create_task(self._speak(model, delivery, due_at))
+
+    async def _speak(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
+        try:
+            async with aclosing(model.synthesize(self.segment, delivery, due_at)) as chunks:
+                async for chunk in chunks:
+                    self._made_s += chunk.duration_s
+                    self._chunks.put_nowait(chunk)
+        finally:
+            self._is_whole = True
+            self._chunks.put_nowait(None)
+
+    async def next(self) -> AudioChunk | None:
+        """The next chunk; None at the end. Raises what the model raised."""
+        chunk = await self._chunks.get()
+        if chunk is None:
+            await self.task
+        else:
+            self._taken_s += chunk.duration_s
+        return chunk
