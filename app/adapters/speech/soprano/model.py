@@ -81,6 +81,7 @@ class SopranoModel:
             self._decoder = StateDecoder(checkpoint, device)
         except ImportError as error:
             raise missing_package("soprano", error) from error
+        split_for_soprano("1")  # what reads numbers is imported here, not in the first request
 
     async def close(self) -> None:
         if self._language_model is not None:
