@@ -67,6 +67,7 @@ class SopranoModel:
     def _load(self) -> None:
         self.speaker = self._build_speaker(self._find_checkpoint())
         self.speaker.load()
+        split_for_soprano("1")  # what reads numbers is imported here, not in the first request
 
     async def close(self) -> None:
         if self.speaker is not None:
