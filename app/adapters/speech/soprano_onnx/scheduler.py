@@ -180,7 +180,7 @@ def num_states_to_decode(sequence: Sequence, now: float, step_s: float) -> int |
     making one may take half of that time.
     """
     num_ready = sequence.num_ready
-    if sequence.has_ended and num_ready <= 2 * MAX_CHUNK_TOKENS:
+    if sequence.has_ended and num_ready <= MAX_CHUNK_TOKENS + MAX_CHUNK_TOKENS // 2:
         return num_ready
     least = MIN_FIRST_STATES if sequence.num_samples == 0 else 1
     affordable = sequence.ahead_s(now) / (2 * step_s)

@@ -24,8 +24,8 @@ MIN_FIRST_STATES: Final = 4
 """Hidden states before the first sound: each of the decoder's 8 or 9 convolutions waits for a frame
 to come, the transform for two more, and a state is 4 frames."""
 
-MAX_CHUNK_TOKENS: Final = 16
-"""Of sound decoded at once: 1 s; longer ones would hold up the others."""
+MAX_CHUNK_TOKENS: Final = 32
+"""Of sound decoded at once, 2 s: longer ones would hold up the others."""
 
 
 class Sequence:

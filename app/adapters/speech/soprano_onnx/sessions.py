@@ -3,6 +3,8 @@
 Knows tensors and rows, and nothing of sentences or of whose turn it is.
 """
 
+import math
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +31,8 @@ def open_session(path: Path, num_threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3  # errors
+    # Threads of a session that has just run would spin on the cores that the other one needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -47,8 +51,7 @@ class LanguageModelSession:
         self._session = session
         self._num_layers = shape.num_layers
         cache_shape = (num_rows, shape.num_kv_heads, MAX_POSITIONS, shape.head_dim)
-        # Pages of memory are taken when a position is first written.
-        self._caches = [np.zeros(cache_shape, np.float32) for _ in range(2 * shape.num_layers)]
+        self._caches = [_lazy_zeros(cache_shape) for _ in range(2 * shape.num_layers)]
         self._ids = np.zeros((num_rows, 1), np.int64)
         self._last_positions = np.zeros(num_rows, np.int32)
         self._total_length = np.zeros((), np.int32)
@@ -116,6 +119,17 @@ class LanguageModelSession:
         for name, array in (("state", self._states), ("logits", self._logits)):
             binding.bind_ortvalue_output(name, OrtValue.ortvalue_from_numpy(array[rows]))
         return binding
+
+
+def _lazy_zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros in float32 that take memory only where they have been written.
+
+    Small pages: with huge ones, one position written takes 2 MB, which is several rows.
+    """
+    memory = mmap.mmap(-1, math.prod(shape) * np.dtype(np.float32).itemsize)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, np.float32).reshape(shape)
 
 
 class DecoderState(msgspec.Struct, eq=False, kw_only=True):
