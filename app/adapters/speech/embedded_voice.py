@@ -19,6 +19,7 @@ from anyascii import anyascii
 from numpy.typing import NDArray
 
 from app.adapters.speech.sentences import find_sentences
+from app.adapters.speech.turns import Turns
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError, SynthesisError
 from app.domain.segment import TextSegment
@@ -77,13 +78,13 @@ class EmbeddedVoice:
     info = INFO
 
     def __init__(self, num_threads: int = 0) -> None:
-        self._num_threads = num_threads
+        self._num_threads = num_threads or os.cpu_count() or 1
+        self._turns = Turns(self._num_threads)
         self._executor: ThreadPoolExecutor | None = None
         self._hibari: Any = None
 
     async def load(self) -> None:
-        num_threads = self._num_threads or os.cpu_count() or 1
-        self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="embedded-voice")
+        self._executor = ThreadPoolExecutor(self._num_threads, thread_name_prefix="embedded-voice")
         loop = asyncio.get_running_loop()
         try:
             self._hibari = await loop.run_in_executor(self._executor, _load_hibari)
@@ -103,7 +104,8 @@ class EmbeddedVoice:
         if self._executor is None:
             raise SynthesisError("The embedded voice is not loaded.")
         speak = partial(_speak, self._hibari, make_sayable(segment.text), delivery)
-        samples = await asyncio.get_running_loop().run_in_executor(self._executor, speak)
+        async with self._turns.take(due_at):
+            samples = await asyncio.get_running_loop().run_in_executor(self._executor, speak)
         samples = trim_silence(samples, delivery.speed)
         if len(samples):
             yield AudioChunk(samples, SAMPLE_RATE)

@@ -8,6 +8,7 @@ channel) and scaled back. One scale for the whole batch, as ONNX Runtime's dynam
 takes it, would make the sound of a sentence depend on which others share its step.
 """
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -24,6 +25,15 @@ IR_VERSION: Final = 9
 
 MAX_LEVEL: Final = 127
 """Of a quantised number; symmetric, so that -128 is never used."""
+
+MAX_LEVEL_WITHOUT_DOT_PRODUCTS: Final = 63
+"""Of weights where the processor adds two products in 16 bits, which must not overflow:
+2 * 255 * 63 < 2**15."""
+
+DOT_PRODUCT_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+"""Of x86 processors that add products of 8 bits in 32 bits, by Linux's names."""
+
+CPU_INFO: Final = Path("/proc/cpuinfo")
 
 ZERO_POINT: Final = 128
 """Of quantised activations, which are unsigned: that is the fastest product on x86."""
@@ -46,6 +56,7 @@ class GraphBuilder:
 
     def __init__(self, precision: Precision) -> None:
         self._precision = precision
+        self._max_level = max_weight_level(platform.machine(), read_cpu_info())
         self._nodes: list[Any] = []
         self._weights: dict[str, NDArray[Any]] = {}
         self._inputs: list[Any] = []
@@ -119,7 +130,7 @@ class GraphBuilder:
         return self.node("Add", [product, self.constant(f"{name}.bias", bias)])
 
     def _int8_product(self, value: str, name: str, weight: NDArray[np.float32]) -> str:
-        levels, scales = quantize_channels(weight)
+        levels, scales = quantize_channels(weight, self._max_level)
         unit = self.constant("activation_scale", np.array(1 / MAX_LEVEL, np.float32))
         zero = self.constant("activation_zero_point", np.array(ZERO_POINT, np.uint8))
         magnitude = self.node("Abs", [value])
@@ -159,20 +170,44 @@ class GraphBuilder:
         path.write_bytes(model.SerializeToString())
 
 
+def read_cpu_info() -> str:
+    """What Linux says of the processor; empty elsewhere."""
+    try:
+        return CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def max_weight_level(machine: str, cpu_info: str) -> int:
+    """The largest level of quantised weights whose products this processor adds without overflow.
+
+    ONNX Runtime documents the overflow: "Quantize ONNX models", on U8S8 and AVX2.
+
+    Args:
+        machine: as `platform.machine` says.
+        cpu_info: the content of /proc/cpuinfo.
+    """
+    is_x86 = machine.lower() in ("x86_64", "amd64", "i686", "x86")
+    if not is_x86 or DOT_PRODUCT_FLAGS & set(cpu_info.split()):
+        return MAX_LEVEL
+    return MAX_LEVEL_WITHOUT_DOT_PRODUCTS
+
+
 def quantize_channels(
-    weight: NDArray[np.float32],
+    weight: NDArray[np.float32], max_level: int = MAX_LEVEL
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Round each row of a weight to 8 bits, symmetric around 0.
 
     Args:
         weight: (num_out, num_in).
+        max_level: of the result.
 
     Returns:
-        Levels (num_out, num_in) in [-127, 127] and scales (num_out,); levels times scale is near
-        the weight.
+        Levels (num_out, num_in) in [-max_level, max_level] and scales (num_out,); levels times
+        scale is near the weight.
     """
     peaks = np.abs(weight).max(axis=1, keepdims=True)
-    scales = np.where(peaks > 0, peaks / MAX_LEVEL, 1).astype(np.float32)
+    scales = np.where(peaks > 0, peaks / max_level, 1).astype(np.float32)
     return np.rint(weight / scales).astype(np.int8), scales[:, 0]
 
 

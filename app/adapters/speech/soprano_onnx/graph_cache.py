@@ -7,6 +7,7 @@ all, and every file is checked against its hash before it is used: a damaged ent
 
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 
 from app.adapters.speech.soprano.checkpoint import CONFIG, DECODER, WEIGHTS, Checkpoint
-from app.adapters.speech.soprano_onnx.graph import Precision
+from app.adapters.speech.soprano_onnx.graph import Precision, max_weight_level, read_cpu_info
 from app.domain.errors import CheckpointError, ModelLoadError
 from app.ports.clock import Clock
 
@@ -136,7 +137,9 @@ def graph_key(checkpoint: Checkpoint, precision: Precision) -> str:
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS, DECODER):
         digest.update(_hash(checkpoint.directory / name).encode())
-    digest.update(f"{GRAPH_VERSION} {precision} {version('onnxruntime')}".encode())
+    level = max_weight_level(platform.machine(), read_cpu_info())
+    made_of = f"{GRAPH_VERSION} {precision} {level} {version('onnxruntime')}"
+    digest.update(made_of.encode())
     return f"{precision}-{digest.hexdigest()[:_NUM_KEY_CHARS]}"
 
 

@@ -41,7 +41,7 @@ class Read(msgspec.Struct, frozen=True, eq=False):
     end: int
 
 
-class Move(msgspec.Struct, frozen=True, eq=False):
+class Move(msgspec.Struct, frozen=True):
     """Copy what row `source` holds, `length` ids, to row `target`."""
 
     source: int

@@ -73,11 +73,6 @@ class Sequence:
             return len(self.states)
         return max(0, len(self.states) - self._detector.run_length)
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it takes part in the next step."""
-        return not self.has_ended and self.error is None
-
     def take(self, token: int, state: NDArray[np.float32]) -> None:
         """Take the token that was drawn, and the (hidden,) state it was drawn from."""
         if token == self._eos_id:

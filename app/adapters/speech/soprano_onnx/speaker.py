@@ -11,7 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint import Checkpoint
-from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
 from app.adapters.speech.soprano.shapes import WINDOW_NAME
 from app.adapters.speech.soprano_onnx.decoder_graph import build_decoder_graph
 from app.adapters.speech.soprano_onnx.graph import Precision
@@ -21,7 +21,10 @@ from app.adapters.speech.soprano_onnx.graph_cache import (
     WINDOW_FILE,
     GraphCache,
 )
-from app.adapters.speech.soprano_onnx.language_model_graph import build_language_model_graph
+from app.adapters.speech.soprano_onnx.language_model_graph import (
+    MAX_POSITIONS,
+    build_language_model_graph,
+)
 from app.adapters.speech.soprano_onnx.sequence import Sequence
 from app.adapters.speech.soprano_onnx.sessions import (
     DecoderSession,
@@ -29,11 +32,14 @@ from app.adapters.speech.soprano_onnx.sessions import (
     open_session,
 )
 from app.adapters.speech.soprano_onnx.step_loop import StepLoop
-from app.domain.errors import InstanceDeadError, ModelLoadError
+from app.domain.errors import InstanceDeadError, ModelLoadError, SynthesisError
 from app.ports.clock import Clock
 
 SUPPORTED_KERNELS: Final = (1, 3)
 """Of the decoder's input: those of the versions 1.1 and 1.0."""
+
+MAX_PROMPT_TOKENS: Final = MAX_POSITIONS - MAX_NEW_TOKENS
+"""Sentences have 400 characters at most, and no character is more than one token."""
 
 TOKENIZER_FILE: Final = "tokenizer.json"
 
@@ -119,6 +125,8 @@ class OnnxSpeaker:
         if self.step_loop is None:
             raise InstanceDeadError
         ids = self._tokenizer.encode(prompt).ids
+        if len(ids) > MAX_PROMPT_TOKENS:
+            raise SynthesisError(f"A sentence has {len(ids)} tokens, more than the model can hold.")
         eos_id = self._checkpoint.language_model.eos_token_id
         async with aclosing(self.step_loop.speak(Sequence(ids, sampling, due_at, eos_id))) as all_:
             async for samples in all_:

@@ -1,0 +1,271 @@
+"""Who is read, steps and sounds next: decisions on plain data, in microseconds."""
+
+import numpy as np
+import pytest
+
+from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano_onnx.scheduler import (
+    MAX_GROUP_ROWS,
+    MAX_READ_TOKENS,
+    READ_CHUNK,
+    Move,
+    Read,
+    Scheduler,
+    num_states_to_decode,
+)
+from app.adapters.speech.soprano_onnx.sequence import (
+    MAX_CHUNK_TOKENS,
+    MIN_FIRST_STATES,
+    Sequence,
+)
+
+EOS = 3
+STEP_S = 0.01
+NOW = 100.0
+
+
+def new_sequence(due_at: float = NOW, num_prompt: int = 20) -> Sequence:
+    return Sequence([9] * num_prompt, Sampling(), due_at, EOS)
+
+
+def read_all(scheduler: Scheduler, now: float = NOW) -> list[Read]:
+    """Everything that may be read before the next step."""
+    reads: list[Read] = []
+    while read := scheduler.next_read(now, sum(one.end - one.start for one in reads)):
+        scheduler.has_read(read)
+        reads.append(read)
+    return reads
+
+
+def draw(sequence: Sequence, num_states: int) -> None:
+    """Give a sentence so many states, far from each other."""
+    start = len(sequence.states)
+    for number in range(start, start + num_states):
+        sequence.take(50, np.full(512, float(number % 2) * 2, np.float32))
+
+
+def end(sequence: Sequence) -> None:
+    sequence.take(EOS, np.zeros(512, np.float32))
+
+
+def test_what_is_due_first_is_read_first() -> None:
+    scheduler = Scheduler(8)
+    sequences = [new_sequence(due_at) for due_at in (NOW + 0.3, NOW - 1, NOW + 0.1)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    order = [read.sequence for read in read_all(scheduler)]
+    assert order == [sequences[1], sequences[2], sequences[0]]
+    assert scheduler.running == order
+
+
+def test_a_long_prompt_is_read_in_pieces_of_one_size_within_a_bound_a_step() -> None:
+    scheduler = Scheduler(8)
+    sequence = new_sequence(num_prompt=300)
+    scheduler.add(sequence)
+    pieces = []
+    while not scheduler.running:
+        reads = read_all(scheduler)
+        assert sum(read.end - read.start for read in reads) <= MAX_READ_TOKENS
+        pieces += [(read.start, read.end) for read in reads]
+    assert pieces == [(0, 64), (64, 128), (128, 192), (192, 256), (256, 300)]
+
+
+def test_a_sentence_that_is_read_has_the_row_behind_the_running_ones() -> None:
+    scheduler = Scheduler(8)
+    for _ in range(3):
+        scheduler.add(new_sequence())
+    assert [read.row for read in read_all(scheduler)] == [0, 1, 2]
+
+
+def test_a_row_that_is_left_is_taken_by_the_last_one_and_what_is_being_read_moves_up() -> None:
+    scheduler = Scheduler(8)
+    sequences = [new_sequence(num_prompt=20 + n) for n in range(3)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    read_all(scheduler)
+    scheduler.add(new_sequence(num_prompt=200))
+    read_all(scheduler)
+    assert scheduler.reading is not None
+    assert scheduler.free_row(sequences[0]) == [Move(2, 0, 22), Move(3, 2, 128)]
+    assert scheduler.running == [sequences[2], sequences[1]]
+    assert scheduler.free_row(sequences[1]) == [Move(2, 1, 128)]
+
+
+def test_sentences_that_are_not_due_leave_rows_free_for_those_that_come() -> None:
+    scheduler = Scheduler(8)
+    for _ in range(20):
+        scheduler.add(new_sequence(due_at=NOW + 30))
+    for _ in range(10):
+        read_all(scheduler)
+    assert len(scheduler.running) == 6
+    newcomer = new_sequence()
+    scheduler.add(newcomer)
+    assert [read.sequence for read in read_all(scheduler)] == [newcomer]
+    for _ in range(10):
+        read_all(scheduler, now=NOW + 29.5)  # soon due: all rows are theirs
+    assert len(scheduler.running) == 8
+
+
+def test_nothing_is_begun_ahead_while_a_first_sound_is_waited_for() -> None:
+    scheduler = Scheduler(8)
+    first = new_sequence()
+    scheduler.add(first)
+    scheduler.add(new_sequence(due_at=NOW + 30))
+    read_all(scheduler)
+    assert scheduler.running == [first]
+    first.sounded(2_048, NOW)
+    read_all(scheduler)
+    assert len(scheduler.running) == 2
+
+
+def test_rows_are_never_more_than_there_are() -> None:
+    scheduler = Scheduler(4)
+    for _ in range(9):
+        scheduler.add(new_sequence(num_prompt=READ_CHUNK))
+    for _ in range(9):
+        read_all(scheduler)
+    assert (len(scheduler.running), scheduler.reading) == (4, None)
+
+
+def test_the_first_sound_is_made_of_as_few_states_as_can_be() -> None:
+    sequence = new_sequence()
+    draw(sequence, MIN_FIRST_STATES - 1)
+    assert num_states_to_decode(sequence, NOW, STEP_S) is None
+    draw(sequence, 1)
+    assert num_states_to_decode(sequence, NOW, STEP_S) == MIN_FIRST_STATES
+
+
+def test_pieces_grow_with_what_the_listener_has_to_play() -> None:
+    sizes = []
+    for ahead_s in (0.01, 0.03, 0.05, 0.1, 0.2, 0.4, 5.0):
+        sequence = new_sequence()
+        sequence.sounded(round(ahead_s * 32_000), NOW)
+        draw(sequence, MAX_CHUNK_TOKENS)
+        while sequence.states and num_states_to_decode(sequence, NOW, STEP_S):
+            sequence.states.pop()
+        sizes.append(len(sequence.states) + 1)
+    assert sizes == [1, 1, 2, 4, 8, 16, 32]
+
+
+def test_the_end_of_a_sentence_is_one_piece_even_if_nothing_is_left() -> None:
+    sequence = new_sequence()
+    sequence.sounded(2_048, NOW)
+    end(sequence)
+    assert num_states_to_decode(sequence, NOW, STEP_S) == 0
+
+
+def test_whoever_is_nearest_to_silence_sounds_first_and_a_step_makes_no_more_than_its_share() -> (
+    None
+):
+    scheduler = Scheduler(8)
+    sequences = [new_sequence() for _ in range(6)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    for _ in range(3):
+        read_all(scheduler)
+    for number, sequence in enumerate(sequences):
+        sequence.sounded(32_000 * (10 - number), NOW)
+        draw(sequence, MAX_CHUNK_TOKENS)
+    (sound,) = scheduler.next_sounds(NOW, STEP_S)
+    assert sound.sequences == [sequences[5]]
+    assert (sound.num_states, sound.is_first, sound.is_last) == (MAX_CHUNK_TOKENS, False, False)
+
+
+def test_sentences_that_are_alike_are_decoded_together() -> None:
+    scheduler = Scheduler(16)
+    sequences = [new_sequence() for _ in range(10)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    for _ in range(4):
+        read_all(scheduler)
+    for sequence in sequences:
+        draw(sequence, MIN_FIRST_STATES)
+    first = scheduler.next_sounds(NOW, STEP_S)
+    assert [len(sound.sequences) for sound in first] == [MAX_GROUP_ROWS]
+    assert all(sound.is_first and not sound.is_last for sound in first)
+
+
+def test_removing_forgets_a_sentence_wherever_it_is() -> None:
+    scheduler = Scheduler(2)
+    sequences = [new_sequence(num_prompt=100) for _ in range(4)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    read_all(scheduler)
+    for sequence in sequences:
+        scheduler.remove(sequence)
+    assert scheduler.is_idle
+
+
+class Course:
+    """A random course of events; who holds which row is followed move by move."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.num_rows = int(self.rng.integers(1, 7))
+        self.scheduler = Scheduler(self.num_rows)
+        self.rows: dict[int, Sequence] = {}
+        self.now = NOW
+        self.num_to_come = int(self.rng.integers(0, 12))
+        self.ended: list[Sequence] = []
+        self.removed: list[Sequence] = []
+
+    def turn(self) -> None:
+        self.now += 0.05
+        if self.num_to_come and self.rng.random() < 0.5:
+            self.num_to_come -= 1
+            due_at = self.now + float(self.rng.uniform(0, 40))
+            self.scheduler.add(new_sequence(due_at, int(self.rng.integers(1, 150))))
+        self._read()
+        held = [self.rows[row] for row in range(len(self.scheduler.running))]
+        assert held == self.scheduler.running
+        for sequence in list(self.scheduler.running):
+            self._step(sequence)
+        for sound in self.scheduler.next_sounds(self.now, STEP_S):
+            for sequence in sound.sequences:
+                del sequence.states[: sound.num_states]
+                sequence.sounded(sound.num_states * 2_048, self.now)
+                if sound.is_last:
+                    self.ended.append(sequence)
+                    self._move(self.scheduler.remove(sequence))
+
+    def _read(self) -> None:
+        num_read = 0
+        while read := self.scheduler.next_read(self.now, num_read):
+            assert 0 <= read.row < self.num_rows
+            self.rows[read.row] = read.sequence
+            num_read += read.end - read.start
+            self.scheduler.has_read(read)
+
+    def _step(self, sequence: Sequence) -> None:
+        draw(sequence, 1)
+        fate = self.rng.random()
+        if fate < 0.1:
+            end(sequence)
+            self._move(self.scheduler.free_row(sequence))
+        elif fate < 0.15:
+            self.removed.append(sequence)
+            self._move(self.scheduler.remove(sequence))
+
+    def _move(self, moves: list[Move]) -> None:
+        for move in moves:
+            self.rows[move.target] = self.rows.pop(move.source)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_any_course_of_events_keeps_every_sentence_in_its_row_and_finishes_all(seed: int) -> None:
+    course = Course(seed)
+    num_sentences = course.num_to_come
+    while course.num_to_come or not course.scheduler.is_idle:
+        course.turn()
+    assert len(course.ended) + len(course.removed) == num_sentences
+    assert all(not sequence.states for sequence in course.ended)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3])
+def test_few_rows_are_used_whole(num_rows: int) -> None:
+    scheduler = Scheduler(num_rows)
+    for _ in range(5):
+        scheduler.add(new_sequence(due_at=NOW + 30))
+    for _ in range(5):
+        read_all(scheduler)
+    assert len(scheduler.running) == num_rows
