@@ -85,7 +85,8 @@ class GraphCache:
             return False
         try:
             manifest = msgspec.json.decode((entry / _MANIFEST).read_bytes(), type=dict[str, str])
-            is_whole = all(_hash(entry / name) == digest for name, digest in manifest.items())
+            digests = {name: _hash(entry / name) for name in manifest}
+            is_whole = bool(manifest) and digests == manifest
         except (OSError, msgspec.MsgspecError):
             is_whole = False
         if not is_whole:

@@ -1,0 +1,41 @@
+"""The sessions of the ONNX engine over checkpoints of our own."""
+
+from pathlib import Path
+
+from app.adapters.clock.system import SystemClock
+from app.adapters.speech.soprano.checkpoint import read_checkpoint
+from app.adapters.speech.soprano.shapes import WINDOW_NAME
+from app.adapters.speech.soprano_onnx.graph import Precision
+from app.adapters.speech.soprano_onnx.graph_cache import (
+    DECODER_GRAPH,
+    LANGUAGE_MODEL_GRAPH,
+    GraphCache,
+)
+from app.adapters.speech.soprano_onnx.sessions import (
+    DecoderSession,
+    LanguageModelSession,
+    open_session,
+)
+from app.adapters.speech.soprano_onnx.speaker import build_graphs
+
+NUM_THREADS = 2
+
+
+def graphs_of(directory: Path, precision: Precision) -> Path:
+    """The graphs of a checkpoint, built once beside it."""
+    cache = GraphCache(directory.with_name(f"{directory.name}-graphs"), 0, SystemClock())
+    return build_graphs(read_checkpoint(directory), precision, cache)
+
+
+def decoder_session(directory: Path, precision: Precision) -> DecoderSession:
+    checkpoint = read_checkpoint(directory)
+    session = open_session(graphs_of(directory, precision) / DECODER_GRAPH, NUM_THREADS)
+    return DecoderSession(session, checkpoint.decoder, checkpoint.load_decoder()[WINDOW_NAME])
+
+
+def language_model_session(
+    directory: Path, precision: Precision, num_rows: int
+) -> LanguageModelSession:
+    shape = read_checkpoint(directory).language_model
+    session = open_session(graphs_of(directory, precision) / LANGUAGE_MODEL_GRAPH, NUM_THREADS)
+    return LanguageModelSession(session, shape, num_rows)

@@ -1,0 +1,264 @@
+"""Many sentences through one step loop: each as if it were alone, and nothing is left behind."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import pytest
+
+from app.adapters.speech.soprano.checkpoint import read_checkpoint
+from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano_onnx.graph import Precision
+from app.adapters.speech.soprano_onnx.speaker import OnnxSpeaker
+from app.domain.errors import InstanceDeadError, SentenceError, SynthesisError
+from tests.checkpoints.build import FULL, TINY, CheckpointSize, expected_samples
+from tests.soprano_models import build_onnx_speaker
+
+MAX_SENTENCES = 12
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "it",
+    "rains",
+    "in",
+    "the",
+    "old",
+    "harbour",
+    "town",
+]
+
+
+@asynccontextmanager
+async def loaded(
+    directory: Path, precision: Precision = "fp32", max_sentences: int = MAX_SENTENCES
+) -> AsyncIterator[OnnxSpeaker]:
+    speaker = build_onnx_speaker(read_checkpoint(directory), precision, max_sentences)
+    await asyncio.to_thread(speaker.load)
+    try:
+        yield speaker
+    finally:
+        await asyncio.to_thread(speaker.close)
+
+
+class Spoken(NamedTuple):
+    """What came of a sentence."""
+
+    samples: np.ndarray
+    error: type[SentenceError] | None = None
+
+
+async def speak(
+    speaker: OnnxSpeaker, text: str, sampling: Sampling, *, num_pieces: int | None = None
+) -> Spoken:
+    """A sentence, or its first pieces."""
+    pieces = [np.zeros(0, np.float32)]
+    error = None
+    prompt = f"[STOP][TEXT]{text}[START]"
+    async with aclosing(speaker.speak(prompt, sampling, 0.0)) as stream:
+        try:
+            async for piece in stream:
+                pieces.append(piece)
+                if len(pieces) - 1 == num_pieces:
+                    break
+        except SentenceError as failure:
+            error = type(failure)
+    return Spoken(np.concatenate(pieces), error)
+
+
+def random_text(rng: np.random.Generator) -> str:
+    return " ".join(rng.choice(WORDS, rng.integers(1, 40)))
+
+
+async def check_random_arrivals(
+    directory: Path, precision: Precision, num_requests: int, seed: int = 0
+) -> None:
+    """Requests at random times, a third of them cancelled; those that finish are as if alone."""
+    rng = np.random.default_rng(seed)
+    texts = [random_text(rng) for _ in range(num_requests)]
+    samplings = [
+        Sampling(temperature=float(rng.choice([0.0, 0.7, 1.0])), seed=int(rng.integers(1_000)))
+        for _ in texts
+    ]
+    cut_after = [int(rng.integers(1, 4)) if rng.random() < 1 / 3 else None for _ in texts]
+    waits_s = rng.uniform(0, 0.02 * num_requests, num_requests)
+
+    async def request(number: int) -> Spoken:
+        await asyncio.sleep(waits_s[number])
+        return await speak(speaker, texts[number], samplings[number], num_pieces=cut_after[number])
+
+    async with loaded(directory, precision) as speaker:
+        together = await asyncio.gather(*(request(number) for number in range(num_requests)))
+        await settled(speaker)
+        for number, spoken in enumerate(together):
+            if cut_after[number] is None:
+                alone = await speak(speaker, texts[number], samplings[number])
+                assert spoken.error is alone.error
+                check_same_sound(spoken.samples, alone.samples, is_whole=alone.error is None)
+
+
+def check_same_sound(samples: np.ndarray, alone: np.ndarray, *, is_whole: bool) -> None:
+    """Equal within 1e-4; a sentence that broke off may have done so a piece earlier or later."""
+    assert len(samples) == len(alone) or not is_whole
+    num_common = min(len(samples), len(alone))
+    assert num_common == 0 or np.abs(samples[:num_common] - alone[:num_common]).max() <= 1e-4
+
+
+async def settled(speaker: OnnxSpeaker) -> None:
+    """Wait until the loop has nothing left; fails if something stays."""
+    step_loop: Any = speaker.step_loop
+    for _ in range(500):
+        if not step_loop.num_jobs and step_loop._scheduler.is_idle:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("a sentence was left behind")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+async def test_requests_at_random_sound_as_they_do_alone_and_leave_nothing(
+    make_checkpoint: Callable[..., Path], precision: Precision
+) -> None:
+    directory = make_checkpoint(says="anything", size=TINY)
+    before = set(threading.enumerate())
+    await check_random_arrivals(directory, precision, num_requests=60)
+    assert set(threading.enumerate()) - before == set()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("size", [TINY, FULL])
+async def test_200_requests_at_random_sound_as_they_do_alone_and_leave_nothing(
+    make_checkpoint: Callable[..., Path], precision: Precision, size: CheckpointSize
+) -> None:
+    directory = make_checkpoint(says="anything", size=size)
+    await check_random_arrivals(directory, precision, num_requests=200, seed=1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+async def test_closing_frees_the_row_at_the_next_step(
+    make_checkpoint: Callable[..., Path], precision: Precision
+) -> None:
+    async with loaded(make_checkpoint(tokens_per_sentence=400), precision, 2) as speaker:
+        step_loop: Any = speaker.step_loop
+        stream = speaker.speak("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
+        await anext(stream)
+        before = step_loop.num_tokens
+        await stream.aclose()
+        await settled(speaker)
+        assert step_loop.num_tokens - before <= 2
+
+
+async def test_more_sentences_than_rows_wait_and_are_all_spoken(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    async with loaded(make_checkpoint(tokens_per_sentence=12), max_sentences=3) as speaker:
+        spoken = await asyncio.gather(
+            *(speak(speaker, f"sentence {n} of a few.", Sampling()) for n in range(15))
+        )
+    assert [len(one.samples) for one in spoken] == [expected_samples(12)] * 15
+
+
+async def test_a_reader_that_never_reads_holds_up_nobody(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    async with loaded(make_checkpoint(tokens_per_sentence=60), max_sentences=2) as speaker:
+        idle = [
+            speaker.speak("[STOP][TEXT]nobody hears this.[START]", Sampling(), 0.0)
+            for _ in range(4)
+        ]
+        for stream in idle:
+            await anext(stream)
+        spoken = await speak(speaker, "but this one is heard.", Sampling())
+        assert len(spoken.samples) == expected_samples(60)
+        for stream in idle:
+            await stream.aclose()
+
+
+@pytest.mark.parametrize("num_tokens", [2, 3, 4, 5, 511])
+async def test_the_shortest_and_the_longest_sentence_are_whole(
+    make_checkpoint: Callable[..., Path], num_tokens: int
+) -> None:
+    async with loaded(make_checkpoint(tokens_per_sentence=num_tokens)) as speaker:
+        spoken = await speak(speaker, "words.", Sampling())
+    assert len(spoken.samples) == expected_samples(num_tokens)
+
+
+async def test_a_prompt_longer_than_the_cache_is_refused(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    async with loaded(make_checkpoint()) as speaker:
+        with pytest.raises(SynthesisError, match="more than the model can hold"):
+            await speak(speaker, "x " * 600, Sampling())
+
+
+async def test_closing_ends_sentences_that_are_being_spoken(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    async with loaded(make_checkpoint(tokens_per_sentence=400)) as speaker:
+        stream = speaker.speak("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
+        await anext(stream)
+        await asyncio.to_thread(speaker.close)
+        with pytest.raises(InstanceDeadError):
+            async for _ in stream:
+                pass
+        with pytest.raises(InstanceDeadError):
+            await speak(speaker, "another.", Sampling())
+
+
+async def test_a_runtime_that_fails_is_told_to_everybody(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    async with loaded(make_checkpoint(tokens_per_sentence=400)) as speaker:
+        step_loop: Any = speaker.step_loop
+        stream = speaker.speak("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
+        await anext(stream)
+        step_loop._language_model._session = None  # as if the runtime had failed
+        step_loop._language_model._steps.clear()
+        with pytest.raises(InstanceDeadError):
+            async for _ in stream:
+                pass
+        with pytest.raises(InstanceDeadError):
+            await speak(speaker, "another.", Sampling())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+async def test_a_seed_gives_the_same_sound_and_another_one_another(
+    make_checkpoint: Callable[..., Path], precision: Precision
+) -> None:
+    async with loaded(make_checkpoint(says="anything"), precision) as speaker:
+        first, again, other = [
+            await speak(speaker, "draw lots for this.", Sampling(temperature=1.0, seed=seed))
+            for seed in (1, 1, 2)
+        ]
+    assert np.array_equal(first.samples, again.samples)
+    assert not np.array_equal(first.samples, other.samples)
+
+
+async def test_memory_is_flat_over_many_sentences(make_checkpoint: Callable[..., Path]) -> None:
+    async with loaded(make_checkpoint(tokens_per_sentence=100)) as speaker:
+
+        async def speak_some() -> float:
+            for _ in range(10):
+                await asyncio.gather(
+                    *(speak(speaker, f"sentence {n}.", Sampling()) for n in range(12))
+                )
+            gc.collect()
+            return float(psutil.Process().memory_info().rss) / 1e6
+
+        await speak_some()
+        before_mb = await speak_some()
+        assert await speak_some() - before_mb < 15
