@@ -3,9 +3,10 @@
 A row of the cache belongs to one sentence from its first read to its last token; no sentence is
 paused, since it ends within 512 tokens. Rows 0 to n - 1 step; while a sentence is being read it has
 row n. What is due first is read first. Sentences that are due later leave rows free for those that
-come, and are not read while one that has begun still waits for its first sound.
+come, and are read only while everybody has enough to play.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Final
@@ -14,7 +15,9 @@ import msgspec
 
 from app.adapters.speech.soprano_onnx.sequence import (
     MAX_CHUNK_TOKENS,
+    FIRST_SOUND_S,
     MIN_FIRST_STATES,
+    SECONDS_PER_TOKEN,
     Sequence,
 )
 
@@ -24,6 +27,15 @@ pieces whoever else is there, and gives the same states to the last bit."""
 
 MAX_READ_TOKENS: Final = 2 * READ_CHUNK
 """Ids read before a step: bounds how long a new sentence holds up those that sound."""
+
+COMFORT_S: Final = 0.25
+"""With so much to play, a listener does not notice that a prompt is read; above what reading takes
+in fp32 on a small machine."""
+
+STEPS_OF_FIRST_SOUND: Final = 3
+"""How many steps the first sound outlasts, so that the second one comes in time."""
+
+MAX_FIRST_STATES: Final = 8
 
 SOON_S: Final = 1.0
 """A sentence due within this is not ahead of its listener."""
@@ -141,7 +153,7 @@ class Scheduler:
         """Whether a sentence that is not due yet may be begun."""
         if self.num_rows_used >= self._num_rows - self._num_kept_free:
             return False
-        return not any(s.num_samples == 0 and s.due_at <= now for s in self.running)
+        return all(sequence.ahead_s(now) > COMFORT_S for sequence in self.sounding)
 
     def has_read(self, read: Read) -> bool:
         """Note that it is done; whether the sentence steps from now on."""
@@ -176,18 +188,25 @@ class Scheduler:
 def num_states_to_decode(sequence: Sequence, now: float, step_s: float) -> int | None:
     """How many of its states to decode now; None is to wait for more.
 
-    The first piece is as small as it can be. Later ones grow while the listener has more to play:
-    making one may take half of that time.
+    The first piece is as small as it can be, on a busy machine a little larger. Later ones grow
+    while the listener has more to play: making one may take half of that time.
     """
     num_ready = sequence.num_ready
     if sequence.has_ended and num_ready <= MAX_CHUNK_TOKENS + MAX_CHUNK_TOKENS // 2:
         return num_ready
-    least = MIN_FIRST_STATES if sequence.num_samples == 0 else 1
+    least = num_first_states(step_s) if sequence.num_samples == 0 else 1
     affordable = sequence.ahead_s(now) / (2 * step_s)
     wanted = min(MAX_CHUNK_TOKENS, max(least, _power_of_two(affordable)))
     if num_ready < wanted and not sequence.has_ended:
         return None
     return min(MAX_CHUNK_TOKENS, max(least, _power_of_two(num_ready)))
+
+
+def num_first_states(step_s: float) -> int:
+    """How many states the first sound is made of, when a step takes `step_s` seconds."""
+    missing_s = STEPS_OF_FIRST_SOUND * step_s - FIRST_SOUND_S
+    more = math.ceil(max(0.0, missing_s) / SECONDS_PER_TOKEN)
+    return min(MIN_FIRST_STATES + more, MAX_FIRST_STATES)
 
 
 def _power_of_two(number: float) -> int:

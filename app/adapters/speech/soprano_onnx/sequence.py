@@ -24,6 +24,10 @@ MIN_FIRST_STATES: Final = 4
 """Hidden states before the first sound: each of the decoder's 8 or 9 convolutions waits for a frame
 to come, the transform for two more, and a state is 4 frames."""
 
+FIRST_SOUND_S: Final = 0.032
+"""What they give at least: the decoder of version 1.0, with its wider input, gives two blocks of
+512 samples, that of 1.1 gives three."""
+
 MAX_CHUNK_TOKENS: Final = 32
 """Of sound decoded at once, 2 s: longer ones would hold up the others."""
 

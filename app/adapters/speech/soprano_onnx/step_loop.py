@@ -26,7 +26,7 @@ from app.adapters.speech.soprano_onnx.sessions import (
 from app.domain.errors import InstanceDeadError, SynthesisError
 from app.ports.clock import Clock
 
-STEP_MEMORY: Final = 0.9
+STEP_MEMORY: Final = 0.5
 """Weight of the past in the running mean of a step's duration."""
 
 FIRST_STEP_S: Final = 0.02

@@ -106,7 +106,7 @@ def test_sentences_that_are_not_due_leave_rows_free_for_those_that_come() -> Non
     assert len(scheduler.running) == 8
 
 
-def test_nothing_is_begun_ahead_while_a_first_sound_is_waited_for() -> None:
+def test_nothing_is_begun_ahead_while_somebody_has_little_to_play() -> None:
     scheduler = Scheduler(8)
     first = new_sequence()
     scheduler.add(first)
@@ -114,6 +114,9 @@ def test_nothing_is_begun_ahead_while_a_first_sound_is_waited_for() -> None:
     read_all(scheduler)
     assert scheduler.running == [first]
     first.sounded(2_048, NOW)
+    read_all(scheduler)
+    assert scheduler.running == [first]
+    first.sounded(32_000, NOW)
     read_all(scheduler)
     assert len(scheduler.running) == 2
 
@@ -133,6 +136,17 @@ def test_the_first_sound_is_made_of_as_few_states_as_can_be() -> None:
     assert num_states_to_decode(sequence, NOW, STEP_S) is None
     draw(sequence, 1)
     assert num_states_to_decode(sequence, NOW, STEP_S) == MIN_FIRST_STATES
+
+
+@pytest.mark.parametrize(
+    ("step_s", "num_states"), [(0.004, 4), (0.01, 4), (0.02, 5), (0.04, 6), (1.0, 8)]
+)
+def test_the_first_sound_outlasts_a_few_steps(step_s: float, num_states: int) -> None:
+    sequence = new_sequence()
+    draw(sequence, num_states - 1)
+    assert num_states_to_decode(sequence, NOW, step_s) is None
+    draw(sequence, 1)
+    assert num_states_to_decode(sequence, NOW, step_s) == num_states
 
 
 def test_pieces_grow_with_what_the_listener_has_to_play() -> None:
