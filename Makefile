@@ -4,6 +4,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 MODEL ?=
+PRECISION ?=
 TORCH ?= 2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,8 +16,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.base ## Serve speech on http://127.0.0.1:8000 (MODEL=..., HOST=..., PORT=...)
-	$(BIN)/soprano-api serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
+run: $(VENV)/.base ## Serve speech on http://127.0.0.1:8000 (MODEL=..., PRECISION=int8, HOST=..., PORT=...)
+	$(BIN)/soprano-api serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL)) \
+		$(if $(PRECISION),--precision $(PRECISION))
 
 test: $(VENV)/.dev ## Run the whole test suite
 	$(BIN)/python -m pytest

@@ -56,6 +56,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         voices: at least one; the first is the default.
         min_speed: slowest pace that `synthesize` accepts.
         max_speed: fastest pace that `synthesize` accepts.
+        has_sampling: whether it draws its sound by lot, and follows all of SamplingChoice; else it
+            follows the seed alone.
     """
 
     id: str
@@ -64,6 +66,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     voices: tuple[Voice, ...]
     min_speed: float = 1.0
     max_speed: float = 1.0
+    has_sampling: bool = False
 
 
 class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):

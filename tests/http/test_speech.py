@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.errors import SpeechError, SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import Outcome
+from app.domain.speech import Outcome, SamplingChoice
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.settings import Settings, SpeechSettings
 from tests.factories import CreateSpeechFactory
@@ -342,3 +342,42 @@ def test_every_error_has_a_status() -> None:
 
     for error in subclasses(SpeechError):
         assert any(cls in _STATUS for cls in error.__mro__)
+
+
+async def test_what_a_request_says_of_chance_reaches_the_model(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    chosen = {"seed": 7, "temperature": 0.3, "top_p": 0.5, "repetition_penalty": 1.1}
+    answer = await client.post(SPEECH, json=body(input="One. Two.", **chosen))
+    assert {delivery.sampling for delivery in fakes.model.deliveries[-2:]} == {
+        SamplingChoice(**chosen)
+    }
+    assert "temperature and the like were ignored" in answer.headers["warning"]
+
+
+async def test_a_seed_alone_needs_no_warning(client: httpx.AsyncClient, fakes: Fakes) -> None:
+    answer = await client.post(SPEECH, json=body(seed=7))
+    assert fakes.model.deliveries[-1].sampling == SamplingChoice(seed=7)
+    assert "warning" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", -1),
+        ("seed", 2**31 + 1),
+        ("seed", 1.5),
+        ("temperature", 2.1),
+        ("temperature", -0.1),
+        ("top_p", 0),
+        ("top_p", 1.1),
+        ("repetition_penalty", 0.4),
+        ("repetition_penalty", "high"),
+    ],
+)
+async def test_chance_out_of_range_is_refused_by_name(
+    client: httpx.AsyncClient, field: str, value: object
+) -> None:
+    answer = await client.post(SPEECH, json=body(**{field: value}))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == field

@@ -162,6 +162,9 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
             notes.append("instructions are not supported and were ignored")
         if self.stream_format == "sse":
             notes.append("stream_format sse is not supported; the audio itself is sent")
+        drawn = (self.temperature, self.top_p, self.repetition_penalty)
+        if not catalog.info.has_sampling and any(value is not None for value in drawn):
+            notes.append("this model draws nothing by lot; temperature and the like were ignored")
         if request.model is not None and not catalog.is_model(request.model):
             notes.append("the model is not known; the one served was used")
         if request.voice is not None and not catalog.is_voice(request.voice):

@@ -52,7 +52,11 @@ class SopranoModel:
         observer: SpeechObserver,
     ) -> None:
         self.info = ModelInfo(
-            id=model_id, backend=backend, sample_rate=SAMPLE_RATE, voices=(VOICE,)
+            id=model_id,
+            backend=backend,
+            sample_rate=SAMPLE_RATE,
+            voices=(VOICE,),
+            has_sampling=True,
         )
         self._find_checkpoint = find_checkpoint
         self._build_speaker = build_speaker

@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 
 from app.adapters.speech.soprano_onnx.sequence import (
-    MAX_CHUNK_TOKENS,
     FIRST_SOUND_S,
+    MAX_CHUNK_TOKENS,
     MIN_FIRST_STATES,
     SECONDS_PER_TOKEN,
     Sequence,
