@@ -1,11 +1,15 @@
 """Real servers for tests, on free ports of the loopback address."""
 
 import asyncio
+import atexit
+import functools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -95,7 +99,16 @@ class ServerProcess:
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment without settings of the person who runs the tests."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("SOPRANO_")}
-    return {**own, **(extra or {})}
+    graphs = {"SOPRANO_MODEL__GRAPH_DIRECTORY": str(graph_directory())}
+    return {**own, **graphs, **(extra or {})}
+
+
+@functools.cache
+def graph_directory() -> Path:
+    """Where servers under test keep their graphs, until the tests are over."""
+    path = Path(tempfile.mkdtemp(prefix="soprano-graphs-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 @contextmanager

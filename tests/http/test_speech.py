@@ -347,7 +347,12 @@ def test_every_error_has_a_status() -> None:
 async def test_what_a_request_says_of_chance_reaches_the_model(
     client: httpx.AsyncClient, fakes: Fakes
 ) -> None:
-    chosen = {"seed": 7, "temperature": 0.3, "top_p": 0.5, "repetition_penalty": 1.1}
+    chosen: dict[str, Any] = {
+        "seed": 7,
+        "temperature": 0.3,
+        "top_p": 0.5,
+        "repetition_penalty": 1.1,
+    }
     answer = await client.post(SPEECH, json=body(input="One. Two.", **chosen))
     assert {delivery.sampling for delivery in fakes.model.deliveries[-2:]} == {
         SamplingChoice(**chosen)

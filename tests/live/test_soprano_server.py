@@ -29,18 +29,27 @@ def ready(server: ServerProcess) -> ServerProcess:
     return server
 
 
-@pytest.fixture(scope="module", params=["tiny", "full"])
+@pytest.fixture(
+    scope="module",
+    params=["transformers tiny", "transformers full", "onnx tiny", "onnx full int8"],
+)
 def server(
     request: pytest.FixtureRequest,
     make_checkpoint: MakeCheckpoint,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ServerProcess]:
-    size = {"tiny": TINY, "full": FULL}[request.param]
+    backend, size_name, *precision = request.param.split()
+    size = {"tiny": TINY, "full": FULL}[size_name]
     directory = make_checkpoint(size=size, tokens_per_sentence=NUM_TOKENS)
     log_path = tmp_path_factory.mktemp("soprano") / "server.log"
-    arguments = ["--backend", "transformers", "--model", str(directory)]
+    arguments = ["--backend", backend, "--model", str(directory)]
+    arguments += ["--precision", *precision] if precision else []
     with server_process(log_path, *arguments) as running:
         yield ready(running)
+
+
+def backend_of(server: ServerProcess) -> str:
+    return str(httpx.get(f"{server.url}/health/ready").json()["backend"])
 
 
 def post(server: ServerProcess, **fields: Any) -> httpx.Response:
@@ -54,7 +63,7 @@ def test_each_format_lasts_as_long_as_the_tokens_dictate_streamed_and_whole(
 ) -> None:
     streamed = post(server, response_format=audio_format)
     whole = post(server, response_format=audio_format, stream=False)
-    assert streamed.headers["x-speech-backend"] == "transformers"
+    assert streamed.headers["x-speech-backend"] == backend_of(server)
     assert streamed.content[44:] == whole.content[44:]
     if audio_format == "pcm":
         samples, rate = decode_pcm(whole.content), 24_000
@@ -75,9 +84,9 @@ def test_speed_is_kept_by_a_model_that_has_none(server: ServerProcess, speed: fl
 
 def test_models_and_readiness_say_what_serves(server: ServerProcess) -> None:
     ready_report = httpx.get(f"{server.url}/health/ready").json()
-    assert (ready_report["backend"], ready_report["skipped"]) == ("transformers", [])
+    assert ready_report["skipped"] == []
     models = httpx.get(f"{server.url}/v1/models").json()["data"]
-    assert {model["backend"] for model in models} == {"transformers"}
+    assert {model["backend"] for model in models} == {ready_report["backend"]}
     voices = httpx.get(f"{server.url}/v1/audio/voices").json()["voices"]
     assert voices[0]["id"] == "soprano"
 
@@ -88,9 +97,9 @@ def test_auto_takes_soprano_when_a_checkpoint_is_named(
     directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS)
     with server_process(tmp_path / "log", "--model", str(directory)) as running:
         answer = post(ready(running), response_format="pcm")
-        assert answer.headers["x-speech-backend"] == "transformers"
+        assert answer.headers["x-speech-backend"] == "onnx"
         skipped = httpx.get(f"{running.url}/health/ready").json()["skipped"]
-    assert [step["backend"] for step in skipped] == ["lmdeploy"]
+    assert [step["backend"] for step in skipped] == ["lmdeploy", "transformers"]
 
 
 def test_auto_without_a_checkpoint_is_the_embedded_voice_and_says_why(tmp_path: Path) -> None:
@@ -99,10 +108,10 @@ def test_auto_without_a_checkpoint_is_the_embedded_voice_and_says_why(tmp_path: 
         ready(running)
         skipped = [e for e in running.log_events() if e["event"] == "backend.skipped"]
         report = httpx.get(f"{running.url}/health/ready").json()
-    assert [event["backend"] for event in skipped] == ["lmdeploy", "transformers"]
+    assert [event["backend"] for event in skipped] == ["lmdeploy", "transformers", "onnx"]
     assert "soprano-api models pull" in str(skipped[-1]["reason"])
     assert report["backend"] == "embedded"
-    assert [step["backend"] for step in report["skipped"]] == ["lmdeploy", "transformers"]
+    assert [step["backend"] for step in report["skipped"]] == ["lmdeploy", "transformers", "onnx"]
 
 
 def test_a_backend_by_name_that_cannot_run_ends_the_start_with_one_line() -> None:

@@ -18,6 +18,7 @@ from app.entrypoints.checkpoints import (
     list_checkpoints,
     pull_checkpoint,
 )
+from app.entrypoints.cli.columns import print_columns
 from app.entrypoints.cli.options import settings_from
 from app.entrypoints.log import configure_logging
 
@@ -36,12 +37,12 @@ def models() -> None:
 def list_command() -> None:
     """Show the backends, and the checkpoints in the cache of the Hugging Face hub."""
     surroundings = look_around(settings_from(None, {}).settings.model)
-    _print(_rows_of_backends(surroundings))
+    print_columns(_rows_of_backends(surroundings))
     click.echo()
     with _errors_in_one_line():
         cached = list_checkpoints()
     if cached:
-        _print(_rows_of_cached(cached))
+        print_columns(_rows_of_cached(cached))
     else:
         click.echo("No Soprano checkpoint is cached; `soprano-api models pull` fetches one.")
 
@@ -54,7 +55,7 @@ def pull(repo: str, revision: str | None, *, force: bool) -> None:
     """Fetch REPO from the Hugging Face hub into its cache, and check it."""
     configure_logging(settings_from(None, {}).settings.log)
     with _errors_in_one_line():
-        _print(_rows_of_one(pull_checkpoint(repo, revision, is_forced=force)))
+        print_columns(_rows_of_one(pull_checkpoint(repo, revision, is_forced=force)))
 
 
 @models.command()
@@ -63,7 +64,7 @@ def pull(repo: str, revision: str | None, *, force: bool) -> None:
 def check(model: str, revision: str | None) -> None:
     """Show what a directory or a cached repository holds; exits with 1 if that is damaged."""
     with _errors_in_one_line():
-        _print(_rows_of_one(check_checkpoint(model, revision)))
+        print_columns(_rows_of_one(check_checkpoint(model, revision)))
 
 
 @models.command()
@@ -84,14 +85,6 @@ def _errors_in_one_line() -> Iterator[None]:
         yield
     except ModelLoadError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _print(rows: list[tuple[str, ...]]) -> None:
-    """Rows in columns; nothing is wrapped or cut, so that paths can be copied."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
 
 
 def _rows_of_backends(surroundings: Surroundings) -> list[tuple[str, ...]]:
