@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from app.adapters.speech.soprano.errors import as_instance_error, missing_package
+from app.adapters.speech.soprano.handover import Handover
 from app.adapters.speech.soprano.language_model import HiddenState
 from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
 from app.domain.errors import (
@@ -25,8 +26,6 @@ from app.domain.errors import (
 
 CACHE_SIZE_MB: Final = 100
 """Of keys and values; the package's own default."""
-
-Item = HiddenState | SpeechError | None
 
 
 class LmdeployLanguageModel:
@@ -71,22 +70,13 @@ class LmdeployLanguageModel:
     ) -> AsyncGenerator[HiddenState, None]:
         if self._pipeline is None:
             raise InstanceDeadError
-        states: asyncio.Queue[Item] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        session = self._pipeline.session()
-
-        def send(item: Item) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(states.put_nowait, item)
-
-        receiving = _Receiving(self, session, send)
+        states: Handover[HiddenState] = Handover()
+        receiving = _Receiving(self, self._pipeline.session(), states)
         thread = threading.Thread(target=receiving.run, args=(prompt, sampling), daemon=True)
         thread.start()
         try:
-            while (item := await states.get()) is not None:
-                if isinstance(item, SpeechError):
-                    raise item
-                yield item
+            async for state in states.receive():
+                yield state
         finally:
             await asyncio.to_thread(receiving.stop)
 
@@ -109,21 +99,23 @@ class LmdeployLanguageModel:
 class _Receiving:
     """The thread's side of one sentence."""
 
-    def __init__(self, model: LmdeployLanguageModel, session: Any, send: Any) -> None:
+    def __init__(
+        self, model: LmdeployLanguageModel, session: Any, states: Handover[HiddenState]
+    ) -> None:
         self._model = model
         self._session = session
-        self._send = send
+        self._states = states
         self._is_over = False
 
     def run(self, prompt: str, sampling: Sampling) -> None:
         try:
             self._receive(prompt, sampling)
         except SynthesisError as error:
-            self._send(error)
+            self._states.send(error)
         except Exception as error:  # noqa: BLE001 - the listener must hear of it
-            self._send(as_instance_error(error))
+            self._states.send(as_instance_error(error))
         else:
-            self._send(None)
+            self._states.send(None)
         finally:
             self._is_over = True
 
@@ -139,7 +131,7 @@ class _Receiving:
                 for state in _as_states(response.last_hidden_state)[num_seen:]:
                     self._model.num_tokens += 1
                     num_seen += 1
-                    self._send(state)
+                    self._states.send(state)
             _check_finish(response)
 
 

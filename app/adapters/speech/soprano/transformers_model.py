@@ -4,7 +4,6 @@ One thread runs all sentences: each step draws one token of every sentence, and 
 between steps.
 """
 
-import asyncio
 import math
 import queue
 import threading
@@ -16,11 +15,12 @@ from typing import Any, Final
 import structlog
 
 from app.adapters.speech.soprano.errors import as_instance_error, missing_package
+from app.adapters.speech.soprano.handover import Handover
 from app.adapters.speech.soprano.language_model import HiddenState
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.token_batch import Drawn, Row, TokenBatch
 from app.adapters.speech.soprano.token_sampler import TokenSampler
-from app.domain.errors import InstanceDeadError, ModelLoadError, SynthesisError
+from app.domain.errors import InstanceDeadError, ModelLoadError
 
 MAX_BATCH_SIZE: Final = 16
 """Sentences in one step; more wait."""
@@ -29,19 +29,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Job:
-    """A sentence on its way: states go to `states`, an error or None ends it."""
+    """A sentence on its way."""
 
     def __init__(self, prompt: str, sampling: Sampling) -> None:
         self.prompt = prompt
         self.sampling = sampling
         self.is_cancelled = False
-        self.states: asyncio.Queue[HiddenState | SynthesisError | None] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-
-    def send(self, item: HiddenState | SynthesisError | None) -> None:
-        """Hand over from the worker thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.states.put_nowait, item)
+        self.states: Handover[HiddenState] = Handover()
 
 
 class TransformersLanguageModel:
@@ -96,10 +90,8 @@ class TransformersLanguageModel:
         if self._end is not None or self._thread is None:
             raise InstanceDeadError from self._end
         try:
-            while (item := await job.states.get()) is not None:
-                if isinstance(item, SynthesisError):
-                    raise item
-                yield item
+            async for state in job.states.receive():
+                yield state
         finally:
             job.is_cancelled = True
 
@@ -134,7 +126,7 @@ class TransformersLanguageModel:
         try:
             row = self._batch.join(job.prompt, TokenSampler(job.sampling))
         except Exception as error:
-            job.send(as_instance_error(error))
+            job.states.send(as_instance_error(error))
             raise
         self._running[row] = job
 
@@ -149,20 +141,20 @@ class TransformersLanguageModel:
         for one in drawn:
             job = self._running[one.row]
             if one.state is not None:
-                job.send(one.state)
+                job.states.send(one.state)
             if one.is_end or one.error:
                 del self._running[one.row]
-                job.send(one.error)
+                job.states.send(one.error)
 
     def _tell_all(self, error: InstanceDeadError) -> None:
         self._end = error
         for job in self._running.values():
-            job.send(error)
+            job.states.send(error)
         self._running.clear()
         while not self._waiting.empty():
             *_, waiting = self._waiting.get()
             if waiting is not None:
-                waiting.send(error)
+                waiting.states.send(error)
 
 
 def _load_package_model(directory: Path, device: str) -> Any:

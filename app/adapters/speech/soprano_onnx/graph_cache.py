@@ -50,9 +50,13 @@ class GraphCache:
         directory: made if missing.
         max_bytes: of all entries; what was used longest ago goes first. 0 is no limit.
         clock: tells when an entry is used, and how old a build is.
+        graph_version: of what is built.
     """
 
-    def __init__(self, directory: Path, max_bytes: int, clock: Clock) -> None:
+    def __init__(
+        self, directory: Path, max_bytes: int, clock: Clock, graph_version: int = GRAPH_VERSION
+    ) -> None:
+        self._graph_version = graph_version
         self._directory = directory
         self._max_bytes = max_bytes
         self._clock = clock
@@ -64,7 +68,7 @@ class GraphCache:
             ModelLoadError: it cannot be written or read.
         """
         try:
-            entry = self._directory / graph_key(checkpoint, precision)
+            entry = self._directory / graph_key(checkpoint, precision, self._graph_version)
             if not self._is_whole(entry):
                 self._build(entry, precision, build)
             now = self._clock.now().timestamp()
@@ -133,13 +137,13 @@ class GraphCache:
                 _log.info("graphs.removed", path=str(path))
 
 
-def graph_key(checkpoint: Checkpoint, precision: Precision) -> str:
+def graph_key(checkpoint: Checkpoint, precision: Precision, graph_version: int) -> str:
     """What the graphs of a checkpoint are made of, as the name of a directory."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS, DECODER):
         digest.update(_hash(checkpoint.directory / name).encode())
     level = max_weight_level(platform.machine(), read_cpu_info())
-    made_of = f"{GRAPH_VERSION} {precision} {level} {version('onnxruntime')}"
+    made_of = f"{graph_version} {precision} {level} {version('onnxruntime')}"
     digest.update(made_of.encode())
     return f"{precision}-{digest.hexdigest()[:_NUM_KEY_CHARS]}"
 

@@ -4,7 +4,6 @@ Decides nothing (that is the scheduler) and computes nothing (that are the sessi
 results from one to the other, and sound to whoever waits for it on an event loop.
 """
 
-import asyncio
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -15,6 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.errors import as_instance_error
+from app.adapters.speech.soprano.handover import Handover
 from app.adapters.speech.soprano_onnx.sampler import draw_tokens
 from app.adapters.speech.soprano_onnx.scheduler import Move, Read, Scheduler, Sound
 from app.adapters.speech.soprano_onnx.sequence import Sequence
@@ -38,18 +38,12 @@ Samples = NDArray[np.float32]
 
 
 class Job:
-    """A sentence that somebody waits for: sound goes to `pieces`, an error or None ends it."""
+    """A sentence that somebody waits for."""
 
     def __init__(self, sequence: Sequence, decoder_state: DecoderState) -> None:
         self.sequence = sequence
         self.decoder_state = decoder_state
-        self.pieces: asyncio.Queue[Samples | SynthesisError | None] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-
-    def send(self, item: Samples | SynthesisError | None) -> None:
-        """Hand over from the thread of the step loop."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.pieces.put_nowait, item)
+        self.pieces: Handover[Samples] = Handover()
 
 
 class StepLoop:
@@ -106,10 +100,8 @@ class StepLoop:
         if self._end is not None:
             raise InstanceDeadError from self._end
         try:
-            while (item := await job.pieces.get()) is not None:
-                if isinstance(item, SynthesisError):
-                    raise item
-                yield item
+            async for piece in job.pieces.receive():
+                yield piece
         finally:
             self._inbox.put(lambda: self._drop(job.sequence))
 
@@ -155,7 +147,7 @@ class StepLoop:
                 self._inbox.get_nowait()()
         except queue.Empty:
             for job in self._jobs.values():
-                job.send(error)
+                job.pieces.send(error)
             self._jobs.clear()
 
     def _turn(self) -> None:
@@ -214,12 +206,12 @@ class StepLoop:
         for sequence, piece in zip(sound.sequences, samples, strict=True):
             del sequence.states[: sound.num_states]
             sequence.sounded(len(piece), now)
-            self._jobs[sequence].send(piece)
+            self._jobs[sequence].pieces.send(piece)
             if sound.is_last:
                 self._finish(sequence, None)
 
     def _finish(self, sequence: Sequence, error: SynthesisError | None) -> None:
-        self._jobs.pop(sequence).send(error)
+        self._jobs.pop(sequence).pieces.send(error)
         self._move(self._scheduler.remove(sequence))
 
     def _move(self, moves: list[Move]) -> None:
