@@ -16,9 +16,12 @@ from tests.checkpoints.language_model import (
     FULL,
     LOOP_TOKENS,
     TINY,
+    Chain,
     CheckpointSize,
+    Crowds,
     build_language_model,
     draw_chain,
+    draw_crowds,
 )
 from tests.checkpoints.tensor_files import write_safetensors, write_state_dict
 from tests.checkpoints.tokenizer import STOP, audio_ids, tokenizer_config, tokenizer_json
@@ -52,6 +55,7 @@ def build_checkpoint(  # noqa: PLR0913 - one argument for each thing a test may 
     decoder_version: Literal["1.0", "1.1"] = "1.1",
     loops: bool = False,
     never_stops: bool = False,
+    says: Literal["chain", "anything"] = "chain",
     seed: int = 0,
 ) -> Path:
     """Write every file of a checkpoint into `directory` (made if missing) and return it.
@@ -70,6 +74,8 @@ def build_checkpoint(  # noqa: PLR0913 - one argument for each thing a test may 
             package's detector takes that for a hallucination.
         never_stops: start over where [STOP] would come, until the limit of 512 tokens. Neighbouring
             hidden states still differ as in any sentence.
+        says: "anything" is other tokens for every text, each chosen by all that came before, and
+            `tokens_per_sentence` of them only about (half of them at least); greedy decoding only.
         seed: of all that is random.
     """
     num_tokens = tokens_per_sentence + (LOOP_TOKENS if loops else 0)
@@ -77,14 +83,20 @@ def build_checkpoint(  # noqa: PLR0913 - one argument for each thing a test may 
         raise ValueError(f"{num_tokens} tokens per sentence, not 2 to {MAX_TOKENS_PER_SENTENCE}")
     directory.mkdir(parents=True, exist_ok=True)
     model_rng, decoder_rng = np.random.default_rng(seed).spawn(2)
-    chain = draw_chain(
-        model_rng,
-        audio_ids(size.vocab_size),
-        num_tokens=num_tokens,
-        num_looping=LOOP_TOKENS if loops else 0,
-        never_stops=never_stops,
-    )
-    write_safetensors(directory / "model.safetensors", build_language_model(model_rng, size, chain))
+    ids = audio_ids(size.vocab_size)
+    spoken: Chain | Crowds
+    if says == "anything":
+        spoken = draw_crowds(model_rng, ids, num_crowds=num_tokens)
+    else:
+        spoken = draw_chain(
+            model_rng,
+            ids,
+            num_tokens=num_tokens,
+            num_looping=LOOP_TOKENS if loops else 0,
+            never_stops=never_stops,
+        )
+    weights = build_language_model(model_rng, size, spoken)
+    write_safetensors(directory / "model.safetensors", weights)
     write_state_dict(directory / "decoder.pth", build_decoder(decoder_rng, decoder_version))
     _write_json(directory / "config.json", _config(size))
     _write_json(directory / "generation_config.json", {"eos_token_id": STOP})

@@ -1,8 +1,13 @@
-"""A language model with random layers that says a known chain of tokens.
+"""A language model with random layers that says a known chain of tokens, or something of its own.
 
 Each row of the embedding is a random code. The layers add to it what they compute from text and
 positions, about half as large. The head is random too, except that a token of the chain answers to
 the code of the one before it: [START], tokens drawn by lot, [STOP].
+
+Without a chain the tokens stand in a row of crowds. The code of a token has a part that its crowd
+shares, and to that part the same crowd and the next two answer alike; which of their tokens is said
+is left to the random head, so it depends on all that was read and said. [STOP] follows the last
+crowd: it comes sooner or later, but it comes.
 """
 
 from collections.abc import Sequence
@@ -26,6 +31,16 @@ chain even at a temperature of 1.
 
 _LOOP_SHARED, _LOOP_OWN = 0.98, 0.16
 """Parts of a looping token's embedding: one that all share, and its own, which the head reads."""
+
+_CROWD_SHARED, _CROWD_OWN = 0.5, 0.25
+"""Parts of the embedding of a token in a crowd. The first pulls at the next crowds; the second is
+less than what the layers add, so that the text counts for more than the last token."""
+
+MAX_CROWD_SIZE = 32
+"""So few that a token is often about to be said again, and the repetition penalty decides."""
+
+_CROWDS_AHEAD = 2
+"""How far the next token may be from the crowd of this one."""
 
 _ATTENTION_GAIN, _MLP_GAIN = 0.9, 0.9
 """Sizes of what the layers add to an embedding of size 1, were nothing averaged out on the way."""
@@ -59,6 +74,19 @@ class Chain(msgspec.Struct, frozen=True):
     looping: Sequence[int]
 
 
+class Crowds(msgspec.Struct, frozen=True):
+    """What the model may say: ids of each crowd, first to last."""
+
+    members: Sequence[Sequence[int]]
+
+
+def draw_crowds(rng: np.random.Generator, audio_ids: range, *, num_crowds: int) -> Crowds:
+    """Different ids in random order."""
+    size = min(MAX_CROWD_SIZE, len(audio_ids) // num_crowds)
+    said = rng.choice(audio_ids, (num_crowds, size), replace=False)
+    return Crowds(said.tolist())
+
+
 def draw_chain(
     rng: np.random.Generator,
     audio_ids: range,
@@ -74,13 +102,16 @@ def draw_chain(
 
 
 def build_language_model(
-    rng: np.random.Generator, size: CheckpointSize, chain: Chain
+    rng: np.random.Generator, size: CheckpointSize, says: Chain | Crowds
 ) -> dict[str, NDArray[np.float32]]:
     """All tensors under the names of `Qwen3ForCausalLM`, float32."""
-    spread = rng.standard_normal((size.hidden_size, 1 + len(chain.looping)), np.float32)
-    axes = np.linalg.qr(spread).Q
-    shared, own = axes[:, 0], axes[:, 1:]
-    embedding, directions = _link(rng, size, chain, shared, own)
+    if isinstance(says, Crowds):
+        own = np.zeros((size.hidden_size, 0), np.float32)
+        embedding, directions = _link_crowds(rng, size, says)
+    else:
+        axes = _axes(rng, size, 1 + len(says.looping))
+        own = axes[:, 1:]
+        embedding, directions = _link(rng, size, says, axes[:, 0], own)
     final_norm = _uniform(rng, size.hidden_size, *_FINAL_NORM)
     tensors = {
         "model.embed_tokens.weight": embedding,
@@ -91,6 +122,32 @@ def build_language_model(
         prefix = f"model.layers.{index}."
         tensors |= {prefix + name: tensor for name, tensor in _layer(rng, size, own).items()}
     return tensors
+
+
+def _axes(rng: np.random.Generator, size: CheckpointSize, count: int) -> NDArray[np.float32]:
+    """Directions at right angles, (hidden_size, count)."""
+    axes: NDArray[np.float32] = np.linalg.qr(
+        rng.standard_normal((size.hidden_size, count), np.float32)
+    ).Q
+    return axes
+
+
+def _link_crowds(
+    rng: np.random.Generator, size: CheckpointSize, crowds: Crowds
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Embeddings, and the directions that the head answers to; both (vocab_size, hidden_size)."""
+    shape = size.vocab_size, size.hidden_size
+    embedding = rng.standard_normal(shape, np.float32)
+    directions = rng.standard_normal(shape, np.float32)
+    codes = _axes(rng, size, len(crowds.members)).T * np.float32(size.hidden_size**0.5)
+    directions[STOP] = codes[-1]
+    # [START] pulls as the first crowd does.
+    for index, members in enumerate([[START, *crowds.members[0]], *crowds.members[1:]]):
+        embedding[members] = _CROWD_SHARED * codes[index] + _CROWD_OWN * embedding[members]
+        if index < len(crowds.members) - 1:
+            following = crowds.members[index : index + _CROWDS_AHEAD + 1]
+            directions[[token for crowd in following for token in crowd]] += codes[index]
+    return embedding, directions
 
 
 def _link(

@@ -107,6 +107,18 @@ def test_another_text_colours_the_hidden_states(package: Any) -> None:
     assert 0.05 < change < 0.5
 
 
+def test_a_model_without_a_chain_says_something_else_of_every_text() -> None:
+    with checkpoint(says="anything") as directory:
+        model = load_language_model(directory)
+    responses = model.infer(prompts(TEXTS))
+    lengths = [len(response["hidden_state"]) for response in responses]
+    assert all(response["finish_reason"] == "stop" for response in responses)
+    assert min(lengths) >= 6
+    assert max(lengths) <= 36
+    assert len(set(lengths)) > 1
+    assert all(distances(response["hidden_state"]).min() > 300 for response in responses)
+
+
 def test_the_package_takes_a_loop_for_a_hallucination() -> None:
     with checkpoint(loops=True) as directory:
         package = load_package(directory)

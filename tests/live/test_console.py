@@ -105,7 +105,7 @@ def test_bench_prints_a_row_per_number_of_listeners(tmp_path: Path) -> None:
     assert all(float(row[-2]) > 1 for row in rows)
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["say"], ["bench"], ["config"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["say"], ["bench"], ["verify"], ["config"]])
 def test_each_command_explains_itself(tmp_path: Path, command: list[str]) -> None:
     done = run_console(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0

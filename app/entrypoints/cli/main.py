@@ -11,6 +11,7 @@ from app.entrypoints.cli.config import config
 from app.entrypoints.cli.models import models
 from app.entrypoints.cli.say import say
 from app.entrypoints.cli.serve import serve
+from app.entrypoints.cli.verify import verify
 from app.entrypoints.settings import SettingsError
 
 
@@ -20,7 +21,7 @@ def cli() -> None:
     """Text to speech on your own machine, for OpenAI clients."""
 
 
-for command in (serve, say, bench, models, config):
+for command in (serve, say, bench, verify, models, config):
     cli.add_command(command)
 
 

@@ -63,9 +63,9 @@ class Pipeline:
     """
 
     def __init__(self, model_path: str) -> None:
-        from app.adapters.speech.soprano.transformers_model import _load_package_model
+        from app.adapters.speech.soprano.transformers_model import load_package_model
 
-        package_model = _load_package_model(Path(model_path), "cpu")
+        package_model = load_package_model(Path(model_path), "cpu")
         self._model, self._tokenizer = package_model.model, package_model.tokenizer
         self.configs: list[GenerationConfig] = []
         self.num_drawn = 0

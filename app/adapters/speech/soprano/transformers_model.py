@@ -62,7 +62,7 @@ class TransformersLanguageModel:
 
     def load(self) -> None:
         try:
-            package_model = _load_package_model(self._directory, self._device)
+            package_model = load_package_model(self._directory, self._device)
         except ImportError as error:
             raise missing_package("soprano", error) from error
         except Exception as error:
@@ -157,7 +157,8 @@ class TransformersLanguageModel:
                 waiting.states.send(error)
 
 
-def _load_package_model(directory: Path, device: str) -> Any:
+def load_package_model(directory: Path, device: str) -> Any:
+    """The package's TransformersModel over the files of a directory."""
     import transformers
     from soprano.backends.transformers import TransformersModel
 

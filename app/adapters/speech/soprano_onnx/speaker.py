@@ -58,6 +58,14 @@ class EngineLimits(msgspec.Struct, frozen=True):
     num_threads: int = 0
 
 
+class Sessions(msgspec.Struct, frozen=True, eq=False):
+    """All that a checkpoint speaks with; `tokenizer` is a tokenizers.Tokenizer."""
+
+    language_model: LanguageModelSession
+    decoder: DecoderSession
+    tokenizer: Any
+
+
 class OnnxSpeaker:
     """SopranoSpeaker on ONNX Runtime.
 
@@ -86,32 +94,11 @@ class OnnxSpeaker:
         self.step_loop: StepLoop | None = None
 
     def load(self) -> None:
-        graphs = build_graphs(self._checkpoint, self._precision, self._cache)
-        num_threads = self._limits.num_threads or count_cores()
-        shape = self._checkpoint.language_model
-        try:
-            language_model = LanguageModelSession(
-                open_session(graphs / LANGUAGE_MODEL_GRAPH, num_threads),
-                shape,
-                self._limits.max_sentences,
-            )
-            decoder = DecoderSession(
-                open_session(graphs / DECODER_GRAPH, num_threads),
-                self._checkpoint.decoder,
-                np.load(graphs / WINDOW_FILE),
-            )
-            self._tokenizer = _load_tokenizer(self._checkpoint.directory / TOKENIZER_FILE)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
-        _log.info(
-            "soprano.loaded",
-            precision=self._precision,
-            num_threads=num_threads,
-            max_sentences=self._limits.max_sentences,
-            max_cache_mb=round(language_model.max_cache_bytes / 1e6),
+        sessions = open_sessions(self._checkpoint, self._precision, self._limits, self._cache)
+        self._tokenizer = sessions.tokenizer
+        self.step_loop = StepLoop(
+            sessions.language_model, sessions.decoder, self._limits.max_sentences, self._clock
         )
-        self.step_loop = StepLoop(language_model, decoder, self._limits.max_sentences, self._clock)
         self.step_loop.start()
 
     def close(self) -> None:
@@ -131,6 +118,41 @@ class OnnxSpeaker:
         async with aclosing(self.step_loop.speak(Sequence(ids, sampling, due_at, eos_id))) as all_:
             async for samples in all_:
                 yield samples
+
+
+def open_sessions(
+    checkpoint: Checkpoint, precision: Precision, limits: EngineLimits, cache: GraphCache
+) -> Sessions:
+    """Both networks and the tokenizer of a checkpoint, ready to run.
+
+    Raises:
+        ModelLoadError: they cannot be built or loaded.
+    """
+    graphs = build_graphs(checkpoint, precision, cache)
+    num_threads = limits.num_threads or count_cores()
+    try:
+        language_model = LanguageModelSession(
+            open_session(graphs / LANGUAGE_MODEL_GRAPH, num_threads),
+            checkpoint.language_model,
+            limits.max_sentences,
+        )
+        decoder = DecoderSession(
+            open_session(graphs / DECODER_GRAPH, num_threads),
+            checkpoint.decoder,
+            np.load(graphs / WINDOW_FILE),
+        )
+        tokenizer = _load_tokenizer(checkpoint.directory / TOKENIZER_FILE)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
+    _log.info(
+        "soprano.loaded",
+        precision=precision,
+        num_threads=num_threads,
+        max_sentences=limits.max_sentences,
+        max_cache_mb=round(language_model.max_cache_bytes / 1e6),
+    )
+    return Sessions(language_model, decoder, tokenizer)
 
 
 def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache) -> Path:

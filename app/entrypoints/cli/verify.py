@@ -1,0 +1,255 @@
+"""`soprano-api verify`: the backend onnx against the author's package, sentence by sentence."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from textwrap import shorten
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from app.domain.segment import TextSegment
+from app.entrypoints.cli.options import settings_from
+from app.entrypoints.cli.sentences import SENTENCES
+from app.entrypoints.log import configure_logging
+from app.entrypoints.verification import (
+    PRECISIONS,
+    ComparedSentence,
+    Comparison,
+    Judgements,
+    Verification,
+    judge,
+    split_texts,
+    versions_compared,
+)
+
+Rows = Sequence[Sequence[str]]
+
+NOTHING: Final = "-"
+
+MAX_SENTENCE_CHARS: Final = 24
+"""Of a sentence in the table."""
+
+MIN_WIDTH: Final = 120
+"""Columns of the table where it does not go to a terminal; nothing is cut then."""
+
+SENTENCE_HEAD: Final = (
+    "sentence",
+    "precision",
+    "tokens",
+    "differ at",
+    "agree",
+    "samples",
+    "log-mel",
+    "finish",
+    "led: agree",
+    "log-mel",
+    "cosine",
+)
+
+SUMMARY_HEAD: Final = (
+    "precision",
+    "same tokens",
+    "agree",
+    "log-mel",
+    "led: agree",
+    "near ties",
+    "samples",
+    "log-mel",
+    "cosine",
+    "verdict",
+)
+
+EXPLANATION: Final = (
+    "Both speak greedily; the first of two numbers is the package's. Agree: share of positions "
+    "with the same token. Samples: largest difference in parts of the package's peak. Log-mel: "
+    "mean absolute difference of 80 mel bands. Led: the same where each token of the package is "
+    "put in place of the model's own, so that one difference does not cause the next; cosine: of "
+    "the hidden states then."
+)
+
+
+@click.command()
+@click.option("--model", help="A directory, or a cached Hugging Face repository.")
+@click.option(
+    "--sentences", "max_sentences", type=click.IntRange(min=1), help="How many; default: all."
+)
+@click.option(
+    "--text",
+    "text_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a text to read, in place of the built-in sentences.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File for the report, in Markdown.",
+)
+@click.option("--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG.")
+def verify(
+    model: str | None,
+    max_sentences: int | None,
+    text_path: Path | None,
+    output: Path | None,
+    config: str | None,
+) -> None:
+    """Compare the backend onnx, in fp32 and int8, with the package soprano-tts.
+
+    Exits with 0 if fp32 says and sounds the same and int8 is near enough, else with 1.
+    """
+    settings = settings_from(config, {"model": model, "log_level": "error"}).settings
+    configure_logging(settings.log)
+    _check_output(output)
+    sentences = _read_sentences(text_path)[:max_sentences]
+    verification = Verification(settings.model)
+    compared = list(_tracked(verification, sentences))
+    judged = judge(compared)
+    _print(compared, judged)
+    if output is not None:
+        _write(output, _markdown(str(verification.directory), compared, judged))
+    if not all(verdict.is_usable for _, verdict in judged.values()):
+        raise click.exceptions.Exit(1)
+
+
+def _check_output(path: Path | None) -> None:
+    """Now, and not after minutes of work."""
+    if path is not None and not path.parent.is_dir():
+        raise click.ClickException(f"{path} cannot be written: {path.parent} is no directory.")
+
+
+def _read_sentences(path: Path | None) -> list[TextSegment]:
+    if path is None:
+        return split_texts(SENTENCES)
+    try:
+        sentences = split_texts([path.read_text(encoding="utf-8", errors="replace")])
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from error
+    if not sentences:
+        raise click.ClickException(f"{path} has no sentence to speak.")
+    return sentences
+
+
+def _tracked(
+    verification: Verification, sentences: Sequence[TextSegment]
+) -> Iterable[ComparedSentence]:
+    """Sentences as they are compared, with a bar on a terminal."""
+    console = Console(stderr=True)
+    return track(
+        verification.run(sentences),
+        total=len(sentences),
+        description="comparing",
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _print(compared: Sequence[ComparedSentence], judged: Judgements) -> None:
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = MIN_WIDTH
+    console.print(_table(SENTENCE_HEAD, _sentence_rows(compared)))
+    console.print(_table(SUMMARY_HEAD, _summary_rows(judged)))
+    for precision, (_, verdict) in judged.items():
+        console.print(f"{precision}: {verdict.grade}: {verdict.reason}.", highlight=False)
+
+
+def _table(head: Sequence[str], rows: Rows) -> Table:
+    table = Table(*head, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _sentence_rows(compared: Sequence[ComparedSentence]) -> Rows:
+    return [
+        (
+            f"{number} {shorten(one.text, MAX_SENTENCE_CHARS, placeholder='...')}",
+            precision,
+            *_cells(one.by_precision[precision]),
+        )
+        for number, one in enumerate(compared, 1)
+        for precision in PRECISIONS
+    ]
+
+
+def _cells(comparison: Comparison) -> tuple[str, ...]:
+    first = comparison.first_difference
+    return (
+        _pair(str(comparison.num_reference_tokens), str(comparison.num_tokens)),
+        NOTHING if first is None else str(first),
+        f"{comparison.agreement:.1%}",
+        _or_nothing(comparison.peak_difference, ".0e"),
+        _decibels(comparison.log_mel_db),
+        _pair(comparison.reference_finish, comparison.finish),
+        f"{comparison.num_steps_agreed / comparison.num_steps:.1%}",
+        _decibels(comparison.led_log_mel_db),
+        f"{comparison.state_similarity:.5f}",
+    )
+
+
+def _summary_rows(judged: Judgements) -> Rows:
+    return [
+        (
+            precision,
+            f"{summary.num_same_tokens} of {summary.num_sentences}",
+            f"{summary.agreement:.1%}",
+            _decibels(summary.log_mel_db),
+            f"{summary.step_agreement:.1%}",
+            str(summary.num_near_ties),
+            f"{summary.led_peak_difference:.0e}",
+            _decibels(summary.led_log_mel_db),
+            f"{summary.state_similarity:.5f}",
+            verdict.grade,
+        )
+        for precision, (summary, verdict) in judged.items()
+    ]
+
+
+def _pair(reference: str, own: str) -> str:
+    return own if own == reference else f"{reference}/{own}"
+
+
+def _decibels(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f} dB"
+
+
+def _or_nothing(value: float | None, spec: str) -> str:
+    return NOTHING if value is None else format(value, spec)
+
+
+def _markdown(
+    directory: str,
+    compared: Sequence[ComparedSentence],
+    judged: Judgements,
+) -> str:
+    verdicts = [
+        f"- {precision}: **{verdict.grade}**: {verdict.reason}."
+        for precision, (_, verdict) in judged.items()
+    ]
+    texts = [f"{number}. {one.text}" for number, one in enumerate(compared, 1)]
+    parts = (
+        "# Soprano on ONNX Runtime against soprano-tts",
+        f"Checkpoint `{directory}`; {versions_compared()}.",
+        "\n".join(verdicts),
+        _markdown_table(SUMMARY_HEAD, _summary_rows(judged)),
+        EXPLANATION,
+        "## Sentences",
+        _markdown_table(SENTENCE_HEAD, _sentence_rows(compared)),
+        "\n".join(texts),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(head: Sequence[str], rows: Rows) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from error
