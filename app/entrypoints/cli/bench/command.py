@@ -19,7 +19,7 @@ from app.entrypoints.cli.bench import document
 from app.entrypoints.cli.bench.contestants import Surroundings
 from app.entrypoints.cli.bench.figures import Figures
 from app.entrypoints.cli.bench.http_client import AnswerError
-from app.entrypoints.cli.bench.machine import describe_machine, describe_versions
+from app.entrypoints.cli.bench.machine import describe_machine, describe_versions, load_average
 from app.entrypoints.cli.bench.plan import Plan, quick_plan
 from app.entrypoints.cli.bench.plot import can_plot, write_plot
 from app.entrypoints.cli.bench.processes import ProcessError
@@ -92,13 +92,24 @@ def bench(**flags: Any) -> None:
     settings = settings_from(None, {}).settings.model
     checkpoint = _find_checkpoint(wanted.model or settings.checkpoint or DEFAULT_REPO, settings)
     has_package = look_around(settings).has_soprano and not wanted.is_package_skipped
+    load = load_average()
     figures = _measure(wanted.plan(), checkpoint, has_package=has_package)
     notes = []
     if not has_package:
         notes.append(SKIPPED_PACKAGE if wanted.is_package_skipped else WITHOUT_PACKAGE)
     _show(figures, notes)
     if wanted.output is not None:
-        _write(figures, wanted, wanted.output, notes)
+        _write_plot(figures, wanted.output)
+        surroundings = document.Surroundings(
+            date=str(build_clock().now().date()),
+            machine=describe_machine(load),
+            versions=describe_versions(),
+            model=_name(wanted.model or DEFAULT_REPO),
+            command=_command(wanted),
+            plot=_plot_path(wanted.output).name if can_plot() else None,
+            notes=notes,
+        )
+        _write_document(figures, wanted, surroundings)
 
 
 def _find_checkpoint(model: str, settings: ModelSettings) -> Path:
@@ -140,37 +151,33 @@ def _show(figures: Figures, notes: list[str]) -> None:
     console.print(" ".join((document.describe_targets(rows), *notes)), soft_wrap=True)
 
 
-def _write(figures: Figures, wanted: Wanted, path: Path, notes: list[str]) -> None:
-    plot = path.with_suffix(".png")
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _plot_path(output: Path) -> Path:
+    return output.with_suffix(".png")
+
+
+def _write_plot(figures: Figures, output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
     if can_plot():
-        write_plot(figures, plot)
+        write_plot(figures, _plot_path(output))
     else:
         click.echo(WITHOUT_MATPLOTLIB, err=True)
+
+
+def _write_document(figures: Figures, wanted: Wanted, surroundings: document.Surroundings) -> None:
     rows = build_rows(figures)
-    surroundings = document.Surroundings(
-        date=str(build_clock().now().date()),
-        machine=describe_machine(),
-        versions=describe_versions(),
-        model=_name(wanted.model),
-        command=_command(wanted),
-        plot=plot.name if can_plot() else None,
-        notes=notes,
-    )
-    text = document.build_document(surroundings, wanted.plan(), rows, build_tables(figures, rows))
-    path.write_text(text, encoding="utf-8")
-    click.echo(path)
+    tables = build_tables(figures, rows)
+    text = document.build_document(surroundings, wanted.plan(), rows, tables)
+    Path(wanted.output or "").write_text(text, encoding="utf-8")
+    click.echo(wanted.output)
 
 
-def _name(model: str | None) -> str:
-    """Of the checkpoint; a path outside of the working directory is nobody's business."""
-    if model is None:
-        return DEFAULT_REPO
-    return Path(model).name if Path(model).is_absolute() else model
+def _name(path: str) -> str:
+    """Of a checkpoint or a file; where on this machine it lies is nobody's business."""
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def _command(wanted: Wanted) -> str:
-    words = ["soprano-api", "bench", "--model", _name(wanted.model)]
+    words = ["soprano-api", "bench", "--model", _name(wanted.model or DEFAULT_REPO)]
     words += ["--clients", ",".join(map(str, wanted.clients))]
     words += ["--quick"] if wanted.is_quick else ["--rounds", str(wanted.rounds)]
     words += ["--skip-package"] if wanted.is_package_skipped else []

@@ -16,14 +16,21 @@ PACKAGES: Final = ("onnxruntime", "torch", "transformers", "soprano-tts")
 OURS: Final = "soprano-tts-api"
 
 
-def describe_machine() -> dict[str, str]:
-    """Names and values: processor, cores, memory, system."""
+def load_average() -> float:
+    """Threads that wanted to run, over the last minute."""
+    load: float = psutil.getloadavg()[0]
+    return load
+
+
+def describe_machine(load: float) -> dict[str, str]:
+    """Names and values: processor, cores, memory, system, and the load before the run."""
     logical, physical = psutil.cpu_count(), psutil.cpu_count(logical=False)
     return {
         "processor": _processor(),
         "cores": f"{physical or 'unknown'} ({logical} logical)",
         "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
         "system": f"{platform.system()} {platform.release()}",
+        "load before the run": f"{load:.1f}",
     }
 
 

@@ -32,6 +32,8 @@ def write_plot(figures: Figures, path: Path) -> None:
     right.set_title("time to first audio, median")
     right.set_ylabel("ms")
     right.set_yscale("log")
+    right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_minor_formatter("{x:g}")
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
