@@ -19,7 +19,11 @@ from app.entrypoints.cli.bench import document
 from app.entrypoints.cli.bench.contestants import Surroundings
 from app.entrypoints.cli.bench.figures import Figures
 from app.entrypoints.cli.bench.http_client import AnswerError
-from app.entrypoints.cli.bench.machine import describe_machine, describe_versions, load_average
+from app.entrypoints.cli.bench.machine import (
+    describe_machine,
+    describe_versions,
+    read_processor_times,
+)
 from app.entrypoints.cli.bench.plan import Plan, quick_plan
 from app.entrypoints.cli.bench.plot import can_plot, write_plot
 from app.entrypoints.cli.bench.processes import ProcessError
@@ -37,13 +41,15 @@ WITHOUT_MATPLOTLIB = "No plot: matplotlib is not installed (pip install 'soprano
 WITHOUT_PACKAGE = (
     "Only ours were measured: soprano-tts is not installed (pip install '.[soprano]')."
 )
+DISTURBED = "Other processes used {:.0%} of the processor, which slows everybody."
+DISTURBING = 0.05
 SKIPPED_PACKAGE = "Only ours were measured: the package was skipped."
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for on the command line."""
 
-    model: str | None
+    model: str
     clients: tuple[int, ...]
     rounds: int
     is_quick: bool
@@ -86,25 +92,28 @@ def _read_clients(_context: click.Context, _option: click.Parameter, text: str) 
 @click.option(
     "--skip-package", "is_package_skipped", is_flag=True, help="Measure this engine alone."
 )
-def bench(**flags: Any) -> None:
+def bench(model: str | None, **flags: Any) -> None:
     """Measure this engine, the package soprano-tts and its HTTP server on one checkpoint."""
-    wanted = Wanted(**flags)
     settings = settings_from(None, {}).settings.model
-    checkpoint = _find_checkpoint(wanted.model or settings.checkpoint or DEFAULT_REPO, settings)
+    wanted = Wanted(model=model or settings.checkpoint or DEFAULT_REPO, **flags)
+    checkpoint = _find_checkpoint(wanted.model, settings)
     has_package = look_around(settings).has_soprano and not wanted.is_package_skipped
-    load = load_average()
+    before = read_processor_times()
     figures = _measure(wanted.plan(), checkpoint, has_package=has_package)
+    used_by_others = read_processor_times().used_by_others(before)
     notes = []
     if not has_package:
         notes.append(SKIPPED_PACKAGE if wanted.is_package_skipped else WITHOUT_PACKAGE)
+    if used_by_others > DISTURBING:
+        notes.append(DISTURBED.format(used_by_others))
     _show(figures, notes)
     if wanted.output is not None:
         _write_plot(figures, wanted.output)
         surroundings = document.Surroundings(
             date=str(build_clock().now().date()),
-            machine=describe_machine(load),
+            machine=describe_machine(used_by_others),
             versions=describe_versions(),
-            model=_name(wanted.model or DEFAULT_REPO),
+            model=_name(wanted.model),
             command=_command(wanted),
             plot=_plot_path(wanted.output).name if can_plot() else None,
             notes=notes,
@@ -177,7 +186,7 @@ def _name(path: str) -> str:
 
 
 def _command(wanted: Wanted) -> str:
-    words = ["soprano-api", "bench", "--model", _name(wanted.model or DEFAULT_REPO)]
+    words = ["soprano-api", "bench", "--model", _name(wanted.model)]
     words += ["--clients", ",".join(map(str, wanted.clients))]
     words += ["--quick"] if wanted.is_quick else ["--rounds", str(wanted.rounds)]
     words += ["--skip-package"] if wanted.is_package_skipped else []

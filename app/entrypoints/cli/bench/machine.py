@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import psutil
 
 import app
@@ -16,21 +17,42 @@ PACKAGES: Final = ("onnxruntime", "torch", "transformers", "soprano-tts")
 OURS: Final = "soprano-tts-api"
 
 
-def load_average() -> float:
-    """Threads that wanted to run, over the last minute."""
-    load: float = psutil.getloadavg()[0]
-    return load
+class ProcessorTimes(msgspec.Struct, frozen=True):
+    """Processor time until now, in seconds over all cores.
+
+    Attributes:
+        total: of which there was.
+        busy: in which anybody computed.
+        own: of this process and its children that have ended.
+    """
+
+    total: float
+    busy: float
+    own: float
+
+    def used_by_others(self, before: "ProcessorTimes") -> float:
+        """The part of the processor, 0 to 1, that others used since `before`."""
+        others = (self.busy - before.busy) - (self.own - before.own)
+        return max(0.0, others / (self.total - before.total))
 
 
-def describe_machine(load: float) -> dict[str, str]:
-    """Names and values: processor, cores, memory, system, and the load before the run."""
+def read_processor_times() -> ProcessorTimes:
+    """As of now."""
+    times = psutil.cpu_times()._asdict()
+    total = sum(value for name, value in times.items() if not name.startswith("guest"))
+    idle = times["idle"] + times.get("iowait", 0.0)
+    return ProcessorTimes(total, total - idle, sum(psutil.Process().cpu_times()[:4]))
+
+
+def describe_machine(used_by_others: float) -> dict[str, str]:
+    """Names and values: processor, cores, memory, system, and what disturbed the run."""
     logical, physical = psutil.cpu_count(), psutil.cpu_count(logical=False)
     return {
         "processor": _processor(),
         "cores": f"{physical or 'unknown'} ({logical} logical)",
         "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
         "system": f"{platform.system()} {platform.release()}",
-        "load before the run": f"{load:.1f}",
+        "used by other processes during the run": f"{used_by_others:.0%} of the processor",
     }
 
 
