@@ -1,13 +1,16 @@
 """`soprano-api bench` from start to end, on a small checkpoint."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.checkpoints.build import TINY
-from tests.serving import run_console
+from tests.serving import STOP_TIMEOUT_S, clean_environment, run_console
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -51,6 +54,26 @@ def test_ours_alone_gives_tables_a_document_and_a_plot(
     assert (tmp_path / "results/bench.png").read_bytes().startswith(PNG_HEAD)
     assert str(tmp_path) not in text
     assert f"--model {checkpoint.name}" in text
+
+
+def test_a_run_that_is_terminated_leaves_nobody_behind(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    flags = ("--quick", "--skip-package", "--model", str(make_checkpoint()))
+    graphs = {"SOPRANO_MODEL__GRAPH_DIRECTORY": str(tmp_path / "graphs")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "bench", *flags],
+        env=clean_environment(graphs),
+        stderr=subprocess.PIPE,
+    ) as run:
+        assert run.stderr is not None
+        while b"one sentence" not in run.stderr.readline():
+            assert run.poll() is None
+        servers = psutil.Process(run.pid).children()
+        run.terminate()
+        run.communicate(timeout=STOP_TIMEOUT_S)
+    assert len(servers) == 2
+    assert not any(server.is_running() for server in servers)
 
 
 @pytest.mark.skipif(find_spec("soprano") is None, reason="soprano-tts is not installed")

@@ -144,11 +144,15 @@ def _measure(plan: Plan, checkpoint: Path, *, has_package: bool) -> Figures:
 
         def report(num_done: int, num_steps: int, what: str) -> None:
             progress.update(task, completed=num_done, total=num_steps, description=what)
+            if not progress.console.is_terminal:
+                click.echo(f"{num_done}/{num_steps} {what}", err=True)
 
         try:
             return asyncio.run(measure_all(plan, surroundings, report, has_package=has_package))
         except (ProcessError, AnswerError, OSError, h11.RemoteProtocolError) as error:
             raise click.ClickException(str(error)) from error
+        except asyncio.CancelledError as error:
+            raise click.Abort from error
 
 
 def _show(figures: Figures, notes: list[str]) -> None:

@@ -1,7 +1,9 @@
 """A whole run: start everybody, go through all steps, stop everybody."""
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from app.entrypoints.cli.bench.contestants import (
     Contestant,
@@ -31,6 +33,7 @@ async def measure_all(
         ProcessError: somebody ended.
         AnswerError, OSError: a server does not answer as it should.
     """
+    _end_on_termination()
     figures = Figures()
     measures = Measures(plan, figures, surroundings.clock)
     long_text = list(LongText(plan, figures, surroundings).steps())
@@ -42,6 +45,14 @@ async def measure_all(
     await _go_through(long_text, len(rounds), num_steps, surroundings, report)
     report(num_steps, num_steps, "done")
     return figures
+
+
+def _end_on_termination() -> None:
+    """Let a signal to terminate cancel this task, so that nobody whom it started is left behind."""
+    task = asyncio.current_task()
+    if task is not None:
+        with suppress(NotImplementedError):  # Windows has no such handlers
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def _go_through(
