@@ -6,6 +6,7 @@ PORT ?= 8000
 MODEL ?=
 PRECISION ?=
 TORCH ?= 2.13.0
+BENCH_MODEL := build/bench-checkpoint
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -30,8 +31,9 @@ check: $(VENV)/.dev ## Format, lint, import contracts, types, fast tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "not live and not slow"
 
-bench: $(VENV)/.base ## Measure first audio and throughput on this machine
-	$(BIN)/soprano-api bench
+bench: $(VENV)/.dev $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Measure beside the package, write docs/benchmarks.md (MODEL=...)
+	SOPRANO_MODEL__GRAPH_DIRECTORY=build/bench-graphs \
+		$(BIN)/soprano-api bench --model $(or $(MODEL),$(BENCH_MODEL)) --output docs/benchmarks.md
 
 format: $(VENV)/.dev ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
@@ -46,6 +48,10 @@ lock: ## Pin the newest versions of all dependencies in constraints.txt
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+
+# The file that is written last.
+$(BENCH_MODEL)/tokenizer_config.json: | $(VENV)/.dev
+	$(BIN)/python -m tests.checkpoints.build $(BENCH_MODEL) --size full --tokens 80
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'

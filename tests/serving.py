@@ -164,6 +164,7 @@ def run_console(
     cwd: Path | None = None,
     stdin: bytes = b"",
     environ: Mapping[str, str] | None = None,
+    timeout_s: float = 120,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `soprano-api` with `arguments` to its end."""
     paths = [(environ or {}).get("PYTHONPATH", ""), str(Path(__file__).parents[1])]
@@ -174,6 +175,6 @@ def run_console(
         env=clean_environment({**(environ or {}), **path}),
         input=stdin,
         capture_output=True,
-        timeout=120,
+        timeout=timeout_s,
         check=False,
     )

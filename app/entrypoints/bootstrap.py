@@ -67,6 +67,11 @@ def build_ports(settings: Settings) -> Ports:
     )
 
 
+def build_clock() -> Clock:
+    """The machine's clock."""
+    return SystemClock()
+
+
 def look_around(settings: ModelSettings) -> Surroundings:
     """What is there: devices, packages, weights. Loads none of them."""
     may_use_gpu = settings.device != "cpu"

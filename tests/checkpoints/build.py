@@ -5,6 +5,7 @@ engine can be held against the author's package without the published weights. K
 engine. Needs numpy alone; torch, where it is installed, writes `decoder.pth`.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Literal
@@ -42,6 +43,8 @@ SAMPLES_PER_TOKEN = 2_048
 
 MAX_TOKENS_PER_SENTENCE = 511
 """The package generates at most 512 tokens, and the last of them has to be [STOP]."""
+
+SIZES = {"tiny": TINY, "full": FULL}
 
 _MAX_POSITIONS = 1_024
 _RMS_NORM_EPS = 1e-6
@@ -144,3 +147,17 @@ def _config(size: CheckpointSize) -> dict[str, object]:
 
 def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write a checkpoint from the command line."""
+    parser = argparse.ArgumentParser("python -m tests.checkpoints.build", description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--size", choices=SIZES, default="tiny", help="of the language model")
+    parser.add_argument("--tokens", type=int, default=12, help="of each sentence")
+    given = parser.parse_args(arguments)
+    build_checkpoint(given.directory, SIZES[given.size], tokens_per_sentence=given.tokens)
+
+
+if __name__ == "__main__":
+    main()

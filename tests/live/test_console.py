@@ -97,14 +97,6 @@ def test_config_shows_each_setting_with_its_origin(tmp_path: Path) -> None:
     assert "default" in lines["speech.max_chars"]
 
 
-def test_bench_prints_a_row_per_number_of_listeners(tmp_path: Path) -> None:
-    done = run_console("bench", "--listeners", "1,3", "--rounds", "1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.decode().splitlines()[1:]]
-    assert [row[0] for row in rows] == ["1", "3"]
-    assert all(float(row[-2]) > 1 for row in rows)
-
-
 @pytest.mark.parametrize("command", [[], ["serve"], ["say"], ["bench"], ["verify"], ["config"]])
 def test_each_command_explains_itself(tmp_path: Path, command: list[str]) -> None:
     done = run_console(*command, "--help", cwd=tmp_path)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from app.domain.errors import ModelLoadError
-from app.entrypoints.cli.bench import bench
+from app.entrypoints.cli.bench.command import bench
 from app.entrypoints.cli.config import config
 from app.entrypoints.cli.models import models
 from app.entrypoints.cli.say import say
