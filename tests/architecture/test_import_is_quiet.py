@@ -15,7 +15,7 @@ PROBE = """
 import json, os, pkgutil, sys
 
 HEAVY = {"torch", "transformers", "lmdeploy", "onnxruntime", "ray", "hibari", "av", "soxr",
-         "soprano", "huggingface_hub", "inflect", "onnx", "tokenizers", "scipy", "psutil", "matplotlib"}
+         "soprano", "huggingface_hub", "inflect", "onnx", "tokenizers", "scipy", "matplotlib"}
 found = []
 
 DEEDS = ("socket.bind", "socket.connect", "subprocess.Popen", "os.mkdir", "os.system")
