@@ -60,7 +60,7 @@ class SpeechSettings(Section, frozen=True):
     """What may be asked for."""
 
     max_chars: Annotated[int, Meta(ge=1, le=10_000_000)] = 4_096
-    look_ahead_segments: Annotated[int, Meta(ge=1, le=256)] = 12
+    look_ahead_segments: Annotated[int, Meta(ge=1, le=256)] = 10
     look_ahead_s: Seconds = 60.0
     unknown_names: Literal["reject", "default"] = "reject"
 

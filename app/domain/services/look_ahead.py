@@ -30,7 +30,7 @@ class LookAheadLimits(msgspec.Struct, frozen=True):
         max_unread_s: playing time, in seconds, beyond which no further segment is begun.
     """
 
-    max_segments: int = 12
+    max_segments: int = 10
     max_unread_s: float = 60.0
 
 

@@ -31,6 +31,8 @@ def open_session(path: Path, num_threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3  # errors
+    # Shapes differ from call to call; a plan of memory for each of them would only add up.
+    options.enable_mem_pattern = False
     # Threads of a session that has just run would spin on the cores that the other one needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
