@@ -26,7 +26,8 @@ READ_CHUNK: Final = 64
 pieces whoever else is there, and gives the same states to the last bit."""
 
 MAX_READ_TOKENS: Final = 2 * READ_CHUNK
-"""Ids read before a step: bounds how long a new sentence holds up those that sound."""
+"""Ids read before a step: bounds how long a new sentence holds up those that sound. Of sentences
+that are not due soon it is one piece."""
 
 COMFORT_S: Final = 0.25
 """With so much to play, a listener does not notice that a prompt is read; above what reading takes
@@ -124,7 +125,7 @@ class Scheduler:
             moves.append(Move(last, row, self.running[last].num_read))
             self.running[row] = self.running[last]
         self.running.pop()
-        if self.reading is not None:
+        if self.reading is not None and self.reading.num_read:
             moves.append(Move(last + 1, last, self.reading.num_read))
         return moves
 
@@ -134,7 +135,7 @@ class Scheduler:
             return None
         if self.reading is None:
             self._begin_reading(now)
-        if self.reading is None:
+        if self.reading is None or (num_read and not self._is_due(self.reading, now)):
             return None
         start = self.reading.num_read
         end = min(start + READ_CHUNK, self.reading.num_prompt)
@@ -144,10 +145,14 @@ class Scheduler:
         if not self._waiting or self.num_rows_used >= self._num_rows:
             return
         first = min(self._waiting, key=lambda sequence: sequence.due_at)
-        if first.due_at - now > SOON_S and not self._has_time(now):
+        if not self._is_due(first, now) and not self._has_time(now):
             return
         self._waiting.remove(first)
         self.reading = first
+
+    @staticmethod
+    def _is_due(sequence: Sequence, now: float) -> bool:
+        return sequence.due_at - now <= SOON_S
 
     def _has_time(self, now: float) -> bool:
         """Whether a sentence that is not due yet may be begun."""
@@ -165,24 +170,46 @@ class Scheduler:
         self.sounding.append(read.sequence)
         return True
 
+    def next_rows(self, now: float) -> range:
+        """The rows that step now: all, or only those around who waits for a first sound.
+
+        That is while everybody else has enough to play: a few rows step several times as fast.
+        """
+        hurried = [row for row, one in enumerate(self.running) if _is_awaited(one, now)]
+        rows = range(hurried[0], hurried[-1] + 1) if hurried else range(len(self.running))
+        others = (one for row, one in enumerate(self.running) if row not in rows)
+        if all(one.ahead_s(now) > COMFORT_S for one in others):
+            return rows
+        return range(len(self.running))
+
     def next_sounds(self, now: float, step_s: float) -> list[Sound]:
         """What to decode now: the sentences nearest to silence first, as much as a step makes.
+
+        While a first sound is awaited, those with enough to play wait.
 
         Args:
             now: seconds of the clock.
             step_s: that one step of all takes.
         """
         budget = max(MAX_CHUNK_TOKENS, 2 * len(self.running))
+        is_hurried = any(_is_awaited(one, now) for one in self.running)
         chosen: list[tuple[tuple[int, bool, bool], Sequence]] = []
         for sequence in sorted(self.sounding, key=lambda one: one.ahead_s(now)):
             num_states = num_states_to_decode(sequence, now, step_s)
             if num_states is None or budget <= 0:
+                continue
+            if is_hurried and sequence.ahead_s(now) > COMFORT_S:
                 continue
             budget -= num_states
             is_last = sequence.has_ended and num_states == len(sequence.states)
             chosen.append(((num_states, sequence.num_samples == 0, is_last), sequence))
         chosen.sort(key=lambda choice: choice[0])
         return list(_groups(chosen))
+
+
+def _is_awaited(sequence: Sequence, now: float) -> bool:
+    """Whether somebody waits for its first sound."""
+    return sequence.num_samples == 0 and sequence.due_at <= now
 
 
 def num_states_to_decode(sequence: Sequence, now: float, step_s: float) -> int | None:

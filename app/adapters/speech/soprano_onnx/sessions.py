@@ -41,7 +41,7 @@ def open_session(path: Path, num_threads: int) -> Any:
 class LanguageModelSession:
     """The language model with the keys and values of several rows.
 
-    Rows 0 to n - 1 take part in a step of n rows; so whoever leaves is replaced by the last.
+    A step takes rows that follow each other; so whoever leaves is replaced by the last.
 
     Args:
         session: of the graph.
@@ -79,24 +79,33 @@ class LanguageModelSession:
         self._session.run_with_iobinding(binding)
         return self._states[rows], self._logits[rows]
 
-    def step(self, ids: Sequence[int], lengths: Sequence[int]) -> tuple[States, States]:
-        """Read one id more into each of the first rows.
+    def step(
+        self, first_row: int, ids: Sequence[int], lengths: Sequence[int]
+    ) -> tuple[States, States]:
+        """Read one id more into each of some rows that follow each other.
 
         Args:
+            first_row: of them.
             ids: one a row.
             lengths: how many ids each row holds before.
 
         Returns:
             States (rows, hidden) and logits (rows, vocabulary); valid until the next call.
         """
-        rows = slice(0, len(ids))
+        rows = slice(first_row, first_row + len(ids))
         self._ids[rows, 0] = ids
         self._last_positions[rows] = lengths
         self._total_length[...] = max(lengths) + 1
-        if len(ids) not in self._steps:
-            self._steps[len(ids)] = self._bind(self._ids[rows], rows)
-        self._session.run_with_iobinding(self._steps[len(ids)])
+        self._session.run_with_iobinding(self._step_binding(rows))
         return self._states[rows], self._logits[rows]
+
+    def _step_binding(self, rows: slice) -> Any:
+        """The call of a step; of those from row 0 on, which are the most, it is kept."""
+        if rows.start:
+            return self._bind(self._ids[rows], rows)
+        if rows.stop not in self._steps:
+            self._steps[rows.stop] = self._bind(self._ids[rows], rows)
+        return self._steps[rows.stop]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy what row `source` holds, `length` ids, into row `target`."""

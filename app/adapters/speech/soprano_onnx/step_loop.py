@@ -171,8 +171,10 @@ class StepLoop:
             self._take([read.sequence], states, logits)
 
     def _step(self) -> None:
-        running = list(self._scheduler.running)
+        rows = self._scheduler.next_rows(self._clock.monotonic())
+        running = [self._scheduler.running[row] for row in rows]
         states, logits = self._language_model.step(
+            rows.start,
             [sequence.ids[-1] for sequence in running],
             [sequence.num_read for sequence in running],
         )

@@ -92,7 +92,7 @@ class TracedOnnxModel:
     def _advance(self, sequence: Sequence, token: int) -> Step:
         """Read a token; the step after it."""
         sequence.ids.append(token)
-        states, logits = self._language_model.step([token], [len(sequence.ids) - 1])
+        states, logits = self._language_model.step(0, [token], [len(sequence.ids) - 1])
         return _choose(sequence, states, logits)
 
 

@@ -121,6 +121,39 @@ def test_nothing_is_begun_ahead_while_somebody_has_little_to_play() -> None:
     assert len(scheduler.running) == 2
 
 
+def test_who_waits_for_a_first_sound_steps_alone_while_the_others_have_enough_to_play() -> None:
+    scheduler = Scheduler(8)
+    others = [new_sequence() for _ in range(3)]
+    for sequence in others:
+        scheduler.add(sequence)
+    read_all(scheduler)
+    read_all(scheduler)
+    for sequence in others:
+        sequence.sounded(32_000, NOW)
+    assert scheduler.next_rows(NOW) == range(3)
+    newcomer = new_sequence()
+    scheduler.add(newcomer)
+    read_all(scheduler)
+    assert scheduler.next_rows(NOW) == range(3, 4)
+    draw(others[0], MAX_CHUNK_TOKENS)
+    assert scheduler.next_sounds(NOW, STEP_S) == []
+    assert scheduler.next_rows(NOW + 0.9) == range(4)
+    newcomer.sounded(2_048, NOW)
+    assert scheduler.next_rows(NOW) == range(4)
+
+
+def test_rows_between_two_that_wait_for_a_first_sound_step_with_them() -> None:
+    scheduler = Scheduler(8)
+    sequences = [new_sequence() for _ in range(5)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    for _ in range(3):
+        read_all(scheduler)
+    for sequence in (sequences[0], sequences[2], sequences[4]):
+        sequence.sounded(32_000, NOW)
+    assert scheduler.next_rows(NOW) == range(1, 4)
+
+
 def test_rows_are_never_more_than_there_are() -> None:
     scheduler = Scheduler(4)
     for _ in range(9):
@@ -232,7 +265,7 @@ class Course:
         self._read()
         held = [self.rows[row] for row in range(len(self.scheduler.running))]
         assert held == self.scheduler.running
-        for sequence in list(self.scheduler.running):
+        for sequence in [self.scheduler.running[row] for row in self.scheduler.next_rows(self.now)]:
             self._step(sequence)
         for sound in self.scheduler.next_sounds(self.now, STEP_S):
             for sequence in sound.sequences:
