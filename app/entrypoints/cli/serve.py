@@ -3,7 +3,7 @@
 import signal
 import sys
 from socket import socket
-from typing import Any
+from typing import Any, Final
 
 import click
 import structlog
@@ -15,6 +15,10 @@ from app.entrypoints.cli.options import common_options, server_options, settings
 from app.entrypoints.http.app import create_app
 from app.entrypoints.log import configure_logging
 from app.entrypoints.settings import ServerSettings, Settings
+
+SWITCH_INTERVAL_S: Final = 0.0005
+"""After which a thread that runs Python gives way. The model's thread needs Python for some 0.1 ms
+after every step, and must not wait 5 ms (the default) for it while a request is encoded."""
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +35,7 @@ def serve(config: str | None, **flags: Any) -> None:
 
 def run_server(settings: Settings) -> int:
     """Serve until a signal; the exit code: 1 if the model could not be loaded."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     failures: list[SpeechError] = []
 
     def stop(error: SpeechError) -> None:

@@ -136,13 +136,10 @@ class _LanguageModelGraph:
     def _head_norm(self, value: str, name: str, num_heads: int) -> str:
         """Root-mean-square norm of each head by itself."""
         graph, head_dim = self._graph, self._shape.head_dim
+        if num_heads == 1:
+            return self._norm(value, "", name)[0]
         heads = graph.node("Reshape", [value, graph.ints(0, 0, num_heads, head_dim)])
-        normed = graph.node(
-            "SimplifiedLayerNormalization",
-            [heads, self._weight(name)],
-            axis=-1,
-            epsilon=self._shape.rms_norm_eps,
-        )
+        normed, _ = self._norm(heads, "", name)
         return graph.node("Reshape", [normed, graph.ints(0, 0, num_heads * head_dim)])
 
     def _mlp(self, value: str, prefix: str) -> str:

@@ -40,8 +40,9 @@ def penalize_repetition(logits: Logits, sequences: Rows[Sequence]) -> None:
         [sequence.ids + sequence.ids[:1] * (num_ids - len(sequence.ids)) for sequence in sequences]
     )
     penalties = _column([sequence.sampling.repetition_penalty for sequence in sequences])
-    seen = np.take_along_axis(logits, ids, axis=1)
-    np.put_along_axis(logits, ids, np.where(seen > 0, seen / penalties, seen * penalties), axis=1)
+    places = np.arange(len(ids))[:, np.newaxis], ids
+    seen = logits[places]
+    logits[places] = np.where(seen > 0, seen / penalties, seen * penalties)
 
 
 def _probabilities(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.float64]:
