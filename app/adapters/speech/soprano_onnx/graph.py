@@ -56,7 +56,7 @@ class GraphBuilder:
 
     def __init__(self, precision: Precision) -> None:
         self._precision = precision
-        self._max_level = max_weight_level(platform.machine(), read_cpu_info())
+        self._max_level = weight_level_here()
         self._nodes: list[Any] = []
         self._weights: dict[str, NDArray[Any]] = {}
         self._inputs: list[Any] = []
@@ -176,6 +176,11 @@ def read_cpu_info() -> str:
         return CPU_INFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def weight_level_here() -> int:
+    """`max_weight_level` of this machine."""
+    return max_weight_level(platform.machine(), read_cpu_info())
 
 
 def max_weight_level(machine: str, cpu_info: str) -> int:

@@ -7,7 +7,6 @@ all, and every file is checked against its hash before it is used: a damaged ent
 
 import hashlib
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import msgspec
 import structlog
 
 from app.adapters.speech.soprano.checkpoint import CONFIG, DECODER, WEIGHTS, Checkpoint
-from app.adapters.speech.soprano_onnx.graph import Precision, max_weight_level, read_cpu_info
+from app.adapters.speech.soprano_onnx.graph import Precision, weight_level_here
 from app.domain.errors import CheckpointError, ModelLoadError
 from app.ports.clock import Clock
 
@@ -70,6 +69,8 @@ class GraphCache:
         try:
             entry = self._directory / graph_key(checkpoint, precision, self._graph_version)
             if not self._is_whole(entry):
+                # Before the build, not after it: by then another process may have put a whole one.
+                shutil.rmtree(entry, ignore_errors=True)
                 self._build(entry, precision, build)
             now = self._clock.now().timestamp()
             os.utime(entry, (now, now))
@@ -105,7 +106,6 @@ class GraphCache:
             build(partial)
             manifest = {path.name: _hash(path) for path in sorted(partial.iterdir())}
             (partial / _MANIFEST).write_bytes(msgspec.json.encode(manifest))
-            shutil.rmtree(entry, ignore_errors=True)
             self._publish(partial, entry)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -142,8 +142,7 @@ def graph_key(checkpoint: Checkpoint, precision: Precision, graph_version: int) 
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS, DECODER):
         digest.update(_hash(checkpoint.directory / name).encode())
-    level = max_weight_level(platform.machine(), read_cpu_info())
-    made_of = f"{graph_version} {precision} {level} {version('onnxruntime')}"
+    made_of = f"{graph_version} {precision} {weight_level_here()} {version('onnxruntime')}"
     digest.update(made_of.encode())
     return f"{precision}-{digest.hexdigest()[:_NUM_KEY_CHARS]}"
 
