@@ -13,6 +13,7 @@ import msgspec
 
 from app.adapters.speech.soprano.checkpoint import Checkpoint
 from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.shapes import SAMPLE_RATE
 from app.adapters.speech.soprano.speaker import SopranoSpeaker
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
 from app.domain.audio import AudioChunk
@@ -20,9 +21,6 @@ from app.domain.errors import SentenceError, SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, Voice
 from app.ports.speech_observer import SpeechObserver
-
-SAMPLE_RATE: Final = 32_000
-"""Hz, of the model card."""
 
 VOICE: Final = Voice(id="soprano", name="Soprano", language="en")
 

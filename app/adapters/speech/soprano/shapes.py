@@ -12,6 +12,9 @@ import msgspec
 
 Shape: TypeAlias = tuple[int, ...]
 
+SAMPLE_RATE: Final = 32_000
+"""Hz, of the model card."""
+
 N_FFT: Final = 2_048
 """Size of the decoder's inverse Fourier transform, in samples; fixed by the package."""
 

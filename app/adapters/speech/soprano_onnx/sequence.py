@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.runaway import RunawayDetector
 from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
+from app.adapters.speech.soprano.shapes import SAMPLE_RATE
+from app.adapters.speech.soprano.windows import SAMPLES_PER_TOKEN
 from app.domain.errors import (
     InvalidAudioError,
     RunawaySpeechError,
@@ -17,8 +19,7 @@ from app.domain.errors import (
     TruncatedSpeechError,
 )
 
-SAMPLES_PER_TOKEN: Final = 2_048
-SECONDS_PER_TOKEN: Final = SAMPLES_PER_TOKEN / 32_000
+SECONDS_PER_TOKEN: Final = SAMPLES_PER_TOKEN / SAMPLE_RATE
 
 MIN_FIRST_STATES: Final = 4
 """Hidden states before the first sound: each of the decoder's 8 or 9 convolutions waits for a frame
@@ -96,7 +97,7 @@ class Sequence:
 
     def ahead_s(self, now: float) -> float:
         """How long its listener can play on before more sound of it is needed, in seconds."""
-        return self.due_at + self.num_samples / SAMPLES_PER_TOKEN * SECONDS_PER_TOKEN - now
+        return self.due_at + self.num_samples / SAMPLE_RATE - now
 
     def sounded(self, num_samples: int, now: float) -> None:
         """Note that so much more sound has left; playing begins with the first, if it is late."""
