@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_ends_the_process_with_one_clear_line(
 def test_a_runaway_is_an_error_when_whole_and_a_cut_when_streamed(
     make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:
-    directory = make_checkpoint(loops=True)
+    directory = make_checkpoint(tokens_per_sentence=60, loops=True)
     with server_process(tmp_path / "log", "--model", str(directory)) as running:
         whole = post(ready(running), stream=False)
         with pytest.raises(httpx.RemoteProtocolError):
