@@ -1,0 +1,54 @@
+"""What is said when: one caption per spoken segment, and the two subtitle formats. Pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+_MS_PER_HOUR: Final = 3_600_000
+
+
+class Caption(msgspec.Struct, frozen=True):
+    """One spoken segment of an answer.
+
+    Attributes:
+        index: of the segment in its text, from 0 on.
+        start_s: where its sound begins in the answer, in seconds.
+        end_s: where it ends; the next segment begins there.
+        text: as the model reads it.
+    """
+
+    index: int
+    start_s: float
+    end_s: float
+    text: str
+
+
+def render_srt(captions: Sequence[Caption]) -> str:
+    """SubRip: numbered from 1 on, times in milliseconds with a comma."""
+    return "".join(
+        f"{number}\n{_time(caption.start_s, ',')} --> {_time(caption.end_s, ',')}\n"
+        f"{caption.text}\n\n"
+        for number, caption in enumerate(captions, start=1)
+    )
+
+
+def render_vtt(captions: Sequence[Caption]) -> str:
+    """WebVTT (W3C): the same with a head, a point, and the three characters of markup escaped."""
+    cues = (
+        f"{_time(caption.start_s, '.')} --> {_time(caption.end_s, '.')}\n"
+        f"{_escaped(caption.text)}\n\n"
+        for caption in captions
+    )
+    return "WEBVTT\n\n" + "".join(cues)
+
+
+def _time(seconds: float, point: str) -> str:
+    hours, rest_ms = divmod(round(seconds * 1000), _MS_PER_HOUR)
+    minutes, rest_ms = divmod(rest_ms, 60_000)
+    whole_s, ms = divmod(rest_ms, 1000)
+    return f"{hours:02}:{minutes:02}:{whole_s:02}{point}{ms:03}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
