@@ -37,6 +37,8 @@ class AudioChunk(msgspec.Struct, frozen=True, eq=False):
         samples: (num_samples,) float32, nominally in [-1, 1]; finite. Louder is allowed and clipped
             where it is written.
         sample_rate: in Hz.
+        num_input_tokens: that the model has read for it, those of chunks before it not counted.
+        num_output_tokens: that the model has drawn for it, likewise.
 
     Raises:
         InvalidAudioError: wrong shape or dtype, a NaN or an infinity, a rate below 1 Hz.
@@ -44,6 +46,8 @@ class AudioChunk(msgspec.Struct, frozen=True, eq=False):
 
     samples: NDArray[np.float32]
     sample_rate: int
+    num_input_tokens: int = 0
+    num_output_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.samples.ndim != 1 or self.samples.dtype != np.float32:

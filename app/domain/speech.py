@@ -69,11 +69,10 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     has_sampling: bool = False
 
 
-class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A text to be spoken.
+class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a text is to be spoken and sent.
 
     Attributes:
-        text: at least one character.
         model: a name the catalogue knows; None is the model that is served.
         voice: a name the catalogue knows; None is the model's default voice.
         speed: pace in [0.25, 4]; 1 is the model's own.
@@ -82,11 +81,9 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
         sample_rate: of the answer in Hz; None follows the format's rule.
 
     Raises:
-        EmptyInputError: no text.
         InvalidSpeedError: a speed outside the range, or NaN.
     """
 
-    text: str
     model: str | None = None
     voice: str | None = None
     speed: float = 1.0
@@ -95,10 +92,27 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     sample_rate: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.text:
-            raise EmptyInputError
         if not (math.isfinite(self.speed) and MIN_SPEED <= self.speed <= MAX_SPEED):
             raise InvalidSpeedError(self.speed, MIN_SPEED, MAX_SPEED)
+
+
+class SpeechRequest(SpeechOptions, frozen=True, kw_only=True):
+    """A text to be spoken, all of it known.
+
+    Attributes:
+        text: at least one character.
+
+    Raises:
+        EmptyInputError: no text.
+        InvalidSpeedError: a speed outside the range, or NaN.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.text:
+            raise EmptyInputError
 
 
 class Outcome(StrEnum):
@@ -114,24 +128,30 @@ class SpeechReport(msgspec.Struct, kw_only=True):
     """What became of one request; never holds its text.
 
     Attributes:
-        num_chars: length of the input in code points.
         format: asked for.
+        num_chars: length of the input in code points.
         voice: that spoke, once known.
         num_segments: that the text was split into.
         num_segments_spoken: that are made so far.
+        num_input_tokens: that the model has read for what was handed out.
+        num_output_tokens: that it has drawn for it.
         audio_s: playing time handed out so far, in seconds.
+        queue_s: from the request to the model's beginning with it, in seconds.
         first_audio_s: from the request to the first audio of the model, in seconds.
         total_s: from the request to its end, in seconds.
         outcome: how it ended.
         error_code: of the failure, if any.
     """
 
-    num_chars: int
     format: AudioFormat
+    num_chars: int = 0
     voice: str | None = None
     num_segments: int = 0
     num_segments_spoken: int = 0
+    num_input_tokens: int = 0
+    num_output_tokens: int = 0
     audio_s: float = 0.0
+    queue_s: float | None = None
     first_audio_s: float | None = None
     total_s: float = 0.0
     outcome: Outcome = Outcome.CANCELLED

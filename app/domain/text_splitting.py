@@ -16,6 +16,27 @@ FindSentences = Callable[[str], Iterable[str]]
 _LINE_END: Final = re.compile(r"\n\s*\n|\n(?!\s*[a-z])")
 """A line break ends a sentence, unless the next line goes on in lower case (hard-wrapped text)."""
 
+_SENTENCE_END: Final = re.compile(
+    r"""
+      (?P<mark>[.!?\u2026]+) ["'\u2019\u201d)\]]* \s+ (?=[^\s]) (?![a-z,;:])
+    | \n\s*\n | \n (?=\S) (?![a-z])
+    """,
+    re.VERBOSE,
+)
+"""Where a sentence surely ends in a text that goes on: what follows must be there to be seen."""
+
+_ABBREVIATION: Final = re.compile(
+    r"(?:^|[\s(\"'\u2018\u201c])"
+    r"(?:[A-Za-z]|(?:[A-Za-z]\.)+[A-Za-z]|Mrs?|Ms|Mx|Drs?|Profs?|Rev|Hon|St|Sr|Jr|Gen|Col|Capt"
+    r"|Lt|Sgt|Gov|Sen|Rep|Mt|Ave|Blvd|vs|etc|approx|dept|est|fig|no|vol|pp?|cf|al)$",
+    re.IGNORECASE,
+)
+"""What stands before a point that ends no sentence; a pause too many is worse than one too late."""
+
+MAX_LIVE_CHARS: Final = 250
+"""So many characters without the end of a sentence are cut at a clause: no listener waits longer
+for the first word than a writer takes for so much."""
+
 _CLAUSE_END: Final = re.compile(r"[,;:\u2014\uff0c\u3001\uff1b\u3002\uff01\uff1f](?=\s|[^\W\d])")
 _ZERO_WIDTH_SPACE: Final = "\u200b"
 _SPOKEN_SYMBOLS: Final = frozenset("&%@#\u00b0\u00a7\u00a9\u00ae\u2122")
@@ -37,6 +58,27 @@ def split_text(text: str, max_chars: int, find_sentences: FindSentences) -> list
         if is_speakable(part)
     )
     return [TextSegment(index, piece) for index, piece in enumerate(pieces)]
+
+
+def cut_whole_sentences(text: str) -> tuple[str, str]:
+    """The beginning of a growing `text` that ends with a whole sentence, and the rest of it.
+
+    Whether a mark ends a sentence may depend on what follows, so the last one waits for that. A
+    sentence of more than MAX_LIVE_CHARS characters counts as whole at its last clause, else word.
+    """
+    ends = [end.end() for end in _SENTENCE_END.finditer(text) if not _is_abbreviated(text, end)]
+    cut = ends[-1] if ends else 0
+    if len(text) - cut > MAX_LIVE_CHARS:
+        cut += _cut_position(text[cut:], len(text) - cut - 1)
+    return text[:cut], text[cut:]
+
+
+def _is_abbreviated(text: str, end: re.Match[str]) -> bool:
+    before = text[max(0, end.start() - _MAX_ABBREVIATION_CHARS) : end.start()]
+    return end["mark"] == "." and _ABBREVIATION.search(before) is not None
+
+
+_MAX_ABBREVIATION_CHARS: Final = 16
 
 
 def clean_text(text: str) -> str:

@@ -62,6 +62,8 @@ class SpeechSettings(Section, frozen=True):
     max_chars: Annotated[int, Meta(ge=1, le=10_000_000)] = 4_096
     look_ahead_segments: Annotated[int, Meta(ge=1, le=256)] = 10
     look_ahead_s: Seconds = 60.0
+    sse_keep_alive_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 10.0
+    sse_done_marker: bool = False
     unknown_names: Literal["reject", "default"] = "reject"
 
 

@@ -115,3 +115,15 @@ async def test_closing_a_generator_early_leaves_the_model_usable(model: SpeechMo
     await anext(chunks)
     await chunks.aclose()
     assert len(await speak(model, "Still here."))
+
+
+async def test_it_counts_what_it_reads_and_draws(model: SpeechModel) -> None:
+    async def count(text: str) -> tuple[int, int]:
+        segment, delivery = TextSegment(0, text), Delivery(model.info.voices[0])
+        chunks = [chunk async for chunk in model.synthesize(segment, delivery)]
+        num_read = sum(chunk.num_input_tokens for chunk in chunks)
+        return num_read, sum(chunk.num_output_tokens for chunk in chunks)
+
+    short, long = await count("Hello there."), await count(TEXT)
+    assert 0 < short[0] < long[0]
+    assert 0 < short[1] <= long[1]

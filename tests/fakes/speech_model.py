@@ -26,7 +26,7 @@ FAKE_INFO = ModelInfo(
 
 
 class FakeSpeechModel:
-    """Hums 20 ms per character, in chunks of 100 ms.
+    """Hums 20 ms per character, in chunks of 100 ms; a token is a character, or a chunk.
 
     Attributes:
         spoken: (text, voice id, speed) of each segment, in the order in which it was begun.
@@ -83,7 +83,8 @@ class FakeSpeechModel:
                 self._maybe_fail(segment.text, number)
                 await asyncio.sleep(0)
                 self.num_chunks += 1
-                yield AudioChunk(samples, self.info.sample_rate)
+                num_read = 0 if number else len(segment.text)
+                yield AudioChunk(samples, self.info.sample_rate, num_read, 1)
         finally:
             self.num_running -= 1
 

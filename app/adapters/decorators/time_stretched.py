@@ -58,7 +58,7 @@ class TimeStretchedModel:
                 return
             stretcher = TimeStretcher(native.sample_rate, delivery.speed / own_speed)
             async for chunk in chunks:
-                for stretched in await asyncio.to_thread(stretcher.push, chunk.samples):
+                for stretched in await asyncio.to_thread(stretcher.push, chunk):
                     yield stretched
             for stretched in await asyncio.to_thread(stretcher.finish):
                 yield stretched
@@ -77,6 +77,8 @@ class TimeStretcher:
 
         self._sample_rate = sample_rate
         self._num_pushed = 0
+        self._num_input_tokens = 0
+        self._num_output_tokens = 0
         self._graph = av.filter.Graph()
         last = self._graph.add_abuffer(
             sample_rate=sample_rate,
@@ -89,10 +91,13 @@ class TimeStretcher:
         _linked(last, self._graph.add("abuffersink"))
         self._graph.configure()
 
-    def push(self, samples: NDArray[np.float32]) -> list[AudioChunk]:
-        """Take (num_samples,) float32; what is ready comes back."""
+    def push(self, chunk: AudioChunk) -> list[AudioChunk]:
+        """Take a chunk; what is ready comes back, and the tokens of all taken so far with it."""
         import av
 
+        samples = chunk.samples
+        self._num_input_tokens += chunk.num_input_tokens
+        self._num_output_tokens += chunk.num_output_tokens
         frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
         frame.sample_rate = self._sample_rate
         frame.pts = self._num_pushed
@@ -120,7 +125,12 @@ class TimeStretcher:
                 raise SynthesisError("Time-stretching failed.") from error
             samples = np.ascontiguousarray(frame.to_ndarray()[0], dtype=np.float32)
             if len(samples):
-                chunks.append(AudioChunk(samples, self._sample_rate))
+                chunks.append(self._chunk(samples))
+
+    def _chunk(self, samples: NDArray[np.float32]) -> AudioChunk:
+        num_input, self._num_input_tokens = self._num_input_tokens, 0
+        num_output, self._num_output_tokens = self._num_output_tokens, 0
+        return AudioChunk(samples, self._sample_rate, num_input, num_output)
 
 
 def chain_tempos(tempo: float) -> list[float]:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import structlog
 from anyascii import anyascii
@@ -28,6 +29,9 @@ from app.domain.text_splitting import split_text
 
 SAMPLE_RATE: Final = 24_000
 """Hz; fixed by the package."""
+
+SAMPLES_PER_FRAME: Final = 300
+"""Of the package's inverse transform; a frame is what its network draws at once."""
 
 MAX_SEGMENT_CHARS: Final = 250
 """Longest segment: about 18 s of audio, made in about 0.15 s on one core."""
@@ -105,10 +109,11 @@ class EmbeddedVoice:
             raise SynthesisError("The embedded voice is not loaded.")
         speak = partial(_speak, self._hibari, make_sayable(segment.text), delivery)
         async with self._turns.take(due_at):
-            samples = await asyncio.get_running_loop().run_in_executor(self._executor, speak)
-        samples = trim_silence(samples, delivery.speed)
+            sound = await asyncio.get_running_loop().run_in_executor(self._executor, speak)
+        samples = trim_silence(sound.samples, delivery.speed)
         if len(samples):
-            yield AudioChunk(samples, SAMPLE_RATE)
+            num_frames = len(sound.samples) // SAMPLES_PER_FRAME
+            yield AudioChunk(samples, SAMPLE_RATE, sound.num_phonemes, num_frames)
 
 
 def _load_hibari() -> Any:
@@ -144,18 +149,29 @@ def _pieces(word: str) -> list[str]:
     return [word[i : i + MAX_WORD_LETTERS] for i in range(0, len(word), MAX_WORD_LETTERS)]
 
 
-def _speak(hibari: Any, text: str, delivery: Delivery) -> NDArray[np.float32]:
-    """Samples of `text`; where the package raises, of its halves, down to single characters."""
+class _Sound(msgspec.Struct, frozen=True, eq=False):
+    """Samples, (num_samples,) float32, and of how many phonemes the network made them."""
+
+    samples: NDArray[np.float32]
+    num_phonemes: int
+
+
+def _speak(hibari: Any, text: str, delivery: Delivery) -> _Sound:
+    """Sound of `text`; where the package raises, of its halves, down to single characters."""
+    seed = SEED if delivery.sampling.seed is None else delivery.sampling.seed
     try:
-        seed = SEED if delivery.sampling.seed is None else delivery.sampling.seed
-        samples: NDArray[np.float32] = hibari(text, speed=delivery.speed, seed=seed)
+        all_ids = [hibari.ids(phonemes) for phonemes in hibari.phonemize(text)]
+        noise = np.random.default_rng(seed)
+        parts = [hibari.from_ids(ids, delivery.speed, noise) for ids in all_ids]
     except Exception as error:  # noqa: BLE001 - whatever it raises, the rest of the text is spoken
         halves = _halve(text)
         if not halves:
             _log.warning("embedded_voice.character_skipped", error=type(error).__name__)
-            return np.zeros(0, np.float32)
-        return np.concatenate([_speak(hibari, half, delivery) for half in halves])
-    return samples
+            return _Sound(np.zeros(0, np.float32), 0)
+        sounds = [_speak(hibari, half, delivery) for half in halves]
+        parts = [sound.samples for sound in sounds]
+        return _Sound(np.concatenate(parts), sum(sound.num_phonemes for sound in sounds))
+    return _Sound(np.concatenate([np.zeros(0, np.float32), *parts]), sum(map(len, all_ids)))
 
 
 def _halve(text: str) -> list[str]:

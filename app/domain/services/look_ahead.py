@@ -6,7 +6,7 @@ who goes first among several texts is the model's to decide.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
@@ -14,6 +14,7 @@ import msgspec
 
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
+from app.domain.services.segment_feed import SegmentFeed
 from app.domain.speech import Delivery
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -55,30 +56,41 @@ class LookAhead:
         self._playback_ends_at: float | None = None
 
     async def speak(
-        self, segments: Sequence[TextSegment]
-    ) -> AsyncGenerator[AudioChunk | TextSegment, None]:
-        """The chunks of each segment, then the segment itself; all in order.
+        self, feed: SegmentFeed
+    ) -> AsyncGenerator[tuple[TextSegment, AudioChunk | None], None]:
+        """Each chunk with its segment, and None at the segment's end; all in order.
 
-        Further segments are begun only while the listener asks for more. `aclose` stops the work.
-        A segment that fails raises its error when it would have been heard.
+        Further segments are begun only while the listener asks for more, or when they come.
+        `aclose` stops the work. A segment that fails raises its error when it would have been
+        heard.
         """
-        waiting = deque(segments)
+        feed.on_push = lambda: self._begin(feed)
         try:
-            while waiting or self._running:
-                self._begin(waiting)
-                chunk = await self._running[0].next()
-                if chunk is None:
-                    yield self._running.popleft().segment
+            while True:
+                self._begin(feed)
+                if self._running:
+                    yield await self._next()
+                elif feed.is_over:
+                    return
                 else:
-                    self._heard(chunk)
-                    yield chunk
+                    await feed.wait()
         finally:
+            feed.on_push = None
             await self._stop()
 
-    def _begin(self, waiting: deque[TextSegment]) -> None:
+    async def _next(self) -> tuple[TextSegment, AudioChunk | None]:
+        first = self._running[0]
+        chunk = await first.next()
+        if chunk is None:
+            self._running.popleft()
+        else:
+            self._heard(chunk)
+        return first.segment, chunk
+
+    def _begin(self, feed: SegmentFeed) -> None:
         """Begin what may be begun."""
-        while waiting and self._has_room():
-            segment = waiting.popleft()
+        while feed.has_next and self._has_room():
+            segment = feed.take()
             running = _Running(segment, self._estimate_s(segment))
             running.begin(self._model, self._delivery, self._due_at())
             self._running.append(running)

@@ -10,13 +10,23 @@ from typing import Final
 
 import msgspec
 
-from app.domain.audio import AudioChunk, AudioEncoding, choose_sample_rate, silence
+from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, silence
+from app.domain.captions import Caption
 from app.domain.catalog import Catalog
 from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechError
-from app.domain.segment import TextSegment
+from app.domain.services.live_text import LiveText
 from app.domain.services.look_ahead import LookAhead, LookAheadLimits
 from app.domain.services.readiness import Readiness
-from app.domain.speech import Delivery, Outcome, SpeechReport, SpeechRequest, Voice
+from app.domain.services.segment_feed import SegmentFeed
+from app.domain.services.transcript import Transcript
+from app.domain.speech import (
+    Delivery,
+    Outcome,
+    SpeechOptions,
+    SpeechReport,
+    SpeechRequest,
+    Voice,
+)
 from app.ports.audio_encoder import AudioEncoder, AudioEncoders
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -25,40 +35,56 @@ from app.ports.speech_observer import SpeechObserver
 SILENCE_S: Final = 0.2
 """Playing time in seconds of the answer to a text with nothing to pronounce."""
 
+Part = bytes | Caption
+"""Of an answer: bytes of the file, or what the bytes since the last caption have said."""
+
 
 class SpeechStream:
-    """One answer on its way out. Made by `SpeechService.start`; iterate once, then `aclose`.
+    """One answer on its way out. Made by `SpeechService`; iterate once, then `aclose`.
 
     Attributes:
         encoding: format and sample rate of the bytes.
         voice: that speaks.
         report: how far it is.
+        transcript: what has been said.
     """
 
     def __init__(
         self,
         encoding: AudioEncoding,
         voice: Voice,
-        report: SpeechReport,
+        progress: "Progress",
         encoder: AudioEncoder,
-        parts: AsyncGenerator[bytes, None],
+        parts: AsyncGenerator[Part, None],
     ) -> None:
         self.encoding = encoding
         self.voice = voice
-        self.report = report
+        self.report = progress.report
+        self.transcript = progress.transcript
         self._encoder = encoder
         self._parts = parts
-        self._first = b""
+        self._first: Part = b""
 
     async def prime(self) -> None:
         """Take the first bytes, so that a failure to speak shows before anything is sent."""
         self._first = await anext(self._parts, b"")
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The file, part by part, none of them empty. Raises SpeechError when it breaks off."""
-        yield self._first
+    async def parts(self) -> AsyncIterator[Part]:
+        """The file, none of its bytes empty, and a caption after the bytes of each segment.
+
+        A codec may hold back the last bytes of a segment until more come. Raises SpeechError when
+        it breaks off.
+        """
+        if self._first:
+            yield self._first
         async for part in self._parts:
             yield part
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The file alone, part by part."""
+        async for part in self.parts():
+            if isinstance(part, bytes):
+                yield part
 
     async def collect(self) -> bytes:
         """The whole file, its head corrected for its length."""
@@ -73,6 +99,25 @@ class SpeechStream:
     async def aclose(self) -> None:
         """Stop the work if it is not done."""
         await self._parts.aclose()
+
+
+class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
+    """An answer to a text that is still being written.
+
+    Attributes:
+        text: takes it, piece by piece.
+        stream: speaks each sentence once it is whole; ends after `text` has been finished.
+    """
+
+    text: LiveText
+    stream: SpeechStream
+
+
+class Progress(msgspec.Struct, frozen=True, eq=False):
+    """How far an answer is, in figures and in words."""
+
+    report: SpeechReport
+    transcript: Transcript
 
 
 class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
@@ -123,12 +168,18 @@ class SpeechService:
             ModelLoadingError, ModelLoadError: the model cannot speak yet, or ever.
             SynthesisError, EncodingError: speaking failed before the first bytes.
         """
-        watch = _Watch(self._ports, request)
+        feed = SegmentFeed()
+        watch = _Watch(self._ports, request.format)
+        watch.report.num_chars = len(request.text)
         try:
-            stream = await self._open(request, watch)
+            self._check_length(request.text)
+            stream = await self._open(request, feed, watch)
+            segments = await asyncio.to_thread(self._ports.model.split, request.text)
         except BaseException as error:
             watch.end(error)
             raise
+        feed.push(segment.text for segment in segments)
+        feed.finish()
         try:
             await stream.prime()
         except BaseException:
@@ -136,58 +187,81 @@ class SpeechService:
             raise
         return stream
 
-    async def _open(self, request: SpeechRequest, watch: "_Watch") -> SpeechStream:
-        voice = self._check(request)
+    async def start_live(self, options: SpeechOptions) -> LiveSpeech:
+        """Begin to speak a text that is still being written.
+
+        Raises:
+            InvalidRequestError: what is asked for cannot work.
+            ModelLoadingError, ModelLoadError: the model cannot speak yet, or ever.
+        """
+        feed = SegmentFeed()
+        watch = _Watch(self._ports, options.format)
+        try:
+            stream = await self._open(options, feed, watch)
+        except BaseException as error:
+            watch.end(error)
+            raise
+        text = LiveText(self._ports.model.split, feed, self._max_chars, watch.report)
+        return LiveSpeech(text, stream)
+
+    def _check_length(self, text: str) -> None:
+        if len(text) > self._max_chars:
+            raise InputTooLongError(len(text), self._max_chars)
+
+    async def _open(
+        self, options: SpeechOptions, feed: SegmentFeed, watch: "_Watch"
+    ) -> SpeechStream:
+        self.catalog.check_model(options.model)
+        voice = self.catalog.find_voice(options.voice)
         model = self._ports.model
         watch.report.voice = voice.id
-        rate = choose_sample_rate(request.format, request.sample_rate, model.info.sample_rate)
-        encoding = AudioEncoding(request.format, rate)
+        rate = choose_sample_rate(options.format, options.sample_rate, model.info.sample_rate)
+        encoding = AudioEncoding(options.format, rate)
         encoder = await asyncio.to_thread(
             self._ports.encoders.open, encoding, model.info.sample_rate
         )
         await self._readiness.wait_until_ready()
-        segments = await asyncio.to_thread(model.split, request.text)
-        watch.report.num_segments = len(segments)
-        audio = self._speak(
-            segments, Delivery(voice, request.speed, request.sampling), watch.report
-        )
-        parts = _encode(audio, encoder, watch)
-        return SpeechStream(encoding, voice, watch.report, encoder, parts)
-
-    def _check(self, request: SpeechRequest) -> Voice:
-        if len(request.text) > self._max_chars:
-            raise InputTooLongError(len(request.text), self._max_chars)
-        self.catalog.check_model(request.model)
-        return self.catalog.find_voice(request.voice)
+        progress = Progress(watch.report, Transcript())
+        delivery = Delivery(voice, options.speed, options.sampling)
+        audio = self._speak(feed, delivery, progress, watch)
+        return SpeechStream(encoding, voice, progress, encoder, _encode(audio, encoder, watch))
 
     async def _speak(
-        self, segments: list[TextSegment], delivery: Delivery, report: SpeechReport
-    ) -> AsyncGenerator[AudioChunk, None]:
-        """The chunks of all segments in order; a short silence if there are none."""
+        self, feed: SegmentFeed, delivery: Delivery, progress: Progress, watch: "_Watch"
+    ) -> AsyncGenerator[AudioChunk | Caption, None]:
+        """The chunks of all segments in order, a caption after each; a short silence for none."""
         is_silent = True
+        watch.begun(feed.num_pushed)
         ahead = LookAhead(self._ports.model, self._ports.clock, self._look_ahead, delivery)
-        async with aclosing(ahead.speak(segments)) as parts:
-            async for part in parts:
-                if isinstance(part, TextSegment):
-                    report.num_segments_spoken += 1
-                else:
+        async with aclosing(ahead.speak(feed)) as parts:
+            async for segment, chunk in parts:
+                if chunk is not None:
                     is_silent = False
-                    yield part
+                    progress.transcript.heard(segment, chunk)
+                    yield chunk
+                    continue
+                progress.report.num_segments_spoken += 1
+                if caption := progress.transcript.ended(segment):
+                    yield caption
+        progress.report.num_segments = feed.num_pushed
         if is_silent:
             yield silence(SILENCE_S, self._ports.model.info.sample_rate)
 
 
 async def _encode(
-    audio: AsyncGenerator[AudioChunk, None], encoder: AudioEncoder, watch: "_Watch"
-) -> AsyncGenerator[bytes, None]:
+    audio: AsyncGenerator[AudioChunk | Caption, None], encoder: AudioEncoder, watch: "_Watch"
+) -> AsyncGenerator[Part, None]:
     """The bytes of the file. However it ends, the observer is told once."""
     try:
         async with aclosing(audio):
-            async for chunk in audio:
-                watch.heard(chunk)
-                part = await asyncio.to_thread(encoder.encode, chunk)
-                if part:
+            async for part in audio:
+                if isinstance(part, Caption):
                     yield part
+                    continue
+                watch.heard(part)
+                encoded = await asyncio.to_thread(encoder.encode, part)
+                if encoded:
+                    yield encoded
         last = await asyncio.to_thread(encoder.finish)
         if last:
             yield last
@@ -200,16 +274,23 @@ async def _encode(
 class _Watch:
     """Keeps the report of one request and hands it to the observer at the end."""
 
-    def __init__(self, ports: SpeechPorts, request: SpeechRequest) -> None:
+    def __init__(self, ports: SpeechPorts, audio_format: AudioFormat) -> None:
         self._clock = ports.clock
         self._observer = ports.observer
         self._started = ports.clock.monotonic()
-        self.report = SpeechReport(num_chars=len(request.text), format=request.format)
+        self.report = SpeechReport(format=audio_format)
+
+    def begun(self, num_segments: int) -> None:
+        self.report.queue_s = self._clock.monotonic() - self._started
+        self.report.num_segments = num_segments
 
     def heard(self, chunk: AudioChunk) -> None:
-        if self.report.first_audio_s is None:
-            self.report.first_audio_s = self._clock.monotonic() - self._started
-        self.report.audio_s += chunk.duration_s
+        report = self.report
+        if report.first_audio_s is None:
+            report.first_audio_s = self._clock.monotonic() - self._started
+        report.audio_s += chunk.duration_s
+        report.num_input_tokens += chunk.num_input_tokens
+        report.num_output_tokens += chunk.num_output_tokens
 
     def end(self, error: BaseException | None) -> None:
         self.report.total_s = self._clock.monotonic() - self._started

@@ -15,6 +15,7 @@ from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
+from app.entrypoints.http.events import EventWriter
 from app.entrypoints.http.health import HealthController
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
@@ -54,7 +55,7 @@ def create_app(
             player_page,
         ],
         lifespan=[lifespan],
-        dependencies=_dependencies(services),
+        dependencies=_dependencies(services, _event_writer(ports, settings)),
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=settings.server.max_body_bytes,
         openapi_config=openapi_config(version(DISTRIBUTION)),
@@ -64,7 +65,12 @@ def create_app(
     return app
 
 
-def _dependencies(services: Services) -> dict[str, Provide]:
+def _event_writer(ports: Ports, settings: Settings) -> EventWriter:
+    speech = settings.speech
+    return EventWriter(ports.clock, speech.sse_keep_alive_s, speech.sse_done_marker)
+
+
+def _dependencies(services: Services, writer: EventWriter) -> dict[str, Provide]:
     def speech() -> SpeechService:
         return services.speech
 
@@ -80,9 +86,12 @@ def _dependencies(services: Services) -> dict[str, Provide]:
     def metrics() -> MetricsSource:
         return services.metrics
 
+    def event_writer() -> EventWriter:
+        return writer
+
     return {
         provider.__name__: Provide(provider, sync_to_thread=False)
-        for provider in (speech, readiness, catalog, choice, metrics)
+        for provider in (speech, readiness, catalog, choice, metrics, event_writer)
     }
 
 

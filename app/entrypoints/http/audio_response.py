@@ -4,6 +4,9 @@ A failure after the first byte cuts the connection: the status is sent already, 
 cleanly would pass for a whole one.
 """
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
 import structlog
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Send
@@ -16,15 +19,32 @@ from app.entrypoints.http.errors import ClientDisconnectedError
 _log = structlog.get_logger(__name__)
 
 
-class AudioResponse(ASGIResponse):
-    """Streams a SpeechStream with chunked transfer encoding, and closes it however it ends."""
+class StreamResponse(ASGIResponse):
+    """Sends a SpeechStream with chunked transfer encoding, and closes it however it ends.
 
-    __slots__ = ("_stream",)
+    Args:
+        stream: that is sent.
+        body: what it gives, as bytes on the wire.
+        last_words: sent before a cut, of the error that is the reason.
+        headers: of the answer.
+        media_type: likewise.
+    """
+
+    __slots__ = ("_body", "_last_words", "_stream")
     _should_set_content_length = False
 
-    def __init__(self, stream: SpeechStream, headers: dict[str, str], media_type: str) -> None:
+    def __init__(
+        self,
+        stream: SpeechStream,
+        body: AsyncIterator[bytes],
+        headers: dict[str, str],
+        media_type: str,
+        last_words: Callable[[Exception], bytes] = lambda _: b"",
+    ) -> None:
         super().__init__(headers=headers, media_type=media_type)
         self._stream = stream
+        self._body = body
+        self._last_words = last_words
 
     async def send_body(self, send: Send, receive: Receive) -> None:
         """Send what the stream gives; returning before its end makes the server cut."""
@@ -34,12 +54,20 @@ class AudioResponse(ASGIResponse):
             _log.info("speech.client_left")
         except SpeechError as error:
             _log.error("speech.cut", error=error.code)
+            await self._say_why(send, error)
         except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
             _log.error("speech.cut", error="internal_error", exc_info=error)
+            await self._say_why(send, error)
         finally:
             await self._stream.aclose()
 
     async def _send_parts(self, send: Send) -> None:
-        async for part in self._stream:
+        async for part in self._body:
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _say_why(self, send: Send, error: Exception) -> None:
+        words = self._last_words(error)
+        if words:
+            with suppress(OSError):  # the client may have left meanwhile
+                await send({"type": "http.response.body", "body": words, "more_body": True})

@@ -77,18 +77,27 @@ class ClientDisconnectedError(Exception):
     """The client left before it had its answer."""
 
 
+def describe_speech_error(error: SpeechError) -> ErrorDetail:
+    """A failure of the domain, as clients read it."""
+    _, kind = _status(error)
+    param, code = error.param, error.code
+    if isinstance(error, MalformedBodyError):
+        param, code = error.body_param, error.body_code
+    return ErrorDetail(message=str(error), type=kind, param=param, code=code)
+
+
 def handle_speech_error(_: Request[Any, Any, Any], error: SpeechError) -> Response[ErrorBody]:
     """A failure of the domain."""
-    status, kind = next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
+    status, _kind = _status(error)
     headers = {} if error.is_retryable else {"x-should-retry": "false"}
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(retry_after_s))
-    param, code = error.param, error.code
-    if isinstance(error, MalformedBodyError):
-        param, code = error.body_param, error.body_code
-    detail = ErrorDetail(message=str(error), type=kind, param=param, code=code)
-    return _response(status, detail, headers)
+    return _response(status, describe_speech_error(error), headers)
+
+
+def _status(error: SpeechError) -> tuple[int, str]:
+    return next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
 
 
 def handle_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:

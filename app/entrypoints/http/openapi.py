@@ -55,6 +55,7 @@ class SpeechOperation(Operation):
         content = {
             kind: OpenAPIMediaType(schema=binary) for kind in sorted(set(CONTENT_TYPES.values()))
         }
+        content["text/event-stream"] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
         rate = OpenAPIHeader(
             schema=Schema(type=OpenAPIType.INTEGER), description="Sample rate of the audio in Hz."
         )

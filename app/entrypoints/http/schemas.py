@@ -81,7 +81,7 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
     stream_format: (
         Annotated[
             Literal["audio", "sse"],
-            Meta(description="Audio; sse is answered with audio as well, and a Warning header."),
+            Meta(description="The audio itself, or server-sent events with its bytes in base64."),
         ]
         | None
     ) = None
@@ -128,6 +128,13 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
         ]
         | None
     ) = None
+    captions: (
+        Annotated[
+            bool,
+            Meta(description="Extension: true adds an event per sentence, with its times, to sse."),
+        ]
+        | None
+    ) = None
     stream: (
         Annotated[
             bool,
@@ -160,8 +167,6 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
         notes = []
         if self.instructions:
             notes.append("instructions are not supported and were ignored")
-        if self.stream_format == "sse":
-            notes.append("stream_format sse is not supported; the audio itself is sent")
         drawn = (self.temperature, self.top_p, self.repetition_penalty)
         if not catalog.info.has_sampling and any(value is not None for value in drawn):
             notes.append("this model draws nothing by lot; temperature and the like were ignored")

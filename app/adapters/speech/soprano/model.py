@@ -7,15 +7,19 @@ has left. Later the stream breaks off.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint import Checkpoint
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.shapes import SAMPLE_RATE
 from app.adapters.speech.soprano.speaker import SopranoSpeaker
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
+from app.adapters.speech.soprano.tokenizer_files import load_tokenizer
+from app.adapters.speech.soprano.windows import SAMPLES_PER_TOKEN
 from app.domain.audio import AudioChunk
 from app.domain.errors import SentenceError, SynthesisError
 from app.domain.segment import TextSegment
@@ -62,13 +66,16 @@ class SopranoModel:
         self._max_regenerations = max_regenerations
         self._observer = observer
         self.speaker: SopranoSpeaker | None = None
+        self._tokenizer: Any = None
 
     async def load(self) -> None:
         await asyncio.to_thread(self._load)
 
     def _load(self) -> None:
-        self.speaker = self._build_speaker(self._find_checkpoint())
+        checkpoint = self._find_checkpoint()
+        self.speaker = self._build_speaker(checkpoint)
         self.speaker.load()
+        self._tokenizer = load_tokenizer(checkpoint.directory)
         split_for_soprano("1")  # what reads numbers is imported here, not in the first request
 
     async def close(self) -> None:
@@ -84,18 +91,42 @@ class SopranoModel:
         if self.speaker is None:
             raise SynthesisError("Soprano is not loaded.")
         chosen = self._sampling.chosen(delivery.sampling)
-        has_spoken = False
+        prompt = prompt_for(segment)
+        tally = _Tally(len(self._tokenizer.encode(prompt).ids))
         for attempt in range(self._max_regenerations + 1):
             sampling = msgspec.structs.replace(chosen, attempt=attempt)
             try:
-                pieces = self.speaker.speak(prompt_for(segment), sampling, due_at)
-                async with aclosing(pieces):
+                async with aclosing(self.speaker.speak(prompt, sampling, due_at)) as pieces:
                     async for samples in pieces:
-                        has_spoken = True
-                        yield AudioChunk(samples, SAMPLE_RATE)
+                        yield tally.chunk(samples)
             except SentenceError as error:
                 self._observer.sentence_failed(error, attempt)
-                if has_spoken or attempt == self._max_regenerations:
+                if tally.has_spoken or attempt == self._max_regenerations:
                     raise
             else:
                 return
+
+
+class _Tally:
+    """Counts the tokens of one sentence: those read at its first chunk, those drawn as they sound.
+
+    n tokens are n hidden states, and sound lies between two of them (see windows.py).
+    """
+
+    def __init__(self, num_read: int) -> None:
+        self._num_read = num_read
+        self._num_samples = 0
+
+    @property
+    def has_spoken(self) -> bool:
+        return self._num_samples > 0
+
+    @property
+    def _num_drawn(self) -> int:
+        return 1 + self._num_samples // SAMPLES_PER_TOKEN if self.has_spoken else 0
+
+    def chunk(self, samples: NDArray[np.float32]) -> AudioChunk:
+        num_read = 0 if self.has_spoken else self._num_read
+        num_drawn_before = self._num_drawn
+        self._num_samples += len(samples)
+        return AudioChunk(samples, SAMPLE_RATE, num_read, self._num_drawn - num_drawn_before)

@@ -4,7 +4,7 @@ Only what the prompt and the end of speech hang on is looked at.
 """
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -15,6 +15,8 @@ SPECIAL_TOKENS: Final = {"[UNK]": 0, "[TEXT]": 1, "[START]": 2, "[STOP]": 3}
 """By content, with their ids."""
 
 STOP: Final = "[STOP]"
+
+TOKENIZER_FILE: Final = "tokenizer.json"
 
 _TokenId = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -47,7 +49,7 @@ def check_tokenizer(directory: Path, shape: LanguageModelShape) -> None:
     Raises:
         CheckpointError: a file cannot be read, or the tokenizer is another one.
     """
-    path = directory / "tokenizer.json"
+    path = directory / TOKENIZER_FILE
     tokenizer = read_json(path, _Tokenizer)
     ids = {token.content: token.id for token in tokenizer.added_tokens}
     for content, token_id in SPECIAL_TOKENS.items():
@@ -68,3 +70,13 @@ def _check_config(path: Path) -> None:
     content = eos.content if isinstance(eos, _Token) else eos
     if content is not None and content != STOP:
         raise mismatch(path, "eos_token", STOP, content)
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizers.Tokenizer of a checkpoint; its `encode` neither pads nor truncates."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.adapters.speech.soprano.checkpoint import Checkpoint
 from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
 from app.adapters.speech.soprano.shapes import WINDOW_NAME
+from app.adapters.speech.soprano.tokenizer_files import load_tokenizer
 from app.adapters.speech.soprano_onnx.decoder_graph import build_decoder_graph
 from app.adapters.speech.soprano_onnx.graph import Precision
 from app.adapters.speech.soprano_onnx.graph_cache import (
@@ -40,8 +41,6 @@ SUPPORTED_KERNELS: Final = (1, 3)
 
 MAX_PROMPT_TOKENS: Final = MAX_POSITIONS - MAX_NEW_TOKENS
 """Sentences have 400 characters at most, and no character is more than one token."""
-
-TOKENIZER_FILE: Final = "tokenizer.json"
 
 _log = structlog.get_logger(__name__)
 
@@ -141,7 +140,7 @@ def open_sessions(
             checkpoint.decoder,
             np.load(graphs / WINDOW_FILE),
         )
-        tokenizer = _load_tokenizer(checkpoint.directory / TOKENIZER_FILE)
+        tokenizer = load_tokenizer(checkpoint.directory)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
@@ -185,12 +184,3 @@ def count_cores() -> int:
 
     process_cores = len(psutil.Process().cpu_affinity()) if psutil.LINUX else psutil.cpu_count()
     return max(1, min(process_cores or 1, psutil.cpu_count(logical=False) or 1))
-
-
-def _load_tokenizer(path: Path) -> Any:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer

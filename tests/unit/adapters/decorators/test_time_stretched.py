@@ -78,7 +78,7 @@ def stretch(samples: np.ndarray, sizes: list[int], tempo: float) -> np.ndarray:
     stretcher = TimeStretcher(RATE, tempo)
     chunks: list[AudioChunk] = []
     for start, end in pairwise(np.cumsum([0, *sizes])):
-        chunks += stretcher.push(samples[start:end])
+        chunks += stretcher.push(AudioChunk(samples[start:end], RATE))
     chunks += stretcher.finish()
     return np.concatenate([np.zeros(0, np.float32), *(chunk.samples for chunk in chunks)])
 

@@ -3,10 +3,10 @@ from contextlib import aclosing
 
 import pytest
 
-from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.services.look_ahead import CHARS_PER_S, LookAhead, LookAheadLimits
+from app.domain.services.segment_feed import SegmentFeed
 from app.domain.speech import Delivery
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import SECONDS_PER_CHAR, FakeSpeechModel
@@ -44,11 +44,12 @@ async def test_chunks_come_in_order_and_each_segment_after_its_own() -> None:
     rig = Rig()
     heard: list[int] = []
     audio_s = 0.0
-    async for part in rig.ahead.speak(segments(7)):
-        if isinstance(part, AudioChunk):
-            audio_s += part.duration_s
+    async for segment, chunk in rig.ahead.speak(SegmentFeed.whole(segments(7))):
+        assert segment.index == len(heard)
+        if chunk is not None:
+            audio_s += chunk.duration_s
         else:
-            heard.append(part.index)
+            heard.append(segment.index)
             assert audio_s == pytest.approx(len(heard) * NUM_CHARS * SECONDS_PER_CHAR)
     assert heard == list(range(7))
     assert rig.begun() == list(range(7))
@@ -57,7 +58,7 @@ async def test_chunks_come_in_order_and_each_segment_after_its_own() -> None:
 async def test_no_more_segments_are_spoken_at_once_than_allowed() -> None:
     rig = Rig(max_segments=3)
     rig.model.before_speaking = wait_for_ever
-    async with aclosing(rig.ahead.speak(segments(9))) as parts:
+    async with aclosing(rig.ahead.speak(SegmentFeed.whole(segments(9)))) as parts:
         first = asyncio.ensure_future(anext(parts))
         await settle()
         assert rig.begun() == [0, 1, 2]
@@ -69,7 +70,7 @@ async def test_no_more_segments_are_spoken_at_once_than_allowed() -> None:
 async def test_nothing_is_begun_while_the_listener_has_enough_to_read() -> None:
     # Estimated at 2 s each: the third would be beyond 3 s.
     rig = Rig(max_segments=9, max_unread_s=3.0)
-    async with aclosing(rig.ahead.speak(segments(9))) as parts:
+    async with aclosing(rig.ahead.speak(SegmentFeed.whole(segments(9)))) as parts:
         await anext(parts)
         await settle()
         assert rig.begun() == [0, 1]
@@ -83,7 +84,7 @@ async def test_nothing_is_begun_while_the_listener_has_enough_to_read() -> None:
 async def test_each_segment_is_due_when_those_before_it_are_played() -> None:
     rig = Rig(max_segments=3)
     rig.model.before_speaking = wait_for_ever
-    async with aclosing(rig.ahead.speak(segments(3))) as parts:
+    async with aclosing(rig.ahead.speak(SegmentFeed.whole(segments(3)))) as parts:
         first = asyncio.ensure_future(anext(parts))
         await settle()
         estimate_s = NUM_CHARS / CHARS_PER_S
@@ -94,8 +95,8 @@ async def test_each_segment_is_due_when_those_before_it_are_played() -> None:
 
 async def test_what_a_fast_reader_has_in_hand_makes_the_next_segment_due_later() -> None:
     rig = Rig(max_segments=1)
-    async for part in rig.ahead.speak(segments(3)):
-        if isinstance(part, TextSegment):
+    async for part in rig.ahead.speak(SegmentFeed.whole(segments(3))):
+        if part[1] is None:
             await rig.clock.advance(0.1)
     played_s = NUM_CHARS * SECONDS_PER_CHAR
     assert rig.model.due_at == pytest.approx([0.0, played_s, 2 * played_s])
@@ -103,8 +104,8 @@ async def test_what_a_fast_reader_has_in_hand_makes_the_next_segment_due_later()
 
 async def test_what_a_slow_reader_has_played_makes_the_next_segment_due_now() -> None:
     rig = Rig(max_segments=1)
-    async for part in rig.ahead.speak(segments(2)):
-        if isinstance(part, TextSegment):
+    async for part in rig.ahead.speak(SegmentFeed.whole(segments(2))):
+        if part[1] is None:
             await rig.clock.advance(50.0)
     assert rig.model.due_at == pytest.approx([0.0, 50.0])
 
@@ -115,15 +116,15 @@ async def test_a_segment_that_fails_raises_when_it_would_have_been_heard() -> No
     rig.model.fail_on = (texts[1].text, SynthesisError())
     heard = []
     with pytest.raises(SynthesisError):
-        async for part in rig.ahead.speak(texts):
+        async for part in rig.ahead.speak(SegmentFeed.whole(texts)):
             heard.append(part)
-    assert heard[-1] == texts[0]
+    assert heard[-1] == (texts[0], None)
     assert rig.model.num_running == 0
 
 
 async def test_leaving_stops_all_that_was_begun() -> None:
     rig = Rig(max_segments=5)
-    async with aclosing(rig.ahead.speak(segments(20, num_chars=2_000))) as parts:
+    async with aclosing(rig.ahead.speak(SegmentFeed.whole(segments(20, num_chars=2_000)))) as parts:
         await anext(parts)
         assert rig.model.num_running == 5
     assert rig.model.num_running == 0
@@ -131,4 +132,39 @@ async def test_leaving_stops_all_that_was_begun() -> None:
 
 
 async def test_no_segments_are_no_sound() -> None:
-    assert [part async for part in Rig().ahead.speak([])] == []
+    assert [part async for part in Rig().ahead.speak(SegmentFeed.whole([]))] == []
+
+
+async def test_a_segment_that_comes_later_is_begun_at_once_while_another_is_spoken() -> None:
+    rig = Rig()
+    rig.model.before_speaking = wait_for_ever
+    feed = SegmentFeed(segments(1))
+    async with aclosing(rig.ahead.speak(feed)) as parts:
+        first = asyncio.ensure_future(anext(parts))
+        await settle()
+        feed.push(["001 comes later."])
+        await settle()
+        assert rig.begun() == [0, 1]
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_it_waits_for_a_text_that_is_being_written_and_ends_with_it() -> None:
+    rig = Rig()
+    feed = SegmentFeed()
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async for segment, chunk in rig.ahead.speak(feed):
+            if chunk is None:
+                heard.append(segment.text)
+
+    listening = asyncio.create_task(listen())
+    await settle()
+    feed.push(["000 is here."])
+    await settle()
+    assert heard == ["000 is here."]
+    feed.push(["001 is here.", "002 too."])
+    feed.finish()
+    await asyncio.wait_for(listening, 1)
+    assert heard == ["000 is here.", "001 is here.", "002 too."]

@@ -1,0 +1,62 @@
+"""A text that is still being written: its sentences leave as soon as they are whole."""
+
+import asyncio
+from collections.abc import Callable
+
+from app.domain.errors import InputTooLongError
+from app.domain.segment import TextSegment
+from app.domain.services.segment_feed import SegmentFeed
+from app.domain.speech import SpeechReport
+from app.domain.text_splitting import cut_whole_sentences
+
+
+class LiveText:
+    """Takes the pieces of one text. Calls must not overlap.
+
+    Args:
+        split: the model's, into its segments.
+        feed: where they go.
+        max_chars: that may wait to be spoken, in code points.
+        report: counts the characters.
+    """
+
+    def __init__(
+        self,
+        split: Callable[[str], list[TextSegment]],
+        feed: SegmentFeed,
+        max_chars: int,
+        report: SpeechReport,
+    ) -> None:
+        self._split = split
+        self._feed = feed
+        self._max_chars = max_chars
+        self._report = report
+        self._rest = ""
+
+    async def write(self, piece: str) -> None:
+        """Take the next characters.
+
+        Raises:
+            InputTooLongError: too many wait to be spoken; none of `piece` was taken.
+        """
+        num_waiting = len(self._rest) + self._feed.num_waiting_chars + len(piece)
+        if num_waiting > self._max_chars:
+            raise InputTooLongError(num_waiting, self._max_chars)
+        self._report.num_chars += len(piece)
+        whole, self._rest = cut_whole_sentences(self._rest + piece)
+        await self._push(whole)
+
+    async def flush(self) -> None:
+        """Speak what is there, whole or not."""
+        rest, self._rest = self._rest, ""
+        await self._push(rest)
+
+    async def finish(self) -> None:
+        """The same, and no more will come."""
+        await self.flush()
+        self._feed.finish()
+
+    async def _push(self, text: str) -> None:
+        if text:
+            segments = await asyncio.to_thread(self._split, text)
+            self._feed.push(segment.text for segment in segments)

@@ -1,0 +1,147 @@
+"""The events of an answer as a stream of them (`stream_format: "sse"`), and how they are written.
+
+Each is one line `data: ` and an empty line; the type is in the object itself.
+"""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from typing import Final, Literal
+
+import msgspec
+
+from app.domain.captions import Caption
+from app.domain.errors import SpeechError
+from app.domain.services.speech import SpeechStream
+from app.domain.speech import SpeechReport
+from app.entrypoints.http.errors import describe_speech_error
+from app.entrypoints.http.schemas import ErrorBody, ErrorDetail
+from app.ports.clock import Clock
+
+CONTENT_TYPE: Final = "text/event-stream"
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+DONE: Final = b"data: [DONE]\n\n"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens, as the model counts them."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class AudioDelta(msgspec.Struct, frozen=True, tag="speech.audio.delta"):
+    """The next bytes of the file, in base64."""
+
+    audio: str
+
+
+class CaptionEvent(msgspec.Struct, frozen=True, tag="speech.caption"):
+    """Extension: a segment that is said whole; times in seconds of the file."""
+
+    index: int
+    start: float
+    end: float
+    text: str
+
+
+class AudioDone(msgspec.Struct, frozen=True, tag="speech.audio.done"):
+    """The file is whole."""
+
+    usage: Usage
+
+
+class ErrorEvent(msgspec.Struct, frozen=True):
+    """The file breaks off here."""
+
+    error: ErrorDetail
+    type: Literal["error"] = "error"
+
+
+class EventWriter(msgspec.Struct, frozen=True, eq=False):
+    """Writes answers as events.
+
+    Attributes:
+        clock: of the keep-alive.
+        keep_alive_s: seconds of silence after which a comment is sent.
+        has_done_marker: whether `[DONE]` is the last line, which some clients wait for.
+    """
+
+    clock: Clock
+    keep_alive_s: float = 10.0
+    has_done_marker: bool = False
+
+    async def write(self, stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:
+        """The answer as events; raises SpeechError where it breaks off."""
+        events = self._events(stream, has_captions=has_captions)
+        async for event in _with_keep_alive(events, self.keep_alive_s, self.clock):
+            yield event
+
+    async def _events(self, stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:
+        async for part in stream.parts():
+            if isinstance(part, bytes):
+                yield _event(AudioDelta(base64.b64encode(part).decode()))
+            elif has_captions:
+                yield _event(caption_event(part))
+        yield _event(AudioDone(usage_of(stream.report)))
+        if self.has_done_marker:
+            yield DONE
+
+
+def caption_event(caption: Caption) -> CaptionEvent:
+    """A caption as clients read it."""
+    return CaptionEvent(caption.index, caption.start_s, caption.end_s, caption.text)
+
+
+def usage_of(report: SpeechReport) -> Usage:
+    """The tokens of an answer so far."""
+    num_input, num_output = report.num_input_tokens, report.num_output_tokens
+    return Usage(num_input, num_output, num_input + num_output)
+
+
+def error_event(error: Exception) -> bytes:
+    """The last event of an answer that breaks off."""
+    if isinstance(error, SpeechError):
+        return _event(ErrorEvent(describe_speech_error(error)))
+    return _event(ErrorEvent(INTERNAL_ERROR.error))
+
+
+INTERNAL_ERROR: Final = ErrorBody(
+    ErrorDetail(
+        message="Something went wrong on the server; its log has the details.",
+        type="server_error",
+        code="internal_error",
+    )
+)
+
+
+def _event(message: msgspec.Struct) -> bytes:
+    return b"data: " + _encode(message) + b"\n\n"
+
+
+async def _with_keep_alive(
+    events: AsyncIterator[bytes], interval_s: float, clock: Clock
+) -> AsyncIterator[bytes]:
+    """The same, and a comment whenever nothing has come for `interval_s` seconds."""
+    coming = asyncio.ensure_future(anext(events, None))
+    idle = asyncio.ensure_future(clock.sleep(interval_s))
+    try:
+        while True:
+            await asyncio.wait({coming, idle}, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                event = coming.result()
+                if event is None:
+                    return
+                yield event
+                coming = asyncio.ensure_future(anext(events, None))
+            else:
+                yield KEEP_ALIVE
+            idle.cancel()
+            idle = asyncio.ensure_future(clock.sleep(interval_s))
+    finally:
+        coming.cancel()
+        idle.cancel()
+        await asyncio.gather(coming, idle, return_exceptions=True)
