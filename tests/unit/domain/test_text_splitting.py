@@ -5,7 +5,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.adapters.speech.sentences import find_sentences
-from app.domain.text_splitting import clean_text, is_speakable, split_text
+from app.domain.text_splitting import (
+    MAX_LIVE_CHARS,
+    clean_text,
+    cut_whole_sentences,
+    is_speakable,
+    split_text,
+)
 
 MAX_CHARS = 80
 
@@ -110,3 +116,45 @@ def test_every_segment_fits_has_no_control_character_and_can_be_spoken(
 @given(st.lists(st.from_regex(re.compile(r"[a-z]{1,12}"), fullmatch=True), min_size=1, max_size=80))
 def test_words_shorter_than_the_limit_stay_whole(words: list[str]) -> None:
     assert " ".join(split(" ".join(words), 20)).split() == words
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("", ""),
+        ("No end in sight", ""),
+        ("Whole.", ""),
+        ("Whole. ", ""),
+        ("Whole. N", "Whole. "),
+        ("One. Two! Three? Fo", "One. Two! Three? "),
+        ('He said "Stop!" Then', 'He said "Stop!" '),
+        ("Dr. Smith met Mr. J. K. Rowling at 5 p.m. Fri", ""),
+        ("It costs 3.50 or 4. then", ""),
+        ("A pause ... and on", ""),
+        ("One.\n\nTwo", "One.\n\n"),
+        ("A title\nText", "A title\n"),
+        ("hard-wrapped\nline", ""),
+        ("No. Not at all", ""),
+        ("So it is. No. Not at all", "So it is. "),
+    ],
+)
+def test_only_what_is_surely_whole_leaves_a_growing_text(text: str, whole: str) -> None:
+    assert cut_whole_sentences(text) == (whole, text.removeprefix(whole))
+
+
+def test_a_sentence_without_end_is_cut_at_a_clause() -> None:
+    text = "and so on, " * 30
+    whole, rest = cut_whole_sentences(text)
+    assert whole.endswith(",")
+    assert whole + rest == text
+    assert len(rest) <= MAX_LIVE_CHARS
+
+
+@given(st.lists(st.sampled_from(["Hi. ", "What? ", "a", "B", " ", ". ", "\n", "Mr. ", ", "])))
+def test_a_text_in_pieces_loses_nothing(pieces: list[str]) -> None:
+    rest, cut = "", []
+    for piece in pieces:
+        whole, rest = cut_whole_sentences(rest + piece)
+        cut.append(whole)
+        assert len(rest) <= MAX_LIVE_CHARS
+    assert "".join(cut) + rest == "".join(pieces)
