@@ -63,7 +63,14 @@ class Fakes:
 @asynccontextmanager
 async def serving(app: Litestar) -> AsyncIterator[str]:
     """Serve `app` on this event loop; gives its base URL."""
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="on")
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_config=None,
+        lifespan="on",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())
     try:

@@ -32,6 +32,7 @@ class ServerSettings(Section, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
     max_body_bytes: Annotated[int, Meta(ge=1_024, le=2**30)] = 262_144
     keep_alive_s: Annotated[int, Meta(ge=1, le=3_600)] = 5
+    socket_idle_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
     shutdown_s: Annotated[int, Meta(ge=0, le=3_600)] = 30
 
 

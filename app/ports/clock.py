@@ -1,9 +1,10 @@
 """The port to time."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable  # a controller takes it by injection, which checks the instance
 class Clock(Protocol):
     """Time, so that tests can own it."""
 

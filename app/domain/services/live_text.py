@@ -56,6 +56,10 @@ class LiveText:
         await self.flush()
         self._feed.finish()
 
+    def abandon(self) -> None:
+        """No more will come, and what is not whole is not spoken."""
+        self._feed.finish()
+
     async def _push(self, text: str) -> None:
         if text:
             segments = await asyncio.to_thread(self._split, text)

@@ -81,6 +81,9 @@ def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
         # h11 bounds the size of a request's head, and reads the body of a request that asks for
         # an upgrade; httptools does neither.
         http="h11",
+        ws="websockets-sansio",  # stops reading from a client whose messages are not taken
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,  # sound does not shrink
         host=settings.host,
         port=settings.port,
         log_config=None,

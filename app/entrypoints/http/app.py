@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from litestar import Litestar, MediaType, Response, get
 from litestar.di import NamedDependency, Provide
@@ -17,11 +17,14 @@ from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.events import EventWriter
 from app.entrypoints.http.health import HealthController
+from app.entrypoints.http.live_session import LiveLimits
+from app.entrypoints.http.live_speech import live_speech
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
+from app.ports.clock import Clock
 from app.ports.metrics import MetricsSource
 
 DISTRIBUTION: Final = "soprano-tts-api"
@@ -49,13 +52,14 @@ def create_app(
     app = Litestar(
         route_handlers=[
             SpeechController,
+            live_speech,
             ModelController,
             HealthController,
             metrics_page,
             player_page,
         ],
         lifespan=[lifespan],
-        dependencies=_dependencies(services, _event_writer(ports, settings)),
+        dependencies={**_dependencies(services), **_limits(ports, settings)},
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=settings.server.max_body_bytes,
         openapi_config=openapi_config(version(DISTRIBUTION)),
@@ -65,12 +69,24 @@ def create_app(
     return app
 
 
-def _event_writer(ports: Ports, settings: Settings) -> EventWriter:
+def _limits(ports: Ports, settings: Settings) -> dict[str, Provide]:
     speech = settings.speech
-    return EventWriter(ports.clock, speech.sse_keep_alive_s, speech.sse_done_marker)
+    writer = EventWriter(ports.clock, speech.sse_keep_alive_s, speech.sse_done_marker)
+    limits = LiveLimits(speech.max_chars, settings.server.socket_idle_s)
+
+    def clock() -> Clock:
+        return ports.clock
+
+    def event_writer() -> EventWriter:
+        return writer
+
+    def live_limits() -> LiveLimits:
+        return limits
+
+    return _provide(clock, event_writer, live_limits)
 
 
-def _dependencies(services: Services, writer: EventWriter) -> dict[str, Provide]:
+def _dependencies(services: Services) -> dict[str, Provide]:
     def speech() -> SpeechService:
         return services.speech
 
@@ -86,13 +102,11 @@ def _dependencies(services: Services, writer: EventWriter) -> dict[str, Provide]
     def metrics() -> MetricsSource:
         return services.metrics
 
-    def event_writer() -> EventWriter:
-        return writer
+    return _provide(speech, readiness, catalog, choice, metrics)
 
-    return {
-        provider.__name__: Provide(provider, sync_to_thread=False)
-        for provider in (speech, readiness, catalog, choice, metrics, event_writer)
-    }
+
+def _provide(*providers: Callable[[], Any]) -> dict[str, Provide]:
+    return {provider.__name__: Provide(provider, sync_to_thread=False) for provider in providers}
 
 
 @get(

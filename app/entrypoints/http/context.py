@@ -7,7 +7,7 @@ from typing import Final, TypeGuard
 import structlog
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
 from app.ports.clock import Clock
 
@@ -16,11 +16,17 @@ _log = structlog.get_logger(__name__)
 HEALTH_PATH: Final = "/health/"
 """Asked every few seconds by whoever supervises; not worth an event each time."""
 
+HEADS: Final = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+"""The messages with headers."""
+
+SWITCHING_PROTOCOLS: Final = 101
+"""Status of a socket that is accepted; its message names none."""
+
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class RequestContext:
-    """ASGI wrapper: gives each HTTP request an id and answers with it in `x-request-id`.
+    """ASGI wrapper: gives each request and each socket an id and answers with it in `x-request-id`.
 
     A client's own id is kept if it is short and plain; anything else is replaced.
     """
@@ -30,45 +36,51 @@ class RequestContext:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request."""
-        if not _is_http(scope):
+        """Run one request, or one socket to its end."""
+        if not _has_request(scope):
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        has_two_lengths = _has_two_lengths(scope)
         started = self._clock.monotonic()
-        status = 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableScopeHeaders.from_message(message)
-                headers["x-request-id"] = request_id
-                if has_two_lengths:
-                    headers["connection"] = "close"
-                headers.setdefault("x-content-type-options", "nosniff")
-            await send(message)
-
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        answer = _Answer(scope, send)
+        with structlog.contextvars.bound_contextvars(request_id=answer.request_id):
             try:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, answer.send)
             finally:
                 write = _log.debug if scope["path"].startswith(HEALTH_PATH) else _log.info
                 write(
                     "http.request",
-                    method=scope["method"],
+                    method=scope.get("method", "WEBSOCKET"),
                     path=scope["path"],
-                    status=status,
+                    status=answer.status,
                     duration_s=round(self._clock.monotonic() - started, 4),
                 )
 
 
-def _is_http(scope: Scope) -> TypeGuard[HTTPScope]:
-    return scope["type"] == ScopeType.HTTP
+class _Answer:
+    """Puts our headers on the head of an answer, and remembers its status."""
+
+    def __init__(self, scope: HTTPScope | WebSocketScope, send: Send) -> None:
+        self.request_id = _request_id(scope)
+        self.status = 0
+        self._must_close = _has_two_lengths(scope)
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] in HEADS:
+            self.status = int(str(message.get("status", SWITCHING_PROTOCOLS)))
+            headers = MutableScopeHeaders.from_message(message)
+            headers["x-request-id"] = self.request_id
+            if self._must_close:
+                headers["connection"] = "close"
+            headers.setdefault("x-content-type-options", "nosniff")
+        await self._send(message)
 
 
-def _has_two_lengths(scope: HTTPScope) -> bool:
+def _has_request(scope: Scope) -> TypeGuard[HTTPScope | WebSocketScope]:
+    return scope["type"] in (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+
+def _has_two_lengths(scope: HTTPScope | WebSocketScope) -> bool:
     """Whether a body has both chunks and a length.
 
     The chunks count, and the connection must end (RFC 9112, section 6.1): two servers in a row that
@@ -77,7 +89,7 @@ def _has_two_lengths(scope: HTTPScope) -> bool:
     return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
 
 
-def _request_id(scope: HTTPScope) -> str:
+def _request_id(scope: HTTPScope | WebSocketScope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")

@@ -1,13 +1,13 @@
 """The messages of the HTTP interface, and their mapping to the domain."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from app.domain.audio import AudioFormat
 from app.domain.catalog import Catalog
-from app.domain.speech import SamplingChoice, SpeechRequest
+from app.domain.speech import SamplingChoice, SpeechOptions, SpeechRequest
 from app.entrypoints.backends import Choice
 
 FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
@@ -29,16 +29,9 @@ class VoiceReference(msgspec.Struct, forbid_unknown_fields=True):
     id: VoiceName
 
 
-class CreateSpeech(msgspec.Struct, kw_only=True):
-    """A text to be spoken. Unknown fields are ignored; null is the same as absent."""
+class SpeechFields(msgspec.Struct, kw_only=True):
+    """How a text is to be spoken and sent; null is the same as absent."""
 
-    input: Annotated[
-        str,
-        Meta(
-            description="The text, at most 4096 characters unless the server is set otherwise.",
-            examples=["The quick brown fox jumped over the lazy dog."],
-        ),
-    ]
     model: (
         Annotated[
             str,
@@ -68,20 +61,6 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
                 le=4.0,
                 description="Pace; absent is 1. 2 is twice as fast, at the same pitch.",
             ),
-        ]
-        | None
-    ) = None
-    instructions: (
-        Annotated[
-            str,
-            Meta(max_length=4096, description="Accepted and ignored; a Warning header says so."),
-        ]
-        | None
-    ) = None
-    stream_format: (
-        Annotated[
-            Literal["audio", "sse"],
-            Meta(description="The audio itself, or server-sent events with its bytes in base64."),
         ]
         | None
     ) = None
@@ -128,6 +107,51 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
         ]
         | None
     ) = None
+
+    def to_options(self, default: AudioFormat) -> SpeechOptions:
+        """The domain's options, in the format `default` unless another is asked for."""
+        return SpeechOptions(**self._options(default))
+
+    def _options(self, default: AudioFormat) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "voice": self.voice.id if isinstance(self.voice, VoiceReference) else self.voice,
+            "speed": 1.0 if self.speed is None else self.speed,
+            "sampling": SamplingChoice(
+                seed=self.seed,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                repetition_penalty=self.repetition_penalty,
+            ),
+            "format": AudioFormat(self.response_format or default),
+            "sample_rate": self.sample_rate,
+        }
+
+
+class CreateSpeech(SpeechFields, kw_only=True):
+    """A text to be spoken. Unknown fields are ignored; null is the same as absent."""
+
+    input: Annotated[
+        str,
+        Meta(
+            description="The text, at most 4096 characters unless the server is set otherwise.",
+            examples=["The quick brown fox jumped over the lazy dog."],
+        ),
+    ]
+    instructions: (
+        Annotated[
+            str,
+            Meta(max_length=4096, description="Accepted and ignored; a Warning header says so."),
+        ]
+        | None
+    ) = None
+    stream_format: (
+        Annotated[
+            Literal["audio", "sse"],
+            Meta(description="The audio itself, or server-sent events with its bytes in base64."),
+        ]
+        | None
+    ) = None
     captions: (
         Annotated[
             bool,
@@ -145,21 +169,7 @@ class CreateSpeech(msgspec.Struct, kw_only=True):
 
     def to_request(self) -> SpeechRequest:
         """The domain's request; raises its errors."""
-        voice = self.voice.id if isinstance(self.voice, VoiceReference) else self.voice
-        return SpeechRequest(
-            text=self.input,
-            model=self.model,
-            voice=voice,
-            speed=1.0 if self.speed is None else self.speed,
-            sampling=SamplingChoice(
-                seed=self.seed,
-                temperature=self.temperature,
-                top_p=self.top_p,
-                repetition_penalty=self.repetition_penalty,
-            ),
-            format=AudioFormat(self.response_format or "mp3"),
-            sample_rate=self.sample_rate,
-        )
+        return SpeechRequest(text=self.input, **self._options(AudioFormat.MP3))
 
     def warnings(self, catalog: Catalog) -> list[str]:
         """What was asked for and is not done, in words for the `Warning` header."""

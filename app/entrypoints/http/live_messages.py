@@ -1,0 +1,123 @@
+"""The messages of the speech socket: JSON in text frames, told apart by `type`.
+
+Audio is in binary frames of its own, between `utterance.started` and what ends it.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from app.entrypoints.http.events import Usage
+from app.entrypoints.http.schemas import ErrorDetail, SpeechFields
+
+# From the client.
+
+
+class Configure(SpeechFields, tag="configure"):
+    """How the utterances that have not begun are spoken; absent fields have their defaults."""
+
+
+class Text(msgspec.Struct, tag="text"):
+    """The next characters of an utterance; the first ones begin it."""
+
+    text: str
+
+
+class Flush(msgspec.Struct, tag="flush"):
+    """Speak what has been written, whole sentence or not; the utterance goes on."""
+
+
+class End(msgspec.Struct, tag="end"):
+    """The utterance is written; the next text begins another."""
+
+
+class Cancel(msgspec.Struct, tag="cancel"):
+    """Stop at once, and forget every utterance that has not been spoken."""
+
+
+class Ping(msgspec.Struct, tag="ping"):
+    """Answered with the same `id`."""
+
+    id: Annotated[str, Meta(max_length=256)] | None = None
+
+
+ClientMessage = Configure | Text | Flush | End | Cancel | Ping
+
+# From the server.
+
+
+class Ready(msgspec.Struct, tag="ready"):
+    """The first message."""
+
+    model: str
+    backend: str
+
+
+class Started(msgspec.Struct, tag="utterance.started"):
+    """The binary frames that follow are this file; `utterance` counts from 1."""
+
+    utterance: int
+    response_format: str
+    content_type: str
+    sample_rate: int
+    voice: str
+
+
+class Spoken(msgspec.Struct, tag="caption"):
+    """A segment has been sent whole; times in seconds of the file."""
+
+    utterance: int
+    index: int
+    start: float
+    end: float
+    text: str
+
+
+class Ended(msgspec.Struct, tag="utterance.ended"):
+    """The file is whole.
+
+    `num_samples` and `audio_s` are its length, at its own sample rate and in seconds.
+    """
+
+    utterance: int
+    num_samples: int
+    audio_s: float
+    usage: Usage
+
+
+class Cancelled(msgspec.Struct, tag="utterance.cancelled"):
+    """The file breaks off, because it was asked for.
+
+    Attributes:
+        utterance: that was being spoken; None if there was none.
+        num_samples: that had been sent, at the file's sample rate.
+        audio_s: the same in seconds.
+        text: of the segments that had been sent whole.
+        text_under_way: of the segment that had been sent in part.
+    """
+
+    utterance: int | None = None
+    num_samples: int = 0
+    audio_s: float = 0.0
+    text: str = ""
+    text_under_way: str = ""
+
+
+class Pong(msgspec.Struct, tag="pong"):
+    """The answer to a ping."""
+
+    id: str | None
+
+
+class Failed(msgspec.Struct, tag="error"):
+    """Something did not work; `utterance` breaks off, if it names one. The socket stays open."""
+
+    error: ErrorDetail
+    utterance: int | None = None
+
+
+ServerMessage = Ready | Started | Spoken | Ended | Cancelled | Pong | Failed
+
+client_messages: Final = msgspec.json.Decoder[ClientMessage](ClientMessage)
+server_messages: Final = msgspec.json.Encoder()

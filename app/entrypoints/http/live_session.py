@@ -1,0 +1,316 @@
+"""One connection of the speech socket: a reader that never waits for sound, and a speaker.
+
+The reader takes every message at once, so that a cancel is heard while speech is made and sent.
+The speaker sends one utterance after the other; it waits for the client to read.
+"""
+
+import asyncio
+from collections import deque
+from contextlib import aclosing, suppress
+from typing import Any, Final
+
+import msgspec
+import structlog
+from litestar.connection import WebSocket
+from litestar.exceptions import WebSocketDisconnect
+
+from app.domain.audio import AudioFormat
+from app.domain.captions import Caption
+from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechError
+from app.domain.services.live_text import LiveText
+from app.domain.services.speech import LiveSpeech, SpeechService
+from app.domain.speech import SpeechOptions
+from app.entrypoints.http.errors import describe_decode_error, describe_speech_error
+from app.entrypoints.http.events import INTERNAL_ERROR, usage_of
+from app.entrypoints.http.live_messages import (
+    Cancel,
+    Cancelled,
+    ClientMessage,
+    Configure,
+    End,
+    Ended,
+    Failed,
+    Flush,
+    Ping,
+    Pong,
+    Ready,
+    ServerMessage,
+    Spoken,
+    Started,
+    Text,
+    client_messages,
+    server_messages,
+)
+from app.entrypoints.http.live_utterance import Utterance
+from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorDetail
+from app.ports.clock import Clock
+
+MAX_WAITING_UTTERANCES: Final = 16
+"""Written and not spoken, on one socket."""
+
+CLOSE_IDLE: Final = 1000
+IDLE: Final = "idle"
+FAREWELL_S: Final = 1.0
+"""Given to a client that reads nothing to take the last message."""
+
+CLIENT_LEFT: Final = (WebSocketDisconnect, OSError)
+"""What receiving and sending raise then."""
+
+_log = structlog.get_logger(__name__)
+
+
+class TooManyUtterancesError(InvalidRequestError):
+    """The client writes much faster than it listens."""
+
+    code = "too_many_utterances"
+
+    def __init__(self) -> None:
+        super().__init__(f"At most {MAX_WAITING_UTTERANCES} utterances may wait to be spoken.")
+
+
+class LiveLimits(msgspec.Struct, frozen=True):
+    """What one connection may take.
+
+    Attributes:
+        max_chars: of an utterance that wait to be spoken.
+        idle_s: seconds without a message or sound after which it is closed.
+    """
+
+    max_chars: int
+    idle_s: float
+
+
+class LiveSession:
+    """Serves one accepted socket.
+
+    Args:
+        socket: the connection.
+        speech: speaks.
+        clock: of the idle limit.
+        limits: on it.
+    """
+
+    def __init__(
+        self,
+        socket: WebSocket[Any, Any, Any],
+        speech: SpeechService,
+        clock: Clock,
+        limits: LiveLimits,
+    ) -> None:
+        self._socket = socket
+        self._speech = speech
+        self._clock = clock
+        self._limits = limits
+        self._options = SpeechOptions(format=AudioFormat.PCM)
+        self._waiting: deque[Utterance] = deque()
+        self._has_waiting = asyncio.Event()
+        self._writing: Utterance | None = None
+        self._speaking: tuple[Utterance, asyncio.Task[None]] | None = None
+        self._num_utterances = 0
+        self._active_at = clock.monotonic()
+
+    async def run(self) -> None:
+        """Serve until the client leaves or is idle."""
+        info = self._speech.catalog.info
+        speaker = asyncio.create_task(self._speak_all())
+        try:
+            await self._send(Ready(info.id, info.backend))
+            await self._read_all()
+        except CLIENT_LEFT:
+            pass
+        finally:
+            speaker.cancel()
+            await asyncio.gather(speaker, return_exceptions=True)
+
+    # The reader.
+
+    async def _read_all(self) -> None:
+        while (frame := await self._receive()) is not None:
+            try:
+                await self._handle(_decode(frame))
+            except SpeechError as error:
+                await self._send(Failed(describe_speech_error(error)))
+        await self._close_idle()
+
+    async def _receive(self) -> dict[str, Any] | None:
+        """The next frame; None once the connection is idle."""
+        receiving = asyncio.ensure_future(self._socket.receive())
+        try:
+            while not receiving.done():
+                rest_s = self._active_at + self._limits.idle_s - self._clock.monotonic()
+                if rest_s <= 0:
+                    return None
+                await self._wait(receiving, rest_s)
+        finally:
+            receiving.cancel()
+            await asyncio.gather(receiving, return_exceptions=True)
+        frame: dict[str, Any] = dict(receiving.result())
+        if frame["type"] != "websocket.receive":
+            raise WebSocketDisconnect(detail="the client left")
+        self._active_at = self._clock.monotonic()
+        return frame
+
+    async def _wait(self, work: asyncio.Future[Any], duration_s: float) -> None:
+        """Return when `work` is done, or after the time."""
+        timer = asyncio.ensure_future(self._clock.sleep(duration_s))
+        await asyncio.wait({work, timer}, return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
+        await asyncio.gather(timer, return_exceptions=True)
+
+    async def _close_idle(self) -> None:
+        message = f"Nothing was written or spoken for {self._limits.idle_s:g} seconds."
+        detail = ErrorDetail(message=message, type="invalid_request_error", code="idle_timeout")
+        await self._cancel()
+        leaving = asyncio.ensure_future(self._say_goodbye(Failed(detail)))
+        await self._wait(leaving, FAREWELL_S)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _say_goodbye(self, message: Failed) -> None:
+        await self._send(message)
+        await self._socket.close(CLOSE_IDLE, IDLE)
+
+    async def _handle(self, message: ClientMessage) -> None:
+        match message:
+            case Configure():
+                self._configure(message)
+            case Text():
+                self._write(message)
+            case Flush() | End():
+                self._end_or_flush(message)
+            case Cancel():
+                await self._send(await self._cancel())
+            case Ping():
+                await self._send(Pong(message.id))
+
+    def _configure(self, message: Configure) -> None:
+        options = message.to_options(AudioFormat.PCM)
+        self._speech.catalog.check_model(options.model)
+        self._speech.catalog.find_voice(options.voice)
+        self._options = options
+
+    def _write(self, message: Text) -> None:
+        if self._writing is None:
+            if len(self._waiting) >= MAX_WAITING_UTTERANCES:
+                raise TooManyUtterancesError
+            self._num_utterances += 1
+            utterance = Utterance(self._num_utterances, self._options, self._limits.max_chars)
+            utterance.write(message)
+            self._writing = utterance
+            self._waiting.append(utterance)
+            self._has_waiting.set()
+        else:
+            self._writing.write(message)
+
+    def _end_or_flush(self, message: Flush | End) -> None:
+        if self._writing is not None:
+            self._writing.write(message)
+            if isinstance(message, End):
+                self._writing = None
+
+    async def _cancel(self) -> Cancelled:
+        self._writing = None
+        self._waiting.clear()
+        if self._speaking is None:
+            return Cancelled()
+        utterance, task = self._speaking
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return Cancelled() if utterance.is_over else utterance.describe_cancel()
+
+    # The speaker.
+
+    async def _speak_all(self) -> None:
+        while True:
+            while not self._waiting:
+                self._has_waiting.clear()
+                await self._has_waiting.wait()
+            utterance = self._waiting.popleft()
+            task = asyncio.create_task(self._speak(utterance))
+            self._speaking = utterance, task
+            try:
+                await asyncio.wait({task})
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                self._speaking = None
+
+    async def _speak(self, utterance: Utterance) -> None:
+        try:
+            live = await self._speech.start_live(utterance.options)
+            async with aclosing(live.stream):
+                await self._send_utterance(utterance, live)
+        except CLIENT_LEFT:
+            pass
+        except SpeechError as error:
+            await self._break_off(utterance, describe_speech_error(error))
+        except Exception as error:  # noqa: BLE001 - the client must hear of it
+            _log.error("socket.unexpected_error", exc_info=error)
+            await self._break_off(utterance, INTERNAL_ERROR.error)
+
+    async def _break_off(self, utterance: Utterance, detail: ErrorDetail) -> None:
+        if self._writing is utterance:
+            self._writing = None
+        await self._send(Failed(detail, utterance.number))
+
+    async def _send_utterance(self, utterance: Utterance, live: LiveSpeech) -> None:
+        stream = live.stream
+        utterance.sends(stream)
+        encoding = stream.encoding
+        await self._send(
+            Started(
+                utterance.number,
+                encoding.format.value,
+                CONTENT_TYPES[encoding.format],
+                encoding.sample_rate,
+                stream.voice.id,
+            )
+        )
+        writing = asyncio.create_task(self._hand_over(utterance, live.text))
+        try:
+            async for part in stream.parts():
+                if isinstance(part, Caption):
+                    await self._send(_spoken(utterance, part))
+                else:
+                    await self._socket.send_bytes(part)
+                    utterance.sent(part)
+                    self._active_at = self._clock.monotonic()
+            await writing
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+        num_samples = utterance.num_samples()
+        audio_s = num_samples / encoding.sample_rate
+        utterance.is_over = True
+        await self._send(Ended(utterance.number, num_samples, audio_s, usage_of(stream.report)))
+
+    async def _hand_over(self, utterance: Utterance, text: LiveText) -> None:
+        """What is written to who speaks it, to the end."""
+        has_more = True
+        try:
+            while has_more:
+                try:
+                    has_more = await utterance.hand_next(text)
+                except InputTooLongError as error:
+                    await self._send(Failed(describe_speech_error(error)))
+        finally:
+            text.abandon()
+
+    async def _send(self, message: ServerMessage) -> None:
+        with suppress(*CLIENT_LEFT):
+            await self._socket.send_data(server_messages.encode(message), mode="text")
+
+
+def _spoken(utterance: Utterance, caption: Caption) -> Spoken:
+    return Spoken(utterance.number, caption.index, caption.start_s, caption.end_s, caption.text)
+
+
+def _decode(frame: dict[str, Any]) -> ClientMessage:
+    """The message in a frame; raises MalformedBodyError."""
+    try:
+        message: ClientMessage = client_messages.decode(
+            frame.get("text") or frame.get("bytes") or b""
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise describe_decode_error(error) from error
+    return message

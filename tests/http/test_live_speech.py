@@ -1,0 +1,330 @@
+"""The speech socket over fakes, on a real socket."""
+
+import asyncio
+import json
+import math
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from app.adapters.encoding.encoders import StreamingEncoders
+from app.domain.errors import SynthesisError
+from app.domain.segment import TextSegment
+from app.domain.speech import Outcome
+from app.entrypoints.http.live_session import MAX_WAITING_UTTERANCES
+from app.entrypoints.settings import Settings, SpeechSettings
+from tests.fakes.speech_model import CHUNK_S, SECONDS_PER_CHAR
+from tests.serving import Fakes, serving
+
+PATH = "/v1/audio/speech/stream"
+
+
+class Client:
+    """A client of the socket."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def send(self, kind: str, **fields: Any) -> None:
+        await self.connection.send(json.dumps({"type": kind, **fields}))
+
+    async def receive(self) -> dict[str, Any] | bytes:
+        """The next message, or the bytes of a binary frame."""
+        frame = await asyncio.wait_for(self.connection.recv(), 10)
+        return frame if isinstance(frame, bytes) else json.loads(frame)
+
+    async def until(self, kind: str) -> tuple[dict[str, Any], bytes, list[dict[str, Any]]]:
+        """The next message of a kind, all sound before it, and the other messages before it."""
+        sound = b""
+        others: list[dict[str, Any]] = []
+        while True:
+            message = await self.receive()
+            if isinstance(message, bytes):
+                sound += message
+            elif message["type"] == kind:
+                return message, sound, others
+            else:
+                others.append(message)
+
+
+def socket_to(url: str) -> socket.socket:
+    """A connection that the system keeps little for, so that not reading shows soon."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    address = httpx.URL(url)
+    connection.connect((address.host, address.port))
+    return connection
+
+
+@asynccontextmanager
+async def connected(fakes: Fakes) -> AsyncIterator[Client]:
+    async with (
+        serving(fakes.app()) as url,
+        connect(url.replace("http", "ws", 1) + PATH, sock=socket_to(url)) as connection,
+    ):
+        client = Client(connection)
+        assert await client.receive() == {"type": "ready", "model": "hum", "backend": "fake"}
+        yield client
+
+
+@pytest.fixture
+def fakes() -> Fakes:
+    return Fakes()
+
+
+@pytest.fixture
+async def client(fakes: Fakes) -> AsyncIterator[Client]:
+    async with connected(fakes) as client:
+        yield client
+
+
+def wait_at(index: int, event: asyncio.Event) -> Callable[[TextSegment], Awaitable[None]]:
+    async def wait(segment: TextSegment) -> None:
+        if segment.index == index:
+            await event.wait()
+
+    return wait
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_a_text_in_pieces_is_one_file_with_captions(client: Client, fakes: Fakes) -> None:
+    for piece in ["One", " one", ". Two", " two.", " "]:
+        await client.send("text", text=piece)
+    await client.send("end")
+    ended, sound, others = await client.until("utterance.ended")
+    started, *captions = others
+    assert started == {
+        "type": "utterance.started",
+        "utterance": 1,
+        "response_format": "pcm",
+        "content_type": "audio/pcm",
+        "sample_rate": 24_000,
+        "voice": "bee",
+    }
+    assert sound.startswith(b"<000000>")
+    assert sound.endswith(b"!")
+    assert [caption["text"] for caption in captions] == ["One one.", "Two two."]
+    assert captions[1]["start"] == captions[0]["end"] == pytest.approx(8 * SECONDS_PER_CHAR)
+    assert ended["usage"] == {"input_tokens": 16, "output_tokens": 4, "total_tokens": 20}
+    assert [report.outcome for report in fakes.observer.reports] == [Outcome.COMPLETED]
+    assert fakes.observer.reports[0].num_chars == len("One one. Two two. ")
+
+
+async def test_the_first_sound_comes_before_the_second_sentence_is_whole(
+    client: Client, fakes: Fakes
+) -> None:
+    await client.send("text", text="One one. Tw")
+    caption, sound, _ = await client.until("caption")
+    assert caption["text"] == "One one."
+    assert sound
+    assert [text for text, *_ in fakes.model.spoken[-1:]] == ["One one."]
+
+
+async def test_flush_speaks_what_is_there(client: Client) -> None:
+    await client.send("text", text="Not whole")
+    await client.send("flush")
+    caption, _, _ = await client.until("caption")
+    assert caption["text"] == "Not whole"
+    await client.send("text", text="and the rest")
+    await client.send("end")
+    caption, _, _ = await client.until("caption")
+    assert (caption["index"], caption["text"]) == (1, "and the rest")
+    await client.until("utterance.ended")
+
+
+async def test_cancel_is_heard_while_speech_is_made_and_says_how_far_it_came(
+    client: Client, fakes: Fakes
+) -> None:
+    fakes.model.before_speaking = wait_at(1, asyncio.Event())
+    await client.send("text", text="One one. Two two. Three")
+    _, sound, _ = await client.until("caption")
+    await eventually(lambda: fakes.model.num_running == 1)
+    await client.send("cancel")
+    cancelled, _, _ = await client.until("utterance.cancelled")
+    assert cancelled["utterance"] == 1
+    assert cancelled["text"] == "One one."
+    assert cancelled["num_samples"] == (len(sound) - len("<000000>")) // 2
+    assert fakes.model.num_running == 0
+    assert fakes.observer.reports[-1].outcome is Outcome.CANCELLED
+
+
+async def test_after_a_cancel_the_next_text_is_another_utterance(
+    client: Client, fakes: Fakes
+) -> None:
+    fakes.model.before_speaking = wait_at(0, asyncio.Event())
+    for text in ("One. Two.", "Three.", "Four."):
+        await client.send("text", text=text)
+        await client.send("end")
+    await client.until("utterance.started")
+    await client.send("cancel")
+    cancelled, _, _ = await client.until("utterance.cancelled")
+    assert cancelled["utterance"] == 1
+    fakes.model.before_speaking = None
+    await client.send("text", text="Five.")
+    await client.send("end")
+    ended, _, others = await client.until("utterance.ended")
+    assert ended["utterance"] == 4
+    assert [message["text"] for message in others if message["type"] == "caption"] == ["Five."]
+
+
+async def test_a_cancel_of_nothing_is_answered(client: Client) -> None:
+    await client.send("cancel")
+    assert await client.receive() == {
+        "type": "utterance.cancelled",
+        "utterance": None,
+        "num_samples": 0,
+        "audio_s": 0.0,
+        "text": "",
+        "text_under_way": "",
+    }
+
+
+async def test_several_utterances_follow_each_other_each_a_file_of_its_own(client: Client) -> None:
+    await client.send("configure", voice="fan", response_format="wav", sample_rate=8_000)
+    for text in ("One.", "Two.", "Three."):
+        await client.send("text", text=text)
+        await client.send("end")
+    for number in (1, 2, 3):
+        ended, sound, others = await client.until("utterance.ended")
+        assert ended["utterance"] == number
+        assert sound.startswith(b"<")
+        assert sound.endswith(b"!")
+        assert others[0]["voice"] == "fan"
+        assert others[0]["response_format"] == "wav"
+        assert others[0]["sample_rate"] == 8_000
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "param"),
+    [
+        ("{", "invalid_json", None),
+        ("[]", "invalid_value", None),
+        ('{"type": "dance"}', "invalid_value", "type"),
+        ('{"type": "text"}', "missing_required_parameter", "text"),
+        ('{"type": "text", "text": 1}', "invalid_value", "text"),
+        ('{"type": "configure", "speed": 9}', "invalid_value", "speed"),
+        ('{"type": "configure", "voice": "other"}', "voice_not_found", "voice"),
+        (b"\xff\xfe", "invalid_json", None),
+        ('{"type": "ping", "x": ' + "[" * 10_000, "invalid_json", None),
+    ],
+)
+async def test_a_bad_message_is_answered_and_the_socket_stays(
+    client: Client, frame: str | bytes, code: str, param: str | None
+) -> None:
+    await client.connection.send(frame)
+    failed, _, _ = await client.until("error")
+    assert failed["utterance"] is None
+    assert (failed["error"]["code"], failed["error"]["param"]) == (code, param)
+    await client.send("ping", id="still here")
+    assert await client.receive() == {"type": "pong", "id": "still here"}
+
+
+async def test_a_failure_breaks_off_its_utterance_alone(client: Client, fakes: Fakes) -> None:
+    fakes.model.fail_on = ("Two.", SynthesisError())
+    for text in ("One. Two.", "Three."):
+        await client.send("text", text=text)
+        await client.send("end")
+    failed, _, _ = await client.until("error")
+    assert (failed["utterance"], failed["error"]["code"]) == (1, "synthesis_failed")
+    ended, _, _ = await client.until("utterance.ended")
+    assert ended["utterance"] == 2
+
+
+async def test_what_may_wait_is_bounded() -> None:
+    fakes = Fakes(Settings(speech=SpeechSettings(max_chars=100)))
+    fakes.model.before_speaking = wait_at(0, asyncio.Event())
+    async with connected(fakes) as client:
+        await client.send("text", text="a" * 101)
+        failed, _, _ = await client.until("error")
+        assert failed["error"]["code"] == "string_above_max_length"
+        for _ in range(MAX_WAITING_UTTERANCES + 2):
+            await client.send("text", text="One.")
+            await client.send("end")
+        failed, _, _ = await client.until("error")
+        assert failed["error"]["code"] == "too_many_utterances"
+        await client.send("cancel")
+        await client.until("utterance.cancelled")
+
+
+async def test_a_socket_on_which_nothing_happens_is_closed(client: Client, fakes: Fakes) -> None:
+    await client.send("ping")
+    await client.until("pong")
+    await fakes.clock.advance(59.0)
+    await client.send("ping")
+    await client.until("pong")
+    await fakes.clock.advance(59.0)
+    await client.send("ping")
+    await client.until("pong")
+    await fakes.clock.advance(60.0)
+    failed, _, _ = await client.until("error")
+    assert failed["error"]["code"] == "idle_timeout"
+    with pytest.raises(ConnectionClosed) as caught:
+        await client.receive()
+    assert caught.value.rcvd is not None
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1000, "idle")
+
+
+async def test_a_client_that_leaves_stops_the_model(fakes: Fakes) -> None:
+    fakes.model.before_speaking = wait_at(1, asyncio.Event())
+    async with connected(fakes) as client:
+        await client.send("text", text="One. Two. Three.")
+        await client.send("end")
+        await client.until("caption")
+        client.connection.transport.abort()
+        await eventually(lambda: fakes.model.num_running == 0)
+        await eventually(lambda: len(fakes.observer.reports) == 1)
+    assert fakes.observer.reports[0].outcome is Outcome.CANCELLED
+
+
+async def test_a_client_that_does_not_read_holds_up_its_own_speech() -> None:
+    fakes = Fakes(Settings(speech=SpeechSettings(max_chars=1_000_000)))
+    fakes.encoders = StreamingEncoders()  # type: ignore[assignment] # files of real size
+    num_sentences, sentence = 400, "word " * 15 + "end. "
+    num_chunks = num_sentences * math.ceil((len(sentence) - 1) * SECONDS_PER_CHAR / CHUNK_S)
+    async with connected(fakes) as client:
+        client.connection.transport.pause_reading()
+        await client.send("text", text=sentence * num_sentences)
+        await client.send("end")
+        num_made, before = 0, -1
+        while num_made != before:
+            before = num_made
+            await asyncio.sleep(0.5)
+            num_made = fakes.model.num_chunks
+        assert num_made < num_chunks / 2
+        client.connection.transport.resume_reading()
+        ended, sound, _ = await client.until("utterance.ended")
+    assert ended["num_samples"] * 2 == len(sound)
+    assert ended["audio_s"] == pytest.approx(
+        num_sentences * (len(sentence) - 1) * SECONDS_PER_CHAR, abs=0.01
+    )
+
+
+async def test_the_messages_are_told_apart_by_type(client: Client) -> None:
+    """Whoever writes a client reads one field."""
+    await client.send("ping")
+    message = await client.receive()
+    assert isinstance(message, dict)
+    assert msgspec.json.encode(message).startswith(b'{"type":"pong"')
+
+
+async def test_an_accepted_socket_has_a_request_id(fakes: Fakes) -> None:
+    async with (
+        serving(fakes.app()) as url,
+        connect(
+            url.replace("http", "ws", 1) + PATH, additional_headers={"x-request-id": "mine"}
+        ) as connection,
+    ):
+        assert connection.response is not None
+        assert connection.response.headers["x-request-id"] == "mine"
