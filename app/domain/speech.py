@@ -110,6 +110,18 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CacheStatus(StrEnum):
+    """How much of a request was kept from an earlier one: all segments, some, none.
+
+    BYPASS: nothing was looked for, because such speech is not kept or there was none to make.
+    """
+
+    HIT = "hit"
+    PARTIAL = "partial"
+    MISS = "miss"
+    BYPASS = "bypass"
+
+
 class SpeechReport(msgspec.Struct, kw_only=True):
     """What became of one request; never holds its text.
 
@@ -119,6 +131,7 @@ class SpeechReport(msgspec.Struct, kw_only=True):
         voice: that spoke, once known.
         num_segments: that the text was split into.
         num_segments_spoken: that are made so far.
+        cache: how many of them were kept already, once known.
         audio_s: playing time handed out so far, in seconds.
         first_audio_s: from the request to the first audio of the model, in seconds.
         total_s: from the request to its end, in seconds.
@@ -131,6 +144,7 @@ class SpeechReport(msgspec.Struct, kw_only=True):
     voice: str | None = None
     num_segments: int = 0
     num_segments_spoken: int = 0
+    cache: CacheStatus | None = None
     audio_s: float = 0.0
     first_audio_s: float | None = None
     total_s: float = 0.0

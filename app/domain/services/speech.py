@@ -16,9 +16,17 @@ from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechErro
 from app.domain.segment import TextSegment
 from app.domain.services.look_ahead import LookAhead, LookAheadLimits
 from app.domain.services.readiness import Readiness
-from app.domain.speech import Delivery, Outcome, SpeechReport, SpeechRequest, Voice
+from app.domain.speech import (
+    CacheStatus,
+    Delivery,
+    Outcome,
+    SpeechReport,
+    SpeechRequest,
+    Voice,
+)
 from app.ports.audio_encoder import AudioEncoder, AudioEncoders
 from app.ports.clock import Clock
+from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
@@ -76,12 +84,13 @@ class SpeechStream:
 
 
 class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
-    """What `SpeechService` speaks through."""
+    """What `SpeechService` speaks through; without a `cache` nothing is kept."""
 
     model: SpeechModel
     encoders: AudioEncoders
     clock: Clock
     observer: SpeechObserver
+    cache: SpeechCache | None = None
 
 
 class SpeechLimits(msgspec.Struct, frozen=True):
@@ -148,9 +157,11 @@ class SpeechService:
         await self._readiness.wait_until_ready()
         segments = await asyncio.to_thread(model.split, request.text)
         watch.report.num_segments = len(segments)
-        audio = self._speak(
-            segments, Delivery(voice, request.speed, request.sampling), watch.report
+        delivery = Delivery(voice, request.speed, request.sampling)
+        watch.report.cache = await asyncio.to_thread(
+            _look_up, self._ports.cache, segments, delivery
         )
+        audio = self._speak(segments, delivery, watch.report)
         parts = _encode(audio, encoder, watch)
         return SpeechStream(encoding, voice, watch.report, encoder, parts)
 
@@ -175,6 +186,18 @@ class SpeechService:
                     yield part
         if is_silent:
             yield silence(SILENCE_S, self._ports.model.info.sample_rate)
+
+
+def _look_up(
+    cache: SpeechCache | None, segments: list[TextSegment], delivery: Delivery
+) -> CacheStatus:
+    """How many of the segments need not be spoken again."""
+    if cache is None or not segments or not cache.can_keep(delivery):
+        return CacheStatus.BYPASS
+    num_held = sum(cache.holds(segment, delivery) for segment in segments)
+    if num_held == 0:
+        return CacheStatus.MISS
+    return CacheStatus.HIT if num_held == len(segments) else CacheStatus.PARTIAL
 
 
 async def _encode(

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency, Provide
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
+from app.domain.services.idempotency import IdempotencyKeys
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
@@ -18,6 +19,7 @@ from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.health import HealthController
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
+from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
@@ -54,7 +56,7 @@ def create_app(
             player_page,
         ],
         lifespan=[lifespan],
-        dependencies=_dependencies(services),
+        dependencies=_dependencies(services, _build_repeats(services, ports, settings)),
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=settings.server.max_body_bytes,
         openapi_config=openapi_config(version(DISTRIBUTION)),
@@ -64,9 +66,21 @@ def create_app(
     return app
 
 
-def _dependencies(services: Services) -> dict[str, Provide]:
+def _build_repeats(services: Services, ports: Ports, settings: Settings) -> Repeats:
+    return Repeats(
+        services.speech.catalog,
+        ports.cache,
+        IdempotencyKeys(ports.clock),
+        settings.model.temperature,
+    )
+
+
+def _dependencies(services: Services, known: Repeats) -> dict[str, Provide]:
     def speech() -> SpeechService:
         return services.speech
+
+    def repeats() -> Repeats:
+        return known
 
     def readiness() -> Readiness:
         return services.readiness
@@ -82,7 +96,7 @@ def _dependencies(services: Services) -> dict[str, Provide]:
 
     return {
         provider.__name__: Provide(provider, sync_to_thread=False)
-        for provider in (speech, readiness, catalog, choice, metrics)
+        for provider in (speech, repeats, readiness, catalog, choice, metrics)
     }
 
 

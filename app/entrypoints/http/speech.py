@@ -13,6 +13,7 @@ from app.entrypoints.http.audio_response import AudioResponse
 from app.entrypoints.http.body import SpeechBody
 from app.entrypoints.http.disconnect import until_disconnect
 from app.entrypoints.http.openapi import SPEECH_ERRORS, SpeechOperation
+from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.schemas import CONTENT_TYPES, CreateSpeech
 
 WARNING_CODE: Final = 299
@@ -40,10 +41,15 @@ class SpeechController(Controller):
         request: Request[Any, Any, Any],
         data: JSONBody[CreateSpeech],
         speech: NamedDependency[SpeechService],
+        repeats: NamedDependency[Repeats],
     ) -> ASGIResponse:
         """Answers with the audio: as it is made, or whole if `stream` is false."""
-        stream = await until_disconnect(request.receive, speech.start(data.to_request()))
+        repeat = repeats.recognize(request, data)
+        if repeat.is_unchanged:
+            return repeats.not_modified(repeat)
+        stream = await until_disconnect(request.receive, speech.start(repeat.request))
         headers = _headers(stream, speech, data.warnings(speech.catalog))
+        headers.update(repeats.headers(repeat, stream.report))
         media_type = CONTENT_TYPES[stream.encoding.format]
         if data.stream is not False:
             return AudioResponse(stream, headers, media_type)
