@@ -39,6 +39,7 @@ class SharedSpeech:
         self._num_reserved = ENTRY_BYTES
         self.can_be_joined = memory.reserve(ENTRY_BYTES)
         self._task = asyncio.create_task(self._run(chunks))
+        self._task.add_done_callback(_mark_as_seen)
 
     def when_over(self, tell: Callable[[], None]) -> None:
         """Call `tell` soon after the work has ended, however it ended."""
@@ -97,6 +98,12 @@ class SharedSpeech:
         self._give_up_room()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _mark_as_seen(task: asyncio.Task[None]) -> None:
+    """A failure is nobody's if the last follower left before it came to its end."""
+    if not task.cancelled():
+        task.exception()
 
 
 def compact(chunk: AudioChunk) -> AudioChunk:

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -253,6 +254,22 @@ async def test_a_failure_reaches_everyone_and_nothing_is_kept(
     assert rig.cached.num_bytes == 0
     rig.model.fail_on = None
     assert len(await rig.speak()) == NUM_CHUNKS
+
+
+async def test_a_failure_that_nobody_waits_for_is_no_complaint(rig: Rig) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    rig.model.fail_on = (TEXT, SynthesisError())
+    rig.model.fail_after_chunks = 2
+    slow = rig.ask()
+    await anext(slow)
+    await let_run()
+    await slow.aclose()
+    del slow
+    rig.model.fail_on = None  # its traceback holds the task
+    await let_run()
+    gc.collect()
+    assert complaints == []
 
 
 UNSEEDED = Delivery(FAKE_INFO.voices[0], 1.0, SamplingChoice(temperature=0.5))
