@@ -2,7 +2,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.audio import AudioEncoding, AudioFormat
@@ -102,6 +102,7 @@ def test_a_key_that_is_empty_too_long_or_not_printable_is_refused(key: str) -> N
         check_idempotency_key(key)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=255))
 def test_any_printable_key_gives_a_seed_in_range_that_is_always_the_same(key: str) -> None:
     check_idempotency_key(key)

@@ -2,7 +2,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -73,8 +73,10 @@ class AnySequence(RuleBasedStateMachine):
 
 
 TestAnySequence = AnySequence.TestCase
+TestAnySequence.settings = settings(deadline=None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4_000), max_size=5))
 def test_an_entry_costs_its_samples_and_a_little(sizes: list[int]) -> None:
     entry = chunks(*sizes)

@@ -4,7 +4,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -15,6 +15,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 SAMPLES = arrays(np.float32, st.integers(1, 50), elements=FINITE)
 
 
+@settings(deadline=None)
 @given(st.lists(SAMPLES, max_size=4), st.integers(1, 48_000))
 def test_what_comes_back_is_the_same_bit_by_bit(samples: list[Any], rate: int) -> None:
     chunks = tuple(AudioChunk(each, rate) for each in samples)
@@ -29,6 +30,7 @@ def test_what_comes_back_is_the_same_bit_by_bit(samples: list[Any], rate: int) -
 CONTENT = to_bytes((AudioChunk(np.linspace(-1, 1, 99, dtype=np.float32), 16_000),))
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(CONTENT) - 1), st.integers(1, 255))
 def test_a_byte_that_changed_is_noticed(position: int, change: int) -> None:
     content = bytearray(CONTENT)
@@ -36,11 +38,13 @@ def test_a_byte_that_changed_is_noticed(position: int, change: int) -> None:
     assert from_bytes(bytes(content)) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(CONTENT) - 1))
 def test_a_file_that_was_cut_is_noticed(length: int) -> None:
     assert from_bytes(CONTENT[:length]) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_other_bytes_are_nothing(content: bytes) -> None:
     assert from_bytes(content) is None
