@@ -27,8 +27,12 @@ from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.audio_store import FakeAudioStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.metrics import FakeMetrics
+from tests.fakes.speech_cache import FakeSpeechCache
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
+
+WITHOUT_CACHE = {"SOPRANO_CACHE__MAX_BYTES": "0"}
+"""Environment of a server that speaks again what it is asked again."""
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
@@ -40,6 +44,7 @@ class Fakes:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.model = FakeSpeechModel()
+        self.cache = FakeSpeechCache()
         self.encoders = FakeAudioEncoders()
         self.clock = FakeClock()
         self.store = FakeAudioStore(self.clock)
@@ -49,6 +54,7 @@ class Fakes:
         return Ports(
             choice=Choice("fake"),
             model=self.model,
+            cache=self.cache,
             encoders=self.encoders,
             store=self.store,
             clock=self.clock,

@@ -124,6 +124,18 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CacheStatus(StrEnum):
+    """How much of a request was kept from an earlier one: all segments, some, none.
+
+    BYPASS: nothing was looked for, because such speech is not kept or there was none to make.
+    """
+
+    HIT = "hit"
+    PARTIAL = "partial"
+    MISS = "miss"
+    BYPASS = "bypass"
+
+
 class SpeechReport(msgspec.Struct, kw_only=True):
     """What became of one request; never holds its text.
 
@@ -135,6 +147,7 @@ class SpeechReport(msgspec.Struct, kw_only=True):
         num_segments_spoken: that are made so far.
         num_input_tokens: that the model has read for what was handed out.
         num_output_tokens: that it has drawn for it.
+        cache: how many of them were kept already, once known.
         audio_s: playing time handed out so far, in seconds.
         queue_s: from the request to the model's beginning with it, in seconds.
         first_audio_s: from the request to the first audio of the model, in seconds.
@@ -150,6 +163,7 @@ class SpeechReport(msgspec.Struct, kw_only=True):
     num_segments_spoken: int = 0
     num_input_tokens: int = 0
     num_output_tokens: int = 0
+    cache: CacheStatus | None = None
     audio_s: float = 0.0
     queue_s: float | None = None
     first_audio_s: float | None = None

@@ -1,25 +1,31 @@
 """The composition root: from settings to adapters. The only module that names them."""
 
+import hashlib
 import platform
 import sys
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 from platformdirs import user_cache_path
 
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
 from app.adapters.clock.system import SystemClock
+from app.adapters.decorators.caching import CachedModel
+from app.adapters.decorators.kept_speech import KeptSpeech
 from app.adapters.decorators.pooled import PooledModel
+from app.adapters.decorators.speech_files import SpeechFiles
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.adapters.speech.embedded_voice import EmbeddedVoice
-from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.checkpoint import Checkpoint, file_states, read_checkpoint
 from app.adapters.speech.soprano.hub import DEFAULT_REPO, find_cached, locate
 from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
 from app.adapters.speech.soprano.model import SopranoModel
@@ -31,7 +37,7 @@ from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
 from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.services import Ports
-from app.entrypoints.settings import ModelSettings, Settings, StoreSettings
+from app.entrypoints.settings import CacheSettings, ModelSettings, Settings, StoreSettings
 from app.ports.audio_store import AudioStore
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -41,6 +47,12 @@ CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 """Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
 
 SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
+
+SOUND_PACKAGES: Final = (
+    "soprano-tts-api", "anyascii", "av", "hibari-tts", "lmdeploy", "numpy", "onnxruntime",
+    "soprano-tts", "soxr", "torch", "transformers",
+)  # fmt: skip
+"""Another version of these may give other samples or bytes for the same request."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,9 +68,13 @@ def build_ports(settings: Settings) -> Ports:
     observer = FanOut(StructuredLog(), metrics)
     choice = choose_backend(settings.model.backend, look_around(settings.model))
     _log_choice(choice)
+    spoken = TimeStretchedModel(_build_model(choice.backend, settings.model, clock, observer))
+    model = _build_cached(spoken, choice.backend, settings, clock)
+    metrics.watch_cache(lambda: model.num_bytes)
     return Ports(
         choice=choice,
-        model=TimeStretchedModel(_build_model(choice.backend, settings.model, clock, observer)),
+        model=model,
+        cache=model,
         encoders=StreamingEncoders(),
         store=_build_store(settings.store, clock),
         clock=clock,
@@ -92,6 +108,39 @@ def _log_choice(choice: Choice) -> None:
         _log.info("backend.skipped", backend=step.backend, reason=step.reason)
     reasons = [f"{step.backend}: {step.reason}" for step in choice.steps_down]
     _log.info("backend.chosen", backend=choice.backend, reason="; ".join(reasons) or None)
+
+
+def _build_cached(
+    model: SpeechModel, backend: str, settings: Settings, clock: Clock
+) -> CachedModel:
+    return CachedModel(
+        model,
+        KeptSpeech(settings.cache.max_bytes),
+        _build_speech_files(settings.cache, clock),
+        partial(_identify, backend, settings.model, clock),
+        settings.model.temperature,
+    )
+
+
+def _build_speech_files(settings: CacheSettings, clock: Clock) -> SpeechFiles | None:
+    if not settings.directory or not settings.max_bytes:
+        return None
+    return SpeechFiles(Path(settings.directory), settings.max_disk_bytes, clock)
+
+
+def _identify(backend: str, settings: ModelSettings, clock: Clock) -> str:
+    """All that decides the samples beside text and delivery, as a hash; the model is loaded."""
+    versions = {name: _find_version(name) for name in SOUND_PACKAGES}
+    files = [] if backend == "embedded" else file_states(_locate(settings, clock))
+    parts = msgspec.json.encode((backend, settings, versions, files))
+    return hashlib.sha256(parts).hexdigest()
+
+
+def _find_version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def _build_model(
@@ -147,13 +196,16 @@ def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
 
 
 def _find_checkpoint(settings: ModelSettings, clock: Clock) -> Checkpoint:
-    directory = locate(
+    return read_checkpoint(_locate(settings, clock))
+
+
+def _locate(settings: ModelSettings, clock: Clock) -> Path:
+    return locate(
         settings.checkpoint or DEFAULT_REPO,
         settings.revision or None,
         may_download=bool(settings.checkpoint),
         clock=clock,
     )
-    return read_checkpoint(directory)
 
 
 def _build_store(settings: StoreSettings, clock: Clock) -> AudioStore:

@@ -17,6 +17,7 @@ from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStore
 from app.ports.clock import Clock
 from app.ports.metrics import MetricsSource
+from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
@@ -24,7 +25,8 @@ from app.ports.speech_observer import SpeechObserver
 class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """The outside world, one adapter per port. Constructed, not yet opened.
 
-    `choice` says which backend the model is, and which better ones it is not.
+    `choice` says which backend the model is, and which better ones it is not. `cache` is what the
+    model keeps; None if it keeps nothing.
     """
 
     choice: Choice
@@ -34,6 +36,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     clock: Clock
     observer: SpeechObserver
     metrics: MetricsSource
+    cache: SpeechCache | None = None
 
 
 class Services:
@@ -60,7 +63,7 @@ class Services:
             load_wait_s=settings.model.load_wait_s,
         )
         self.speech = SpeechService(
-            SpeechPorts(ports.model, ports.encoders, ports.clock, ports.observer),
+            SpeechPorts(ports.model, ports.encoders, ports.clock, ports.observer, ports.cache),
             self.readiness,
             Catalog(ports.model.info, accepts_unknown=settings.speech.unknown_names == "default"),
             SpeechLimits(

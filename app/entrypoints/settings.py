@@ -68,6 +68,14 @@ class SpeechSettings(Section, frozen=True):
     unknown_names: Literal["reject", "default"] = "reject"
 
 
+class CacheSettings(Section, frozen=True):
+    """Speech that is kept because it may be asked for again."""
+
+    max_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 50_000_000
+    directory: str = ""
+    max_disk_bytes: Annotated[int, Meta(ge=1_000_000, le=2**53)] = 1_000_000_000
+
+
 class StoreSettings(Section, frozen=True):
     """Where finished audio is kept, and how much of it. 0 is no limit."""
 
@@ -90,6 +98,7 @@ class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     model: ModelSettings = ModelSettings()
     speech: SpeechSettings = SpeechSettings()
+    cache: CacheSettings = CacheSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.adapters.decorators.caching import CachedModel
+from app.adapters.decorators.kept_speech import KeptSpeech
 from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
@@ -30,9 +32,17 @@ MODELS: dict[str, Callable[[Path], SpeechModel]] = {
         build_soprano("transformers", checkpoint)
     ),
     "stretched onnx": lambda checkpoint: TimeStretchedModel(build_soprano("onnx", checkpoint)),
+    "cached fake": lambda _: cached(FakeSpeechModel()),
+    "cached nothing": lambda _: cached(FakeSpeechModel(), max_bytes=0),
+    "cached embedded": lambda _: cached(TimeStretchedModel(EmbeddedVoice())),
+    "cached onnx": lambda checkpoint: cached(TimeStretchedModel(build_soprano("onnx", checkpoint))),
     "pooled fake": lambda _: PooledModel(lambda _: FakeSpeechModel(), 2, FakeClock()),
 }
 TEXT = "The first sentence of this text is here. And this, my friends, is the second one."
+
+
+def cached(model: SpeechModel, max_bytes: int = 10_000_000) -> CachedModel:
+    return CachedModel(model, KeptSpeech(max_bytes), None, lambda: "tested", 0.0)
 
 
 @pytest.fixture(params=list(MODELS))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkpoints.build import FULL, TINY, expected_samples
 from tests.listening import CODEC_PADDING, decode_file, decode_pcm
-from tests.serving import ServerProcess, run_console, server_process, wait_for_status
+from tests.serving import WITHOUT_CACHE, ServerProcess, run_console, server_process, wait_for_status
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -44,7 +44,7 @@ def server(
     log_path = tmp_path_factory.mktemp("soprano") / "server.log"
     arguments = ["--backend", backend, "--model", str(directory)]
     arguments += ["--precision", *precision] if precision else []
-    with server_process(log_path, *arguments) as running:
+    with server_process(log_path, *arguments, environ=WITHOUT_CACHE) as running:
         yield ready(running)
 
 
@@ -172,7 +172,7 @@ def test_two_instances_speak_at_the_same_time(
     make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:
     directory = make_checkpoint(tokens_per_sentence=300)
-    environ = {"SOPRANO_MODEL__INSTANCES": "2", "SOPRANO_LOG__LEVEL": "debug"}
+    environ = {"SOPRANO_MODEL__INSTANCES": "2", "SOPRANO_LOG__LEVEL": "debug", **WITHOUT_CACHE}
     arguments = ["--model", str(directory)]
     with server_process(tmp_path / "log", *arguments, environ=environ) as running:
         ready(running)

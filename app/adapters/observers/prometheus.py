@@ -1,5 +1,6 @@
 """What happened, as Prometheus metrics: counters, and histograms of times in seconds."""
 
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import (
@@ -58,12 +59,25 @@ class PrometheusMetrics:
             ["error"],
             registry=registry,
         )
+        self._cache_requests = Counter(
+            "soprano_cache_requests",
+            "Requests for speech, by how much of it was kept from earlier ones.",
+            ["result"],
+            registry=registry,
+        )
+        self._cache_bytes = Gauge(
+            "soprano_cache_bytes", "Memory that holds speech to be repeated.", registry=registry
+        )
         self._is_ready = Gauge(
             "soprano_model_ready",
             "1 once the model can speak.",
             ["model", "backend"],
             registry=registry,
         )
+
+    def watch_cache(self, count_bytes: Callable[[], int]) -> None:
+        """Have the size of the cache told by `count_bytes`, each time the page is made."""
+        self._cache_bytes.set_function(count_bytes)
 
     def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
         self._is_ready.labels(info.id, info.backend).set(1)
@@ -76,6 +90,8 @@ class PrometheusMetrics:
 
     def speech_ended(self, report: SpeechReport) -> None:
         self._requests.labels(report.outcome.value, report.format.value).inc()
+        if report.cache is not None:
+            self._cache_requests.labels(report.cache.value).inc()
         self._characters.inc(report.num_chars)
         self._audio_s.inc(report.audio_s)
         if report.first_audio_s is not None:

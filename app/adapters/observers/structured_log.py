@@ -34,6 +34,7 @@ class StructuredLog:
             error=report.error_code,
             num_chars=report.num_chars,
             num_segments=report.num_segments,
+            cache=report.cache.value if report.cache else None,
             voice=report.voice,
             format=report.format.value,
             audio_s=round(report.audio_s, 3),

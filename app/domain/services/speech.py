@@ -14,21 +14,23 @@ from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_samp
 from app.domain.captions import Caption
 from app.domain.catalog import Catalog
 from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechError
+from app.domain.segment import TextSegment
 from app.domain.services.live_text import LiveText
 from app.domain.services.look_ahead import LookAhead, LookAheadLimits
 from app.domain.services.readiness import Readiness
 from app.domain.services.segment_feed import SegmentFeed
 from app.domain.services.transcript import Transcript
 from app.domain.speech import (
+    CacheStatus,
     Delivery,
     Outcome,
     SpeechOptions,
     SpeechReport,
     SpeechRequest,
-    Voice,
 )
 from app.ports.audio_encoder import AudioEncoder, AudioEncoders
 from app.ports.clock import Clock
+from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
@@ -44,7 +46,7 @@ class SpeechStream:
 
     Attributes:
         encoding: format and sample rate of the bytes.
-        voice: that speaks.
+        delivery: how it is spoken.
         report: how far it is.
         transcript: what has been said.
     """
@@ -52,13 +54,13 @@ class SpeechStream:
     def __init__(
         self,
         encoding: AudioEncoding,
-        voice: Voice,
+        delivery: Delivery,
         progress: "Progress",
         encoder: AudioEncoder,
         parts: AsyncGenerator[Part, None],
     ) -> None:
         self.encoding = encoding
-        self.voice = voice
+        self.delivery = delivery
         self.report = progress.report
         self.transcript = progress.transcript
         self._encoder = encoder
@@ -121,12 +123,13 @@ class Progress(msgspec.Struct, frozen=True, eq=False):
 
 
 class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
-    """What `SpeechService` speaks through."""
+    """What `SpeechService` speaks through; without a `cache` nothing is kept."""
 
     model: SpeechModel
     encoders: AudioEncoders
     clock: Clock
     observer: SpeechObserver
+    cache: SpeechCache | None = None
 
 
 class SpeechLimits(msgspec.Struct, frozen=True):
@@ -175,6 +178,9 @@ class SpeechService:
             self._check_length(request.text)
             stream = await self._open(request, feed, watch)
             segments = await asyncio.to_thread(self._ports.model.split, request.text)
+            watch.report.cache = await asyncio.to_thread(
+                _look_up, self._ports.cache, segments, stream.delivery
+            )
         except BaseException as error:
             watch.end(error)
             raise
@@ -224,7 +230,7 @@ class SpeechService:
         progress = Progress(watch.report, Transcript())
         delivery = Delivery(voice, options.speed, options.sampling)
         audio = self._speak(feed, delivery, progress, watch)
-        return SpeechStream(encoding, voice, progress, encoder, _encode(audio, encoder, watch))
+        return SpeechStream(encoding, delivery, progress, encoder, _encode(audio, encoder, watch))
 
     async def _speak(
         self, feed: SegmentFeed, delivery: Delivery, progress: Progress, watch: "_Watch"
@@ -246,6 +252,18 @@ class SpeechService:
         progress.report.num_segments = feed.num_pushed
         if is_silent:
             yield silence(SILENCE_S, self._ports.model.info.sample_rate)
+
+
+def _look_up(
+    cache: SpeechCache | None, segments: list[TextSegment], delivery: Delivery
+) -> CacheStatus:
+    """How many of the segments need not be spoken again."""
+    if cache is None or not segments or not cache.can_keep(delivery):
+        return CacheStatus.BYPASS
+    num_held = sum(cache.holds(segment, delivery) for segment in segments)
+    if num_held == 0:
+        return CacheStatus.MISS
+    return CacheStatus.HIT if num_held == len(segments) else CacheStatus.PARTIAL
 
 
 async def _encode(

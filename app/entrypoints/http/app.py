@@ -10,6 +10,7 @@ from litestar.di import NamedDependency, Provide
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
+from app.domain.services.idempotency import IdempotencyKeys
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
@@ -21,6 +22,7 @@ from app.entrypoints.http.live_session import LiveLimits
 from app.entrypoints.http.live_speech import live_speech
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
+from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
@@ -59,7 +61,7 @@ def create_app(
             player_page,
         ],
         lifespan=[lifespan],
-        dependencies={**_dependencies(services), **_limits(ports, settings)},
+        dependencies={**_dependencies(services), **_tools(services, ports, settings)},
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=settings.server.max_body_bytes,
         openapi_config=openapi_config(version(DISTRIBUTION)),
@@ -69,10 +71,16 @@ def create_app(
     return app
 
 
-def _limits(ports: Ports, settings: Settings) -> dict[str, Provide]:
+def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Provide]:
     speech = settings.speech
     writer = EventWriter(ports.clock, speech.sse_keep_alive_s, speech.sse_done_marker)
     limits = LiveLimits(speech.max_chars, settings.server.socket_idle_s)
+    known = Repeats(
+        services.speech.catalog,
+        ports.cache,
+        IdempotencyKeys(ports.clock),
+        settings.model.temperature,
+    )
 
     def clock() -> Clock:
         return ports.clock
@@ -83,7 +91,10 @@ def _limits(ports: Ports, settings: Settings) -> dict[str, Provide]:
     def live_limits() -> LiveLimits:
         return limits
 
-    return _provide(clock, event_writer, live_limits)
+    def repeats() -> Repeats:
+        return known
+
+    return _provide(clock, event_writer, live_limits, repeats)
 
 
 def _dependencies(services: Services) -> dict[str, Provide]:

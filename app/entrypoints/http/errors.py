@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from app.domain.errors import (
+    IdempotencyKeyReusedError,
     InstanceDeadError,
     InvalidRequestError,
     ModelLoadError,
@@ -32,6 +33,7 @@ CLIENT_CLOSED_REQUEST: Final = 499
 _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     ModelNotFoundError: (404, INVALID_REQUEST),
     StoredAudioNotFoundError: (404, INVALID_REQUEST),
+    IdempotencyKeyReusedError: (422, INVALID_REQUEST),
     InvalidRequestError: (400, INVALID_REQUEST),
     ModelLoadingError: (503, SERVER_ERROR),
     ModelLoadError: (503, SERVER_ERROR),

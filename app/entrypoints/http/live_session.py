@@ -263,7 +263,7 @@ class LiveSession:
                 encoding.format.value,
                 CONTENT_TYPES[encoding.format],
                 encoding.sample_rate,
-                stream.voice.id,
+                stream.delivery.voice.id,
             )
         )
         writing = asyncio.create_task(self._hand_over(utterance, live.text))

@@ -13,9 +13,11 @@ from litestar.openapi.spec import (
     OpenAPIResponse,
     OpenAPIType,
     Operation,
+    Parameter,
     Schema,
 )
 
+from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS
 from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorBody, ReadinessReport
 
 DESCRIPTION: Final = (
@@ -40,9 +42,41 @@ SPEECH_ERRORS: Final = {
     404: _error("No such model."),
     413: _error("The body is too large."),
     415: _error("The body is not plain JSON."),
+    422: _error("The Idempotency-Key was used with another body."),
     500: _error("The model or the encoder failed before the first byte."),
     503: _error("The model is still loading; `retry-after` says when to come back."),
 }
+
+
+ANSWER_HEADERS: Final = {
+    "x-sample-rate": OpenAPIHeader(
+        schema=Schema(type=OpenAPIType.INTEGER), description="Sample rate of the audio in Hz."
+    ),
+    "cache-status": OpenAPIHeader(
+        schema=Schema(type=OpenAPIType.STRING),
+        description="Whether the speech was kept from an earlier request (RFC 9211).",
+    ),
+}
+
+REQUEST_HEADERS: Final = (
+    Parameter(
+        name="Idempotency-Key",
+        param_in="header",
+        schema=Schema(
+            type=OpenAPIType.STRING,
+            min_length=1,
+            max_length=MAX_IDEMPOTENCY_KEY_CHARS,
+            pattern=r"^[!-~]([ -~]*[!-~])?$",
+        ),
+        description="The same key and body give the same audio; with another body it is an error.",
+    ),
+    Parameter(
+        name="If-None-Match",
+        param_in="header",
+        schema=Schema(type=OpenAPIType.STRING),
+        description="ETags of answers that the client has; 304 if this would be one of them.",
+    ),
+)
 
 
 @dataclass
@@ -56,15 +90,14 @@ class SpeechOperation(Operation):
             kind: OpenAPIMediaType(schema=binary) for kind in sorted(set(CONTENT_TYPES.values()))
         }
         content["text/event-stream"] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
-        rate = OpenAPIHeader(
-            schema=Schema(type=OpenAPIType.INTEGER), description="Sample rate of the audio in Hz."
-        )
         answer = OpenAPIResponse(
             description="The audio, mono: chunked as it is made, or whole if `stream` is false.",
             content=content,
-            headers={"x-sample-rate": rate},
+            headers=dict(ANSWER_HEADERS),
         )
-        self.responses = {**(self.responses or {}), "200": answer}
+        unchanged = OpenAPIResponse(description="The audio is that of the tag in If-None-Match.")
+        self.responses = {**(self.responses or {}), "200": answer, "304": unchanged}
+        self.parameters = [*(self.parameters or []), *REQUEST_HEADERS]
 
 
 class OfflineDocs(OpenAPIRenderPlugin):

@@ -16,6 +16,7 @@ from app.entrypoints.http.body import SpeechBody
 from app.entrypoints.http.disconnect import until_disconnect
 from app.entrypoints.http.events import EventWriter
 from app.entrypoints.http.openapi import SPEECH_ERRORS, SpeechOperation
+from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.schemas import CONTENT_TYPES, CreateSpeech
 
 WARNING_CODE: Final = 299
@@ -47,10 +48,15 @@ class SpeechController(Controller):
         data: JSONBody[CreateSpeech],
         speech: NamedDependency[SpeechService],
         event_writer: NamedDependency[EventWriter],
+        repeats: NamedDependency[Repeats],
     ) -> ASGIResponse:
         """Answers with the audio as it is made, whole if `stream` is false, or as events."""
-        stream = await until_disconnect(request.receive, speech.start(data.to_request()))
+        repeat = repeats.recognize(request, data)
+        if repeat.is_unchanged:
+            return repeats.not_modified(repeat)
+        stream = await until_disconnect(request.receive, speech.start(repeat.request))
         headers = _headers(stream, speech, data.warnings(speech.catalog))
+        headers.update(repeats.headers(repeat, stream.report))
         media_type = CONTENT_TYPES[stream.encoding.format]
         if data.stream_format == "sse":
             body = event_writer.write(stream, has_captions=bool(data.captions))
@@ -70,7 +76,7 @@ def _headers(stream: SpeechStream, speech: SpeechService, warnings: list[str]) -
         "server-timing": describe_timing(stream.report),
         "x-sample-rate": str(stream.encoding.sample_rate),
         "x-speech-backend": speech.catalog.info.backend,
-        "x-speech-voice": stream.voice.id,
+        "x-speech-voice": stream.delivery.voice.id,
     }
     if warnings:
         headers["warning"] = ", ".join(f'{WARNING_CODE} - "{text}"' for text in warnings)

@@ -66,6 +66,19 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return _as_float32(load_tensors(self.directory / DECODER))
 
 
+def file_states(directory: Path) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of change in ns of each file: other files have other ones.
+
+    Raises:
+        CheckpointError: a file is missing or cannot be looked at.
+    """
+    try:
+        found = [(name, (directory / name).stat()) for name in REQUIRED_FILES]
+    except OSError as error:
+        raise unreadable(directory, error) from error
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
+
+
 def _as_float32(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
     return {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
 

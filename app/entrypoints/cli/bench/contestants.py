@@ -179,9 +179,9 @@ class PackageContestant:
 
 @asynccontextmanager
 async def our_server(precision: str, surroundings: Surroundings) -> AsyncIterator[ServerContestant]:
-    """`soprano-api serve` with the backend onnx, ready to speak a text of any length."""
+    """`soprano-api serve` with the backend onnx, which speaks a text of any length, and anew."""
     settings = surroundings.directory / "bench.toml"
-    settings.write_text("[speech]\nmax_chars = 10_000_000\n")
+    settings.write_text("[speech]\nmax_chars = 10_000_000\n[cache]\nmax_bytes = 0\n")
     name = {"int8": OURS_INT8, "fp32": OURS_FP32}[precision]
     flags = {
         "--backend": "onnx",

@@ -1,7 +1,7 @@
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.domain.audio import AudioFormat
 from app.domain.errors import RunawaySpeechError
-from app.domain.speech import Outcome, SpeechReport
+from app.domain.speech import CacheStatus, Outcome, SpeechReport
 from tests.fakes.speech_model import FAKE_INFO
 
 
@@ -33,6 +33,22 @@ def test_what_happened_is_counted() -> None:
     assert 'soprano_real_time_factor_bucket{le="0.5"} 3.0' in lines
     assert 'soprano_sentences_failed_total{error="runaway_speech"} 1.0' in lines
     assert 'soprano_model_ready{backend="fake",model="hum"} 1.0' in lines
+
+
+def test_what_was_kept_is_counted_by_request_and_measured_in_bytes() -> None:
+    metrics = PrometheusMetrics()
+    num_bytes = [0]
+    metrics.watch_cache(lambda: num_bytes[0])
+    for status in (CacheStatus.HIT, CacheStatus.HIT, CacheStatus.BYPASS, None):
+        ended = report(Outcome.COMPLETED)
+        ended.cache = status
+        metrics.speech_ended(ended)
+    num_bytes[0] = 1_500
+    lines = metrics.render().decode().splitlines()
+    assert 'soprano_cache_requests_total{result="hit"} 2.0' in lines
+    assert 'soprano_cache_requests_total{result="bypass"} 1.0' in lines
+    assert not any('result="miss"' in line for line in lines)
+    assert "soprano_cache_bytes 1500.0" in lines
 
 
 def test_two_servers_in_one_process_count_apart() -> None:

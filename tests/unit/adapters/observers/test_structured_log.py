@@ -3,7 +3,7 @@ from structlog.testing import capture_logs
 from app.adapters.observers.structured_log import StructuredLog
 from app.domain.audio import AudioFormat
 from app.domain.errors import ModelLoadError
-from app.domain.speech import Outcome, SpeechReport
+from app.domain.speech import CacheStatus, Outcome, SpeechReport
 from tests.fakes.speech_model import FAKE_INFO
 
 
@@ -13,6 +13,7 @@ def test_one_event_per_request_says_what_became_of_it() -> None:
         format=AudioFormat.OPUS,
         voice="bee",
         num_segments=2,
+        cache=CacheStatus.PARTIAL,
         audio_s=2.0,
         first_audio_s=0.05,
         total_s=0.5,
@@ -28,6 +29,7 @@ def test_one_event_per_request_says_what_became_of_it() -> None:
             "error": None,
             "num_chars": 12,
             "num_segments": 2,
+            "cache": "partial",
             "voice": "bee",
             "format": "opus",
             "audio_s": 2.0,

@@ -16,9 +16,10 @@ from app.domain.errors import (
 from app.domain.segment import TextSegment
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SILENCE_S, SpeechLimits, SpeechPorts, SpeechService
-from app.domain.speech import Outcome, SpeechRequest
+from app.domain.speech import CacheStatus, Outcome, SpeechRequest
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
+from tests.fakes.speech_cache import FakeSpeechCache
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 
@@ -34,6 +35,7 @@ class Rig:
         self.encoders = FakeAudioEncoders()
         self.clock = FakeClock()
         self.observer = FakeSpeechObserver()
+        self.cache = FakeSpeechCache()
         self.readiness = Readiness(
             model=self.model,
             encoders=self.encoders,
@@ -42,7 +44,7 @@ class Rig:
             load_wait_s=10.0,
         )
         self.service = SpeechService(
-            SpeechPorts(self.model, self.encoders, self.clock, self.observer),
+            SpeechPorts(self.model, self.encoders, self.clock, self.observer, self.cache),
             self.readiness,
             Catalog(self.model.info),
             SpeechLimits(MAX_CHARS),
@@ -186,6 +188,33 @@ async def test_the_report_counts_what_was_heard(rig: Rig) -> None:
     assert report.audio_s == pytest.approx(16 * 0.02)
     assert report.first_audio_s == pytest.approx(2.0)
     assert report.total_s == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("held", "is_on", "text", "expected"),
+    [
+        ({"One.", "Two."}, True, "One. Two.", CacheStatus.HIT),
+        ({"Two."}, True, "One. Two.", CacheStatus.PARTIAL),
+        (set(), True, "One. Two.", CacheStatus.MISS),
+        ({"One.", "Two."}, False, "One. Two.", CacheStatus.BYPASS),
+        (set(), True, "...", CacheStatus.BYPASS),
+    ],
+)
+async def test_the_report_says_how_much_was_kept_before_the_first_bytes(
+    rig: Rig, held: set[str], text: str, expected: CacheStatus, *, is_on: bool
+) -> None:
+    rig.cache.held = held
+    rig.cache.is_on = is_on
+    stream = await rig.service.start(SpeechRequest(text=text))
+    assert stream.report.cache is expected
+    await stream.collect()
+    assert rig.observer.reports[-1].cache is expected
+
+
+async def test_a_request_that_is_rejected_says_nothing_of_the_cache(rig: Rig) -> None:
+    with pytest.raises(ModelNotFoundError):
+        await rig.service.start(SpeechRequest(text="One.", model="other"))
+    assert rig.observer.reports[-1].cache is None
 
 
 async def test_a_request_waits_for_a_model_that_is_loading() -> None:

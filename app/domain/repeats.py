@@ -1,0 +1,92 @@
+"""What makes two requests the same, and whether the same sound may be given for both. Pure.
+
+Every key is a hash over all that decides the samples or bytes it stands for.
+"""
+
+import hashlib
+import re
+from typing import Any, Final
+
+import msgspec
+
+from app.domain.audio import AudioEncoding
+from app.domain.errors import InvalidIdempotencyKeyError
+from app.domain.segment import TextSegment
+from app.domain.speech import Delivery, ModelInfo, SamplingChoice
+
+KEY_VERSION: Final = 1
+"""To be raised when the same key would stand for other samples or bytes than before."""
+
+MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
+
+_IDEMPOTENCY_KEY: Final = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY_CHARS}}}")
+_NUM_TAG_CHARS: Final = 32
+
+
+def is_repeatable(info: ModelInfo, sampling: SamplingChoice, default_temperature: float) -> bool:
+    """Whether the same request gives the same sound by right: nothing is drawn, or by a seed.
+
+    Args:
+        info: of the model.
+        sampling: what the request chooses.
+        default_temperature: of the model where the request chooses none.
+    """
+    if not info.has_sampling or sampling.seed is not None:
+        return True
+    chosen = sampling.temperature
+    return (default_temperature if chosen is None else chosen) == 0
+
+
+def segment_key(fingerprint: str, segment: TextSegment, delivery: Delivery) -> str:
+    """Names the samples of a segment, in 64 hexadecimal digits; its place in a text is no matter.
+
+    Args:
+        fingerprint: of what speaks.
+        segment: spoken.
+        delivery: how.
+    """
+    said = {**msgspec.structs.asdict(segment), "index": None}
+    how = {**msgspec.structs.asdict(delivery), "voice": delivery.voice.id}
+    return _digest("segment", fingerprint, said, how).hex()
+
+
+def entity_tag(
+    fingerprint: str, text: str, delivery: Delivery, encoding: AudioEncoding, form: str
+) -> str:
+    """A strong entity tag (RFC 9110, section 8.8.3), quoted: equal ones mean equal bytes.
+
+    Args:
+        fingerprint: of what speaks.
+        text: of the request.
+        delivery: how it is spoken.
+        encoding: of the answer.
+        form: of the answer, as far as it changes the bytes: streamed or whole.
+    """
+    how = {**msgspec.structs.asdict(delivery), "voice": delivery.voice.id}
+    digest = _digest("answer", fingerprint, text, how, encoding, form)
+    return f'"{digest.hex()[:_NUM_TAG_CHARS]}"'
+
+
+def check_idempotency_key(key: str) -> None:
+    """Raise InvalidIdempotencyKeyError unless `key` is 1 to 255 printable ASCII characters."""
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidIdempotencyKeyError(MAX_IDEMPOTENCY_KEY_CHARS)
+
+
+def claim_name(key: str, owner: str | None) -> bytes:
+    """An idempotency key of one owner, in 32 bytes; other owners' keys are other keys."""
+    return _digest("claim", owner, key)
+
+
+def fingerprint_of(body: bytes) -> bytes:
+    """A body, in 32 bytes."""
+    return hashlib.sha256(body).digest()
+
+
+def derive_seed(key: str, owner: str | None) -> int:
+    """The seed in [0, 2**31) of a request that names an idempotency key and no seed."""
+    return int.from_bytes(_digest("seed", owner, key)[:4]) >> 1
+
+
+def _digest(purpose: str, *parts: Any) -> bytes:
+    return hashlib.sha256(msgspec.json.encode((KEY_VERSION, purpose, *parts))).digest()

@@ -1,0 +1,26 @@
+"""The port to speech that is kept because it may be asked for again."""
+
+from typing import Protocol
+
+from app.domain.segment import TextSegment
+from app.domain.speech import Delivery
+
+
+class SpeechCache(Protocol):
+    """What is known of kept speech. Every method returns at once, in any thread."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides the samples, but text and delivery: model, checkpoint, settings.
+
+        Equal ones speak equal samples. Empty until the model is loaded.
+        """
+        ...
+
+    def can_keep(self, delivery: Delivery) -> bool:
+        """Whether speech so delivered is kept at all: not if it is drawn by lot without a seed."""
+        ...
+
+    def holds(self, segment: TextSegment, delivery: Delivery) -> bool:
+        """Whether the segment need not be spoken again. May be a moment out of date."""
+        ...

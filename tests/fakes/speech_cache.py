@@ -1,0 +1,28 @@
+"""A SpeechCache that holds what a test says."""
+
+from app.domain.segment import TextSegment
+from app.domain.speech import Delivery
+
+
+class FakeSpeechCache:
+    """Attributes may be changed.
+
+    Attributes:
+        fingerprint: of what speaks.
+        is_on: whether anything can be kept.
+        held: the texts that need not be spoken again.
+        asked: texts of all segments that were asked for, in order.
+    """
+
+    def __init__(self) -> None:
+        self.fingerprint = "fake"
+        self.is_on = True
+        self.held: set[str] = set()
+        self.asked: list[str] = []
+
+    def can_keep(self, delivery: Delivery) -> bool:
+        return self.is_on
+
+    def holds(self, segment: TextSegment, delivery: Delivery) -> bool:
+        self.asked.append(segment.text)
+        return self.is_on and segment.text in self.held

@@ -1,0 +1,302 @@
+"""Requests that repeat earlier ones, over fakes, on a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from app.adapters.decorators.caching import CachedModel
+from app.adapters.decorators.kept_speech import KeptSpeech
+from app.domain.segment import TextSegment
+from app.entrypoints.http.app import create_app
+from app.entrypoints.settings import ModelSettings, Settings
+from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
+from tests.serving import Fakes, serving
+
+SPEECH = "/v1/audio/speech"
+BODY = {"input": "One. Two.", "response_format": "wav"}
+SAMPLED = msgspec.structs.replace(FAKE_INFO, has_sampling=True)
+
+
+@pytest.fixture
+def fakes() -> Fakes:
+    return Fakes()
+
+
+@pytest.fixture
+async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        await client.post(SPEECH, json={"input": "Wait."})  # until the model is loaded
+        fakes.model.spoken.clear()
+        fakes.model.deliveries.clear()
+        yield client
+
+
+@pytest.fixture
+def drawing() -> Fakes:
+    """A model that draws by lot, unless told otherwise."""
+    fakes = Fakes(Settings(model=ModelSettings(temperature=0.3)))
+    fakes.model = FakeSpeechModel(SAMPLED)
+    return fakes
+
+
+@pytest.fixture
+async def drawing_client(drawing: Fakes) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(drawing.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        yield client
+
+
+async def post(
+    client: httpx.AsyncClient, headers: dict[str, str] | None = None, **fields: Any
+) -> httpx.Response:
+    return await client.post(SPEECH, json={**BODY, **fields}, headers=headers)
+
+
+def code_of(answer: httpx.Response) -> str:
+    return str(answer.json()["error"]["code"])
+
+
+@pytest.mark.parametrize(
+    ("held", "is_on", "expected"),
+    [
+        ({"One.", "Two."}, True, "soprano; hit"),
+        ({"One."}, True, "soprano; fwd=partial; stored"),
+        (set(), True, "soprano; fwd=miss; stored"),
+        ({"One.", "Two."}, False, "soprano; fwd=bypass"),
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_says_how_much_of_it_was_kept(
+    client: httpx.AsyncClient,
+    fakes: Fakes,
+    held: set[str],
+    expected: str,
+    *,
+    is_on: bool,
+    stream: bool,
+) -> None:
+    fakes.cache.held = held
+    fakes.cache.is_on = is_on
+    assert (await post(client, stream=stream)).headers["cache-status"] == expected
+
+
+async def test_the_same_request_has_the_same_tag(client: httpx.AsyncClient) -> None:
+    first, second = await post(client), await post(client)
+    assert first.headers["etag"] == second.headers["etag"]
+    assert first.headers["etag"].startswith('"')
+    assert first.content == second.content
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"voice": "alloy"}, {"model": "tts-1"}, {"speed": 1}, {"sample_rate": 16_000}],
+)
+async def test_other_words_for_the_same_have_the_same_tag(
+    client: httpx.AsyncClient, fields: dict[str, Any]
+) -> None:
+    assert (await post(client, **fields)).headers["etag"] == (await post(client)).headers["etag"]
+
+
+async def test_answers_with_different_bytes_have_different_tags(client: httpx.AsyncClient) -> None:
+    variants: list[dict[str, Any]] = [
+        {}, {"input": "One. Three."}, {"voice": "fan"}, {"speed": 1.1}, {"seed": 1},
+        {"response_format": "mp3"}, {"sample_rate": 24_000}, {"stream": False},
+    ]  # fmt: skip
+    tags = [(await post(client, **fields)).headers["etag"] for fields in variants]
+    assert len(set(tags)) == len(variants)
+
+
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', '"other",{},W/"x"'])
+async def test_a_client_that_has_the_answer_is_told_so_and_nothing_is_spoken(
+    client: httpx.AsyncClient, fakes: Fakes, form: str
+) -> None:
+    tag = (await post(client)).headers["etag"]
+    fakes.model.spoken.clear()
+    answer = await post(client, {"if-none-match": form.format(tag)})
+    assert answer.status_code == 304
+    assert answer.content == b""
+    assert answer.headers["etag"] == tag
+    assert answer.headers["x-request-id"]
+    assert "content-type" not in answer.headers
+    assert fakes.model.spoken == []
+    assert (await post(client)).status_code == 200  # on the same connection
+
+
+@pytest.mark.parametrize("known", ['"other"', "*", "nonsense", '"', ""])
+async def test_a_client_that_has_something_else_gets_the_answer(
+    client: httpx.AsyncClient, known: str
+) -> None:
+    assert (await post(client, {"if-none-match": known})).status_code == 200
+
+
+async def test_another_model_has_other_tags(client: httpx.AsyncClient, fakes: Fakes) -> None:
+    tag = (await post(client)).headers["etag"]
+    fakes.cache.fingerprint = "another"
+    assert (await post(client, {"if-none-match": tag})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"), [({"model": "other"}, 404), ({"voice": "other"}, 400)]
+)
+async def test_a_request_that_cannot_work_is_an_error_whatever_the_client_has(
+    client: httpx.AsyncClient, fields: dict[str, Any], status: int
+) -> None:
+    assert (await post(client, {"if-none-match": '"x"'}, **fields)).status_code == status
+
+
+async def test_before_the_model_is_loaded_there_is_no_tag(fakes: Fakes) -> None:
+    fakes.cache.fingerprint = ""
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        assert "etag" not in (await post(client, {"if-none-match": '"x"'})).headers
+
+
+async def test_what_is_drawn_by_lot_has_no_tag(drawing_client: httpx.AsyncClient) -> None:
+    assert "etag" not in (await post(drawing_client)).headers
+    assert "etag" in (await post(drawing_client, seed=1)).headers
+    assert "etag" in (await post(drawing_client, temperature=0)).headers
+
+
+async def test_a_key_makes_what_is_drawn_repeatable(
+    drawing_client: httpx.AsyncClient, drawing: Fakes
+) -> None:
+    answers = [await post(drawing_client, {"idempotency-key": key}) for key in ("a", "a", "b")]
+    seeds = [delivery.sampling.seed for delivery in drawing.model.deliveries[-6::2]]
+    assert None not in seeds
+    assert seeds[0] == seeds[1] != seeds[2]
+    tags = [answer.headers["etag"] for answer in answers]
+    assert tags[0] == tags[1] != tags[2]
+    assert [answer.headers["idempotency-key"] for answer in answers] == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize("fields", [{"seed": 5}, {"temperature": 0}])
+async def test_a_key_changes_nothing_where_nothing_is_left_to_chance(
+    drawing_client: httpx.AsyncClient, drawing: Fakes, fields: dict[str, Any]
+) -> None:
+    await post(drawing_client, {"idempotency-key": "a"}, **fields)
+    assert drawing.model.deliveries[-1].sampling.seed == fields.get("seed")
+
+
+async def test_the_same_key_with_another_body_is_refused(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    headers = {"idempotency-key": "k-1"}
+    assert (await post(client, headers)).status_code == 200
+    answer = await post(client, headers, input="Three.")
+    assert answer.status_code == 422
+    assert code_of(answer) == "idempotency_key_reused"
+    assert answer.headers["x-should-retry"] == "false"
+    assert (await post(client, headers, instructions=None)).status_code == 200
+    await fakes.clock.advance(86_400)
+    assert (await post(client, headers, input="Three.")).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "a" * 256, "a\x7fb", "caf\xe9"])
+async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: str) -> None:
+    answer = await client.post(
+        SPEECH, json=BODY, headers=[(b"idempotency-key", key.encode("latin-1"))]
+    )
+    assert answer.status_code == 400
+    assert code_of(answer) == "invalid_idempotency_key"
+    assert answer.headers["x-should-retry"] == "false"
+
+
+async def test_two_keys_are_none(client: httpx.AsyncClient) -> None:
+    headers = [("idempotency-key", "a"), ("idempotency-key", "a")]
+    answer = await client.post(SPEECH, json=BODY, headers=headers)
+    assert code_of(answer) == "invalid_idempotency_key"
+
+
+async def test_a_key_of_255_characters_is_fine(client: httpx.AsyncClient) -> None:
+    assert (await post(client, {"idempotency-key": "~" * 255})).status_code == 200
+
+
+@pytest.fixture
+async def cached(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
+    """Over the real cache around the fake model."""
+    model = CachedModel(fakes.model, KeptSpeech(1_000_000), None, lambda: "one", 0.0)
+    ports = msgspec.structs.replace(fakes.ports(), model=model, cache=model)
+    async with (
+        serving(create_app(ports, fakes.settings)) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        await client.post(SPEECH, json={"input": "Wait."})
+        fakes.model.spoken.clear()
+        yield client
+
+
+async def test_two_equal_requests_at_once_make_one_generation(
+    cached: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    may_speak = asyncio.Event()
+
+    async def wait(_: TextSegment) -> None:
+        await may_speak.wait()
+
+    fakes.model.before_speaking = wait
+    asking = [asyncio.create_task(post(cached)) for _ in range(2)]
+    while len(fakes.encoders.opened) < 4:  # one for the warm-up, one for the fixture
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)
+    may_speak.set()
+    first, second = await asyncio.gather(*asking)
+    assert first.status_code == second.status_code == 200
+    assert first.content == second.content
+    assert sorted(text for text, *_ in fakes.model.spoken) == ["One.", "Two."]
+
+
+async def test_what_is_asked_again_is_kept_and_known_in_part(
+    cached: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    first = await post(cached)
+    again = await post(cached)
+    other = await post(cached, input="Two. Three.")
+    statuses = [answer.headers["cache-status"] for answer in (first, again, other)]
+    assert statuses == [
+        "soprano; fwd=miss; stored",
+        "soprano; hit",
+        "soprano; fwd=partial; stored",
+    ]
+    assert first.content == again.content
+    assert [text for text, *_ in fakes.model.spoken] == ["One.", "Two.", "Three."]
+
+
+async def test_one_of_two_clients_leaves_and_the_other_hears_everything(
+    cached: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    may_speak = asyncio.Event()
+
+    async def wait(_: TextSegment) -> None:
+        await may_speak.wait()
+
+    fakes.model.before_speaking = wait
+    leaving = asyncio.create_task(post(cached))
+    while not fakes.model.num_running:
+        await asyncio.sleep(0.005)
+    staying = asyncio.create_task(post(cached))
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    while len(fakes.observer.reports) < 2:  # of the fixture, of who left
+        await asyncio.sleep(0.005)
+    may_speak.set()
+    answer = await staying
+    assert answer.content == (await post(cached)).content
+    assert sorted(text for text, *_ in fakes.model.spoken) == ["One.", "Two."]
+
+
+async def test_all_clients_leave_and_the_model_stops(
+    cached: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    async def forever(_: TextSegment) -> None:
+        await asyncio.Event().wait()
+
+    fakes.model.before_speaking = forever
+    for _ in range(2):
+        with pytest.raises(httpx.ReadTimeout):
+            await cached.post(SPEECH, json=BODY, timeout=0.2)
+    while len(fakes.observer.reports) < 3:
+        await asyncio.sleep(0.005)
+    assert fakes.model.num_running == 0
