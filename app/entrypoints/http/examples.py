@@ -11,11 +11,11 @@ from app.entrypoints.http.schemas import ErrorBody, ErrorDetail
 
 REQUESTS: Final = {
     "simple": Example(
-        summary="A file to keep: MP3",
+        summary="An MP3 file to keep",
         value={"model": "tts-1", "voice": "alloy", "input": "Hello from your own machine."},
     ),
     "streaming": Example(
-        summary="Samples to play at once: raw, 24 000 Hz, as they are made",
+        summary="Raw samples at 24 000 Hz, to be played as they are made",
         value={
             "model": "tts-1",
             "voice": "alloy",
