@@ -1,13 +1,20 @@
-"""One server with the embedded voice for all tests that only talk to it.
+"""What tests of a running server share: the server, and Node with OpenAI's package.
 
-It keeps nothing, so that what is asked twice is spoken twice.
+The server keeps nothing, so that what is asked twice is spoken twice.
 """
 
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.serving import WITHOUT_CACHE, ServerProcess, server_process, wait_for_status
+
+NODE_PROJECT: Final = Path(__file__).parent / "node"
+INSTALL_TIMEOUT_S: Final = 120
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +23,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with server_process(log_path, environ=WITHOUT_CACHE) as running:
         wait_for_status(f"{running.url}/health/ready")
         yield running
+
+
+@pytest.fixture(scope="session")
+def node_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `node` with its packages installed; skips where there is no Node or npm."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("node and npm are not installed")
+    directory = tmp_path_factory.mktemp("node") / "node"
+    shutil.copytree(NODE_PROJECT, directory)
+    subprocess.run(
+        [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"],
+        cwd=directory,
+        check=True,
+        capture_output=True,
+        timeout=INSTALL_TIMEOUT_S,
+    )
+    return directory

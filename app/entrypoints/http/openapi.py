@@ -8,16 +8,20 @@ from litestar import Request
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
+    Example,
     OpenAPIHeader,
     OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
     Operation,
     Parameter,
+    RequestBody,
     Schema,
 )
 
+from app.domain.audio import AudioFormat
 from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS
+from app.entrypoints.http.examples import ERRORS, EVENTS, REQUESTS
 from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorBody, ReadinessReport
 
 DESCRIPTION: Final = (
@@ -39,24 +43,74 @@ NOT_READY: Final = {
 }
 SPEECH_ERRORS: Final = {
     **BAD_REQUEST,
+    401: _error("The server has API keys, and the request has none of them."),
     404: _error("No such model."),
     413: _error("The body is too large."),
     415: _error("The body is not plain JSON."),
     422: _error("The Idempotency-Key was used with another body."),
+    429: _error("More requests than allowed; `retry-after` says when to come back."),
     500: _error("The model or the encoder failed before the first byte."),
     503: _error("The model is still loading; `retry-after` says when to come back."),
 }
 
-
-ANSWER_HEADERS: Final = {
-    "x-sample-rate": OpenAPIHeader(
-        schema=Schema(type=OpenAPIType.INTEGER), description="Sample rate of the audio in Hz."
+EVENT_STREAM: Final = "text/event-stream"
+AUDIO_TYPES: Final = {
+    AudioFormat.MP3: "MP3 with a constant bit rate and without tags: answers can be joined.",
+    AudioFormat.OPUS: "Opus in Ogg, 48 000 Hz.",
+    AudioFormat.AAC: "AAC in ADTS frames.",
+    AudioFormat.FLAC: "FLAC, 16 bit.",
+    AudioFormat.WAV: (
+        "WAV, 16 bit. A stream cannot know its sizes and says 0xFFFFFFFF for both; with `stream` "
+        "false they are exact."
     ),
-    "cache-status": OpenAPIHeader(
-        schema=Schema(type=OpenAPIType.STRING),
-        description="Whether the speech was kept from an earlier request (RFC 9211).",
+    AudioFormat.PCM: "Samples of 16 bit, little-endian, without a header; 24 000 Hz unless asked.",
+}
+
+
+def _header(description: str, kind: OpenAPIType, *, is_always_there: bool = True) -> OpenAPIHeader:
+    return OpenAPIHeader(
+        schema=Schema(type=kind), description=description, required=is_always_there
+    )
+
+
+REQUEST_ID: Final = {
+    "x-request-id": _header(
+        "Of the request: its own if that is short and plain. The log has it too.",
+        OpenAPIType.STRING,
+    )
+}
+SPEECH_HEADERS: Final = {
+    **REQUEST_ID,
+    "x-sample-rate": _header("Sample rate of the audio in Hz.", OpenAPIType.INTEGER),
+    "x-speech-backend": _header("What ran the model.", OpenAPIType.STRING),
+    "x-speech-voice": _header("The model's own voice that spoke.", OpenAPIType.STRING),
+    "server-timing": _header(
+        "Milliseconds of `queue`, `first_audio` and, where known, `total`.", OpenAPIType.STRING
+    ),
+    "cache-status": _header(
+        "Whether the speech was kept from an earlier request (RFC 9211).", OpenAPIType.STRING
+    ),
+    "etag": _header("Equal for equal bytes.", OpenAPIType.STRING, is_always_there=False),
+    "warning": _header(
+        "What was asked for and not done (RFC 7234, section 5.5, code 299).",
+        OpenAPIType.STRING,
+        is_always_there=False,
     ),
 }
+ERROR_HEADERS: Final = {
+    **REQUEST_ID,
+    "x-should-retry": _header(
+        "`false` if the same request will fail again.", OpenAPIType.STRING, is_always_there=False
+    ),
+}
+RETRIED: Final = ("429", "503")
+RETRY_HEADERS: Final = {
+    **ERROR_HEADERS,
+    "retry-after": _header(
+        "Whole seconds until the request may work.", OpenAPIType.INTEGER, is_always_there=False
+    ),
+}
+
 
 REQUEST_HEADERS: Final = (
     Parameter(
@@ -81,23 +135,53 @@ REQUEST_HEADERS: Final = (
 
 @dataclass
 class SpeechOperation(Operation):
-    """The speech operation: its answer is audio in one of six types."""
+    """The speech operation: its answer is audio in one of six types, or events with it."""
 
     def __post_init__(self) -> None:
-        """Describe the answer, which the framework cannot read off the handler."""
-        binary = Schema(type=OpenAPIType.STRING, content_encoding="binary")
-        content = {
-            kind: OpenAPIMediaType(schema=binary) for kind in sorted(set(CONTENT_TYPES.values()))
-        }
-        content["text/event-stream"] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
-        answer = OpenAPIResponse(
-            description="The audio, mono: chunked as it is made, or whole if `stream` is false.",
-            content=content,
-            headers=dict(ANSWER_HEADERS),
-        )
+        """Describe what the framework cannot read off the handler."""
+        if isinstance(self.request_body, RequestBody):
+            _add_examples(self.request_body.content, REQUESTS)
+        responses = self.responses or {}
+        for status, response in responses.items():
+            if isinstance(response, OpenAPIResponse) and int(status) in ERRORS:
+                _add_examples(response.content or {}, ERRORS[int(status)])
+                response.headers = {**(RETRY_HEADERS if status in RETRIED else ERROR_HEADERS)}
         unchanged = OpenAPIResponse(description="The audio is that of the tag in If-None-Match.")
-        self.responses = {**(self.responses or {}), "200": answer, "304": unchanged}
+        self.responses = {**responses, "200": _describe_audio(), "304": unchanged}
         self.parameters = [*(self.parameters or []), *REQUEST_HEADERS]
+
+
+def _add_examples(content: dict[str, OpenAPIMediaType], examples: dict[str, Example]) -> None:
+    for media in content.values():
+        media.examples = {**examples}
+
+
+def _describe_audio() -> OpenAPIResponse:
+    content = {CONTENT_TYPES[name]: _binary(text) for name, text in AUDIO_TYPES.items()}
+    return OpenAPIResponse(
+        description=(
+            "The audio, mono: chunked as it is made, or whole if `stream` is false. "
+            'With `stream_format` "sse", events that carry it.'
+        ),
+        content={**dict(sorted(content.items())), EVENT_STREAM: _describe_events()},
+        headers={**SPEECH_HEADERS},
+    )
+
+
+def _binary(description: str) -> OpenAPIMediaType:
+    return OpenAPIMediaType(
+        schema=Schema(type=OpenAPIType.STRING, content_encoding="binary", description=description)
+    )
+
+
+def _describe_events() -> OpenAPIMediaType:
+    description = (
+        "Events `speech.audio.delta`, whose `audio` is base64 of the format asked for: joined, "
+        "they are one file. Then `speech.audio.done` with the `usage` in tokens."
+    )
+    return OpenAPIMediaType(
+        schema=Schema(type=OpenAPIType.STRING, description=description), examples={**EVENTS}
+    )
 
 
 class OfflineDocs(OpenAPIRenderPlugin):
