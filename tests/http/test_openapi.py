@@ -82,7 +82,10 @@ async def test_the_answer_has_every_type_and_the_headers_that_are_promised(
     assert set(described["content"]) == {*CONTENT_TYPES.values(), "text/event-stream"}
     assert all(media["schema"]["description"] for media in described["content"].values())
     promised = {name for name, header in described["headers"].items() if header["required"]}
-    assert promised == {"x-request-id", "x-sample-rate", "x-speech-backend", "x-speech-voice"}
+    assert promised == {
+        "cache-status", "server-timing", "x-request-id", "x-sample-rate", "x-speech-backend",
+        "x-speech-voice",
+    }  # fmt: skip
     answer = await client.post(SPEECH, json={"input": "Hi.", "instructions": "Whisper."})
     assert set(described["headers"]) <= set(answer.headers)
 
