@@ -24,7 +24,7 @@ from app.entrypoints.http.app import create_app
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import Settings
 from tests.fakes.audio_encoder import FakeAudioEncoders
-from tests.fakes.audio_store import FakeAudioStore
+from tests.fakes.audio_store import FakeAudioStores
 from tests.fakes.clock import FakeClock
 from tests.fakes.metrics import FakeMetrics
 from tests.fakes.speech_model import FakeSpeechModel
@@ -42,7 +42,7 @@ class Fakes:
         self.model = FakeSpeechModel()
         self.encoders = FakeAudioEncoders()
         self.clock = FakeClock()
-        self.store = FakeAudioStore(self.clock)
+        self.stores = FakeAudioStores(self.clock)
         self.observer = FakeSpeechObserver()
 
     def ports(self) -> Ports:
@@ -50,7 +50,7 @@ class Fakes:
             choice=Choice("fake"),
             model=self.model,
             encoders=self.encoders,
-            store=self.store,
+            stores=self.stores,
             clock=self.clock,
             observer=self.observer,
             metrics=FakeMetrics(),

@@ -10,7 +10,8 @@ from typing import Final
 import structlog
 from platformdirs import user_cache_path
 
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.adapters.audio_store.filesystem import StoreLimits
+from app.adapters.audio_store.owners import FilesystemAudioStores
 from app.adapters.clock.system import SystemClock
 from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
@@ -32,7 +33,7 @@ from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
 from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import ModelSettings, Settings, StoreSettings
-from app.ports.audio_store import AudioStore
+from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
@@ -60,7 +61,7 @@ def build_ports(settings: Settings) -> Ports:
         choice=choice,
         model=TimeStretchedModel(_build_model(choice.backend, settings.model, clock, observer)),
         encoders=StreamingEncoders(),
-        store=_build_store(settings.store, clock),
+        stores=_build_stores(settings.store, clock),
         clock=clock,
         observer=observer,
         metrics=metrics,
@@ -156,10 +157,10 @@ def _find_checkpoint(settings: ModelSettings, clock: Clock) -> Checkpoint:
     return read_checkpoint(directory)
 
 
-def _build_store(settings: StoreSettings, clock: Clock) -> AudioStore:
+def _build_stores(settings: StoreSettings, clock: Clock) -> AudioStores:
     limits = StoreLimits(
         max_files=settings.max_files,
         max_bytes=settings.max_bytes,
         max_age_s=settings.max_age_s,
     )
-    return FilesystemAudioStore(Path(settings.directory), limits, clock)
+    return FilesystemAudioStores(Path(settings.directory), limits, clock)

@@ -83,8 +83,8 @@ async def save(
 
 
 async def load(store: FilesystemAudioStore, name: str) -> bytes:
-    async with store.read(name) as blocks:
-        return b"".join([block async for block in blocks])
+    async with store.open_file(name) as audio:
+        return b"".join([block async for block in audio.read(0, audio.info.num_bytes)])
 
 
 def files_in(directory: Path) -> set[str]:
