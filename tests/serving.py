@@ -99,14 +99,25 @@ class ServerProcess:
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment without settings of the person who runs the tests."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("SOPRANO_")}
-    graphs = {"SOPRANO_MODEL__GRAPH_DIRECTORY": str(graph_directory())}
-    return {**own, **graphs, **(extra or {})}
+    directories = {
+        "SOPRANO_MODEL__GRAPH_DIRECTORY": str(graph_directory()),
+        "SOPRANO_STORE__DIRECTORY": str(store_directory()),
+    }
+    return {**own, **directories, **(extra or {})}
 
 
 @functools.cache
 def graph_directory() -> Path:
     """Where servers under test keep their graphs, until the tests are over."""
     path = Path(tempfile.mkdtemp(prefix="soprano-graphs-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@functools.cache
+def store_directory() -> Path:
+    """Where servers under test keep audio, unless a test says otherwise."""
+    path = Path(tempfile.mkdtemp(prefix="soprano-store-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
 

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency, Provide
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
+from app.domain.services.library import AudioLibrary
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
@@ -18,7 +19,9 @@ from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.health import HealthController
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
+from app.entrypoints.http.owner import owner
 from app.entrypoints.http.speech import SpeechController
+from app.entrypoints.http.stored_audio import StoredAudioController
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
 from app.ports.metrics import MetricsSource
@@ -31,7 +34,7 @@ def create_app(
     settings: Settings,
     on_fatal: Callable[[SpeechError], None] = lambda _: None,
 ) -> Litestar:
-    """Build the application; its lifespan loads the model and closes it.
+    """Build the application; its lifespan loads the model, opens the store and closes both.
 
     Args:
         ports: constructed, not opened.
@@ -42,12 +45,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with services.running(on_fatal):
+        async with services.running(on_fatal), services.library.running():
             yield
 
     app = Litestar(
         route_handlers=[
             SpeechController,
+            StoredAudioController,
             ModelController,
             HealthController,
             metrics_page,
@@ -68,6 +72,9 @@ def _dependencies(services: Services) -> dict[str, Provide]:
     def speech() -> SpeechService:
         return services.speech
 
+    def library() -> AudioLibrary:
+        return services.library
+
     def readiness() -> Readiness:
         return services.readiness
 
@@ -82,7 +89,7 @@ def _dependencies(services: Services) -> dict[str, Provide]:
 
     return {
         provider.__name__: Provide(provider, sync_to_thread=False)
-        for provider in (speech, readiness, catalog, choice, metrics)
+        for provider in (speech, library, readiness, catalog, choice, metrics, owner)
     }
 
 
