@@ -1,5 +1,6 @@
 """An audio store in memory that remembers what it was given."""
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,6 @@ from app.domain.errors import (
     CaptionsNotFoundError,
     InvalidFileNameError,
     StoredAudioNotFoundError,
-    StoreError,
 )
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
@@ -44,6 +44,7 @@ class FakeAudioStore:
         is_open: between `open` and `close`.
         saved: every save that succeeded, in order, also of files deleted since.
         fail_with: raised by every method but `close` while it is set.
+        may_take: `save` waits for it before each part and before the end.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class FakeAudioStore:
     ) -> None:
         self.is_open = False
         self.saved: list[SavedAudio] = []
-        self.fail_with: StoreError | None = None
+        self.fail_with: Exception | None = None
+        self.may_take = asyncio.Event()
+        self.may_take.set()
         self._clock = clock
         self._max_files = max_files
         self._max_bytes = max_bytes
@@ -78,8 +81,10 @@ class FakeAudioStore:
             raise InvalidFileNameError
         content = bytearray()
         async for part in parts:
+            await self.may_take.wait()
             self._fail_if_told()
             content += part
+        await self.may_take.wait()
         self._fail_if_told()
         first = head()
         content[: len(first)] = first
@@ -163,7 +168,7 @@ class FakeAudioStores:
 
     def __init__(self, clock: Clock) -> None:
         self.by_owner: dict[str | None, FakeAudioStore] = {None: FakeAudioStore(clock)}
-        self.fail_with: StoreError | None = None
+        self.fail_with: Exception | None = None
         self._clock = clock
 
     async def for_owner(self, owner: str | None) -> FakeAudioStore:

@@ -240,9 +240,15 @@ def _locked(dir_fd: int, name: str, operation: int = fcntl.LOCK_EX) -> Iterator[
     with ExitStack() as on_exit:
         on_exit.callback(os.close, fd)
         fcntl.flock(fd, operation)
-        # Closing alone would leave it locked while a child forked meanwhile lives.
-        on_exit.callback(fcntl.flock, fd, fcntl.LOCK_UN)
+        on_exit.callback(_unlock, fd)
         yield fd
+
+
+def _unlock(fd: int) -> None:
+    # Closing alone would leave it locked while a child forked meanwhile lives. Nothing is undone
+    # for an unlocking that fails: it must not pass for a failure of what the lock was for.
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _read_hint(sequence_fd: int) -> int | None:
