@@ -338,6 +338,15 @@ async def test_a_file_that_shrinks_while_it_is_sent_cuts_the_connection(
                 pass
 
 
+async def test_the_methods_of_an_address_are_told(client: httpx.AsyncClient) -> None:
+    path = f"{FILES}/speech_000001.wav"
+    told = await client.options(path)
+    refused = await client.post(path)
+    assert (told.status_code, refused.status_code) == (204, 405)
+    for answer in (told, refused):
+        assert set(answer.headers["allow"].split(", ")) == {"DELETE", "GET", "HEAD", "OPTIONS"}
+
+
 # Delete, captions
 
 

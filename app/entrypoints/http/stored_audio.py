@@ -75,6 +75,20 @@ class StoredAudioController(Controller):
         """The bytes of a file, or one range of them; conditions are those of RFC 9110."""
         return StoredAudioResponse(library.open_file(owner, name))
 
+    @route(
+        "/{name:str}",
+        http_method=[HttpMethod.OPTIONS],
+        include_in_schema=False,
+        status_code=204,
+        sync_to_thread=False,
+    )
+    def allowed_methods(self, name: FromPath[str]) -> Response[None]:
+        """The methods of the address; the framework's own answer has those of one handler.
+
+        It adds that answer to the first handler of an address, by name, unless it is this one.
+        """
+        return Response(None, headers={"allow": "DELETE, GET, HEAD, OPTIONS"})
+
     @delete(
         "/{name:str}",
         operation_id="deleteAudioFile",
