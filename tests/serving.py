@@ -24,7 +24,7 @@ from app.entrypoints.http.app import create_app
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import Settings
 from tests.fakes.audio_encoder import FakeAudioEncoders
-from tests.fakes.audio_store import FakeAudioStore
+from tests.fakes.audio_store import FakeAudioStores
 from tests.fakes.clock import FakeClock
 from tests.fakes.metrics import FakeMetrics
 from tests.fakes.speech_cache import FakeSpeechCache
@@ -47,7 +47,7 @@ class Fakes:
         self.cache = FakeSpeechCache()
         self.encoders = FakeAudioEncoders()
         self.clock = FakeClock()
-        self.store = FakeAudioStore(self.clock)
+        self.stores = FakeAudioStores(self.clock)
         self.observer = FakeSpeechObserver()
 
     def ports(self) -> Ports:
@@ -56,7 +56,7 @@ class Fakes:
             model=self.model,
             cache=self.cache,
             encoders=self.encoders,
-            store=self.store,
+            stores=self.stores,
             clock=self.clock,
             observer=self.observer,
             metrics=FakeMetrics(),
@@ -112,14 +112,25 @@ class ServerProcess:
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment without settings of the person who runs the tests."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("SOPRANO_")}
-    graphs = {"SOPRANO_MODEL__GRAPH_DIRECTORY": str(graph_directory())}
-    return {**own, **graphs, **(extra or {})}
+    directories = {
+        "SOPRANO_MODEL__GRAPH_DIRECTORY": str(graph_directory()),
+        "SOPRANO_STORE__DIRECTORY": str(store_directory()),
+    }
+    return {**own, **directories, **(extra or {})}
 
 
 @functools.cache
 def graph_directory() -> Path:
     """Where servers under test keep their graphs, until the tests are over."""
     path = Path(tempfile.mkdtemp(prefix="soprano-graphs-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@functools.cache
+def store_directory() -> Path:
+    """Where servers under test keep audio, unless a test says otherwise."""
+    path = Path(tempfile.mkdtemp(prefix="soprano-store-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
 

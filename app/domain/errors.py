@@ -220,10 +220,24 @@ class InvalidFileNameError(InvalidRequestError):
     code: ClassVar[str] = "invalid_file_name"
     param: ClassVar[str | None] = "file_name"
 
-    def __init__(self) -> None:
-        super().__init__(
+    def __init__(
+        self,
+        message: str = (
             "A file name has letters, digits, '-' and '_' (at most 64), a number and an extension."
-        )
+        ),
+    ) -> None:
+        super().__init__(message)
+
+
+class UnknownCursorError(InvalidRequestError):
+    """A page of a list is to follow something that is not in the list."""
+
+    code: ClassVar[str] = "unknown_cursor"
+    param: ClassVar[str | None] = "after"
+
+    def __init__(self, after: str) -> None:
+        super().__init__(f"There is no stored audio named {after!r} that a page could follow.")
+        self.after = after
 
 
 class StoredAudioNotFoundError(InvalidRequestError):
@@ -232,6 +246,17 @@ class StoredAudioNotFoundError(InvalidRequestError):
     code: ClassVar[str] = "file_not_found"
     param: ClassVar[str | None] = "file_name"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"There is no stored audio named {name!r}.")
+    def __init__(
+        self, name: str, message: str = "There is no stored audio named {name!r}."
+    ) -> None:
+        super().__init__(message.format(name=name))
         self.name = name
+
+
+class CaptionsNotFoundError(StoredAudioNotFoundError):
+    """The stored audio, if there is any of that name, was kept without captions."""
+
+    code: ClassVar[str] = "captions_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "The stored audio {name!r} was kept without captions.")

@@ -13,7 +13,8 @@ import msgspec
 import structlog
 from platformdirs import user_cache_path
 
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.adapters.audio_store.filesystem import StoreLimits
+from app.adapters.audio_store.owners import FilesystemAudioStores
 from app.adapters.clock.system import SystemClock
 from app.adapters.decorators.caching import CachedModel
 from app.adapters.decorators.kept_speech import KeptSpeech
@@ -38,7 +39,7 @@ from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
 from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import CacheSettings, ModelSettings, Settings, StoreSettings
-from app.ports.audio_store import AudioStore
+from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
@@ -76,7 +77,7 @@ def build_ports(settings: Settings) -> Ports:
         model=model,
         cache=model,
         encoders=StreamingEncoders(),
-        store=_build_store(settings.store, clock),
+        stores=_build_stores(settings.store, clock),
         clock=clock,
         observer=observer,
         metrics=metrics,
@@ -208,10 +209,10 @@ def _locate(settings: ModelSettings, clock: Clock) -> Path:
     )
 
 
-def _build_store(settings: StoreSettings, clock: Clock) -> AudioStore:
+def _build_stores(settings: StoreSettings, clock: Clock) -> AudioStores:
     limits = StoreLimits(
         max_files=settings.max_files,
         max_bytes=settings.max_bytes,
         max_age_s=settings.max_age_s,
     )
-    return FilesystemAudioStore(Path(settings.directory), limits, clock)
+    return FilesystemAudioStores(Path(settings.directory), limits, clock)

@@ -8,13 +8,14 @@ import msgspec
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
+from app.domain.services.library import AudioLibrary
 from app.domain.services.look_ahead import LookAheadLimits
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders
-from app.ports.audio_store import AudioStore
+from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.metrics import MetricsSource
 from app.ports.speech_cache import SpeechCache
@@ -32,7 +33,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     choice: Choice
     model: SpeechModel
     encoders: AudioEncoders
-    store: AudioStore
+    stores: AudioStores
     clock: Clock
     observer: SpeechObserver
     metrics: MetricsSource
@@ -47,14 +48,16 @@ class Services:
         readiness: whether the model can speak.
         choice: the backend that serves.
         metrics: about all of it.
-        store: keeps audio.
+        library: keeps audio.
     """
 
     def __init__(self, ports: Ports, settings: Settings) -> None:
         self._ports = ports
         self.choice = ports.choice
         self.metrics = ports.metrics
-        self.store = ports.store
+        self.library = AudioLibrary(
+            ports.stores, ports.clock, ports.observer, settings.store.clean_up_interval_s
+        )
         self.readiness = Readiness(
             model=ports.model,
             encoders=ports.encoders,

@@ -77,12 +77,13 @@ class CacheSettings(Section, frozen=True):
 
 
 class StoreSettings(Section, frozen=True):
-    """Where finished audio is kept, and how much of it. 0 is no limit."""
+    """Where finished audio is kept, and how much of it by each owner. 0 is no limit."""
 
     directory: Annotated[str, Meta(min_length=1)] = "speech"
     max_files: Count = 10_000
     max_bytes: Count = 10_000_000_000
     max_age_s: Seconds = 0.0
+    clean_up_interval_s: Annotated[float, Meta(ge=1, le=86_400 * 365)] = 300.0
 
 
 class LogSettings(Section, frozen=True):

@@ -1,6 +1,6 @@
-"""The port to finished audio that is kept."""
+"""The ports to finished audio that is kept."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from app.domain.audio import AudioFormat
+from app.domain.captions import Caption
 
 
 class StoredAudio(msgspec.Struct, frozen=True):
@@ -22,6 +23,41 @@ class StoredAudio(msgspec.Struct, frozen=True):
     name: str
     num_bytes: int
     created_at: datetime
+
+    @property
+    def audio_format(self) -> AudioFormat:
+        """Of its bytes, as its name says."""
+        return AudioFormat(self.name.rpartition(".")[2])
+
+    @property
+    def version(self) -> str:
+        """Tells these bytes from others that have had or will have this name: size and time.
+
+        Letters, digits, '-', '_' and '.' only.
+        """
+        created_at_us = round(self.created_at.timestamp() * 1e6)
+        return f"{self.name}-{self.num_bytes:x}-{created_at_us:x}"
+
+
+class OpenAudio(Protocol):
+    """A kept file that is open: its bytes stay, even if it is deleted meanwhile."""
+
+    @property
+    def info(self) -> StoredAudio:
+        """What was opened."""
+        ...
+
+    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` up to but not including `end`, in blocks, none of them empty.
+
+        Args:
+            start: at least 0.
+            end: at most the size of the file.
+
+        Raises:
+            StoreError: the storage fails, or the file has become shorter than it was.
+        """
+        ...
 
 
 class AudioStore(Protocol):
@@ -46,6 +82,7 @@ class AudioStore(Protocol):
         stem: str,
         audio_format: AudioFormat,
         head: Callable[[], bytes] = bytes,
+        captions: Callable[[], Sequence[Caption]] = tuple,
     ) -> StoredAudio:
         """Keep the joined `parts` under the next name of the store.
 
@@ -54,6 +91,8 @@ class AudioStore(Protocol):
             stem: start of the name: letters, digits, '-' and '_', 1 to 64 of them.
             audio_format: gives the extension.
             head: called when all parts are written; its bytes replace the first ones.
+            captions: called when all parts are written; kept beside the file if there are any, and
+                removed with it.
 
         Raises:
             InvalidFileNameError: the stem has other characters.
@@ -61,12 +100,21 @@ class AudioStore(Protocol):
         """
         ...
 
-    def read(self, name: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The bytes of a file, which arrive whole even if it is deleted meanwhile.
+    def open_file(self, name: str) -> AbstractAsyncContextManager[OpenAudio]:
+        """A file to be read; closed at the end of the context.
 
         Raises (on entering):
             InvalidFileNameError: the store never gives such a name.
             StoredAudioNotFoundError: no such file.
+        """
+        ...
+
+    async def read_captions(self, name: str) -> Sequence[Caption]:
+        """What is said when in a file.
+
+        Raises:
+            InvalidFileNameError: the store never gives such a name.
+            StoredAudioNotFoundError: no such file, or none that was kept with captions.
         """
         ...
 
@@ -75,7 +123,7 @@ class AudioStore(Protocol):
         ...
 
     async def delete(self, name: str) -> None:
-        """Remove a file.
+        """Remove a file, and its captions.
 
         Raises:
             InvalidFileNameError: the store never gives such a name.
@@ -86,6 +134,36 @@ class AudioStore(Protocol):
     async def clean_up(self) -> int:
         """Remove the oldest files until the store's limits on age, count and bytes hold.
 
-        Returns how many were removed.
+        The bytes are those of the audio. Returns how many files were removed.
         """
+        ...
+
+
+class AudioStores(Protocol):
+    """A store per owner, none of which sees the files of another.
+
+    An owner is a name of lower-case letters, digits, '-' and '_', 1 to 32 of them, that begins with
+    a letter or digit; None is whoever has no name. Each store has its own numbers, and limits of
+    its own.
+    """
+
+    async def for_owner(self, owner: str | None) -> AudioStore:
+        """The store of `owner`, opened; made at the first use. Always the same object.
+
+        Raises:
+            StoreError: it cannot be opened now.
+            ValueError: no such name is possible.
+        """
+        ...
+
+    async def owners(self) -> Sequence[str | None]:
+        """Whoever has a store: None, then all names in order, also those of earlier runs.
+
+        Raises:
+            StoreError: the storage fails.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all stores. May be called twice."""
         ...

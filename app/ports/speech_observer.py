@@ -1,9 +1,12 @@
 """The port to whoever watches: logs, metrics."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
-from app.domain.errors import SentenceError, SpeechError
+from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
+
+StoreAction = Literal["open", "save", "clean_up"]
+"""What is done with the store of finished audio."""
 
 
 class SpeechObserver(Protocol):
@@ -23,4 +26,15 @@ class SpeechObserver(Protocol):
 
     def speech_ended(self, report: SpeechReport) -> None:
         """One request for speech has ended, however it ended. Called exactly once per request."""
+        ...
+
+    def store_failed(self, action: StoreAction, error: StoreError) -> None:
+        """The store of finished audio could not do this; speaking goes on without it.
+
+        While `open` or `clean_up` fails over and over in the same way, it is told once.
+        """
+        ...
+
+    def store_cleaned(self, num_removed: int) -> None:
+        """So many files, at least one, were removed for the limits of the store."""
         ...

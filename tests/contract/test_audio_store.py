@@ -2,19 +2,36 @@
 
 import asyncio
 import os
+import random
+import re
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.adapters.audio_store.owners import FilesystemAudioStores
 from app.domain.audio import AudioFormat
-from app.domain.errors import InvalidFileNameError, StoredAudioNotFoundError
-from app.ports.audio_store import AudioStore, StoredAudio
-from tests.fakes.audio_store import FakeAudioStore
+from app.domain.captions import Caption
+from app.domain.errors import (
+    CaptionsNotFoundError,
+    InvalidFileNameError,
+    StoredAudioNotFoundError,
+)
+from app.ports.audio_store import AudioStore, AudioStores, OpenAudio, StoredAudio
+from tests.fakes.audio_store import FakeAudioStore, FakeAudioStores
 from tests.fakes.clock import FakeClock
+
+CAPTIONS = [
+    Caption(0, 0.0, 1.25, "Hello."),
+    Caption(1, 1.25, 2.5, 'Grüße, "quoted" <b> & \n\u0000 \u2028 \U0001f600'),
+]
 
 BuildStore = Callable[[StoreLimits], AudioStore]
 
@@ -122,8 +139,12 @@ async def save(store: AudioStore, content: bytes = b"sound", stem: str = "speech
 
 
 async def load(store: AudioStore, name: str) -> bytes:
-    async with store.read(name) as blocks:
-        return b"".join([block async for block in blocks])
+    async with store.open_file(name) as audio:
+        return await collect(audio, 0, audio.info.num_bytes)
+
+
+async def collect(audio: OpenAudio, start: int, end: int) -> bytes:
+    return b"".join([block async for block in audio.read(start, end)])
 
 
 async def names_in(store: AudioStore) -> list[str]:
@@ -282,7 +303,7 @@ async def test_a_name_the_store_never_gives_is_refused(
     outside.write_bytes(b"secret")
     await save(store)
     with pytest.raises(InvalidFileNameError):
-        async with store.read(name):
+        async with store.open_file(name):
             pass
     with pytest.raises(InvalidFileNameError):
         await store.delete(name)
@@ -296,7 +317,7 @@ async def test_a_name_the_store_never_gives_is_refused(
 async def test_a_name_no_file_has_is_not_found(store: AudioStore, name: str) -> None:
     await save(store)
     with pytest.raises(StoredAudioNotFoundError):
-        async with store.read(name):
+        async with store.open_file(name):
             pass
     with pytest.raises(StoredAudioNotFoundError):
         await store.delete(name)
@@ -322,7 +343,7 @@ def planted(request: pytest.FixtureRequest, directory: Path) -> Iterator[Path]:
 
 async def test_only_regular_files_are_stored_audio(store: AudioStore, planted: Path) -> None:
     with pytest.raises(StoredAudioNotFoundError):
-        async with asyncio.timeout(5), store.read(planted.name):
+        async with asyncio.timeout(5), store.open_file(planted.name):
             pass
     with pytest.raises(StoredAudioNotFoundError):
         await store.delete(planted.name)
@@ -359,7 +380,8 @@ async def test_the_number_of_a_deleted_file_is_not_given_again(store: AudioStore
 async def test_a_file_deleted_while_it_is_read_arrives_whole(store: AudioStore) -> None:
     content = os.urandom(300_000)
     file = await save(store, content)
-    async with store.read(file.name) as blocks:
+    async with store.open_file(file.name) as audio:
+        blocks = audio.read(0, len(content))
         received = await anext(blocks)
         assert len(received) < len(content)
         await store.delete(file.name)
@@ -370,14 +392,72 @@ async def test_a_file_deleted_while_it_is_read_arrives_whole(store: AudioStore) 
 
 async def test_a_file_deleted_before_its_first_block_arrives_whole(store: AudioStore) -> None:
     file = await save(store)
-    async with store.read(file.name) as blocks:
+    async with store.open_file(file.name) as audio:
         await store.delete(file.name)
-        assert [block async for block in blocks] == [b"sound"]
+        assert audio.info == file
+        assert await collect(audio, 0, file.num_bytes) == b"sound"
+
+
+async def test_an_open_file_tells_what_it_is(store: AudioStore) -> None:
+    file = await store.save(stream(b"123"), stem="a", audio_format=AudioFormat.OPUS)
+    async with store.open_file(file.name) as audio:
+        assert audio.info == file
+    assert file.audio_format is AudioFormat.OPUS
+
+
+@given(start=st.integers(0, 200_000), length=st.integers(0, 200_000))
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_any_part_of_a_file_can_be_read(build_store: BuildStore, start: int, length: int) -> None:
+    content = random.Random(7).randbytes(200_000)
+    end = min(len(content), start + length)
+
+    async def read_part() -> list[bytes]:
+        store = build_store(StoreLimits())
+        await store.open()
+        file = await save(store, content)
+        async with store.open_file(file.name) as audio:
+            return [block async for block in audio.read(start, end)]
+
+    blocks = asyncio.run(read_part())
+    assert b"".join(blocks) == content[start:end]
+    assert all(blocks)
+
+
+async def test_parts_of_an_open_file_can_be_read_in_any_order(store: AudioStore) -> None:
+    file = await save(store, b"0123456789")
+    async with store.open_file(file.name) as audio:
+        spans = [(7, 10), (0, 3), (5, 5), (2, 9)]
+        assert [await collect(audio, *span) for span in spans] == [
+            b"789",
+            b"012",
+            b"",
+            b"2345678",
+        ]
+
+
+async def test_a_version_tells_files_of_one_name_apart(
+    build_store: BuildStore, clock: FakeClock
+) -> None:
+    """Of the same name and size, by the time."""
+    versions = []
+    for _ in range(2):
+        store = build_store(StoreLimits())
+        await store.open()
+        versions.append(
+            msgspec.structs.replace(await save(store), name="speech_000001.wav").version
+        )
+        await clock.advance(0.000_001)
+    assert len(set(versions)) == 2
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", version) for version in versions)
 
 
 async def test_a_reader_may_leave_early(store: AudioStore) -> None:
     file = await save(store, bytes(300_000))
-    async with store.read(file.name) as blocks:
+    async with store.open_file(file.name) as audio, aclosing(audio.read(0, 300_000)) as blocks:
         await anext(blocks)
     assert len(await load(store, file.name)) == 300_000
 
@@ -385,7 +465,7 @@ async def test_a_reader_may_leave_early(store: AudioStore) -> None:
 async def test_an_error_of_the_reader_is_passed_on(store: AudioStore) -> None:
     file = await save(store)
     with pytest.raises(ValueError, match="the client left"):
-        async with store.read(file.name):
+        async with store.open_file(file.name):
             raise ValueError("the client left")
 
 
@@ -455,3 +535,139 @@ async def test_closing_needs_no_opening_and_may_be_done_twice(build_store: Build
     await store.close()
     await store.close()
     assert await names_in(store) == []
+
+
+# Captions
+
+
+async def test_captions_are_read_back_as_they_were(store: AudioStore) -> None:
+    file = await save_with_captions(store)
+    assert list(await store.read_captions(file.name)) == CAPTIONS
+    assert await load(store, file.name) == b"sound"
+    assert await names_in(store) == [file.name]
+
+
+async def test_captions_are_asked_for_when_all_parts_are_written(store: AudioStore) -> None:
+    order = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"sound"
+        order.append("parts are written")
+
+    def captions() -> list[Caption]:
+        order.append("captions are asked for")
+        return CAPTIONS
+
+    await store.save(parts(), stem="speech", audio_format=AudioFormat.WAV, captions=captions)
+    assert order == ["parts are written", "captions are asked for"]
+
+
+async def test_failing_captions_keep_nothing(store: AudioStore) -> None:
+    def fail() -> list[Caption]:
+        raise ValueError("no captions")
+
+    with pytest.raises(ValueError, match="no captions"):
+        await store.save(stream(b"x"), stem="speech", audio_format=AudioFormat.WAV, captions=fail)
+    assert await store.list() == []
+
+
+async def test_a_file_kept_without_captions_has_none(store: AudioStore) -> None:
+    file = await save(store)
+    with pytest.raises(CaptionsNotFoundError):
+        await store.read_captions(file.name)
+
+
+async def test_captions_of_no_file_are_not_found(store: AudioStore) -> None:
+    with pytest.raises(StoredAudioNotFoundError):
+        await store.read_captions("speech_000001.wav")
+
+
+async def test_captions_go_with_their_file(store: AudioStore) -> None:
+    file = await save_with_captions(store)
+    await store.delete(file.name)
+    with pytest.raises(StoredAudioNotFoundError):
+        await store.read_captions(file.name)
+
+
+async def test_captions_are_cleaned_up_with_their_file(build_store: BuildStore) -> None:
+    store = build_store(StoreLimits(max_files=1))
+    await store.open()
+    gone, kept = await save_with_captions(store), await save_with_captions(store)
+    assert await store.clean_up() == 1
+    with pytest.raises(StoredAudioNotFoundError):
+        await store.read_captions(gone.name)
+    assert list(await store.read_captions(kept.name)) == CAPTIONS
+
+
+@pytest.mark.parametrize("name", INVALID_NAMES.values(), ids=INVALID_NAMES.keys())
+async def test_captions_of_a_name_the_store_never_gives_are_refused(
+    store: AudioStore, name: str
+) -> None:
+    with pytest.raises(InvalidFileNameError):
+        await store.read_captions(name)
+
+
+async def save_with_captions(store: AudioStore) -> StoredAudio:
+    return await store.save(
+        stream(b"sound"),
+        stem="speech",
+        audio_format=AudioFormat.WAV,
+        captions=lambda: CAPTIONS,
+    )
+
+
+# Owners
+
+
+@pytest.fixture(params=["filesystem", "fake"])
+def stores(request: pytest.FixtureRequest, directory: Path, clock: FakeClock) -> AudioStores:
+    if request.param == "filesystem":
+        return FilesystemAudioStores(directory, StoreLimits(), clock)
+    return FakeAudioStores(clock)
+
+
+async def test_no_owner_sees_the_files_of_another(stores: AudioStores) -> None:
+    owners = [None, "anna", "bob-2"]
+    for owner in owners:
+        await save(await stores.for_owner(owner), str(owner).encode())
+    for owner in owners:
+        store = await stores.for_owner(owner)
+        assert await names_in(store) == ["speech_000001.wav"]
+        assert await load(store, "speech_000001.wav") == str(owner).encode()
+    await (await stores.for_owner("anna")).delete("speech_000001.wav")
+    assert await names_in(await stores.for_owner("anna")) == []
+    assert len(await names_in(await stores.for_owner("bob-2"))) == 1
+
+
+async def test_a_store_is_made_at_its_first_use_and_stays_the_same(stores: AudioStores) -> None:
+    assert await stores.owners() == [None]
+    store = await stores.for_owner("anna")
+    assert await stores.for_owner("anna") is store
+    assert await stores.owners() == [None, "anna"]
+
+
+async def test_stores_asked_for_at_once_are_one(stores: AudioStores) -> None:
+    found = await asyncio.gather(*(stores.for_owner("anna") for _ in range(10)))
+    assert len({id(store) for store in found}) == 1
+
+
+@pytest.mark.parametrize("owner", ["a", "0", "a" * 32, "a-b_c"])
+async def test_names_of_keys_are_owners(stores: AudioStores, owner: str) -> None:
+    await save(await stores.for_owner(owner))
+    assert await stores.owners() == [None, owner]
+
+
+@pytest.mark.parametrize(
+    "owner", ["", ".", "..", "../x", "a/b", "A", "a" * 33, "-a", "_a", "a\n", "a.wav", "ä", "a\0"]
+)
+async def test_other_names_are_not(stores: AudioStores, owner: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        await stores.for_owner(owner)
+    assert await stores.owners() == [None]
+
+
+async def test_stores_may_be_closed_twice_and_opened_again(stores: AudioStores) -> None:
+    await save(await stores.for_owner(None))
+    await stores.close()
+    await stores.close()
+    assert await names_in(await stores.for_owner(None)) == ["speech_000001.wav"]

@@ -8,7 +8,7 @@ from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.domain.audio import AudioFormat
-from app.domain.errors import ModelLoadError, RunawaySpeechError
+from app.domain.errors import ModelLoadError, RunawaySpeechError, StoreError, StoreFullError
 from app.domain.speech import Outcome, SpeechReport
 from app.ports.speech_observer import SpeechObserver
 from tests.fakes.speech_model import FAKE_INFO
@@ -36,3 +36,14 @@ def test_it_takes_whatever_happens_without_raising(
         observer.speech_ended(report),  # type: ignore[func-returns-value]
     ]
     assert results == [None, None, None, None]
+
+
+@pytest.mark.parametrize("make", OBSERVERS.values(), ids=OBSERVERS.keys())
+def test_it_takes_whatever_happens_to_the_store_without_raising(
+    make: Callable[[], SpeechObserver],
+) -> None:
+    observer = make()
+    observer.store_failed("open", StoreError("no disk"))
+    observer.store_failed("save", StoreFullError("no room"))
+    observer.store_failed("clean_up", StoreError("no disk"))
+    observer.store_cleaned(3)

@@ -1,7 +1,8 @@
 """An audio store in memory that remembers what it was given."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -9,14 +10,20 @@ from typing import Final
 import msgspec
 
 from app.domain.audio import AudioFormat
-from app.domain.errors import InvalidFileNameError, StoredAudioNotFoundError, StoreError
-from app.ports.audio_store import StoredAudio
+from app.domain.captions import Caption
+from app.domain.errors import (
+    CaptionsNotFoundError,
+    InvalidFileNameError,
+    StoredAudioNotFoundError,
+)
+from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 
 BLOCK_BYTES: Final = 64 * 1024
 
 _STEM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}_[0-9]{6,18}\.(wav|mp3|opus|aac|flac|pcm)")
+_OWNER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
 class SavedAudio(msgspec.Struct, frozen=True):
@@ -26,6 +33,7 @@ class SavedAudio(msgspec.Struct, frozen=True):
     stem: str
     audio_format: AudioFormat
     content: bytes
+    captions: tuple[Caption, ...]
     created_at: datetime
 
 
@@ -36,6 +44,7 @@ class FakeAudioStore:
         is_open: between `open` and `close`.
         saved: every save that succeeded, in order, also of files deleted since.
         fail_with: raised by every method but `close` while it is set.
+        may_take: `save` waits for it before each part and before the end.
     """
 
     def __init__(
@@ -43,7 +52,9 @@ class FakeAudioStore:
     ) -> None:
         self.is_open = False
         self.saved: list[SavedAudio] = []
-        self.fail_with: StoreError | None = None
+        self.fail_with: Exception | None = None
+        self.may_take = asyncio.Event()
+        self.may_take.set()
         self._clock = clock
         self._max_files = max_files
         self._max_bytes = max_bytes
@@ -64,25 +75,36 @@ class FakeAudioStore:
         stem: str,
         audio_format: AudioFormat,
         head: Callable[[], bytes] = bytes,
+        captions: Callable[[], Sequence[Caption]] = tuple,
     ) -> StoredAudio:
         if not _STEM.fullmatch(stem):
             raise InvalidFileNameError
         content = bytearray()
         async for part in parts:
+            await self.may_take.wait()
             self._fail_if_told()
             content += part
+        await self.may_take.wait()
         self._fail_if_told()
         first = head()
         content[: len(first)] = first
         name = f"{stem}_{len(self.saved) + 1:06d}.{audio_format}"
-        file = SavedAudio(name, stem, audio_format, bytes(content), self._clock.now())
+        file = SavedAudio(
+            name, stem, audio_format, bytes(content), tuple(captions()), self._clock.now()
+        )
         self.saved.append(file)
         self._kept[name] = file
         return _describe(file)
 
     @asynccontextmanager
-    async def read(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        yield _read_blocks(self._find(name).content)
+    async def open_file(self, name: str) -> AsyncIterator[OpenAudio]:
+        yield _OpenAudio(self._find(name))
+
+    async def read_captions(self, name: str) -> Sequence[Caption]:
+        captions = self._find(name).captions
+        if not captions:
+            raise CaptionsNotFoundError(name)
+        return captions
 
     async def list(self) -> Sequence[StoredAudio]:
         self._fail_if_told()
@@ -126,6 +148,44 @@ def _describe(file: SavedAudio) -> StoredAudio:
     return StoredAudio(name=file.name, num_bytes=len(file.content), created_at=file.created_at)
 
 
-async def _read_blocks(content: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(content), BLOCK_BYTES):
-        yield content[start : start + BLOCK_BYTES]
+class _OpenAudio:
+    def __init__(self, file: SavedAudio) -> None:
+        self.info = _describe(file)
+        self._content = file.content
+
+    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        for offset in range(start, end, BLOCK_BYTES):
+            yield self._content[offset : min(end, offset + BLOCK_BYTES)]
+
+
+class FakeAudioStores:
+    """AudioStores in memory.
+
+    Attributes:
+        by_owner: every store so far, opened.
+        fail_with: raised by `for_owner` and `owners` while it is set.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.by_owner: dict[str | None, FakeAudioStore] = {None: FakeAudioStore(clock)}
+        self.fail_with: Exception | None = None
+        self._clock = clock
+
+    async def for_owner(self, owner: str | None) -> FakeAudioStore:
+        if self.fail_with is not None:
+            raise self.fail_with
+        if owner is not None and not _OWNER.fullmatch(owner):
+            raise ValueError(f"{owner!r} cannot be the name of an owner")
+        store = self.by_owner.setdefault(owner, FakeAudioStore(self._clock))
+        if not store.is_open:
+            await store.open()
+        return store
+
+    async def owners(self) -> Sequence[str | None]:
+        if self.fail_with is not None:
+            raise self.fail_with
+        return [None, *sorted(owner for owner in self.by_owner if owner is not None)]
+
+    async def close(self) -> None:
+        for store in self.by_owner.values():
+            await store.close()

@@ -2,8 +2,9 @@
 
 import msgspec
 
-from app.domain.errors import SentenceError, SpeechError
+from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
+from app.ports.speech_observer import StoreAction
 
 
 class FakeSpeechObserver:
@@ -14,6 +15,8 @@ class FakeSpeechObserver:
         self.load_failures: list[SpeechError] = []
         self.failed_sentences: list[tuple[SentenceError, int]] = []
         self.reports: list[SpeechReport] = []
+        self.store_failures: list[tuple[StoreAction, StoreError]] = []
+        self.num_removed: list[int] = []
 
     def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
         self.loaded.append((info, duration_s))
@@ -26,3 +29,9 @@ class FakeSpeechObserver:
 
     def speech_ended(self, report: SpeechReport) -> None:
         self.reports.append(msgspec.structs.replace(report))
+
+    def store_failed(self, action: StoreAction, error: StoreError) -> None:
+        self.store_failures.append((action, error))
+
+    def store_cleaned(self, num_removed: int) -> None:
+        self.num_removed.append(num_removed)

@@ -133,8 +133,10 @@ async def test_the_schema_describes_every_route_and_the_audio_types(
 ) -> None:
     schema = (await client.get("/schema/openapi.json")).json()
     assert set(schema["paths"]) == {
-        "/health/live", "/health/ready", "/metrics", "/v1/audio/models", "/v1/audio/speech",
-        "/v1/audio/voices", "/v1/models", "/v1/models/{model_id}",
+        "/health/live", "/health/ready", "/metrics", "/v1/audio/files", "/v1/audio/files/{name}",
+        "/v1/audio/files/{name}/captions.srt", "/v1/audio/files/{name}/captions.vtt",
+        "/v1/audio/models", "/v1/audio/speech", "/v1/audio/voices", "/v1/models",
+        "/v1/models/{model_id}",
     }  # fmt: skip
     speech = schema["paths"]["/v1/audio/speech"]["post"]
     errors = {"400", "401", "404", "413", "415", "422", "429", "500", "503"}

@@ -74,6 +74,10 @@ class TempFile:
         self._directory = directory
         self._num_bytes = 0
 
+    @property
+    def is_created(self) -> bool:
+        return self.fd != -1
+
     def create(self) -> None:
         self.dir_fd = open_directory(self._directory)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -100,7 +104,7 @@ class TempFile:
 
         A file that cannot be removed is left to the sweep of a later start.
         """
-        if self.fd != -1:
+        if self.is_created:
             with suppress(OSError):
                 self.remove()
             with suppress(OSError):
@@ -115,7 +119,8 @@ class ReadFile:
     def __init__(self) -> None:
         self._fd = -1
 
-    def open(self, directory: Path, name: str) -> None:
+    def open(self, directory: Path, name: str) -> os.stat_result:
+        """The state of what was opened; asked of the descriptor, as the name may pass on."""
         # O_NONBLOCK: a named pipe would hold the thread until somebody writes to it.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with opened_directory(directory) as dir_fd:
@@ -125,11 +130,18 @@ class ReadFile:
                 if error.errno in _NOT_A_FILE:
                     raise StoredAudioNotFoundError(name) from error
                 raise
-        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
             raise StoredAudioNotFoundError(name)
+        return status
 
-    def read_block(self) -> bytes:
-        return os.read(self._fd, BLOCK_BYTES)
+    def read_at(self, offset: int, num_bytes: int) -> bytes:
+        return os.pread(self._fd, num_bytes, offset)
+
+    def read_all(self) -> bytes:
+        """For small files: all of it."""
+        blocks = iter(partial(os.read, self._fd, BLOCK_BYTES), b"")
+        return b"".join(blocks)
 
     def close(self) -> None:
         if self._fd != -1:
@@ -150,6 +162,24 @@ def link(file: TempFile, name: str) -> bool:
     return True
 
 
+def lstat_regular(dir_fd: int, name: str) -> os.stat_result | None:
+    """None for what is gone, and for links, pipes, devices and directories."""
+    try:
+        status = os.lstat(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def unlink(dir_fd: int, name: str) -> bool:
+    """Remove, or say that somebody else was first."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `work` in a worker thread; an OSError of it becomes a StoreError that shows no path."""
     try:
@@ -166,10 +196,16 @@ def _as_store_error(error: OSError) -> StoreError:
     return StoreError(f"The store of finished audio failed: {reason}.")
 
 
-async def read_blocks(turns: Turns, file: ReadFile) -> AsyncGenerator[bytes, None]:
-    """The rest of an open file, in blocks."""
-    while block := await turns.take(file.read_block):
+async def read_blocks(
+    turns: Turns, file: ReadFile, start: int, end: int
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of an open file from `start` up to `end`, in blocks."""
+    while start < end:
+        block = await turns.take(file.read_at, start, min(BLOCK_BYTES, end - start))
+        if not block:
+            raise StoreError("A file of the store became shorter while it was read.")
         yield block
+        start += len(block)
 
 
 def open_directory(directory: Path) -> int:

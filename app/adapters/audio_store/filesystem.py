@@ -4,15 +4,14 @@ Knows nothing of what the bytes mean. A file is written under a temporary name, 
 by a hard link, so readers and crashes meet whole files only. The directory is opened anew for every
 call: a volume that was unmounted and came back is simply used again. Two files beside the audio
 are locks: `.lock` for the one sweeper, `.sequence` for the one publisher; the latter also holds
-the last number given, as a hint that may be lost.
+the last number given, as a hint that may be lost. Captions lie beside their audio, hidden.
 """
 
-import errno
 import fcntl
 import os
 import re
-import stat
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -20,13 +19,15 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from app.adapters.audio_store import sidecars
 from app.adapters.audio_store.files import (
     EPOCH,
     FILE_MODE,
@@ -35,35 +36,30 @@ from app.adapters.audio_store.files import (
     Turns,
     in_thread,
     link,
+    lstat_regular,
     opened_directory,
     read_blocks,
+    unlink,
     write_all,
 )
+from app.adapters.audio_store.names import check_name, is_audio, number_of, sidecar_of
+from app.adapters.audio_store.sweeping import sweep
 from app.domain.audio import AudioFormat
+from app.domain.captions import Caption
 from app.domain.errors import (
+    CaptionsNotFoundError,
     InvalidFileNameError,
     StoredAudioNotFoundError,
     StoreFullError,
 )
-from app.ports.audio_store import StoredAudio
+from app.domain.file_name import STEM
+from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 
 MAX_NUMBER_TRIES: Final = 10_000
 """How many taken names in a row `save` skips before it gives up."""
 
-TEMP_MAX_AGE_S: Final = 3600.0
-"""A temporary file not written to for so long has no writer any more."""
-
-ORPHAN_MAX_AGE_S: Final = 60.0
-"""The same where the writer's process is gone. Not zero: in another container of the same volume a
-living process has a number that looks dead from here."""
-
 _MAX_NUMBER: Final = 10**18 - 1
-_STEM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NAME: Final = re.compile(
-    rf"{_STEM.pattern}_(?P<number>[0-9]{{6}}|[1-9][0-9]{{6,17}})\.(?:{'|'.join(AudioFormat)})"
-)
-_TEMP_NAME: Final = re.compile(r"\.tmp-(?P<pid>[1-9][0-9]{0,6})-[0-9a-f]{16}")
 _SEQUENCE: Final = ".sequence"
 _SWEEPER_LOCK: Final = ".lock"
 _DIRECTORY_MODE: Final = 0o750
@@ -109,35 +105,41 @@ class FilesystemAudioStore:
         stem: str,
         audio_format: AudioFormat,
         head: Callable[[], bytes] = bytes,
+        captions: Callable[[], Sequence[Caption]] = tuple,
     ) -> StoredAudio:
-        if not _STEM.fullmatch(stem):
+        if not STEM.fullmatch(stem):
             raise InvalidFileNameError
-        turns, file = Turns(), TempFile(self._directory)
+        turns, file, sidecar = Turns(), TempFile(self._directory), TempFile(self._directory)
         try:
             await turns.take(file.create)
             async for part in parts:
                 await turns.take(file.append, part)
-            await turns.take(file.seal, head(), self._clock.now())
-            return await turns.take(self._publish, file, stem, audio_format)
+            now = self._clock.now()
+            await turns.take(file.seal, head(), now)
+            await turns.take(sidecars.write, sidecar, captions(), now)
+            return await turns.take(self._publish, file, sidecar, f"{stem}_{{:06d}}.{audio_format}")
         finally:
-            await turns.take_last(file.discard)
+            await turns.take_last(partial(_discard, file, sidecar))
 
     @asynccontextmanager
-    async def read(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        _check_name(name)
+    async def open_file(self, name: str) -> AsyncIterator[OpenAudio]:
+        check_name(name)
         turns, file = Turns(), ReadFile()
         try:
-            await turns.take(file.open, self._directory, name)
-            async with aclosing(read_blocks(turns, file)) as blocks:
-                yield blocks
+            status = await turns.take(file.open, self._directory, name)
+            yield _OpenAudio(_describe(name, status), turns, file)
         finally:
             await turns.take_last(file.close)
+
+    async def read_captions(self, name: str) -> Sequence[Caption]:
+        check_name(name)
+        return await in_thread(self._read_captions, name)
 
     async def list(self) -> Sequence[StoredAudio]:
         return await in_thread(self._list)
 
     async def delete(self, name: str) -> None:
-        _check_name(name)
+        check_name(name)
         if not await in_thread(self._delete, name):
             raise StoredAudioNotFoundError(name)
 
@@ -147,32 +149,28 @@ class FilesystemAudioStore:
 
     def _make_ready(self, now: datetime) -> None:
         self._directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-        with opened_directory(self._directory) as dir_fd:
-            _sweep_temp_files(dir_fd, now)
-            # Taking the lock shows now, not at the first save, that nothing can be written here.
-            with _locked(dir_fd, _SEQUENCE):
-                self._last_number = _highest_number(dir_fd)
+        # Taking the lock shows now, not at the first save, that nothing can be written here.
+        with opened_directory(self._directory) as dir_fd, _locked(dir_fd, _SEQUENCE):
+            self._last_number = _highest_number(dir_fd)
+            sweep(dir_fd, now)
 
-    def _publish(self, file: TempFile, stem: str, audio_format: AudioFormat) -> StoredAudio:
-        name = self._link_next(file, stem, audio_format)
-        try:
+    def _publish(self, file: TempFile, sidecar: TempFile, pattern: str) -> StoredAudio:
+        name = self._link_next(file, sidecar, pattern)
+        with _kept_only_without_error(file.dir_fd, name):
             file.remove()
             os.fsync(file.dir_fd)
-        except OSError:
-            # The caller will be told that nothing is kept; this makes it true if it can be.
-            with suppress(OSError):
-                os.unlink(name, dir_fd=file.dir_fd)
-            raise
         return _describe(name, os.fstat(file.fd))
 
-    def _link_next(self, file: TempFile, stem: str, audio_format: AudioFormat) -> str:
+    def _link_next(self, file: TempFile, sidecar: TempFile, pattern: str) -> str:
         # The link alone would refuse a taken name; only the lock keeps two stems off one number.
         with _locked(file.dir_fd, _SEQUENCE) as sequence_fd:
             for number in self._next_numbers(file.dir_fd, sequence_fd):
                 _write_hint(sequence_fd, number)
                 self._last_number = number
-                name = f"{stem}_{number:06d}.{audio_format}"
+                name = pattern.format(number)
                 if link(file, name):
+                    with _kept_only_without_error(file.dir_fd, name):
+                        sidecars.put(sidecar, file.dir_fd, name)
                     return name
         raise StoreFullError("The store of finished audio has no free number left.")
 
@@ -183,11 +181,23 @@ class FilesystemAudioStore:
 
     def _list(self) -> Sequence[StoredAudio]:
         with opened_directory(self._directory) as dir_fd:
-            return sorted(_scan(dir_fd), key=lambda file: (_number(file.name), file.name))
+            return sorted(_scan(dir_fd), key=lambda file: (number_of(file.name), file.name))
+
+    def _read_captions(self, name: str) -> Sequence[Caption]:
+        if not self._has(name):
+            raise StoredAudioNotFoundError(name)
+        captions = sidecars.read(self._directory, name)
+        if captions is None:
+            raise CaptionsNotFoundError(name)
+        return captions
+
+    def _has(self, name: str) -> bool:
+        with opened_directory(self._directory) as dir_fd:
+            return lstat_regular(dir_fd, name) is not None
 
     def _delete(self, name: str) -> bool:
         with opened_directory(self._directory) as dir_fd:
-            return _lstat_regular(dir_fd, name) is not None and _unlink(dir_fd, name)
+            return lstat_regular(dir_fd, name) is not None and _remove(dir_fd, name)
 
     def _clean_up(self, now: datetime) -> int:
         with (
@@ -196,18 +206,31 @@ class FilesystemAudioStore:
             _locked(dir_fd, _SWEEPER_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB),
         ):
             surplus = _find_surplus(tuple(_scan(dir_fd)), self._limits, now)
-            return sum(_unlink(dir_fd, file.name) for file in surplus)
+            return sum(_remove(dir_fd, file.name) for file in surplus)
         return 0
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise InvalidFileNameError
+def _discard(*files: TempFile) -> None:
+    for file in files:
+        file.discard()
 
 
-def _number(name: str) -> int:
-    match = _NAME.fullmatch(name)
-    return int(match["number"]) if match else 0
+def _remove(dir_fd: int, name: str) -> bool:
+    """Remove audio and its captions, or say that somebody else was first."""
+    unlink(dir_fd, sidecar_of(name))
+    return unlink(dir_fd, name)
+
+
+@contextmanager
+def _kept_only_without_error(dir_fd: int, name: str) -> Iterator[None]:
+    """The caller is told that nothing is kept; this makes it true if it can be."""
+    try:
+        yield
+    except OSError:
+        for each in (name, sidecar_of(name)):
+            with suppress(OSError):
+                unlink(dir_fd, each)
+        raise
 
 
 @contextmanager
@@ -217,9 +240,15 @@ def _locked(dir_fd: int, name: str, operation: int = fcntl.LOCK_EX) -> Iterator[
     with ExitStack() as on_exit:
         on_exit.callback(os.close, fd)
         fcntl.flock(fd, operation)
-        # Closing alone would leave it locked while a child forked meanwhile lives.
-        on_exit.callback(fcntl.flock, fd, fcntl.LOCK_UN)
+        on_exit.callback(_unlock, fd)
         yield fd
+
+
+def _unlock(fd: int) -> None:
+    # Closing alone would leave it locked while a child forked meanwhile lives. Nothing is undone
+    # for an unlocking that fails: it must not pass for a failure of what the lock was for.
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _read_hint(sequence_fd: int) -> int | None:
@@ -234,12 +263,12 @@ def _write_hint(sequence_fd: int, number: int) -> None:
 
 def _highest_number(dir_fd: int) -> int:
     # Whatever bears the name counts, a directory too: the number is not free.
-    return max((_number(name) for name in os.listdir(dir_fd)), default=0)
+    return max((number_of(name) for name in os.listdir(dir_fd)), default=0)
 
 
 def _scan(dir_fd: int) -> Iterator[StoredAudio]:
-    for name in filter(_NAME.fullmatch, os.listdir(dir_fd)):
-        status = _lstat_regular(dir_fd, name)
+    for name in filter(is_audio, os.listdir(dir_fd)):
+        status = lstat_regular(dir_fd, name)
         if status is not None:
             yield _describe(name, status)
 
@@ -249,29 +278,23 @@ def _describe(name: str, status: os.stat_result) -> StoredAudio:
     return StoredAudio(name=name, num_bytes=status.st_size, created_at=created_at)
 
 
-def _lstat_regular(dir_fd: int, name: str) -> os.stat_result | None:
-    """None for what is gone, and for links, pipes, devices and directories."""
-    try:
-        status = os.lstat(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return None
-    return status if stat.S_ISREG(status.st_mode) else None
+class _OpenAudio:
+    """OpenAudio over a descriptor."""
 
+    def __init__(self, info: StoredAudio, turns: Turns, file: ReadFile) -> None:
+        self.info = info
+        self._turns = turns
+        self._file = file
 
-def _unlink(dir_fd: int, name: str) -> bool:
-    """Remove, or say that somebody else was first."""
-    try:
-        os.unlink(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return False
-    return True
+    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        return read_blocks(self._turns, self._file, start, end)
 
 
 def _find_surplus(
     files: Sequence[StoredAudio], limits: StoreLimits, now: datetime
 ) -> Sequence[StoredAudio]:
     """The fewest of the oldest files without which the limits hold."""
-    oldest_first = sorted(files, key=lambda file: (file.created_at, _number(file.name)))
+    oldest_first = sorted(files, key=lambda file: (file.created_at, number_of(file.name)))
     num_bytes = sum(file.num_bytes for file in files)
     for index, file in enumerate(oldest_first):
         age_s = (now - file.created_at).total_seconds()
@@ -281,28 +304,3 @@ def _find_surplus(
             return oldest_first[:index]
         num_bytes -= file.num_bytes
     return oldest_first
-
-
-def _sweep_temp_files(dir_fd: int, now: datetime) -> None:
-    for name in filter(_TEMP_NAME.fullmatch, os.listdir(dir_fd)):
-        status = _lstat_regular(dir_fd, name)
-        if status is not None and _is_abandoned(name, status, now):
-            # In a directory shared with other users theirs are theirs to remove.
-            with suppress(PermissionError):
-                _unlink(dir_fd, name)
-
-
-def _is_abandoned(name: str, status: os.stat_result, now: datetime) -> bool:
-    match = _TEMP_NAME.fullmatch(name)
-    age_s = now.timestamp() - status.st_mtime
-    if match is None or age_s <= ORPHAN_MAX_AGE_S:
-        return False
-    return age_s > TEMP_MAX_AGE_S or not _is_running(int(match["pid"]))
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return error.errno != errno.ESRCH
-    return True

@@ -1,8 +1,8 @@
 """Several observers as one."""
 
-from app.domain.errors import SentenceError, SpeechError
+from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
-from app.ports.speech_observer import SpeechObserver
+from app.ports.speech_observer import SpeechObserver, StoreAction
 
 
 class FanOut:
@@ -26,3 +26,11 @@ class FanOut:
     def speech_ended(self, report: SpeechReport) -> None:
         for observer in self._observers:
             observer.speech_ended(report)
+
+    def store_failed(self, action: StoreAction, error: StoreError) -> None:
+        for observer in self._observers:
+            observer.store_failed(action, error)
+
+    def store_cleaned(self, num_removed: int) -> None:
+        for observer in self._observers:
+            observer.store_cleaned(num_removed)

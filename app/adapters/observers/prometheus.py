@@ -13,8 +13,9 @@ from prometheus_client import (
     generate_latest,
 )
 
-from app.domain.errors import SentenceError, SpeechError
+from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
+from app.ports.speech_observer import StoreAction
 
 FIRST_AUDIO_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5)
@@ -74,6 +75,17 @@ class PrometheusMetrics:
             ["model", "backend"],
             registry=registry,
         )
+        self._store_failures = Counter(
+            "soprano_store_failures",
+            "What the store of finished audio could not do.",
+            ["action", "error"],
+            registry=registry,
+        )
+        self._files_removed = Counter(
+            "soprano_stored_files_removed",
+            "Stored files that were removed for the limits of the store.",
+            registry=registry,
+        )
 
     def watch_cache(self, count_bytes: Callable[[], int]) -> None:
         """Have the size of the cache told by `count_bytes`, each time the page is made."""
@@ -98,6 +110,12 @@ class PrometheusMetrics:
             self._first_audio_s.observe(report.first_audio_s)
         if report.real_time_factor is not None:
             self._real_time_factor.observe(report.real_time_factor)
+
+    def store_failed(self, action: StoreAction, error: StoreError) -> None:
+        self._store_failures.labels(action, error.code).inc()
+
+    def store_cleaned(self, num_removed: int) -> None:
+        self._files_removed.inc(num_removed)
 
     def render(self) -> bytes:
         return generate_latest(self._registry)

@@ -2,8 +2,9 @@
 
 import structlog
 
-from app.domain.errors import SentenceError, SpeechError
+from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
+from app.ports.speech_observer import StoreAction
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +43,13 @@ class StructuredLog:
             total_s=round(report.total_s, 4),
             real_time_factor=_rounded(report.real_time_factor),
         )
+
+    def store_failed(self, action: StoreAction, error: StoreError) -> None:
+        event = "store.unavailable" if action == "open" else "store.failed"
+        _log.error(event, action=action, error=error.code, reason=str(error))
+
+    def store_cleaned(self, num_removed: int) -> None:
+        _log.info("store.cleaned", num_removed=num_removed)
 
 
 def _rounded(value: float | None) -> float | None:

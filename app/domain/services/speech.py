@@ -4,7 +4,7 @@ Knows nothing of HTTP, and nothing of models or codecs but their ports.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -13,7 +13,7 @@ import msgspec
 from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, silence
 from app.domain.captions import Caption
 from app.domain.catalog import Catalog
-from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechError
+from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechError, StoreError
 from app.domain.segment import TextSegment
 from app.domain.services.live_text import LiveText
 from app.domain.services.look_ahead import LookAhead, LookAheadLimits
@@ -29,6 +29,7 @@ from app.domain.speech import (
     SpeechRequest,
 )
 from app.ports.audio_encoder import AudioEncoder, AudioEncoders
+from app.ports.audio_store import StoredAudio
 from app.ports.clock import Clock
 from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
@@ -37,8 +38,17 @@ from app.ports.speech_observer import SpeechObserver
 SILENCE_S: Final = 0.2
 """Playing time in seconds of the answer to a text with nothing to pronounce."""
 
-Part = bytes | Caption
-"""Of an answer: bytes of the file, or what the bytes since the last caption have said."""
+
+class Kept(msgspec.Struct, frozen=True):
+    """What became of a file that was to be kept: it is there, or the store failed."""
+
+    file: StoredAudio | None
+    error: StoreError | None = None
+
+
+Part = bytes | Caption | Kept
+"""Of an answer: bytes of the file, what the bytes since the last caption have said, or, last, the
+file that was kept of it."""
 
 
 class SpeechStream:
@@ -49,6 +59,7 @@ class SpeechStream:
         delivery: how it is spoken.
         report: how far it is.
         transcript: what has been said.
+        kept: what became of the file, once known, if it was to be kept.
     """
 
     def __init__(
@@ -65,11 +76,20 @@ class SpeechStream:
         self.transcript = progress.transcript
         self._encoder = encoder
         self._parts = parts
-        self._first: Part = b""
+        self._sources = [parts]
+        self.kept: Kept | None = None
 
     async def prime(self) -> None:
-        """Take the first bytes, so that a failure to speak shows before anything is sent."""
-        self._first = await anext(self._parts, b"")
+        """Make the first bytes, so that a failure to speak shows before anything is sent."""
+        first = await anext(self._parts, b"")
+        self.pass_through(lambda rest: _after(first, rest))
+
+    def pass_through(
+        self, change: Callable[[AsyncGenerator[Part, None]], AsyncGenerator[Part, None]]
+    ) -> None:
+        """Have all that is still to come pass `change`."""
+        self._parts = change(self._parts)
+        self._sources.append(self._parts)
 
     async def parts(self) -> AsyncIterator[Part]:
         """The file, none of its bytes empty, and a caption after the bytes of each segment.
@@ -77,9 +97,9 @@ class SpeechStream:
         A codec may hold back the last bytes of a segment until more come. Raises SpeechError when
         it breaks off.
         """
-        if self._first:
-            yield self._first
         async for part in self._parts:
+            if isinstance(part, Kept):
+                self.kept = part
             yield part
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -100,7 +120,15 @@ class SpeechStream:
 
     async def aclose(self) -> None:
         """Stop the work if it is not done."""
-        await self._parts.aclose()
+        for source in reversed(self._sources):
+            await source.aclose()
+
+
+async def _after(first: Part, rest: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
+    if first:
+        yield first
+    async for part in rest:
+        yield part
 
 
 class LiveSpeech(msgspec.Struct, frozen=True, eq=False):

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import SpeechError
+from app.domain.file_name import DEFAULT_STEM
 from app.domain.services.speech import SpeechStream
 from app.domain.speech import SpeechRequest
 from app.entrypoints.bootstrap import build_ports
@@ -22,13 +23,10 @@ from app.entrypoints.cli.options import common_options, settings_from
 from app.entrypoints.log import configure_logging
 from app.entrypoints.services import Services
 from app.entrypoints.settings import Settings
-from app.ports.audio_store import AudioStore
+from app.ports.audio_store import AudioStores
 
 STANDARD: Final = "-"
 """Means standard input as the text, standard output as the file."""
-
-STEM: Final = "speech"
-"""Of the names in the store."""
 
 FORMATS: Final = [audio_format.value for audio_format in AudioFormat]
 
@@ -114,7 +112,7 @@ async def _run(settings: Settings, request: SpeechRequest, target: Target) -> No
                 await _write_file(Path(target.path), stream, parts)
                 click.echo(target.path)
             else:
-                name = await _keep(services.store, stream, parts)
+                name = await _keep(ports.stores, stream, parts)
                 click.echo(Path(settings.store.directory) / name)
 
 
@@ -123,13 +121,15 @@ async def _write_standard_output(parts: "_Shown") -> None:
         sys.stdout.buffer.write(part)
 
 
-async def _keep(store: AudioStore, stream: SpeechStream, parts: "_Shown") -> str:
-    await store.open()
+async def _keep(stores: AudioStores, stream: SpeechStream, parts: "_Shown") -> str:
     try:
+        store = await stores.for_owner(None)
         audio_format = stream.encoding.format
-        saved = await store.save(parts, stem=STEM, audio_format=audio_format, head=stream.head)
+        saved = await store.save(
+            parts, stem=DEFAULT_STEM, audio_format=audio_format, head=stream.head
+        )
     finally:
-        await store.close()
+        await stores.close()
     return saved.name
 
 

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency, Provide
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
 from app.domain.services.idempotency import IdempotencyKeys
+from app.domain.services.library import AudioLibrary
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
@@ -22,8 +23,11 @@ from app.entrypoints.http.live_session import LiveLimits
 from app.entrypoints.http.live_speech import live_speech
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
+from app.entrypoints.http.owner import owner
 from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.speech import SpeechController
+from app.entrypoints.http.speech_answers import SpeechAnswers
+from app.entrypoints.http.stored_audio import StoredAudioController
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
@@ -37,7 +41,7 @@ def create_app(
     settings: Settings,
     on_fatal: Callable[[SpeechError], None] = lambda _: None,
 ) -> Litestar:
-    """Build the application; its lifespan loads the model and closes it.
+    """Build the application; its lifespan loads the model, opens the store and closes both.
 
     Args:
         ports: constructed, not opened.
@@ -48,13 +52,14 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with services.running(on_fatal):
+        async with services.running(on_fatal), services.library.running():
             yield
 
     app = Litestar(
         route_handlers=[
             SpeechController,
             live_speech,
+            StoredAudioController,
             ModelController,
             HealthController,
             metrics_page,
@@ -75,31 +80,33 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
     speech = settings.speech
     writer = EventWriter(ports.clock, speech.sse_keep_alive_s, speech.sse_done_marker)
     limits = LiveLimits(speech.max_chars, settings.server.socket_idle_s)
-    known = Repeats(
+    repeats = Repeats(
         services.speech.catalog,
         ports.cache,
         IdempotencyKeys(ports.clock),
         settings.model.temperature,
     )
 
+    speech_answers = SpeechAnswers(services.speech, writer, repeats, services.library)
+
     def clock() -> Clock:
         return ports.clock
-
-    def event_writer() -> EventWriter:
-        return writer
 
     def live_limits() -> LiveLimits:
         return limits
 
-    def repeats() -> Repeats:
-        return known
+    def answers() -> SpeechAnswers:
+        return speech_answers
 
-    return _provide(clock, event_writer, live_limits, repeats)
+    return _provide(clock, live_limits, answers)
 
 
 def _dependencies(services: Services) -> dict[str, Provide]:
     def speech() -> SpeechService:
         return services.speech
+
+    def library() -> AudioLibrary:
+        return services.library
 
     def readiness() -> Readiness:
         return services.readiness
@@ -113,10 +120,10 @@ def _dependencies(services: Services) -> dict[str, Provide]:
     def metrics() -> MetricsSource:
         return services.metrics
 
-    return _provide(speech, readiness, catalog, choice, metrics)
+    return _provide(speech, library, readiness, catalog, choice, metrics, owner)
 
 
-def _provide(*providers: Callable[[], Any]) -> dict[str, Provide]:
+def _provide(*providers: Callable[..., Any]) -> dict[str, Provide]:
     return {provider.__name__: Provide(provider, sync_to_thread=False) for provider in providers}
 
 

@@ -19,6 +19,7 @@ from app.domain.errors import (
     ModelNotFoundError,
     SpeechError,
     StoredAudioNotFoundError,
+    StoreError,
     StoreFullError,
 )
 from app.entrypoints.http.schemas import ErrorBody, ErrorDetail
@@ -39,6 +40,7 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     ModelLoadError: (503, SERVER_ERROR),
     InstanceDeadError: (503, SERVER_ERROR),
     StoreFullError: (507, SERVER_ERROR),
+    StoreError: (503, SERVER_ERROR),
     SpeechError: (500, SERVER_ERROR),
 }
 
@@ -49,14 +51,18 @@ _HTTP_CODES: Final = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
+    412: "precondition_failed",
     413: "request_too_large",
     415: "unsupported_media_type",
+    416: "range_not_satisfiable",
 }
 
 _HTTP_MESSAGES: Final = {
     404: "There is nothing at this address; see /schema for what there is.",
     405: "This address does not answer to this method.",
+    412: "The file is not, or no longer, the one that the request is for.",
     413: "The request body is too large.",
+    416: "The range begins beyond the end of the file.",
 }
 
 
@@ -73,6 +79,21 @@ class UnsupportedMediaTypeError(HTTPException):
     """A body in another language than JSON."""
 
     status_code = 415
+
+
+class PreconditionFailedError(HTTPException):
+    """A request for another state of a file than it has."""
+
+    status_code = 412
+
+
+class RangeNotSatisfiableError(HTTPException):
+    """A range of bytes that begins beyond the end of a file of `num_bytes`."""
+
+    status_code = 416
+
+    def __init__(self, num_bytes: int) -> None:
+        super().__init__(headers={"content-range": f"bytes */{num_bytes}"})
 
 
 class ClientDisconnectedError(Exception):
@@ -113,11 +134,16 @@ def handle_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Re
     return _response(status, detail, dict(error.headers or {}))
 
 
-def handle_validation(_: Request[Any, Any, Any], __: ValidationException) -> Response[ErrorBody]:
-    """A request without a body: the framework does not ask our decoder then."""
-    detail = ErrorDetail(
-        message="The body is empty: send JSON.", type=INVALID_REQUEST, code="invalid_json"
-    )
+def handle_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[ErrorBody]:
+    """A query that is not as described, or no body at all: our decoder is not asked then."""
+    faults = [fault for fault in error.extra or () if isinstance(fault, dict)]
+    fault = next((fault for fault in faults if fault.get("source") == "query"), None)
+    if fault is None:
+        message, param, code = "The body is empty: send JSON.", None, "invalid_json"
+    else:
+        param, code = fault["key"], "invalid_value"
+        message = f"Invalid '{param}': {fault['message']}."
+    detail = ErrorDetail(message=message, type=INVALID_REQUEST, param=param, code=code)
     return _response(400, detail, {"x-should-retry": "false"})
 
 

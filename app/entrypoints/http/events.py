@@ -12,7 +12,7 @@ import msgspec
 
 from app.domain.captions import Caption
 from app.domain.errors import SpeechError
-from app.domain.services.speech import SpeechStream
+from app.domain.services.speech import Kept, SpeechStream
 from app.domain.speech import SpeechReport
 from app.entrypoints.http.errors import describe_speech_error
 from app.entrypoints.http.schemas import ErrorBody, ErrorDetail
@@ -46,6 +46,13 @@ class CaptionEvent(msgspec.Struct, frozen=True, tag="speech.caption"):
     start: float
     end: float
     text: str
+
+
+class AudioStored(msgspec.Struct, frozen=True, tag="speech.audio.stored"):
+    """Extension: the file that was to be kept is there, under its name; or why it is not."""
+
+    file: str | None
+    failure: ErrorDetail | None
 
 
 class AudioDone(msgspec.Struct, frozen=True, tag="speech.audio.done"):
@@ -84,16 +91,22 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
         async for part in stream.parts():
             if isinstance(part, bytes):
                 yield _event(AudioDelta(base64.b64encode(part).decode()))
+            elif isinstance(part, Kept):
+                yield _event(_stored_event(part))
             elif has_captions:
-                yield _event(caption_event(part))
+                yield _event(_caption_event(part))
         yield _event(AudioDone(usage_of(stream.report)))
         if self.has_done_marker:
             yield DONE
 
 
-def caption_event(caption: Caption) -> CaptionEvent:
-    """A caption as clients read it."""
+def _caption_event(caption: Caption) -> CaptionEvent:
     return CaptionEvent(caption.index, caption.start_s, caption.end_s, caption.text)
+
+
+def _stored_event(kept: Kept) -> AudioStored:
+    name = kept.file.name if kept.file else None
+    return AudioStored(name, describe_speech_error(kept.error) if kept.error else None)
 
 
 def usage_of(report: SpeechReport) -> Usage:

@@ -114,6 +114,11 @@ ERRORS: Final = {
         "unsupported_media_type",
         "The body must be JSON: send content-type application/json.",
     ),
+    422: _error(
+        "A key that was used before",
+        "idempotency_key_reused",
+        "This Idempotency-Key was used with another body: use a new key.",
+    ),
     429: _error(
         "More requests than a key may have",
         "rate_limit_exceeded",

@@ -271,7 +271,7 @@ class LiveSession:
             async for part in stream.parts():
                 if isinstance(part, Caption):
                     await self._send(_spoken(utterance, part))
-                else:
+                elif isinstance(part, bytes):
                     await self._socket.send_bytes(part)
                     utterance.sent(part)
                     self._active_at = self._clock.monotonic()

@@ -149,4 +149,4 @@ def _form(data: CreateSpeech) -> str:
     """Of the answer, as far as it changes its bytes."""
     if data.stream_format == "sse":
         return f"sse {'captions' if data.captions else 'audio'}"
-    return "whole" if data.stream is False else "streamed"
+    return "streamed" if data.is_streamed else "whole"

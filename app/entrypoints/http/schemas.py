@@ -159,6 +159,27 @@ class CreateSpeech(SpeechFields, kw_only=True):
         ]
         | None
     ) = None
+    store: (
+        Annotated[
+            bool,
+            Meta(
+                description="Extension: true keeps the audio, to be had under /v1/audio/files. It "
+                "is sent whole then, with its name in x-stored-file, unless `stream` is true."
+            ),
+        ]
+        | None
+    ) = None
+    file_name: (
+        Annotated[
+            str,
+            Meta(
+                max_length=256,
+                description="Extension: start of the name of the kept file: letters, digits, '-' "
+                "and '_', at most 64 of them.",
+            ),
+        ]
+        | None
+    ) = None
     stream: (
         Annotated[
             bool,
@@ -166,6 +187,11 @@ class CreateSpeech(SpeechFields, kw_only=True):
         ]
         | None
     ) = None
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the audio is sent as it is made; what is kept is sent whole, with its name."""
+        return not self.store if self.stream is None else self.stream
 
     def to_request(self) -> SpeechRequest:
         """The domain's request; raises its errors."""

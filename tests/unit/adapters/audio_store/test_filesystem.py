@@ -4,6 +4,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import random
 import resource
 import shutil
 import stat
@@ -22,7 +23,14 @@ from app.adapters.audio_store.filesystem import (
     StoreLimits,
 )
 from app.domain.audio import AudioFormat
-from app.domain.errors import StoredAudioNotFoundError, StoreError, StoreFullError
+from app.domain.captions import Caption
+from app.domain.errors import (
+    CaptionsNotFoundError,
+    InvalidFileNameError,
+    StoredAudioNotFoundError,
+    StoreError,
+    StoreFullError,
+)
 from app.ports.audio_store import StoredAudio
 from tests.fakes.clock import FakeClock
 
@@ -35,6 +43,7 @@ from pathlib import Path
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
 from app.adapters.clock.system import SystemClock
 from app.domain.audio import AudioFormat
+from app.domain.captions import Caption
 
 async def parts(content):
     yield content
@@ -42,9 +51,12 @@ async def parts(content):
 async def main(directory, stem, num_files, num_bytes):
     store = FilesystemAudioStore(Path(directory), StoreLimits(), SystemClock())
     await store.open()
+    captions = [Caption(i, i, i + 1, stem * 10) for i in range(20)]
     for _ in range(int(num_files)):
         content = stem[-1].encode() * int(num_bytes)
-        file = await store.save(parts(content), stem=stem, audio_format=AudioFormat.WAV)
+        file = await store.save(
+            parts(content), stem=stem, audio_format=AudioFormat.WAV, captions=lambda: captions
+        )
         print(file.name, flush=True)
 
 asyncio.run(main(*sys.argv[1:]))
@@ -83,8 +95,29 @@ async def save(
 
 
 async def load(store: FilesystemAudioStore, name: str) -> bytes:
-    async with store.read(name) as blocks:
-        return b"".join([block async for block in blocks])
+    async with store.open_file(name) as audio:
+        return b"".join([block async for block in audio.read(0, audio.info.num_bytes)])
+
+
+CAPTIONS = [Caption(0, 0.0, 1.0, "Hello."), Caption(1, 1.0, 2.5, "Grüße.")]
+
+
+async def save_with_captions(store: FilesystemAudioStore) -> StoredAudio:
+    return await store.save(
+        stream(b"sound"),
+        stem="speech",
+        audio_format=AudioFormat.WAV,
+        captions=lambda: CAPTIONS,
+    )
+
+
+def sidecar_of(name: str) -> str:
+    return f".{name}.captions"
+
+
+def audio_in(directory: Path) -> set[str]:
+    """What is not hidden."""
+    return {name for name in files_in(directory) if not name.startswith(".")}
 
 
 def files_in(directory: Path) -> set[str]:
@@ -262,18 +295,28 @@ async def test_ten_thousand_taken_names_in_a_row_are_too_many(
     assert not [name for name in files_in(directory) if name.startswith(".tmp-")]
 
 
-def test_four_processes_name_a_hundred_files_without_gap_or_repeat(directory: Path) -> None:
-    stems = ["one", "two", "three", "four"]
-    writers = [start_saving(directory, stem, num_files=25, num_bytes=1000) for stem in stems]
-    names = [name for writer in writers for name in writer.communicate(timeout=60)[0].split()]
-    assert [writer.returncode for writer in writers] == [0] * 4
-    assert files_in(directory) == set(names)
-    assert sorted(int(name[-10:-4]) for name in names) == list(range(1, 101))
+@pytest.mark.parametrize(
+    ("num_writers", "num_files"),
+    [pytest.param(4, 25, id="4x25"), pytest.param(8, 50, id="8x50", marks=pytest.mark.slow)],
+)
+def test_processes_at_once_name_their_files_without_gap_or_repeat(
+    directory: Path, num_writers: int, num_files: int
+) -> None:
+    stems = [f"writer-{letter}" for letter in "abcdefgh"[:num_writers]]
+    writers = [start_saving(directory, stem, num_files, num_bytes=1000) for stem in stems]
+    names = [name for writer in writers for name in writer.communicate(timeout=120)[0].split()]
+    assert [writer.returncode for writer in writers] == [0] * num_writers
+    assert files_in(directory) == {*names, *map(sidecar_of, names)}
+    assert sorted(int(name[-10:-4]) for name in names) == list(
+        range(1, num_writers * num_files + 1)
+    )
     for name in names:
-        assert (directory / name).read_bytes() == name.split("_")[0][-1].encode() * 1000
+        stem = name.split("_")[0]
+        assert (directory / name).read_bytes() == stem[-1].encode() * 1000
+        assert stem.encode() * 10 in (directory / sidecar_of(name)).read_bytes()
 
 
-def test_a_killed_writer_leaves_no_torn_file(directory: Path) -> None:
+async def test_a_killed_writer_leaves_no_torn_file(directory: Path, clock: FakeClock) -> None:
     num_kept = 0
     for _ in range(4):
         writer = start_saving(directory, "speech", num_files=10_000, num_bytes=200_000)
@@ -281,11 +324,46 @@ def test_a_killed_writer_leaves_no_torn_file(directory: Path) -> None:
         announced = [writer.stdout.readline().strip() for _ in range(3)]
         writer.kill()
         writer.communicate()
-        names = [name for name in files_in(directory) if not name.startswith(".tmp-")]
-        assert set(announced) <= set(names)
+        names = audio_in(directory)
+        assert set(announced) <= names
         assert {(directory / name).stat().st_size for name in names} == {200_000}
         assert len(names) >= num_kept + 3
         num_kept = len(names)
+        await check_captions(directory, clock, set(announced))
+
+
+@pytest.mark.slow
+async def test_writers_killed_at_sixty_random_points_leave_no_torn_file(
+    directory: Path, clock: FakeClock
+) -> None:
+    """Seeded; each is killed up to 50 ms after it began to save."""
+    delays = random.Random(20_260_101)
+    for _ in range(60):
+        writer = start_saving(directory, "speech", num_files=10_000, num_bytes=200_000)
+        assert writer.stdout is not None
+        announced = writer.stdout.readline().strip()
+        await asyncio.sleep(delays.uniform(0, 0.05))
+        writer.kill()
+        announced_too, _ = writer.communicate()
+        names = audio_in(directory)
+        # The last line may be cut as well.
+        assert {announced, *announced_too.split()[:-1]} <= names
+        assert {(directory / name).stat().st_size for name in names} == {200_000}
+        await check_captions(directory, clock, {announced})
+    numbers = sorted(int(name[-10:-4]) for name in audio_in(directory))
+    assert len(numbers) == len(set(numbers))
+
+
+async def check_captions(directory: Path, clock: FakeClock, announced: set[str]) -> None:
+    """Each file has its captions, whole, or was not announced; no captions are alone."""
+    store = FilesystemAudioStore(directory, StoreLimits(), clock)
+    names = audio_in(directory)
+    sidecars = {name for name in files_in(directory) if name.endswith(".captions")}
+    assert sidecars <= set(map(sidecar_of, names))
+    assert set(map(sidecar_of, announced)) <= sidecars
+    for name in names:
+        if sidecar_of(name) in sidecars:
+            assert len(await store.read_captions(name)) == 20
 
 
 # Temporary files
@@ -416,6 +494,121 @@ async def test_opening_sweeps_what_no_writer_will_finish(
     assert len(files_in(directory)) == left
 
 
+# Captions
+
+
+async def test_captions_lie_beside_their_audio_hidden_private_and_as_old(
+    store: FilesystemAudioStore, directory: Path, clock: FakeClock
+) -> None:
+    file = await save_with_captions(store)
+    assert files_in(directory) == {file.name, sidecar_of(file.name)}
+    status = (directory / sidecar_of(file.name)).stat()
+    assert stat.S_IMODE(status.st_mode) & 0o007 == 0
+    assert status.st_mtime == clock.now().timestamp()
+    assert status.st_nlink == 1
+
+
+async def test_captions_go_with_their_audio_from_the_disk(
+    directory: Path, clock: FakeClock
+) -> None:
+    store = FilesystemAudioStore(directory, StoreLimits(max_files=1), clock)
+    await store.open()
+    for _ in range(2):
+        await save_with_captions(store)
+    file = await save_with_captions(store)
+    assert await store.clean_up() == 2
+    assert files_in(directory) == {file.name, sidecar_of(file.name)}
+    await store.delete(file.name)
+    assert files_in(directory) == set()
+
+
+async def test_captions_are_no_audio(store: FilesystemAudioStore) -> None:
+    file = await save_with_captions(store)
+    assert [each.name for each in await store.list()] == [file.name]
+    for name in (sidecar_of(file.name), sidecar_of(file.name)[1:]):
+        with pytest.raises(InvalidFileNameError):
+            await load(store, name)
+        with pytest.raises(InvalidFileNameError):
+            await store.delete(name)
+
+
+async def test_captions_left_by_a_crash_are_never_those_of_another_file(
+    store: FilesystemAudioStore, directory: Path
+) -> None:
+    for number in (1, 2):
+        (directory / sidecar_of(f"speech_{number:06d}.wav")).write_text("[]")
+    file = await save(store)
+    with pytest.raises(CaptionsNotFoundError):
+        await store.read_captions(file.name)
+    assert list(await store.read_captions((await save_with_captions(store)).name)) == CAPTIONS
+
+
+@pytest.mark.parametrize("age_s", [0, 3590, 3610])
+async def test_opening_sweeps_captions_that_have_had_no_audio_for_an_hour(
+    directory: Path, clock: FakeClock, age_s: float
+) -> None:
+    alone = plant(directory / sidecar_of("speech_000001.wav"), clock, age_s)
+    plant(directory / "speech_000002.wav", clock, age_s)
+    kept = plant(directory / sidecar_of("speech_000002.wav"), clock, age_s)
+    store = FilesystemAudioStore(directory, StoreLimits(), clock)
+    await store.open()
+    assert (alone.name in files_in(directory)) == (age_s < 3600)
+    assert kept.name in files_in(directory)
+    with pytest.raises(StoredAudioNotFoundError):
+        await store.read_captions("speech_000001.wav")
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"{}", b'[{"index": 0}]', b"\xff\xfe", b"null"])
+async def test_damaged_captions_are_an_error_that_leaves_the_audio(
+    store: FilesystemAudioStore, directory: Path, content: bytes
+) -> None:
+    file = await save_with_captions(store)
+    (directory / sidecar_of(file.name)).write_bytes(content)
+    with pytest.raises(StoreError, match="damaged"):
+        await store.read_captions(file.name)
+    assert await load(store, file.name) == b"sound"
+
+
+async def test_captions_swapped_for_a_link_or_a_pipe_are_not_read(
+    store: FilesystemAudioStore, directory: Path
+) -> None:
+    file = await save_with_captions(store)
+    path = directory / sidecar_of(file.name)
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    with pytest.raises(CaptionsNotFoundError):
+        await store.read_captions(file.name)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CaptionsNotFoundError):
+        async with asyncio.timeout(5):
+            await store.read_captions(file.name)
+
+
+async def test_a_file_that_became_shorter_while_it_was_read_is_an_error(
+    store: FilesystemAudioStore, directory: Path
+) -> None:
+    file = await save(store, bytes(300_000))
+    async with store.open_file(file.name) as audio:
+        os.truncate(directory / file.name, 100_000)
+        with pytest.raises(StoreError, match="shorter"):
+            async for _ in audio.read(0, 300_000):
+                pass
+
+
+async def test_what_an_open_file_tells_is_of_the_file_that_was_opened(
+    store: FilesystemAudioStore, directory: Path
+) -> None:
+    file = await save(store, b"first")
+    async with store.open_file(file.name) as audio:
+        (directory / "new").write_bytes(b"another, longer")
+        (directory / "new").rename(directory / file.name)
+        assert audio.info == file
+        assert [block async for block in audio.read(0, 5)] == [b"first"]
+    async with store.open_file(file.name) as audio:
+        assert audio.info.version != file.version
+
+
 async def test_opening_leaves_foreign_files_alone(
     directory: Path, clock: FakeClock, dead_pid: int
 ) -> None:
@@ -429,6 +622,10 @@ async def test_opening_leaves_foreign_files_alone(
         f".tmp-{dead_pid}-0123456789abcdef.wav",
         ".tmp-99999999999999999999-0123456789abcdef",
         f"tmp-{dead_pid}-0123456789abcdef",
+        ".notes.captions",
+        ".speech_1.wav.captions",
+        "speech_000001.wav.captions",
+        ".speech_000001.wav.captions.bak",
     }
     for name in names:
         plant(directory / name, clock, age_s=1e6)
@@ -611,23 +808,32 @@ from pathlib import Path
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
 from app.adapters.clock.system import SystemClock
 from app.domain.audio import AudioFormat
+from app.domain.captions import Caption
 from app.domain.errors import StoreError
 
 async def parts():
     yield b"sound"
 
-async def main(directory):
+async def main(directory, num_captions):
     # One thread, because strace counts the calls of each thread by itself.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
     store = FilesystemAudioStore(directory, StoreLimits(), SystemClock())
-    await store.open()
     try:
-        await store.save(parts(), stem="speech", audio_format=AudioFormat.WAV)
+        await store.open()
+        await store.save(
+            parts(),
+            stem="speech",
+            audio_format=AudioFormat.WAV,
+            captions=lambda: [Caption(i, i, i + 1, "Hello.") for i in range(int(num_captions))],
+        )
     except StoreError as error:
         print(f"{type(error).__name__}: {error}")
 
-asyncio.run(main(Path(sys.argv[1])))
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
 """
+
+RENAME = "/rename.*"
+"""Which of the calls of that family is used depends on the machine."""
 
 FAILED_IO = "StoreError: The store of finished audio failed: Input/output error."
 FULL = "StoreFullError: No space is left in the store of finished audio."
@@ -640,41 +846,84 @@ CANNOT_LINK = "StoreError: The file system of the store cannot make hard links."
         pytest.param("pwrite64:error=ENOSPC:when=1", FULL, id="content does not fit"),
         pytest.param("pwrite64:error=EDQUOT:when=1", FULL, id="quota is used up"),
         pytest.param("pwrite64:error=ENOSPC:when=2", FULL, id="hint does not fit"),
+        pytest.param("pwrite64:retval=1:when=1", "", id="short write of the content"),
         pytest.param("pwrite64:retval=1:when=2", "", id="short write of the hint"),
         pytest.param("fsync:error=EIO:when=1", FAILED_IO, id="file is not synced"),
         pytest.param("fsync:error=EIO:when=2", FAILED_IO, id="directory is not synced"),
+        pytest.param("pwrite64:error=EINTR:when=1", "", id="write is interrupted"),
+        pytest.param("fsync:error=EINTR:when=1", "", id="sync is interrupted"),
         pytest.param("linkat:error=EIO:when=1", FAILED_IO, id="link fails"),
         pytest.param("linkat:error=EPERM:when=1", CANNOT_LINK, id="no hard links, vfat"),
         pytest.param("linkat:error=EOPNOTSUPP:when=1", CANNOT_LINK, id="no hard links, network"),
-        pytest.param("unlinkat:error=EIO:when=1", FAILED_IO, id="temporary file stays at first"),
+        pytest.param("unlinkat:error=EIO:when=1", FAILED_IO, id="old captions stay"),
+        pytest.param("unlinkat:error=EIO:when=2", FAILED_IO, id="temporary file stays at first"),
     ],
 )
 def test_a_call_of_the_system_that_fails_is_told_and_keeps_nothing(
     directory: Path, fault: str, message: str
 ) -> None:
+    assert save_once_under(fault, directory, num_captions=0) == message
+    assert files_in(directory) == (set() if message else {"speech_000001.wav"})
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        pytest.param("pwrite64:error=ENOSPC:when=2", FULL, id="captions do not fit"),
+        pytest.param("pwrite64:error=EIO:when=2", FAILED_IO, id="captions are not written"),
+        pytest.param("pwrite64:error=ENOSPC:when=3", FULL, id="hint does not fit"),
+        pytest.param("pwrite64:retval=1:when=2", "", id="short write of the captions"),
+        pytest.param("fsync:error=EIO:when=1", FAILED_IO, id="audio is not synced"),
+        pytest.param("fsync:error=EIO:when=2", FAILED_IO, id="captions are not synced"),
+        pytest.param("fsync:error=EIO:when=3", FAILED_IO, id="directory is not synced"),
+        pytest.param("linkat:error=EIO:when=1", FAILED_IO, id="link fails"),
+        pytest.param(f"{RENAME}:error=EIO:when=1", FAILED_IO, id="captions are not put in place"),
+        pytest.param(f"{RENAME}:error=ENOSPC:when=1", FULL, id="no space for their name"),
+        pytest.param("unlinkat:error=EIO:when=1", FAILED_IO, id="temporary file stays at first"),
+    ],
+)
+def test_a_call_that_fails_keeps_neither_audio_nor_captions(
+    directory: Path, fault: str, message: str
+) -> None:
+    assert save_once_under(fault, directory, num_captions=3) == message
+    name = "speech_000001.wav"
+    assert files_in(directory) == (set() if message else {name, sidecar_of(name)})
+
+
+@pytest.mark.parametrize("call", ["flock", "fsync", "pwrite64", "linkat", RENAME, "unlinkat"])
+def test_no_failing_call_at_any_point_leaves_half_a_file(directory: Path, call: str) -> None:
+    """Every call of a save fails once, also those that only tidy up; what shows is whole."""
+    for number in range(1, 9):
+        store = directory / str(number)
+        store.mkdir()
+        message = save_once_under(f"{call}:error=EIO:when={number}", store, num_captions=3)
+        assert message in {"", FAILED_IO}
+        names = audio_in(store)
+        assert len(names) == (0 if message else 1)
+        sidecars = {name for name in files_in(store) if name.endswith(".captions")}
+        assert sidecars == set(map(sidecar_of, names))
+        assert {(store / name).read_bytes() for name in names} <= {b"sound"}
+        if not message and not [name for name in files_in(store) if name.startswith(".tmp-")]:
+            break
+    else:
+        pytest.fail("more calls than were tried")
+
+
+def save_once_under(fault: str, directory: Path, *, num_captions: int) -> str:
+    """What one save prints while strace makes one of its calls fail."""
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={fault}"]
     if (
         shutil.which("strace") is None
         or subprocess.run([*strace, "true"], capture_output=True, check=False).returncode
     ):
         pytest.skip("needs strace")
+    trace = f"trace={fault.partition(':')[0]}"
+    python = [sys.executable, "-c", SAVE_ONCE, str(directory), str(num_captions)]
     run = subprocess.run(
-        [
-            *strace,
-            "-e",
-            f"trace={fault.partition(':')[0]}",
-            sys.executable,
-            "-c",
-            SAVE_ONCE,
-            directory,
-        ],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
+        [*strace, "-e", trace, *python], cwd=PROJECT, capture_output=True, text=True, check=False
     )
-    assert (run.stdout.strip(), run.stderr) == (message, "")
-    assert files_in(directory) == (set() if message else {"speech_000001.wav"})
+    assert run.stderr == ""
+    return run.stdout.strip()
 
 
 async def test_running_out_of_descriptors_is_an_error_that_passes(

@@ -1,0 +1,185 @@
+"""Kept audio: saved while it is spoken, listed, opened, deleted, cleaned up; each owner's alone.
+
+Knows nothing of where the store is. A store that fails is told to the observer and tried again; it
+never stops the server or a speech.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import msgspec
+
+from app.domain.audio import AudioFormat
+from app.domain.captions import Caption
+from app.domain.errors import StoreError, UnknownCursorError
+from app.domain.services.recording import Recording, as_store_error
+from app.ports.audio_store import AudioStores, OpenAudio, StoredAudio
+from app.ports.clock import Clock
+from app.ports.speech_observer import SpeechObserver, StoreAction
+
+
+class PageQuery(msgspec.Struct, frozen=True):
+    """Which part of a list is wanted.
+
+    Attributes:
+        limit: most files of it, at least 1.
+        after: name of the last file that was seen; None begins the list.
+        is_newest_first: the order, by number.
+    """
+
+    limit: int = 20
+    after: str | None = None
+    is_newest_first: bool = True
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A part of a list, and whether more follows it."""
+
+    files: Sequence[StoredAudio]
+    has_more: bool
+
+
+def choose_page(files: Sequence[StoredAudio], query: PageQuery) -> Page:
+    """The page of `files`, which are given oldest first.
+
+    Raises:
+        UnknownCursorError: the file to follow is not among them.
+    """
+    ordered = list(reversed(files)) if query.is_newest_first else list(files)
+    start = 0
+    if query.after is not None:
+        names = [file.name for file in ordered]
+        if query.after not in names:
+            raise UnknownCursorError(query.after)
+        start = names.index(query.after) + 1
+    end = start + query.limit
+    return Page(ordered[start:end], has_more=end < len(ordered))
+
+
+class AudioLibrary:
+    """What may be done with kept audio. An owner is as in AudioStores.
+
+    Args:
+        stores: where it is kept.
+        clock: of the cleaning.
+        observer: told of failures and of what was removed.
+        clean_up_interval_s: seconds between two cleanings.
+
+    Attributes:
+        error: why the store could not be opened or cleaned at the last try; None if it could.
+    """
+
+    def __init__(
+        self,
+        stores: AudioStores,
+        clock: Clock,
+        observer: SpeechObserver,
+        clean_up_interval_s: float,
+    ) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._observer = observer
+        self._clean_up_interval_s = clean_up_interval_s
+        self.error: StoreError | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the store and keep it within its limits, in the background; close it at the end."""
+        tending = asyncio.create_task(self._tend(), name="clean-up-store")
+        try:
+            yield
+        finally:
+            tending.cancel()
+            with suppress(asyncio.CancelledError):
+                await tending
+            await self._stores.close()
+
+    async def list(self, owner: str | None, query: PageQuery) -> Page:
+        """A page of the owner's files.
+
+        Raises:
+            UnknownCursorError: there is no file to follow.
+            StoreError: the store failed.
+        """
+        store = await self._stores.for_owner(owner)
+        return choose_page(await store.list(), query)
+
+    @asynccontextmanager
+    async def open_file(self, owner: str | None, name: str) -> AsyncIterator[OpenAudio]:
+        """A file to be read; raises as AudioStore.open_file does."""
+        store = await self._stores.for_owner(owner)
+        async with store.open_file(name) as audio:
+            yield audio
+
+    async def captions(self, owner: str | None, name: str) -> Sequence[Caption]:
+        """What is said when in a file; raises as AudioStore.read_captions does."""
+        store = await self._stores.for_owner(owner)
+        return await store.read_captions(name)
+
+    async def delete(self, owner: str | None, name: str) -> None:
+        """Remove a file and its captions; raises as AudioStore.delete does."""
+        store = await self._stores.for_owner(owner)
+        await store.delete(name)
+
+    @asynccontextmanager
+    async def record(
+        self, owner: str | None, stem: str, audio_format: AudioFormat
+    ) -> AsyncIterator[Recording]:
+        """Keep audio while it is made. Leaving the context without `finish` keeps nothing.
+
+        Args:
+            owner: whose file it will be.
+            stem: start of its name, from `choose_stem`.
+            audio_format: gives the extension.
+        """
+
+        async def save(
+            parts: AsyncIterable[bytes],
+            *,
+            head: Callable[[], bytes],
+            captions: Callable[[], Sequence[Caption]],
+        ) -> StoredAudio:
+            store = await self._stores.for_owner(owner)
+            return await store.save(
+                parts, stem=stem, audio_format=audio_format, head=head, captions=captions
+            )
+
+        recording = Recording(save, self._clock, partial(self._observer.store_failed, "save"))
+        try:
+            yield recording
+        finally:
+            await recording.stop()
+
+    async def clean_up(self) -> None:
+        """Bring every owner's files within the limits. Never raises: failures are told."""
+        try:
+            await self._stores.for_owner(None)
+            owners = await self._stores.owners()
+        except Exception as error:  # noqa: BLE001 - a later try may succeed, whatever it was
+            self._note("open", as_store_error(error))
+            return
+        errors = [await self._clean_up_one(owner) for owner in owners]
+        self._note("clean_up", next(filter(None, errors), None))
+
+    async def _tend(self) -> None:
+        while True:
+            await self.clean_up()
+            await self._clock.sleep(self._clean_up_interval_s)
+
+    async def _clean_up_one(self, owner: str | None) -> StoreError | None:
+        try:
+            store = await self._stores.for_owner(owner)
+            num_removed = await store.clean_up()
+        except Exception as error:  # noqa: BLE001 - the other owners' turn comes all the same
+            return as_store_error(error)
+        if num_removed:
+            self._observer.store_cleaned(num_removed)
+        return None
+
+    def _note(self, action: StoreAction, error: StoreError | None) -> None:
+        """Remember how it went; tell what is new."""
+        if error is not None and str(error) != str(self.error):
+            self._observer.store_failed(action, error)
+        self.error = error

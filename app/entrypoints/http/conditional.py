@@ -1,0 +1,99 @@
+"""What part of a file a request wants, and whether it wants it now (RFC 9110, sections 13 and 14).
+
+Headers are parsed by werkzeug; which of them counts is decided here. Knows nothing of files.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+from werkzeug.http import parse_date, parse_etags, parse_range_header, unquote_etag
+
+from app.entrypoints.http.errors import PreconditionFailedError, RangeNotSatisfiableError
+
+
+class Validators(msgspec.Struct, frozen=True):
+    """The state of a file.
+
+    Attributes:
+        etag: strong, without quotes.
+        last_modified: UTC, in whole seconds.
+        num_bytes: its size.
+    """
+
+    etag: str
+    last_modified: datetime
+    num_bytes: int
+
+
+class Span(msgspec.Struct, frozen=True):
+    """The bytes to be sent, from `start` up to but not including `end`.
+
+    Attributes:
+        is_partial: they are the range that was asked for, even if that is all of the file.
+    """
+
+    start: int
+    end: int
+    is_partial: bool = False
+
+
+def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:
+    """The part of `file` that a request wants; None is nothing, it has that state already (304).
+
+    Args:
+        headers: of the request, by lower-case name; several lines of one name are joined by commas.
+        file: as it is now.
+
+    Raises:
+        PreconditionFailedError: the request is for another state of the file.
+        RangeNotSatisfiableError: the range begins beyond the end.
+    """
+    if _is_for_another_state(headers, file):
+        raise PreconditionFailedError
+    if _is_known(headers, file):
+        return None
+    whole = Span(0, file.num_bytes)
+    return _find_span(headers["range"], file) if _may_be_partial(headers, file) else whole
+
+
+def _is_for_another_state(headers: Mapping[str, str], file: Validators) -> bool:
+    if "if-match" in headers:
+        return file.etag not in parse_etags(headers["if-match"])
+    since = parse_date(headers.get("if-unmodified-since"))
+    return since is not None and file.last_modified > since
+
+
+def _is_known(headers: Mapping[str, str], file: Validators) -> bool:
+    if "if-none-match" in headers:
+        return parse_etags(headers["if-none-match"]).contains_weak(file.etag)
+    since = parse_date(headers.get("if-modified-since"))
+    return since is not None and file.last_modified <= since
+
+
+def _may_be_partial(headers: Mapping[str, str], file: Validators) -> bool:
+    if "range" not in headers:
+        return False
+    condition = headers.get("if-range")
+    if condition is None:
+        return True
+    if (date := parse_date(condition)) is not None:
+        return date == file.last_modified
+    # A part of another state must never be joined to this one: only the exact tag will do.
+    return unquote_etag(condition) == (file.etag, False)
+
+
+def _find_span(header: str, file: Validators) -> Span:
+    """The one range of bytes; the whole file if there are several or the header is malformed."""
+    asked = parse_range_header(header)
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return Span(0, file.num_bytes)
+    start, end = asked.ranges[0]
+    if start < 0:
+        # So many of the last bytes; an empty file has none that a range could name.
+        start = max(0, file.num_bytes + start)
+        return Span(start, file.num_bytes, is_partial=file.num_bytes > 0)
+    if start >= file.num_bytes:
+        raise RangeNotSatisfiableError(file.num_bytes)
+    end = file.num_bytes if end is None else min(end, file.num_bytes)
+    return Span(start, end, is_partial=True)

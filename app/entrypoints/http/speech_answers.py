@@ -1,0 +1,115 @@
+"""From a request for speech to its answer: streamed, whole, or as events; kept if asked for."""
+
+from contextlib import aclosing
+from typing import Any, Final
+
+import msgspec
+from litestar import Request
+from litestar.response.base import ASGIResponse
+
+from app.domain.services.keeping import Keeping
+from app.domain.services.library import AudioLibrary
+from app.domain.services.speech import Kept, SpeechService, SpeechStream
+from app.domain.speech import SpeechReport
+from app.entrypoints.http import events
+from app.entrypoints.http.audio_response import StreamResponse
+from app.entrypoints.http.disconnect import until_disconnect
+from app.entrypoints.http.events import EventWriter
+from app.entrypoints.http.repeats import Repeats
+from app.entrypoints.http.schemas import CONTENT_TYPES, CreateSpeech
+from app.entrypoints.http.stored_audio import FILES_PATH
+
+WARNING_CODE: Final = 299
+"""Miscellaneous persistent warning (RFC 7234, section 5.5.7)."""
+
+EVENT_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+"""Ask proxies to pass each event on when it comes."""
+
+
+class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
+    """Answers requests through what the application is made of."""
+
+    speech: SpeechService
+    events: EventWriter
+    repeats: Repeats
+    library: AudioLibrary
+
+    async def answer(
+        self, request: Request[Any, Any, Any], data: CreateSpeech, owner: str | None
+    ) -> ASGIResponse:
+        """The answer, when its first bytes are there; raises SpeechError.
+
+        Args:
+            request: for its headers, and to notice that the client leaves.
+            data: its body.
+            owner: whose files are kept; None where nobody is told apart.
+        """
+        repeat = self.repeats.recognize(request, data, owner)
+        keeping = None
+        if data.store:
+            keeping = Keeping(self.library, owner, data.file_name, repeat.request)
+        elif repeat.is_unchanged:
+            return self.repeats.not_modified(repeat)
+        stream = await until_disconnect(request.receive, self.speech.start(repeat.request))
+        if keeping is not None:
+            keeping.apply_to(stream)
+        headers = self._headers(stream, data)
+        headers.update(self.repeats.headers(repeat, stream.report))
+        if data.stream_format == "sse":
+            return self._in_events(stream, data, headers)
+        if data.is_streamed:
+            media_type = CONTENT_TYPES[stream.encoding.format]
+            return StreamResponse(stream, aiter(stream), headers, media_type)
+        return await _whole(request, stream, headers)
+
+    def _in_events(
+        self, stream: SpeechStream, data: CreateSpeech, headers: dict[str, str]
+    ) -> ASGIResponse:
+        body = self.events.write(stream, has_captions=bool(data.captions))
+        return StreamResponse(
+            stream, body, headers | EVENT_HEADERS, events.CONTENT_TYPE, events.error_event
+        )
+
+    def _headers(self, stream: SpeechStream, data: CreateSpeech) -> dict[str, str]:
+        headers = {
+            "server-timing": describe_timing(stream.report),
+            "x-sample-rate": str(stream.encoding.sample_rate),
+            "x-speech-backend": self.speech.catalog.info.backend,
+            "x-speech-voice": stream.delivery.voice.id,
+        }
+        warnings = data.warnings(self.speech.catalog)
+        if warnings:
+            headers["warning"] = ", ".join(f'{WARNING_CODE} - "{text}"' for text in warnings)
+        return headers
+
+
+async def _whole(
+    request: Request[Any, Any, Any], stream: SpeechStream, headers: dict[str, str]
+) -> ASGIResponse:
+    async with aclosing(stream):
+        body = await until_disconnect(request.receive, stream.collect())
+    headers["server-timing"] = describe_timing(stream.report)
+    headers.update(_describe_kept(stream.kept))
+    media_type = CONTENT_TYPES[stream.encoding.format]
+    return ASGIResponse(body=body, headers=headers, media_type=media_type)
+
+
+def _describe_kept(kept: Kept | None) -> dict[str, str]:
+    if kept is not None and kept.file is not None:
+        name = kept.file.name
+        return {"x-stored-file": name, "content-location": f"{FILES_PATH}/{name}"}
+    if kept is not None and kept.error is not None:
+        return {"x-store-error": kept.error.code}
+    return {}
+
+
+def describe_timing(report: SpeechReport) -> str:
+    """The times known so far, in milliseconds (W3C Server Timing): `queue;dur=0.4, ...`."""
+    times_s = {
+        "queue": report.queue_s,
+        "first_audio": report.first_audio_s,
+        "total": report.total_s or None,
+    }
+    return ", ".join(
+        f"{name};dur={time_s * 1000:.1f}" for name, time_s in times_s.items() if time_s is not None
+    )
