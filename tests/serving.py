@@ -26,6 +26,7 @@ from app.entrypoints.settings import Settings
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.audio_store import FakeAudioStore
 from tests.fakes.clock import FakeClock
+from tests.fakes.key_source import FakeKeySource
 from tests.fakes.metrics import FakeMetrics
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
@@ -44,6 +45,7 @@ class Fakes:
         self.clock = FakeClock()
         self.store = FakeAudioStore(self.clock)
         self.observer = FakeSpeechObserver()
+        self.keys = FakeKeySource()
 
     def ports(self) -> Ports:
         return Ports(
@@ -51,6 +53,7 @@ class Fakes:
             model=self.model,
             encoders=self.encoders,
             store=self.store,
+            keys=self.keys,
             clock=self.clock,
             observer=self.observer,
             metrics=FakeMetrics(),

@@ -15,6 +15,8 @@ from app.adapters.clock.system import SystemClock
 from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.encoding.encoders import StreamingEncoders
+from app.adapters.keys.fixed import FixedKeys
+from app.adapters.keys.watched_file import WatchedKeyFile
 from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
@@ -29,11 +31,19 @@ from app.adapters.speech.soprano.torch_speaker import TorchSpeaker
 from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
 from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
+from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.services import Ports
-from app.entrypoints.settings import ModelSettings, Settings, StoreSettings
+from app.entrypoints.settings import (
+    AuthSettings,
+    ModelSettings,
+    Settings,
+    SettingsError,
+    StoreSettings,
+)
 from app.ports.audio_store import AudioStore
 from app.ports.clock import Clock
+from app.ports.key_source import KeySource
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
@@ -50,8 +60,10 @@ def build_ports(settings: Settings) -> Ports:
 
     Raises:
         ModelLoadError: the backend asked for cannot run here.
+        SettingsError: the keys cannot be used.
     """
     clock = SystemClock()
+    keys = _build_keys(settings.auth, clock)
     metrics = PrometheusMetrics()
     observer = FanOut(StructuredLog(), metrics)
     choice = choose_backend(settings.model.backend, look_around(settings.model))
@@ -61,6 +73,7 @@ def build_ports(settings: Settings) -> Ports:
         model=TimeStretchedModel(_build_model(choice.backend, settings.model, clock, observer)),
         encoders=StreamingEncoders(),
         store=_build_store(settings.store, clock),
+        keys=keys,
         clock=clock,
         observer=observer,
         metrics=metrics,
@@ -154,6 +167,17 @@ def _find_checkpoint(settings: ModelSettings, clock: Clock) -> Checkpoint:
         clock=clock,
     )
     return read_checkpoint(directory)
+
+
+def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:
+    limits = KeyLimits(settings.requests_per_minute, settings.max_concurrent)
+    try:
+        given = parse_keys(settings.keys, limits)
+        if settings.keys_file:
+            return WatchedKeyFile(Path(settings.keys_file), given, limits, clock)
+        return FixedKeys(Keyring(given))
+    except InvalidKeysError as error:
+        raise SettingsError(f"The keys of [auth] cannot be used: {error}") from error
 
 
 def _build_store(settings: StoreSettings, clock: Clock) -> AudioStore:

@@ -8,6 +8,7 @@ import msgspec
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
+from app.domain.services.access_control import AccessControl
 from app.domain.services.look_ahead import LookAheadLimits
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
@@ -16,6 +17,7 @@ from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStore
 from app.ports.clock import Clock
+from app.ports.key_source import KeySource
 from app.ports.metrics import MetricsSource
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
@@ -31,6 +33,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     model: SpeechModel
     encoders: AudioEncoders
     store: AudioStore
+    keys: KeySource
     clock: Clock
     observer: SpeechObserver
     metrics: MetricsSource
@@ -45,6 +48,7 @@ class Services:
         choice: the backend that serves.
         metrics: about all of it.
         store: keeps audio.
+        access: knows who may come in.
     """
 
     def __init__(self, ports: Ports, settings: Settings) -> None:
@@ -52,6 +56,7 @@ class Services:
         self.choice = ports.choice
         self.metrics = ports.metrics
         self.store = ports.store
+        self.access = AccessControl(ports.keys, ports.clock)
         self.readiness = Readiness(
             model=ports.model,
             encoders=ports.encoders,

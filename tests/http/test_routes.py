@@ -137,9 +137,11 @@ async def test_the_schema_describes_every_route_and_the_audio_types(
         "/v1/audio/voices", "/v1/models", "/v1/models/{model_id}",
     }  # fmt: skip
     speech = schema["paths"]["/v1/audio/speech"]["post"]
-    assert set(speech["responses"]) == {"200", "400", "404", "413", "415", "500", "503"}
+    assert set(speech["responses"]) == {
+        "200", "400", "401", "404", "413", "415", "429", "500", "503"
+    }  # fmt: skip
     assert "audio/mpeg" in speech["responses"]["200"]["content"]
-    for status in ("400", "404", "413", "415", "500", "503"):
+    for status in ("400", "401", "404", "413", "415", "429", "500", "503"):
         reference = speech["responses"][status]["content"]["application/json"]["schema"]
         assert reference == {"$ref": "#/components/schemas/ErrorBody"}
     assert speech["requestBody"]["content"]["application/json"]["schema"] == {

@@ -9,6 +9,7 @@ from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from app.entrypoints.http.authentication import key_name_in
 from app.ports.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -61,11 +62,17 @@ class RequestContext:
                     path=scope["path"],
                     status=status,
                     duration_s=round(self._clock.monotonic() - started, 4),
+                    **_key_field(scope),
                 )
 
 
 def _is_http(scope: Scope) -> TypeGuard[HTTPScope]:
     return scope["type"] == ScopeType.HTTP
+
+
+def _key_field(scope: HTTPScope) -> dict[str, str]:
+    name = key_name_in(scope)
+    return {} if name is None else {"api_key": name}
 
 
 def _has_two_lengths(scope: HTTPScope) -> bool:

@@ -10,6 +10,7 @@ from litestar.response.base import ASGIResponse
 
 from app.domain.services.speech import SpeechService, SpeechStream
 from app.entrypoints.http.audio_response import AudioResponse
+from app.entrypoints.http.authentication import LIMITED
 from app.entrypoints.http.body import SpeechBody
 from app.entrypoints.http.disconnect import until_disconnect
 from app.entrypoints.http.openapi import SPEECH_ERRORS, SpeechOperation
@@ -34,6 +35,7 @@ class SpeechController(Controller):
         responses=SPEECH_ERRORS,
         dto=SpeechBody,
         return_dto=None,
+        opt=LIMITED,
     )
     async def create_speech(
         self,

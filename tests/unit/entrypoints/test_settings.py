@@ -72,7 +72,7 @@ def test_the_environment_can_name_the_file(tmp_path: Path) -> None:
         ({"SOPRANO_MODEL__LOAD_WAIT_S": "-1"}, ["model.load_wait_s", "'-1'", "a number from 0"]),
         ({"SOPRANO_SERVER__HOST": ""}, ["server.host", "at least 1 character"]),
         ({"SOPRANO_SERVER__PROT": "1"}, ["server.prot", "SOPRANO_SERVER__PROT", "host, port"]),
-        ({"SOPRANO_PORT": "1"}, ["port", "SOPRANO_PORT", "server, model"]),
+        ({"SOPRANO_PORT": "1"}, ["port", "SOPRANO_PORT", "server, auth, model"]),
     ],
 )
 def test_a_bad_value_names_key_value_range_and_origin(
