@@ -23,7 +23,7 @@ MIN_KEY_CHARS: Final = 16
 """Of a key from elsewhere; what is shorter can be found by trying."""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_KEY: Final = re.compile(r"[!-+.-~]+")  # what a header can carry, without the comma of lists
+_KEY: Final = re.compile(r"[!-+\--~]+")  # what a header can carry, without the comma of lists
 
 
 class InvalidKeysError(Exception):
