@@ -49,7 +49,7 @@ def run_server(settings: Settings) -> int:
         failures.append(error)
         server.should_exit = True
 
-    _warn_if_open(settings)
+    warn_if_open(settings)
     app = create_app(build_ports(settings), settings, on_fatal=stop)
     server = AnnouncingServer(_uvicorn_config(app, settings.server))
     _stop_on_signals(server)
@@ -57,7 +57,8 @@ def run_server(settings: Settings) -> int:
     return 1 if failures else 0
 
 
-def _warn_if_open(settings: Settings) -> None:
+def warn_if_open(settings: Settings) -> None:
+    """Say so if anybody in the network may use the server."""
     has_keys = bool(settings.auth.keys or settings.auth.keys_file)
     if not has_keys and not is_loopback(settings.server.host):
         _log.warning("server.open_to_network", host=settings.server.host, advice=OPEN_ADVICE)
