@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
+from litestar.types import Receive, Scope, Send
 
 from app.domain.access import KeyLimits
+from app.entrypoints.http.methods import HeadAsGet
 from app.entrypoints.http.origins import EXPOSED_HEADERS, is_same_host
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.serving import Fakes, serving
@@ -139,6 +142,32 @@ async def test_head_is_get_without_the_body(client: httpx.AsyncClient, path: str
     assert head.content == b""
 
 
+async def test_the_body_is_dropped_before_any_server_could_send_it() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        start: Any = {"type": "http.response.start", "status": 200, "headers": []}
+        await send(start)
+        for more in (True, False):
+            await send({"type": "http.response.body", "body": b"GET only", "more_body": more})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is asked for")
+
+    scope: Any = {"type": "http", "method": "HEAD", "headers": []}
+    await HeadAsGet(app)(scope, receive, send)
+    start, *bodies = sent
+    assert start["status"] == 200
+    assert [(message["body"], message["more_body"]) for message in bodies] == [
+        (b"", True),
+        (b"", False),
+    ]
+    assert scope["method"] == "HEAD"
+
+
 async def test_head_of_every_get_in_the_schema_is_tested(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/schema/openapi.json")).json()["paths"]
     gets = {path.replace("{model_id}", "hum") for path, item in paths.items() if "get" in item}
@@ -168,6 +197,14 @@ async def test_options_are_the_methods(client: httpx.AsyncClient, path: str) -> 
     assert answer.content == b""
     methods = ["OPTIONS", "POST"] if path == SPEECH else ["GET", "HEAD", "OPTIONS"]
     assert answer.headers["allow"].split(", ") == methods
+
+
+async def test_options_need_no_key() -> None:
+    fakes = Fakes()
+    fakes.keys.give("alice", KEY)
+    async with client_of(fakes) as client:
+        assert (await client.options(SPEECH)).status_code == 204
+        assert (await client.options("/metrics")).status_code == 204
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "BREW"])
