@@ -26,6 +26,7 @@ from app.entrypoints.settings import Settings
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.audio_store import FakeAudioStores
 from tests.fakes.clock import FakeClock
+from tests.fakes.key_source import FakeKeySource
 from tests.fakes.metrics import FakeMetrics
 from tests.fakes.speech_cache import FakeSpeechCache
 from tests.fakes.speech_model import FakeSpeechModel
@@ -49,6 +50,7 @@ class Fakes:
         self.clock = FakeClock()
         self.stores = FakeAudioStores(self.clock)
         self.observer = FakeSpeechObserver()
+        self.keys = FakeKeySource()
 
     def ports(self) -> Ports:
         return Ports(
@@ -57,6 +59,7 @@ class Fakes:
             cache=self.cache,
             encoders=self.encoders,
             stores=self.stores,
+            keys=self.keys,
             clock=self.clock,
             observer=self.observer,
             metrics=FakeMetrics(),

@@ -113,6 +113,33 @@ class VoiceNotFoundError(InvalidRequestError):
         self.voice = voice
 
 
+class InvalidApiKeyError(SpeechError):
+    """A key that nobody has."""
+
+    code: ClassVar[str] = "invalid_api_key"
+
+    def __init__(self, message: str = "The API key is not known here.") -> None:
+        super().__init__(message)
+
+
+class MissingApiKeyError(InvalidApiKeyError):
+    """No key, where one is needed."""
+
+    def __init__(self) -> None:
+        super().__init__("An API key is needed: send it as 'Authorization: Bearer KEY'.")
+
+
+class RateLimitError(SpeechError):
+    """More requests than a key may have; one more may be asked for in `retry_after_s` seconds."""
+
+    code: ClassVar[str] = "rate_limit_exceeded"
+    is_retryable: ClassVar[bool] = True
+
+    def __init__(self, limit: str, retry_after_s: float) -> None:
+        super().__init__(f"This API key has reached its limit of requests: {limit}.")
+        self.retry_after_s = retry_after_s
+
+
 class ModelLoadingError(SpeechError):
     """The model is not loaded yet; come back in `retry_after_s` seconds."""
 

@@ -22,6 +22,8 @@ from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.speech_files import SpeechFiles
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.encoding.encoders import StreamingEncoders
+from app.adapters.keys.fixed import FixedKeys
+from app.adapters.keys.watched_file import WatchedKeyFile
 from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
@@ -36,11 +38,20 @@ from app.adapters.speech.soprano.torch_speaker import TorchSpeaker
 from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
 from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
+from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.services import Ports
-from app.entrypoints.settings import CacheSettings, ModelSettings, Settings, StoreSettings
+from app.entrypoints.settings import (
+    AuthSettings,
+    CacheSettings,
+    ModelSettings,
+    Settings,
+    SettingsError,
+    StoreSettings,
+)
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
+from app.ports.key_source import KeySource
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
@@ -63,8 +74,10 @@ def build_ports(settings: Settings) -> Ports:
 
     Raises:
         ModelLoadError: the backend asked for cannot run here.
+        SettingsError: the keys cannot be used.
     """
     clock = SystemClock()
+    keys = _build_keys(settings.auth, clock)
     metrics = PrometheusMetrics()
     observer = FanOut(StructuredLog(), metrics)
     choice = choose_backend(settings.model.backend, look_around(settings.model))
@@ -78,6 +91,7 @@ def build_ports(settings: Settings) -> Ports:
         cache=model,
         encoders=StreamingEncoders(),
         stores=_build_stores(settings.store, clock),
+        keys=keys,
         clock=clock,
         observer=observer,
         metrics=metrics,
@@ -207,6 +221,17 @@ def _locate(settings: ModelSettings, clock: Clock) -> Path:
         may_download=bool(settings.checkpoint),
         clock=clock,
     )
+
+
+def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:
+    limits = KeyLimits(settings.requests_per_minute, settings.max_concurrent)
+    try:
+        given = parse_keys(settings.keys, limits)
+        if settings.keys_file:
+            return WatchedKeyFile(Path(settings.keys_file), given, limits, clock)
+        return FixedKeys(Keyring(given))
+    except InvalidKeysError as error:
+        raise SettingsError(f"The keys of [auth] cannot be used: {error}") from error
 
 
 def _build_stores(settings: StoreSettings, clock: Clock) -> AudioStores:

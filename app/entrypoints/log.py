@@ -10,8 +10,8 @@ from structlog.types import EventDict, Processor
 
 from app.entrypoints.settings import LogSettings
 
-CHATTY_LIBRARIES: Final = ("uvicorn", "httpx", "httpx2", "huggingface_hub", "asyncio")
-"""Loggers whose informational messages repeat our own events."""
+CHATTY_LIBRARIES: Final = ("uvicorn", "httpx", "httpx2", "huggingface_hub", "asyncio", "websockets")
+"""Loggers whose informational messages repeat our own events, or show headers, and so keys."""
 
 
 def configure_logging(settings: LogSettings) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
+from app.domain.services.access_control import AccessControl
 from app.domain.services.library import AudioLibrary
 from app.domain.services.look_ahead import LookAheadLimits
 from app.domain.services.readiness import Readiness
@@ -17,6 +18,7 @@ from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
+from app.ports.key_source import KeySource
 from app.ports.metrics import MetricsSource
 from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
@@ -34,6 +36,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     model: SpeechModel
     encoders: AudioEncoders
     stores: AudioStores
+    keys: KeySource
     clock: Clock
     observer: SpeechObserver
     metrics: MetricsSource
@@ -49,6 +52,7 @@ class Services:
         choice: the backend that serves.
         metrics: about all of it.
         library: keeps audio.
+        access: knows who may come in.
     """
 
     def __init__(self, ports: Ports, settings: Settings) -> None:
@@ -58,6 +62,7 @@ class Services:
         self.library = AudioLibrary(
             ports.stores, ports.clock, ports.observer, settings.store.clean_up_interval_s
         )
+        self.access = AccessControl(ports.keys, ports.clock)
         self.readiness = Readiness(
             model=ports.model,
             encoders=ports.encoders,

@@ -17,6 +17,12 @@ ENV_PREFIX: Final = "SOPRANO_"
 CONFIG_VARIABLE: Final = "SOPRANO_CONFIG"
 """Environment variable that names the settings file, unless `--config` does."""
 
+SECRETS: Final = frozenset({"auth.keys"})
+"""Settings whose values are never shown."""
+
+ORIGINS: Final = r"^ *((\*|[a-z][a-z0-9+.-]*://[^/, ]+) *(, *|$))*$"
+"""Origins of web pages (scheme, host and port), or `*`; a path would never match."""
+
 Seconds = Annotated[float, Meta(ge=0, le=86_400 * 3_650)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
@@ -34,6 +40,23 @@ class ServerSettings(Section, frozen=True):
     keep_alive_s: Annotated[int, Meta(ge=1, le=3_600)] = 5
     socket_idle_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
     shutdown_s: Annotated[int, Meta(ge=0, le=3_600)] = 30
+    cors_origins: Annotated[str, Meta(pattern=ORIGINS)] = ""
+
+
+class AuthSettings(Section, frozen=True):
+    """Who may use the server. Without keys, everybody."""
+
+    keys: str = ""
+    keys_file: str = ""
+    requests_per_minute: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    max_concurrent: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    open_lists: bool = True
+    open_metrics: bool = False
+
+    def __repr__(self) -> str:
+        """Without the keys."""
+        shown = msgspec.structs.replace(self, keys=shown_value("auth.keys", self.keys))
+        return msgspec.Struct.__repr__(shown)
 
 
 class ModelSettings(Section, frozen=True):
@@ -97,6 +120,7 @@ class Settings(Section, frozen=True):
     """All settings."""
 
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     model: ModelSettings = ModelSettings()
     speech: SpeechSettings = SpeechSettings()
     cache: CacheSettings = CacheSettings()
@@ -180,7 +204,7 @@ def _from_file(path: str | None) -> Iterator[Origin]:
         raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
     for section, table in tables.items():
         if not isinstance(table, dict):
-            raise SettingsError(f"{section} = {table!r} from file {path}: expected a [section].")
+            raise SettingsError(f"{section} from file {path}: expected a [section].")
         for name, value in table.items():
             yield _checked(Origin(f"{section}.{name}", value, f"file {path}", is_text=False))
 
@@ -213,8 +237,22 @@ def _converted(origin: Origin) -> Any:
     try:
         return msgspec.convert(origin.value, kind, strict=not origin.is_text)
     except msgspec.ValidationError as error:
-        found = f"{origin.key} = {origin.value!r} from {origin.source}"
+        shown = shown_value(origin.key, origin.value)
+        found = f"{origin.key} = {shown} from {origin.source}"
         raise SettingsError(f"{found}: expected {describe_range(kind)}.") from error
+
+
+def shown_value(key: str, value: Any) -> str:
+    """The value of `section.name` as people may see it."""
+    return "(hidden)" if key in SECRETS and value else repr(value)
+
+
+_KINDS: Final = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a text",
+    "boolean": "true or false",
+}
 
 
 def describe_range(kind: Any) -> str:
@@ -222,8 +260,7 @@ def describe_range(kind: Any) -> str:
     schema = msgspec.json.schema(kind)
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
-    words = {"integer": "a whole number", "number": "a number", "string": "a text"}
-    text = words[schema["type"]]
+    text = _KINDS[schema["type"]]
     if "minimum" in schema:
         text += f" from {schema['minimum']}"
     if "maximum" in schema:

@@ -7,7 +7,7 @@ import click
 
 from app.entrypoints.cli.columns import print_columns
 from app.entrypoints.cli.options import common_options, server_options, settings_from
-from app.entrypoints.settings import LoadedSettings, all_keys
+from app.entrypoints.settings import LoadedSettings, all_keys, shown_value
 
 
 @click.command()
@@ -23,4 +23,4 @@ def _rows(loaded: LoadedSettings) -> Iterator[tuple[str, ...]]:
     for key in all_keys():
         section, _, name = key.partition(".")
         value = getattr(getattr(loaded.settings, section), name)
-        yield key, repr(value), loaded.sources[key]
+        yield key, shown_value(key, value), loaded.sources[key]

@@ -8,6 +8,7 @@ import click
 from app.domain.errors import ModelLoadError
 from app.entrypoints.cli.bench.command import bench
 from app.entrypoints.cli.config import config
+from app.entrypoints.cli.keys import keys
 from app.entrypoints.cli.models import models
 from app.entrypoints.cli.say import say
 from app.entrypoints.cli.serve import serve
@@ -21,7 +22,7 @@ def cli() -> None:
     """Text to speech on your own machine, for OpenAI clients."""
 
 
-for command in (serve, say, bench, verify, models, config):
+for command in (serve, say, bench, verify, models, keys, config):
     cli.add_command(command)
 
 

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from ipaddress import ip_address
 from socket import socket
 from typing import Any, Final
 
@@ -19,6 +20,12 @@ from app.entrypoints.settings import ServerSettings, Settings
 SWITCH_INTERVAL_S: Final = 0.0005
 """After which a thread that runs Python gives way. The model's thread needs Python for some 0.1 ms
 after every step, and must not wait 5 ms (the default) for it while a request is encoded."""
+
+OPEN_ADVICE: Final = (
+    "Everybody who reaches this address may use the server. Make a key with"
+    " `soprano-api keys create NAME --file keys.toml` and set auth.keys_file to that file,"
+    " or listen on 127.0.0.1."
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -42,11 +49,27 @@ def run_server(settings: Settings) -> int:
         failures.append(error)
         server.should_exit = True
 
+    warn_if_open(settings)
     app = create_app(build_ports(settings), settings, on_fatal=stop)
     server = AnnouncingServer(_uvicorn_config(app, settings.server))
     _stop_on_signals(server)
     server.run()
     return 1 if failures else 0
+
+
+def warn_if_open(settings: Settings) -> None:
+    """Say so if anybody in the network may use the server."""
+    has_keys = bool(settings.auth.keys or settings.auth.keys_file)
+    if not has_keys and not is_loopback(settings.server.host):
+        _log.warning("server.open_to_network", host=settings.server.host, advice=OPEN_ADVICE)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`; an unknown name may be any."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _stop_on_signals(server: uvicorn.Server) -> None:

@@ -15,14 +15,17 @@ from app.domain.services.library import AudioLibrary
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
+from app.entrypoints.http.authentication import METRICS, OPEN, Authentication
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.events import EventWriter
 from app.entrypoints.http.health import HealthController
 from app.entrypoints.http.live_session import LiveLimits
 from app.entrypoints.http.live_speech import live_speech
+from app.entrypoints.http.methods import HeadAsGet
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
+from app.entrypoints.http.origins import OriginCheck, cors_config
 from app.entrypoints.http.owner import owner
 from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.speech import SpeechController
@@ -49,6 +52,7 @@ def create_app(
         on_fatal: called if the model cannot be loaded.
     """
     services = Services(ports, settings)
+    cors = cors_config(settings.server.cors_origins)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -68,11 +72,13 @@ def create_app(
         lifespan=[lifespan],
         dependencies={**_dependencies(services), **_tools(services, ports, settings)},
         exception_handlers=EXCEPTION_HANDLERS,
+        middleware=[OriginCheck(cors), Authentication(services.access, settings.auth)],
+        cors_config=cors,
         request_max_body_size=settings.server.max_body_bytes,
         openapi_config=openapi_config(version(DISTRIBUTION)),
         logging_config=None,
     )
-    app.asgi_handler = RequestContext(app.asgi_handler, ports.clock)
+    app.asgi_handler = RequestContext(HeadAsGet(app.asgi_handler), ports.clock)
     return app
 
 
@@ -133,13 +139,14 @@ def _provide(*providers: Callable[..., Any]) -> dict[str, Provide]:
     summary="Metrics for Prometheus",
     tags=["Health"],
     media_type=MediaType.TEXT,
+    opt=METRICS,
 )
 async def metrics_page(metrics: NamedDependency[MetricsSource]) -> Response[bytes]:
     """Requests, time to first audio, real-time factor, failed sentences, the process."""
     return Response(metrics.render(), media_type=metrics.content_type)
 
 
-@get("/", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
+@get("/", include_in_schema=False, media_type=MediaType.HTML, opt=OPEN, sync_to_thread=False)
 def player_page() -> bytes:
     """A page to try the voice."""
     return read_page("player.html")

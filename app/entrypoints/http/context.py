@@ -9,6 +9,7 @@ from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
+from app.entrypoints.http.authentication import key_name_in
 from app.ports.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class RequestContext:
                     path=scope["path"],
                     status=answer.status,
                     duration_s=round(self._clock.monotonic() - started, 4),
+                    **_key_field(scope),
                 )
 
 
@@ -78,6 +80,11 @@ class _Answer:
 
 def _has_request(scope: Scope) -> TypeGuard[HTTPScope | WebSocketScope]:
     return scope["type"] in (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+
+def _key_field(scope: HTTPScope | WebSocketScope) -> dict[str, str]:
+    name = key_name_in(scope)
+    return {} if name is None else {"api_key": name}
 
 
 def _has_two_lengths(scope: HTTPScope | WebSocketScope) -> bool:

@@ -13,10 +13,12 @@ from litestar.types import ExceptionHandlersMap
 from app.domain.errors import (
     IdempotencyKeyReusedError,
     InstanceDeadError,
+    InvalidApiKeyError,
     InvalidRequestError,
     ModelLoadError,
     ModelLoadingError,
     ModelNotFoundError,
+    RateLimitError,
     SpeechError,
     StoredAudioNotFoundError,
     StoreError,
@@ -27,11 +29,25 @@ from app.entrypoints.http.schemas import ErrorBody, ErrorDetail
 _log = structlog.get_logger(__name__)
 
 INVALID_REQUEST: Final = "invalid_request_error"
+RATE_LIMIT: Final = "rate_limit_error"
 SERVER_ERROR: Final = "server_error"
 CLIENT_CLOSED_REQUEST: Final = 499
 """Status in the log of a request whose client left; nobody receives it."""
 
+
+class ForeignOriginError(SpeechError):
+    """A web page of another server that is not among those allowed."""
+
+    code = "origin_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("Web pages of this origin may not connect: see server.cors_origins.")
+
+
 _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
+    InvalidApiKeyError: (401, INVALID_REQUEST),
+    ForeignOriginError: (403, INVALID_REQUEST),
+    RateLimitError: (429, RATE_LIMIT),
     ModelNotFoundError: (404, INVALID_REQUEST),
     StoredAudioNotFoundError: (404, INVALID_REQUEST),
     IdempotencyKeyReusedError: (422, INVALID_REQUEST),
@@ -111,16 +127,28 @@ def describe_speech_error(error: SpeechError) -> ErrorDetail:
 
 def handle_speech_error(_: Request[Any, Any, Any], error: SpeechError) -> Response[ErrorBody]:
     """A failure of the domain."""
+    return answer_to(error)
+
+
+def answer_to(error: SpeechError) -> Response[ErrorBody]:
+    """What a caller gets for a failure of the domain."""
     status, _kind = _status(error)
-    headers = {} if error.is_retryable else {"x-should-retry": "false"}
-    retry_after_s = getattr(error, "retry_after_s", None)
-    if retry_after_s is not None:
-        headers["retry-after"] = str(math.ceil(retry_after_s))
-    return _response(status, describe_speech_error(error), headers)
+    return _response(status, describe_speech_error(error), _headers(error))
 
 
 def _status(error: SpeechError) -> tuple[int, str]:
     return next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
+
+
+def _headers(error: SpeechError) -> dict[str, str]:
+    headers = {} if error.is_retryable else {"x-should-retry": "false"}
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(retry_after_s * 1000)))
+    if isinstance(error, InvalidApiKeyError):
+        headers["www-authenticate"] = "Bearer"
+    return headers
 
 
 def handle_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:

@@ -6,6 +6,7 @@ from litestar.di import NamedDependency
 from app.domain.catalog import Catalog
 from app.domain.services.readiness import ModelState, Readiness
 from app.entrypoints.backends import Choice
+from app.entrypoints.http.authentication import OPEN
 from app.entrypoints.http.openapi import NOT_READY
 from app.entrypoints.http.schemas import Liveness, ReadinessReport, describe_skipped
 
@@ -15,6 +16,7 @@ class HealthController(Controller):
 
     path = "/health"
     tags = ("Health",)
+    opt = OPEN
 
     @get("/live", operation_id="live", summary="Is the process alive", sync_to_thread=False)
     def live(self) -> Liveness:

@@ -6,13 +6,14 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
 from app.domain.services.speech import SpeechService
+from app.entrypoints.http.authentication import LIMITED, protocol_to_accept
 from app.entrypoints.http.live_session import LiveLimits, LiveSession
 from app.ports.clock import Clock
 
 LIVE_PATH: Final = "/v1/audio/speech/stream"
 
 
-@websocket(LIVE_PATH)
+@websocket(LIVE_PATH, opt=LIMITED)
 async def live_speech(
     socket: WebSocket[Any, Any, Any],
     speech: NamedDependency[SpeechService],
@@ -20,5 +21,5 @@ async def live_speech(
     live_limits: NamedDependency[LiveLimits],
 ) -> None:
     """Accept, and serve until the client leaves."""
-    await socket.accept()
+    await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
     await LiveSession(socket, speech, clock, live_limits).run()

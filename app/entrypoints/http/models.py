@@ -7,6 +7,7 @@ from litestar.params import FromPath
 from app.domain.catalog import Catalog
 from app.domain.errors import ModelNotFoundError
 from app.entrypoints.backends import Choice
+from app.entrypoints.http.authentication import LISTS
 from app.entrypoints.http.openapi import NOT_FOUND
 from app.entrypoints.http.schemas import (
     AudioModel,
@@ -24,6 +25,7 @@ class ModelController(Controller):
 
     path = "/v1"
     tags = ("Models and voices",)
+    opt = LISTS
 
     @get("/models", operation_id="listModels", summary="List models")
     async def list_models(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
-from litestar import Request
+from litestar import Request, Router
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
@@ -21,12 +21,14 @@ from litestar.openapi.spec import (
 
 from app.domain.audio import AudioFormat
 from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS
+from app.entrypoints.http.authentication import OPEN
 from app.entrypoints.http.examples import ERRORS, EVENTS, REQUESTS
 from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorBody, ReadinessReport
 
 DESCRIPTION: Final = (
     "Text to speech on your own machine, in the words of OpenAI's speech endpoint. "
-    "Every answer carries `x-request-id`; every error has the same body."
+    "Every answer carries `x-request-id`; every error has the same body. "
+    "A server with keys wants one as `Authorization: Bearer KEY`."
 )
 
 
@@ -43,12 +45,12 @@ NOT_READY: Final = {
 }
 SPEECH_ERRORS: Final = {
     **BAD_REQUEST,
-    401: _error("The server has API keys, and the request has none of them."),
+    401: _error("The server has keys, and none of them was sent."),
     404: _error("No such model."),
     413: _error("The body is too large."),
     415: _error("The body is not plain JSON."),
     422: _error("The Idempotency-Key was used with another body."),
-    429: _error("More requests than allowed; `retry-after` says when to come back."),
+    429: _error("The key has reached its limit; `retry-after` says when to come back."),
     500: _error("The model or the encoder failed before the first byte."),
     503: _error("The model is still loading; `retry-after` says when to come back."),
 }
@@ -203,7 +205,14 @@ def openapi_config(version: str) -> OpenAPIConfig:
         title="Soprano TTS API",
         version=version,
         description=DESCRIPTION,
-        path="/schema",
+        openapi_router=Router(
+            "/schema",
+            route_handlers=[],
+            include_in_schema=False,
+            dto=None,
+            return_dto=None,
+            opt=OPEN,
+        ),
         use_handler_docstrings=True,
         render_plugins=[OfflineDocs(path="/"), JsonRenderPlugin(path="/openapi.json")],
     )

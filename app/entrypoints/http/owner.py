@@ -1,6 +1,12 @@
 """Whose files a request is about."""
 
+from typing import Any
 
-def owner() -> str | None:
+from litestar import Request
+
+from app.entrypoints.http.authentication import key_name
+
+
+def owner(request: Request[Any, Any, Any]) -> str | None:
     """The name of the key that the request came with; None where no keys are asked for."""
-    return None
+    return key_name(request)

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
+from app.entrypoints.http.authentication import LIMITED
 from app.entrypoints.http.body import SpeechBody
 from app.entrypoints.http.openapi import SPEECH_ERRORS, SpeechOperation
 from app.entrypoints.http.schemas import CreateSpeech
@@ -28,6 +29,7 @@ class SpeechController(Controller):
         responses=SPEECH_ERRORS,
         dto=SpeechBody,
         return_dto=None,
+        opt=LIMITED,
     )
     async def create_speech(
         self,

@@ -1,11 +1,10 @@
 """/v1/audio/files: what was stored, as files of its owner."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from litestar import Controller, Response, delete, get, route
 from litestar.di import NamedDependency
 from litestar.enums import HttpMethod
-from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 
@@ -35,10 +34,6 @@ Owner = NamedDependency[str | None]
 """Whose files: the name of the request's key, or None where there are no keys."""
 
 
-def _retrieve_id(_: HTTPRouteHandler, method: HttpMethod | str, __: list[Any]) -> str:
-    return "retrieveAudioFile" if method == HttpMethod.GET else "headAudioFile"
-
-
 class StoredAudioController(Controller):
     """Stored audio: list, fetch, delete, captions."""
 
@@ -62,10 +57,9 @@ class StoredAudioController(Controller):
         query = PageQuery(limit, after, is_newest_first=order == "desc")
         return describe_page(await library.list(owner, query))
 
-    @route(
+    @get(
         "/{name:str}",
-        http_method=[HttpMethod.GET, HttpMethod.HEAD],
-        operation_id=_retrieve_id,
+        operation_id="retrieveAudioFile",
         operation_class=StoredAudioOperation,
         summary="Retrieve stored audio",
         responses=READ_ERRORS,

@@ -17,6 +17,7 @@ from app.domain.errors import SpeechError
 from app.entrypoints.http.conditional import Span, Validators, choose_span
 from app.entrypoints.http.disconnect import until_disconnect
 from app.entrypoints.http.errors import ClientDisconnectedError
+from app.entrypoints.http.methods import is_head
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.ports.audio_store import OpenAudio, StoredAudio
 
@@ -55,7 +56,7 @@ class StoredAudioResponse(ASGIResponse):
                     "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
                 }
             )
-            if span is None or request.method == "HEAD":
+            if span is None or is_head(scope):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             else:
                 await _send_span(audio, span, receive, send)
@@ -63,7 +64,7 @@ class StoredAudioResponse(ASGIResponse):
 
 def _headers_of(request: Request[Any, Any, Any]) -> dict[str, str]:
     headers = {name: ", ".join(request.headers.getall(name)) for name in request.headers}
-    if request.method == "HEAD":
+    if is_head(request.scope):
         # Defined for GET only (RFC 9110, section 14.2).
         headers.pop("range", None)
     return headers

@@ -5,7 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.entrypoints.settings import Settings, SettingsError, all_keys, load_settings
+from app.entrypoints.settings import (
+    Settings,
+    SettingsError,
+    all_keys,
+    load_settings,
+    shown_value,
+)
 
 CONFIG = Path(__file__).parents[3] / "config"
 
@@ -72,7 +78,7 @@ def test_the_environment_can_name_the_file(tmp_path: Path) -> None:
         ({"SOPRANO_MODEL__LOAD_WAIT_S": "-1"}, ["model.load_wait_s", "'-1'", "a number from 0"]),
         ({"SOPRANO_SERVER__HOST": ""}, ["server.host", "at least 1 character"]),
         ({"SOPRANO_SERVER__PROT": "1"}, ["server.prot", "SOPRANO_SERVER__PROT", "host, port"]),
-        ({"SOPRANO_PORT": "1"}, ["port", "SOPRANO_PORT", "server, model"]),
+        ({"SOPRANO_PORT": "1"}, ["port", "SOPRANO_PORT", "server, auth, model"]),
     ],
 )
 def test_a_bad_value_names_key_value_range_and_origin(
@@ -105,3 +111,57 @@ def test_every_default_lies_in_its_own_range() -> None:
         for key in all_keys()
     }
     assert load_settings(environ=environ).settings == Settings()
+
+
+SECRET = "sk-soprano-0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[auth]\nkeys = ["{SECRET}"]',
+        f'auth = "{SECRET}"',
+        f'keys = "a:{SECRET}"',
+        f'[auth]\nkey = "a:{SECRET}"',
+    ],
+)
+def test_a_bad_setting_never_shows_a_key(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "c.toml", text)
+    with pytest.raises(SettingsError, match=r"c\.toml") as caught:
+        load_settings(config=path, environ={})
+    assert SECRET not in str(caught.value)
+
+
+def test_settings_are_written_out_without_their_keys() -> None:
+    settings = load_settings(environ={"SOPRANO_AUTH__KEYS": f"a:{SECRET}"}).settings
+    assert settings.auth.keys == f"a:{SECRET}"
+    assert SECRET not in repr(settings)
+    assert "keys_file=''" in repr(settings)
+    assert shown_value("auth.keys", SECRET) == "(hidden)"
+    assert shown_value("auth.keys", "") == "''"
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("0", False)])
+def test_yes_and_no_are_read_from_the_environment(text: str, *, value: bool) -> None:
+    environ = {"SOPRANO_AUTH__OPEN_METRICS": text}
+    assert load_settings(environ=environ).settings.auth.open_metrics is value
+
+
+def test_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(SettingsError, match="expected true or false"):
+        load_settings(environ={"SOPRANO_AUTH__OPEN_LISTS": "maybe"})
+
+
+@pytest.mark.parametrize(
+    "origins",
+    ["", "*", "https://a.org", "http://a.org:80, tauri://localhost", "https://*.a.org,"],
+)
+def test_origins_have_a_scheme_and_a_host(origins: str) -> None:
+    environ = {"SOPRANO_SERVER__CORS_ORIGINS": origins}
+    assert load_settings(environ=environ).settings.server.cors_origins == origins
+
+
+@pytest.mark.parametrize("origins", ["a.org", "https://a.org/", "https://a.org/page", "**"])
+def test_what_no_browser_calls_an_origin_is_refused(origins: str) -> None:
+    with pytest.raises(SettingsError, match=r"server\.cors_origins"):
+        load_settings(environ={"SOPRANO_SERVER__CORS_ORIGINS": origins})

@@ -1,0 +1,13 @@
+"""Keys that never change."""
+
+from app.domain.access import Keyring
+
+
+class FixedKeys:
+    """A KeySource over the keys of the settings; they change with a restart only."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    async def current(self) -> Keyring:
+        return self._keyring

@@ -1,0 +1,149 @@
+"""The file of keys: reading it, and adding to it.
+
+One table for each key, `[keys.NAME]`, with the SHA-256 of the key in hexadecimal digits.
+"""
+
+import errno
+import os
+import stat
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from app.domain.access import ApiKey, InvalidKeysError, KeyLimits, check_name, hash_key
+
+FILE_MODE: Final = 0o600
+"""Of a file that is made here: the names of the keys are nobody's business."""
+
+Limit = Annotated[int, Meta(ge=0, le=2**31)]
+
+
+class KeyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One key of the file; a limit that is absent is that of the settings."""
+
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}$")]
+    requests_per_minute: Limit | UnsetType = UNSET
+    max_concurrent: Limit | UnsetType = UNSET
+
+
+class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    keys: dict[str, Any] = {}
+
+
+def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
+    """All keys of the file; at least one.
+
+    Args:
+        path: of the file.
+        limits: of keys that have none of their own.
+
+    Raises:
+        InvalidKeysError: not to be read, damaged, or without a key: that would open the server.
+    """
+    entries = _parse(path, _read(path))
+    if not entries:
+        raise InvalidKeysError(
+            f"{path} has no keys; `soprano-api keys create NAME --file {path}` makes one."
+        )
+    return [_api_key(name, entry, limits) for name, entry in entries.items()]
+
+
+def add_key(path: Path, name: str, key: str) -> None:
+    """Add a key to the file, which is made if it is not there, and changes all at once.
+
+    Raises:
+        InvalidKeysError: the name is taken or cannot be one, the file is damaged, or it cannot be
+            written.
+    """
+    check_name(name)
+    path = path.resolve()  # a link stays a link
+    try:
+        _rewrite(path, name, key)
+    except FileExistsError as error:
+        raise InvalidKeysError(
+            f"{error.filename} exists: {path.name} is being changed. If it is not, remove it."
+        ) from error
+    except OSError as error:
+        raise InvalidKeysError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def describe_entry(name: str, key: str) -> str:
+    """The lines of the file for one key."""
+    return f'[keys.{name}]\nsha256 = "{hash_key(key).hex()}"\n'
+
+
+def _rewrite(path: Path, name: str, key: str) -> None:
+    """Write a new file beside the old one and put it in its place.
+
+    The new file has a fixed name, so that it is also a lock: who finds it there must not begin.
+    """
+    new_path = path.with_name(f".{path.name}.new")
+    fd = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    try:
+        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor has no path
+            file.write(_with_key(path, name, key))
+            file.flush()
+            if path.exists():
+                os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
+            os.fsync(fd)
+        new_path.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            new_path.unlink()
+        raise
+
+
+def _with_key(path: Path, name: str, key: str) -> str:
+    """The text of the file with one key more."""
+    old = _read(path) if path.exists() else ""
+    if name in _parse(path, old):
+        raise InvalidKeysError(f"{path} has a key named {name} already.")
+    entry = describe_entry(name, key)
+    return f"{old.rstrip()}\n\n{entry}" if old.strip() else entry
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = "there is none" if error.errno == errno.ENOENT else error.strerror
+        raise InvalidKeysError(f"The file of keys {path} cannot be read: {reason}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidKeysError(f"{path} is not UTF-8.") from error
+
+
+def _parse(path: Path, text: str) -> dict[str, KeyEntry]:
+    try:
+        tables = msgspec.convert(tomllib.loads(text), KeyFile).keys
+        return {name: _parse_entry(name, table) for name, table in tables.items()}
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, InvalidKeysError) as error:
+        raise InvalidKeysError(f"{path} is not a file of keys: {error}") from error
+
+
+def _parse_entry(name: str, table: Any) -> KeyEntry:
+    check_name(name)
+    try:
+        return msgspec.convert(table, KeyEntry)
+    except msgspec.ValidationError as error:
+        raise InvalidKeysError(f"[keys.{name}]: {error}") from error
+
+
+def _api_key(name: str, entry: KeyEntry, limits: KeyLimits) -> ApiKey:
+    return ApiKey(
+        name,
+        bytes.fromhex(entry.sha256),
+        KeyLimits(
+            _own_or(entry.requests_per_minute, limits.requests_per_minute),
+            _own_or(entry.max_concurrent, limits.max_concurrent),
+        ),
+    )
+
+
+def _own_or(own: int | UnsetType, default: int) -> int:
+    return default if own is UNSET else own

@@ -1,0 +1,137 @@
+"""Keys to the server, kept as digests only.
+
+A key has 256 random bits, so nobody finds it from its SHA-256 by trying: a slow hash with salt
+protects passwords, which people choose, and would only make every request slow here.
+"""
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+KEY_PREFIX: Final = "sk-soprano-"
+"""Start of the keys that are made here; tools that look for leaked secrets know the `sk-`."""
+
+NUM_KEY_BYTES: Final = 32
+"""Random bytes of a key that is made here."""
+
+MIN_KEY_CHARS: Final = 16
+"""Of a key from elsewhere; what is shorter can be found by trying."""
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_KEY: Final = re.compile(r"[!-+\--~]+")  # what a header can carry, without the comma of lists
+
+
+class InvalidKeysError(Exception):
+    """Keys that cannot be used. The message has names, never keys."""
+
+
+class KeyLimits(msgspec.Struct, frozen=True):
+    """What one key may ask for. 0 is no limit."""
+
+    requests_per_minute: int = 0
+    max_concurrent: int = 0
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """A key that is known.
+
+    Attributes:
+        name: whose it is; fit for logs.
+        digest: SHA-256 of the key, 32 bytes.
+        limits: of all requests with it.
+    """
+
+    name: str
+    digest: bytes
+    limits: KeyLimits = KeyLimits()
+
+
+class Keyring:
+    """All keys that are known. If there are none, nobody needs one.
+
+    Raises:
+        InvalidKeysError: two of them have the same name or are the same key.
+    """
+
+    def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
+        self._keys = tuple(keys)
+        _check_distinct(self._keys)
+
+    def __len__(self) -> int:
+        """How many keys."""
+        return len(self._keys)
+
+    def find(self, key: str) -> ApiKey | None:
+        """Whose key it is.
+
+        Takes the same time wherever the key stands in the ring, and whether it does.
+        """
+        digest = hash_key(key)
+        found = None
+        for known in self._keys:
+            if hmac.compare_digest(known.digest, digest):
+                found = known
+        return found
+
+
+def new_key() -> str:
+    """A key that nobody has."""
+    return KEY_PREFIX + secrets.token_urlsafe(NUM_KEY_BYTES)
+
+
+def hash_key(key: str) -> bytes:
+    """What is kept of a key: 32 bytes."""
+    return sha256(key.encode("utf-8", "replace")).digest()
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidKeysError, which does not show it, unless `name` can be a key's name."""
+    if not _NAME.fullmatch(name):
+        raise InvalidKeysError(
+            "The name of a key must be 1 to 32 of a-z, 0-9, '_' and '-', a letter or digit first."
+        )
+
+
+def parse_keys(text: str, limits: KeyLimits) -> list[ApiKey]:
+    """The keys in `name:key,name2:key2`; none in a blank text.
+
+    Args:
+        text: plain keys; only their digests are kept.
+        limits: of each of them.
+
+    Raises:
+        InvalidKeysError: not of that form, or a key that is too short or cannot be sent.
+    """
+    items = [item.strip() for item in text.split(",")]
+    return [_parse_key(number, item, limits) for number, item in enumerate(items, 1) if item]
+
+
+def _parse_key(number: int, item: str, limits: KeyLimits) -> ApiKey:
+    name, _, key = item.partition(":")
+    if not (_NAME.fullmatch(name) and _KEY.fullmatch(key)):  # either may be a key, so show none
+        raise InvalidKeysError(
+            f"Item {number} is not name:key, with 1 to 32 of a-z, 0-9, '_' and '-' for the name,"
+            " and printable ASCII without spaces for the key."
+        )
+    if len(key) < MIN_KEY_CHARS:
+        raise InvalidKeysError(
+            f"The key of {name} is too short to be safe: {MIN_KEY_CHARS} characters at least;"
+            " `soprano-api keys create` makes good ones."
+        )
+    return ApiKey(name, hash_key(key), limits)
+
+
+def _check_distinct(keys: Sequence[ApiKey]) -> None:
+    names, names_by_digest = set[str](), dict[bytes, str]()
+    for key in keys:
+        if key.name in names:
+            raise InvalidKeysError(f"Two keys have the name {key.name}.")
+        if twin := names_by_digest.get(key.digest):
+            raise InvalidKeysError(f"{twin} and {key.name} have the same key.")
+        names.add(key.name)
+        names_by_digest[key.digest] = key.name

@@ -1,0 +1,120 @@
+"""Who sends a request: its API key, checked before the body is read or a WebSocket accepted.
+
+A route needs a key unless its `opt` says otherwise, so that a new one is closed by itself.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+import structlog
+from litestar.connection import ASGIConnection
+from litestar.enums import HttpMethod, ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from app.domain.errors import SpeechError
+from app.domain.services.access_control import AccessControl
+from app.entrypoints.http.refusal import refuse
+from app.entrypoints.settings import AuthSettings
+
+OPEN: Final = {"access": "open"}
+"""`opt` of a route that never needs a key."""
+
+LISTS: Final = {"access": "lists"}
+"""`opt` of a route that needs a key unless `auth.open_lists`."""
+
+METRICS: Final = {"access": "metrics"}
+"""`opt` of a route that needs a key unless `auth.open_metrics`."""
+
+LIMITED: Final = {"is_limited": True}
+"""`opt` of a route whose requests count for the limits of a key."""
+
+KEY_PROTOCOL: Final = "openai-insecure-api-key."
+"""Start of the subprotocol with the key of a WebSocket: a browser cannot set its headers."""
+
+_STATE_NAME: Final = "api_key_name"
+
+
+class Authentication(ASGIMiddleware):
+    """Lets in who has a key, within the limits of that key.
+
+    Args:
+        access: knows the keys.
+        settings: say which lists need none.
+    """
+
+    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+    def __init__(self, access: AccessControl, settings: AuthSettings) -> None:
+        self._access = access
+        self._open_kinds = _open_kinds(settings)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Refuse a request, or run it; what it holds of the limits is given back at its end."""
+        with ExitStack() as held:
+            try:
+                await self._enter(scope, held)
+            except SpeechError as error:
+                await refuse(scope, send, error)
+            else:
+                await next_app(scope, receive, send)
+
+    async def _enter(self, scope: Scope, held: ExitStack) -> None:
+        if self._is_open(scope):
+            return
+        key = await self._access.identify(presented_key(scope))
+        if key is None:
+            return
+        scope["state"][_STATE_NAME] = key.name
+        held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
+        if scope["route_handler"].opt.get("is_limited"):
+            held.enter_context(self._access.admit(key))
+
+    def _is_open(self, scope: Scope) -> bool:
+        is_question = scope.get("method") == HttpMethod.OPTIONS  # browsers ask without the key
+        return is_question or scope["route_handler"].opt.get("access") in self._open_kinds
+
+
+def _open_kinds(settings: AuthSettings) -> frozenset[str]:
+    kinds = {"open": True, "lists": settings.open_lists, "metrics": settings.open_metrics}
+    return frozenset(kind for kind, is_open in kinds.items() if is_open)
+
+
+def key_name(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    """Name of the key that a request came with; None if it needed none."""
+    return key_name_in(connection.scope)
+
+
+def key_name_in(scope: Scope) -> str | None:
+    """The same, of a connection's scope."""
+    name: str | None = scope.get("state", {}).get(_STATE_NAME)
+    return name
+
+
+def presented_key(scope: Scope) -> str | None:
+    """The key of a request, unchecked: the bearer's, or for a WebSocket that of a subprotocol.
+
+    A query string is not looked at: it ends up in logs and histories.
+    """
+    headers = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not headers and scope["type"] == ScopeType.WEBSOCKET:
+        return _key_of_protocols(scope["subprotocols"])
+    if len(headers) != 1:
+        return None
+    scheme, _, key = headers[0].decode("latin-1").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+def protocol_to_accept(offered: Sequence[str]) -> str | None:
+    """The subprotocol to accept a WebSocket with: one that is no key, if any.
+
+    A browser that offers some ends the connection if none is accepted.
+    """
+    others = [protocol for protocol in offered if not protocol.startswith(KEY_PROTOCOL)]
+    return next(iter([*others, *offered]), None)
+
+
+def _key_of_protocols(offered: Sequence[str]) -> str | None:
+    keys = [protocol for protocol in offered if protocol.startswith(KEY_PROTOCOL)]
+    return keys[0].removeprefix(KEY_PROTOCOL) if len(keys) == 1 else None

@@ -1,0 +1,50 @@
+"""What every KeySource keeps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.adapters.keys.fixed import FixedKeys
+from app.adapters.keys.toml_file import add_key
+from app.adapters.keys.watched_file import WatchedKeyFile
+from app.domain.access import ApiKey, KeyLimits, Keyring, hash_key
+from app.ports.key_source import KeySource
+from tests.fakes.clock import FakeClock
+from tests.fakes.key_source import FakeKeySource
+
+KEY = "sk-soprano-0123456789abcdef"
+LIMITS = KeyLimits(5, 6)
+
+
+def fixed(_: Path) -> KeySource:
+    return FixedKeys(Keyring([ApiKey("alice", hash_key(KEY), LIMITS)]))
+
+
+def watched(directory: Path) -> KeySource:
+    add_key(directory / "keys.toml", "alice", KEY)
+    return WatchedKeyFile(directory / "keys.toml", [], LIMITS, FakeClock())
+
+
+def fake(_: Path) -> KeySource:
+    source = FakeKeySource()
+    source.give("alice", KEY, LIMITS)
+    return source
+
+
+@pytest.fixture(params=[fixed, watched, fake])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> KeySource:
+    make: Callable[[Path], KeySource] = request.param
+    return make(tmp_path)
+
+
+async def test_its_keys_are_found_and_others_are_not(source: KeySource) -> None:
+    keyring = await source.current()
+    assert keyring.find(KEY) == ApiKey("alice", hash_key(KEY), LIMITS)
+    assert keyring.find(KEY + "x") is None
+    assert len(keyring) == 1
+
+
+async def test_what_does_not_change_is_the_same_the_next_time(source: KeySource) -> None:
+    first, second = await source.current(), await source.current()
+    assert first.find(KEY) == second.find(KEY)

@@ -1,0 +1,112 @@
+"""A file of keys that changes while the server runs."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from app.adapters.keys import watched_file
+from app.adapters.keys.toml_file import add_key, describe_entry
+from app.adapters.keys.watched_file import WatchedKeyFile
+from app.domain.access import ApiKey, InvalidKeysError, KeyLimits, hash_key
+from tests.fakes.clock import FakeClock
+
+KEY, OTHER = "sk-soprano-0123456789abcdef", "sk-soprano-fedcba9876543210"
+
+
+class Watched:
+    """A file with alice's key, watched."""
+
+    def __init__(self, directory: Path, given: Sequence[ApiKey] = ()) -> None:
+        self.path = directory / "keys.toml"
+        add_key(self.path, "alice", KEY)
+        self.clock = FakeClock()
+        self.source = WatchedKeyFile(self.path, given, KeyLimits(), self.clock)
+        self.events: list[EventDict] = []
+
+    async def has(self, key: str, *, after_s: float = 1.0) -> bool:
+        await self.clock.advance(after_s)
+        with capture_logs() as events:
+            keyring = await self.source.current()
+        self.events += events
+        return keyring.find(key) is not None
+
+    def event_names(self) -> list[str]:
+        return [event["event"] for event in self.events]
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+async def test_a_new_key_opens_and_an_old_one_no_more_within_a_second(watched: Watched) -> None:
+    watched.path.write_text(describe_entry("bob", OTHER))
+    assert not await watched.has(OTHER, after_s=0.9)
+    assert await watched.has(OTHER, after_s=0.1)
+    assert not await watched.has(KEY)
+    assert watched.event_names() == ["keys.reloaded"]
+
+
+async def test_a_key_added_by_the_command_is_seen(watched: Watched) -> None:
+    add_key(watched.path, "bob", OTHER)
+    assert await watched.has(OTHER)
+    assert await watched.has(KEY)
+
+
+@pytest.mark.parametrize("damage", ["", "[keys.", "missing", "directory", "twin"])
+async def test_a_file_that_cannot_be_used_keeps_the_old_keys_and_is_logged_once_per_change(
+    watched: Watched, damage: str
+) -> None:
+    text = watched.path.read_text()
+    if damage in ("missing", "directory"):
+        watched.path.unlink()
+        if damage == "directory":
+            watched.path.mkdir()
+    else:
+        twins = text + describe_entry("bob", KEY)
+        watched.path.write_text(twins if damage == "twin" else damage)
+    for _ in range(3):
+        assert await watched.has(KEY)
+    assert watched.event_names() == ["keys.not_reloaded"]
+    assert watched.events[0]["log_level"] == "error"
+    if damage == "directory":
+        watched.path.rmdir()
+    watched.path.write_text("[broken in another way")
+    assert await watched.has(KEY)
+    watched.path.write_text(text + describe_entry("bob", OTHER))
+    assert await watched.has(OTHER)
+    assert watched.event_names() == ["keys.not_reloaded", "keys.not_reloaded", "keys.reloaded"]
+
+
+async def test_the_file_is_looked_at_once_a_second_however_many_ask(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Path] = []
+    real = watched_file._state
+
+    def look(path: Path) -> watched_file.State:
+        looks.append(path)
+        return real(path)
+
+    monkeypatch.setattr(watched_file, "_state", look)
+    for _ in range(3):
+        await watched.clock.advance(1)
+        await asyncio.gather(*(watched.source.current() for _ in range(50)))
+    assert len(looks) == 3
+
+
+async def test_keys_of_the_settings_stay_beside_those_of_the_file(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, [ApiKey("given", hash_key(OTHER))])
+    assert await watched.has(OTHER)
+    watched.path.write_text(describe_entry("given", KEY))  # a name that is taken
+    assert await watched.has(OTHER)
+    assert watched.event_names() == ["keys.not_reloaded"]
+
+
+def test_a_file_that_cannot_be_used_at_the_start_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InvalidKeysError, match="there is none"):
+        WatchedKeyFile(tmp_path / "keys.toml", [], KeyLimits(), FakeClock())

@@ -1,0 +1,132 @@
+"""Who may come in, and how often."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from app.domain.access import KeyLimits
+from app.domain.errors import InvalidApiKeyError, MissingApiKeyError, RateLimitError
+from app.domain.services.access_control import AccessControl
+from tests.fakes.clock import FakeClock
+from tests.fakes.key_source import FakeKeySource
+
+KEY = "sk-soprano-0123456789abcdef"
+
+
+class Door:
+    """An AccessControl over fakes."""
+
+    def __init__(self, **limits: int) -> None:
+        self.keys, self.clock = FakeKeySource(), FakeClock()
+        self.keys.give("alice", KEY, KeyLimits(**limits))
+        self.access = AccessControl(self.keys, self.clock)
+
+    async def enter(self, held: ExitStack, key: str = KEY) -> None:
+        found = await self.access.identify(key)
+        assert found is not None
+        held.enter_context(self.access.admit(found))
+
+
+@pytest.mark.parametrize("presented", [None, "", KEY, "x" * 8_000])
+async def test_without_keys_everybody_may_come_in(presented: str | None) -> None:
+    access = AccessControl(FakeKeySource(), FakeClock())
+    assert await access.identify(presented) is None
+
+
+async def test_a_key_is_known_by_its_name() -> None:
+    found = await Door().access.identify(KEY)
+    assert found is not None
+    assert found.name == "alice"
+
+
+@pytest.mark.parametrize("presented", [None, ""])
+async def test_no_key_is_told_from_a_wrong_one(presented: str | None) -> None:
+    with pytest.raises(MissingApiKeyError):
+        await Door().access.identify(presented)
+    with pytest.raises(InvalidApiKeyError) as caught:
+        await Door().access.identify(KEY[:-1])
+    assert KEY[:-1] not in str(caught.value)
+    assert not isinstance(caught.value, MissingApiKeyError)
+
+
+async def test_a_key_that_was_taken_away_opens_no_more() -> None:
+    door = Door()
+    door.keys.give("bob", "another key of bob")
+    door.keys.take("alice")
+    with pytest.raises(InvalidApiKeyError):
+        await door.access.identify(KEY)
+
+
+async def test_no_more_run_at_the_same_time_than_allowed_and_an_error_frees_the_place() -> None:
+    door = Door(max_concurrent=2)
+    with ExitStack() as held:
+        await door.enter(held)
+        with pytest.raises(ZeroDivisionError), ExitStack() as failing:
+            await door.enter(failing)
+            with pytest.raises(RateLimitError) as caught:
+                await door.enter(held)
+            assert caught.value.retry_after_s == 1.0
+            assert "2 at the same time" in str(caught.value)
+            raise ZeroDivisionError
+        await door.enter(held)
+        with pytest.raises(RateLimitError):
+            await door.enter(held)
+    for _ in range(3):
+        with ExitStack() as held:
+            await door.enter(held)
+
+
+async def test_no_more_begin_per_minute_than_allowed() -> None:
+    door = Door(requests_per_minute=2)
+    with ExitStack() as held:
+        await door.enter(held)
+        await door.enter(held)
+        with pytest.raises(RateLimitError) as caught:
+            await door.enter(held)
+        assert caught.value.retry_after_s == 30.0
+        await door.clock.advance(30)
+        await door.enter(held)
+
+
+async def test_a_request_refused_for_another_that_runs_costs_nothing_of_the_minute() -> None:
+    door = Door(requests_per_minute=2, max_concurrent=1)
+    with ExitStack() as held:
+        await door.enter(held)
+        for _ in range(5):
+            with pytest.raises(RateLimitError, match="same time"):
+                await door.enter(held)
+    with ExitStack() as held:
+        await door.enter(held)
+
+
+async def test_keys_do_not_count_for_each_other() -> None:
+    door = Door(requests_per_minute=1, max_concurrent=1)
+    door.keys.give("bob", "another key of bob", KeyLimits(1, 1))
+    with ExitStack() as held:
+        await door.enter(held)
+        await door.enter(held, "another key of bob")
+
+
+async def test_new_limits_hold_at_once_and_what_runs_is_still_counted() -> None:
+    door = Door()
+    with ExitStack() as held:
+        for _ in range(3):
+            await door.enter(held)
+        door.keys.give("alice", KEY, KeyLimits(max_concurrent=3))
+        with pytest.raises(RateLimitError, match="3 at the same time"):
+            await door.enter(held)
+        door.keys.give("alice", KEY, KeyLimits(requests_per_minute=1))
+        await door.enter(held)
+        with pytest.raises(RateLimitError, match="1 per minute"):
+            await door.enter(held)
+        door.keys.give("alice", KEY)
+        await door.enter(held)
+
+
+async def test_a_limit_that_stays_is_not_filled_up_by_a_change_of_the_other() -> None:
+    door = Door(requests_per_minute=1)
+    with ExitStack() as held:
+        await door.enter(held)
+        door.keys.give("alice", KEY, KeyLimits(requests_per_minute=1, max_concurrent=9))
+        with pytest.raises(RateLimitError, match="per minute"):
+            await door.enter(held)
