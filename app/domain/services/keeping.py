@@ -1,4 +1,7 @@
-"""Speech that is kept while it is spoken; a store that fails is told at the end and stops nothing."""
+"""Speech that is kept while it is spoken.
+
+A store that fails is told at the end, and stops nothing.
+"""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

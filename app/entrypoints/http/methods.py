@@ -25,7 +25,8 @@ class HeadAsGet:
         elif scope["method"] != HEAD:
             await self._app(scope, receive, _allowing_head(send))
         else:
-            as_get: Scope = {**scope, "method": GET, "state": {**scope["state"], _IS_HEAD: True}}
+            scope.setdefault("state", {})[_IS_HEAD] = True
+            as_get: Scope = {**scope, "method": GET}
             await self._app(as_get, receive, _allowing_head(_without_body(send)))
 
 
