@@ -22,3 +22,7 @@ class CreateSpeechFactory(MsgspecFactory[CreateSpeech]):
     @classmethod
     def voice(cls) -> str | None:
         return cls.__random__.choice([None, "bee", "fan", "alloy", "cedar"])
+
+    @classmethod
+    def file_name(cls) -> str | None:
+        return cls.__random__.choice([None, "talk", "Talk_2-b"])

@@ -20,8 +20,11 @@ SPEECH = "/v1/audio/speech"
 BODY = {"input": "One. Two."}
 GETS = [
     "/", "/metrics", "/health/live", "/health/ready", "/schema", "/schema/openapi.json",
-    "/v1/models", "/v1/models/hum", "/v1/audio/models", "/v1/audio/voices",
+    "/v1/models", "/v1/models/hum", "/v1/audio/models", "/v1/audio/voices", "/v1/audio/files",
 ]  # fmt: skip
+
+FILE = "/v1/audio/files/speech_000001.mp3"
+GETS_OF_A_FILE = [FILE, f"{FILE}/captions.srt", f"{FILE}/captions.vtt"]
 
 
 @asynccontextmanager
@@ -133,8 +136,9 @@ def without_chance(headers: httpx.Headers) -> dict[str, str]:
     return {k: v for k, v in headers.items() if k not in ("x-request-id", "date")}
 
 
-@pytest.mark.parametrize("path", GETS)
+@pytest.mark.parametrize("path", [*GETS, *GETS_OF_A_FILE])
 async def test_head_is_get_without_the_body(client: httpx.AsyncClient, path: str) -> None:
+    await client.post(SPEECH, json={"input": "Kept.", "store": True})
     got, head = await client.get(path), await client.head(path)
     assert head.status_code == got.status_code == 200
     assert without_chance(head.headers) == without_chance(got.headers)
@@ -170,8 +174,9 @@ async def test_the_body_is_dropped_before_any_server_could_send_it() -> None:
 
 async def test_head_of_every_get_in_the_schema_is_tested(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/schema/openapi.json")).json()["paths"]
-    gets = {path.replace("{model_id}", "hum") for path, item in paths.items() if "get" in item}
-    assert gets <= set(GETS)
+    gets = {path for path, item in paths.items() if "get" in item}
+    named = {path.replace("{model_id}", "hum").replace("{name}", FILE[-17:]) for path in gets}
+    assert named <= {*GETS, *GETS_OF_A_FILE}
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v1/models/other", SPEECH])
