@@ -1,17 +1,15 @@
 """The speech socket over fakes, on a real socket."""
 
 import asyncio
-import json
 import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from app.adapters.encoding.encoders import StreamingEncoders
@@ -21,37 +19,10 @@ from app.domain.speech import Outcome
 from app.entrypoints.http.live_session import MAX_WAITING_UTTERANCES
 from app.entrypoints.settings import Settings, SpeechSettings
 from tests.fakes.speech_model import CHUNK_S, SECONDS_PER_CHAR
+from tests.live_client import LiveClient
 from tests.serving import Fakes, serving
 
 PATH = "/v1/audio/speech/stream"
-
-
-class Client:
-    """A client of the socket."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self.connection = connection
-
-    async def send(self, kind: str, **fields: Any) -> None:
-        await self.connection.send(json.dumps({"type": kind, **fields}))
-
-    async def receive(self) -> dict[str, Any] | bytes:
-        """The next message, or the bytes of a binary frame."""
-        frame = await asyncio.wait_for(self.connection.recv(), 10)
-        return frame if isinstance(frame, bytes) else json.loads(frame)
-
-    async def until(self, kind: str) -> tuple[dict[str, Any], bytes, list[dict[str, Any]]]:
-        """The next message of a kind, all sound before it, and the other messages before it."""
-        sound = b""
-        others: list[dict[str, Any]] = []
-        while True:
-            message = await self.receive()
-            if isinstance(message, bytes):
-                sound += message
-            elif message["type"] == kind:
-                return message, sound, others
-            else:
-                others.append(message)
 
 
 def socket_to(url: str) -> socket.socket:
@@ -64,12 +35,12 @@ def socket_to(url: str) -> socket.socket:
 
 
 @asynccontextmanager
-async def connected(fakes: Fakes) -> AsyncIterator[Client]:
+async def connected(fakes: Fakes) -> AsyncIterator[LiveClient]:
     async with (
         serving(fakes.app()) as url,
         connect(url.replace("http", "ws", 1) + PATH, sock=socket_to(url)) as connection,
     ):
-        client = Client(connection)
+        client = LiveClient(connection)
         assert await client.receive() == {"type": "ready", "model": "hum", "backend": "fake"}
         yield client
 
@@ -80,7 +51,7 @@ def fakes() -> Fakes:
 
 
 @pytest.fixture
-async def client(fakes: Fakes) -> AsyncIterator[Client]:
+async def client(fakes: Fakes) -> AsyncIterator[LiveClient]:
     async with connected(fakes) as client:
         yield client
 
@@ -99,7 +70,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_a_text_in_pieces_is_one_file_with_captions(client: Client, fakes: Fakes) -> None:
+async def test_a_text_in_pieces_is_one_file_with_captions(client: LiveClient, fakes: Fakes) -> None:
     for piece in ["One", " one", ". Two", " two.", " "]:
         await client.send("text", text=piece)
     await client.send("end")
@@ -123,7 +94,7 @@ async def test_a_text_in_pieces_is_one_file_with_captions(client: Client, fakes:
 
 
 async def test_the_first_sound_comes_before_the_second_sentence_is_whole(
-    client: Client, fakes: Fakes
+    client: LiveClient, fakes: Fakes
 ) -> None:
     await client.send("text", text="One one. Tw")
     caption, sound, _ = await client.until("caption")
@@ -132,7 +103,7 @@ async def test_the_first_sound_comes_before_the_second_sentence_is_whole(
     assert [text for text, *_ in fakes.model.spoken[-1:]] == ["One one."]
 
 
-async def test_flush_speaks_what_is_there(client: Client) -> None:
+async def test_flush_speaks_what_is_there(client: LiveClient) -> None:
     await client.send("text", text="Not whole")
     await client.send("flush")
     caption, _, _ = await client.until("caption")
@@ -145,7 +116,7 @@ async def test_flush_speaks_what_is_there(client: Client) -> None:
 
 
 async def test_cancel_is_heard_while_speech_is_made_and_says_how_far_it_came(
-    client: Client, fakes: Fakes
+    client: LiveClient, fakes: Fakes
 ) -> None:
     fakes.model.before_speaking = wait_at(1, asyncio.Event())
     await client.send("text", text="One one. Two two. Three")
@@ -161,7 +132,7 @@ async def test_cancel_is_heard_while_speech_is_made_and_says_how_far_it_came(
 
 
 async def test_after_a_cancel_the_next_text_is_another_utterance(
-    client: Client, fakes: Fakes
+    client: LiveClient, fakes: Fakes
 ) -> None:
     fakes.model.before_speaking = wait_at(0, asyncio.Event())
     for text in ("One. Two.", "Three.", "Four."):
@@ -179,7 +150,7 @@ async def test_after_a_cancel_the_next_text_is_another_utterance(
     assert [message["text"] for message in others if message["type"] == "caption"] == ["Five."]
 
 
-async def test_a_cancel_of_nothing_is_answered(client: Client) -> None:
+async def test_a_cancel_of_nothing_is_answered(client: LiveClient) -> None:
     await client.send("cancel")
     assert await client.receive() == {
         "type": "utterance.cancelled",
@@ -191,7 +162,9 @@ async def test_a_cancel_of_nothing_is_answered(client: Client) -> None:
     }
 
 
-async def test_several_utterances_follow_each_other_each_a_file_of_its_own(client: Client) -> None:
+async def test_several_utterances_follow_each_other_each_a_file_of_its_own(
+    client: LiveClient,
+) -> None:
     await client.send("configure", voice="fan", response_format="wav", sample_rate=8_000)
     for text in ("One.", "Two.", "Three."):
         await client.send("text", text=text)
@@ -221,7 +194,7 @@ async def test_several_utterances_follow_each_other_each_a_file_of_its_own(clien
     ],
 )
 async def test_a_bad_message_is_answered_and_the_socket_stays(
-    client: Client, frame: str | bytes, code: str, param: str | None
+    client: LiveClient, frame: str | bytes, code: str, param: str | None
 ) -> None:
     await client.connection.send(frame)
     failed, _, _ = await client.until("error")
@@ -231,7 +204,7 @@ async def test_a_bad_message_is_answered_and_the_socket_stays(
     assert await client.receive() == {"type": "pong", "id": "still here"}
 
 
-async def test_a_failure_breaks_off_its_utterance_alone(client: Client, fakes: Fakes) -> None:
+async def test_a_failure_breaks_off_its_utterance_alone(client: LiveClient, fakes: Fakes) -> None:
     fakes.model.fail_on = ("Two.", SynthesisError())
     for text in ("One. Two.", "Three."):
         await client.send("text", text=text)
@@ -258,7 +231,9 @@ async def test_what_may_wait_is_bounded() -> None:
         await client.until("utterance.cancelled")
 
 
-async def test_a_socket_on_which_nothing_happens_is_closed(client: Client, fakes: Fakes) -> None:
+async def test_a_socket_on_which_nothing_happens_is_closed(
+    client: LiveClient, fakes: Fakes
+) -> None:
     await client.send("ping")
     await client.until("pong")
     await fakes.clock.advance(59.0)
@@ -311,7 +286,7 @@ async def test_a_client_that_does_not_read_holds_up_its_own_speech() -> None:
     )
 
 
-async def test_the_messages_are_told_apart_by_type(client: Client) -> None:
+async def test_the_messages_are_told_apart_by_type(client: LiveClient) -> None:
     """Whoever writes a client reads one field."""
     await client.send("ping")
     message = await client.receive()

@@ -1,7 +1,9 @@
 """OpenAI's own Python client against a running server."""
 
 import asyncio
+import base64
 import struct
+from typing import Any
 
 import numpy as np
 import openai
@@ -179,3 +181,50 @@ async def test_a_voice_can_be_an_object(server: ServerProcess) -> None:
             model="tts-1", voice={"id": "heart"}, input="Hi.", response_format="pcm"
         )
         assert await asyncio.to_thread(answer.read)
+
+
+def event_bytes(events: list[Any]) -> bytes:
+    *deltas, done = events
+    assert {event["type"] for event in deltas} == {"speech.audio.delta"}
+    usage = done["usage"]
+    assert usage["input_tokens"] > 0
+    assert usage["output_tokens"] > 0
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
+    return b"".join(base64.b64decode(event["audio"]) for event in deltas)
+
+
+@pytest.mark.parametrize("audio_format", FORMATS)
+def test_events_hold_the_same_file_by_the_clients_own_stream(
+    client: openai.OpenAI, audio_format: str
+) -> None:
+    stream = client.post(
+        "/audio/speech",
+        body=event_request(audio_format),
+        cast_to=object,
+        stream=True,
+        stream_cls=openai.Stream[object],
+    )
+    assert event_bytes(list(stream)) == streamed(client, audio_format)
+
+
+async def test_the_asynchronous_client_reads_events(server: ServerProcess) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        stream = await client.post(
+            "/audio/speech",
+            body=event_request("pcm"),
+            cast_to=object,
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
+        )
+        body = event_bytes([event async for event in stream])
+    assert len(body) > 24_000
+
+
+def event_request(audio_format: str) -> dict[str, str]:
+    return {
+        "model": "gpt-4o-mini-tts",
+        "voice": "alloy",
+        "input": TEXT,
+        "response_format": audio_format,
+        "stream_format": "sse",
+    }

@@ -11,6 +11,7 @@ import pytest
 
 from tests.checkpoints.build import FULL, TINY, expected_samples
 from tests.listening import CODEC_PADDING, decode_file, decode_pcm
+from tests.server_events import deltas, read_events
 from tests.serving import WITHOUT_CACHE, ServerProcess, run_console, server_process, wait_for_status
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -184,3 +185,27 @@ def test_two_instances_speak_at_the_same_time(
         begun = [e for e in running.log_events() if e["event"] == "pool.begun"][-2:]
     assert {event["instance"] for event in begun} == {0, 1}
     assert {event["num_running"] for event in begun} == {1}
+
+
+def test_captions_end_where_the_sound_of_their_sentences_ends(server: ServerProcess) -> None:
+    """Every sentence of this checkpoint has the same number of tokens."""
+    text = " ".join(f"This is sentence number {number} of twenty." for number in range(1, 21))
+    fields = {"response_format": "pcm", "sample_rate": MODEL_RATE}
+    answer = post(server, input=text, stream_format="sse", captions=True, **fields)
+    events = read_events(answer.text)
+    captions = [event for event in events if event["type"] == "speech.caption"]
+    assert [caption["index"] for caption in captions] == list(range(20))
+    ends = [caption["end"] for caption in captions]
+    assert [caption["start"] for caption in captions] == [0.0, *ends[:-1]]
+    sentence_s = expected_samples(NUM_TOKENS) / MODEL_RATE
+    assert ends == pytest.approx([number * sentence_s for number in range(1, 21)], abs=1e-9)
+    num_samples = len(b"".join(deltas(answer.text))) // 2
+    assert num_samples == round(ends[-1] * MODEL_RATE)
+
+
+def test_usage_is_what_the_model_has_read_and_drawn(server: ServerProcess) -> None:
+    answer = post(server, stream_format="sse", input="Two sentences are here now. " * 2)
+    usage = read_events(answer.text)[-1]["usage"]
+    num_sentences = 2
+    assert usage["output_tokens"] == num_sentences * NUM_TOKENS
+    assert usage["input_tokens"] > num_sentences * len(["[STOP]", "[TEXT]", "[START]"])
