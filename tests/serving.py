@@ -109,7 +109,7 @@ class ServerProcess:
 
     def log_events(self) -> list[dict[str, object]]:
         """All log events so far; every line is one."""
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        return [json.loads(line) for line in self.log_path.read_text().split("\n") if line]
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -204,7 +204,9 @@ def test_captions_end_where_the_sound_of_their_sentences_ends(server: ServerProc
 
 
 def test_usage_is_what_the_model_has_read_and_drawn(server: ServerProcess) -> None:
-    answer = post(server, stream_format="sse", input="Two sentences are here now. " * 2)
+    answer = post(
+        server, stream_format="sse", input="A sentence that is long enough to be alone. " * 2
+    )
     usage = read_events(answer.text)[-1]["usage"]
     num_sentences = 2
     assert usage["output_tokens"] == num_sentences * NUM_TOKENS

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 import structlog
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.domain.errors import SpeechError
 from app.entrypoints.bootstrap import build_ports
@@ -98,12 +99,21 @@ class AnnouncingServer(uvicorn.Server):
                 _log.info("server.listening", url=f"http://{host}:{port}", docs="/schema")
 
 
+class HttpProtocol(H11Protocol):
+    """HTTP over h11, which bounds the size of a request's head; httptools does not.
+
+    Only GET can ask for a WebSocket (RFC 6455, section 4.1); of other requests the wish is ignored,
+    as it is for any other protocol.
+    """
+
+    def _should_upgrade(self) -> bool:
+        return self.scope["method"] == "GET" and super()._should_upgrade()
+
+
 def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        # h11 bounds the size of a request's head, and reads the body of a request that asks for
-        # an upgrade; httptools does neither.
-        http="h11",
+        http=HttpProtocol,
         ws="websockets-sansio",  # stops reading from a client whose messages are not taken
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # sound does not shrink

@@ -182,7 +182,9 @@ def _describe_events() -> OpenAPIMediaType:
         "they are one file. Then `speech.audio.done` with the `usage` in tokens."
     )
     return OpenAPIMediaType(
-        schema=Schema(type=OpenAPIType.STRING, description=description), examples={**EVENTS}
+        # Without a type: some readers check each event against it, others the whole text.
+        schema=Schema(description=description),
+        examples={**EVENTS},
     )
 
 
