@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +18,8 @@ from tests.serving import ServerProcess
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = (ROOT / "docs/clients.md", ROOT / "README.md")
-DOCUMENTED_URL: Final = "http://127.0.0.1:8000"
+PAGES: Final = (ROOT / "docs/clients.md", ROOT / "docs/socket.md", ROOT / "README.md")
+DOCUMENTED_HOST: Final = "127.0.0.1:8000"
 SNIPPET_TIMEOUT_S: Final = 60
 
 ADDRESS: Final = re.compile(
@@ -58,7 +59,7 @@ def is_run(snippet: Snippet) -> bool:
     """Whether it needs nothing but this server and what the tests have."""
     match snippet.language:
         case "python":
-            return "from openai import" in snippet.code
+            return "from openai import" in snippet.code or "from websockets" in snippet.code
         case "js":
             return True
         case "sh":
@@ -77,6 +78,11 @@ def case(snippet: Snippet) -> object:
 
 SNIPPETS: Final = find_snippets()
 RUN: Final = [snippet for snippet in SNIPPETS if is_run(snippet)]
+
+
+def served_by(server: ServerProcess, snippet: Snippet) -> str:
+    """The code, to be run against this server."""
+    return snippet.code.replace(DOCUMENTED_HOST, httpx.URL(server.url).netloc.decode())
 
 
 def run(command: list[str], directory: Path) -> str:
@@ -100,7 +106,7 @@ def assert_files_are_speech(snippet: Snippet, directory: Path) -> None:
 
 @pytest.mark.parametrize("snippet", [case(each) for each in RUN if each.language == "python"])
 def test_python_examples_speak(server: ServerProcess, tmp_path: Path, snippet: Snippet) -> None:
-    (tmp_path / "example.py").write_text(snippet.code.replace(DOCUMENTED_URL, server.url))
+    (tmp_path / "example.py").write_text(served_by(server, snippet))
     printed = run([sys.executable, "example.py"], tmp_path)
     assert_files_are_speech(snippet, tmp_path)
     if "error.code" in snippet.code:
@@ -110,7 +116,7 @@ def test_python_examples_speak(server: ServerProcess, tmp_path: Path, snippet: S
 @pytest.mark.parametrize("snippet", [case(each) for each in RUN if each.language == "js"])
 def test_node_examples_speak(server: ServerProcess, node_directory: Path, snippet: Snippet) -> None:
     example = node_directory / "example.mjs"
-    example.write_text(snippet.code.replace(DOCUMENTED_URL, server.url))
+    example.write_text(served_by(server, snippet))
     printed = run(["node", example.name], node_directory)
     assert_files_are_speech(snippet, node_directory)
     if "error.code" in snippet.code:
@@ -120,14 +126,14 @@ def test_node_examples_speak(server: ServerProcess, node_directory: Path, snippe
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("snippet", [case(each) for each in RUN if each.language == "sh"])
 def test_curl_examples_speak(server: ServerProcess, tmp_path: Path, snippet: Snippet) -> None:
-    run(["sh", "-c", snippet.code.replace(DOCUMENTED_URL, server.url)], tmp_path)
+    run(["sh", "-c", served_by(server, snippet)], tmp_path)
     assert_files_are_speech(snippet, tmp_path)
 
 
 def test_examples_of_each_kind_are_run() -> None:
     kinds = {(snippet.page, snippet.language) for snippet in RUN}
     assert {("clients.md", "python"), ("clients.md", "js"), ("clients.md", "sh")} <= kinds
-    assert ("README.md", "python") in kinds
+    assert {("README.md", "python"), ("socket.md", "python")} <= kinds
 
 
 @pytest.mark.parametrize(
@@ -139,6 +145,8 @@ def test_everything_else_parses(snippet: Snippet) -> None:
             compile(snippet.code, name_of(snippet), "exec")
         case "yaml":
             assert msgspec.yaml.decode(snippet.code, type=dict[str, object])
+        case "toml":
+            assert tomllib.loads(snippet.code)
         case _:
             assert snippet.language in {"sh", "text"}
 
