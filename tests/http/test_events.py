@@ -1,7 +1,6 @@
 """Speech as server-sent events, over fakes, on a real socket."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -17,17 +16,6 @@ from tests.serving import Fakes, serving
 
 SPEECH = "/v1/audio/speech"
 SENTENCES = ["One one.", "Two two two.", "Three."]
-
-
-@pytest.fixture
-def fakes() -> Fakes:
-    return Fakes()
-
-
-@pytest.fixture
-async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        yield client
 
 
 def body(**fields: Any) -> dict[str, Any]:

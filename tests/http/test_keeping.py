@@ -1,6 +1,5 @@
 """Speech that is kept while it is spoken: `store` and `file_name` of a request, over fakes."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -13,17 +12,6 @@ from tests.serving import Fakes, serving
 SPEECH = "/v1/audio/speech"
 FILES = "/v1/audio/files"
 SENTENCES = ["One one.", "Two two."]
-
-
-@pytest.fixture
-def fakes() -> Fakes:
-    return Fakes()
-
-
-@pytest.fixture
-async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        yield client
 
 
 def body(**fields: Any) -> dict[str, Any]:

@@ -46,11 +46,6 @@ async def connected(fakes: Fakes) -> AsyncIterator[LiveClient]:
 
 
 @pytest.fixture
-def fakes() -> Fakes:
-    return Fakes()
-
-
-@pytest.fixture
 async def client(fakes: Fakes) -> AsyncIterator[LiveClient]:
     async with connected(fakes) as client:
         yield client

@@ -1,7 +1,6 @@
 """The description of the interface: valid, and true of what it describes."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httpx
@@ -26,17 +25,6 @@ PROVOCATIONS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("415", "unsupported_media_type"): {"data": {"input": "Hi."}},
 }
 """Requests that meet with the error, whatever the state of the server."""
-
-
-@pytest.fixture
-def fakes() -> Fakes:
-    return Fakes()
-
-
-@pytest.fixture
-async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        yield client
 
 
 async def read_schema(client: httpx.AsyncClient) -> dict[str, Any]:

@@ -22,11 +22,6 @@ SAMPLED = msgspec.structs.replace(FAKE_INFO, has_sampling=True)
 
 
 @pytest.fixture
-def fakes() -> Fakes:
-    return Fakes()
-
-
-@pytest.fixture
 async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
     async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
         await client.post(SPEECH, json={"input": "Wait."})  # until the model is loaded

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -11,17 +10,6 @@ from app.domain.catalog import OPENAI_MODELS, OPENAI_VOICES
 from app.domain.errors import ModelLoadError
 from app.entrypoints.http.app import create_app
 from tests.serving import Fakes, serving
-
-
-@pytest.fixture
-def fakes() -> Fakes:
-    return Fakes()
-
-
-@pytest.fixture
-async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        yield client
 
 
 async def test_models_are_listed_as_openai_lists_them(client: httpx.AsyncClient) -> None:

@@ -20,17 +20,6 @@ from tests.serving import Fakes, serving
 SPEECH = "/v1/audio/speech"
 
 
-@pytest.fixture
-def fakes() -> Fakes:
-    return Fakes()
-
-
-@pytest.fixture
-async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        yield client
-
-
 def body(**fields: Any) -> dict[str, Any]:
     return {"input": "One. Two.", **fields}
 

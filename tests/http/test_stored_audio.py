@@ -30,11 +30,6 @@ CONTENT: Final = bytes(range(256)) * 4
 CAPTIONS: Final = [Caption(0, 0.0, 1.5, "Fish & chips."), Caption(1, 1.5, 3.0, "Grüße.")]
 
 
-@pytest.fixture
-def fakes() -> Fakes:
-    return Fakes()
-
-
 @pytest.fixture(params=["filesystem", "fake"])
 def stores(request: pytest.FixtureRequest, fakes: Fakes, directory: Path) -> AudioStores:
     if request.param == "fake":
