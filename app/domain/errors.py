@@ -250,6 +250,13 @@ class SpeechTimeoutError(SynthesisError):
         self.limit_s = limit_s
 
 
+class EngineBusyError(SpeechTimeoutError):
+    """The model was silent for this sentence alone: it works, and has too much to do."""
+
+    code: ClassVar[str] = "engine_busy"
+    retry_after_s: ClassVar[float] = 5.0
+
+
 class PoisonousInputError(SynthesisError):
     """This text has stopped the model more than once, and is not tried again for some time."""
 

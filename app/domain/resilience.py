@@ -5,6 +5,7 @@ import msgspec
 from app.domain.circuit_breaker import BreakerPolicy, BreakerState, CallOutcome
 from app.domain.errors import (
     DeviceError,
+    EngineBusyError,
     InstanceDeadError,
     InvalidRequestError,
     NoInstanceError,
@@ -47,9 +48,11 @@ def outcome_of(error: BaseException) -> CallOutcome:
     """What a call that ended in `error` says about the engine.
 
     A sentence that ran away or was cut off is a success: the engine worked, and said so itself.
+    One that had to wait for others too long says nothing: the engine was not given the time for it.
     Whatever is no Exception (cancellation, a closed generator, an interrupt) is the caller's.
     """
-    if isinstance(error, InvalidRequestError) or not isinstance(error, Exception):
+    is_callers = isinstance(error, InvalidRequestError) or not isinstance(error, Exception)
+    if is_callers or isinstance(error, EngineBusyError):
         return CallOutcome.IGNORED
     return CallOutcome.SUCCESS if isinstance(error, SentenceError) else CallOutcome.FAILURE
 
@@ -68,9 +71,9 @@ def may_help_to_retry(error: Exception) -> bool:
     """Whether another instance may do what this one did not.
 
     Not so where memory was too small for the sentence, where the samples were invalid (the same
-    text gives the same samples), and where no instance is left.
+    text gives the same samples), where no instance is left, and where all have too much to do.
     """
-    if isinstance(error, DeviceError | NoInstanceError):
+    if isinstance(error, DeviceError | NoInstanceError | EngineBusyError):
         return False
     return isinstance(error, InstanceDeadError | SpeechTimeoutError)
 

@@ -9,6 +9,7 @@ import pytest
 import schemathesis
 
 from app.domain.errors import (
+    EngineBusyError,
     EngineUnavailableError,
     SpeechError,
     SpeechTimeoutError,
@@ -120,9 +121,10 @@ async def test_the_example_of_an_error_is_what_the_server_answers(
     [
         (SynthesisError(), "500"),
         (EngineUnavailableError(4.2), "503"),
+        (EngineBusyError(10.0), "503"),
         (SpeechTimeoutError(10.0), "504"),
     ],
-    ids=["synthesis_failed", "engine_unavailable", "speech_timeout"],
+    ids=["synthesis_failed", "engine_unavailable", "engine_busy", "speech_timeout"],
 )
 async def test_the_example_of_a_failure_is_what_the_server_answers(
     client: httpx.AsyncClient, fakes: Fakes, error: SpeechError, status: str

@@ -6,9 +6,10 @@ nobody waits for that.
 
 import asyncio
 from collections.abc import AsyncGenerator
+from math import inf
 
 from app.domain.audio import AudioChunk
-from app.domain.errors import SpeechTimeoutError
+from app.domain.errors import EngineBusyError, SpeechTimeoutError
 from app.domain.resilience import TimeLimits
 from app.ports.clock import Clock
 
@@ -20,24 +21,28 @@ class TimeLimiter:
 
     A sentence may be asked for long before its sound is needed, and the model may speak others
     first. So the time counts from when a chunk is asked for or when it is due, whichever is later;
-    due is a chunk when all sound before it has been played.
+    due is a chunk when all sound before it has been played. A model that gave sound to others in
+    the last half of that time is busy; else it hangs.
     """
 
     def __init__(self, clock: Clock, limits: TimeLimits) -> None:
         self._clock = clock
         self._limits = limits
+        self._last_sound_at = -inf
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def read(self, chunks: Chunks, due_at: float) -> Chunks:
         """The same chunks; `due_at` is the time of the first one, as in SpeechModel.
 
         Raises:
-            SpeechTimeoutError: the next one did not come in time.
+            EngineBusyError: the next one did not come in time, but others did.
+            SpeechTimeoutError: nothing came in time.
         """
         limit_s = self._limits.first_chunk_s
         try:
             while (chunk := await self._next(chunks, due_at, limit_s)) is not None:
-                due_at = max(due_at, self._clock.monotonic()) + chunk.duration_s
+                self._last_sound_at = self._clock.monotonic()
+                due_at = max(due_at, self._last_sound_at) + chunk.duration_s
                 limit_s = self._limits.chunk_gap_s
                 yield chunk
         except SpeechTimeoutError:
@@ -61,7 +66,8 @@ class TimeLimiter:
         if reading.done():
             return reading.result()
         self._stop_soon(reading, chunks)
-        raise SpeechTimeoutError(limit_s)
+        silent_for_s = self._clock.monotonic() - self._last_sound_at
+        raise (EngineBusyError if silent_for_s <= limit_s / 2 else SpeechTimeoutError)(limit_s)
 
     async def _sleep(self, duration_s: float) -> None:
         await self._clock.sleep(duration_s)

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from app.domain.errors import (
+    EngineBusyError,
     EngineUnavailableError,
     IdempotencyKeyReusedError,
     InstanceDeadError,
@@ -58,6 +59,7 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     ModelLoadError: (503, SERVER_ERROR),
     InstanceDeadError: (503, SERVER_ERROR),
     EngineUnavailableError: (503, SERVER_ERROR),
+    EngineBusyError: (503, SERVER_ERROR),
     SpeechTimeoutError: (504, SERVER_ERROR),
     StoreFullError: (507, SERVER_ERROR),
     StoreError: (503, SERVER_ERROR),

@@ -144,6 +144,12 @@ ERRORS: Final = {
             "The speech model failed repeatedly and is left alone for a while.",
             kind=SERVER_ERROR,
         ),
+        **_error(
+            "A model that has too much to do",
+            "engine_busy",
+            "The model gave no sound for 10 s.",
+            kind=SERVER_ERROR,
+        ),
     },
     504: _error(
         "A model that hangs",

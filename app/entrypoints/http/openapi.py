@@ -54,7 +54,7 @@ SPEECH_ERRORS: Final = {
     422: _error("The Idempotency-Key was used with another body."),
     429: _error("The key has reached its limit; `retry-after` says when to come back."),
     500: _error("The model or the encoder failed before the first byte."),
-    503: _error("The model is loading or left alone; `retry-after` says when to come back."),
+    503: _error("The model is loading, busy or left alone; `retry-after` says when to come back."),
     504: _error("The model was silent for too long before the first byte."),
 }
 

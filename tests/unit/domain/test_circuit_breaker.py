@@ -135,7 +135,7 @@ class BreakerMachine(RuleBasedStateMachine):
         for _ in range(count):
             self.end(self.acquire(), FAILURE)
 
-    @rule(duration_s=st.sampled_from([0.5, 1.0, 5.0, 10.0, 29.0, 31.0, 60.0, 90_000.0]))
+    @rule(duration_s=st.sampled_from([0.5, 1.0, 5.0, 10.0, 30.0, 31.0, 60.0, 90_000.0]))
     def wait(self, duration_s: float) -> None:
         self.now += duration_s
 

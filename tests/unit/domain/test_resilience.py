@@ -5,6 +5,7 @@ import pytest
 from app.domain.circuit_breaker import CallOutcome
 from app.domain.errors import (
     DeviceError,
+    EngineBusyError,
     EngineUnavailableError,
     InstanceDeadError,
     InvalidAudioError,
@@ -27,6 +28,7 @@ SUCCESS, FAILURE, IGNORED = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcom
         (SynthesisError(), FAILURE, False, False),
         (InvalidAudioError("NaN"), FAILURE, False, False),
         (SpeechTimeoutError(10), FAILURE, True, False),
+        (EngineBusyError(10), IGNORED, False, False),
         (InstanceDeadError(), FAILURE, True, True),
         (DeviceError(), FAILURE, False, True),
         (NoInstanceError(), FAILURE, False, False),

@@ -11,6 +11,7 @@ from app.adapters.decorators.resilient import ResilientModel
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     DeviceError,
+    EngineBusyError,
     EngineUnavailableError,
     InstanceDeadError,
     InvalidAudioError,
@@ -355,6 +356,46 @@ async def test_between_chunks_it_may_be_silent_for_five_seconds_after_what_was_s
     await rig.clock.advance(5.1)
     assert isinstance(chunk.exception(), SpeechTimeoutError)
     assert rig.observer.retries == []
+
+
+async def test_what_waits_for_others_too_long_is_refused_and_says_nothing_of_the_model() -> None:
+    """Overload is not a defect: it must not open the breaker."""
+    rig = Rig()
+    await rig.speak()
+    rig.fake.before_speaking = hang
+    waiting = [rig.begin(f"Sentence {number}.") for number in range(10)]
+    await rig.clock.advance(8)
+    rig.fake.before_speaking = None
+    assert await rig.speak()
+    await rig.clock.advance(2)
+    assert [type(task.exception()) for task in waiting] == [EngineBusyError] * 10
+    assert rig.state is CLOSED
+    assert rig.observer.retries == []
+
+
+async def test_a_sentence_made_ahead_may_pause_until_its_sound_is_played() -> None:
+    rig = Rig()
+    await rig.speak()
+    chunks = rig.model.synthesize(TextSegment(0, TEXT), DELIVERY, due_at=60.0)
+    await anext(chunks)
+    rig.fake.before_chunk = hang
+    rest = asyncio.ensure_future(anext(chunks))
+    await rig.clock.advance(65)
+    assert not rest.done()
+    await rig.clock.advance(0.1)
+    assert isinstance(rest.exception(), SpeechTimeoutError)
+
+
+async def test_closing_waits_for_nothing_that_does_not_stop() -> None:
+    rig = Rig(NEVER_AGAIN)
+    await rig.speak()
+    rig.fake.before_speaking = lambda _: _ignore_cancellation(asyncio.Event())
+    task = rig.begin()
+    await rig.clock.advance(10)
+    assert isinstance(task.exception(), SpeechTimeoutError)
+    await asyncio.wait_for(rig.model.close(), 30)
+    stuck = [task for task in asyncio.all_tasks() if task.get_name() == "stop-silent-speech"]
+    assert not stuck
 
 
 async def test_until_it_has_spoken_once_it_may_take_its_time() -> None:
