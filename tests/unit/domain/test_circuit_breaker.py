@@ -249,6 +249,17 @@ async def test_failures_are_forgotten_after_half_a_minute() -> None:
     assert bench.told == []
 
 
+@pytest.mark.parametrize(("age_s", "state"), [(30.0, OPEN), (30.001, CLOSED)])
+async def test_a_failure_counts_for_half_a_minute_and_no_longer(
+    age_s: float, state: BreakerState
+) -> None:
+    bench = Bench()
+    bench.end(*[FAILURE] * 4)
+    await bench.clock.advance(age_s)
+    bench.end(FAILURE)
+    assert bench.breaker.state is state
+
+
 def test_half_of_the_last_calls_must_fail() -> None:
     bench = Bench()
     bench.end(*[SUCCESS] * 20, *[FAILURE] * 9)
