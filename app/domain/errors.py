@@ -4,6 +4,7 @@
 call may succeed later.
 """
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -221,6 +222,49 @@ class DeviceError(InstanceDeadError):
 
     def __init__(self) -> None:
         super().__init__("The device that runs the speech model is out of memory or lost.")
+
+
+class NoInstanceError(InstanceDeadError):
+    """All instances of the model have stopped working, and none is back yet."""
+
+
+class EngineUnavailableError(SynthesisError):
+    """The model failed too often of late, and is not asked for now."""
+
+    code: ClassVar[str] = "engine_unavailable"
+    is_retryable: ClassVar[bool] = True
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("The speech model failed repeatedly and is left alone for a while.")
+        self.retry_after_s = float(math.ceil(retry_after_s))
+
+
+class SpeechTimeoutError(SynthesisError):
+    """The model was silent for longer than it may be."""
+
+    code: ClassVar[str] = "speech_timeout"
+    is_retryable: ClassVar[bool] = True
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"The model gave no sound for {limit_s:g} s.")
+        self.limit_s = limit_s
+
+
+class EngineBusyError(SpeechTimeoutError):
+    """The model was silent for this sentence alone: it works, and has too much to do."""
+
+    code: ClassVar[str] = "engine_busy"
+    retry_after_s: ClassVar[float] = 5.0
+
+
+class PoisonousInputError(SynthesisError):
+    """This text has stopped the model more than once, and is not tried again for some time."""
+
+    code: ClassVar[str] = "poisonous_input"
+    param: ClassVar[str | None] = "input"
+
+    def __init__(self) -> None:
+        super().__init__("The speech model failed on this text repeatedly; it is not tried again.")
 
 
 class EncodingError(SpeechError):

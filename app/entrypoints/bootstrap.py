@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import random
 import sys
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,7 @@ from app.adapters.clock.system import SystemClock
 from app.adapters.decorators.caching import CachedModel
 from app.adapters.decorators.kept_speech import KeptSpeech
 from app.adapters.decorators.pooled import PooledModel
+from app.adapters.decorators.resilient import ResilientModel
 from app.adapters.decorators.speech_files import SpeechFiles
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.encoding.encoders import StreamingEncoders
@@ -39,12 +41,16 @@ from app.adapters.speech.soprano.transformers_model import TransformersLanguageM
 from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
 from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
+from app.domain.circuit_breaker import BreakerPolicy, BreakerState
+from app.domain.resilience import ResiliencePolicy, TimeLimits
+from app.domain.retries import PoisonPolicy, RetryPolicy
 from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import (
     AuthSettings,
     CacheSettings,
     ModelSettings,
+    ResilienceSettings,
     Settings,
     SettingsError,
     StoreSettings,
@@ -82,8 +88,14 @@ def build_ports(settings: Settings) -> Ports:
     observer = FanOut(StructuredLog(), metrics)
     choice = choose_backend(settings.model.backend, look_around(settings.model))
     _log_choice(choice)
-    spoken = TimeStretchedModel(_build_model(choice.backend, settings.model, clock, observer))
-    model = _build_cached(spoken, choice.backend, settings, clock)
+    resilient = ResilientModel(
+        _build_model(choice.backend, settings.model, clock, observer),
+        clock,
+        resilience_policy(settings.resilience),
+        observer,
+        random.random,
+    )
+    model = _build_cached(TimeStretchedModel(resilient), choice.backend, settings, clock)
     metrics.watch_cache(lambda: model.num_bytes)
     return Ports(
         choice=choice,
@@ -95,6 +107,38 @@ def build_ports(settings: Settings) -> Ports:
         clock=clock,
         observer=observer,
         metrics=metrics,
+        health=resilient.health,
+    )
+
+
+def resilience_policy(settings: ResilienceSettings) -> ResiliencePolicy:
+    """The section as the domain has it."""
+    return ResiliencePolicy(
+        mode=BreakerState(settings.breaker),
+        breaker=BreakerPolicy(
+            window_size=settings.window_size,
+            window_s=settings.window_s,
+            min_outcomes=settings.min_outcomes,
+            failure_ratio=settings.failure_ratio,
+            open_s=settings.open_s,
+            max_open_s=settings.max_open_s,
+            jitter=settings.open_jitter,
+            calm_s=settings.calm_s,
+        ),
+        retry=RetryPolicy(
+            max_retries=settings.max_retries,
+            delay_s=settings.retry_delay_s,
+            max_delay_s=settings.max_retry_delay_s,
+            budget_ratio=settings.retry_budget_ratio,
+            budget_floor=settings.retry_budget_floor,
+            budget_window_s=settings.retry_budget_window_s,
+        ),
+        poison=PoisonPolicy(
+            num_kills=settings.poison_kills,
+            window_s=settings.poison_window_s,
+            refused_s=settings.poison_s,
+        ),
+        limits=TimeLimits(first_chunk_s=settings.first_chunk_s, chunk_gap_s=settings.chunk_gap_s),
     )
 
 

@@ -8,10 +8,11 @@ import msgspec
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
+from app.domain.resilience import EngineHealth
 from app.domain.services.access_control import AccessControl
 from app.domain.services.library import AudioLibrary
 from app.domain.services.look_ahead import LookAheadLimits
-from app.domain.services.readiness import Readiness
+from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.settings import Settings
@@ -29,7 +30,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """The outside world, one adapter per port. Constructed, not yet opened.
 
     `choice` says which backend the model is, and which better ones it is not. `cache` is what the
-    model keeps; None if it keeps nothing.
+    model keeps; None if it keeps nothing. `health` tells how the model is once it is loaded.
     """
 
     choice: Choice
@@ -41,6 +42,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     observer: SpeechObserver
     metrics: MetricsSource
     cache: SpeechCache | None = None
+    health: Callable[[], EngineHealth] = EngineHealth
 
 
 class Services:
@@ -49,6 +51,7 @@ class Services:
     Attributes:
         speech: speaks texts.
         readiness: whether the model can speak.
+        engine: whether it is well.
         choice: the backend that serves.
         metrics: about all of it.
         library: keeps audio.
@@ -58,6 +61,7 @@ class Services:
     def __init__(self, ports: Ports, settings: Settings) -> None:
         self._ports = ports
         self.choice = ports.choice
+        self.engine = EngineCheck(ports.health, settings.resilience.unready_after_s)
         self.metrics = ports.metrics
         self.library = AudioLibrary(
             ports.stores, ports.clock, ports.observer, settings.store.clean_up_interval_s

@@ -2,11 +2,15 @@
 
 from typing import Literal, Protocol
 
+from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
 
 StoreAction = Literal["open", "save", "clean_up"]
 """What is done with the store of finished audio."""
+
+RetryOutcome = Literal["retried", "budget_exhausted"]
+"""What became of a wish to make a call again: it is made, or there were too many of late."""
 
 
 class SpeechObserver(Protocol):
@@ -22,6 +26,14 @@ class SpeechObserver(Protocol):
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         """One attempt at a sentence, from 0 on, has failed; there may be another."""
+        ...
+
+    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
+        """A sentence failed in a way that another attempt, of this number from 1 on, may mend."""
+        ...
+
+    def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+        """The model is refused, tried or asked again; `reason` is for people."""
         ...
 
     def speech_ended(self, report: SpeechReport) -> None:

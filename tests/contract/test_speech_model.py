@@ -10,13 +10,16 @@ import pytest
 from app.adapters.decorators.caching import CachedModel
 from app.adapters.decorators.kept_speech import KeptSpeech
 from app.adapters.decorators.pooled import PooledModel
+from app.adapters.decorators.resilient import ResilientModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
+from app.domain.resilience import ResiliencePolicy
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
 from app.ports.speech_model import SpeechModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
+from tests.fakes.speech_observer import FakeSpeechObserver
 from tests.soprano_models import build_soprano
 
 MODELS: dict[str, Callable[[Path], SpeechModel]] = {
@@ -37,8 +40,18 @@ MODELS: dict[str, Callable[[Path], SpeechModel]] = {
     "cached embedded": lambda _: cached(TimeStretchedModel(EmbeddedVoice())),
     "cached onnx": lambda checkpoint: cached(TimeStretchedModel(build_soprano("onnx", checkpoint))),
     "pooled fake": lambda _: PooledModel(lambda _: FakeSpeechModel(), 2, FakeClock()),
+    "resilient fake": lambda _: resilient(FakeSpeechModel()),
+    "resilient pooled fake": lambda _: resilient(
+        PooledModel(lambda _: FakeSpeechModel(), 2, FakeClock())
+    ),
+    "resilient embedded": lambda _: resilient(EmbeddedVoice()),
+    "resilient onnx": lambda checkpoint: resilient(build_soprano("onnx", checkpoint)),
 }
 TEXT = "The first sentence of this text is here. And this, my friends, is the second one."
+
+
+def resilient(model: SpeechModel) -> ResilientModel:
+    return ResilientModel(model, FakeClock(), ResiliencePolicy(), FakeSpeechObserver(), lambda: 0.5)
 
 
 def cached(model: SpeechModel, max_bytes: int = 10_000_000) -> CachedModel:

@@ -8,7 +8,14 @@ from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.domain.audio import AudioFormat
-from app.domain.errors import ModelLoadError, RunawaySpeechError, StoreError, StoreFullError
+from app.domain.circuit_breaker import BreakerState
+from app.domain.errors import (
+    InstanceDeadError,
+    ModelLoadError,
+    RunawaySpeechError,
+    StoreError,
+    StoreFullError,
+)
 from app.domain.speech import Outcome, SpeechReport
 from app.ports.speech_observer import SpeechObserver
 from tests.fakes.speech_model import FAKE_INFO
@@ -47,3 +54,14 @@ def test_it_takes_whatever_happens_to_the_store_without_raising(
     observer.store_failed("save", StoreFullError("no room"))
     observer.store_failed("clean_up", StoreError("no disk"))
     observer.store_cleaned(3)
+
+
+@pytest.mark.parametrize("make", OBSERVERS.values(), ids=OBSERVERS.keys())
+@pytest.mark.parametrize("new", list(BreakerState))
+def test_it_takes_whatever_happens_to_the_breaker_without_raising(
+    make: Callable[[], SpeechObserver], new: BreakerState
+) -> None:
+    observer = make()
+    observer.breaker_changed(BreakerState.CLOSED, new, "tested")
+    observer.speech_retried(InstanceDeadError(), 1, "retried")
+    observer.speech_retried(InstanceDeadError(), 1, "budget_exhausted")

@@ -38,7 +38,10 @@ class FakeSpeechModel:
         may_load: `load` waits for it.
         fail_on: text of the segment that fails, with the error it fails with.
         fail_after_chunks: how many chunks of that segment come first.
+        failures: errors of the next segments, one each, first come first; they come after
+            `fail_after_chunks`, too.
         before_speaking: awaited with each segment before its first chunk.
+        before_chunk: awaited with the number of each chunk, from 0 on, before it.
     """
 
     def __init__(self, info: ModelInfo = FAKE_INFO) -> None:
@@ -55,7 +58,9 @@ class FakeSpeechModel:
         self.may_load.set()
         self.fail_on: tuple[str, Exception] | None = None
         self.fail_after_chunks = 0
+        self.failures: list[Exception] = []
         self.before_speaking: Callable[[TextSegment], Awaitable[None]] | None = None
+        self.before_chunk: Callable[[int], Awaitable[None]] | None = None
 
     async def load(self) -> None:
         await self.may_load.wait()
@@ -76,11 +81,16 @@ class FakeSpeechModel:
         self.deliveries.append(delivery)
         self.due_at.append(due_at)
         self.num_running += 1
+        failure = self.failures.pop(0) if self.failures else None
         try:
             if self.before_speaking is not None:
                 await self.before_speaking(segment)
             for number, samples in enumerate(self._chunks(segment.text, delivery.speed)):
                 self._maybe_fail(segment.text, number)
+                if failure is not None and number >= self.fail_after_chunks:
+                    raise failure
+                if self.before_chunk is not None:
+                    await self.before_chunk(number)
                 await asyncio.sleep(0)
                 self.num_chunks += 1
                 num_read = 0 if number else len(segment.text)

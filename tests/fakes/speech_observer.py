@@ -2,9 +2,10 @@
 
 import msgspec
 
+from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
-from app.ports.speech_observer import StoreAction
+from app.ports.speech_observer import RetryOutcome, StoreAction
 
 
 class FakeSpeechObserver:
@@ -14,6 +15,8 @@ class FakeSpeechObserver:
         self.loaded: list[tuple[ModelInfo, float]] = []
         self.load_failures: list[SpeechError] = []
         self.failed_sentences: list[tuple[SentenceError, int]] = []
+        self.retries: list[tuple[SpeechError, int, RetryOutcome]] = []
+        self.breaker_changes: list[tuple[BreakerState, BreakerState, str]] = []
         self.reports: list[SpeechReport] = []
         self.store_failures: list[tuple[StoreAction, StoreError]] = []
         self.num_removed: list[int] = []
@@ -26,6 +29,12 @@ class FakeSpeechObserver:
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         self.failed_sentences.append((error, attempt))
+
+    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
+        self.retries.append((error, attempt, outcome))
+
+    def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+        self.breaker_changes.append((old, new, reason))
 
     def speech_ended(self, report: SpeechReport) -> None:
         self.reports.append(msgspec.structs.replace(report))

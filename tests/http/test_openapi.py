@@ -7,7 +7,13 @@ import httpx
 import pytest
 import schemathesis
 
-from app.domain.errors import SynthesisError
+from app.domain.errors import (
+    EngineBusyError,
+    EngineUnavailableError,
+    SpeechError,
+    SpeechTimeoutError,
+    SynthesisError,
+)
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from tests.serving import Fakes, serving
 
@@ -98,13 +104,23 @@ async def test_the_example_of_an_error_is_what_the_server_answers(
     assert_is_as_described(answer, operation, status, code)
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SynthesisError(), "500"),
+        (EngineUnavailableError(4.2), "503"),
+        (EngineBusyError(10.0), "503"),
+        (SpeechTimeoutError(10.0), "504"),
+    ],
+    ids=["synthesis_failed", "engine_unavailable", "engine_busy", "speech_timeout"],
+)
 async def test_the_example_of_a_failure_is_what_the_server_answers(
-    client: httpx.AsyncClient, fakes: Fakes
+    client: httpx.AsyncClient, fakes: Fakes, error: SpeechError, status: str
 ) -> None:
     operation = await read_speech(client)
-    fakes.model.fail_on = ("Hi.", SynthesisError())
+    fakes.model.fail_on = ("Hi.", error)
     answer = await client.post(SPEECH, json={"input": "Hi."})
-    assert_is_as_described(answer, operation, "500", "synthesis_failed")
+    assert_is_as_described(answer, operation, status, error.code)
 
 
 async def test_the_example_of_a_loading_model_is_what_the_server_answers(fakes: Fakes) -> None:

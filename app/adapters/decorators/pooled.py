@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from app.domain.audio import AudioChunk
-from app.domain.errors import InstanceDeadError, SpeechError
+from app.domain.errors import InstanceDeadError, NoInstanceError, SpeechError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo
 from app.ports.clock import Clock
@@ -88,7 +88,7 @@ class PooledModel:
     def _least_busy(self) -> Instance:
         alive = [instance for instance in self._instances if not instance.is_dead]
         if not alive:
-            raise InstanceDeadError
+            raise NoInstanceError
         return min(alive, key=lambda instance: instance.num_running)
 
     def _replace(self, instance: Instance) -> None:

@@ -1,8 +1,9 @@
 """Several observers as one."""
 
+from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
-from app.ports.speech_observer import SpeechObserver, StoreAction
+from app.ports.speech_observer import RetryOutcome, SpeechObserver, StoreAction
 
 
 class FanOut:
@@ -22,6 +23,14 @@ class FanOut:
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         for observer in self._observers:
             observer.sentence_failed(error, attempt)
+
+    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
+        for observer in self._observers:
+            observer.speech_retried(error, attempt, outcome)
+
+    def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+        for observer in self._observers:
+            observer.breaker_changed(old, new, reason)
 
     def speech_ended(self, report: SpeechReport) -> None:
         for observer in self._observers:

@@ -13,12 +13,21 @@ from prometheus_client import (
     generate_latest,
 )
 
+from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
-from app.ports.speech_observer import StoreAction
+from app.ports.speech_observer import RetryOutcome, StoreAction
 
 FIRST_AUDIO_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5)
+
+BREAKER_LEVELS: Final = {
+    BreakerState.CLOSED: 0,
+    BreakerState.DISABLED: 0,
+    BreakerState.HALF_OPEN: 1,
+    BreakerState.OPEN: 2,
+    BreakerState.FORCED_OPEN: 2,
+}
 
 
 class PrometheusMetrics:
@@ -75,6 +84,23 @@ class PrometheusMetrics:
             ["model", "backend"],
             registry=registry,
         )
+        self._breaker_state = Gauge(
+            "soprano_breaker_state",
+            "Whether the model is asked: 0 closed (it is), 1 half-open (once), 2 open (not).",
+            registry=registry,
+        )
+        self._breaker_transitions = Counter(
+            "soprano_breaker_transitions",
+            "Changes of that state, by the new one.",
+            ["to"],
+            registry=registry,
+        )
+        self._retries = Counter(
+            "soprano_retries",
+            "Sentences that failed before their first sound and were to be begun again.",
+            ["outcome"],
+            registry=registry,
+        )
         self._store_failures = Counter(
             "soprano_store_failures",
             "What the store of finished audio could not do.",
@@ -99,6 +125,13 @@ class PrometheusMetrics:
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         self._sentences_failed.labels(error.code).inc()
+
+    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
+        self._retries.labels(outcome).inc()
+
+    def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+        self._breaker_state.set(BREAKER_LEVELS[new])
+        self._breaker_transitions.labels(new.value).inc()
 
     def speech_ended(self, report: SpeechReport) -> None:
         self._requests.labels(report.outcome.value, report.format.value).inc()

@@ -2,9 +2,10 @@
 
 import structlog
 
+from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
-from app.ports.speech_observer import StoreAction
+from app.ports.speech_observer import RetryOutcome, StoreAction
 
 _log = structlog.get_logger(__name__)
 
@@ -26,6 +27,13 @@ class StructuredLog:
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         _log.warning("speech.sentence_failed", error=error.code, attempt=attempt)
+
+    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
+        _log.warning("speech.retried", error=error.code, attempt=attempt, outcome=outcome)
+
+    def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+        write = _log.error if new is BreakerState.OPEN else _log.info
+        write("breaker.changed", old=old.value, new=new.value, reason=reason)
 
     def speech_ended(self, report: SpeechReport) -> None:
         write = _log.error if report.outcome is Outcome.FAILED else _log.info

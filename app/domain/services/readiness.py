@@ -1,11 +1,19 @@
 """Whether the server can do its work. The model is loaded once, in the background."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from enum import StrEnum
 
 from app.domain.audio import AudioEncoding, AudioFormat
-from app.domain.errors import ModelLoadError, ModelLoadingError, SentenceError, SpeechError
+from app.domain.errors import (
+    EngineUnavailableError,
+    ModelLoadError,
+    ModelLoadingError,
+    SentenceError,
+    SpeechError,
+)
+from app.domain.resilience import EngineHealth
 from app.domain.speech import Delivery
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.clock import Clock
@@ -24,6 +32,31 @@ class ModelState(StrEnum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+
+
+class EngineCheck:
+    """Whether a model that is loaded is well enough to be sent requests.
+
+    Args:
+        ask: how it is now.
+        unready_after_s: for how long it may be left alone, in seconds, before it is not.
+    """
+
+    def __init__(self, ask: Callable[[], EngineHealth], unready_after_s: float) -> None:
+        self._ask = ask
+        self._unready_after_s = unready_after_s
+
+    @property
+    def health(self) -> EngineHealth:
+        """Of the model, now."""
+        return self._ask()
+
+    def why_not(self) -> str | None:
+        """Why it is not well enough, or None."""
+        open_for_s = self._ask().open_for_s
+        if open_for_s <= self._unready_after_s:
+            return None
+        return f"The speech model failed repeatedly; it is left alone since {open_for_s:.0f} s."
 
 
 class Readiness:
@@ -57,7 +90,7 @@ class Readiness:
     async def load(self) -> None:
         """Load the model and speak once, so that the first caller does not wait for warm-up.
 
-        A model that works but cannot speak that one sentence is ready.
+        A model that works but cannot speak that one sentence, or may not be asked to, is ready.
 
         Raises:
             SpeechError: it cannot speak, now or later.
@@ -65,7 +98,7 @@ class Readiness:
         started = self._clock.monotonic()
         try:
             await self._model.load()
-            with suppress(SentenceError):
+            with suppress(SentenceError, EngineUnavailableError):
                 await self._warm_up()
         except SpeechError as error:
             self._settle(ModelState.FAILED)

@@ -12,7 +12,7 @@ from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
 from app.domain.services.idempotency import IdempotencyKeys
 from app.domain.services.library import AudioLibrary
-from app.domain.services.readiness import Readiness
+from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import METRICS, OPEN, Authentication
@@ -117,6 +117,9 @@ def _dependencies(services: Services) -> dict[str, Provide]:
     def readiness() -> Readiness:
         return services.readiness
 
+    def engine() -> EngineCheck:
+        return services.engine
+
     def catalog() -> Catalog:
         return services.speech.catalog
 
@@ -126,7 +129,7 @@ def _dependencies(services: Services) -> dict[str, Provide]:
     def metrics() -> MetricsSource:
         return services.metrics
 
-    return _provide(speech, library, readiness, catalog, choice, metrics, owner)
+    return _provide(speech, library, readiness, engine, catalog, choice, metrics, owner)
 
 
 def _provide(*providers: Callable[..., Any]) -> dict[str, Provide]:

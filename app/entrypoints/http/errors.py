@@ -11,6 +11,8 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from app.domain.errors import (
+    EngineBusyError,
+    EngineUnavailableError,
     IdempotencyKeyReusedError,
     InstanceDeadError,
     InvalidApiKeyError,
@@ -20,6 +22,7 @@ from app.domain.errors import (
     ModelNotFoundError,
     RateLimitError,
     SpeechError,
+    SpeechTimeoutError,
     StoredAudioNotFoundError,
     StoreError,
     StoreFullError,
@@ -55,6 +58,9 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     ModelLoadingError: (503, SERVER_ERROR),
     ModelLoadError: (503, SERVER_ERROR),
     InstanceDeadError: (503, SERVER_ERROR),
+    EngineUnavailableError: (503, SERVER_ERROR),
+    EngineBusyError: (503, SERVER_ERROR),
+    SpeechTimeoutError: (504, SERVER_ERROR),
     StoreFullError: (507, SERVER_ERROR),
     StoreError: (503, SERVER_ERROR),
     SpeechError: (500, SERVER_ERROR),

@@ -131,10 +131,30 @@ ERRORS: Final = {
         "The model failed while speaking.",
         kind=SERVER_ERROR,
     ),
-    503: _error(
-        "A model that is not loaded yet",
-        "model_loading",
-        "The speech model is still loading; try again shortly.",
+    503: {
+        **_error(
+            "A model that is not loaded yet",
+            "model_loading",
+            "The speech model is still loading; try again shortly.",
+            kind=SERVER_ERROR,
+        ),
+        **_error(
+            "A model that failed too often of late",
+            "engine_unavailable",
+            "The speech model failed repeatedly and is left alone for a while.",
+            kind=SERVER_ERROR,
+        ),
+        **_error(
+            "A model that has too much to do",
+            "engine_busy",
+            "The model gave no sound for 10 s.",
+            kind=SERVER_ERROR,
+        ),
+    },
+    504: _error(
+        "A model that hangs",
+        "speech_timeout",
+        "The model gave no sound for 10 s.",
         kind=SERVER_ERROR,
     ),
 }

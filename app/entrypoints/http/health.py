@@ -4,7 +4,7 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from app.domain.catalog import Catalog
-from app.domain.services.readiness import ModelState, Readiness
+from app.domain.services.readiness import EngineCheck, ModelState, Readiness
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import OPEN
 from app.entrypoints.http.openapi import NOT_READY
@@ -27,15 +27,19 @@ class HealthController(Controller):
     async def ready(
         self,
         readiness: NamedDependency[Readiness],
+        engine: NamedDependency[EngineCheck],
         catalog: NamedDependency[Catalog],
         choice: NamedDependency[Choice],
     ) -> Response[ReadinessReport]:
-        """200 once the model is loaded, 503 before."""
+        """200 while the model is loaded and well, else 503."""
+        is_loaded = readiness.state is ModelState.READY
+        reason = engine.why_not() if is_loaded else None
         report = ReadinessReport(
-            status=readiness.state.value,
+            status="unavailable" if reason else readiness.state.value,
+            breaker=engine.health.breaker.value,
+            reason=reason,
             model=catalog.info.id,
             backend=catalog.info.backend,
             skipped=describe_skipped(choice),
         )
-        is_ready = readiness.state is ModelState.READY
-        return Response(report, status_code=200 if is_ready else 503)
+        return Response(report, status_code=200 if is_loaded and reason is None else 503)

@@ -40,7 +40,9 @@ BAD_REQUEST: Final = {400: _error("The request cannot work as asked; `param` nam
 NOT_FOUND: Final = {**BAD_REQUEST, 404: _error("No such model.")}
 NOT_READY: Final = {
     503: ResponseSpec(
-        ReadinessReport, description="The model is loading, or failed.", generate_examples=False
+        ReadinessReport,
+        description="The model is loading, failed, or is left alone.",
+        generate_examples=False,
     )
 }
 SPEECH_ERRORS: Final = {
@@ -52,7 +54,8 @@ SPEECH_ERRORS: Final = {
     422: _error("The Idempotency-Key was used with another body."),
     429: _error("The key has reached its limit; `retry-after` says when to come back."),
     500: _error("The model or the encoder failed before the first byte."),
-    503: _error("The model is still loading; `retry-after` says when to come back."),
+    503: _error("The model is loading, busy or left alone; `retry-after` says when to come back."),
+    504: _error("The model was silent for too long before the first byte."),
 }
 
 EVENT_STREAM: Final = "text/event-stream"

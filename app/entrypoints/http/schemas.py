@@ -271,9 +271,15 @@ class Liveness(msgspec.Struct):
 
 
 class ReadinessReport(msgspec.Struct, kw_only=True):
-    """Whether speech can be served now, and by what."""
+    """Whether speech can be served now, and by what.
 
-    status: Literal["ready", "loading", "failed"]
+    `breaker` says whether the model is asked: always, not now, or once to see whether it works
+    again; `reason` why a model that is loaded cannot be used.
+    """
+
+    status: Literal["ready", "loading", "failed", "unavailable"]
+    breaker: Literal["closed", "open", "half_open", "forced_open", "disabled"]
+    reason: str | None = None
     model: str
     backend: str
     skipped: list[Skipped]

@@ -4,12 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.adapters.clock.system import SystemClock
+from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import CheckpointError
-from app.entrypoints.bootstrap import _identify, build_ports
-from app.entrypoints.settings import CacheSettings, ModelSettings, Settings
+from app.domain.resilience import ResiliencePolicy
+from app.entrypoints.bootstrap import _identify, build_ports, resilience_policy
+from app.entrypoints.settings import (
+    CacheSettings,
+    ModelSettings,
+    ResilienceSettings,
+    Settings,
+)
 
 
 def identify(backend: str = "embedded", **settings: Any) -> str:
@@ -53,3 +61,28 @@ def test_the_model_is_its_own_cache_and_its_size_is_a_metric() -> None:
     assert id(ports.cache) == id(ports.model)
     assert b"soprano_cache_bytes 0.0" in ports.metrics.render()
     assert not Path("nowhere").exists()
+
+
+def test_the_numbers_of_resilience_have_one_default_and_each_setting_its_place() -> None:
+    assert resilience_policy(ResilienceSettings()) == ResiliencePolicy()
+    numbers = {
+        name: 2 * getattr(ResilienceSettings(), name)
+        for name in ResilienceSettings.__struct_fields__
+        if name not in {"breaker", "unready_after_s"}
+    }
+    policy = resilience_policy(ResilienceSettings(**numbers))
+    parts = (policy.breaker, policy.retry, policy.poison, policy.limits)
+    taken = [value for part in parts for value in msgspec.structs.astuple(part)]
+    defaults = [
+        value
+        for part in (type(part)() for part in parts)
+        for value in msgspec.structs.astuple(part)
+    ]
+    assert taken == [2 * value for value in defaults]
+    assert len(taken) == len(numbers)
+
+
+def test_the_breaker_can_be_forced_by_a_setting() -> None:
+    ports = build_ports(Settings(resilience=ResilienceSettings(breaker="forced_open")))
+    assert ports.health().breaker is BreakerState.FORCED_OPEN
+    assert b"soprano_breaker_state 2.0" in ports.metrics.render()

@@ -1,6 +1,7 @@
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.domain.audio import AudioFormat
-from app.domain.errors import RunawaySpeechError
+from app.domain.circuit_breaker import BreakerState
+from app.domain.errors import InstanceDeadError, RunawaySpeechError
 from app.domain.speech import CacheStatus, Outcome, SpeechReport
 from tests.fakes.speech_model import FAKE_INFO
 
@@ -55,3 +56,18 @@ def test_two_servers_in_one_process_count_apart() -> None:
     first, second = PrometheusMetrics(), PrometheusMetrics()
     first.speech_ended(report(Outcome.COMPLETED))
     assert b"soprano_characters_total 0.0" in second.render()
+
+
+def test_the_breaker_is_a_number_and_its_changes_and_retries_are_counted() -> None:
+    metrics = PrometheusMetrics()
+    metrics.breaker_changed(BreakerState.CLOSED, BreakerState.OPEN, "")
+    assert b"soprano_breaker_state 2.0" in metrics.render()
+    metrics.breaker_changed(BreakerState.OPEN, BreakerState.HALF_OPEN, "")
+    metrics.speech_retried(InstanceDeadError(), 1, "retried")
+    metrics.speech_retried(InstanceDeadError(), 1, "budget_exhausted")
+    lines = metrics.render().decode().splitlines()
+    assert "soprano_breaker_state 1.0" in lines
+    assert 'soprano_breaker_transitions_total{to="open"} 1.0' in lines
+    assert 'soprano_breaker_transitions_total{to="half_open"} 1.0' in lines
+    assert 'soprano_retries_total{outcome="retried"} 1.0' in lines
+    assert 'soprano_retries_total{outcome="budget_exhausted"} 1.0' in lines

@@ -2,7 +2,8 @@ from structlog.testing import capture_logs
 
 from app.adapters.observers.structured_log import StructuredLog
 from app.domain.audio import AudioFormat
-from app.domain.errors import ModelLoadError
+from app.domain.circuit_breaker import BreakerState
+from app.domain.errors import InstanceDeadError, ModelLoadError
 from app.domain.speech import CacheStatus, Outcome, SpeechReport
 from tests.fakes.speech_model import FAKE_INFO
 
@@ -56,3 +57,29 @@ def test_loading_is_an_event_whichever_way_it_ends() -> None:
     assert [event["event"] for event in events] == ["model.loaded", "model.load_failed"]
     assert events[0]["duration_s"] == 1.5
     assert events[1]["reason"] == "no weights"
+
+
+def test_each_change_of_the_breaker_is_one_event_and_its_opening_an_error() -> None:
+    with capture_logs() as events:
+        StructuredLog().breaker_changed(BreakerState.CLOSED, BreakerState.OPEN, "5 of 5 failed")
+        StructuredLog().breaker_changed(BreakerState.OPEN, BreakerState.HALF_OPEN, "time")
+    assert [(event["log_level"], event["new"]) for event in events] == [
+        ("error", "open"),
+        ("info", "half_open"),
+    ]
+    assert events[0]["event"] == "breaker.changed"
+    assert events[0]["reason"] == "5 of 5 failed"
+
+
+def test_a_retry_is_a_warning() -> None:
+    with capture_logs() as events:
+        StructuredLog().speech_retried(InstanceDeadError(), 1, "budget_exhausted")
+    assert events == [
+        {
+            "event": "speech.retried",
+            "log_level": "warning",
+            "error": "engine_unavailable",
+            "attempt": 1,
+            "outcome": "budget_exhausted",
+        }
+    ]

@@ -2,8 +2,15 @@ import asyncio
 
 import pytest
 
-from app.domain.errors import ModelLoadError, RunawaySpeechError, SynthesisError
-from app.domain.services.readiness import ModelState, Readiness
+from app.domain.circuit_breaker import BreakerState
+from app.domain.errors import (
+    EngineUnavailableError,
+    ModelLoadError,
+    RunawaySpeechError,
+    SynthesisError,
+)
+from app.domain.resilience import EngineHealth
+from app.domain.services.readiness import EngineCheck, ModelState, Readiness
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
@@ -83,3 +90,20 @@ async def test_waiting_leaves_no_task_behind(readiness: Readiness, model: FakeSp
     assert asyncio.all_tasks() == {loading, asyncio.current_task()}
     model.may_load.set()
     await loading
+
+
+async def test_a_model_that_may_not_be_asked_is_ready(
+    readiness: Readiness, model: FakeSpeechModel
+) -> None:
+    model.failures = [EngineUnavailableError(5)]
+    await readiness.load()
+    assert readiness.state is ModelState.READY
+
+
+@pytest.mark.parametrize(("open_for_s", "is_well"), [(0.0, True), (10.0, True), (10.1, False)])
+def test_a_model_is_well_until_it_was_left_alone_for_too_long(
+    open_for_s: float, *, is_well: bool
+) -> None:
+    check = EngineCheck(lambda: EngineHealth(BreakerState.OPEN, open_for_s), 10.0)
+    assert (check.why_not() is None) is is_well
+    assert check.health.breaker is BreakerState.OPEN

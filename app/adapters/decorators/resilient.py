@@ -1,0 +1,214 @@
+"""A model that is left alone while it fails, and asked again where that may help.
+
+Each call is limited in time, then counted by a breaker, then maybe repeated: a repeated call is
+counted twice, and what the breaker refuses is not repeated. Nothing is repeated once it was heard.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from itertools import count
+from typing import Final
+
+import structlog
+
+from app.adapters.decorators.time_limited import TimeLimiter
+from app.domain.audio import AudioChunk
+from app.domain.circuit_breaker import (
+    BreakerState,
+    CallOutcome,
+    CircuitBreaker,
+    Permit,
+    Refusal,
+)
+from app.domain.errors import (
+    EngineUnavailableError,
+    PoisonousInputError,
+    SpeechError,
+    SynthesisError,
+)
+from app.domain.resilience import (
+    EngineHealth,
+    ResiliencePolicy,
+    has_killed,
+    may_help_to_retry,
+    outcome_of,
+    outcome_of_silence,
+)
+from app.domain.retries import PoisonList, RetryBudget, pause_s
+from app.domain.segment import TextSegment
+from app.domain.speech import Delivery, ModelInfo
+from app.ports.clock import Clock
+from app.ports.speech_model import SpeechModel
+from app.ports.speech_observer import RetryOutcome, SpeechObserver
+
+PROBE_TEXT: Final = "Ready."
+"""What is spoken to find out whether the model works again."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ResilientModel:
+    """SpeechModel around one that may fail or hang.
+
+    Until the model has spoken once it has all the time it wants: the first sentence warms it up.
+
+    Args:
+        model: that speaks.
+        clock: measures and waits.
+        policy: all numbers.
+        observer: told of changes of the breaker and of retries.
+        random: gives numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        clock: Clock,
+        policy: ResiliencePolicy,
+        observer: SpeechObserver,
+        random: Callable[[], float],
+    ) -> None:
+        self._model = model
+        self._clock = clock
+        self._retry = policy.retry
+        self._observer = observer
+        self._random = random
+        self._limiter = TimeLimiter(clock, policy.limits)
+        self._budget = RetryBudget(policy.retry)
+        self._poison = PoisonList(policy.poison)
+        self._has_opened = asyncio.Event()
+        self._probing: asyncio.Task[None] | None = None
+        self._is_warm = False
+        self.breaker = CircuitBreaker(policy.breaker, random, self._breaker_changed)
+        if policy.mode is BreakerState.FORCED_OPEN:
+            self.breaker.force_open(clock.monotonic())
+        elif policy.mode is BreakerState.DISABLED:
+            self.breaker.disable()
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._model.info
+
+    def health(self) -> EngineHealth:
+        """How the model is now."""
+        now = self._clock.monotonic()
+        return EngineHealth(self.breaker.state, self.breaker.open_for_s(now))
+
+    async def load(self) -> None:
+        await self._model.load()
+        segments = await asyncio.to_thread(self._model.split, PROBE_TEXT)
+        self._probing = asyncio.create_task(self._probe_while_open(segments[0]), name="probe-model")
+
+    async def close(self) -> None:
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        await self._limiter.close()
+        await self._model.close()
+
+    def split(self, text: str) -> list[TextSegment]:
+        return self._model.split(text)
+
+    async def synthesize(
+        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+    ) -> AsyncGenerator[AudioChunk, None]:
+        self._budget.count_call(self._clock.monotonic())
+        for num_retries in count():
+            self._check_poison(segment)
+            has_spoken = False
+            try:
+                async with aclosing(self._call(segment, delivery, due_at)) as chunks:
+                    async for chunk in chunks:
+                        has_spoken = True
+                        yield chunk
+            except SynthesisError as error:
+                self._note_kill(segment, error)
+                if has_spoken or not self._may_retry(error, num_retries):
+                    raise
+            else:
+                return
+            await self._clock.sleep(pause_s(self._retry, num_retries, self._random))
+
+    def _may_retry(self, error: SynthesisError, num_retries: int) -> bool:
+        if num_retries >= self._retry.max_retries or not may_help_to_retry(error):
+            return False
+        may_retry = self._budget.take(self._clock.monotonic())
+        outcome: RetryOutcome = "retried" if may_retry else "budget_exhausted"
+        self._observer.speech_retried(error, num_retries + 1, outcome)
+        return may_retry
+
+    async def _call(
+        self, segment: TextSegment, delivery: Delivery, due_at: float
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """One attempt, with a permit that comes back however it ends."""
+        permit = self._acquire()
+        is_silent = True
+        try:
+            async with aclosing(self._speak(permit, segment, delivery, due_at)) as chunks:
+                async for chunk in chunks:
+                    if is_silent and permit.is_probe:
+                        self._record(permit, CallOutcome.SUCCESS)
+                    is_silent = False
+                    yield chunk
+        except BaseException as error:
+            self._record(permit, outcome_of(error))
+            if isinstance(error, SpeechError) or not isinstance(error, Exception):
+                raise
+            _log.exception("speech.model_raised")
+            raise SynthesisError from error
+        outcome = outcome_of_silence(segment.text) if is_silent else CallOutcome.SUCCESS
+        self._record(permit, outcome)
+
+    def _acquire(self) -> Permit:
+        permit = self.breaker.acquire(self._clock.monotonic())
+        if isinstance(permit, Refusal):
+            raise EngineUnavailableError(permit.retry_after_s)
+        return permit
+
+    async def _speak(
+        self, permit: Permit, segment: TextSegment, delivery: Delivery, due_at: float
+    ) -> AsyncGenerator[AudioChunk, None]:
+        if permit.is_probe:  # everybody waits for it, so it is due now
+            due_at = min(due_at, self._clock.monotonic())
+        chunks = self._model.synthesize(segment, delivery, due_at)
+        if self._is_warm or permit.is_probe:
+            chunks = self._limiter.read(chunks, due_at)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                self._is_warm = True
+                yield chunk
+
+    def _record(self, permit: Permit, outcome: CallOutcome) -> None:
+        self.breaker.record(permit, outcome, self._clock.monotonic())
+
+    def _check_poison(self, segment: TextSegment) -> None:
+        if self._poison.is_refused(segment.text, self._clock.monotonic()):
+            raise PoisonousInputError
+
+    def _note_kill(self, segment: TextSegment, error: SynthesisError) -> None:
+        if has_killed(error):
+            self._poison.count_kill(segment.text, self._clock.monotonic())
+
+    def _breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+        if new in {BreakerState.OPEN, BreakerState.HALF_OPEN}:
+            self._has_opened.set()
+        else:
+            self._has_opened.clear()
+        self._observer.breaker_changed(old, new, reason)
+
+    async def _probe_while_open(self, segment: TextSegment) -> None:
+        """Speak as soon as it is allowed: without it a model that nobody calls stays refused."""
+        while True:
+            await self._has_opened.wait()
+            wait_s = self.breaker.wait_s(self._clock.monotonic())
+            await self._clock.sleep(wait_s)
+            if self._has_opened.is_set():
+                await self._probe(segment)
+
+    async def _probe(self, segment: TextSegment) -> None:
+        delivery = Delivery(self.info.voices[0])
+        call = self._call(segment, delivery, self._clock.monotonic())
+        async with aclosing(call) as chunks:
+            with suppress(SpeechError):
+                await anext(chunks, None)

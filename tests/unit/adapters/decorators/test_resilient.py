@@ -1,0 +1,464 @@
+"""A model that fails, hangs, dies and comes back, behind the decorator. Time passes as told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+
+from app.adapters.decorators.pooled import PooledModel
+from app.adapters.decorators.resilient import ResilientModel
+from app.domain.circuit_breaker import BreakerState
+from app.domain.errors import (
+    DeviceError,
+    EngineBusyError,
+    EngineUnavailableError,
+    InstanceDeadError,
+    InvalidAudioError,
+    NoInstanceError,
+    PoisonousInputError,
+    RunawaySpeechError,
+    SpeechError,
+    SpeechTimeoutError,
+    SynthesisError,
+)
+from app.domain.resilience import ResiliencePolicy
+from app.domain.retries import RetryPolicy
+from app.domain.segment import TextSegment
+from app.domain.speech import Delivery
+from app.ports.speech_model import SpeechModel
+from tests.fakes.clock import FakeClock
+from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
+from tests.fakes.speech_observer import FakeSpeechObserver
+
+TEXT = "One sentence."
+DELIVERY = Delivery(FAKE_INFO.voices[0])
+CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+NEVER_AGAIN = ResiliencePolicy(retry=RetryPolicy(max_retries=0))
+
+
+class Rig:
+    """The decorator around a fake, without the chance."""
+
+    def __init__(
+        self, policy: ResiliencePolicy | None = None, model: SpeechModel | None = None
+    ) -> None:
+        self.clock = FakeClock()
+        self.fake = FakeSpeechModel()
+        self.observer = FakeSpeechObserver()
+        self.model = ResilientModel(
+            model or self.fake,
+            self.clock,
+            policy or ResiliencePolicy(),
+            self.observer,
+            lambda: 0.5,
+        )
+
+    @property
+    def state(self) -> BreakerState:
+        return self.model.breaker.state
+
+    @property
+    def states(self) -> list[BreakerState]:
+        return [new for _, new, _ in self.observer.breaker_changes]
+
+    async def speak(self, text: str = TEXT, due_at: float = 0.0) -> int:
+        """How many chunks there are."""
+        chunks = self.model.synthesize(TextSegment(0, text), DELIVERY, due_at)
+        return len([chunk async for chunk in chunks])
+
+    def begin(self, text: str = TEXT, due_at: float = 0.0) -> asyncio.Task[int]:
+        return asyncio.create_task(self.speak(text, due_at))
+
+    async def fail(self, times: int = 1, error: Exception | None = None) -> None:
+        for _ in range(times):
+            self.fake.failures.append(error or SynthesisError())
+            with pytest.raises(SpeechError):
+                await self.speak()
+
+    async def finish(self, task: asyncio.Task[int], within_s: float = 2.0) -> None:
+        """Let time pass until the task is done."""
+        await self.clock.advance(within_s)
+        assert task.done()
+
+
+async def hang(_: object = None) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_five_failures_and_the_model_is_left_alone() -> None:
+    rig = Rig()
+    await rig.fail(5)
+    with pytest.raises(EngineUnavailableError) as refusal:
+        await rig.speak()
+    assert refusal.value.retry_after_s == 5
+    assert len(rig.fake.spoken) == 5
+    assert rig.states == [OPEN]
+    assert rig.observer.breaker_changes[0][2] == "5 of the last 5 calls failed"
+
+
+async def test_after_its_time_one_call_tries_and_all_are_served_again() -> None:
+    rig = Rig()
+    await rig.fail(5)
+    await rig.clock.advance(5)
+    assert await rig.speak()
+    assert await rig.speak()
+    assert rig.states == [OPEN, HALF_OPEN, CLOSED]
+
+
+async def test_of_fifty_calls_at_once_exactly_one_is_the_probe() -> None:
+    rig = Rig()
+    await rig.fail(5)
+    await rig.clock.advance(5)
+    may_speak = asyncio.Event()
+    rig.fake.before_speaking = lambda _: _wait_for(may_speak)
+    calls = [rig.begin() for _ in range(50)]
+    await rig.clock.advance(0.1)
+    assert len(rig.fake.spoken) == 6
+    may_speak.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(each, EngineUnavailableError) for each in results) == 49
+    assert rig.state is CLOSED
+
+
+async def _wait_for(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def test_a_probe_that_is_cancelled_gives_its_permit_back() -> None:
+    rig = Rig()
+    await rig.fail(5)
+    await rig.clock.advance(5)
+    rig.fake.before_speaking = hang
+    probe = rig.begin()
+    await rig.clock.advance(0.1)
+    probe.cancel()
+    with suppress(asyncio.CancelledError):
+        await probe
+    assert rig.state is HALF_OPEN
+    assert rig.fake.num_running == 0
+    rig.fake.before_speaking = None
+    assert await rig.speak()
+    assert rig.state is CLOSED
+
+
+async def test_a_probe_that_hangs_is_a_failure_after_the_time_of_a_first_chunk() -> None:
+    rig = Rig(NEVER_AGAIN)
+    await rig.fail(5)
+    await rig.clock.advance(5)
+    rig.fake.before_speaking = hang
+    probe = rig.begin(due_at=1_000.0)  # a probe is due at once
+    await rig.clock.advance(9)
+    assert rig.state is HALF_OPEN
+    await rig.clock.advance(1)
+    assert rig.state is OPEN
+    with pytest.raises(SpeechTimeoutError):
+        await probe
+
+
+async def test_a_late_end_of_an_old_call_changes_nothing() -> None:
+    rig = Rig()
+    late = asyncio.Event()
+    old = rig.model.synthesize(TextSegment(0, TEXT), DELIVERY)
+    await anext(old)
+    rig.fake.before_chunk = lambda _: _wait_for(late)
+    rest = asyncio.create_task(_fail_late(old))
+    await rig.clock.advance(0.1)
+    rig.fake.before_chunk = None
+    await rig.fail(5)
+    await rig.clock.advance(5)
+    assert rig.state is OPEN
+    assert await rig.speak()
+    late.set()
+    await rest
+    assert rig.states == [OPEN, HALF_OPEN, CLOSED]
+
+
+async def _fail_late(chunks: AsyncIterator[object]) -> None:
+    with suppress(SpeechError):
+        async for _ in chunks:
+            pass
+
+
+@pytest.mark.parametrize("error", [SynthesisError(), InvalidAudioError("NaN"), ValueError("no")])
+async def test_what_the_engine_does_wrong_counts_and_is_not_repeated(error: Exception) -> None:
+    rig = Rig()
+    await rig.fail(5, error)
+    assert rig.state is OPEN
+    assert len(rig.fake.spoken) == 5
+    assert rig.observer.retries == []
+
+
+async def test_a_sentence_that_runs_away_never_opens_the_breaker() -> None:
+    rig = Rig()
+    await rig.fail(20, RunawaySpeechError())
+    assert rig.state is CLOSED
+
+
+async def test_silence_for_a_word_counts_and_is_still_no_error() -> None:
+    rig = Rig()
+    rig.fake._chunks = lambda *_: []  # type: ignore[method-assign]
+    for _ in range(5):
+        assert await rig.speak("...") == 0
+    assert rig.state is CLOSED
+    for _ in range(5):
+        assert await rig.speak() == 0
+    assert rig.state is OPEN
+
+
+async def test_an_unexpected_exception_becomes_an_error_with_its_cause() -> None:
+    rig = Rig()
+    cause = ValueError("shape")
+    rig.fake.failures = [cause]
+    with pytest.raises(SynthesisError) as raised:
+        await rig.speak()
+    assert raised.value.__cause__ is cause
+    assert "shape" not in str(raised.value)
+
+
+async def test_a_sentence_whose_instance_died_is_begun_again_once() -> None:
+    rig = Rig()
+    rig.fake.failures = [InstanceDeadError()]
+    task = rig.begin()
+    await rig.finish(task)
+    assert task.result() == 3
+    assert len(rig.fake.spoken) == 2
+    assert rig.clock.slept_s[-1] != 0
+    assert [(attempt, outcome) for _, attempt, outcome in rig.observer.retries] == [(1, "retried")]
+
+
+async def test_a_sentence_is_begun_again_on_another_instance() -> None:
+    built: list[FakeSpeechModel] = []
+
+    def build(_: int) -> FakeSpeechModel:
+        model = FakeSpeechModel()
+        built.append(model)
+        if len(built) > 2:
+            model.may_load.clear()
+        return model
+
+    pool = PooledModel(build, 2, FakeClock())
+    rig = Rig(model=pool)
+    built[0].failures = [InstanceDeadError()]
+    task = rig.begin()
+    await rig.finish(task)
+    assert task.result() == 3
+    assert [len(model.spoken) for model in built] == [1, 1, 0]
+    await pool.close()
+
+
+async def test_it_is_not_begun_again_more_often() -> None:
+    rig = Rig()
+    rig.fake.failures = [InstanceDeadError()] * 3
+    task = rig.begin()
+    await rig.finish(task)
+    with pytest.raises(InstanceDeadError):
+        task.result()
+    assert len(rig.fake.failures) == 1
+
+
+@pytest.mark.parametrize("error", [DeviceError(), NoInstanceError(), SynthesisError()])
+async def test_what_another_instance_cannot_mend_is_not_repeated(error: Exception) -> None:
+    rig = Rig()
+    await rig.fail(1, error)
+    assert len(rig.fake.spoken) == 1
+
+
+async def test_nothing_is_repeated_once_it_was_heard_and_it_counts_once() -> None:
+    rig = Rig()
+    rig.fake.fail_after_chunks = 1
+    for num_failed in range(1, 6):
+        assert rig.state is CLOSED
+        rig.fake.failures = [InstanceDeadError()]
+        chunks = rig.model.synthesize(TextSegment(0, f"Sentence {num_failed}."), DELIVERY)
+        assert (await anext(chunks)).num_samples
+        with pytest.raises(InstanceDeadError):
+            await anext(chunks)
+    assert rig.state is OPEN
+    assert rig.observer.retries == []
+    assert len(rig.fake.spoken) == 5
+
+
+async def test_repeats_come_to_an_end_when_there_are_too_many() -> None:
+    rig = Rig()
+    for _ in range(30):
+        assert await rig.speak()
+    for number in range(3):
+        rig.fake.failures = [InstanceDeadError()]
+        await rig.finish(rig.begin(f"Sentence {number}."))
+    await rig.fail(1, InstanceDeadError())
+    outcomes = [outcome for _, _, outcome in rig.observer.retries]
+    assert outcomes == ["retried"] * 3 + ["budget_exhausted"]
+
+
+async def test_a_text_that_kills_two_instances_is_not_given_to_a_third() -> None:
+    rig = Rig(ResiliencePolicy(retry=RetryPolicy(max_retries=5)))
+    for _ in range(20):
+        assert await rig.speak()
+    rig.fake.failures = [InstanceDeadError()] * 5
+    task = rig.begin("A poisonous one.")
+    await rig.finish(task)
+    assert isinstance(task.exception(), PoisonousInputError)
+    assert len(rig.fake.failures) == 3
+    rig.fake.failures = []
+    assert await rig.speak()
+    with pytest.raises(PoisonousInputError):
+        await rig.speak("A poisonous one.")
+    await rig.clock.advance(600)
+    assert await rig.speak("A poisonous one.")
+
+
+async def test_a_pool_without_instances_makes_no_text_poisonous() -> None:
+    rig = Rig()
+    for _ in range(20):
+        assert await rig.speak()
+    await rig.fail(4, NoInstanceError())
+    assert await rig.speak()
+
+
+async def test_a_first_chunk_may_take_ten_seconds_from_when_it_is_due() -> None:
+    rig = Rig(NEVER_AGAIN)
+    await rig.speak()
+    rig.fake.before_speaking = hang
+    soon, later = rig.begin(), rig.begin(due_at=30.0)
+    await rig.clock.advance(9.5)
+    assert not soon.done()
+    await rig.clock.advance(0.5)
+    assert isinstance(soon.exception(), SpeechTimeoutError)
+    await rig.clock.advance(29.5)
+    assert not later.done()
+    await rig.clock.advance(0.5)
+    assert isinstance(later.exception(), SpeechTimeoutError)
+    assert rig.fake.num_running == 0
+
+
+async def test_a_first_chunk_that_is_late_is_asked_for_once_more() -> None:
+    rig = Rig()
+    await rig.speak()
+    rig.fake.before_speaking = lambda _: rig.clock.sleep(11 if len(rig.fake.spoken) == 2 else 9)
+    task = rig.begin()
+    await rig.clock.advance(20)
+    assert task.result() == 3
+    assert [type(error) for error, *_ in rig.observer.retries] == [SpeechTimeoutError]
+
+
+async def test_between_chunks_it_may_be_silent_for_five_seconds_after_what_was_said() -> None:
+    rig = Rig()
+    await rig.speak()
+    rig.fake.before_chunk = lambda number: rig.clock.sleep(4.9 if number == 1 else 5.2)
+    rig.fake.before_speaking = None
+    chunks = rig.model.synthesize(TextSegment(0, TEXT), DELIVERY)
+    for _ in range(2):
+        chunk = asyncio.ensure_future(anext(chunks))
+        await rig.clock.advance(5.2)
+        assert chunk.result().num_samples
+    chunk = asyncio.ensure_future(anext(chunks))
+    await rig.clock.advance(5.1)
+    assert isinstance(chunk.exception(), SpeechTimeoutError)
+    assert rig.observer.retries == []
+
+
+async def test_what_waits_for_others_too_long_is_refused_and_says_nothing_of_the_model() -> None:
+    """Overload is not a defect: it must not open the breaker."""
+    rig = Rig()
+    await rig.speak()
+    rig.fake.before_speaking = hang
+    waiting = [rig.begin(f"Sentence {number}.") for number in range(10)]
+    await rig.clock.advance(8)
+    rig.fake.before_speaking = None
+    assert await rig.speak()
+    await rig.clock.advance(2)
+    assert [type(task.exception()) for task in waiting] == [EngineBusyError] * 10
+    assert rig.state is CLOSED
+    assert rig.observer.retries == []
+
+
+async def test_a_sentence_made_ahead_may_pause_until_its_sound_is_played() -> None:
+    rig = Rig()
+    await rig.speak()
+    chunks = rig.model.synthesize(TextSegment(0, TEXT), DELIVERY, due_at=60.0)
+    await anext(chunks)
+    rig.fake.before_chunk = hang
+    rest = asyncio.ensure_future(anext(chunks))
+    await rig.clock.advance(65)
+    assert not rest.done()
+    await rig.clock.advance(0.1)
+    assert isinstance(rest.exception(), SpeechTimeoutError)
+
+
+async def test_closing_waits_for_nothing_that_does_not_stop() -> None:
+    rig = Rig(NEVER_AGAIN)
+    await rig.speak()
+    rig.fake.before_speaking = lambda _: _ignore_cancellation(asyncio.Event())
+    task = rig.begin()
+    await rig.clock.advance(10)
+    assert isinstance(task.exception(), SpeechTimeoutError)
+    await asyncio.wait_for(rig.model.close(), 30)
+    stuck = [task for task in asyncio.all_tasks() if task.get_name() == "stop-silent-speech"]
+    assert not stuck
+
+
+async def test_until_it_has_spoken_once_it_may_take_its_time() -> None:
+    rig = Rig()
+    rig.fake.before_speaking = lambda _: rig.clock.sleep(100)
+    task = rig.begin()
+    await rig.clock.advance(100)
+    assert task.result() == 3
+
+
+async def test_a_model_that_does_not_even_stop_holds_nobody_up() -> None:
+    rig = Rig(NEVER_AGAIN)
+    await rig.speak()
+    is_over = asyncio.Event()
+    rig.fake.before_speaking = lambda _: _ignore_cancellation(is_over)
+    task = rig.begin()
+    await rig.clock.advance(10)
+    assert isinstance(task.exception(), SpeechTimeoutError)
+    assert rig.fake.num_running == 1
+    is_over.set()
+    await rig.clock.advance(0.1)
+    assert rig.fake.num_running == 0
+    await rig.model.close()
+
+
+async def _ignore_cancellation(is_over: asyncio.Event) -> None:
+    with suppress(asyncio.CancelledError):
+        await is_over.wait()
+    await is_over.wait()
+
+
+async def test_while_nobody_calls_it_probes_by_itself() -> None:
+    rig = Rig()
+    await rig.model.load()
+    await rig.fail(5)
+    rig.fake.failures = [SynthesisError()]
+    await rig.clock.advance(5)
+    assert rig.states == [OPEN, HALF_OPEN, OPEN]
+    assert rig.model.health().open_for_s == 5
+    await rig.clock.advance(10)
+    assert rig.states[-2:] == [HALF_OPEN, CLOSED]
+    assert [text for text, *_ in rig.fake.spoken[-2:]] == ["Ready."] * 2
+    assert rig.fake.num_running == 0
+    await rig.clock.advance(1_000)
+    assert len(rig.fake.spoken) == 7
+    await rig.model.close()
+    assert rig.fake.is_closed
+
+
+async def test_its_own_probe_is_never_poisonous() -> None:
+    rig = Rig()
+    await rig.model.load()
+    await rig.fail(5)
+    rig.fake.failures = [InstanceDeadError()] * 3
+    await rig.clock.advance(5 + 10 + 20 + 40)
+    assert rig.state is CLOSED
+    await rig.model.close()
+
+
+async def test_by_order_it_refuses_everything_or_nothing() -> None:
+    forced = Rig(ResiliencePolicy(mode=BreakerState.FORCED_OPEN))
+    with pytest.raises(EngineUnavailableError):
+        await forced.speak()
+    disabled = Rig(ResiliencePolicy(mode=BreakerState.DISABLED))
+    await disabled.fail(50)
+    assert await disabled.speak()

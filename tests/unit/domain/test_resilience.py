@@ -1,0 +1,68 @@
+import asyncio
+
+import pytest
+
+from app.domain.circuit_breaker import CallOutcome
+from app.domain.errors import (
+    DeviceError,
+    EngineBusyError,
+    EngineUnavailableError,
+    InstanceDeadError,
+    InvalidAudioError,
+    InvalidSpeedError,
+    ModelLoadError,
+    NoInstanceError,
+    RunawaySpeechError,
+    SpeechTimeoutError,
+    SynthesisError,
+    TruncatedSpeechError,
+)
+from app.domain.resilience import has_killed, may_help_to_retry, outcome_of, outcome_of_silence
+
+SUCCESS, FAILURE, IGNORED = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcome.IGNORED
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "is_retried", "is_kill"),
+    [
+        (SynthesisError(), FAILURE, False, False),
+        (InvalidAudioError("NaN"), FAILURE, False, False),
+        (SpeechTimeoutError(10), FAILURE, True, False),
+        (EngineBusyError(10), IGNORED, False, False),
+        (InstanceDeadError(), FAILURE, True, True),
+        (DeviceError(), FAILURE, False, True),
+        (NoInstanceError(), FAILURE, False, False),
+        (ModelLoadError("no"), FAILURE, False, False),
+        (MemoryError(), FAILURE, False, False),
+        (ValueError(), FAILURE, False, False),
+        (RunawaySpeechError(), SUCCESS, False, False),
+        (TruncatedSpeechError(), SUCCESS, False, False),
+        (InvalidSpeedError(9, 1, 2), IGNORED, False, False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_each_failure_counts_as_what_it_says_about_the_engine(
+    error: Exception, outcome: CallOutcome, *, is_retried: bool, is_kill: bool
+) -> None:
+    assert outcome_of(error) is outcome
+    assert may_help_to_retry(error) is is_retried
+    assert has_killed(error) is is_kill
+
+
+def test_a_refusal_is_never_repeated() -> None:
+    assert not may_help_to_retry(EngineUnavailableError(5))
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt()])
+def test_whoever_leaves_says_nothing_about_the_engine(error: BaseException) -> None:
+    assert outcome_of(error) is IGNORED
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("Hi.", FAILURE), ("7", FAILURE), ("...", IGNORED), ("你好", IGNORED), ("😀", IGNORED)],
+)
+def test_silence_is_a_failure_where_there_was_something_to_say(
+    text: str, outcome: CallOutcome
+) -> None:
+    assert outcome_of_silence(text) is outcome
