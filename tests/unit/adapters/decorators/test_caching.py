@@ -347,7 +347,7 @@ async def test_chunks_keep_all_their_fields() -> None:
         async def synthesize(
             self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
         ) -> AsyncGenerator[AudioChunk, None]:
-            yield Chunk(np.ones(10, np.float32)[2:], 16_000, 5)
+            yield Chunk(np.ones(10, np.float32)[2:], 16_000, mark=5)
 
     cached = CachedModel(Marking(), KeptSpeech(10_000), None, lambda: "x", 0.0)
     await cached.load()
