@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from app.domain.errors import StoreFullError, SynthesisError
+from app.entrypoints.http.origins import EXPOSED_HEADERS
 from tests.server_events import deltas, read_events
 from tests.serving import Fakes, serving
 
@@ -28,6 +29,7 @@ async def test_what_is_kept_is_what_was_sent_and_has_its_name_in_a_header(
     answer = await client.post(SPEECH, json=body(file_name="talk.wav", response_format="wav"))
     assert answer.headers["x-stored-file"] == "talk_000001.wav"
     assert int(answer.headers["content-length"]) == len(answer.content)
+    assert {"x-stored-file", "x-store-error", "content-location"} <= set(EXPOSED_HEADERS)
     kept = await client.get(answer.headers["content-location"])
     assert kept.content == answer.content
     captions = (await client.get(f"{FILES}/talk_000001.wav/captions.vtt")).text

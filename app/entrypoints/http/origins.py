@@ -13,10 +13,10 @@ from app.entrypoints.http.refusal import refuse
 
 EXPOSED_HEADERS: Final = (
     "cache-status",
+    "content-location",
     "content-range",
     "etag",
     "idempotency-key",
-    "location",
     "retry-after",
     "retry-after-ms",
     "server-timing",
@@ -26,6 +26,7 @@ EXPOSED_HEADERS: Final = (
     "x-should-retry",
     "x-speech-backend",
     "x-speech-voice",
+    "x-store-error",
     "x-stored-file",
 )
 """Headers of answers that a page may read; a browser hides most of them otherwise."""
