@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from typing import Final, TypeGuard
+from typing import Final, TypeGuard, cast
 
 import structlog
 from litestar.datastructures import MutableScopeHeaders
@@ -69,7 +69,7 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         if message["type"] in HEADS:
-            self.status = int(str(message.get("status", SWITCHING_PROTOCOLS)))
+            self.status = cast("int", message.get("status", SWITCHING_PROTOCOLS))
             headers = MutableScopeHeaders.from_message(message)
             headers["x-request-id"] = self.request_id
             if self._must_close:

@@ -38,6 +38,14 @@ CLIENT_CLOSED_REQUEST: Final = 499
 """Status in the log of a request whose client left; nobody receives it."""
 
 
+INTERNAL_ERROR: Final = ErrorDetail(
+    message="Something went wrong on the server; its log has the details under this request id.",
+    type=SERVER_ERROR,
+    code="internal_error",
+)
+"""What a client is told of a failure that nobody foresaw."""
+
+
 class ForeignOriginError(SpeechError):
     """A web page of another server that is not among those allowed."""
 
@@ -189,9 +197,7 @@ def handle_disconnect(_: Request[Any, Any, Any], __: ClientDisconnectedError) ->
 def handle_bug(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     """A failure nobody foresaw: the log has the details, the client has the request id."""
     _log.error("http.unexpected_error", exc_info=error)
-    message = "Something went wrong on the server; its log has the details under this request id."
-    detail = ErrorDetail(message=message, type=SERVER_ERROR, code="internal_error")
-    return _response(500, detail, {"x-should-retry": "false"})
+    return _response(500, INTERNAL_ERROR, {"x-should-retry": "false"})
 
 
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {

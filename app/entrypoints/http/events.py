@@ -14,8 +14,8 @@ from app.domain.captions import Caption
 from app.domain.errors import SpeechError
 from app.domain.services.speech import Kept, SpeechStream
 from app.domain.speech import SpeechReport
-from app.entrypoints.http.errors import describe_speech_error
-from app.entrypoints.http.schemas import ErrorBody, ErrorDetail
+from app.entrypoints.http.errors import INTERNAL_ERROR, describe_speech_error
+from app.entrypoints.http.schemas import ErrorDetail
 from app.ports.clock import Clock
 
 CONTENT_TYPE: Final = "text/event-stream"
@@ -119,16 +119,7 @@ def error_event(error: Exception) -> bytes:
     """The last event of an answer that breaks off."""
     if isinstance(error, SpeechError):
         return _event(ErrorEvent(describe_speech_error(error)))
-    return _event(ErrorEvent(INTERNAL_ERROR.error))
-
-
-INTERNAL_ERROR: Final = ErrorBody(
-    ErrorDetail(
-        message="Something went wrong on the server; its log has the details.",
-        type="server_error",
-        code="internal_error",
-    )
-)
+    return _event(ErrorEvent(INTERNAL_ERROR))
 
 
 def _event(message: msgspec.Struct) -> bytes:

@@ -20,8 +20,12 @@ from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechErro
 from app.domain.services.live_text import LiveText
 from app.domain.services.speech import LiveSpeech, SpeechService
 from app.domain.speech import SpeechOptions
-from app.entrypoints.http.errors import describe_decode_error, describe_speech_error
-from app.entrypoints.http.events import INTERNAL_ERROR, usage_of
+from app.entrypoints.http.errors import (
+    INTERNAL_ERROR,
+    describe_decode_error,
+    describe_speech_error,
+)
+from app.entrypoints.http.events import usage_of
 from app.entrypoints.http.live_messages import (
     Cancel,
     Cancelled,
@@ -246,7 +250,7 @@ class LiveSession:
             await self._break_off(utterance, describe_speech_error(error))
         except Exception as error:  # noqa: BLE001 - the client must hear of it
             _log.error("socket.unexpected_error", exc_info=error)
-            await self._break_off(utterance, INTERNAL_ERROR.error)
+            await self._break_off(utterance, INTERNAL_ERROR)
 
     async def _break_off(self, utterance: Utterance, detail: ErrorDetail) -> None:
         if self._writing is utterance:
