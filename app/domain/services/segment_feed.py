@@ -15,19 +15,12 @@ class SegmentFeed:
         num_pushed: segments so far.
     """
 
-    def __init__(self, segments: Iterable[TextSegment] = ()) -> None:
-        self._waiting = deque(segments)
+    def __init__(self) -> None:
+        self._waiting: deque[TextSegment] = deque()
         self._has_changed = asyncio.Event()
         self._is_finished = False
         self.on_push: Callable[[], None] | None = None
-        self.num_pushed = len(self._waiting)
-
-    @classmethod
-    def whole(cls, segments: Iterable[TextSegment]) -> "SegmentFeed":
-        """All segments of a text; no more will come."""
-        feed = cls(segments)
-        feed.finish()
-        return feed
+        self.num_pushed = 0
 
     @property
     def has_next(self) -> bool:

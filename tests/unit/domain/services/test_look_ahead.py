@@ -18,6 +18,20 @@ def segments(count: int, num_chars: int = NUM_CHARS) -> list[TextSegment]:
     return [TextSegment(index, f"{index:03}" + "x" * (num_chars - 3)) for index in range(count)]
 
 
+def feed_of(segments: list[TextSegment]) -> SegmentFeed:
+    """Those segments, and maybe more to come."""
+    feed = SegmentFeed()
+    feed.push(segment.text for segment in segments)
+    return feed
+
+
+def whole(segments: list[TextSegment]) -> SegmentFeed:
+    """Those segments, and no more."""
+    feed = feed_of(segments)
+    feed.finish()
+    return feed
+
+
 class Rig:
     """A fake model, and what is heard of it."""
 
@@ -44,7 +58,7 @@ async def test_chunks_come_in_order_and_each_segment_after_its_own() -> None:
     rig = Rig()
     heard: list[int] = []
     audio_s = 0.0
-    async for segment, chunk in rig.ahead.speak(SegmentFeed.whole(segments(7))):
+    async for segment, chunk in rig.ahead.speak(whole(segments(7))):
         assert segment.index == len(heard)
         if chunk is not None:
             audio_s += chunk.duration_s
@@ -58,7 +72,7 @@ async def test_chunks_come_in_order_and_each_segment_after_its_own() -> None:
 async def test_no_more_segments_are_spoken_at_once_than_allowed() -> None:
     rig = Rig(max_segments=3)
     rig.model.before_speaking = wait_for_ever
-    async with aclosing(rig.ahead.speak(SegmentFeed.whole(segments(9)))) as parts:
+    async with aclosing(rig.ahead.speak(whole(segments(9)))) as parts:
         first = asyncio.ensure_future(anext(parts))
         await settle()
         assert rig.begun() == [0, 1, 2]
@@ -70,7 +84,7 @@ async def test_no_more_segments_are_spoken_at_once_than_allowed() -> None:
 async def test_nothing_is_begun_while_the_listener_has_enough_to_read() -> None:
     # Estimated at 2 s each: the third would be beyond 3 s.
     rig = Rig(max_segments=9, max_unread_s=3.0)
-    async with aclosing(rig.ahead.speak(SegmentFeed.whole(segments(9)))) as parts:
+    async with aclosing(rig.ahead.speak(whole(segments(9)))) as parts:
         await anext(parts)
         await settle()
         assert rig.begun() == [0, 1]
@@ -84,7 +98,7 @@ async def test_nothing_is_begun_while_the_listener_has_enough_to_read() -> None:
 async def test_each_segment_is_due_when_those_before_it_are_played() -> None:
     rig = Rig(max_segments=3)
     rig.model.before_speaking = wait_for_ever
-    async with aclosing(rig.ahead.speak(SegmentFeed.whole(segments(3)))) as parts:
+    async with aclosing(rig.ahead.speak(whole(segments(3)))) as parts:
         first = asyncio.ensure_future(anext(parts))
         await settle()
         estimate_s = NUM_CHARS / CHARS_PER_S
@@ -95,7 +109,7 @@ async def test_each_segment_is_due_when_those_before_it_are_played() -> None:
 
 async def test_what_a_fast_reader_has_in_hand_makes_the_next_segment_due_later() -> None:
     rig = Rig(max_segments=1)
-    async for part in rig.ahead.speak(SegmentFeed.whole(segments(3))):
+    async for part in rig.ahead.speak(whole(segments(3))):
         if part[1] is None:
             await rig.clock.advance(0.1)
     played_s = NUM_CHARS * SECONDS_PER_CHAR
@@ -104,7 +118,7 @@ async def test_what_a_fast_reader_has_in_hand_makes_the_next_segment_due_later()
 
 async def test_what_a_slow_reader_has_played_makes_the_next_segment_due_now() -> None:
     rig = Rig(max_segments=1)
-    async for part in rig.ahead.speak(SegmentFeed.whole(segments(2))):
+    async for part in rig.ahead.speak(whole(segments(2))):
         if part[1] is None:
             await rig.clock.advance(50.0)
     assert rig.model.due_at == pytest.approx([0.0, 50.0])
@@ -116,7 +130,7 @@ async def test_a_segment_that_fails_raises_when_it_would_have_been_heard() -> No
     rig.model.fail_on = (texts[1].text, SynthesisError())
     heard = []
     with pytest.raises(SynthesisError):
-        async for part in rig.ahead.speak(SegmentFeed.whole(texts)):
+        async for part in rig.ahead.speak(whole(texts)):
             heard.append(part)
     assert heard[-1] == (texts[0], None)
     assert rig.model.num_running == 0
@@ -124,7 +138,7 @@ async def test_a_segment_that_fails_raises_when_it_would_have_been_heard() -> No
 
 async def test_leaving_stops_all_that_was_begun() -> None:
     rig = Rig(max_segments=5)
-    async with aclosing(rig.ahead.speak(SegmentFeed.whole(segments(20, num_chars=2_000)))) as parts:
+    async with aclosing(rig.ahead.speak(whole(segments(20, num_chars=2_000)))) as parts:
         await anext(parts)
         assert rig.model.num_running == 5
     assert rig.model.num_running == 0
@@ -132,13 +146,13 @@ async def test_leaving_stops_all_that_was_begun() -> None:
 
 
 async def test_no_segments_are_no_sound() -> None:
-    assert [part async for part in Rig().ahead.speak(SegmentFeed.whole([]))] == []
+    assert [part async for part in Rig().ahead.speak(whole([]))] == []
 
 
 async def test_a_segment_that_comes_later_is_begun_at_once_while_another_is_spoken() -> None:
     rig = Rig()
     rig.model.before_speaking = wait_for_ever
-    feed = SegmentFeed(segments(1))
+    feed = feed_of(segments(1))
     async with aclosing(rig.ahead.speak(feed)) as parts:
         first = asyncio.ensure_future(anext(parts))
         await settle()
