@@ -39,6 +39,11 @@ class PrometheusMetrics:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
+        self._make_request_metrics(registry)
+        self._make_cache_and_store_metrics(registry)
+        self._make_model_metrics(registry)
+
+    def _make_request_metrics(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "soprano_requests",
             "Requests for speech that have ended.",
@@ -69,6 +74,8 @@ class PrometheusMetrics:
             ["error"],
             registry=registry,
         )
+
+    def _make_cache_and_store_metrics(self, registry: CollectorRegistry) -> None:
         self._cache_requests = Counter(
             "soprano_cache_requests",
             "Requests for speech, by how much of it was kept from earlier ones.",
@@ -78,6 +85,19 @@ class PrometheusMetrics:
         self._cache_bytes = Gauge(
             "soprano_cache_bytes", "Memory that holds speech to be repeated.", registry=registry
         )
+        self._store_failures = Counter(
+            "soprano_store_failures",
+            "What the store of finished audio could not do.",
+            ["action", "error"],
+            registry=registry,
+        )
+        self._files_removed = Counter(
+            "soprano_stored_files_removed",
+            "Stored files that were removed for the limits of the store.",
+            registry=registry,
+        )
+
+    def _make_model_metrics(self, registry: CollectorRegistry) -> None:
         self._is_ready = Gauge(
             "soprano_model_ready",
             "1 once the model can speak.",
@@ -99,17 +119,6 @@ class PrometheusMetrics:
             "soprano_retries",
             "Sentences that failed before their first sound and were to be begun again.",
             ["outcome"],
-            registry=registry,
-        )
-        self._store_failures = Counter(
-            "soprano_store_failures",
-            "What the store of finished audio could not do.",
-            ["action", "error"],
-            registry=registry,
-        )
-        self._files_removed = Counter(
-            "soprano_stored_files_removed",
-            "Stored files that were removed for the limits of the store.",
             registry=registry,
         )
 
