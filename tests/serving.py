@@ -23,11 +23,13 @@ from app.entrypoints.backends import Choice
 from app.entrypoints.http.app import create_app
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import Settings
+from app.ports.tracing import Tracing
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.audio_store import FakeAudioStores
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_source import FakeKeySource
 from tests.fakes.metrics import FakeMetrics
+from tests.fakes.request_observer import FakeRequestObserver
 from tests.fakes.speech_cache import FakeSpeechCache
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
@@ -50,6 +52,8 @@ class Fakes:
         self.clock = FakeClock()
         self.stores = FakeAudioStores(self.clock)
         self.observer = FakeSpeechObserver()
+        self.requests = FakeRequestObserver()
+        self.tracing: Tracing | None = None
         self.keys = FakeKeySource()
 
     def ports(self) -> Ports:
@@ -62,6 +66,8 @@ class Fakes:
             keys=self.keys,
             clock=self.clock,
             observer=self.observer,
+            requests=self.requests,
+            tracing=self.tracing,
             metrics=FakeMetrics(),
         )
 

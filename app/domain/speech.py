@@ -149,6 +149,10 @@ class SpeechReport(msgspec.Struct, kw_only=True):
         num_output_tokens: that it has drawn for it.
         cache: how many of them were kept already, once known.
         audio_s: playing time handed out so far, in seconds.
+        stalled_s: for how long, in seconds, a listener who plays from the first sound on had to
+            wait for more of it; None where the text was still being written: its pauses are the
+            writer's.
+        num_stalls: how often that was.
         queue_s: from the request to the model's beginning with it, in seconds.
         first_audio_s: from the request to the first audio of the model, in seconds.
         total_s: from the request to its end, in seconds.
@@ -165,6 +169,8 @@ class SpeechReport(msgspec.Struct, kw_only=True):
     num_output_tokens: int = 0
     cache: CacheStatus | None = None
     audio_s: float = 0.0
+    stalled_s: float | None = 0.0
+    num_stalls: int = 0
     queue_s: float | None = None
     first_audio_s: float | None = None
     total_s: float = 0.0

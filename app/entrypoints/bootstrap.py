@@ -14,19 +14,22 @@ import msgspec
 import structlog
 from platformdirs import user_cache_path
 
-from app.adapters.audio_store.filesystem import StoreLimits
+from app.adapters.audio_store.filesystem import StoreLimits, free_bytes
 from app.adapters.audio_store.owners import FilesystemAudioStores
 from app.adapters.clock.system import SystemClock
 from app.adapters.decorators.caching import CachedModel
+from app.adapters.decorators.counted import CountedModel
 from app.adapters.decorators.kept_speech import KeptSpeech
 from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.resilient import ResilientModel
 from app.adapters.decorators.speech_files import SpeechFiles
 from app.adapters.decorators.time_stretched import TimeStretchedModel
+from app.adapters.decorators.traced import TracedModel
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.keys.fixed import FixedKeys
 from app.adapters.keys.watched_file import WatchedKeyFile
 from app.adapters.observers.fan_out import FanOut
+from app.adapters.observers.open_telemetry import OpenTelemetry, build_provider
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.adapters.speech.embedded_voice import EmbeddedVoice
@@ -54,15 +57,19 @@ from app.entrypoints.settings import (
     Settings,
     SettingsError,
     StoreSettings,
+    TelemetrySettings,
 )
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.key_source import KeySource
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
+from app.ports.tracing import Tracing
 
 CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 """Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
+
+DISTRIBUTION: Final = "soprano-tts-api"
 
 SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
 
@@ -80,23 +87,26 @@ def build_ports(settings: Settings) -> Ports:
 
     Raises:
         ModelLoadError: the backend asked for cannot run here.
-        SettingsError: the keys cannot be used.
+        SettingsError: the keys cannot be used, or an extra is missing that a setting needs.
     """
     clock = SystemClock()
     keys = _build_keys(settings.auth, clock)
     metrics = PrometheusMetrics()
-    observer = FanOut(StructuredLog(), metrics)
+    tracing = _build_tracing(settings.telemetry, clock)
+    observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
     choice = choose_backend(settings.model.backend, look_around(settings.model))
     _log_choice(choice)
     resilient = ResilientModel(
-        _build_model(choice.backend, settings.model, clock, observer),
+        _watched(_build_model(choice.backend, settings.model, clock, observer), observer, tracing),
         clock,
         resilience_policy(settings.resilience),
         observer,
         random.random,
     )
     model = _build_cached(TimeStretchedModel(resilient), choice.backend, settings, clock)
+    metrics.describe_build(version(DISTRIBUTION), model.info)
     metrics.watch_cache(lambda: model.num_bytes)
+    metrics.watch_store(partial(free_bytes, Path(settings.store.directory)))
     return Ports(
         choice=choice,
         model=model,
@@ -106,9 +116,27 @@ def build_ports(settings: Settings) -> Ports:
         keys=keys,
         clock=clock,
         observer=observer,
+        requests=metrics,
         metrics=metrics,
         health=resilient.health,
+        tracing=tracing,
     )
+
+
+def _build_tracing(settings: TelemetrySettings, clock: Clock) -> OpenTelemetry | None:
+    if not settings.traces:
+        return None
+    this_version = version(DISTRIBUTION)
+    try:
+        return OpenTelemetry(build_provider(this_version), this_version, clock)
+    except ImportError as error:
+        advice = f"pip install '{DISTRIBUTION}[telemetry]'"
+        raise SettingsError(f"telemetry.traces needs OpenTelemetry: {advice} ({error}).") from error
+
+
+def _watched(model: SpeechModel, observer: SpeechObserver, tracing: Tracing | None) -> SpeechModel:
+    counted = CountedModel(model, observer)
+    return counted if tracing is None else TracedModel(counted, tracing)
 
 
 def resilience_policy(settings: ResilienceSettings) -> ResiliencePolicy:

@@ -21,9 +21,11 @@ from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.key_source import KeySource
 from app.ports.metrics import MetricsSource
+from app.ports.request_observer import RequestObserver
 from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
+from app.ports.tracing import Tracing
 
 
 class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -31,6 +33,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
     `choice` says which backend the model is, and which better ones it is not. `cache` is what the
     model keeps; None if it keeps nothing. `health` tells how the model is once it is loaded.
+    `tracing` follows requests; None if nobody does.
     """
 
     choice: Choice
@@ -40,9 +43,11 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     keys: KeySource
     clock: Clock
     observer: SpeechObserver
+    requests: RequestObserver
     metrics: MetricsSource
     cache: SpeechCache | None = None
     health: Callable[[], EngineHealth] = EngineHealth
+    tracing: Tracing | None = None
 
 
 class Services:
@@ -89,7 +94,7 @@ class Services:
 
     @asynccontextmanager
     async def running(self, on_fatal: Callable[[SpeechError], None]) -> AsyncIterator[None]:
-        """Load the model in the background; close it at the end.
+        """Load the model in the background; close it, and what follows requests, at the end.
 
         Args:
             on_fatal: called if the model cannot be loaded.
@@ -102,6 +107,8 @@ class Services:
             with suppress(asyncio.CancelledError):
                 await loading
             await self._ports.model.close()
+            if self._ports.tracing is not None:
+                await self._ports.tracing.close()
 
     async def _load(self, on_fatal: Callable[[SpeechError], None]) -> None:
         try:

@@ -142,6 +142,12 @@ class LogSettings(Section, frozen=True):
     format: Literal["auto", "console", "json"] = "auto"
 
 
+class TelemetrySettings(Section, frozen=True):
+    """What is told to systems that watch many servers."""
+
+    traces: bool = False
+
+
 class Settings(Section, frozen=True):
     """All settings."""
 
@@ -153,6 +159,7 @@ class Settings(Section, frozen=True):
     cache: CacheSettings = CacheSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
 
 class SettingsError(Exception):

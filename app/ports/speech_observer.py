@@ -24,6 +24,14 @@ class SpeechObserver(Protocol):
         """The model will never speak."""
         ...
 
+    def sentence_begun(self, num_running: int) -> None:
+        """The model was given a sentence; it now has so many, this one included."""
+        ...
+
+    def sentence_ended(self, num_running: int) -> None:
+        """It is done with one, however that ended; it now has so many."""
+        ...
+
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         """One attempt at a sentence, from 0 on, has failed; there may be another."""
         ...

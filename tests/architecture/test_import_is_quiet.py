@@ -15,7 +15,8 @@ PROBE = """
 import json, os, pkgutil, sys
 
 HEAVY = {"torch", "transformers", "lmdeploy", "onnxruntime", "ray", "hibari", "av", "soxr",
-         "soprano", "huggingface_hub", "inflect", "onnx", "tokenizers", "scipy", "matplotlib"}
+         "soprano", "huggingface_hub", "inflect", "onnx", "tokenizers", "scipy", "matplotlib",
+         "opentelemetry"}
 found = []
 
 DEEDS = ("socket.bind", "socket.connect", "subprocess.Popen", "os.mkdir", "os.system")

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from app.adapters.decorators.caching import CachedModel
+from app.adapters.decorators.counted import CountedModel
 from app.adapters.decorators.kept_speech import KeptSpeech
 from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.resilient import ResilientModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
+from app.adapters.decorators.traced import TracedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.domain.resilience import ResiliencePolicy
 from app.domain.segment import TextSegment
@@ -20,6 +22,7 @@ from app.ports.speech_model import SpeechModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
+from tests.fakes.tracing import FakeTracing
 from tests.soprano_models import build_soprano
 
 MODELS: dict[str, Callable[[Path], SpeechModel]] = {
@@ -40,6 +43,8 @@ MODELS: dict[str, Callable[[Path], SpeechModel]] = {
     "cached embedded": lambda _: cached(TimeStretchedModel(EmbeddedVoice())),
     "cached onnx": lambda checkpoint: cached(TimeStretchedModel(build_soprano("onnx", checkpoint))),
     "pooled fake": lambda _: PooledModel(lambda _: FakeSpeechModel(), 2, FakeClock()),
+    "counted fake": lambda _: CountedModel(FakeSpeechModel(), FakeSpeechObserver()),
+    "traced fake": lambda _: TracedModel(FakeSpeechModel(), FakeTracing()),
     "resilient fake": lambda _: resilient(FakeSpeechModel()),
     "resilient pooled fake": lambda _: resilient(
         PooledModel(lambda _: FakeSpeechModel(), 2, FakeClock())

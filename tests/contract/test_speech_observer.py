@@ -20,11 +20,13 @@ from app.domain.speech import Outcome, SpeechReport
 from app.ports.speech_observer import SpeechObserver
 from tests.fakes.speech_model import FAKE_INFO
 from tests.fakes.speech_observer import FakeSpeechObserver
+from tests.spans import in_memory_tracing
 
 OBSERVERS: dict[str, Callable[[], SpeechObserver]] = {
     "fake": FakeSpeechObserver,
     "log": StructuredLog,
     "metrics": PrometheusMetrics,
+    "traces": lambda: in_memory_tracing()[0],
     "several": lambda: FanOut(FakeSpeechObserver(), PrometheusMetrics()),
 }
 
@@ -39,10 +41,12 @@ def test_it_takes_whatever_happens_without_raising(
     results = [
         observer.model_loaded(FAKE_INFO, 0.0),  # type: ignore[func-returns-value]
         observer.model_load_failed(FAKE_INFO, ModelLoadError("no")),  # type: ignore[func-returns-value]
+        observer.sentence_begun(1),  # type: ignore[func-returns-value]
+        observer.sentence_ended(0),  # type: ignore[func-returns-value]
         observer.sentence_failed(RunawaySpeechError(), 0),  # type: ignore[func-returns-value]
         observer.speech_ended(report),  # type: ignore[func-returns-value]
     ]
-    assert results == [None, None, None, None]
+    assert results == [None] * 6
 
 
 @pytest.mark.parametrize("make", OBSERVERS.values(), ids=OBSERVERS.keys())

@@ -14,6 +14,7 @@ class FakeSpeechObserver:
     def __init__(self) -> None:
         self.loaded: list[tuple[ModelInfo, float]] = []
         self.load_failures: list[SpeechError] = []
+        self.nums_running: list[int] = []
         self.failed_sentences: list[tuple[SentenceError, int]] = []
         self.retries: list[tuple[SpeechError, int, RetryOutcome]] = []
         self.breaker_changes: list[tuple[BreakerState, BreakerState, str]] = []
@@ -26,6 +27,12 @@ class FakeSpeechObserver:
 
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
         self.load_failures.append(error)
+
+    def sentence_begun(self, num_running: int) -> None:
+        self.nums_running.append(num_running)
+
+    def sentence_ended(self, num_running: int) -> None:
+        self.nums_running.append(num_running)
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         self.failed_sentences.append((error, attempt))

@@ -20,6 +20,14 @@ class FanOut:
         for observer in self._observers:
             observer.model_load_failed(info, error)
 
+    def sentence_begun(self, num_running: int) -> None:
+        for observer in self._observers:
+            observer.sentence_begun(num_running)
+
+    def sentence_ended(self, num_running: int) -> None:
+        for observer in self._observers:
+            observer.sentence_ended(num_running)
+
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         for observer in self._observers:
             observer.sentence_failed(error, attempt)

@@ -1,6 +1,7 @@
-"""What happened, as Prometheus metrics: counters, and histograms of times in seconds."""
+"""What happened, as Prometheus metrics, in base units; no label can take any value it likes."""
 
 from collections.abc import Callable
+from math import nan
 from typing import Final
 
 from prometheus_client import (
@@ -16,10 +17,20 @@ from prometheus_client import (
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
+from app.ports.request_observer import RequestReport
 from app.ports.speech_observer import RetryOutcome, StoreAction
 
 FIRST_AUDIO_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5)
+STALLED_BUCKETS_S: Final = (0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+REQUEST_BUCKETS_S: Final = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WEBSOCKET"}
+)
+OTHER: Final = "other"
+"""Label of methods and addresses that do not exist: anybody can make up more of them."""
 
 BREAKER_LEVELS: Final = {
     BreakerState.CLOSED: 0,
@@ -31,7 +42,7 @@ BREAKER_LEVELS: Final = {
 
 
 class PrometheusMetrics:
-    """SpeechObserver that counts, and the MetricsSource that tells."""
+    """SpeechObserver and RequestObserver that count, and the MetricsSource that tells."""
 
     content_type = "text/plain; version=0.0.4"
 
@@ -42,6 +53,7 @@ class PrometheusMetrics:
         self._make_request_metrics(registry)
         self._make_cache_and_store_metrics(registry)
         self._make_model_metrics(registry)
+        self._make_traffic_metrics(registry)
 
     def _make_request_metrics(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
@@ -68,6 +80,24 @@ class PrometheusMetrics:
             buckets=REAL_TIME_FACTOR_BUCKETS,
             registry=registry,
         )
+        self._stalled_s = Histogram(
+            "soprano_stalled_seconds",
+            "Silence amid a request that a listener at normal pace heard, by request.",
+            buckets=STALLED_BUCKETS_S,
+            registry=registry,
+        )
+        self._stalls = Counter(
+            "soprano_stalls", "How often such a silence began.", registry=registry
+        )
+        self._sentences_running = Gauge(
+            "soprano_sentences_running", "Sentences that the model has now.", registry=registry
+        )
+        self._batch_sentences = Histogram(
+            "soprano_batch_sentences",
+            "Sentences that the model has when another one comes, that one included.",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
         self._sentences_failed = Counter(
             "soprano_sentences_failed",
             "Attempts at a sentence that ran away or were cut off.",
@@ -89,6 +119,11 @@ class PrometheusMetrics:
             "soprano_store_failures",
             "What the store of finished audio could not do.",
             ["action", "error"],
+            registry=registry,
+        )
+        self._store_free_bytes = Gauge(
+            "soprano_store_free_bytes",
+            "Space left where finished audio is stored.",
             registry=registry,
         )
         self._files_removed = Counter(
@@ -122,6 +157,49 @@ class PrometheusMetrics:
             registry=registry,
         )
 
+    def _make_traffic_metrics(self, registry: CollectorRegistry) -> None:
+        self._http_requests = Counter(
+            "soprano_http_requests",
+            "Requests over HTTP that have ended, and sockets.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._http_request_s = Histogram(
+            "soprano_http_request_duration_seconds",
+            "From a request to the end of its answer, or of a socket.",
+            ["route"],
+            buckets=REQUEST_BUCKETS_S,
+            registry=registry,
+        )
+        self._sockets_open = Gauge(
+            "soprano_sockets_open", "Sockets for speech that are open.", registry=registry
+        )
+        self._build_info = Gauge(
+            "soprano_build_info",
+            "Always 1; the labels say what runs.",
+            ["version", "backend", "model"],
+            registry=registry,
+        )
+
+    def describe_build(self, version: str, info: ModelInfo) -> None:
+        """Have it told what runs: the version of this server, and a model that is to be loaded."""
+        self._build_info.labels(version, info.backend, info.id).set(1)
+        self._is_ready.labels(info.id, info.backend).set(0)
+
+    def watch_store(self, count_free_bytes: Callable[[], int]) -> None:
+        """Have the free space of the store told by `count_free_bytes`, each time the page is made.
+
+        Where it raises OSError, that is NaN.
+        """
+
+        def free_bytes() -> float:
+            try:
+                return count_free_bytes()
+            except OSError:
+                return nan
+
+        self._store_free_bytes.set_function(free_bytes)
+
     def watch_cache(self, count_bytes: Callable[[], int]) -> None:
         """Have the size of the cache told by `count_bytes`, each time the page is made."""
         self._cache_bytes.set_function(count_bytes)
@@ -131,6 +209,13 @@ class PrometheusMetrics:
 
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
         self._is_ready.labels(info.id, info.backend).set(0)
+
+    def sentence_begun(self, num_running: int) -> None:
+        self._sentences_running.set(num_running)
+        self._batch_sentences.observe(num_running)
+
+    def sentence_ended(self, num_running: int) -> None:
+        self._sentences_running.set(num_running)
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         self._sentences_failed.labels(error.code).inc()
@@ -150,6 +235,9 @@ class PrometheusMetrics:
         self._audio_s.inc(report.audio_s)
         if report.first_audio_s is not None:
             self._first_audio_s.observe(report.first_audio_s)
+            if report.stalled_s is not None:
+                self._stalled_s.observe(report.stalled_s)
+        self._stalls.inc(report.num_stalls)
         if report.real_time_factor is not None:
             self._real_time_factor.observe(report.real_time_factor)
 
@@ -158,6 +246,16 @@ class PrometheusMetrics:
 
     def store_cleaned(self, num_removed: int) -> None:
         self._files_removed.inc(num_removed)
+
+    def request_ended(self, report: RequestReport) -> None:
+        method = report.method if report.method in METHODS else OTHER
+        route = report.route or OTHER
+        status = f"{report.status // 100}xx" if report.status else "none"
+        self._http_requests.labels(method, route, status).inc()
+        self._http_request_s.labels(route).observe(report.duration_s)
+
+    def sockets_changed(self, num_open: int) -> None:
+        self._sockets_open.set(num_open)
 
     def render(self) -> bytes:
         return generate_latest(self._registry)

@@ -25,6 +25,12 @@ class StructuredLog:
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
         _log.error("model.load_failed", model=info.id, backend=info.backend, reason=str(error))
 
+    def sentence_begun(self, num_running: int) -> None:
+        """Too often for an event."""
+
+    def sentence_ended(self, num_running: int) -> None:
+        """Likewise."""
+
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         _log.warning("speech.sentence_failed", error=error.code, attempt=attempt)
 
@@ -47,14 +53,18 @@ class StructuredLog:
             voice=report.voice,
             format=report.format.value,
             audio_s=round(report.audio_s, 3),
+            stalled_s=_rounded(report.stalled_s),
+            queue_s=_rounded(report.queue_s),
             first_audio_s=_rounded(report.first_audio_s),
             total_s=round(report.total_s, 4),
             real_time_factor=_rounded(report.real_time_factor),
         )
 
     def store_failed(self, action: StoreAction, error: StoreError) -> None:
-        event = "store.unavailable" if action == "open" else "store.failed"
-        _log.error(event, action=action, error=error.code, reason=str(error))
+        if action == "open":
+            _log.error("store.unavailable", error=error.code, reason=str(error))
+        else:
+            _log.error("store.failed", action=action, error=error.code, reason=str(error))
 
     def store_cleaned(self, num_removed: int) -> None:
         _log.info("store.cleaned", num_removed=num_removed)

@@ -230,6 +230,7 @@ class SpeechService:
         """
         feed = SegmentFeed()
         watch = _Watch(self._ports, options.format)
+        watch.report.stalled_s = None
         try:
             stream = await self._open(options, feed, watch)
         except BaseException as error:
@@ -303,11 +304,13 @@ async def _encode(
             async for part in audio:
                 if isinstance(part, Caption):
                     yield part
+                    watch.asked()
                     continue
                 watch.heard(part)
                 encoded = await asyncio.to_thread(encoder.encode, part)
                 if encoded:
                     yield encoded
+                    watch.asked()
         last = await asyncio.to_thread(encoder.finish)
         if last:
             yield last
@@ -323,17 +326,26 @@ class _Watch:
     def __init__(self, ports: SpeechPorts, audio_format: AudioFormat) -> None:
         self._clock = ports.clock
         self._observer = ports.observer
-        self._started = ports.clock.monotonic()
+        self._started = self._plays_until = self._asked_at = ports.clock.monotonic()
         self.report = SpeechReport(format=audio_format)
 
     def begun(self, num_segments: int) -> None:
         self.report.queue_s = self._clock.monotonic() - self._started
         self.report.num_segments = num_segments
 
+    def asked(self) -> None:
+        """Whoever listens wants more, from now on."""
+        self._asked_at = self._clock.monotonic()
+
     def heard(self, chunk: AudioChunk) -> None:
-        report = self.report
+        report, now = self.report, self._clock.monotonic()
         if report.first_audio_s is None:
-            report.first_audio_s = self._clock.monotonic() - self._started
+            report.first_audio_s = now - self._started
+        elif report.stalled_s is not None:
+            stalled_s = now - max(self._plays_until, self._asked_at)
+            report.stalled_s += max(0.0, stalled_s)
+            report.num_stalls += stalled_s > 0
+        self._plays_until = max(now, self._plays_until) + chunk.duration_s
         report.audio_s += chunk.duration_s
         report.num_input_tokens += chunk.num_input_tokens
         report.num_output_tokens += chunk.num_output_tokens

@@ -31,6 +31,7 @@ from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.speech_answers import SpeechAnswers
 from app.entrypoints.http.stored_audio import StoredAudioController
+from app.entrypoints.http.traffic import Traffic
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
@@ -78,7 +79,8 @@ def create_app(
         openapi_config=openapi_config(version(DISTRIBUTION)),
         logging_config=None,
     )
-    app.asgi_handler = RequestContext(HeadAsGet(app.asgi_handler), ports.clock)
+    handler = RequestContext(HeadAsGet(app.asgi_handler), ports.clock)
+    app.asgi_handler = Traffic(handler, ports.clock, ports.requests, ports.tracing)
     return app
 
 

@@ -38,7 +38,7 @@ class RequestContext:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request, or one socket to its end."""
-        if not _has_request(scope):
+        if not has_request(scope):
             await self._app(scope, receive, send)
             return
         started = self._clock.monotonic()
@@ -78,7 +78,8 @@ class _Answer:
         await self._send(message)
 
 
-def _has_request(scope: Scope) -> TypeGuard[HTTPScope | WebSocketScope]:
+def has_request(scope: Scope) -> TypeGuard[HTTPScope | WebSocketScope]:
+    """Whether a scope is of a request or a socket, not of the server's own life."""
     return scope["type"] in (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
 

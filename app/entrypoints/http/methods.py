@@ -28,6 +28,7 @@ class HeadAsGet:
             scope.setdefault("state", {})[_IS_HEAD] = True
             as_get: Scope = {**scope, "method": GET}
             await self._app(as_get, receive, _allowing_head(_without_body(send)))
+            scope["path_template"] = as_get.get("path_template", "")
 
 
 def is_head(scope: Scope) -> bool:

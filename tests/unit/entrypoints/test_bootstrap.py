@@ -1,6 +1,8 @@
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from app.entrypoints.settings import (
     ModelSettings,
     ResilienceSettings,
     Settings,
+    SettingsError,
+    TelemetrySettings,
 )
 
 
@@ -86,3 +90,27 @@ def test_the_breaker_can_be_forced_by_a_setting() -> None:
     ports = build_ports(Settings(resilience=ResilienceSettings(breaker="forced_open")))
     assert ports.health().breaker is BreakerState.FORCED_OPEN
     assert b"soprano_breaker_state 2.0" in ports.metrics.render()
+
+
+def test_what_runs_is_a_metric_before_it_is_loaded() -> None:
+    page = build_ports(Settings()).metrics.render().decode()
+    assert 'soprano_build_info{backend="embedded"' in page
+    assert f'version="{version("soprano-tts-api")}"' in page
+    assert "soprano_store_free_bytes " in page
+    assert "soprano_store_free_bytes NaN" not in page
+
+
+async def test_requests_are_followed_if_that_is_asked_for() -> None:
+    assert build_ports(Settings()).tracing is None
+    tracing = build_ports(Settings(telemetry=TelemetrySettings(traces=True))).tracing
+    assert tracing is not None
+    await tracing.close()
+
+
+def test_traces_without_their_extra_stop_the_start_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SettingsError, match=r"pip install 'soprano-tts-api\[telemetry\]'"):
+        build_ports(Settings(telemetry=TelemetrySettings(traces=True)))

@@ -1,8 +1,11 @@
+import pytest
+
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.domain.audio import AudioFormat
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeadError, RunawaySpeechError
 from app.domain.speech import CacheStatus, Outcome, SpeechReport
+from app.ports.request_observer import RequestReport
 from tests.fakes.speech_model import FAKE_INFO
 
 
@@ -71,3 +74,82 @@ def test_the_breaker_is_a_number_and_its_changes_and_retries_are_counted() -> No
     assert 'soprano_breaker_transitions_total{to="half_open"} 1.0' in lines
     assert 'soprano_retries_total{outcome="retried"} 1.0' in lines
     assert 'soprano_retries_total{outcome="budget_exhausted"} 1.0' in lines
+
+
+def request_report(
+    method: str = "GET", route: str | None = "/", status: int = 200
+) -> RequestReport:
+    return RequestReport(method=method, route=route, status=status, duration_s=0.3)
+
+
+def test_requests_are_counted_by_route_and_class_of_status() -> None:
+    metrics = PrometheusMetrics()
+    metrics.request_ended(request_report("GET", "/v1/models/{model_id}", 404))
+    metrics.request_ended(request_report("WEBSOCKET", "/v1/audio/speech/stream", 101))
+    metrics.request_ended(request_report("POST", "/v1/audio/speech", 0))
+    lines = metrics.render().decode().splitlines()
+    for labels in (
+        'method="GET",route="/v1/models/{model_id}",status="4xx"',
+        'method="WEBSOCKET",route="/v1/audio/speech/stream",status="1xx"',
+        'method="POST",route="/v1/audio/speech",status="none"',
+    ):
+        assert f"soprano_http_requests_total{{{labels}}} 1.0" in lines
+    bucket = 'soprano_http_request_duration_seconds_bucket{le="0.5",route="/v1/audio/speech"} 1.0'
+    assert bucket in lines
+
+
+def test_nobody_can_make_up_labels() -> None:
+    metrics = PrometheusMetrics()
+    num_lines = []
+    for number in range(3):
+        metrics.request_ended(request_report(f"METHOD{number}", None, 405))
+        num_lines.append(metrics.render().count(b"soprano_http_"))
+    assert num_lines == [num_lines[0]] * 3
+    assert b'method="other",route="other",status="4xx"} 3.0' in metrics.render()
+
+
+def test_what_the_model_has_at_once_is_a_gauge_and_a_histogram() -> None:
+    metrics = PrometheusMetrics()
+    for num_running in (1, 2, 3):
+        metrics.sentence_begun(num_running)
+    metrics.sentence_ended(2)
+    lines = metrics.render().decode().splitlines()
+    assert "soprano_sentences_running 2.0" in lines
+    assert 'soprano_batch_sentences_bucket{le="2.0"} 2.0' in lines
+    assert "soprano_batch_sentences_sum 6.0" in lines
+
+
+@pytest.mark.parametrize(("stalled_s", "num_observed"), [(0.0, 1), (0.3, 1), (None, 0)])
+def test_silence_amid_a_request_is_observed_where_it_is_the_models(
+    stalled_s: float | None, num_observed: int
+) -> None:
+    metrics = PrometheusMetrics()
+    ended = report(Outcome.COMPLETED)
+    ended.stalled_s, ended.num_stalls = stalled_s, 2 if stalled_s else 0
+    metrics.speech_ended(ended)
+    lines = metrics.render().decode().splitlines()
+    assert f"soprano_stalled_seconds_count {num_observed}.0" in lines
+    num_without = 1 if stalled_s == 0 else 0
+    assert f'soprano_stalled_seconds_bucket{{le="0.0"}} {num_without}.0' in lines
+    assert f"soprano_stalls_total {float(ended.num_stalls)}" in lines
+
+
+def test_what_runs_is_told_and_that_it_cannot_speak_yet() -> None:
+    metrics = PrometheusMetrics()
+    metrics.describe_build("1.2.3", FAKE_INFO)
+    lines = metrics.render().decode().splitlines()
+    assert 'soprano_build_info{backend="fake",model="hum",version="1.2.3"} 1.0' in lines
+    assert 'soprano_model_ready{backend="fake",model="hum"} 0.0' in lines
+
+
+def test_the_free_space_of_the_store_is_of_now_and_no_number_where_it_cannot_be_told() -> None:
+    metrics = PrometheusMetrics()
+    free = [7]
+    metrics.watch_store(lambda: free[0])
+    assert b"soprano_store_free_bytes 7.0" in metrics.render()
+
+    def fail() -> int:
+        raise OSError
+
+    metrics.watch_store(fail)
+    assert b"soprano_store_free_bytes NaN" in metrics.render()

@@ -16,11 +16,17 @@ from app.domain.errors import (
 from app.domain.segment import TextSegment
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SILENCE_S, SpeechLimits, SpeechPorts, SpeechService
-from app.domain.speech import CacheStatus, Outcome, SpeechRequest
+from app.domain.speech import (
+    CacheStatus,
+    Outcome,
+    SpeechOptions,
+    SpeechReport,
+    SpeechRequest,
+)
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_cache import FakeSpeechCache
-from tests.fakes.speech_model import FakeSpeechModel
+from tests.fakes.speech_model import CHUNK_S, SECONDS_PER_CHAR, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 MAX_CHARS = 200
@@ -240,3 +246,65 @@ async def test_a_request_gives_up_on_a_model_that_loads_too_long() -> None:
         await starting
     assert caught.value.retry_after_s > 0
     loading.cancel()
+
+
+async def hear(rig: Rig, pauses_s: list[float], reading_s: float = 0.0) -> SpeechReport:
+    """The report of a speech whose chunks come after `pauses_s`; each is read in `reading_s`."""
+    is_asked, may_come = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def wait(_: int) -> None:
+        is_asked.set()
+        await may_come.acquire()
+
+    async def let_come(pause_s: float) -> None:
+        await is_asked.wait()
+        is_asked.clear()
+        await rig.clock.advance(pause_s)
+        may_come.release()
+
+    rig.model.before_chunk = wait
+    num_chars = round(len(pauses_s) * CHUNK_S / SECONDS_PER_CHAR)
+    starting = rig.service.start(SpeechRequest(text="a" * num_chars))
+    stream, _ = await asyncio.gather(starting, let_come(pauses_s[0]))
+    parts = aiter(stream)
+    await anext(parts)
+    for pause_s in pauses_s[1:]:
+        await rig.clock.advance(reading_s)
+        await asyncio.gather(anext(parts), let_come(pause_s))
+    assert [part async for part in parts]
+    return stream.report
+
+
+@pytest.mark.parametrize(
+    ("pauses_s", "stalled_s", "num_stalls"),
+    [
+        ([2.0, 0.05, 0.05, 0.05], 0.0, 0),
+        ([0.0, 0.0, 0.0, 0.3], 0.0, 0),
+        ([0.0, 0.15, 0.0, 0.0], 0.05, 1),
+        ([0.0, 0.0, 0.25, 0.4], 0.35, 2),
+    ],
+)
+async def test_what_a_listener_had_to_wait_for_after_the_first_sound_is_in_the_report(
+    rig: Rig, pauses_s: list[float], stalled_s: float, num_stalls: int
+) -> None:
+    report = await hear(rig, pauses_s)
+    assert report.stalled_s == pytest.approx(stalled_s)
+    assert report.num_stalls == num_stalls
+
+
+async def test_a_client_that_reads_late_was_not_made_to_wait(rig: Rig) -> None:
+    report = await hear(rig, [0.0, 0.0, 0.0], reading_s=5.0)
+    assert (report.stalled_s, report.num_stalls) == (0.0, 0)
+
+
+async def test_the_pauses_of_a_writer_are_nobodys_stalls(rig: Rig) -> None:
+    live = await rig.service.start_live(SpeechOptions())
+    await live.text.write("One. ")
+    await live.text.flush()
+    parts = aiter(live.stream)
+    await anext(parts)
+    await rig.clock.advance(60.0)
+    await live.text.write("Two.")
+    await live.text.finish()
+    assert [part async for part in parts]
+    assert (live.stream.report.stalled_s, live.stream.report.num_stalls) == (None, 0)

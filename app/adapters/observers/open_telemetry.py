@@ -1,0 +1,196 @@
+"""Requests as traces of OpenTelemetry, sent as its environment variables (OTEL_*) say.
+
+The package is an extra, so it is imported where it is used. No process-wide provider is set: two
+servers in one process are followed apart.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from app.domain.circuit_breaker import BreakerState
+from app.domain.errors import SentenceError, SpeechError, StoreError
+from app.domain.speech import ModelInfo, Outcome, SpeechReport
+from app.ports.clock import Clock
+from app.ports.speech_observer import RetryOutcome, StoreAction
+from app.ports.tracing import Attributes
+
+if TYPE_CHECKING:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+SERVICE: Final = "soprano-tts-api"
+"""Name of the service, unless OTEL_SERVICE_NAME has another."""
+
+SOCKET_SCHEMES: Final = ("ws", "wss")
+
+_NS_PER_S: Final = 1_000_000_000
+
+
+def build_provider(version: str) -> "TracerProvider":
+    """Sends spans by OTLP over HTTP, in batches, from a thread of its own.
+
+    Raises:
+        ImportError: the extra is not installed.
+    """
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create()
+    own = {SERVICE_VERSION: version}
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        own[SERVICE_NAME] = SERVICE
+    provider = TracerProvider(resource=resource.merge(Resource(own)), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+class OpenTelemetry:
+    """Tracing, and the SpeechObserver that says in the span of a request what was spoken.
+
+    Args:
+        provider: of the spans; closed with this.
+        version: of this server.
+        clock: of the times that a report tells.
+    """
+
+    def __init__(self, provider: "TracerProvider", version: str, clock: Clock) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer(SERVICE, version)
+        self._clock = clock
+
+    @contextmanager
+    def follow(
+        self, name: str, headers: Mapping[str, str], attributes: Attributes
+    ) -> Iterator["OpenSpan"]:
+        from opentelemetry import context, propagate, trace
+
+        parent = propagate.extract(headers)
+        span = self._tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes)
+        token = context.attach(trace.set_span_in_context(span, parent))
+        try:
+            yield OpenSpan(span)
+        finally:
+            context.detach(token)
+
+    def begin(self, name: str, attributes: Attributes) -> "OpenSpan":
+        return OpenSpan(self._tracer.start_span(name, attributes=attributes))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._provider.shutdown)
+
+    def speech_ended(self, report: SpeechReport) -> None:
+        from opentelemetry import trace
+
+        ended_ns = int(self._clock.now().timestamp() * _NS_PER_S)
+        started_ns = ended_ns - int(report.total_s * _NS_PER_S)
+        request = trace.get_current_span()
+        is_own = _is_for_one_speech(request)
+        span = request if is_own else self._tracer.start_span("speech", start_time=started_ns)
+        span.set_attributes(_describe(report))
+        if report.outcome is Outcome.FAILED:
+            _set_error(span, report.error_code or "internal_error")
+        if report.queue_s is not None:
+            begun_ns = started_ns + int(report.queue_s * _NS_PER_S)
+            self._add_queue(span, started_ns, begun_ns)
+        if report.first_audio_s is not None:
+            heard_ns = started_ns + int(report.first_audio_s * _NS_PER_S)
+            span.add_event("speech.first_audio", timestamp=heard_ns)
+        if not is_own:
+            span.end(ended_ns)
+
+    def _add_queue(self, span: "trace.Span", started_ns: int, begun_ns: int) -> None:
+        from opentelemetry import trace
+
+        within = trace.set_span_in_context(span)
+        queue = self._tracer.start_span("speech.queue", within, start_time=started_ns)
+        queue.end(begun_ns)
+
+    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
+        _add_event("speech.sentence_failed", {"error.type": error.code, "soprano.attempt": attempt})
+
+    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
+        _add_event("speech.retried", {"error.type": error.code, "soprano.attempt": attempt})
+
+    def store_failed(self, action: StoreAction, error: StoreError) -> None:
+        _add_event("store.failed", {"error.type": error.code, "soprano.action": action})
+
+    # The rest belongs to no request.
+
+    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+        pass
+
+    def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
+        pass
+
+    def sentence_begun(self, num_running: int) -> None:
+        pass
+
+    def sentence_ended(self, num_running: int) -> None:
+        pass
+
+    def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+        pass
+
+    def store_cleaned(self, num_removed: int) -> None:
+        pass
+
+
+class OpenSpan:
+    """Span of OpenTelemetry."""
+
+    def __init__(self, span: "trace.Span") -> None:
+        self._span = span
+
+    @property
+    def trace_id(self) -> str:
+        return f"{self._span.get_span_context().trace_id:032x}"
+
+    def rename(self, name: str) -> None:
+        self._span.update_name(name)
+
+    def add_event(self, name: str) -> None:
+        self._span.add_event(name)
+
+    def end(self, attributes: Attributes, error: str | None = None) -> None:
+        self._span.set_attributes(attributes)
+        if error is not None:
+            _set_error(self._span, error)
+        self._span.end()
+
+
+def _is_for_one_speech(span: "trace.Span") -> bool:
+    """Whether a span is that of a request for one speech: not of a socket, and not of nothing."""
+    known: Mapping[str, Any] = getattr(span, "attributes", None) or {}
+    return span.is_recording() and known.get("url.scheme") not in SOCKET_SCHEMES
+
+
+def _describe(report: SpeechReport) -> dict[str, str | int | float]:
+    known = {
+        "soprano.format": report.format.value,
+        "soprano.voice": report.voice,
+        "soprano.characters": report.num_chars,
+        "soprano.sentences": report.num_segments,
+        "soprano.cache": report.cache.value if report.cache else None,
+        "soprano.outcome": report.outcome.value,
+        "soprano.audio_s": report.audio_s,
+        "soprano.first_audio_s": report.first_audio_s,
+        "soprano.stalled_s": report.stalled_s,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _set_error(span: "trace.Span", code: str) -> None:
+    from opentelemetry.trace import Status, StatusCode
+
+    span.set_attribute("error.type", code)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+def _add_event(name: str, attributes: Attributes) -> None:
+    from opentelemetry import trace
+
+    trace.get_current_span().add_event(name, attributes)

@@ -1,0 +1,17 @@
+"""A RequestObserver that remembers."""
+
+from app.ports.request_observer import RequestReport
+
+
+class FakeRequestObserver:
+    """Attributes hold what it was told, oldest first."""
+
+    def __init__(self) -> None:
+        self.reports: list[RequestReport] = []
+        self.nums_open: list[int] = []
+
+    def request_ended(self, report: RequestReport) -> None:
+        self.reports.append(report)
+
+    def sockets_changed(self, num_open: int) -> None:
+        self.nums_open.append(num_open)
