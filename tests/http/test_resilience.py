@@ -101,6 +101,8 @@ async def test_the_server_is_not_ready_only_after_ten_seconds_and_says_why(
     await fail(client, fakes)
     status, report = await read_health(client)
     assert (status, report["status"], report["breaker"]) == (200, "ready", "open")
+    assert report["parts"]["engine"]["ok"] is False
+    assert report["parts"]["engine"]["reason"]
     fakes.model.failures = [SynthesisError()]
     await fakes.clock.advance(10)
     assert (await read_health(client))[0] == 200
@@ -108,6 +110,8 @@ async def test_the_server_is_not_ready_only_after_ten_seconds_and_says_why(
     status, report = await read_health(client)
     assert (status, report["status"], report["breaker"]) == (503, "unavailable", "open")
     assert "11 s" in report["reason"]
+    assert report["parts"]["engine"]["reason"] == report["reason"]
+    assert report["parts"]["engine"]["open_for_s"] == 11.0
     assert (await client.get("/health/live")).status_code == 200
     await fakes.clock.advance(4)
     status, report = await read_health(client)

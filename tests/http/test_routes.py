@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.domain.catalog import OPENAI_MODELS, OPENAI_VOICES
-from app.domain.errors import ModelLoadError
+from app.domain.errors import ModelLoadError, StoreFullError
 from app.entrypoints.http.app import create_app
 from tests.serving import Fakes, serving
 
@@ -76,6 +76,11 @@ async def test_the_model_loads_while_the_server_already_lives(fakes: Fakes) -> N
         assert (await client.get("/health/live")).json() == {"status": "alive"}
         answer = await client.get("/health/ready")
         assert (answer.status_code, answer.json()["status"]) == (503, "loading")
+        assert answer.json()["parts"]["model"] == {
+            "ok": False,
+            "reason": "The speech model is still loading.",
+            "state": "loading",
+        }
         fakes.model.may_load.set()
         while (answer := await client.get("/health/ready")).status_code != 200:
             await asyncio.sleep(0.01)
@@ -86,6 +91,11 @@ async def test_the_model_loads_while_the_server_already_lives(fakes: Fakes) -> N
             "model": "hum",
             "backend": "fake",
             "skipped": [],
+            "parts": {
+                "model": {"ok": True, "reason": None, "state": "ready"},
+                "engine": {"ok": True, "reason": None, "breaker": "closed", "open_for_s": 0.0},
+                "store": {"ok": True, "reason": None, "code": None},
+            },
         }
     assert fakes.model.is_closed
 
@@ -115,7 +125,22 @@ async def test_a_model_that_cannot_load_is_reported_as_fatal(fakes: Fakes) -> No
             await asyncio.sleep(0.01)
         answer = await client.get("/health/ready")
         assert (answer.status_code, answer.json()["status"]) == (503, "failed")
+        assert "model.load_failed" in answer.json()["reason"]
+        assert answer.json()["parts"]["model"]["state"] == "failed"
+        assert "no weights" not in answer.text
     assert fatal == [fakes.model.load_error]
+
+
+async def test_a_store_that_fails_is_told_and_leaves_the_server_ready(fakes: Fakes) -> None:
+    fakes.stores.fail_with = StoreFullError("no space on /secret/volume")
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        while (answer := await client.get("/health/ready")).json()["parts"]["store"]["ok"]:
+            await asyncio.sleep(0.01)
+        while (answer := await client.get("/health/ready")).status_code != 200:
+            await asyncio.sleep(0.01)
+    assert answer.json()["parts"]["store"]["code"] == "store_full"
+    assert answer.json()["parts"]["store"]["reason"]
+    assert "secret" not in answer.text
 
 
 async def test_the_schema_describes_every_route_and_the_audio_types(

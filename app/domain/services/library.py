@@ -7,7 +7,6 @@ never stops the server or a speech.
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 import msgspec
 
@@ -68,7 +67,8 @@ class AudioLibrary:
         clean_up_interval_s: seconds between two cleanings.
 
     Attributes:
-        error: why the store could not be opened or cleaned at the last try; None if it could.
+        error: why the store could not be opened or cleaned at the last try, or could not keep a
+            file since; None if it could.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class AudioLibrary:
                 parts, stem=stem, audio_format=audio_format, head=head, captions=captions
             )
 
-        recording = Recording(save, self._clock, partial(self._observer.store_failed, "save"))
+        recording = Recording(save, self._clock, self._save_failed)
         try:
             yield recording
         finally:
@@ -177,6 +177,10 @@ class AudioLibrary:
         if num_removed:
             self._observer.store_cleaned(num_removed)
         return None
+
+    def _save_failed(self, error: StoreError) -> None:
+        self.error = error
+        self._observer.store_failed("save", error)
 
     def _note(self, action: StoreAction, error: StoreError | None) -> None:
         """Remember how it went; tell what is new."""

@@ -6,6 +6,7 @@ from contextlib import aclosing, suppress
 from enum import StrEnum
 
 from app.domain.audio import AudioEncoding, AudioFormat
+from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     EngineUnavailableError,
     ModelLoadError,
@@ -53,10 +54,17 @@ class EngineCheck:
 
     def why_not(self) -> str | None:
         """Why it is not well enough, or None."""
-        open_for_s = self._ask().open_for_s
-        if open_for_s <= self._unready_after_s:
+        return self.trouble() if self._ask().open_for_s > self._unready_after_s else None
+
+    def trouble(self) -> str | None:
+        """Why it is left alone now, be it for ever so short a time, or None."""
+        health = self._ask()
+        if health.breaker in {BreakerState.CLOSED, BreakerState.DISABLED}:
             return None
-        return f"The speech model failed repeatedly; it is left alone since {open_for_s:.0f} s."
+        since = f"it is left alone since {health.open_for_s:.0f} s."
+        if health.breaker is BreakerState.FORCED_OPEN:
+            return f"The speech model is not asked, as resilience.breaker says; {since}"
+        return f"The speech model failed repeatedly; {since}"
 
 
 class Readiness:
@@ -106,6 +114,18 @@ class Readiness:
             raise
         self._settle(ModelState.READY)
         self._observer.model_loaded(self._model.info, self._clock.monotonic() - started)
+
+    def why_not(self) -> str | None:
+        """Why the model is not ready, or None."""
+        match self.state:
+            case ModelState.LOADING:
+                return "The speech model is still loading."
+            case ModelState.FAILED:
+                return (
+                    "The speech model could not be loaded; model.load_failed in the log says why."
+                )
+            case ModelState.READY:
+                return None
 
     async def _warm_up(self) -> None:
         info = self._model.info

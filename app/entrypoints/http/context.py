@@ -14,7 +14,7 @@ from app.ports.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
-HEALTH_PATH: Final = "/health/"
+QUIET_PATHS: Final = ("/health/", "/metrics")
 """Asked every few seconds by whoever supervises; not worth an event each time."""
 
 HEADS: Final = ("http.response.start", "websocket.accept", "websocket.http.response.start")
@@ -47,7 +47,7 @@ class RequestContext:
             try:
                 await self._app(scope, receive, answer.send)
             finally:
-                write = _log.debug if scope["path"].startswith(HEALTH_PATH) else _log.info
+                write = _log.debug if scope["path"].startswith(QUIET_PATHS) else _log.info
                 write(
                     "http.request",
                     method=scope.get("method", "WEBSOCKET"),

@@ -1,14 +1,28 @@
 """Whether the process lives, and whether it can serve."""
 
+from typing import Final
+
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from app.domain.catalog import Catalog
+from app.domain.errors import StoreError
+from app.domain.services.library import AudioLibrary
 from app.domain.services.readiness import EngineCheck, ModelState, Readiness
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import OPEN
 from app.entrypoints.http.openapi import NOT_READY
-from app.entrypoints.http.schemas import Liveness, ReadinessReport, describe_skipped
+from app.entrypoints.http.schemas import (
+    EnginePart,
+    Liveness,
+    ModelPart,
+    Parts,
+    ReadinessReport,
+    StorePart,
+    describe_skipped,
+)
+
+STORE_FAILS: Final = "The store of finished audio fails; the log says why."
 
 
 class HealthController(Controller):
@@ -30,16 +44,40 @@ class HealthController(Controller):
         engine: NamedDependency[EngineCheck],
         catalog: NamedDependency[Catalog],
         choice: NamedDependency[Choice],
+        library: NamedDependency[AudioLibrary],
     ) -> Response[ReadinessReport]:
         """200 while the model is loaded and well, else 503."""
         is_loaded = readiness.state is ModelState.READY
-        reason = engine.why_not() if is_loaded else None
+        has_failed = readiness.state is ModelState.FAILED
+        reason = engine.why_not() if is_loaded else readiness.why_not() if has_failed else None
         report = ReadinessReport(
-            status="unavailable" if reason else readiness.state.value,
+            status="unavailable" if is_loaded and reason else readiness.state.value,
             breaker=engine.health.breaker.value,
             reason=reason,
             model=catalog.info.id,
             backend=catalog.info.backend,
             skipped=describe_skipped(choice),
+            parts=_describe_parts(readiness, engine, library),
         )
         return Response(report, status_code=200 if is_loaded and reason is None else 503)
+
+
+def _describe_parts(readiness: Readiness, engine: EngineCheck, library: AudioLibrary) -> Parts:
+    """Each part by itself; one that fails need not make the server unready."""
+    not_loaded, trouble, health = readiness.why_not(), engine.trouble(), engine.health
+    return Parts(
+        model=ModelPart(ok=not_loaded is None, reason=not_loaded, state=readiness.state.value),
+        engine=EnginePart(
+            ok=trouble is None,
+            reason=trouble,
+            breaker=health.breaker.value,
+            open_for_s=round(health.open_for_s, 3),
+        ),
+        store=_describe_store(library.error),
+    )
+
+
+def _describe_store(error: StoreError | None) -> StorePart:
+    if error is None:
+        return StorePart(ok=True)
+    return StorePart(ok=False, reason=STORE_FAILS, code=error.code)

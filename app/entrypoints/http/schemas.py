@@ -11,6 +11,7 @@ from app.domain.speech import SamplingChoice, SpeechOptions, SpeechRequest
 from app.entrypoints.backends import Choice
 
 FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
+BreakerName = Literal["closed", "open", "half_open", "forced_open", "disabled"]
 VoiceName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 CONTENT_TYPES: Final = {
@@ -270,19 +271,54 @@ class Liveness(msgspec.Struct):
     status: Literal["alive"] = "alive"
 
 
+class Part(msgspec.Struct, kw_only=True):
+    """Whether a part of the server does its work, and why not."""
+
+    ok: bool
+    reason: str | None = None
+
+
+class ModelPart(Part, kw_only=True):
+    """The speech model: where it is in its life."""
+
+    state: Literal["loading", "ready", "failed"]
+
+
+class EnginePart(Part, kw_only=True):
+    """What protects the model: whether it is asked, and for how many seconds it has not been."""
+
+    breaker: BreakerName
+    open_for_s: float
+
+
+class StorePart(Part, kw_only=True):
+    """The store of finished audio; `code` names its failure. Speech goes on without it."""
+
+    code: str | None = None
+
+
+class Parts(msgspec.Struct, kw_only=True):
+    """Each part of the server by itself."""
+
+    model: ModelPart
+    engine: EnginePart
+    store: StorePart
+
+
 class ReadinessReport(msgspec.Struct, kw_only=True):
     """Whether speech can be served now, and by what.
 
     `breaker` says whether the model is asked: always, not now, or once to see whether it works
-    again; `reason` why a model that is loaded cannot be used.
+    again; `reason` why a model that is loaded, or failed to, cannot be used. `parts` has more.
     """
 
     status: Literal["ready", "loading", "failed", "unavailable"]
-    breaker: Literal["closed", "open", "half_open", "forced_open", "disabled"]
+    breaker: BreakerName
     reason: str | None = None
     model: str
     backend: str
     skipped: list[Skipped]
+    parts: Parts
 
 
 class ErrorDetail(msgspec.Struct, kw_only=True):

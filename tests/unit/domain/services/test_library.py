@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.audio import AudioFormat
-from app.domain.errors import StoreError, UnknownCursorError
+from app.domain.errors import StoreError, StoreFullError, UnknownCursorError
 from app.domain.services.library import AudioLibrary, PageQuery, choose_page
 from app.ports.audio_store import StoredAudio
 from tests.fakes.audio_store import FakeAudioStore, FakeAudioStores
@@ -98,6 +98,21 @@ async def test_every_owner_is_cleaned_at_the_start_and_at_each_interval(
         assert await num_kept(stores) == [1, 1, 1]
     assert not any(store.is_open for store in stores.by_owner.values())
     assert clock.num_sleepers == 0
+
+
+async def test_a_file_that_could_not_be_kept_is_remembered_until_the_next_cleaning(
+    library: AudioLibrary, stores: FakeAudioStores, observer: FakeSpeechObserver
+) -> None:
+    error = StoreFullError("no room")
+    stores.by_owner[None].fail_with = error
+    async with library.record(None, "speech", AudioFormat.WAV) as recording:
+        with pytest.raises(StoreFullError):
+            await recording.finish()
+    assert library.error is error
+    assert observer.store_failures == [("save", error)]
+    stores.by_owner[None].fail_with = None
+    await library.clean_up()
+    assert library.error is None
 
 
 async def test_one_owner_whose_store_fails_does_not_stop_the_others(

@@ -107,3 +107,21 @@ def test_a_model_is_well_until_it_was_left_alone_for_too_long(
     check = EngineCheck(lambda: EngineHealth(BreakerState.OPEN, open_for_s), 10.0)
     assert (check.why_not() is None) is is_well
     assert check.health.breaker is BreakerState.OPEN
+    assert check.trouble()
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (BreakerState.OPEN, "failed repeatedly"),
+        (BreakerState.HALF_OPEN, "failed repeatedly"),
+        (BreakerState.FORCED_OPEN, "resilience.breaker"),
+        (BreakerState.CLOSED, None),
+        (BreakerState.DISABLED, None),
+    ],
+)
+def test_trouble_is_told_in_words_from_its_beginning(
+    state: BreakerState, words: str | None
+) -> None:
+    trouble = EngineCheck(lambda: EngineHealth(state), 10.0).trouble()
+    assert trouble is None if words is None else words in str(trouble)
