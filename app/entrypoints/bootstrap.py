@@ -193,8 +193,7 @@ def look_around(settings: ModelSettings) -> Surroundings:
 def _log_choice(choice: Choice) -> None:
     for step in choice.steps_down:
         _log.info("backend.skipped", backend=step.backend, reason=step.reason)
-    reasons = [f"{step.backend}: {step.reason}" for step in choice.steps_down]
-    _log.info("backend.chosen", backend=choice.backend, reason="; ".join(reasons) or None)
+    _log.info("backend.chosen", backend=choice.backend, version=version(DISTRIBUTION))
 
 
 def _build_cached(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from math import nan
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,9 +14,17 @@ from prometheus_client import (
     generate_latest,
 )
 
+from app.domain.audio import AudioFormat
 from app.domain.circuit_breaker import BreakerState
-from app.domain.errors import SentenceError, SpeechError, StoreError
-from app.domain.speech import ModelInfo, SpeechReport
+from app.domain.errors import (
+    RunawaySpeechError,
+    SentenceError,
+    SpeechError,
+    StoreError,
+    StoreFullError,
+    TruncatedSpeechError,
+)
+from app.domain.speech import CacheStatus, ModelInfo, Outcome, SpeechReport
 from app.ports.request_observer import RequestReport
 from app.ports.speech_observer import RetryOutcome, StoreAction
 
@@ -54,6 +62,7 @@ class PrometheusMetrics:
         self._make_cache_and_store_metrics(registry)
         self._make_model_metrics(registry)
         self._make_traffic_metrics(registry)
+        self._begin_at_zero()
 
     def _make_request_metrics(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
@@ -180,6 +189,23 @@ class PrometheusMetrics:
             ["version", "backend", "model"],
             registry=registry,
         )
+
+    def _begin_at_zero(self) -> None:
+        """Have the counters that alerts watch there from the start: a rise from nothing is none."""
+        for outcome in Outcome:
+            for audio_format in AudioFormat:
+                self._requests.labels(outcome.value, audio_format.value)
+        for action in get_args(StoreAction):
+            for store_error in (StoreError, StoreFullError):
+                self._store_failures.labels(action, store_error.code)
+        for sentence_error in (RunawaySpeechError, TruncatedSpeechError):
+            self._sentences_failed.labels(sentence_error.code)
+        for status in CacheStatus:
+            self._cache_requests.labels(status.value)
+        for retry in get_args(RetryOutcome):
+            self._retries.labels(retry)
+        for state in BreakerState:
+            self._breaker_transitions.labels(state.value)
 
     def describe_build(self, version: str, info: ModelInfo) -> None:
         """Have it told what runs: the version of this server, and a model that is to be loaded."""

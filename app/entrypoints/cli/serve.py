@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from importlib.metadata import version
 from ipaddress import ip_address
 from socket import socket
 from typing import Any, Final
@@ -15,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from app.domain.errors import SpeechError
 from app.entrypoints.bootstrap import build_ports
 from app.entrypoints.cli.options import common_options, server_options, settings_from
-from app.entrypoints.http.app import DISTRIBUTION, create_app
+from app.entrypoints.http.app import create_app
 from app.entrypoints.log import configure_logging
 from app.entrypoints.settings import ServerSettings, Settings
 
@@ -97,12 +96,7 @@ class AnnouncingServer(uvicorn.Server):
         for server in self.servers:
             for listener in server.sockets:
                 host, port = listener.getsockname()[:2]
-                _log.info(
-                    "server.listening",
-                    url=f"http://{host}:{port}",
-                    docs="/schema",
-                    version=version(DISTRIBUTION),
-                )
+                _log.info("server.listening", url=f"http://{host}:{port}", docs="/schema")
 
 
 class HttpProtocol(H11Protocol):

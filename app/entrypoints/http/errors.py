@@ -196,7 +196,7 @@ def handle_disconnect(_: Request[Any, Any, Any], __: ClientDisconnectedError) ->
 
 def handle_bug(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     """A failure nobody foresaw: the log has the details, the client has the request id."""
-    _log.error("http.unexpected_error", exc_info=error)
+    _log.error("http.failed", exc_info=error)
     return _response(500, INTERNAL_ERROR, {"x-should-retry": "false"})
 
 

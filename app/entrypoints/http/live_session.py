@@ -249,7 +249,7 @@ class LiveSession:
         except SpeechError as error:
             await self._break_off(utterance, describe_speech_error(error))
         except Exception as error:  # noqa: BLE001 - the client must hear of it
-            _log.error("socket.unexpected_error", exc_info=error)
+            _log.error("socket.failed", exc_info=error)
             await self._break_off(utterance, INTERNAL_ERROR)
 
     async def _break_off(self, utterance: Utterance, detail: ErrorDetail) -> None:

@@ -48,7 +48,7 @@ def test_a_librarys_message_is_one_kind_of_event(capsys: pytest.CaptureFixture[s
 
 def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LogSettings(format="json"))
-    structlog.get_logger("x").error("http.unexpected_error", exc_info=ValueError("bad"))
+    structlog.get_logger("x").error("http.failed", exc_info=ValueError("bad"))
     (event,) = events(capsys)
     assert "bad" in json.dumps(event["exception"])
 
@@ -65,7 +65,7 @@ def test_an_exception_never_shows_the_values_of_variables(
     try:
         speak("a " + "private"[:7] * 2 + " matter")
     except RuntimeError as error:
-        structlog.get_logger("x").error("http.unexpected_error", exc_info=error)
+        structlog.get_logger("x").error("http.failed", exc_info=error)
     text = capsys.readouterr().err
     assert "RuntimeError" in text
     assert "privateprivate" not in text

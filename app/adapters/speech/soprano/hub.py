@@ -146,8 +146,8 @@ def download(
             "checkpoint.download_finished",
             repo=model,
             revision=snapshot.name,
-            bytes=_num_bytes(snapshot),
-            seconds=round(clock.monotonic() - started_s, 3),
+            num_bytes=_num_bytes(snapshot),
+            duration_s=round(clock.monotonic() - started_s, 3),
         )
     return snapshot
 

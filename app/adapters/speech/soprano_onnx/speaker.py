@@ -149,7 +149,7 @@ def open_sessions(
         precision=precision,
         num_threads=num_threads,
         max_sentences=limits.max_sentences,
-        max_cache_mb=round(language_model.max_cache_bytes / 1e6),
+        max_cache_bytes=language_model.max_cache_bytes,
     )
     return Sessions(language_model, decoder, tokenizer)
 

@@ -51,7 +51,7 @@ def test_what_was_kept_is_counted_by_request_and_measured_in_bytes() -> None:
     lines = metrics.render().decode().splitlines()
     assert 'soprano_cache_requests_total{result="hit"} 2.0' in lines
     assert 'soprano_cache_requests_total{result="bypass"} 1.0' in lines
-    assert not any('result="miss"' in line for line in lines)
+    assert 'soprano_cache_requests_total{result="miss"} 0.0' in lines
     assert "soprano_cache_bytes 1500.0" in lines
 
 
@@ -153,3 +153,17 @@ def test_the_free_space_of_the_store_is_of_now_and_no_number_where_it_cannot_be_
 
     metrics.watch_store(fail)
     assert b"soprano_store_free_bytes NaN" in metrics.render()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'soprano_requests_total{format="mp3",outcome="failed"} 0.0',
+        'soprano_sentences_failed_total{error="runaway_speech"} 0.0',
+        'soprano_store_failures_total{action="save",error="store_full"} 0.0',
+        'soprano_retries_total{outcome="budget_exhausted"} 0.0',
+        'soprano_breaker_transitions_total{to="open"} 0.0',
+    ],
+)
+def test_what_alerts_watch_is_there_before_it_first_happens(line: str) -> None:
+    assert line in PrometheusMetrics().render().decode().splitlines()

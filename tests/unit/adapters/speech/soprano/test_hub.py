@@ -266,8 +266,8 @@ class TestWithAHub:
         assert list(events) == ["checkpoint.download_started", "checkpoint.download_finished"]
         assert events["checkpoint.download_started"]["repo"] == REPO
         finished = events["checkpoint.download_finished"]
-        assert finished["bytes"] == num_bytes
-        assert 0 <= finished["seconds"] < 60
+        assert finished["num_bytes"] == num_bytes
+        assert 0 <= finished["duration_s"] < 60
         assert finished["revision"] == COMMIT
 
     def test_a_download_that_was_cut_is_completed(self, tmp_path: Path, cache_dir: Path) -> None:
