@@ -29,7 +29,7 @@ from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.keys.fixed import FixedKeys
 from app.adapters.keys.watched_file import WatchedKeyFile
 from app.adapters.observers.fan_out import FanOut
-from app.adapters.observers.open_telemetry import OpenTelemetry, build_provider
+from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.adapters.speech.embedded_voice import EmbeddedVoice
@@ -126,9 +126,8 @@ def build_ports(settings: Settings) -> Ports:
 def _build_tracing(settings: TelemetrySettings, clock: Clock) -> OpenTelemetry | None:
     if not settings.traces:
         return None
-    this_version = version(DISTRIBUTION)
     try:
-        return OpenTelemetry(build_provider(this_version), this_version, clock)
+        return build_tracing(version(DISTRIBUTION), clock)
     except ImportError as error:
         advice = f"pip install '{DISTRIBUTION}[telemetry]'"
         raise SettingsError(f"telemetry.traces needs OpenTelemetry: {advice} ({error}).") from error

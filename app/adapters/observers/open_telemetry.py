@@ -5,7 +5,7 @@ servers in one process are followed apart.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +28,11 @@ SOCKET_SCHEMES: Final = ("ws", "wss")
 _NS_PER_S: Final = 1_000_000_000
 
 
-def build_provider(version: str) -> "TracerProvider":
+CLOSE_S: Final = 2.0
+"""Given to a collector at the end to take what is left; then that is lost."""
+
+
+def build_tracing(version: str, clock: Clock) -> "OpenTelemetry":
     """Sends spans by OTLP over HTTP, in batches, from a thread of its own.
 
     Raises:
@@ -44,8 +48,9 @@ def build_provider(version: str) -> "TracerProvider":
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         own[SERVICE_NAME] = SERVICE
     provider = TracerProvider(resource=resource.merge(Resource(own)), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return provider
+    exporter = OTLPSpanExporter()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return OpenTelemetry(provider, version, clock, exporter.shutdown)
 
 
 class OpenTelemetry:
@@ -55,10 +60,18 @@ class OpenTelemetry:
         provider: of the spans; closed with this.
         version: of this server.
         clock: of the times that a report tells.
+        give_up: makes a provider that is being closed not wait for a collector any longer.
     """
 
-    def __init__(self, provider: "TracerProvider", version: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        provider: "TracerProvider",
+        version: str,
+        clock: Clock,
+        give_up: Callable[[], None] = lambda: None,
+    ) -> None:
         self._provider = provider
+        self._give_up = give_up
         self._tracer = provider.get_tracer(SERVICE, version)
         self._clock = clock
 
@@ -80,7 +93,13 @@ class OpenTelemetry:
         return OpenSpan(self._tracer.start_span(name, attributes=attributes))
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._provider.shutdown)
+        closing = asyncio.ensure_future(asyncio.to_thread(self._provider.shutdown))
+        timer = asyncio.ensure_future(self._clock.sleep(CLOSE_S))
+        await asyncio.wait({closing, timer}, return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
+        if not closing.done():
+            await asyncio.to_thread(self._give_up)
+        await asyncio.gather(closing, timer, return_exceptions=True)
 
     def speech_ended(self, report: SpeechReport) -> None:
         from opentelemetry import trace

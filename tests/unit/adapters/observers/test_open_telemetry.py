@@ -1,12 +1,15 @@
+import asyncio
+import threading
+
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind, StatusCode
 
-from app.adapters.observers.open_telemetry import build_provider
+from app.adapters.observers.open_telemetry import CLOSE_S, OpenTelemetry, build_tracing
 from app.domain.audio import AudioFormat
 from app.domain.errors import InstanceDeadError, RunawaySpeechError, StoreError
 from app.domain.speech import CacheStatus, Outcome, SpeechReport
-from tests.fakes.clock import START
+from tests.fakes.clock import START, FakeClock
 from tests.spans import in_memory_tracing
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -150,13 +153,38 @@ def test_what_went_wrong_on_the_way_is_an_event() -> None:
 
 
 @pytest.mark.parametrize(("variable", "name"), [(None, "soprano-tts-api"), ("tts-7", "tts-7")])
-def test_the_service_has_a_name_unless_the_environment_has_another(
+async def test_the_service_has_a_name_unless_the_environment_has_another(
     monkeypatch: pytest.MonkeyPatch, variable: str | None, name: str
 ) -> None:
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
     if variable is not None:
         monkeypatch.setenv("OTEL_SERVICE_NAME", variable)
-    provider = build_provider("1.2.3")
-    provider.shutdown()
-    assert provider.resource.attributes["service.name"] == name
-    assert provider.resource.attributes["service.version"] == "1.2.3"
+    tracing = build_tracing("1.2.3", FakeClock())
+    resource = tracing._provider.resource
+    await tracing.close()
+    assert resource.attributes["service.name"] == name
+    assert resource.attributes["service.version"] == "1.2.3"
+
+
+class SlowToSend(SpanProcessor):
+    """A collector that does not answer: closing waits until it is given up."""
+
+    def __init__(self) -> None:
+        self.is_given_up = threading.Event()
+
+    def shutdown(self) -> None:
+        assert self.is_given_up.wait(30)
+
+
+async def test_a_collector_that_does_not_answer_is_given_up_at_the_end() -> None:
+    slow, clock = SlowToSend(), FakeClock()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(slow)
+    tracing = OpenTelemetry(provider, "1.2.3", clock, slow.is_given_up.set)
+    closing = asyncio.create_task(tracing.close())
+    while not clock.num_sleepers:
+        await asyncio.sleep(0)
+    await clock.advance(CLOSE_S - 0.1)
+    assert not slow.is_given_up.is_set()
+    await clock.advance(0.1)
+    await closing
