@@ -103,7 +103,7 @@ async def test_a_request_is_a_span_by_the_conventions_for_http(
 async def test_an_answer_of_500_is_an_error_of_its_span(fakes: Fakes, tracing: FakeTracing) -> None:
     fakes.model.fail_on = ("Bad.", SynthesisError())
     await ask(fakes, {"input": "Bad."})
-    assert tracing.spans[0].error == "500"
+    assert tracing.spans[0].error == "synthesis_failed"
 
 
 async def test_all_events_of_a_request_have_the_number_of_its_trace(
@@ -139,3 +139,37 @@ async def test_the_text_is_in_no_span(fakes: Fakes) -> None:
     assert "POST /v1/audio/speech" in spans
     assert "secret" not in spans
     assert "hidden" not in spans
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "error"),
+    [
+        ("GET", "/v1/models", None, None),
+        ("GET", "/v1/models/nothing", None, "model_not_found"),
+        ("GET", "/nothing", None, "not_found"),
+        ("POST", "/v1/audio/speech", {"input": 1}, "invalid_value"),
+        ("POST", "/v1/audio/speech", None, "invalid_json"),
+        ("GET", "/v1/audio/files?limit=x", None, "invalid_value"),
+    ],
+)
+async def test_the_event_of_a_request_names_the_error_it_was_answered_with(
+    client: httpx.AsyncClient, method: str, path: str, body: Any, error: str | None
+) -> None:
+    with capture_logs() as events:
+        answer = await client.request(method, path, json=body)
+        await until(lambda: any(event["event"] == "http.request" for event in events))
+    (event,) = [event for event in events if event["event"] == "http.request"]
+    assert event["error"] == error
+    if error is not None:
+        assert answer.json()["error"]["code"] == error
+
+
+async def test_so_does_that_of_a_socket_that_was_refused(fakes: Fakes) -> None:
+    with capture_logs() as events:
+        async with serving(fakes.app()) as url:
+            address = url.replace("http", "ws", 1) + SOCKET
+            with pytest.raises(InvalidStatus):
+                await connect(address, origin="https://elsewhere.example")  # type: ignore[arg-type]
+            await until(lambda: any(event["event"] == "http.request" for event in events))
+    (event,) = [event for event in events if event["event"] == "http.request"]
+    assert (event["status"], event["error"]) == (403, "origin_not_allowed")

@@ -61,13 +61,19 @@ class StructuredLog:
         )
 
     def store_failed(self, action: StoreAction, error: StoreError) -> None:
+        reason, cause = str(error), _cause(error)
         if action == "open":
-            _log.error("store.unavailable", error=error.code, reason=str(error))
+            _log.error("store.unavailable", error=error.code, reason=reason, cause=cause)
         else:
-            _log.error("store.failed", action=action, error=error.code, reason=str(error))
+            _log.error("store.failed", action=action, error=error.code, reason=reason, cause=cause)
 
     def store_cleaned(self, num_removed: int) -> None:
         _log.info("store.cleaned", num_removed=num_removed)
+
+
+def _cause(error: StoreError) -> str | None:
+    """What the system said: it names the place, which clients are not told."""
+    return None if error.__cause__ is None else str(error.__cause__)
 
 
 def _rounded(value: float | None) -> float | None:

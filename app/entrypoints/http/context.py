@@ -10,6 +10,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
 from app.entrypoints.http.authentication import key_name_in
+from app.entrypoints.http.errors import error_noted_in
 from app.ports.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class RequestContext:
                     method=scope.get("method", "WEBSOCKET"),
                     path=scope["path"],
                     status=answer.status,
+                    error=error_noted_in(scope),
                     duration_s=round(self._clock.monotonic() - started, 4),
                     **_key_field(scope),
                 )

@@ -2,13 +2,14 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Scope
 
 from app.domain.errors import (
     EngineBusyError,
@@ -73,6 +74,8 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     StoreError: (503, SERVER_ERROR),
     SpeechError: (500, SERVER_ERROR),
 }
+
+_ERROR_STATE: Final = "error_code"
 
 _LEFT_AMID_BODY: Final = "client disconnected prematurely"
 """What the framework says, as an internal error, of a client that left while sending its body."""
@@ -200,12 +203,33 @@ def handle_bug(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBod
     return _response(500, INTERNAL_ERROR, {"x-should-retry": "false"})
 
 
+def note_error(scope: Scope, code: str | None) -> None:
+    """Remember which error a request was answered with, for the log."""
+    scope["state"][_ERROR_STATE] = code
+
+
+def error_noted_in(scope: Scope) -> str | None:
+    """That error's code; None if there was none."""
+    code: str | None = scope.get("state", {}).get(_ERROR_STATE)
+    return code
+
+
+def _noting(handle: Callable[[Any, Any], Response[Any]]) -> Callable[[Any, Any], Response[Any]]:
+    def handle_and_note(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        response = handle(request, error)
+        if isinstance(response.content, ErrorBody):
+            note_error(request.scope, response.content.error.code)
+        return response
+
+    return handle_and_note
+
+
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
-    SpeechError: handle_speech_error,
-    ValidationException: handle_validation,
-    HTTPException: handle_http_exception,
+    SpeechError: _noting(handle_speech_error),
+    ValidationException: _noting(handle_validation),
+    HTTPException: _noting(handle_http_exception),
     ClientDisconnectedError: handle_disconnect,
-    Exception: handle_bug,
+    Exception: _noting(handle_bug),
 }
 
 

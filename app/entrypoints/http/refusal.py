@@ -7,7 +7,7 @@ from litestar.enums import ScopeType
 from litestar.types import Scope, Send
 
 from app.domain.errors import SpeechError
-from app.entrypoints.http.errors import answer_to
+from app.entrypoints.http.errors import answer_to, note_error
 
 EXTENSION: Final = "websocket.http.response"
 """ASGI extension by which a connection can be refused with an answer of our own."""
@@ -20,6 +20,7 @@ async def refuse(scope: Scope, send: Send, error: SpeechError) -> None:
     """Answer with `error`: by raising it, or to a WebSocket, whose errors no handler sees, here."""
     if scope["type"] == ScopeType.HTTP:
         raise error
+    note_error(scope, error.code)
     if EXTENSION in (scope.get("extensions") or {}):
         await _send_answer(send, error)
     else:

@@ -12,6 +12,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
 from app.entrypoints.http.context import HEADS, SWITCHING_PROTOCOLS, has_request
+from app.entrypoints.http.errors import error_noted_in
 from app.ports.clock import Clock
 from app.ports.request_observer import RequestObserver, RequestReport
 from app.ports.tracing import Span, Tracing
@@ -73,7 +74,7 @@ class Traffic:
                 if answer.is_socket:
                     self._count_socket(-1)
                 if span is not None:
-                    _end(span, report)
+                    _end(span, report, error_noted_in(scope))
 
     def _count_socket(self, change: int) -> None:
         self._num_sockets += change
@@ -132,7 +133,7 @@ def _describe(scope: HTTPScope | WebSocketScope) -> dict[str, str]:
     return known
 
 
-def _end(span: Span, report: RequestReport) -> None:
+def _end(span: Span, report: RequestReport, error: str | None) -> None:
     attributes: dict[str, str | int] = {}
     if report.status:
         attributes["http.response.status_code"] = report.status
@@ -140,5 +141,5 @@ def _end(span: Span, report: RequestReport) -> None:
         method = report.method.replace(WEBSOCKET, "GET")
         span.rename(f"{method} {report.route}")
         attributes["http.route"] = report.route
-    is_error = report.status >= SERVER_ERROR
-    span.end(attributes, str(report.status) if is_error else None)
+    is_ours = report.status >= SERVER_ERROR
+    span.end(attributes, (error or str(report.status)) if is_ours else None)

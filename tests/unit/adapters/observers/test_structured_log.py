@@ -1,10 +1,12 @@
+import pytest
 from structlog.testing import capture_logs
 
 from app.adapters.observers.structured_log import StructuredLog
 from app.domain.audio import AudioFormat
 from app.domain.circuit_breaker import BreakerState
-from app.domain.errors import InstanceDeadError, ModelLoadError
+from app.domain.errors import InstanceDeadError, ModelLoadError, StoreError
 from app.domain.speech import CacheStatus, Outcome, SpeechReport
+from app.ports.speech_observer import StoreAction
 from tests.fakes.speech_model import FAKE_INFO
 
 
@@ -86,3 +88,20 @@ def test_a_retry_is_a_warning() -> None:
             "outcome": "budget_exhausted",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("action", "event"),
+    [("open", "store.unavailable"), ("save", "store.failed"), ("clean_up", "store.failed")],
+)
+def test_a_failure_of_the_store_is_an_error_that_names_the_place(
+    action: StoreAction, event: str
+) -> None:
+    error = StoreError("The store of finished audio failed: No such file or directory.")
+    error.__cause__ = FileNotFoundError(2, "No such file or directory", "/srv/speech")
+    with capture_logs() as events:
+        StructuredLog().store_failed(action, error)
+    assert (events[0]["event"], events[0]["log_level"]) == (event, "error")
+    assert events[0]["error"] == "store_failed"
+    assert "/srv/speech" not in events[0]["reason"]
+    assert "/srv/speech" in events[0]["cause"]
