@@ -221,7 +221,7 @@ class AdmissionQueue:
 
     def _newest_of_greediest(self, ticket: Ticket) -> Ticket | None:
         """Of whoever has most in the line, if that would still be more than this caller's."""
-        greediest = max(self._lines.values(), key=len)
+        greediest = max(self._lines.values(), key=len, default=deque[Ticket]())
         num_own = len(self._lines.get(ticket.caller, ()))
         return greediest[-1] if len(greediest) > num_own + 1 else None
 

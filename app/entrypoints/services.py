@@ -72,7 +72,7 @@ class Services:
         self.library = AudioLibrary(
             ports.stores, ports.clock, ports.observer, settings.store.clean_up_interval_s
         )
-        self.access = AccessControl(ports.keys, ports.clock)
+        self.access = AccessControl(ports.keys, ports.clock, ports.random)
         self.admission = Admission(
             admission_limits(settings.admission, ports.model.info.num_streams),
             ports.clock,
