@@ -55,6 +55,8 @@ class Fakes:
         self.requests = FakeRequestObserver()
         self.tracing: Tracing | None = None
         self.keys = FakeKeySource()
+        self.metrics = FakeMetrics()
+        self.chance = 0.0
 
     def ports(self) -> Ports:
         return Ports(
@@ -68,7 +70,8 @@ class Fakes:
             observer=self.observer,
             requests=self.requests,
             tracing=self.tracing,
-            metrics=FakeMetrics(),
+            metrics=self.metrics,
+            random=lambda: self.chance,
         )
 
     def app(self) -> Litestar:

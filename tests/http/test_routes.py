@@ -94,6 +94,13 @@ async def test_the_model_loads_while_the_server_already_lives(fakes: Fakes) -> N
             "parts": {
                 "model": {"ok": True, "reason": None, "state": "ready"},
                 "engine": {"ok": True, "reason": None, "breaker": "closed", "open_for_s": 0.0},
+                "queue": {
+                    "ok": True,
+                    "reason": None,
+                    "num_queued": 0,
+                    "oldest_s": 0.0,
+                    "num_running": 0,
+                },
                 "store": {"ok": True, "reason": None, "code": None},
             },
         }
@@ -106,7 +113,7 @@ async def test_a_request_that_waited_too_long_for_the_model_is_told_when_to_come
     fakes.model.may_load.clear()
     async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
         asking = asyncio.create_task(client.post("/v1/audio/speech", json={"input": "Hi."}))
-        while not fakes.clock.num_sleepers:
+        while fakes.settings.model.load_wait_s not in fakes.clock.slept_s:
             await asyncio.sleep(0.01)
         await fakes.clock.advance(fakes.settings.model.load_wait_s)
         answer = await asking

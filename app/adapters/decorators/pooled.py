@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
 import structlog
 
 from app.domain.audio import AudioChunk
@@ -53,7 +54,9 @@ class PooledModel:
 
     @property
     def info(self) -> ModelInfo:
-        return self._instances[0].model.info
+        info = self._instances[0].model.info
+        num_streams = info.num_streams * len(self._instances)
+        return msgspec.structs.replace(info, num_streams=num_streams)
 
     async def load(self) -> None:
         for instance in self._instances:  # one after another: each takes memory twice while loading

@@ -16,10 +16,11 @@ from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import METRICS, OPEN, Authentication
+from app.entrypoints.http.caller import Callers
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.events import EventWriter
-from app.entrypoints.http.health import HealthController
+from app.entrypoints.http.health import HealthController, describe_parts
 from app.entrypoints.http.live_session import LiveLimits
 from app.entrypoints.http.live_speech import live_speech
 from app.entrypoints.http.methods import HeadAsGet
@@ -28,6 +29,7 @@ from app.entrypoints.http.openapi import openapi_config, read_page
 from app.entrypoints.http.origins import OriginCheck, cors_config
 from app.entrypoints.http.owner import owner
 from app.entrypoints.http.repeats import Repeats
+from app.entrypoints.http.schemas import Parts
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.speech_answers import SpeechAnswers
 from app.entrypoints.http.stored_audio import StoredAudioController
@@ -95,7 +97,8 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
         settings.model.temperature,
     )
 
-    speech_answers = SpeechAnswers(services.speech, writer, repeats, services.library)
+    callers = Callers(ports.clock, settings.admission.request_timeout_s)
+    speech_answers = SpeechAnswers(services.speech, callers, writer, repeats, services.library)
 
     def clock() -> Clock:
         return ports.clock
@@ -106,7 +109,10 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
     def answers() -> SpeechAnswers:
         return speech_answers
 
-    return _provide(clock, live_limits, answers)
+    def parts() -> Parts:
+        return describe_parts(services)
+
+    return _provide(clock, live_limits, answers, parts)
 
 
 def _dependencies(services: Services) -> dict[str, Provide]:

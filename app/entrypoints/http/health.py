@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 
 from app.domain.catalog import Catalog
 from app.domain.errors import StoreError
-from app.domain.services.library import AudioLibrary
+from app.domain.services.admission import Admission
 from app.domain.services.readiness import EngineCheck, ModelState, Readiness
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import OPEN
@@ -17,11 +17,14 @@ from app.entrypoints.http.schemas import (
     Liveness,
     ModelPart,
     Parts,
+    QueuePart,
     ReadinessReport,
     StorePart,
     describe_skipped,
 )
+from app.entrypoints.services import Services
 
+QUEUE_FULL: Final = "As much waits as may; requests are refused."
 STORE_FAILS: Final = "The store of finished audio fails; the log says why."
 
 
@@ -44,7 +47,7 @@ class HealthController(Controller):
         engine: NamedDependency[EngineCheck],
         catalog: NamedDependency[Catalog],
         choice: NamedDependency[Choice],
-        library: NamedDependency[AudioLibrary],
+        parts: NamedDependency[Parts],
     ) -> Response[ReadinessReport]:
         """200 while the model is loaded and well, else 503."""
         is_loaded = readiness.state is ModelState.READY
@@ -57,13 +60,14 @@ class HealthController(Controller):
             model=catalog.info.id,
             backend=catalog.info.backend,
             skipped=describe_skipped(choice),
-            parts=_describe_parts(readiness, engine, library),
+            parts=parts,
         )
         return Response(report, status_code=200 if is_loaded and reason is None else 503)
 
 
-def _describe_parts(readiness: Readiness, engine: EngineCheck, library: AudioLibrary) -> Parts:
+def describe_parts(services: Services) -> Parts:
     """Each part by itself; one that fails need not make the server unready."""
+    readiness, engine = services.readiness, services.engine
     not_loaded, trouble, health = readiness.why_not(), engine.trouble(), engine.health
     return Parts(
         model=ModelPart(ok=not_loaded is None, reason=not_loaded, state=readiness.state.value),
@@ -73,7 +77,19 @@ def _describe_parts(readiness: Readiness, engine: EngineCheck, library: AudioLib
             breaker=health.breaker.value,
             open_for_s=round(health.open_for_s, 3),
         ),
-        store=_describe_store(library.error),
+        queue=_describe_queue(services.admission),
+        store=_describe_store(services.library.error),
+    )
+
+
+def _describe_queue(admission: Admission) -> QueuePart:
+    load, is_full = admission.load(), admission.is_full()
+    return QueuePart(
+        ok=not is_full,
+        reason=QUEUE_FULL if is_full else None,
+        num_queued=load.num_queued,
+        oldest_s=round(load.oldest_s, 3),
+        num_running=load.num_running,
     )
 
 

@@ -291,6 +291,14 @@ class EnginePart(Part, kw_only=True):
     open_for_s: float
 
 
+class QueuePart(Part, kw_only=True):
+    """Requests that wait for the model, the oldest for `oldest_s` seconds, and that it works for."""
+
+    num_queued: int
+    oldest_s: float
+    num_running: int
+
+
 class StorePart(Part, kw_only=True):
     """The store of finished audio; `code` names its failure. Speech goes on without it."""
 
@@ -302,6 +310,7 @@ class Parts(msgspec.Struct, kw_only=True):
 
     model: ModelPart
     engine: EnginePart
+    queue: QueuePart
     store: StorePart
 
 
