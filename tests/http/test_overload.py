@@ -113,6 +113,21 @@ async def test_health_metrics_and_lists_do_not_wait() -> None:
         await asyncio.gather(*asked)
 
 
+async def test_readiness_tells_of_a_full_line_and_stays_ready() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
+    async with client_of(fakes) as client:
+        asked = [ask(client, f"One {number}.") for number in range(2)]
+        await until(lambda: fakes.num_queued() == 1)
+        await fakes.clock.advance(2.5)
+        answer = await client.get("/health/ready")
+        queue = answer.json()["parts"]["queue"]
+        fakes.may_speak.set()
+        await asyncio.gather(*asked)
+    assert answer.status_code == 200
+    assert queue.pop("reason")
+    assert queue == {"ok": False, "num_queued": 1, "oldest_s": 2.5, "num_running": 1}
+
+
 async def test_whoever_waits_too_long_is_told_so() -> None:
     fakes = Busy(AdmissionSettings(max_running=1, max_wait_s=10.0))
     async with client_of(fakes) as client:

@@ -292,7 +292,7 @@ class EnginePart(Part, kw_only=True):
 
 
 class QueuePart(Part, kw_only=True):
-    """Requests that wait for the model, the oldest for `oldest_s` seconds, and that it works for."""
+    """Requests that wait, the oldest for `oldest_s` seconds, and that the model works for."""
 
     num_queued: int
     oldest_s: float

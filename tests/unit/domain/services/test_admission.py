@@ -194,3 +194,24 @@ async def test_nothing_waits_after_a_burst_has_come_and_gone() -> None:
     load = rig.admission.load()
     assert (load.num_queued, load.num_running, load.num_open) == (0, 0, 0)
     assert sum(task.exception() is None for _, task in asked) == 12
+
+
+async def test_the_line_is_full_when_as_many_wait_as_may() -> None:
+    rig = Rig(max_running=1, max_queued=2)
+    found = []
+    for _ in range(3):
+        found.append(rig.admission.is_full())
+        await rig.ask()
+    assert found == [False, False, False]
+    assert rig.admission.is_full()
+
+
+async def test_a_line_with_too_many_characters_is_full() -> None:
+    rig = Rig(max_running=1, max_queued=3)
+    await rig.ask()
+    await rig.ask(num_chars=AdmissionLimits().max_queued_chars)
+    assert rig.admission.is_full()
+
+
+def test_where_nobody_may_wait_there_is_no_full_line() -> None:
+    assert not Rig(max_queued=0).admission.is_full()
