@@ -14,8 +14,10 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import msgspec
 import uvicorn
 from litestar import Litestar
 
@@ -65,8 +67,9 @@ class Fakes:
             metrics=FakeMetrics(),
         )
 
-    def app(self) -> Litestar:
-        return create_app(self.ports(), self.settings)
+    def app(self, **changed: Any) -> Litestar:
+        """With other adapters in place of some fakes, by the names of `Ports`."""
+        return create_app(msgspec.structs.replace(self.ports(), **changed), self.settings)
 
 
 @asynccontextmanager

@@ -25,6 +25,8 @@ CALLS: Final[dict[ModuleType, tuple[str, ...]]] = {
     fcntl: ("flock",),
 }  # fmt: skip
 
+_close: Final = os.close
+
 MAX_CALLS: Final = 200
 """More than anything under test makes; a sweep that gets there does not end by itself."""
 
@@ -140,7 +142,9 @@ def _fail(fault: Fault, name: str, real: Callable[..., Any], *args: Any, **kwarg
         return _one_byte(name, real, *args, **kwargs)
     # Linux gives the descriptor back whatever `close` reports.
     if fault.is_late or name == "close":
-        real(*args, **kwargs)
+        result = real(*args, **kwargs)
+        if name == "open":
+            _close(result)  # it could not be handed over
     raise OSError(fault.error, os.strerror(fault.error))
 
 
