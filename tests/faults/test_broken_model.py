@@ -94,9 +94,7 @@ class Rig:
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     fakes, model = Fakes(), ScriptedModel()
-    resilient = ResilientModel(
-        model, fakes.clock, ResiliencePolicy(), fakes.observer, lambda: 0.0
-    )
+    resilient = ResilientModel(model, fakes.clock, ResiliencePolicy(), fakes.observer, lambda: 0.0)
     app = fakes.app(model=resilient, health=resilient.health, encoders=StreamingEncoders())
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
         while (await client.get("/health/ready")).status_code != 200:

@@ -1,6 +1,7 @@
 """Every call of the system that the caches on disk make fails in turn: a cache is only slower."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -93,21 +94,18 @@ def build(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [IO_ERROR, FULL], ids=["EIO", "ENOSPC"])
-async def test_graphs_on_disk_are_whole_or_an_error_of_one_line_whichever_call_fails(
+async def test_graphs_on_disk_are_whole_or_an_error_whichever_call_fails(
     tmp_path: Path, disk: Disk, checkpoint: Checkpoint, fault: Fault
 ) -> None:
     for number in range(MAX_CALLS):
         cache = GraphCache(tmp_path / str(number), 0, FakeClock())
         entry: Path | None = None
         with disk.failing(fault, number.__eq__):
-            try:
+            with suppress(ModelLoadError):  # and nothing else
                 entry = await asyncio.to_thread(cache.get, checkpoint, "fp32", build)
-            except ModelLoadError as error:
-                assert "\n" not in str(error)
         for path in filter(None, [entry, cache.get(checkpoint, "fp32", build)]):
             assert (path / "a.onnx").read_bytes() == b"graph" * 200
         if not disk.num_hits:
             assert entry is not None
             return
     pytest.fail("more calls than were tried")
-
