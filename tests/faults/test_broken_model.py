@@ -221,7 +221,7 @@ EMPTY = AudioChunk(np.zeros(0, np.float32), RATE)
 async def test_chunks_without_samples_are_passed_over(
     rig: Rig, audio_format: str, *, stream: bool
 ) -> None:
-    fields = {"response_format": audio_format, "stream": stream}
+    fields: dict[str, Any] = {"response_format": audio_format, "stream": stream}
     plain = await rig.ask(*good(2), **fields)
     mixed = await rig.ask(EMPTY, *good(), EMPTY, EMPTY, *good(), EMPTY, **fields)
     assert mixed.status_code == 200

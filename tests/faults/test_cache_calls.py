@@ -100,9 +100,8 @@ async def test_graphs_on_disk_are_whole_or_an_error_whichever_call_fails(
     for number in range(MAX_CALLS):
         cache = GraphCache(tmp_path / str(number), 0, FakeClock())
         entry: Path | None = None
-        with disk.failing(fault, number.__eq__):
-            with suppress(ModelLoadError):  # and nothing else
-                entry = await asyncio.to_thread(cache.get, checkpoint, "fp32", build)
+        with disk.failing(fault, number.__eq__), suppress(ModelLoadError):  # and nothing else
+            entry = await asyncio.to_thread(cache.get, checkpoint, "fp32", build)
         for path in filter(None, [entry, cache.get(checkpoint, "fp32", build)]):
             assert (path / "a.onnx").read_bytes() == b"graph" * 200
         if not disk.num_hits:
