@@ -143,13 +143,19 @@ def store_directory() -> Path:
 
 @contextmanager
 def server_process(
-    log_path: Path, *arguments: str, environ: Mapping[str, str] | None = None
+    log_path: Path,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    entry: str = "app",
 ) -> Iterator[ServerProcess]:
-    """Run `soprano-api serve`; it is alive, maybe still loading, when this returns."""
+    """Run `soprano-api serve`; it is alive, maybe still loading, when this returns.
+
+    `entry` is the module that is run, another one where the server is to have other adapters.
+    """
     port = free_port()
     with log_path.open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--port", str(port), *arguments],
+            [sys.executable, "-m", entry, "serve", "--port", str(port), *arguments],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=clean_environment(environ),

@@ -1,6 +1,7 @@
 """A store whose clock is set, and files whose times are not to be believed."""
 
 import os
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class SetClock(FakeClock):
 
 
 async def save(store: FilesystemAudioStore) -> str:
-    async def parts():  # type: ignore[no-untyped-def]
+    async def parts() -> AsyncIterator[bytes]:
         yield b"sound"
 
     return (await store.save(parts(), stem="speech", audio_format=AudioFormat.WAV)).name

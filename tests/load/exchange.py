@@ -91,7 +91,7 @@ async def exchange(
     protocol = _Listener(sent, loop.create_future())
     try:
         transport, _ = await loop.create_connection(
-            lambda: protocol, address.hostname, address.port
+            lambda: protocol, address.hostname or "", address.port or 80
         )
     except OSError as error:
         protocol.result.problem = type(error).__name__
