@@ -254,7 +254,11 @@ def main() -> None:
         print(f"{number:>8}  {kind}")
     for error in errors[:20]:
         print(error)
-    figures = {"tally": dict(soak.tally), "first": _plain(idle[0]), "last": _plain(idle[1])}
+    figures = {
+        "tally": dict(soak.tally),
+        "idle": [_plain(each) for each in idle],
+        "busy": [_plain(each) for each in watch.samples],
+    }
     sys.exit(conclude(checks_of(watch, idle, errors, left), figures, given.json))
 
 
