@@ -5,6 +5,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 MODEL ?=
 PRECISION ?=
+MINUTES ?= 5
 TORCH ?= 2.13.0
 BENCH_MODEL := build/bench-checkpoint
 VENV := .venv
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fast-test bench format lock clean
+.PHONY: help run test check fast-test bench overload soak format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,12 @@ check: $(VENV)/.dev ## Format, lint, import contracts, types, fast tests
 bench: $(VENV)/.dev $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Measure beside the package, write docs/benchmarks.md (MODEL=...)
 	SOPRANO_MODEL__GRAPH_DIRECTORY=build/bench-graphs \
 		$(BIN)/soprano-api bench --model $(or $(MODEL),$(BENCH_MODEL)) --output docs/benchmarks.md
+
+overload: $(VENV)/.dev ## Offer ten times what can be served, and check what is promised (MODEL=...)
+	$(BIN)/python -m tests.load.overload $(if $(MODEL),--model $(MODEL))
+
+soak: $(VENV)/.dev ## Random clients for MINUTES=5; memory, descriptors, threads and log must stay clean
+	$(BIN)/python -m tests.load.soak --minutes $(MINUTES) $(if $(MODEL),--model $(MODEL))
 
 format: $(VENV)/.dev ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -14,8 +14,10 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import msgspec
 import uvicorn
 from litestar import Litestar
 
@@ -74,8 +76,9 @@ class Fakes:
             random=lambda: self.chance,
         )
 
-    def app(self) -> Litestar:
-        return create_app(self.ports(), self.settings)
+    def app(self, **changed: Any) -> Litestar:
+        """With other adapters in place of some fakes, by the names of `Ports`."""
+        return create_app(msgspec.structs.replace(self.ports(), **changed), self.settings)
 
 
 @asynccontextmanager
@@ -149,13 +152,19 @@ def store_directory() -> Path:
 
 @contextmanager
 def server_process(
-    log_path: Path, *arguments: str, environ: Mapping[str, str] | None = None
+    log_path: Path,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    entry: str = "app",
 ) -> Iterator[ServerProcess]:
-    """Run `soprano-api serve`; it is alive, maybe still loading, when this returns."""
+    """Run `soprano-api serve`; it is alive, maybe still loading, when this returns.
+
+    `entry` is the module that is run, another one where the server is to have other adapters.
+    """
     port = free_port()
     with log_path.open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--port", str(port), *arguments],
+            [sys.executable, "-m", entry, "serve", "--port", str(port), *arguments],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=clean_environment(environ),

@@ -200,7 +200,12 @@ async def test_asking_for_the_headers_gives_those_of_the_whole_file(
 
 async def test_a_range_is_sent_as_a_part(client: httpx.AsyncClient, stores: AudioStores) -> None:
     file = await keep(stores)
-    for value, start, end in [("0-0", 0, 1), ("100-", 100, 1024), ("-24", 1000, 1024)]:
+    for value, start, end in [
+        ("0-0", 0, 1),
+        ("100-", 100, 1024),
+        ("-24", 1000, 1024),
+        ("-1", 1023, 1024),
+    ]:
         answer = await client.get(f"{FILES}/{file.name}", headers={"range": f"bytes={value}"})
         assert (answer.status_code, answer.content) == (206, CONTENT[start:end])
         assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/1024"
@@ -221,7 +226,12 @@ async def test_a_file_can_be_fetched_in_parts(
     assert first.content + rest.content == content
 
 
-@pytest.mark.parametrize("value", ["bytes=0-1,5-6", "bytes=abc", "bytes=9-2", "lines=1-2"])
+THOUSAND_RANGES: Final = "bytes=" + ",".join(f"{n}-{n}" for n in range(1_000))
+
+
+@pytest.mark.parametrize(
+    "value", ["bytes=0-1,5-6", "bytes=abc", "bytes=9-2", "lines=1-2", THOUSAND_RANGES]
+)
 async def test_several_ranges_or_other_words_give_the_whole_file(
     client: httpx.AsyncClient, stores: AudioStores, value: str
 ) -> None:

@@ -107,10 +107,9 @@ class TempFile:
         if self.is_created:
             with suppress(OSError):
                 self.remove()
-            with suppress(OSError):
-                os.close(self.fd)
+            close(self.fd)
         if self.dir_fd != -1:
-            os.close(self.dir_fd)
+            close(self.dir_fd)
 
 
 class ReadFile:
@@ -145,7 +144,7 @@ class ReadFile:
 
     def close(self) -> None:
         if self._fd != -1:
-            os.close(self._fd)
+            close(self._fd)
 
 
 def link(file: TempFile, name: str) -> bool:
@@ -221,7 +220,16 @@ def opened_directory(directory: Path) -> Iterator[int]:
     try:
         yield dir_fd
     finally:
-        os.close(dir_fd)
+        close(dir_fd)
+
+
+def close(fd: int) -> None:
+    """Give a descriptor back; never raises.
+
+    It is given back whatever the system reports, and what must survive was synced before.
+    """
+    with suppress(OSError):
+        os.close(fd)
 
 
 def write_all(fd: int, data: bytes, offset: int) -> None:

@@ -35,6 +35,7 @@ from app.adapters.audio_store.files import (
     ReadFile,
     TempFile,
     Turns,
+    close,
     in_thread,
     link,
     lstat_regular,
@@ -164,11 +165,12 @@ class FilesystemAudioStore:
             sweep(dir_fd, now)
 
     def _publish(self, file: TempFile, sidecar: TempFile, pattern: str) -> StoredAudio:
+        status = os.fstat(file.fd)  # while nothing is published that a failure would leave
         name = self._link_next(file, sidecar, pattern)
         with _kept_only_without_error(file.dir_fd, name):
             file.remove()
             os.fsync(file.dir_fd)
-        return _describe(name, os.fstat(file.fd))
+        return _describe(name, status)
 
     def _link_next(self, file: TempFile, sidecar: TempFile, pattern: str) -> str:
         # The link alone would refuse a taken name; only the lock keeps two stems off one number.
@@ -247,7 +249,7 @@ def _locked(dir_fd: int, name: str, operation: int = fcntl.LOCK_EX) -> Iterator[
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, FILE_MODE, dir_fd=dir_fd)
     with ExitStack() as on_exit:
-        on_exit.callback(os.close, fd)
+        on_exit.callback(close, fd)
         fcntl.flock(fd, operation)
         on_exit.callback(_unlock, fd)
         yield fd

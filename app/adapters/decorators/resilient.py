@@ -171,7 +171,7 @@ class ResilientModel:
     ) -> AsyncGenerator[AudioChunk, None]:
         if permit.is_probe:  # everybody waits for it, so it is due now
             due_at = min(due_at, self._clock.monotonic())
-        chunks = self._model.synthesize(segment, delivery, due_at)
+        chunks = _audible(self._model.synthesize(segment, delivery, due_at))
         if self._is_warm or permit.is_probe:
             chunks = self._limiter.read(chunks, due_at)
         async with aclosing(chunks):
@@ -212,3 +212,13 @@ class ResilientModel:
         async with aclosing(call) as chunks:
             with suppress(SpeechError):
                 await anext(chunks, None)
+
+
+async def _audible(
+    chunks: AsyncGenerator[AudioChunk, None],
+) -> AsyncGenerator[AudioChunk, None]:
+    """The same without chunks that have no samples: they are no sign of life."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if chunk.num_samples:
+                yield chunk

@@ -8,6 +8,7 @@ from enum import StrEnum
 from app.domain.audio import AudioEncoding, AudioFormat
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
+    EncodingError,
     EngineUnavailableError,
     ModelLoadError,
     ModelLoadingError,
@@ -99,7 +100,8 @@ class Readiness:
     async def load(self) -> None:
         """Load the model and speak once, so that the first caller does not wait for warm-up.
 
-        A model that works but cannot speak that one sentence, or may not be asked to, is ready.
+        A model that works but cannot speak that one sentence, or may not be asked to, is ready. An
+        error that nobody foresaw is a ModelLoadError.
 
         Raises:
             SpeechError: it cannot speak, now or later.
@@ -109,10 +111,13 @@ class Readiness:
             await self._model.load()
             with suppress(SentenceError, EngineUnavailableError):
                 await self._warm_up()
-        except SpeechError as error:
+        except Exception as error:
+            failure = _as_speech_error(error)
             self._settle(ModelState.FAILED)
-            self._observer.model_load_failed(self._model.info, error)
-            raise
+            self._observer.model_load_failed(self._model.info, failure)
+            if failure is error:
+                raise
+            raise failure from error
         self._settle(ModelState.READY)
         self._observer.model_loaded(self._model.info, self._clock.monotonic() - started)
 
@@ -129,8 +134,14 @@ class Readiness:
                 return None
 
     async def _warm_up(self) -> None:
+        try:
+            await self._speak_in(AudioFormat.MP3)
+        except EncodingError:  # a codec that is missing concerns its own format alone
+            await self._speak_in(AudioFormat.WAV)
+
+    async def _speak_in(self, audio_format: AudioFormat) -> None:
         info = self._model.info
-        encoding = AudioEncoding(AudioFormat.MP3, info.sample_rate)
+        encoding = AudioEncoding(audio_format, info.sample_rate)
         encoder = await asyncio.to_thread(self._encoders.open, encoding, info.sample_rate)
         for segment in await asyncio.to_thread(self._model.split, WARM_UP_TEXT):
             async with aclosing(
@@ -162,3 +173,10 @@ class Readiness:
             raise ModelLoadingError(RETRY_AFTER_S)
         if self.state is ModelState.FAILED:
             raise ModelLoadError("The speech model could not be loaded.")
+
+
+def _as_speech_error(error: Exception) -> SpeechError:
+    if isinstance(error, SpeechError):
+        return error
+    described = " ".join(f"{type(error).__name__}: {error}".split())
+    return ModelLoadError(f"The speech model could not be loaded: {described}")
