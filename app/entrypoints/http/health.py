@@ -4,6 +4,7 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from app.domain.catalog import Catalog
+from app.domain.services.intake import Intake
 from app.domain.services.readiness import EngineCheck, ModelState, Readiness
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import OPEN
@@ -30,8 +31,9 @@ class HealthController(Controller):
         engine: NamedDependency[EngineCheck],
         catalog: NamedDependency[Catalog],
         choice: NamedDependency[Choice],
+        intake: NamedDependency[Intake],
     ) -> Response[ReadinessReport]:
-        """200 while the model is loaded and well, else 503."""
+        """200 while the model is loaded and well and the server is to go on, else 503."""
         is_loaded = readiness.state is ModelState.READY
         reason = engine.why_not() if is_loaded else None
         report = ReadinessReport(
@@ -42,4 +44,6 @@ class HealthController(Controller):
             backend=catalog.info.backend,
             skipped=describe_skipped(choice),
         )
-        return Response(report, status_code=200 if is_loaded and reason is None else 503)
+        if intake.is_draining:
+            report.status = "draining"
+        return Response(report, status_code=200 if report.status == "ready" else 503)

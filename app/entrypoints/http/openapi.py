@@ -42,7 +42,7 @@ NOT_FOUND: Final = {**BAD_REQUEST, 404: _error("No such model.")}
 NOT_READY: Final = {
     503: ResponseSpec(
         ReadinessReport,
-        description="The model is loading, failed, or is left alone.",
+        description="The model is loading, failed or left alone, or the server is about to end.",
         generate_examples=False,
     )
 }

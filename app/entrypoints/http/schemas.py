@@ -277,7 +277,7 @@ class ReadinessReport(msgspec.Struct, kw_only=True):
     again; `reason` why a model that is loaded cannot be used.
     """
 
-    status: Literal["ready", "loading", "failed", "unavailable"]
+    status: Literal["ready", "loading", "failed", "unavailable", "draining"]
     breaker: Literal["closed", "open", "half_open", "forced_open", "disabled"]
     reason: str | None = None
     model: str
