@@ -131,7 +131,7 @@ async def test_a_second_signal_cuts_at_once(
     stop(server)
     with pytest.raises(httpx.TransportError):
         await whole
-    assert fakes.model.num_running == 0
+    await eventually(lambda: fakes.model.num_running == 0)
 
 
 async def test_an_idle_socket_is_told_and_closed(server: SpeechServer, fakes: Fakes) -> None:
@@ -187,4 +187,4 @@ async def test_an_utterance_that_is_cut_is_named(
         with pytest.raises(ConnectionClosed):
             await client.receive()
         assert connection.close_code == 1012
-    assert fakes.model.num_running == 0
+    await eventually(lambda: fakes.model.num_running == 0)
