@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,13 +19,15 @@ from typing import Any
 
 import httpx
 import msgspec
-import uvicorn
 from litestar import Litestar
 
+from app.adapters.clock.system import SystemClock
+from app.domain.services.intake import Intake
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.app import create_app
+from app.entrypoints.http.server import SpeechServer
 from app.entrypoints.services import Ports
-from app.entrypoints.settings import Settings
+from app.entrypoints.settings import ServerSettings, Settings
 from app.ports.tracing import Tracing
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.audio_store import FakeAudioStores
@@ -59,6 +62,7 @@ class Fakes:
         self.keys = FakeKeySource()
         self.metrics = FakeMetrics()
         self.chance = 0.0
+        self.intake = Intake()
 
     def ports(self) -> Ports:
         return Ports(
@@ -78,31 +82,44 @@ class Fakes:
 
     def app(self, **changed: Any) -> Litestar:
         """With other adapters in place of some fakes, by the names of `Ports`."""
-        return create_app(msgspec.structs.replace(self.ports(), **changed), self.settings)
+        ports = msgspec.structs.replace(self.ports(), **changed)
+        return create_app(ports, self.settings, intake=self.intake)
 
 
 @asynccontextmanager
 async def serving(app: Litestar) -> AsyncIterator[str]:
     """Serve `app` on this event loop; gives its base URL."""
-    config = uvicorn.Config(
-        app,
-        port=0,
-        log_config=None,
-        lifespan="on",
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-    )
-    server = uvicorn.Server(config)
+    async with serving_until_stopped(app, ServerSettings(), Intake()) as server:
+        yield url_of(server)
+
+
+@asynccontextmanager
+async def serving_until_stopped(
+    app: Litestar, settings: ServerSettings, intake: Intake
+) -> AsyncIterator[SpeechServer]:
+    """Serve `app`, whose intake is `intake`; what runs at the end of the block is cut."""
+    settings = msgspec.structs.replace(settings, port=0)
+    server = SpeechServer(app, settings, intake, SystemClock())
     task = asyncio.create_task(server._serve())
     try:
         while not server.started:
             assert not task.done(), "the server did not start"
             await asyncio.sleep(0.005)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
+        yield server
     finally:
-        server.should_exit = True
+        stop(server)
+        stop(server)
         await asyncio.wait_for(task, STOP_TIMEOUT_S)
+
+
+def url_of(server: SpeechServer) -> str:
+    port = server.servers[0].sockets[0].getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+def stop(server: SpeechServer) -> None:
+    """What a stop signal does."""
+    server.handle_exit(signal.SIGTERM, None)
 
 
 class ServerProcess:
@@ -156,15 +173,24 @@ def server_process(
     *arguments: str,
     environ: Mapping[str, str] | None = None,
     entry: str = "app",
+    open_files: int | None = None,
 ) -> Iterator[ServerProcess]:
     """Run `soprano-api serve`; it is alive, maybe still loading, when this returns.
 
-    `entry` is the module that is run, another one where the server is to have other adapters.
+    Args:
+        log_path: file of its log.
+        arguments: of the command.
+        environ: more of the environment.
+        entry: module that is run, another one where the server is to have other adapters.
+        open_files: how many it may have; None leaves the limit alone.
     """
     port = free_port()
     with log_path.open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", entry, "serve", "--port", str(port), *arguments],
+            [
+                *(["prlimit", f"--nofile={open_files}"] if open_files else []),
+                *[sys.executable, "-m", entry, "serve", "--port", str(port), *arguments],
+            ],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=clean_environment(environ),

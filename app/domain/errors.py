@@ -191,6 +191,17 @@ class ModelLoadingError(SpeechError):
         self.retry_after_s = retry_after_s
 
 
+class ServerDrainingError(SpeechError):
+    """The server is about to end and takes in nothing new; another, or the next one, will."""
+
+    code: ClassVar[str] = "server_draining"
+    is_retryable: ClassVar[bool] = True
+    retry_after_s: ClassVar[float] = 2.0
+
+    def __init__(self) -> None:
+        super().__init__("The server is about to restart; try again shortly.")
+
+
 class ModelLoadError(SpeechError):
     """The model cannot be loaded: the server cannot do its work."""
 

@@ -14,6 +14,13 @@ CHATTY_LIBRARIES: Final = ("uvicorn", "httpx", "httpx2", "huggingface_hub", "asy
 """Loggers whose informational messages repeat our own events, or show headers, and so keys."""
 
 
+LOGGED_BY_US: Final = (
+    "ASGI callable returned without completing response.",  # a stream that was cut
+    "Invalid HTTP request received.",
+)
+"""What uvicorn says of it."""
+
+
 def configure_logging(settings: LogSettings) -> None:
     """Send structlog's events and those of libraries to standard error in one format."""
     is_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
@@ -39,12 +46,12 @@ def configure_logging(settings: LogSettings) -> None:
     root.setLevel(settings.level.upper())
     for name in CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_is_not_a_cut)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
-def _is_not_a_cut(record: logging.LogRecord) -> bool:
-    """Whether a record is anything but uvicorn's word for a stream that we cut and logged."""
-    return record.getMessage() != "ASGI callable returned without completing response."
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record is anything but uvicorn's word for what we have logged ourselves."""
+    return record.getMessage() not in LOGGED_BY_US
 
 
 def _renderers(*, is_json: bool) -> list[Processor]:

@@ -13,6 +13,7 @@ from app.domain.errors import SpeechError
 from app.domain.resilience import EngineHealth
 from app.domain.services.access_control import AccessControl
 from app.domain.services.admission import Admission
+from app.domain.services.intake import Intake
 from app.domain.services.library import AudioLibrary
 from app.domain.services.look_ahead import LookAheadLimits
 from app.domain.services.readiness import EngineCheck, Readiness
@@ -66,10 +67,12 @@ class Services:
         admission: lets requests begin.
         library: keeps audio.
         access: knows who may come in.
+        intake: whether anybody may.
     """
 
-    def __init__(self, ports: Ports, settings: Settings) -> None:
+    def __init__(self, ports: Ports, settings: Settings, intake: Intake) -> None:
         self._ports = ports
+        self.intake = intake
         self.choice = ports.choice
         self.engine = EngineCheck(ports.health, settings.resilience.unready_after_s)
         self.metrics = ports.metrics

@@ -39,6 +39,10 @@ class ServerSettings(Section, frozen=True):
     max_body_bytes: Annotated[int, Meta(ge=1_024, le=2**30)] = 262_144
     keep_alive_s: Annotated[int, Meta(ge=1, le=3_600)] = 5
     socket_idle_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
+    head_timeout_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 10.0
+    body_timeout_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 10.0
+    write_stall_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 30.0
+    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4_096
     shutdown_s: Annotated[int, Meta(ge=0, le=3_600)] = 30
     cors_origins: Annotated[str, Meta(pattern=ORIGINS)] = ""
 

@@ -1,6 +1,7 @@
 """The description of the interface: valid, and true of what it describes."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httpx
@@ -14,6 +15,7 @@ from app.domain.errors import (
     SpeechTimeoutError,
     SynthesisError,
 )
+from app.entrypoints.http.request_limits import MAX_HEADERS
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from tests.serving import Fakes, serving
 
@@ -135,6 +137,40 @@ async def test_the_example_of_a_loading_model_is_what_the_server_answers(fakes: 
     assert_is_as_described(answer, operation, "503", "model_loading")
     assert int(answer.headers["retry-after"]) > 0
     assert "retry-after" in operation["responses"]["503"]["headers"]
+
+
+async def test_the_example_of_a_server_that_is_about_to_end_is_what_it_answers(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    operation = await read_speech(client)
+    fakes.intake.drain()
+    answer = await client.post(SPEECH, json={"input": "Hi."})
+    assert_is_as_described(answer, operation, "503", "server_draining")
+
+
+async def test_the_example_of_too_many_headers_is_what_the_server_answers(
+    client: httpx.AsyncClient,
+) -> None:
+    operation = await read_speech(client)
+    headers = {f"x-{number}": "a" for number in range(MAX_HEADERS)}
+    answer = await client.post(SPEECH, json={"input": "Hi."}, headers=headers)
+    assert_is_as_described(answer, operation, "431", "headers_too_large")
+
+
+async def test_the_example_of_a_late_body_is_what_the_server_answers(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        yield b'{"input":'
+        await asyncio.Event().wait()
+
+    operation = await read_speech(client)
+    headers = {"content-type": "application/json"}
+    asking = asyncio.create_task(client.post(SPEECH, content=drip(), headers=headers))
+    while fakes.settings.server.body_timeout_s not in fakes.clock.slept_s:
+        await asyncio.sleep(0.01)
+    await fakes.clock.advance(fakes.settings.server.body_timeout_s)
+    assert_is_as_described(await asking, operation, "408", "request_timeout")
 
 
 def assert_is_as_described(

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from app.domain.audio import AudioFormat
 from app.domain.errors import SpeechError
 from app.domain.file_name import DEFAULT_STEM
+from app.domain.services.intake import Intake
 from app.domain.services.speech import SpeechStream
 from app.domain.speech import SpeechRequest
 from app.entrypoints.bootstrap import build_ports
@@ -100,7 +101,7 @@ def _choose_format(name: str | None, output: str | None) -> AudioFormat:
 async def _run(settings: Settings, request: SpeechRequest, target: Target) -> None:
     speech = msgspec.structs.replace(settings.speech, max_chars=MAX_CHARS)
     ports = build_ports(settings)
-    services = Services(ports, msgspec.structs.replace(settings, speech=speech))
+    services = Services(ports, msgspec.structs.replace(settings, speech=speech), Intake())
     async with (
         services.running(on_fatal=lambda _: None),
         aclosing(await services.speech.start(request)) as stream,

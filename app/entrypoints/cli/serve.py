@@ -1,26 +1,39 @@
 """`soprano-api serve`: the HTTP server."""
 
+import asyncio
+import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from ipaddress import ip_address
-from socket import socket
 from typing import Any, Final
 
 import click
+import msgspec
 import structlog
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.domain.errors import SpeechError
+from app.domain.services.intake import Intake
 from app.entrypoints.bootstrap import build_ports
+from app.entrypoints.cli.open_files import raise_open_files_limit
 from app.entrypoints.cli.options import common_options, server_options, settings_from
 from app.entrypoints.http.app import create_app
+from app.entrypoints.http.server import SpeechServer
 from app.entrypoints.log import configure_logging
 from app.entrypoints.settings import ServerSettings, Settings
 
 SWITCH_INTERVAL_S: Final = 0.0005
 """After which a thread that runs Python gives way. The model's thread needs Python for some 0.1 ms
 after every step, and must not wait 5 ms (the default) for it while a request is encoded."""
+
+RESERVED_FILES: Final = 48
+"""Open files beside connections: of the process itself, stored audio, connections that are being
+refused. A server that was just started has some 17."""
+
+THREADS_END_S: Final = 1.0
+"""Given to worker threads at the end. They cannot be interrupted, and a model that is being loaded
+may take minutes; what they write appears whole or not at all."""
 
 OPEN_ADVICE: Final = (
     "Everybody who reaches this address may use the server. Make a key with"
@@ -51,11 +64,15 @@ def run_server(settings: Settings) -> int:
         server.should_exit = True
 
     warn_if_open(settings)
-    app = create_app(build_ports(settings), settings, on_fatal=stop)
-    server = AnnouncingServer(_uvicorn_config(app, settings.server))
+    intake, ports = Intake(), build_ports(settings)
+    app = create_app(ports, settings, stop, intake)
+    server = SpeechServer(app, limit_connections(settings.server), intake, ports.clock)
     _stop_on_signals(server)
-    server.run()
-    return 1 if failures else 0
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(server.serve())
+        exit_code = 1 if failures else 0
+        _leave_within(THREADS_END_S, exit_code)
+    return exit_code
 
 
 def warn_if_open(settings: Settings) -> None:
@@ -73,12 +90,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _stop_on_signals(server: uvicorn.Server) -> None:
-    """Let a signal end the process with code 0.
+def limit_connections(
+    settings: ServerSettings, ask_for_files: Callable[[int], int] = raise_open_files_limit
+) -> ServerSettings:
+    """The same, with no more connections than the process may have open files."""
+    wanted = settings.max_connections + RESERVED_FILES
+    num_files = ask_for_files(wanted)
+    if num_files >= wanted:
+        return settings
+    most = max(1, num_files - RESERVED_FILES)
+    _log.warning("server.few_open_files", open_files=num_files, max_connections=most)
+    return msgspec.structs.replace(settings, max_connections=most)
 
-    The server has handlers of its own while it runs; when it has stopped it raises the signal once
-    more for those that were there before, which are these.
-    """
+
+def _stop_on_signals(server: SpeechServer) -> None:
+    """Let a signal before the server runs end it as well, with code 0."""
 
     def stop(*_: object) -> None:
         server.should_exit = True
@@ -87,42 +113,8 @@ def _stop_on_signals(server: uvicorn.Server) -> None:
         signal.signal(number, stop)
 
 
-class AnnouncingServer(uvicorn.Server):
-    """Logs where it listens; with port 0 nobody else knows."""
-
-    async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Open the sockets, then say so."""
-        await super().startup(sockets)
-        for server in self.servers:
-            for listener in server.sockets:
-                host, port = listener.getsockname()[:2]
-                _log.info("server.listening", url=f"http://{host}:{port}", docs="/schema")
-
-
-class HttpProtocol(H11Protocol):
-    """HTTP over h11, which bounds the size of a request's head; httptools does not.
-
-    Only GET can ask for a WebSocket (RFC 6455, section 4.1); of other requests the wish is ignored,
-    as it is for any other protocol.
-    """
-
-    def _should_upgrade(self) -> bool:
-        return self.scope["method"] == "GET" and super()._should_upgrade()
-
-
-def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=HttpProtocol,
-        ws="websockets-sansio",  # stops reading from a client whose messages are not taken
-        ws_max_size=settings.max_body_bytes,
-        ws_per_message_deflate=False,  # sound does not shrink
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.shutdown_s,
-        lifespan="on",
-    )
+def _leave_within(limit_s: float, exit_code: int) -> None:
+    """End the process after `limit_s` seconds, even if a thread of it does not end."""
+    timer = threading.Timer(limit_s, os._exit, (exit_code,))
+    timer.daemon = True
+    timer.start()

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency, Provide
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
 from app.domain.services.idempotency import IdempotencyKeys
+from app.domain.services.intake import Intake
 from app.domain.services.library import AudioLibrary
 from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechService
@@ -21,6 +22,7 @@ from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.events import EventWriter
 from app.entrypoints.http.health import HealthController, describe_parts
+from app.entrypoints.http.intake_check import IntakeCheck
 from app.entrypoints.http.live_session import LiveLimits
 from app.entrypoints.http.live_speech import live_speech
 from app.entrypoints.http.methods import HeadAsGet
@@ -29,6 +31,7 @@ from app.entrypoints.http.openapi import openapi_config, read_page
 from app.entrypoints.http.origins import OriginCheck, cors_config
 from app.entrypoints.http.owner import owner
 from app.entrypoints.http.repeats import Repeats
+from app.entrypoints.http.request_limits import RequestLimits
 from app.entrypoints.http.schemas import Parts
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.speech_answers import SpeechAnswers
@@ -46,6 +49,7 @@ def create_app(
     ports: Ports,
     settings: Settings,
     on_fatal: Callable[[SpeechError], None] = lambda _: None,
+    intake: Intake | None = None,
 ) -> Litestar:
     """Build the application; its lifespan loads the model, opens the store and closes both.
 
@@ -53,8 +57,9 @@ def create_app(
         ports: constructed, not opened.
         settings: all of them.
         on_fatal: called if the model cannot be loaded.
+        intake: shut before the server ends; without it nobody can.
     """
-    services = Services(ports, settings)
+    services = Services(ports, settings, intake or Intake())
     cors = cors_config(settings.server.cors_origins)
 
     @asynccontextmanager
@@ -75,7 +80,12 @@ def create_app(
         lifespan=[lifespan],
         dependencies={**_dependencies(services), **_tools(services, ports, settings)},
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[OriginCheck(cors), Authentication(services.access, settings.auth)],
+        middleware=[
+            RequestLimits(ports.clock, settings.server.body_timeout_s),
+            OriginCheck(cors),
+            Authentication(services.access, settings.auth),
+            IntakeCheck(services.intake),
+        ],
         cors_config=cors,
         request_max_body_size=settings.server.max_body_bytes,
         openapi_config=openapi_config(version(DISTRIBUTION)),
@@ -112,7 +122,10 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
     def parts() -> Parts:
         return describe_parts(services)
 
-    return _provide(clock, live_limits, answers, parts)
+    def intake() -> Intake:
+        return services.intake
+
+    return _provide(clock, live_limits, answers, parts, intake)
 
 
 def _dependencies(services: Services) -> dict[str, Provide]:

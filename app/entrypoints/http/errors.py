@@ -24,6 +24,7 @@ from app.domain.errors import (
     QueueTimeoutError,
     RateLimitError,
     RequestTimeoutError,
+    ServerDrainingError,
     ServerOverloadedError,
     SpeechError,
     SpeechTimeoutError,
@@ -59,6 +60,54 @@ class ForeignOriginError(SpeechError):
         super().__init__("Web pages of this origin may not connect: see server.cors_origins.")
 
 
+class BrokenHttpError(SpeechError):
+    """Bytes that are not HTTP, or could be read in two ways."""
+
+    code = "invalid_http"
+
+    def __init__(self) -> None:
+        super().__init__("This is not a valid HTTP request.")
+
+
+class HeadTooLargeError(SpeechError):
+    """More headers than are read."""
+
+    code = "headers_too_large"
+
+    def __init__(self) -> None:
+        super().__init__("The head of the request is too large.")
+
+
+class LateRequestError(SpeechError):
+    """A request that did not come whole in time."""
+
+    code = "request_timeout"
+    is_retryable = True
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"The request did not come whole within {limit_s:g} s.")
+
+
+class TooManyConnectionsError(SpeechError):
+    """One more connection than may be open."""
+
+    code = "too_many_connections"
+    is_retryable = True
+    retry_after_s = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("Too many connections are open; try again shortly.")
+
+
+CLOSING: Final = (
+    BrokenHttpError,
+    HeadTooLargeError,
+    LateRequestError,
+    TooManyConnectionsError,
+    ServerDrainingError,
+)
+"""Errors after which the connection is of no more use."""
+
 _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     InvalidApiKeyError: (401, INVALID_REQUEST),
     ForeignOriginError: (403, INVALID_REQUEST),
@@ -67,6 +116,11 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     StoredAudioNotFoundError: (404, INVALID_REQUEST),
     IdempotencyKeyReusedError: (422, INVALID_REQUEST),
     InvalidRequestError: (400, INVALID_REQUEST),
+    BrokenHttpError: (400, INVALID_REQUEST),
+    HeadTooLargeError: (431, INVALID_REQUEST),
+    LateRequestError: (408, INVALID_REQUEST),
+    TooManyConnectionsError: (503, SERVER_ERROR),
+    ServerDrainingError: (503, SERVER_ERROR),
     ModelLoadingError: (503, SERVER_ERROR),
     ModelLoadError: (503, SERVER_ERROR),
     ServerOverloadedError: (503, SERVER_ERROR),
@@ -171,6 +225,10 @@ def _headers(error: SpeechError) -> dict[str, str]:
         headers["retry-after-ms"] = str(max(1, math.ceil(retry_after_s * 1000)))
     if isinstance(error, InvalidApiKeyError):
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, ServerDrainingError):
+        headers["x-should-retry"] = "true"
+    if isinstance(error, CLOSING):
+        headers["connection"] = "close"
     return headers
 
 

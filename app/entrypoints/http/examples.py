@@ -108,6 +108,11 @@ ERRORS: Final = {
         "The model 'gpt-5' is not served here; known: tts-1, tts-1-hd, gpt-4o-mini-tts.",
         "model",
     ),
+    408: _error(
+        "A body that did not come in time",
+        "request_timeout",
+        "The request did not come whole within 10 s.",
+    ),
     413: _error("A body that is too large", "request_too_large", "The request body is too large."),
     415: _error(
         "A form instead of JSON",
@@ -124,6 +129,11 @@ ERRORS: Final = {
         "rate_limit_exceeded",
         "This API key has reached its limit of requests: 60 per minute.",
         kind="rate_limit_error",
+    ),
+    431: _error(
+        "More headers than are read",
+        "headers_too_large",
+        "The head of the request is too large.",
     ),
     500: _error(
         "A failure of the model",
@@ -142,6 +152,12 @@ ERRORS: Final = {
             "A turn that did not come in time",
             "queue_timeout",
             "The server was too busy to begin with the text in time; try again later.",
+            kind=SERVER_ERROR,
+        ),
+        **_error(
+            "A server that is about to end",
+            "server_draining",
+            "The server is about to restart; try again shortly.",
             kind=SERVER_ERROR,
         ),
         **_error(

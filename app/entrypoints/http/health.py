@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from app.domain.catalog import Catalog
 from app.domain.errors import StoreError
 from app.domain.services.admission import Admission
+from app.domain.services.intake import Intake
 from app.domain.services.readiness import EngineCheck, ModelState, Readiness
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import OPEN
@@ -48,8 +49,9 @@ class HealthController(Controller):
         catalog: NamedDependency[Catalog],
         choice: NamedDependency[Choice],
         parts: NamedDependency[Parts],
+        intake: NamedDependency[Intake],
     ) -> Response[ReadinessReport]:
-        """200 while the model is loaded and well, else 503."""
+        """200 while the model is loaded and well and the server is to go on, else 503."""
         is_loaded = readiness.state is ModelState.READY
         has_failed = readiness.state is ModelState.FAILED
         reason = engine.why_not() if is_loaded else readiness.why_not() if has_failed else None
@@ -62,7 +64,9 @@ class HealthController(Controller):
             skipped=describe_skipped(choice),
             parts=parts,
         )
-        return Response(report, status_code=200 if is_loaded and reason is None else 503)
+        if intake.is_draining:
+            report.status = "draining"
+        return Response(report, status_code=200 if report.status == "ready" else 503)
 
 
 def describe_parts(services: Services) -> Parts:

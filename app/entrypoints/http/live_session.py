@@ -17,7 +17,13 @@ from litestar.exceptions import WebSocketDisconnect
 from app.domain.admission import Caller
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
-from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechError
+from app.domain.errors import (
+    InputTooLongError,
+    InvalidRequestError,
+    ServerDrainingError,
+    SpeechError,
+)
+from app.domain.services.intake import Intake
 from app.domain.services.live_text import LiveText
 from app.domain.services.speech import LiveSpeech, SpeechService
 from app.domain.speech import SpeechOptions
@@ -48,6 +54,7 @@ from app.entrypoints.http.live_messages import (
 )
 from app.entrypoints.http.live_utterance import Utterance
 from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorDetail
+from app.entrypoints.http.tasks import first_of, running
 from app.ports.clock import Clock
 
 MAX_WAITING_UTTERANCES: Final = 16
@@ -55,6 +62,9 @@ MAX_WAITING_UTTERANCES: Final = 16
 
 CLOSE_IDLE: Final = 1000
 IDLE: Final = "idle"
+CLOSE_RESTART: Final = 1012
+"""Service restart, in the IANA registry of closing codes."""
+
 FAREWELL_S: Final = 1.0
 """Given to a client that reads nothing to take the last message."""
 
@@ -94,6 +104,7 @@ class LiveSession:
         caller: who is at the other end.
         clock: of the idle limit.
         limits: on it.
+        intake: shut before the server ends.
     """
 
     def __init__(
@@ -103,32 +114,42 @@ class LiveSession:
         caller: Caller,
         clock: Clock,
         limits: LiveLimits,
+        intake: Intake,
     ) -> None:
         self._socket = socket
         self._speech = speech
         self._caller = caller
         self._clock = clock
         self._limits = limits
+        self._intake = intake
         self._options = SpeechOptions(format=AudioFormat.PCM)
         self._waiting: deque[Utterance] = deque()
         self._has_waiting = asyncio.Event()
+        self._is_free = asyncio.Event()
         self._writing: Utterance | None = None
         self._speaking: tuple[Utterance, asyncio.Task[None]] | None = None
         self._num_utterances = 0
         self._active_at = clock.monotonic()
 
     async def run(self) -> None:
-        """Serve until the client leaves or is idle."""
+        """Serve until the client leaves or is idle, or the server ends."""
         info = self._speech.catalog.info
-        speaker = asyncio.create_task(self._speak_all())
-        try:
-            await self._send(Ready(info.id, info.backend))
-            await self._read_all()
-        except CLIENT_LEFT:
-            pass
-        finally:
-            speaker.cancel()
-            await asyncio.gather(speaker, return_exceptions=True)
+        await self._send(Ready(info.id, info.backend))
+        works = self._speak_all(), self._read_all(), self._wait_until_drained()
+        async with running(*works) as (_, reader, draining):
+            await first_of(reader, draining)
+            if draining.done():
+                reader.cancel()
+                await self._close_draining()
+            else:
+                with suppress(*CLIENT_LEFT):
+                    reader.result()
+
+    async def _wait_until_drained(self) -> None:
+        """Return when the server ends, and all is spoken that was written, or no time is left."""
+        await self._intake.wait_until_draining()
+        async with running(self._is_free.wait(), self._intake.wait_until_over()) as (free, over):
+            await first_of(free, over)
 
     # The reader.
 
@@ -168,15 +189,21 @@ class LiveSession:
     async def _close_idle(self) -> None:
         message = f"Nothing was written or spoken for {self._limits.idle_s:g} seconds."
         detail = ErrorDetail(message=message, type="invalid_request_error", code="idle_timeout")
-        await self._cancel()
-        leaving = asyncio.ensure_future(self._say_goodbye(Failed(detail)))
-        await self._wait(leaving, FAREWELL_S)
-        leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
+        await self._leave(Failed(detail), CLOSE_IDLE, IDLE)
 
-    async def _say_goodbye(self, message: Failed) -> None:
+    async def _close_draining(self) -> None:
+        error = ServerDrainingError()
+        cut = self._speaking[0].number if self._speaking else None
+        await self._leave(Failed(describe_speech_error(error), cut), CLOSE_RESTART, error.code)
+
+    async def _leave(self, message: Failed, code: int, reason: str) -> None:
+        await self._cancel()
+        async with running(self._say_goodbye(message, code, reason)) as (leaving,):
+            await self._wait(leaving, FAREWELL_S)
+
+    async def _say_goodbye(self, message: Failed, code: int, reason: str) -> None:
         await self._send(message)
-        await self._socket.close(CLOSE_IDLE, IDLE)
+        await self._socket.close(code, reason)
 
     async def _handle(self, message: ClientMessage) -> None:
         match message:
@@ -199,6 +226,7 @@ class LiveSession:
 
     def _write(self, message: Text) -> None:
         if self._writing is None:
+            self._intake.check()
             if len(self._waiting) >= MAX_WAITING_UTTERANCES:
                 raise TooManyUtterancesError
             self._num_utterances += 1
@@ -206,6 +234,7 @@ class LiveSession:
             utterance.write(message)
             self._writing = utterance
             self._waiting.append(utterance)
+            self._is_free.clear()
             self._has_waiting.set()
         else:
             self._writing.write(message)
@@ -231,6 +260,7 @@ class LiveSession:
     async def _speak_all(self) -> None:
         while True:
             while not self._waiting:
+                self._is_free.set()
                 self._has_waiting.clear()
                 await self._has_waiting.wait()
             utterance = self._waiting.popleft()

@@ -6,6 +6,7 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
 from app.domain.admission import Caller
+from app.domain.services.intake import Intake
 from app.domain.services.speech import SpeechService
 from app.entrypoints.http.authentication import LIMITED, key_name, protocol_to_accept
 from app.entrypoints.http.live_session import LiveLimits, LiveSession
@@ -20,8 +21,9 @@ async def live_speech(
     speech: NamedDependency[SpeechService],
     clock: NamedDependency[Clock],
     live_limits: NamedDependency[LiveLimits],
+    intake: NamedDependency[Intake],
 ) -> None:
     """Accept, and serve until the client leaves."""
     await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
     caller = Caller(key_name(socket))
-    await LiveSession(socket, speech, caller, clock, live_limits).run()
+    await LiveSession(socket, speech, caller, clock, live_limits, intake).run()

@@ -42,7 +42,7 @@ NOT_FOUND: Final = {**BAD_REQUEST, 404: _error("No such model.")}
 NOT_READY: Final = {
     503: ResponseSpec(
         ReadinessReport,
-        description="The model is loading, failed, or is left alone.",
+        description="The model is loading, failed or left alone, or the server is about to end.",
         generate_examples=False,
     )
 }
@@ -50,12 +50,17 @@ SPEECH_ERRORS: Final = {
     **BAD_REQUEST,
     401: _error("The server has keys, and none of them was sent."),
     404: _error("No such model."),
+    408: _error("The body was not there in time."),
     413: _error("The body is too large."),
     415: _error("The body is not plain JSON."),
     422: _error("The Idempotency-Key was used with another body."),
     429: _error("The key has reached its limit; `retry-after` says when to come back."),
+    431: _error("There are too many headers."),
     500: _error("The model or the encoder failed before the first byte."),
-    503: _error("Too much waits, or the model is loading or left alone: see `retry-after`."),
+    503: _error(
+        "Too much waits, the model is loading or left alone, or the server is about to end: see"
+        " `retry-after`."
+    ),
     504: _error("The first byte, or the whole answer, was not there in time."),
 }
 

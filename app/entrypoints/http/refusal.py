@@ -27,7 +27,16 @@ async def refuse(scope: Scope, send: Send, error: SpeechError) -> None:
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
 
 
-async def _send_answer(send: Send, error: SpeechError) -> None:
+class EncodedAnswer(msgspec.Struct, frozen=True):
+    """An answer as bytes, for where there is no framework to write it."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def encode_answer(error: SpeechError) -> EncodedAnswer:
+    """What a caller gets for `error`."""
     answer = answer_to(error)
     body = msgspec.json.encode(answer.content)
     headers = {
@@ -35,11 +44,18 @@ async def _send_answer(send: Send, error: SpeechError) -> None:
         "content-type": "application/json",
         "content-length": str(len(body)),
     }
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return EncodedAnswer(answer.status_code or 500, pairs, body)
+
+
+async def _send_answer(send: Send, error: SpeechError) -> None:
+    answer = encode_answer(error)
     start = {
         "type": "websocket.http.response.start",
-        "status": answer.status_code,
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "status": answer.status,
+        "headers": answer.headers,
     }
+    body = {"type": "websocket.http.response.body", "body": answer.body}
     # The framework's types do not know this extension.
     await send(start)  # type: ignore[arg-type]
-    await send({"type": "websocket.http.response.body", "body": body})  # type: ignore[arg-type]
+    await send(body)  # type: ignore[arg-type]

@@ -321,7 +321,7 @@ class ReadinessReport(msgspec.Struct, kw_only=True):
     again; `reason` why a model that is loaded, or failed to, cannot be used. `parts` has more.
     """
 
-    status: Literal["ready", "loading", "failed", "unavailable"]
+    status: Literal["ready", "loading", "failed", "unavailable", "draining"]
     breaker: BreakerName
     reason: str | None = None
     model: str

@@ -1,0 +1,157 @@
+"""The server: uvicorn, with limits on its connections, and an end that lets answers finish.
+
+After a stop signal it goes on to listen, so that whoever supervises it can see that it is not
+ready, and refuses new speech, until the last answer is out or their time is over.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from types import FrameType
+from typing import Any, Final, cast
+
+import structlog
+import uvicorn
+
+from app.domain.services.intake import Intake
+from app.entrypoints.http.connection_limits import ConnectionLimits
+from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol
+from app.entrypoints.settings import ServerSettings
+from app.ports.clock import Clock
+
+TICKS_PER_CHECK: Final = 10
+"""Ticks, of 0.1 s, between two looks at all connections."""
+
+LAST_LINE_S: Final = 5
+"""After which uvicorn cancels what has not even ended when its connection was cut."""
+
+FAREWELL_S: Final = 1.0
+"""Given to speech sockets that are cut to say why."""
+
+MAX_UNSENT_BYTES: Final = 131_072
+"""What the system may hold of an answer for a client that does not read. By default it takes
+megabytes, and only when a third of them is free can be seen that the client reads at all."""
+
+_log = structlog.get_logger(__name__)
+
+
+class SpeechServer(uvicorn.Server):
+    """Serves an application over limited connections.
+
+    Args:
+        app: whose intake is `intake`.
+        settings: the server's.
+        intake: shut before the end.
+        clock: of the time for the end.
+    """
+
+    def __init__(self, app: Any, settings: ServerSettings, intake: Intake, clock: Clock) -> None:
+        super().__init__(_uvicorn_config(app, settings))
+        self._shutdown_s = settings.shutdown_s
+        self._max_connections = settings.max_connections
+        self._intake = intake
+        self._clock = clock
+        self._is_hurried = False
+        self._ends_at = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the sockets, then say where they listen; with port 0 nobody else knows."""
+        await super().startup(sockets)
+        for listener in self._listeners():
+            _limit_unsent(listener.fileno())
+            host, port = listener.getsockname()[:2]
+            _log.info("server.listening", url=f"http://{host}:{port}", docs="/schema")
+
+    def _listeners(self) -> Iterator[socket.socket]:
+        for server in self.servers:
+            yield from cast("Iterator[socket.socket]", server.sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End after a first signal when all answers are out, after a second at once."""
+        self._is_hurried = self.should_exit
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called every 0.1 s while the server serves; whether it is to stop."""
+        must_exit = await super().on_tick(counter)
+        if counter % TICKS_PER_CHECK == 0:
+            self._check_connections()
+        return must_exit and self._has_finished()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and close the application; leave it if it does not close."""
+        try:
+            async with asyncio.timeout(2 * LAST_LINE_S):
+                await super().shutdown(sockets)
+        except TimeoutError:
+            _log.exception("server.left")
+
+    @property
+    def _connections(self) -> list[Connection]:
+        return cast("list[Connection]", list(self.server_state.connections))
+
+    def _check_connections(self) -> None:
+        now = asyncio.get_running_loop().time()  # as the connections count it
+        connections = self._connections
+        if len(connections) >= self._max_connections:
+            _log.warning("server.connections_full", max_connections=self._max_connections)
+        for connection in connections:
+            connection.check(now)
+
+    def _has_finished(self) -> bool:
+        """Whether there is nothing to wait for, or no time. Asked first, it stops the intake."""
+        now = self._clock.monotonic()
+        num_running = sum(connection.is_busy for connection in self._connections)
+        if not self._intake.is_draining:
+            self._drain(num_running, now)
+        if not num_running:
+            return True
+        is_late = now >= self._ends_at
+        if self._intake.is_over:
+            return is_late
+        if is_late or self._is_hurried:
+            self._cut(num_running, now)
+        return False
+
+    def _drain(self, num_running: int, now: float) -> None:
+        _log.info("server.draining", num_running=num_running, shutdown_s=self._shutdown_s)
+        self._intake.drain()
+        self._ends_at = now + self._shutdown_s
+
+    def _cut(self, num_running: int, now: float) -> None:
+        _log.warning("server.cut", num_running=num_running)
+        self._intake.end()
+        self._ends_at = now + FAREWELL_S
+        for connection in self._connections:
+            connection.cut()
+
+
+def _limit_unsent(listener: int) -> None:
+    """Bound what the system holds for each connection that is accepted by `listener`, its file."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not there on Windows
+    if option is not None:
+        with closing(socket.socket(fileno=socket.dup(listener))) as same:
+            same.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT_BYTES)
+
+
+def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
+    limits = ConnectionLimits(
+        settings.head_timeout_s, settings.write_stall_s, settings.max_connections
+    )
+    return uvicorn.Config(
+        app,
+        http=cast("Any", partial(HttpProtocol, limits)),
+        ws=cast("Any", partial(SocketProtocol, limits)),
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,  # sound does not shrink
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=LAST_LINE_S,
+        lifespan="on",
+    )

@@ -1,0 +1,122 @@
+"""A hundred clients that leave, at every stage of an answer: each time the work for it stops."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any, Final
+
+import httpx
+import numpy as np
+import pytest
+
+from app.domain.segment import TextSegment
+from app.domain.speech import Outcome
+from tests.fakes.speech_observer import FakeSpeechObserver
+from tests.serving import Fakes, serving
+
+SPEECH: Final = "/v1/audio/speech"
+NUM_DISCONNECTS: Final = 20
+"""Of each of five kinds."""
+
+PATIENCE_S: Final = 10.0
+"""In which everything must have stopped; what it takes is printed."""
+
+TEXT: Final = "One one. Two two."
+STREAMED: Final = {"input": TEXT, "response_format": "pcm"}
+EVENTS: Final = STREAMED | {"stream_format": "sse"}
+WHOLE: Final = STREAMED | {"stream": False}
+
+
+@asynccontextmanager
+async def asking(url: str, body: dict[str, Any]) -> AsyncIterator[asyncio.StreamReader]:
+    """A request that was sent; the client leaves at the end of the block."""
+    address = httpx.URL(url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    content = json.dumps(body).encode()
+    head = f"POST {SPEECH} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
+    try:
+        yield reader
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def serving_when_ready(fakes: Fakes) -> AsyncIterator[str]:
+    """A server whose model has warmed up; gives its base URL."""
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        while (await client.get("/health/ready")).status_code != 200:
+            await asyncio.sleep(0.001)
+        yield url
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def silent_from(fakes: Fakes, index: int) -> None:
+    """The model says nothing from that sentence on."""
+    for_ever = asyncio.Event()
+
+    async def wait(segment: TextSegment) -> None:
+        if segment.index >= index:
+            await for_ever.wait()
+
+    fakes.model.before_speaking = wait
+
+
+def cancelled(observer: FakeSpeechObserver) -> int:
+    return sum(report.outcome is Outcome.CANCELLED for report in observer.reports)
+
+
+@pytest.mark.parametrize(
+    ("body", "first_silent"),
+    [(STREAMED, 0), (STREAMED, 1), (EVENTS, 1), (WHOLE, 0), (WHOLE, 1)],
+    ids=["before the first byte", "amid a stream", "amid events", "unbegun whole", "amid whole"],
+)
+async def test_the_model_is_stopped_when_its_client_leaves(
+    fakes: Fakes,
+    body: dict[str, Any],
+    first_silent: int,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    took_s: list[float] = []
+    async with serving_when_ready(fakes) as url:
+        silent_from(fakes, first_silent)
+        for _ in range(NUM_DISCONNECTS):
+            async with asking(url, body) as reader:
+                if first_silent and body is not WHOLE:
+                    assert (await reader.read(10)).startswith(b"HTTP/1.1 2")
+                await eventually(lambda: fakes.model.num_running > 0)
+                left_at = perf_counter()
+            await eventually(lambda: fakes.model.num_running == 0)
+            took_s.append(perf_counter() - left_at)
+            await eventually(lambda: cancelled(fakes.observer) == len(took_s))
+    with capsys.disabled():
+        print(f"\n{request.node.callspec.id}: {describe(took_s)}")
+
+
+def describe(took_s: list[float]) -> str:
+    p50, p99 = np.quantile(took_s, [0.5, 0.99]) * 1e3
+    return f"{len(took_s)} disconnects, stopped after {p50:.1f} ms (p50), {p99:.1f} ms (p99)"
+
+
+async def test_who_leaves_while_the_model_loads_is_not_spoken_to(fakes: Fakes) -> None:
+    fakes.model.may_load.clear()
+    async with serving(fakes.app()) as url:
+        num_sleepers = fakes.clock.num_sleepers
+        for _ in range(NUM_DISCONNECTS):
+            async with asking(url, STREAMED):
+                await eventually(lambda: fakes.settings.model.load_wait_s in fakes.clock.slept_s)
+                fakes.clock.slept_s.clear()
+        await eventually(lambda: cancelled(fakes.observer) == NUM_DISCONNECTS)
+        assert fakes.clock.num_sleepers == num_sleepers
+        fakes.model.may_load.set()
+        async with httpx.AsyncClient(base_url=url) as client:
+            assert (await client.post(SPEECH, json=STREAMED)).status_code == 200
+    assert [text for text, *_ in fakes.model.spoken] == ["Ready.", "One one.", "Two two."]
