@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 
 from app.domain.circuit_breaker import BreakerState
-from app.domain.errors import SentenceError, SpeechError, StoreError
+from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
 from app.ports.speech_observer import RetryOutcome, StoreAction
 
@@ -121,6 +121,21 @@ class PrometheusMetrics:
             ["outcome"],
             registry=registry,
         )
+        self._instance_deaths = Counter(
+            "soprano_instance_deaths",
+            "Instances of the model that stopped working.",
+            ["reason"],
+            registry=registry,
+        )
+
+    def watch_instances(self, count_alive: Callable[[], int]) -> None:
+        """Have the instances that live counted by `count_alive`, each time the page is made."""
+        alive = Gauge(
+            "soprano_instances_alive",
+            "Instances of the model that can speak.",
+            registry=self._registry,
+        )
+        alive.set_function(count_alive)
 
     def watch_cache(self, count_bytes: Callable[[], int]) -> None:
         """Have the size of the cache told by `count_bytes`, each time the page is made."""
@@ -134,6 +149,9 @@ class PrometheusMetrics:
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         self._sentences_failed.labels(error.code).inc()
+
+    def instance_died(self, index: int, reason: InstanceDeath) -> None:
+        self._instance_deaths.labels(reason).inc()
 
     def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
         self._retries.labels(outcome).inc()

@@ -8,6 +8,7 @@ from enum import StrEnum
 from app.domain.audio import AudioEncoding, AudioFormat
 from app.domain.errors import (
     EngineUnavailableError,
+    InstanceDeadError,
     ModelLoadError,
     ModelLoadingError,
     SentenceError,
@@ -90,7 +91,8 @@ class Readiness:
     async def load(self) -> None:
         """Load the model and speak once, so that the first caller does not wait for warm-up.
 
-        A model that works but cannot speak that one sentence, or may not be asked to, is ready.
+        A model that works but cannot speak that one sentence, or may not be asked to, is ready; so
+        is one of which an instance died meanwhile: it is made anew.
 
         Raises:
             SpeechError: it cannot speak, now or later.
@@ -98,7 +100,7 @@ class Readiness:
         started = self._clock.monotonic()
         try:
             await self._model.load()
-            with suppress(SentenceError, EngineUnavailableError):
+            with suppress(SentenceError, EngineUnavailableError, InstanceDeadError):
                 await self._warm_up()
         except SpeechError as error:
             self._settle(ModelState.FAILED)

@@ -230,20 +230,23 @@ async def test_a_sentence_whose_instance_died_is_begun_again_once() -> None:
 async def test_a_sentence_is_begun_again_on_another_instance() -> None:
     built: list[FakeSpeechModel] = []
 
-    def build(_: int) -> FakeSpeechModel:
+    def build(_: int, __: object) -> FakeSpeechModel:
         model = FakeSpeechModel()
         built.append(model)
         if len(built) > 2:
             model.may_load.clear()
         return model
 
-    pool = PooledModel(build, 2, FakeClock())
+    pool = PooledModel(build, 2, FakeClock(), FakeSpeechObserver())
+    await pool.load()
+    while pool.num_alive < 2:
+        await asyncio.sleep(0.001)
     rig = Rig(model=pool)
     built[0].failures = [InstanceDeadError()]
     task = rig.begin()
     await rig.finish(task)
     assert task.result() == 3
-    assert [len(model.spoken) for model in built] == [1, 1, 0]
+    assert [len(model.spoken) for model in built] == [2, 2, 0]
     await pool.close()
 
 
