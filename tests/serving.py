@@ -51,6 +51,8 @@ class Fakes:
         self.stores = FakeAudioStores(self.clock)
         self.observer = FakeSpeechObserver()
         self.keys = FakeKeySource()
+        self.metrics = FakeMetrics()
+        self.chance = 0.0
 
     def ports(self) -> Ports:
         return Ports(
@@ -62,7 +64,8 @@ class Fakes:
             keys=self.keys,
             clock=self.clock,
             observer=self.observer,
-            metrics=FakeMetrics(),
+            metrics=self.metrics,
+            random=lambda: self.chance,
         )
 
     def app(self) -> Litestar:

@@ -38,6 +38,7 @@ def build_soprano(
         build_speaker=build_speaker,
         sampling=Sampling(**sampling),
         max_regenerations=max_regenerations,
+        num_streams=16,
         observer=FakeSpeechObserver(),
     )
 

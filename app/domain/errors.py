@@ -43,10 +43,17 @@ class InputTooLongError(InvalidRequestError):
     code: ClassVar[str] = "string_above_max_length"
     param: ClassVar[str | None] = "input"
 
-    def __init__(self, length: int, limit: int) -> None:
-        super().__init__(f"The input has {length} characters; at most {limit} are allowed.")
+    def __init__(self, length: int, limit: int, subject: str = "The input") -> None:
+        super().__init__(f"{subject} has {length} characters; at most {limit} are allowed.")
         self.length = length
         self.limit = limit
+
+
+class ExpandedInputTooLongError(InputTooLongError):
+    """The same, of the text as it is spoken: numbers and symbols in words."""
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(length, limit, "With numbers and symbols in words the input")
 
 
 class InvalidSpeedError(InvalidRequestError):
@@ -143,6 +150,38 @@ class RateLimitError(SpeechError):
     def __init__(self, limit: str, retry_after_s: float) -> None:
         super().__init__(f"This API key has reached its limit of requests: {limit}.")
         self.retry_after_s = retry_after_s
+
+
+class ServerOverloadedError(SpeechError):
+    """As much waits as may; there may be room in `retry_after_s` seconds."""
+
+    code: ClassVar[str] = "server_overloaded"
+    is_retryable: ClassVar[bool] = True
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("The server has too much to speak; try again later.")
+        self.retry_after_s = retry_after_s
+
+
+class QueueTimeoutError(SpeechError):
+    """The turn of a request did not come in time; try again in `retry_after_s` seconds."""
+
+    code: ClassVar[str] = "queue_timeout"
+    is_retryable: ClassVar[bool] = True
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("The server was too busy to begin with the text in time; try again later.")
+        self.retry_after_s = retry_after_s
+
+
+class RequestTimeoutError(SpeechError):
+    """The answer was not there in the time that the request had."""
+
+    code: ClassVar[str] = "request_timeout"
+    is_retryable: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__("The answer was not ready in the time that the request was given.")
 
 
 class ModelLoadingError(SpeechError):

@@ -56,6 +56,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         voices: at least one; the first is the default.
         min_speed: slowest pace that `synthesize` accepts.
         max_speed: fastest pace that `synthesize` accepts.
+        num_streams: texts that it can speak at the same time without keeping their listeners
+            waiting, as far as that can be told beforehand.
         has_sampling: whether it draws its sound by lot, and follows all of SamplingChoice; else it
             follows the seed alone.
     """
@@ -66,6 +68,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     voices: tuple[Voice, ...]
     min_speed: float = 1.0
     max_speed: float = 1.0
+    num_streams: int = 8
     has_sampling: bool = False
 
 
@@ -116,10 +119,14 @@ class SpeechRequest(SpeechOptions, frozen=True, kw_only=True):
 
 
 class Outcome(StrEnum):
-    """How a request for speech ended."""
+    """How a request for speech ended.
+
+    REJECTED: it asked for what cannot be. REFUSED: the server was too busy, or not ready.
+    """
 
     COMPLETED = "completed"
     REJECTED = "rejected"
+    REFUSED = "refused"
     FAILED = "failed"
     CANCELLED = "cancelled"
 

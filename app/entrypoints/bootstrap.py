@@ -80,6 +80,9 @@ WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
 
 SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
 
+NUM_STREAMS: Final = {"onnx": 16, "transformers": 4, "lmdeploy": 32}
+"""Texts that an instance of a backend can speak at once, see ModelInfo."""
+
 SOUND_PACKAGES: Final = (
     "soprano-tts-api", "anyascii", "av", "hibari-tts", "lmdeploy", "numpy", "onnxruntime",
     "soprano-tts", "soxr", "torch", "transformers",
@@ -334,6 +337,7 @@ def _build_soprano(
             seed=settings.seed,
         ),
         max_regenerations=settings.max_regenerations,
+        num_streams=min(NUM_STREAMS[backend], settings.max_sentences),
         observer=observer,
     )
 

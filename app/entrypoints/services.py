@@ -3,19 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from random import random
 
 import msgspec
 
+from app.domain.admission import AdmissionLimits
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
 from app.domain.resilience import EngineHealth
 from app.domain.services.access_control import AccessControl
+from app.domain.services.admission import Admission
 from app.domain.services.library import AudioLibrary
 from app.domain.services.look_ahead import LookAheadLimits
 from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
 from app.entrypoints.backends import Choice
-from app.entrypoints.settings import Settings
+from app.entrypoints.settings import AdmissionSettings, Settings
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
@@ -31,6 +34,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
     `choice` says which backend the model is, and which better ones it is not. `cache` is what the
     model keeps; None if it keeps nothing. `health` tells how the model is once it is loaded.
+    `random` gives numbers in [0, 1).
     """
 
     choice: Choice
@@ -43,6 +47,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     metrics: MetricsSource
     cache: SpeechCache | None = None
     health: Callable[[], EngineHealth] = EngineHealth
+    random: Callable[[], float] = random
 
 
 class Services:
@@ -54,6 +59,7 @@ class Services:
         engine: whether it is well.
         choice: the backend that serves.
         metrics: about all of it.
+        admission: lets requests begin.
         library: keeps audio.
         access: knows who may come in.
     """
@@ -66,7 +72,13 @@ class Services:
         self.library = AudioLibrary(
             ports.stores, ports.clock, ports.observer, settings.store.clean_up_interval_s
         )
-        self.access = AccessControl(ports.keys, ports.clock)
+        self.access = AccessControl(ports.keys, ports.clock, ports.random)
+        self.admission = Admission(
+            admission_limits(settings.admission, ports.model.info.num_streams),
+            ports.clock,
+            ports.random,
+        )
+        ports.metrics.watch_queue(self.admission.load)
         self.readiness = Readiness(
             model=ports.model,
             encoders=ports.encoders,
@@ -77,6 +89,7 @@ class Services:
         self.speech = SpeechService(
             SpeechPorts(ports.model, ports.encoders, ports.clock, ports.observer, ports.cache),
             self.readiness,
+            self.admission,
             Catalog(ports.model.info, accepts_unknown=settings.speech.unknown_names == "default"),
             SpeechLimits(
                 settings.speech.max_chars,
@@ -108,3 +121,14 @@ class Services:
             await self.readiness.load()
         except SpeechError as error:
             on_fatal(error)
+
+
+def admission_limits(settings: AdmissionSettings, num_streams: int) -> AdmissionLimits:
+    """The section as the domain has it, for a model that can speak `num_streams` texts at once."""
+    return AdmissionLimits(
+        max_running=settings.max_running or num_streams,
+        max_open=settings.max_open,
+        max_queued=settings.max_queued,
+        max_queued_chars=settings.max_queued_chars,
+        max_wait_s=settings.max_wait_s,
+    )

@@ -92,6 +92,17 @@ class SpeechSettings(Section, frozen=True):
     unknown_names: Literal["reject", "default"] = "reject"
 
 
+class AdmissionSettings(Section, frozen=True):
+    """How much is taken on at a time; the rest waits, or is refused."""
+
+    max_running: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    max_open: Annotated[int, Meta(ge=1, le=100_000)] = 128
+    max_queued: Annotated[int, Meta(ge=0, le=100_000)] = 32
+    max_queued_chars: Annotated[int, Meta(ge=1, le=2**53)] = 65_536
+    max_wait_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
+    request_timeout_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 120.0
+
+
 class ResilienceSettings(Section, frozen=True):
     """What is done while the model fails."""
 
@@ -150,6 +161,7 @@ class Settings(Section, frozen=True):
     auth: AuthSettings = AuthSettings()
     model: ModelSettings = ModelSettings()
     speech: SpeechSettings = SpeechSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     resilience: ResilienceSettings = ResilienceSettings()
     cache: CacheSettings = CacheSettings()
     store: StoreSettings = StoreSettings()

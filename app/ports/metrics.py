@@ -1,6 +1,9 @@
 """The port to numbers about the server, for whoever collects them."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
+
+from app.domain.admission import QueueLoad
 
 
 @runtime_checkable  # a controller takes it by injection, which checks the instance
@@ -9,6 +12,10 @@ class MetricsSource(Protocol):
 
     content_type: str
     """Of the page, as an HTTP media type without charset; it is UTF-8."""
+
+    def watch_queue(self, ask: Callable[[], QueueLoad]) -> None:
+        """Have what waits and runs told by `ask`, each time the page is made."""
+        ...
 
     def render(self) -> bytes:
         """The page, with the values of now. Returns at once."""

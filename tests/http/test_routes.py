@@ -96,7 +96,7 @@ async def test_a_request_that_waited_too_long_for_the_model_is_told_when_to_come
     fakes.model.may_load.clear()
     async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
         asking = asyncio.create_task(client.post("/v1/audio/speech", json={"input": "Hi."}))
-        while not fakes.clock.num_sleepers:
+        while fakes.settings.model.load_wait_s not in fakes.clock.slept_s:
             await asyncio.sleep(0.01)
         await fakes.clock.advance(fakes.settings.model.load_wait_s)
         answer = await asking

@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from math import inf
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from app.adapters.decorators.time_limited import TimeLimiter
@@ -112,7 +113,9 @@ class PooledModel:
 
     @property
     def info(self) -> ModelInfo:
-        return self._instances[0].model.info
+        info = self._instances[0].model.info
+        num_streams = info.num_streams * len(self._instances)
+        return msgspec.structs.replace(info, num_streams=num_streams)
 
     @property
     def num_alive(self) -> int:

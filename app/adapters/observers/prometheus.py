@@ -13,13 +13,24 @@ from prometheus_client import (
     generate_latest,
 )
 
+from app.domain.admission import QueueLoad
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
-from app.domain.speech import ModelInfo, SpeechReport
+from app.domain.speech import ModelInfo, Outcome, SpeechReport
 from app.ports.speech_observer import RetryOutcome, StoreAction
 
 FIRST_AUDIO_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5)
+
+QUEUE_WAIT_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20)
+
+QUEUE_GAUGES: Final = {
+    "queue_requests": "Requests that wait for their turn.",
+    "queue_characters": "Characters of all of them.",
+    "queue_oldest_seconds": "For how long the oldest of them has waited.",
+    "running_requests": "Requests that the model works for.",
+    "open_requests": "Requests that have begun and not ended, the paused ones included.",
+}
 
 BREAKER_LEVELS: Final = {
     BreakerState.CLOSED: 0,
@@ -40,6 +51,7 @@ class PrometheusMetrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._make_request_metrics(registry)
+        self._make_queue_metrics(registry)
         self._make_cache_and_store_metrics(registry)
         self._make_model_metrics(registry)
 
@@ -74,6 +86,24 @@ class PrometheusMetrics:
             ["error"],
             registry=registry,
         )
+
+    def _make_queue_metrics(self, registry: CollectorRegistry) -> None:
+        self._refusals = Counter(
+            "soprano_refusals",
+            "Requests for speech that were turned away because there was too much to do.",
+            ["reason"],
+            registry=registry,
+        )
+        self._queue_wait_s = Histogram(
+            "soprano_queue_wait_seconds",
+            "From a request, or the first sentence of a live text, to the model's beginning.",
+            buckets=QUEUE_WAIT_BUCKETS_S,
+            registry=registry,
+        )
+        self._queue_gauges = {
+            name: Gauge(f"soprano_{name}", text, registry=registry)
+            for name, text in QUEUE_GAUGES.items()
+        }
 
     def _make_cache_and_store_metrics(self, registry: CollectorRegistry) -> None:
         self._cache_requests = Counter(
@@ -137,6 +167,17 @@ class PrometheusMetrics:
         )
         alive.set_function(count_alive)
 
+    def watch_queue(self, ask: Callable[[], QueueLoad]) -> None:
+        def show(gauge: Gauge, value: Callable[[QueueLoad], float]) -> None:
+            gauge.set_function(lambda: value(ask()))
+
+        gauges = self._queue_gauges
+        show(gauges["queue_requests"], lambda load: load.num_queued)
+        show(gauges["queue_characters"], lambda load: load.num_queued_chars)
+        show(gauges["queue_oldest_seconds"], lambda load: load.oldest_s)
+        show(gauges["running_requests"], lambda load: load.num_running)
+        show(gauges["open_requests"], lambda load: load.num_open)
+
     def watch_cache(self, count_bytes: Callable[[], int]) -> None:
         """Have the size of the cache told by `count_bytes`, each time the page is made."""
         self._cache_bytes.set_function(count_bytes)
@@ -166,6 +207,10 @@ class PrometheusMetrics:
             self._cache_requests.labels(report.cache.value).inc()
         self._characters.inc(report.num_chars)
         self._audio_s.inc(report.audio_s)
+        if report.outcome is Outcome.REFUSED:
+            self._refusals.labels(report.error_code).inc()
+        if report.queue_s is not None:
+            self._queue_wait_s.observe(report.queue_s)
         if report.first_audio_s is not None:
             self._first_audio_s.observe(report.first_audio_s)
         if report.real_time_factor is not None:

@@ -1,10 +1,11 @@
 """Who may come in, and how much one key may have at once and per minute."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from app.domain.access import ApiKey, KeyLimits
+from app.domain.admission import RETRY_SPREAD_S
 from app.domain.errors import InvalidApiKeyError, MissingApiKeyError, RateLimitError
 from app.domain.token_bucket import TokenBucket
 from app.ports.clock import Clock
@@ -20,11 +21,14 @@ class AccessControl:
     Args:
         keys: that open it.
         clock: of the limits per minute.
+        random: gives numbers in [0, 1); by chance callers wait a little longer than they must, so
+            that they do not return together.
     """
 
-    def __init__(self, keys: KeySource, clock: Clock) -> None:
+    def __init__(self, keys: KeySource, clock: Clock, random: Callable[[], float]) -> None:
         self._keys = keys
         self._clock = clock
+        self._random = random
         self._usages: dict[str, _Usage] = {}
 
     async def identify(self, presented: str | None) -> ApiKey | None:
@@ -54,7 +58,11 @@ class AccessControl:
         now = self._clock.monotonic()
         usage = self._usages.setdefault(key.name, _Usage())
         usage.adopt(key.limits, now)
-        usage.begin(now)
+        try:
+            usage.begin(now)
+        except RateLimitError as error:
+            error.retry_after_s += RETRY_SPREAD_S * self._random()
+            raise
         try:
             yield
         finally:

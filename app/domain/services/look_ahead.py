@@ -14,6 +14,7 @@ import msgspec
 
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
+from app.domain.services.admission import Slot
 from app.domain.services.segment_feed import SegmentFeed
 from app.domain.speech import Delivery
 from app.ports.clock import Clock
@@ -43,15 +44,22 @@ class LookAhead:
         clock: of the times by when sound is needed.
         limits: on what is spoken ahead.
         delivery: of all segments.
+        slot: is told when the model has something to do for the text.
     """
 
     def __init__(
-        self, model: SpeechModel, clock: Clock, limits: LookAheadLimits, delivery: Delivery
+        self,
+        model: SpeechModel,
+        clock: Clock,
+        limits: LookAheadLimits,
+        delivery: Delivery,
+        slot: Slot,
     ) -> None:
         self._model = model
         self._clock = clock
         self._limits = limits
         self._delivery = delivery
+        self._slot = slot
         self._running: deque[_Running] = deque()
         self._playback_ends_at: float | None = None
 
@@ -91,7 +99,7 @@ class LookAhead:
         """Begin what may be begun."""
         while feed.has_next and self._has_room():
             segment = feed.take()
-            running = _Running(segment, self._estimate_s(segment))
+            running = _Running(segment, self._estimate_s(segment), self._slot)
             running.begin(self._model, self._delivery, self._due_at())
             self._running.append(running)
 
@@ -130,8 +138,9 @@ class LookAhead:
 class _Running:
     """A segment that is being spoken, and its chunks that nobody has taken yet."""
 
-    def __init__(self, segment: TextSegment, estimate_s: float) -> None:
+    def __init__(self, segment: TextSegment, estimate_s: float, slot: Slot) -> None:
         self.segment = segment
+        self._slot = slot
         self.task: asyncio.Task[None]
         self._estimate_s = estimate_s
         self._made_s = 0.0
@@ -146,7 +155,9 @@ class _Running:
         return total_s - self._taken_s
 
     def begin(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
+        self._slot.segment_began(len(self.segment.text))
         self.task = asyncio.create_task(self._speak(model, delivery, due_at))
+        self.task.add_done_callback(lambda _: self._slot.segment_ended())
 
     async def _speak(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
         try:

@@ -15,6 +15,7 @@ from app.domain.errors import (
     SpeechError,
 )
 from app.domain.resilience import EngineHealth
+from app.domain.services.time_limit import within
 from app.domain.speech import Delivery
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.clock import Clock
@@ -124,6 +125,11 @@ class Readiness:
         self.state = state
         self._settled.set()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model can speak."""
+        return self.state is ModelState.READY
+
     async def wait_until_ready(self) -> None:
         """Return once the model can speak.
 
@@ -132,19 +138,9 @@ class Readiness:
             ModelLoadError: it failed to load.
         """
         if self.state is ModelState.LOADING:
-            await self._wait_for_load()
+            with suppress(TimeoutError):
+                await within(self._clock, self._load_wait_s, self._settled.wait())
         if self.state is ModelState.LOADING:
             raise ModelLoadingError(RETRY_AFTER_S)
         if self.state is ModelState.FAILED:
             raise ModelLoadError("The speech model could not be loaded.")
-
-    async def _wait_for_load(self) -> None:
-        settled = asyncio.ensure_future(self._settled.wait())
-        too_late = asyncio.ensure_future(self._clock.sleep(self._load_wait_s))
-        try:
-            await asyncio.wait({settled, too_late}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (settled, too_late):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task

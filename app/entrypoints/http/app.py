@@ -16,6 +16,7 @@ from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import METRICS, OPEN, Authentication
+from app.entrypoints.http.caller import Callers
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.events import EventWriter
@@ -93,7 +94,8 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
         settings.model.temperature,
     )
 
-    speech_answers = SpeechAnswers(services.speech, writer, repeats, services.library)
+    callers = Callers(ports.clock, settings.admission.request_timeout_s)
+    speech_answers = SpeechAnswers(services.speech, callers, writer, repeats, services.library)
 
     def clock() -> Clock:
         return ports.clock

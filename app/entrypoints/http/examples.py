@@ -133,6 +133,18 @@ ERRORS: Final = {
     ),
     503: {
         **_error(
+            "A server with too much to speak",
+            "server_overloaded",
+            "The server has too much to speak; try again later.",
+            kind=SERVER_ERROR,
+        ),
+        **_error(
+            "A turn that did not come in time",
+            "queue_timeout",
+            "The server was too busy to begin with the text in time; try again later.",
+            kind=SERVER_ERROR,
+        ),
+        **_error(
             "A model that is not loaded yet",
             "model_loading",
             "The speech model is still loading; try again shortly.",
@@ -151,11 +163,19 @@ ERRORS: Final = {
             kind=SERVER_ERROR,
         ),
     },
-    504: _error(
-        "A model that hangs",
-        "speech_timeout",
-        "The model gave no sound for 10 s.",
-        kind=SERVER_ERROR,
-    ),
+    504: {
+        **_error(
+            "A model that hangs",
+            "speech_timeout",
+            "The model gave no sound for 10 s.",
+            kind=SERVER_ERROR,
+        ),
+        **_error(
+            "An answer that did not begin in time",
+            "request_timeout",
+            "The answer was not ready in the time that the request was given.",
+            kind=SERVER_ERROR,
+        ),
+    },
 }
 """Error bodies of speech, by status and code."""

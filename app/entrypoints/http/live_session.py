@@ -14,6 +14,7 @@ import structlog
 from litestar.connection import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
+from app.domain.admission import Caller
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import InputTooLongError, InvalidRequestError, SpeechError
@@ -90,6 +91,7 @@ class LiveSession:
     Args:
         socket: the connection.
         speech: speaks.
+        caller: who is at the other end.
         clock: of the idle limit.
         limits: on it.
     """
@@ -98,11 +100,13 @@ class LiveSession:
         self,
         socket: WebSocket[Any, Any, Any],
         speech: SpeechService,
+        caller: Caller,
         clock: Clock,
         limits: LiveLimits,
     ) -> None:
         self._socket = socket
         self._speech = speech
+        self._caller = caller
         self._clock = clock
         self._limits = limits
         self._options = SpeechOptions(format=AudioFormat.PCM)
@@ -241,7 +245,7 @@ class LiveSession:
 
     async def _speak(self, utterance: Utterance) -> None:
         try:
-            live = await self._speech.start_live(utterance.options)
+            live = await self._speech.start_live(utterance.options, self._caller)
             async with aclosing(live.stream):
                 await self._send_utterance(utterance, live)
         except CLIENT_LEFT:

@@ -5,8 +5,9 @@ from typing import Any, Final
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
+from app.domain.admission import Caller
 from app.domain.services.speech import SpeechService
-from app.entrypoints.http.authentication import LIMITED, protocol_to_accept
+from app.entrypoints.http.authentication import LIMITED, key_name, protocol_to_accept
 from app.entrypoints.http.live_session import LiveLimits, LiveSession
 from app.ports.clock import Clock
 
@@ -22,4 +23,5 @@ async def live_speech(
 ) -> None:
     """Accept, and serve until the client leaves."""
     await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
-    await LiveSession(socket, speech, clock, live_limits).run()
+    caller = Caller(key_name(socket))
+    await LiveSession(socket, speech, caller, clock, live_limits).run()

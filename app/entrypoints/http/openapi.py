@@ -22,6 +22,7 @@ from litestar.openapi.spec import (
 from app.domain.audio import AudioFormat
 from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS
 from app.entrypoints.http.authentication import OPEN
+from app.entrypoints.http.caller import TIMEOUT_HEADER
 from app.entrypoints.http.examples import ERRORS, EVENTS, REQUESTS
 from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorBody, ReadinessReport
 
@@ -54,8 +55,8 @@ SPEECH_ERRORS: Final = {
     422: _error("The Idempotency-Key was used with another body."),
     429: _error("The key has reached its limit; `retry-after` says when to come back."),
     500: _error("The model or the encoder failed before the first byte."),
-    503: _error("The model is loading, busy or left alone; `retry-after` says when to come back."),
-    504: _error("The model was silent for too long before the first byte."),
+    503: _error("Too much waits, or the model is loading or left alone: see `retry-after`."),
+    504: _error("The first byte, or the whole answer, was not there in time."),
 }
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -134,6 +135,12 @@ REQUEST_HEADERS: Final = (
         param_in="header",
         schema=Schema(type=OpenAPIType.STRING),
         description="ETags of answers that the client has; 304 if this would be one of them.",
+    ),
+    Parameter(
+        name=TIMEOUT_HEADER,
+        param_in="header",
+        schema=Schema(type=OpenAPIType.NUMBER, exclusive_minimum=0),
+        description="Seconds for which the client waits, if less than the server would.",
     ),
 )
 

@@ -36,7 +36,6 @@ class SpeechController(Controller):
         request: Request[Any, Any, Any],
         data: JSONBody[CreateSpeech],
         answers: NamedDependency[SpeechAnswers],
-        owner: NamedDependency[str | None],
     ) -> ASGIResponse:
         """Answers with the audio as it is made, whole if `stream` is false, or as events."""
-        return await answers.answer(request, data, owner)
+        return await answers.answer(request, data)

@@ -13,6 +13,7 @@ from app.domain.services.speech import Kept, SpeechService, SpeechStream
 from app.domain.speech import SpeechReport
 from app.entrypoints.http import events
 from app.entrypoints.http.audio_response import StreamResponse
+from app.entrypoints.http.caller import Callers
 from app.entrypoints.http.disconnect import until_disconnect
 from app.entrypoints.http.events import EventWriter
 from app.entrypoints.http.repeats import Repeats
@@ -30,27 +31,26 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
     """Answers requests through what the application is made of."""
 
     speech: SpeechService
+    callers: Callers
     events: EventWriter
     repeats: Repeats
     library: AudioLibrary
 
-    async def answer(
-        self, request: Request[Any, Any, Any], data: CreateSpeech, owner: str | None
-    ) -> ASGIResponse:
+    async def answer(self, request: Request[Any, Any, Any], data: CreateSpeech) -> ASGIResponse:
         """The answer, when its first bytes are there; raises SpeechError.
 
         Args:
             request: for its headers, and to notice that the client leaves.
             data: its body.
-            owner: whose files are kept; None where nobody is told apart.
         """
-        repeat = self.repeats.recognize(request, data, owner)
+        caller = self.callers.recognize(request)
+        repeat = self.repeats.recognize(request, data, caller.name)
         keeping = None
         if data.store:
-            keeping = Keeping(self.library, owner, data.file_name, repeat.request)
+            keeping = Keeping(self.library, caller.name, data.file_name, repeat.request)
         elif repeat.is_unchanged:
             return self.repeats.not_modified(repeat)
-        stream = await until_disconnect(request.receive, self.speech.start(repeat.request))
+        stream = await until_disconnect(request.receive, self.speech.start(repeat.request, caller))
         if keeping is not None:
             keeping.apply_to(stream)
         headers = self._headers(stream, data)

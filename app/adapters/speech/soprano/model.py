@@ -39,6 +39,7 @@ class SopranoModel:
         build_speaker: of a checkpoint; called by `load`.
         sampling: of every sentence, but for what a request chooses.
         max_regenerations: how often a sentence that ran away or hit the token limit is begun again.
+        num_streams: see ModelInfo.
         observer: told of each such sentence.
     """
 
@@ -51,6 +52,7 @@ class SopranoModel:
         build_speaker: Callable[[Checkpoint], SopranoSpeaker],
         sampling: Sampling,
         max_regenerations: int,
+        num_streams: int,
         observer: SentenceObserver,
     ) -> None:
         self.info = ModelInfo(
@@ -58,6 +60,7 @@ class SopranoModel:
             backend=backend,
             sample_rate=SAMPLE_RATE,
             voices=(VOICE,),
+            num_streams=num_streams,
             has_sampling=True,
         )
         self._find_checkpoint = find_checkpoint

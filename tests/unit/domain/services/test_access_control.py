@@ -19,7 +19,8 @@ class Door:
     def __init__(self, **limits: int) -> None:
         self.keys, self.clock = FakeKeySource(), FakeClock()
         self.keys.give("alice", KEY, KeyLimits(**limits))
-        self.access = AccessControl(self.keys, self.clock)
+        self.chance = 0.0
+        self.access = AccessControl(self.keys, self.clock, lambda: self.chance)
 
     async def enter(self, held: ExitStack, key: str = KEY) -> None:
         found = await self.access.identify(key)
@@ -29,7 +30,7 @@ class Door:
 
 @pytest.mark.parametrize("presented", [None, "", KEY, "x" * 8_000])
 async def test_without_keys_everybody_may_come_in(presented: str | None) -> None:
-    access = AccessControl(FakeKeySource(), FakeClock())
+    access = AccessControl(FakeKeySource(), FakeClock(), lambda: 0.0)
     assert await access.identify(presented) is None
 
 

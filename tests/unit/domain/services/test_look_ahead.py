@@ -3,8 +3,10 @@ from contextlib import aclosing
 
 import pytest
 
+from app.domain.admission import ANYBODY, AdmissionLimits
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
+from app.domain.services.admission import Admission
 from app.domain.services.look_ahead import CHARS_PER_S, LookAhead, LookAheadLimits
 from app.domain.services.segment_feed import SegmentFeed
 from app.domain.speech import Delivery
@@ -39,7 +41,10 @@ class Rig:
         self.model = FakeSpeechModel()
         self.clock = FakeClock()
         limits = LookAheadLimits(max_segments, max_unread_s)
-        self.ahead = LookAhead(self.model, self.clock, limits, Delivery(self.model.info.voices[0]))
+        self.admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0)
+        self.slot = self.admission.slot(ANYBODY)
+        delivery = Delivery(self.model.info.voices[0])
+        self.ahead = LookAhead(self.model, self.clock, limits, delivery, self.slot)
 
     def begun(self) -> list[int]:
         return [int(text[:3]) for text, *_ in self.model.spoken]

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from app.domain.admission import AdmissionLimits
 from app.domain.audio import AudioFormat
 from app.domain.catalog import Catalog
 from app.domain.errors import (
@@ -14,6 +15,7 @@ from app.domain.errors import (
     VoiceNotFoundError,
 )
 from app.domain.segment import TextSegment
+from app.domain.services.admission import Admission
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SILENCE_S, SpeechLimits, SpeechPorts, SpeechService
 from app.domain.speech import CacheStatus, Outcome, SpeechRequest
@@ -43,9 +45,11 @@ class Rig:
             observer=self.observer,
             load_wait_s=10.0,
         )
+        self.admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0)
         self.service = SpeechService(
             SpeechPorts(self.model, self.encoders, self.clock, self.observer, self.cache),
             self.readiness,
+            self.admission,
             Catalog(self.model.info),
             SpeechLimits(MAX_CHARS),
         )

@@ -1,0 +1,244 @@
+"""Who waits for the model, who is next, and who is sent away. Pure: times in, decisions out.
+
+Callers take turns, so that one who sends much does not keep the others waiting; when the line is
+full, whoever has most in it makes room for those with less.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from app.domain.errors import ServerOverloadedError
+
+PACE_MEMORY: Final = 0.9
+"""Weight of the past in the running means; some 20 requests are remembered."""
+
+MIN_RETRY_AFTER_S: Final = 1.0
+MAX_RETRY_AFTER_S: Final = 60.0
+RETRY_SPREAD_S: Final = 2.0
+"""Chance adds up to this to what callers are told to wait, so that they do not return together."""
+
+
+class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is taken on.
+
+    Attributes:
+        max_running: requests that the model works for at the same time.
+        max_open: requests that have begun and not ended, those included that wait for their
+            listeners: each holds sound in memory.
+        max_queued: requests that wait to begin.
+        max_queued_chars: characters of all of them; a single one may have more.
+        max_wait_s: for how long, in seconds.
+    """
+
+    max_running: int = 8
+    max_open: int = 128
+    max_queued: int = 32
+    max_queued_chars: int = 65_536
+    max_wait_s: float = 10.0
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who sends a request.
+
+    Attributes:
+        name: of the key; None where nobody is told apart.
+        deadline: seconds of the clock's `monotonic` by when the answer is no longer wanted.
+    """
+
+    name: str | None = None
+    deadline: float = math.inf
+
+
+ANYBODY: Final = Caller()
+
+
+class Ticket(msgspec.Struct, frozen=True, eq=False):
+    """A request that waits.
+
+    Attributes:
+        caller: name of who sent it.
+        num_chars: of its text.
+        arrived_at: seconds of the clock.
+        expires_at: likewise; it is not begun from then on.
+    """
+
+    caller: str | None
+    num_chars: int
+    arrived_at: float
+    expires_at: float
+
+
+class QueueLoad(msgspec.Struct, frozen=True):
+    """What is going on.
+
+    Attributes:
+        num_queued: requests that wait.
+        num_queued_chars: characters of all of them.
+        oldest_s: for how long the oldest of them has waited, in seconds.
+        num_running: requests that the model works for.
+        num_open: requests that have begun and not ended.
+    """
+
+    num_queued: int = 0
+    num_queued_chars: int = 0
+    oldest_s: float = 0.0
+    num_running: int = 0
+    num_open: int = 0
+
+
+class Pace:
+    """How fast requests were served of late, as running means."""
+
+    def __init__(self) -> None:
+        self._chars = 0.0
+        self._work_s = 0.0
+        self._weight = 0.0
+
+    def record(self, num_chars: int, work_s: float) -> None:
+        """Count a request of so many characters that took the model so many seconds."""
+        self._chars = PACE_MEMORY * self._chars + num_chars
+        self._work_s = PACE_MEMORY * self._work_s + work_s
+        self._weight = PACE_MEMORY * self._weight + 1
+
+    @property
+    def mean_work_s(self) -> float:
+        """Seconds that a request takes; 0 while nothing is known."""
+        return self._work_s / self._weight if self._weight else 0.0
+
+    def work_s(self, num_chars: int) -> float:
+        """Seconds that so many characters take; 0 while nothing is known."""
+        return self._work_s * num_chars / self._chars if self._chars else 0.0
+
+
+class AdmissionQueue:
+    """The line in front of the model, and how much goes on behind it.
+
+    Args:
+        limits: on all of it.
+
+    Attributes:
+        pace: is to be told of every request that was served.
+    """
+
+    def __init__(self, limits: AdmissionLimits) -> None:
+        self._limits = limits
+        self._lines: dict[str | None, deque[Ticket]] = {}  # whose turn it is comes first
+        self._num_queued = 0
+        self._num_chars = 0
+        self._num_running = 0
+        self._num_open = 0
+        self.pace = Pace()
+
+    def load(self, now: float) -> QueueLoad:
+        """What goes on at `now`."""
+        oldest = min((line[0].arrived_at for line in self._lines.values()), default=now)
+        return QueueLoad(
+            self._num_queued, self._num_chars, now - oldest, self._num_running, self._num_open
+        )
+
+    def arrive(self, ticket: Ticket) -> list[Ticket]:
+        """Put a request at the end of its caller's line; those that had to make room for it.
+
+        Raises:
+            ServerOverloadedError: there is no room, and nobody has more in the line than its
+                caller; nothing has changed.
+        """
+        removed: list[Ticket] = []
+        while not self._has_room_for(ticket):
+            newest = self._newest_of_greediest(ticket)
+            if newest is None:
+                for other in reversed(removed):
+                    self._append(other)
+                raise ServerOverloadedError(self.retry_after_s())
+            self.leave(newest)
+            removed.append(newest)
+        self._append(ticket)
+        return removed
+
+    def leave(self, ticket: Ticket) -> bool:
+        """Take a request out of the line; whether it was in it."""
+        line = self._lines.get(ticket.caller, ())
+        if ticket not in line:
+            return False
+        self._remove(ticket)
+        return True
+
+    def next(self, now: float) -> tuple[Ticket | None, list[Ticket]]:
+        """The request that begins now, if one can; and those before it that waited too long."""
+        expired = []
+        while self._num_queued and self._has_slot():
+            caller, line = next(iter(self._lines.items()))
+            ticket = line[0]
+            self._remove(ticket)
+            if ticket.expires_at <= now:
+                expired.append(ticket)
+                continue
+            if caller in self._lines:
+                self._lines[caller] = self._lines.pop(caller)
+            self._num_running += 1
+            self._num_open += 1
+            return ticket, expired
+        return None, expired
+
+    def pause(self) -> None:
+        """The model has nothing to do for one that had begun."""
+        self._num_running -= 1
+
+    def resume(self) -> None:
+        """It has again; such a one does not wait a second time."""
+        self._num_running += 1
+
+    def end(self) -> None:
+        """One that had paused has ended."""
+        self._num_open -= 1
+
+    def retry_after_s(self) -> float:
+        """In how many seconds those that wait now will have begun."""
+        wait_s = self.pace.work_s(self._num_chars) / self._limits.max_running
+        return min(max(wait_s, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
+
+    def _has_slot(self) -> bool:
+        is_full = self._num_running >= self._limits.max_running
+        return not is_full and self._num_open < self._limits.max_open
+
+    def _has_room_for(self, ticket: Ticket) -> bool:
+        if not self._num_queued:
+            return self._has_slot() or self._limits.max_queued > 0
+        num_chars = self._num_chars + ticket.num_chars
+        return self._num_queued < self._max_queued() and num_chars <= self._limits.max_queued_chars
+
+    def _max_queued(self) -> int:
+        """As many as can begin before they have waited too long, at the pace of late."""
+        mean_s = self.pace.mean_work_s
+        if not mean_s:
+            return self._limits.max_queued
+        servable = int(self._limits.max_wait_s / mean_s * self._limits.max_running)
+        return min(self._limits.max_queued, max(1, servable))
+
+    def _newest_of_greediest(self, ticket: Ticket) -> Ticket | None:
+        """Of whoever has most in the line, if that would still be more than this caller's."""
+        greediest = max(self._lines.values(), key=len, default=deque[Ticket]())
+        num_own = len(self._lines.get(ticket.caller, ()))
+        return greediest[-1] if len(greediest) > num_own + 1 else None
+
+    def _append(self, ticket: Ticket) -> None:
+        self._lines.setdefault(ticket.caller, deque()).append(ticket)
+        self._num_queued += 1
+        self._num_chars += ticket.num_chars
+
+    def _remove(self, ticket: Ticket) -> None:
+        line = self._lines[ticket.caller]
+        line.remove(ticket)
+        if not line:
+            del self._lines[ticket.caller]
+        self._num_queued -= 1
+        self._num_chars -= ticket.num_chars
+
+    def __iter__(self) -> Iterator[Ticket]:
+        """All that wait, those of the same caller in their order."""
+        for line in self._lines.values():
+            yield from line

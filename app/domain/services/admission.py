@@ -1,0 +1,187 @@
+"""Lets requests begin when the model has time for them, and turns away what would wait too long."""
+
+import asyncio
+from collections.abc import Callable
+
+from app.domain.admission import (
+    RETRY_SPREAD_S,
+    AdmissionLimits,
+    AdmissionQueue,
+    Caller,
+    QueueLoad,
+    Ticket,
+)
+from app.domain.errors import QueueTimeoutError, ServerOverloadedError, SpeechError
+from app.domain.services.time_limit import within
+from app.ports.clock import Clock
+
+
+class Admission:
+    """The door to the model.
+
+    Args:
+        limits: on what goes on behind it.
+        clock: measures and waits.
+        random: gives numbers in [0, 1).
+    """
+
+    def __init__(self, limits: AdmissionLimits, clock: Clock, random: Callable[[], float]) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._random = random
+        self._queue = AdmissionQueue(limits)
+        self._waiting: dict[Ticket, asyncio.Future[None]] = {}
+
+    def load(self) -> QueueLoad:
+        """What goes on now."""
+        return self._queue.load(self._clock.monotonic())
+
+    def slot(self, caller: Caller) -> "Slot":
+        """What a request of `caller` needs to be spoken; not entered yet."""
+        return Slot(self, self._clock, caller)
+
+    async def wait(self, caller: Caller, num_chars: int) -> None:
+        """Return when the request may begin; it then counts as running.
+
+        Raises:
+            ServerOverloadedError: too much waits already.
+            QueueTimeoutError: its turn did not come in time.
+        """
+        now = self._clock.monotonic()
+        expires_at = min(now + self._limits.max_wait_s, caller.deadline)
+        ticket = Ticket(caller.name, num_chars, now, expires_at)
+        turn = asyncio.get_running_loop().create_future()
+        self._arrive(ticket, turn)
+        self._serve()
+        if not turn.done():
+            await self._wait_for(turn, ticket)
+        turn.result()
+
+    def _arrive(self, ticket: Ticket, turn: "asyncio.Future[None]") -> None:
+        try:
+            removed = self._queue.arrive(ticket)
+        except ServerOverloadedError as error:
+            raise ServerOverloadedError(self._spread(error.retry_after_s)) from None
+        self._waiting[ticket] = turn
+        for other in removed:
+            retry_after_s = self._spread(self._queue.retry_after_s())
+            self._refuse(other, ServerOverloadedError(retry_after_s))
+
+    async def _wait_for(self, turn: "asyncio.Future[None]", ticket: Ticket) -> None:
+        left_s = ticket.expires_at - self._clock.monotonic()
+        try:
+            await within(self._clock, left_s, _finish(turn))
+        except TimeoutError:
+            if self._queue.leave(ticket):
+                self._refuse(ticket, self._too_late())
+        except asyncio.CancelledError:
+            self._waiting.pop(ticket, None)
+            if not self._queue.leave(ticket) and _is_given(turn):
+                self.pause()  # in the same moment its turn came
+                self.end()
+            raise
+
+    def _serve(self) -> None:
+        """Let begin whoever can."""
+        while True:
+            ticket, expired = self._queue.next(self._clock.monotonic())
+            for late in expired:
+                self._refuse(late, self._too_late())
+            if ticket is None:
+                return
+            self._waiting.pop(ticket).set_result(None)
+
+    def _refuse(self, ticket: Ticket, error: SpeechError) -> None:
+        turn = self._waiting.pop(ticket)
+        if not turn.done():
+            turn.set_exception(error)
+
+    def _too_late(self) -> QueueTimeoutError:
+        return QueueTimeoutError(self._spread(self._queue.retry_after_s()))
+
+    def _spread(self, retry_after_s: float) -> float:
+        return retry_after_s + RETRY_SPREAD_S * self._random()
+
+    # What the slots tell.
+
+    def pause(self) -> None:
+        """A running request has nothing for the model to do."""
+        self._queue.pause()
+        self._serve()
+
+    def resume(self) -> None:
+        """It has again."""
+        self._queue.resume()
+
+    def end(self) -> None:
+        """A paused request has ended."""
+        self._queue.end()
+        self._serve()
+
+    def served(self, num_chars: int, work_s: float) -> None:
+        """The model has spoken a request of so many characters in so many seconds."""
+        self._queue.pace.record(num_chars, work_s)
+
+
+async def _finish(turn: "asyncio.Future[None]") -> None:
+    await asyncio.wait({turn})
+
+
+def _is_given(turn: "asyncio.Future[None]") -> bool:
+    return turn.done() and not turn.cancelled() and turn.exception() is None
+
+
+class Slot:
+    """The share that one request has of the model.
+
+    It counts as running from its turn on, as long as the model works on one of its segments; while
+    its listener has enough, or its writer is not done, others run.
+    """
+
+    def __init__(self, admission: Admission, clock: Clock, caller: Caller) -> None:
+        self._admission = admission
+        self._clock = clock
+        self._caller = caller
+        self._num_segments = 0
+        self._num_chars = 0
+        self._work_s = 0.0
+        self._works_since = 0.0
+        self._is_running = False
+        self.is_entered = False
+
+    async def enter(self, num_chars: int) -> None:
+        """Return when the request may begin; see `Admission.wait`."""
+        await self._admission.wait(self._caller, num_chars)
+        self.is_entered = self._is_running = True
+
+    def segment_began(self, num_chars: int) -> None:
+        """The model has one more segment of it to speak."""
+        self._num_chars += num_chars
+        self._num_segments += 1
+        if self._num_segments == 1:
+            self._works_since = self._clock.monotonic()
+        if self.is_entered and not self._is_running:
+            self._is_running = True
+            self._admission.resume()
+
+    def segment_ended(self) -> None:
+        """It has one less."""
+        self._num_segments -= 1
+        if self._num_segments == 0:
+            self._work_s += self._clock.monotonic() - self._works_since
+            self._rest()
+
+    def leave(self) -> None:
+        """The request is over. May be called twice, and without `enter`."""
+        if not self.is_entered:
+            return
+        self._rest()
+        self.is_entered = False
+        self._admission.end()
+        if self._num_chars:
+            self._admission.served(self._num_chars, self._work_s)
+
+    def _rest(self) -> None:
+        if self._is_running:
+            self._is_running = False
+            self._admission.pause()

@@ -1,0 +1,293 @@
+"""What callers see of a server that has too much to speak."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import msgspec
+import pytest
+from websockets.asyncio.client import connect
+
+from app.adapters.encoding.encoders import StreamingEncoders
+from app.domain.segment import TextSegment
+from app.domain.speech import Outcome
+from app.entrypoints.settings import AdmissionSettings, Settings, SpeechSettings
+from tests.live_client import LiveClient
+from tests.serving import Fakes, serving
+
+SPEECH = "/v1/audio/speech"
+FREE_PATHS = ("/health/live", "/health/ready", "/metrics", "/v1/models", "/v1/audio/voices")
+
+
+class Busy(Fakes):
+    """Fakes whose model speaks each sentence when it may."""
+
+    def __init__(self, admission: AdmissionSettings, speech: SpeechSettings | None = None) -> None:
+        super().__init__(Settings(admission=admission, speech=speech or SpeechSettings()))
+        self.may_speak = asyncio.Event()
+        self.model.before_speaking = self._wait
+
+    async def _wait(self, segment: TextSegment) -> None:
+        if segment.text != "Ready.":
+            await self.may_speak.wait()
+
+    def num_queued(self) -> int:
+        return self.metrics.ask_queue().num_queued
+
+    def num_running(self) -> int:
+        return self.metrics.ask_queue().num_running
+
+
+@asynccontextmanager
+async def client_of(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
+    limits = httpx.Limits(max_connections=None)
+    async with (
+        serving(fakes.app()) as url,
+        httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client,
+    ):
+        while (await client.get("/health/ready")).status_code != 200:
+            await asyncio.sleep(0.005)
+        yield client
+
+
+def ask(
+    client: httpx.AsyncClient, text: str = "One.", key: str | None = None, **headers: str
+) -> "asyncio.Task[httpx.Response]":
+    if key is not None:
+        headers["authorization"] = f"Bearer {key}"
+    body = {"input": text, "response_format": "pcm"}
+    return asyncio.create_task(client.post(SPEECH, json=body, headers=headers))
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.002)
+
+
+async def test_what_neither_runs_nor_waits_is_refused_at_once_in_the_shape_of_openai() -> None:
+    fakes = Busy(AdmissionSettings(max_running=2, max_queued=3))
+    fakes.chance = 0.75
+    async with client_of(fakes) as client:
+        accepted = [ask(client, f"One {number}.") for number in range(5)]
+        await until(lambda: fakes.num_queued() == 3)
+        refused = await client.post(SPEECH, json={"input": "Hi."})
+        assert refused.status_code == 503
+        assert refused.json()["error"] == {
+            "message": "The server has too much to speak; try again later.",
+            "type": "server_error",
+            "param": None,
+            "code": "server_overloaded",
+        }
+        assert refused.headers["retry-after"] == "3"  # at least 1 s, and 2 s x 0.75
+        assert refused.headers["retry-after-ms"] == "2500"
+        assert "x-should-retry" not in refused.headers
+        fakes.may_speak.set()
+        assert {(await answer).status_code for answer in accepted} == {200}
+    outcomes = [report.outcome for report in fakes.observer.reports]
+    assert sorted(outcomes) == [Outcome.COMPLETED] * 5 + [Outcome.REFUSED]
+
+
+async def test_a_burst_of_500_ends_in_200_and_503_and_leaves_nothing_behind() -> None:
+    fakes = Busy(AdmissionSettings(max_running=4, max_queued=8))
+    async with client_of(fakes) as client:
+        asked = [ask(client, f"One {number}.") for number in range(500)]
+        await until(lambda: sum(answer.done() for answer in asked) == 488)
+        assert (fakes.num_running(), fakes.num_queued()) == (4, 8)
+        fakes.may_speak.set()
+        statuses = [(await answer).status_code for answer in asked]
+        assert (statuses.count(200), statuses.count(503)) == (12, 488)
+        load = fakes.metrics.ask_queue()
+        assert (load.num_queued, load.num_running, load.num_open) == (0, 0, 0)
+
+
+async def test_health_metrics_and_lists_do_not_wait() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
+    async with client_of(fakes) as client:
+        asked = [ask(client, f"One {number}.") for number in range(2)]
+        await until(lambda: fakes.num_queued() == 1)
+        for path in FREE_PATHS:
+            assert (await client.get(path)).status_code == 200, path
+        fakes.may_speak.set()
+        await asyncio.gather(*asked)
+
+
+async def test_whoever_waits_too_long_is_told_so() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_wait_s=10.0))
+    async with client_of(fakes) as client:
+        first, second = ask(client, "One."), None
+        await until(lambda: fakes.model.num_running == 1)
+        second = ask(client, "Two.")
+        await until(lambda: fakes.num_queued() == 1)
+        await fakes.clock.advance(10.0)
+        answer = await second
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_timeout")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert fakes.num_queued() == 0
+        fakes.may_speak.set()
+        assert (await first).status_code == 200
+    assert "Two." not in [text for text, *_ in fakes.model.spoken]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_does_not_begin_in_time_is_504(*, stream: bool) -> None:
+    fakes = Busy(AdmissionSettings(request_timeout_s=7.0))
+    async with client_of(fakes) as client:
+        asked = asyncio.create_task(client.post(SPEECH, json={"input": "One.", "stream": stream}))
+        await until(lambda: fakes.model.num_running == 1)
+        await fakes.clock.advance(7.0)
+        answer = await asked
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "request_timeout")
+        await until(lambda: fakes.model.num_running == 0)
+    assert fakes.observer.reports[-1].outcome is Outcome.FAILED
+    assert fakes.observer.reports[-1].error_code == "request_timeout"
+
+
+async def test_a_whole_answer_must_be_whole_in_time_and_a_streamed_one_only_begun() -> None:
+    fakes = Busy(AdmissionSettings(request_timeout_s=7.0))
+    async with client_of(fakes) as client:
+        fakes.may_speak.set()
+
+        async def wait_amid(number: int) -> None:
+            if number == 1:
+                await fakes.clock.sleep(8.0)
+
+        fakes.model.before_chunk = wait_amid
+        text = "A sentence of more than one chunk."
+        whole = asyncio.create_task(client.post(SPEECH, json={"input": text, "stream": False}))
+        await until(lambda: 8.0 in fakes.clock.slept_s)
+        await fakes.clock.advance(8.0)
+        assert (await whole).json()["error"]["code"] == "request_timeout"
+        fakes.clock.slept_s.clear()
+        streamed = ask(client, text)
+        await until(lambda: 8.0 in fakes.clock.slept_s)
+        await fakes.clock.advance(8.0)
+        assert (await streamed).status_code == 200
+
+
+async def test_a_client_may_wait_for_less_but_not_for_more() -> None:
+    fakes = Busy(AdmissionSettings(request_timeout_s=7.0))
+    async with client_of(fakes) as client:
+        less = ask(client, **{"X-Request-Timeout-Seconds": "2.5"})
+        more = ask(client, "Two.", **{"X-Request-Timeout-Seconds": "60"})
+        await until(lambda: fakes.model.num_running == 2)
+        await fakes.clock.advance(2.5)
+        assert (await less).status_code == 504
+        assert not more.done()
+        await fakes.clock.advance(4.5)
+        assert (await more).status_code == 504
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "soon", "", "1,2"])
+async def test_a_time_that_is_none_is_an_error(value: str) -> None:
+    async with client_of(Fakes()) as client:
+        answer = await ask(client, **{"X-Request-Timeout-Seconds": value})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_request_timeout"
+
+
+async def test_a_short_text_of_another_key_does_not_wait_for_all_the_long_ones_of_one() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_queued=6))
+    keys = {"ann": "ann-ann-ann-ann-ann", "bob": "bob-bob-bob-bob-bob"}
+    for name, key in keys.items():
+        fakes.keys.give(name, key)
+    async with client_of(fakes) as client:
+        many = [ask(client, f"Long {number}. " * 20, keys["ann"]) for number in range(7)]
+        await until(lambda: fakes.num_queued() == 6)
+        short = ask(client, "Short.", keys["bob"])
+        await until(lambda: any(answer.done() for answer in many))
+        assert fakes.num_queued() == 6
+        fakes.may_speak.set()
+        assert (await short).status_code == 200
+        statuses = [(await answer).status_code for answer in many]
+        assert sorted(statuses) == [200] * 6 + [503]
+    begun = [text for text, *_ in fakes.model.spoken]
+    others = {text.split(".")[0] for text in begun[: begun.index("Short.")]} - {"Ready"}
+    assert len(others) <= 2, "only the one that ran, and maybe one whose turn it was"
+
+
+async def test_while_the_model_loads_no_more_wait_than_may() -> None:
+    fakes = Fakes(Settings(admission=AdmissionSettings(max_running=2, max_queued=3)))
+    fakes.model.may_load.clear()
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+        asked = [ask(client, f"One {number}.") for number in range(20)]
+        await until(lambda: sum(answer.done() for answer in asked) == 15)
+        fakes.model.may_load.set()
+        statuses = [(await answer).status_code for answer in asked]
+    assert (statuses.count(200), statuses.count(503)) == (5, 15)
+
+
+async def test_speech_that_is_kept_is_answered_however_much_waits() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_queued=0))
+    async with client_of(fakes) as client:
+        first = ask(client, "One.")
+        await until(lambda: fakes.model.num_running == 1)
+        fakes.cache.held.add("Known.")
+        fakes.model.before_speaking = None
+        assert (await client.post(SPEECH, json={"input": "New."})).status_code == 503
+        assert (await client.post(SPEECH, json={"input": "Known."})).status_code == 200
+        fakes.may_speak.set()
+        assert (await first).status_code == 200
+
+
+async def test_a_listener_who_has_enough_lets_others_speak() -> None:
+    fakes = Fakes(
+        Settings(
+            admission=AdmissionSettings(max_running=1),
+            speech=SpeechSettings(max_chars=100_000, look_ahead_s=1.0),
+        )
+    )
+    fakes.encoders = StreamingEncoders()  # type: ignore[assignment]
+    long_text = "This sentence is one of a great many that follow. " * 600
+    async with client_of(fakes) as client:
+        body = {"input": long_text, "response_format": "pcm"}
+        async with client.stream("POST", SPEECH, json=body) as slow:
+            chunks = slow.aiter_raw()
+            await anext(chunks)
+            other = await asyncio.wait_for(ask(client, "Short."), 10)
+            assert other.status_code == 200
+            assert fakes.metrics.ask_queue().num_open == 1
+            num_bytes = sum([len(chunk) async for chunk in chunks])
+    assert num_bytes > 25e6, "more than the system takes of what nobody reads"
+    assert fakes.observer.reports[-1].outcome is Outcome.COMPLETED
+
+
+async def test_on_a_socket_an_utterance_waits_once_it_is_written_and_may_be_refused() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_queued=0))
+    async with client_of(fakes) as client:
+        url = str(client.base_url).replace("http", "ws", 1) + SPEECH + "/stream"
+        async with connect(url) as connection:
+            live = LiveClient(connection)
+            await live.until("ready")
+            await live.send("text", text="Half a")
+            await live.until("utterance.started")
+            first = ask(client, "One.")  # nothing of the utterance is to be spoken yet
+            await until(lambda: fakes.model.num_running == 1)
+            await live.send("text", text=" sentence. ")
+            await live.send("end")
+            error, *_ = await live.until("error")
+            assert error["error"]["code"] == "server_overloaded"
+            fakes.may_speak.set()
+            assert (await first).status_code == 200
+            await live.send("text", text="Again. ")
+            await live.send("end")
+            await live.until("utterance.ended")
+    load = fakes.metrics.ask_queue()
+    assert (load.num_queued, load.num_running, load.num_open) == (0, 0, 0)
+
+
+async def test_a_text_that_grows_too_much_in_words_is_refused() -> None:
+    fakes = Fakes(Settings(speech=SpeechSettings(max_chars=50)))
+
+    def in_words(text: str) -> list[TextSegment]:
+        return [TextSegment(0, "one million " * len(text))]
+
+    fakes.model.split = in_words  # type: ignore[method-assign]
+    async with client_of(fakes) as client:
+        answer = await ask(client, "9" * 40)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("string_above_max_length", "input")
+    assert "in words" in error["message"]
+    assert msgspec.structs.asdict(fakes.observer.reports[-1])["num_chars"] == 40

@@ -1,0 +1,196 @@
+import asyncio
+
+import pytest
+
+from app.domain.admission import ANYBODY, RETRY_SPREAD_S, AdmissionLimits, Caller
+from app.domain.errors import QueueTimeoutError, ServerOverloadedError, SpeechError
+from app.domain.services.admission import Admission, Slot
+from tests.fakes.clock import FakeClock
+
+
+class Rig:
+    """A door, and requests in front of it."""
+
+    def __init__(self, max_running: int = 1, max_queued: int = 3) -> None:
+        self.clock = FakeClock()
+        self.chance = 0.0
+        limits = AdmissionLimits(max_running=max_running, max_queued=max_queued, max_wait_s=10.0)
+        self.admission = Admission(limits, self.clock, lambda: self.chance)
+
+    async def ask(
+        self, caller: Caller = ANYBODY, num_chars: int = 10
+    ) -> tuple[Slot, asyncio.Task[None]]:
+        """A request that may wait now."""
+        slot = self.admission.slot(caller)
+        task = asyncio.create_task(slot.enter(num_chars))
+        await settle()
+        return slot, task
+
+    async def error_of(self, task: asyncio.Task[None]) -> SpeechError:
+        await settle()
+        error = task.exception()
+        assert isinstance(error, SpeechError)
+        return error
+
+
+async def settle() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+async def test_whoever_finds_nobody_begins_at_once() -> None:
+    rig = Rig()
+    _, task = await rig.ask()
+    assert task.done()
+    assert rig.admission.load().num_running == 1
+
+
+async def test_the_next_begins_when_one_leaves() -> None:
+    rig = Rig()
+    first, _ = await rig.ask()
+    _, second = await rig.ask()
+    _, third = await rig.ask()
+    first.leave()
+    await settle()
+    assert (second.done(), third.done()) == (True, False)
+    assert rig.admission.load().num_queued == 1
+
+
+async def test_whoever_waits_too_long_is_told() -> None:
+    rig = Rig()
+    await rig.ask()
+    _, waiting = await rig.ask()
+    await rig.clock.advance(9.9)
+    assert not waiting.done()
+    await rig.clock.advance(0.1)
+    assert isinstance(await rig.error_of(waiting), QueueTimeoutError)
+    assert rig.admission.load().num_queued == 0
+
+
+async def test_nobody_waits_beyond_the_own_deadline() -> None:
+    rig = Rig()
+    await rig.ask()
+    _, waiting = await rig.ask(Caller("ann", rig.clock.monotonic() + 3.0))
+    await rig.clock.advance(3.0)
+    assert isinstance(await rig.error_of(waiting), QueueTimeoutError)
+
+
+async def test_a_full_line_refuses_and_says_when_to_come_back() -> None:
+    rig = Rig(max_queued=1)
+    rig.admission.served(100, 20.0)
+    await rig.ask()
+    await rig.ask(num_chars=40)
+    rig.chance = 0.5
+    _, refused = await rig.ask()
+    error = await rig.error_of(refused)
+    assert isinstance(error, ServerOverloadedError)
+    assert error.retry_after_s == pytest.approx(8.0 + RETRY_SPREAD_S / 2)
+
+
+async def test_whoever_has_to_make_room_is_told() -> None:
+    rig = Rig(max_queued=2)
+    await rig.ask()
+    _, older = await rig.ask(Caller("ann"))
+    _, newer = await rig.ask(Caller("ann"))
+    _, other = await rig.ask(Caller("bob"))
+    assert isinstance(await rig.error_of(newer), ServerOverloadedError)
+    assert not older.done()
+    assert not other.done()
+
+
+async def test_a_client_who_leaves_the_line_is_forgotten() -> None:
+    rig = Rig()
+    first, _ = await rig.ask()
+    _, leaving = await rig.ask()
+    _, last = await rig.ask()
+    leaving.cancel()
+    await settle()
+    assert rig.admission.load().num_queued == 1
+    first.leave()
+    await settle()
+    assert last.done()
+
+
+async def test_a_client_who_leaves_in_the_moment_of_its_turn_gives_it_on() -> None:
+    rig = Rig()
+    first, _ = await rig.ask()
+    _, leaving = await rig.ask()
+    _, last = await rig.ask()
+    first.leave()  # gives the turn to the second, whose task has not run since
+    leaving.cancel()
+    await settle()
+    assert leaving.cancelled()
+    assert last.done()
+    assert rig.admission.load().num_running == 1
+    assert rig.admission.load().num_open == 1
+
+
+async def test_a_request_with_nothing_for_the_model_to_do_lets_another_begin() -> None:
+    rig = Rig()
+    first, _ = await rig.ask()
+    _, second = await rig.ask()
+    first.segment_began(5)
+    first.segment_began(5)
+    first.segment_ended()
+    await settle()
+    assert not second.done()
+    first.segment_ended()
+    await settle()
+    assert second.done()
+    load = rig.admission.load()
+    assert (load.num_running, load.num_open) == (1, 2)
+
+
+async def test_a_request_that_goes_on_counts_again_and_does_not_wait() -> None:
+    rig = Rig()
+    first, _ = await rig.ask()
+    first.segment_began(5)
+    first.segment_ended()
+    assert rig.admission.load().num_running == 0
+    first.segment_began(5)
+    assert rig.admission.load().num_running == 1
+    _, second = await rig.ask()
+    assert not second.done()
+
+
+async def test_leaving_twice_or_without_having_entered_changes_nothing() -> None:
+    rig = Rig()
+    rig.admission.slot(Caller()).leave()
+    slot, _ = await rig.ask()
+    slot.leave()
+    slot.leave()
+    load = rig.admission.load()
+    assert (load.num_running, load.num_open) == (0, 0)
+
+
+async def test_only_the_time_of_the_model_counts_for_the_pace() -> None:
+    rig = Rig()
+    slot, _ = await rig.ask()
+    await rig.clock.advance(5.0)  # the model is loading
+    slot.segment_began(100)
+    await rig.clock.advance(2.0)
+    slot.segment_ended()
+    await rig.clock.advance(30.0)  # the listener has enough
+    slot.leave()
+    _, _ = await rig.ask()
+    _, _ = await rig.ask(num_chars=1_000)
+    _, _ = await rig.ask()
+    _, _ = await rig.ask()
+    _, refused = await rig.ask()
+    error = await rig.error_of(refused)
+    assert isinstance(error, ServerOverloadedError)
+    assert error.retry_after_s == pytest.approx(1_020 / 100 * 2.0)
+
+
+async def test_nothing_waits_after_a_burst_has_come_and_gone() -> None:
+    rig = Rig(max_running=2, max_queued=10)
+    asked = [await rig.ask(Caller(f"key{index % 3}")) for index in range(30)]
+    for _ in range(30):
+        for slot, task in asked:
+            if task.done() and task.exception() is None:
+                slot.leave()
+        await settle()
+    assert all(task.done() for _, task in asked)
+    load = rig.admission.load()
+    assert (load.num_queued, load.num_running, load.num_open) == (0, 0, 0)
+    assert sum(task.exception() is None for _, task in asked) == 12
