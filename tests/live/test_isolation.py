@@ -292,7 +292,7 @@ def test_workers_go_with_a_server_that_is_killed_even_if_they_stand_still(tmp_pa
 
 
 def is_alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
 def test_a_stop_ends_the_workers_and_signals_to_them_alone_do_not(tmp_path: Path) -> None:
