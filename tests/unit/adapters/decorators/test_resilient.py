@@ -14,6 +14,7 @@ from app.domain.errors import (
     EngineBusyError,
     EngineUnavailableError,
     InstanceDeadError,
+    InstanceLostError,
     InvalidAudioError,
     NoInstanceError,
     PoisonousInputError,
@@ -248,6 +249,17 @@ async def test_a_sentence_is_begun_again_on_another_instance() -> None:
     assert task.result() == 3
     assert [len(model.spoken) for model in built] == [2, 2, 0]
     await pool.close()
+
+
+async def test_a_death_with_many_sentences_is_one_failure_and_all_of_them_are_begun_again() -> None:
+    """However small the budget, and though half of all calls have failed."""
+    rig = Rig(ResiliencePolicy(retry=RetryPolicy(budget_floor=1, budget_ratio=0)))
+    rig.fake.failures = [InstanceDeadError(), *(InstanceLostError() for _ in range(19))]
+    tasks = [rig.begin(f"Sentence {number}.") for number in range(20)]
+    await rig.clock.advance(2)
+    assert [await task > 0 for task in tasks] == [True] * 20
+    assert rig.states == []
+    assert [outcome for *_, outcome in rig.observer.retries] == ["retried"] * 20
 
 
 async def test_it_is_not_begun_again_more_often() -> None:

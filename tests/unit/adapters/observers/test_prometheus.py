@@ -71,3 +71,18 @@ def test_the_breaker_is_a_number_and_its_changes_and_retries_are_counted() -> No
     assert 'soprano_breaker_transitions_total{to="half_open"} 1.0' in lines
     assert 'soprano_retries_total{outcome="retried"} 1.0' in lines
     assert 'soprano_retries_total{outcome="budget_exhausted"} 1.0' in lines
+
+
+def test_deaths_are_counted_by_reason_and_who_lives_is_asked_each_time() -> None:
+    metrics = PrometheusMetrics()
+    assert b"soprano_instances_alive" not in metrics.render(), "unless there is somebody to ask"
+    num_alive = [2]
+    metrics.watch_instances(lambda: num_alive[0])
+    metrics.instance_died(1, "crashed")
+    metrics.instance_died(0, "hung")
+    metrics.instance_died(1, "crashed")
+    num_alive[0] = 1
+    lines = metrics.render().decode().splitlines()
+    assert 'soprano_instance_deaths_total{reason="crashed"} 2.0' in lines
+    assert 'soprano_instance_deaths_total{reason="hung"} 1.0' in lines
+    assert "soprano_instances_alive 1.0" in lines

@@ -83,3 +83,16 @@ def test_a_retry_is_a_warning() -> None:
             "outcome": "budget_exhausted",
         }
     ]
+
+
+def test_a_death_is_an_error() -> None:
+    with capture_logs() as events:
+        StructuredLog().instance_died(1, "silent")
+    assert events == [
+        {
+            "event": "model.instance_died",
+            "log_level": "error",
+            "instance": 1,
+            "reason": "silent",
+        }
+    ]

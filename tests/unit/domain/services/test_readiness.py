@@ -5,6 +5,7 @@ import pytest
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     EngineUnavailableError,
+    InstanceDeadError,
     ModelLoadError,
     RunawaySpeechError,
     SynthesisError,
@@ -107,3 +108,11 @@ def test_a_model_is_well_until_it_was_left_alone_for_too_long(
     check = EngineCheck(lambda: EngineHealth(BreakerState.OPEN, open_for_s), 10.0)
     assert (check.why_not() is None) is is_well
     assert check.health.breaker is BreakerState.OPEN
+
+
+async def test_a_model_of_which_an_instance_dies_of_the_first_sentence_is_ready(
+    readiness: Readiness, model: FakeSpeechModel
+) -> None:
+    model.failures = [InstanceDeadError(reason="crashed")]
+    await readiness.load()
+    assert readiness.state is ModelState.READY
