@@ -63,7 +63,7 @@ class Instance:
     """One of the models, and what it does now.
 
     Attributes:
-        num_running: sentences that it speaks.
+        due_times: of the sentences that it speaks.
         is_alive: it can be asked.
         is_suspect: it may hang.
         has_told: a sentence has failed for its death.
@@ -74,11 +74,20 @@ class Instance:
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.num_running = 0
+        self.due_times: list[float] = []
         self.is_alive = False
         self.is_suspect = False
         self.has_told = False
         self.last_sound_at = -inf
+
+    def load_for(self, due_at: float) -> tuple[bool, int, int]:
+        """How little it is the one to speak a sentence; the least is the best.
+
+        Whether it may hang, how many of its sentences are due before, how many it has. So those
+        that are heard now are spread over all instances, whatever is spoken ahead.
+        """
+        num_before = sum(other <= due_at for other in self.due_times)
+        return self.is_suspect, num_before, len(self.due_times)
 
 
 class PooledModel:
@@ -144,20 +153,20 @@ class PooledModel:
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        instance = await self._choose()
-        _log.debug("pool.begun", instance=instance.index, num_running=instance.num_running)
+        instance = await self._choose(due_at)
+        _log.debug("pool.begun", instance=instance.index, num_running=len(instance.due_times))
         async with aclosing(self._speak(instance, segment, delivery, due_at)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def _choose(self) -> Instance:
+    async def _choose(self, due_at: float) -> Instance:
         """The least busy one; one that may hang only if there is no other."""
         if not self.num_alive:
             await self._wait_for_one()
         alive = [instance for instance in self._instances if instance.is_alive]
         if not alive:
             raise NoInstanceError
-        return min(alive, key=lambda instance: (instance.is_suspect, instance.num_running))
+        return min(alive, key=lambda instance: instance.load_for(due_at))
 
     async def _wait_for_one(self) -> None:
         self._has_alive.clear()
@@ -174,7 +183,7 @@ class PooledModel:
         self, instance: Instance, segment: TextSegment, delivery: Delivery, due_at: float
     ) -> AsyncGenerator[AudioChunk, None]:
         """Through this instance, with an eye on how it does."""
-        instance.num_running += 1
+        instance.due_times.append(begins_due_at := due_at)
         waits_since = max(self._clock.monotonic(), due_at)
         try:
             async with aclosing(instance.model.synthesize(segment, delivery, due_at)) as chunks:
@@ -193,7 +202,7 @@ class PooledModel:
             self._note_leaving(instance, waits_since)
             raise
         finally:
-            instance.num_running -= 1
+            instance.due_times.remove(begins_due_at)
 
     def _note_leaving(self, instance: Instance, waited_since: float) -> None:
         """Somebody no longer waits for the next chunk."""

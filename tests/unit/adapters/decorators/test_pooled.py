@@ -117,6 +117,25 @@ async def test_the_least_busy_instance_speaks() -> None:
         await generator.aclose()
 
 
+async def test_what_is_due_first_is_spread_whatever_is_spoken_ahead() -> None:
+    """Else the first sentences of all texts, which are heard now, may be on one instance."""
+    pool = Pool(2)
+    await pool.load()
+    generators = [
+        pool.model.synthesize(TextSegment(number, f"Sentence {number}."), DELIVERY, due_at)
+        for _ in range(4)
+        for number, due_at in enumerate([0.0, 5.0, 10.0, 15.0])
+    ]
+    for generator in generators:
+        await anext(generator)
+    for number in range(4):
+        text = f"Sentence {number}."
+        counts = [[one for one, *_ in model.spoken].count(text) for model in pool.built]
+        assert counts == [2, 2]
+    for generator in generators:
+        await generator.aclose()
+
+
 async def test_a_dead_instance_is_taken_out_and_made_anew_while_the_other_serves() -> None:
     pool = Pool()
     await pool.load()
