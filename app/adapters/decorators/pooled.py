@@ -119,6 +119,7 @@ class PooledModel:
         self._instances = [self._new(index) for index in range(num_instances)]
         self._has_alive = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closing = False
 
     @property
     def info(self) -> ModelInfo:
@@ -140,6 +141,7 @@ class PooledModel:
         self._run(self._make_others())
 
     async def close(self) -> None:
+        self._is_closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -234,7 +236,7 @@ class PooledModel:
                 pass
 
     def _replace(self, instance: Instance, reason: InstanceDeath) -> None:
-        if not instance.is_alive:
+        if not instance.is_alive or self._is_closing:
             return
         instance.is_alive = False
         self._observer.instance_died(instance.index, reason)

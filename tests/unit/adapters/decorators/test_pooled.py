@@ -247,6 +247,16 @@ async def test_closing_ends_a_rebuild_that_waits() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_an_instance_that_dies_while_the_pool_closes_is_not_made_anew() -> None:
+    pool = Pool(2)
+    await pool.load()
+    await pool.model.close()
+    pool.tell_of_death[0](InstanceDeadError(reason="crashed"))
+    await pool.settle()
+    assert len(pool.built) == 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_a_first_instance_that_cannot_load_fails_the_load() -> None:
     pool = Pool(2)
     pool.built[0].load_error = ModelLoadError("no weights")

@@ -317,6 +317,21 @@ def shared_memory() -> set[str]:
     return {path.name for path in directory.iterdir()} if directory.exists() else set()
 
 
+async def test_a_death_leaves_nothing_either() -> None:
+    process = psutil.Process()
+    await closing_leaves_nothing()
+    before = process.num_fds(), len(process.children()), shared_memory()
+    for _ in range(3):
+        model = isolated()
+        await model.load()
+        with pytest.raises(InstanceDeadError):
+            await speak(model, "signal 9")
+        await model.close()
+    with pytest.raises(InstanceDeadError):
+        await start_worker(["/nowhere/python"], {}, b"", 0)
+    assert (process.num_fds(), len(process.children()), shared_memory()) == before
+
+
 async def test_a_worker_that_does_not_end_is_killed() -> None:
     model = isolated()
     await model.load()
