@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, SamplingChoice, Voice
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
-from tests.obedient_worker import HURRY, isolated
+from tests.obedient_worker import HURRY, HurriedClock, isolated
 
 DELIVERY = Delivery(FAKE_INFO.voices[0])
 TEXT = "One sentence, which is hummed."
@@ -290,6 +291,18 @@ async def test_whatever_else_loading_raises_is_logged_there(
 async def test_a_process_that_cannot_be_started_is_a_dead_instance() -> None:
     with pytest.raises(InstanceDeadError):
         await start_worker(["/nowhere/python"], {}, b"", 0)
+
+
+async def test_what_speaks_another_language_is_as_good_as_dead() -> None:
+    garbage = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1]))\n"
+    garbage += "s.sendall(bytes([2, 0, 0, 0, 0, 0, 0, 0, 193, 193])); s.recv(10000); s.recv(1)"
+    start = partial(start_worker, [sys.executable, "-c", garbage], {}, b"", 0)
+    observer = FakeSpeechObserver()
+    model = WorkerModel(FakeSpeechModel(), start, HurriedClock(), observer, lambda _: None)
+    with capture_logs() as events, pytest.raises(InstanceDeadError):
+        await model.load()
+    await model.close()
+    assert "worker.not_understood" in [event["event"] for event in events]
 
 
 async def test_closing_ends_everything() -> None:
