@@ -133,7 +133,7 @@ class PooledModel:
         return sum(instance.is_alive for instance in self._instances)
 
     async def load(self) -> None:
-        """Return when the first one lives; it is tried again as long as it dies of it.
+        """Return when the first one lives; it is made anew as long as it dies suddenly.
 
         The others follow, one after another: each takes memory twice while loading.
         """
@@ -254,7 +254,7 @@ class PooledModel:
         """Load an instance and let it speak, again and again until it lives.
 
         Raises:
-            SpeechError: the first one of all cannot live, and has not just died of it.
+            SpeechError: the first one of all says that it cannot live.
         """
         for delay_s in _delays():
             instance = self._instances[index]
@@ -262,10 +262,10 @@ class PooledModel:
                 await instance.model.load()
                 await self._warm_up(instance)
             except SpeechError as error:
+                if is_first and not _is_sudden_death(error):
+                    raise
                 if isinstance(error, InstanceDeadError):
                     self._observer.instance_died(index, error.reason)
-                elif is_first:
-                    raise
                 _log.error("pool.instance_failed", instance=index, reason=str(error))
                 await self._renew(instance)
             else:
@@ -307,6 +307,11 @@ class PooledModel:
 
 def _limiter(clock: Clock, limit_s: float) -> TimeLimiter:
     return TimeLimiter(clock, TimeLimits(first_chunk_s=limit_s, chunk_gap_s=limit_s))
+
+
+def _is_sudden_death(error: SpeechError) -> bool:
+    """Whether an instance could not say itself what it died of, so that the next one may live."""
+    return isinstance(error, InstanceDeadError) and error.reason != "failed"
 
 
 def _delays() -> Iterator[float]:

@@ -74,7 +74,7 @@ async def start_worker(
             )
         except OSError as error:
             await channel.close()
-            raise InstanceDeadError from error
+            raise InstanceDeadError(reason="crashed") from error
     channel.send(Begin(assignment))
     _log.info("worker.started", instance=index, pid=process.pid)
     return Worker(index, process, channel)

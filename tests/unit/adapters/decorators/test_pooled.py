@@ -12,6 +12,7 @@ from app.adapters.decorators.pooled import (
     PooledModel,
 )
 from app.domain.errors import (
+    DeviceError,
     InstanceDeadError,
     InstanceLostError,
     ModelLoadError,
@@ -261,6 +262,13 @@ async def test_a_first_instance_that_cannot_load_fails_the_load() -> None:
     pool = Pool(2)
     pool.built[0].load_error = ModelLoadError("no weights")
     with pytest.raises(ModelLoadError, match="no weights"):
+        await pool.model.load()
+
+
+async def test_a_first_instance_that_says_what_it_dies_of_fails_the_load() -> None:
+    pool = Pool(2)
+    pool.built[0].failures = [DeviceError()]
+    with pytest.raises(DeviceError):
         await pool.model.load()
 
 
