@@ -137,7 +137,8 @@ class PooledModel:
 
         The others follow, one after another: each takes memory twice while loading.
         """
-        await self._make(0, is_first=True)
+        if not await self._try(0, is_first=True):
+            await self._try_on(0, is_first=True)
         self._run(self._make_others())
 
     async def close(self) -> None:
@@ -244,34 +245,41 @@ class PooledModel:
 
     async def _rebuild(self, dead: Instance) -> None:
         await self._renew(dead)
-        await self._make(dead.index)
+        if not await self._try(dead.index):
+            await self._try_on(dead.index)
 
     async def _make_others(self) -> None:
+        """One that cannot live now does not keep back those behind it."""
         for index in range(1, len(self._instances)):
-            await self._make(index)
+            if not await self._try(index):
+                self._run(self._try_on(index))
 
-    async def _make(self, index: int, *, is_first: bool = False) -> None:
-        """Load an instance and let it speak, again and again until it lives.
+    async def _try_on(self, index: int, *, is_first: bool = False) -> None:
+        for delay_s in _delays():
+            await self._clock.sleep(delay_s)
+            if await self._try(index, is_first=is_first):
+                return
+
+    async def _try(self, index: int, *, is_first: bool = False) -> bool:
+        """Load an instance and let it speak; whether it lives now.
 
         Raises:
             SpeechError: the first one of all says that it cannot live.
         """
-        for delay_s in _delays():
-            instance = self._instances[index]
-            try:
-                await instance.model.load()
-                await self._warm_up(instance)
-            except SpeechError as error:
-                if is_first and not _is_sudden_death(error):
-                    raise
-                if isinstance(error, InstanceDeadError):
-                    self._observer.instance_died(index, error.reason)
-                _log.error("pool.instance_failed", instance=index, reason=str(error))
-                await self._renew(instance)
-            else:
-                self._begin(instance)
-                return
-            await self._clock.sleep(delay_s)
+        instance = self._instances[index]
+        try:
+            await instance.model.load()
+            await self._warm_up(instance)
+        except SpeechError as error:
+            if is_first and not _is_sudden_death(error):
+                raise
+            if isinstance(error, InstanceDeadError):
+                self._observer.instance_died(index, error.reason)
+            _log.error("pool.instance_failed", instance=index, reason=str(error))
+            await self._renew(instance)
+            return False
+        self._begin(instance)
+        return True
 
     def _begin(self, instance: Instance) -> None:
         instance.is_alive = True

@@ -104,6 +104,17 @@ async def test_it_is_loaded_with_the_first_instance_and_the_others_follow_one_by
     assert pool.model.num_alive == 3
 
 
+async def test_one_that_cannot_be_loaded_does_not_keep_back_those_behind_it() -> None:
+    pool = Pool(3)
+    pool.built[1].load_error = ModelLoadError("no memory")
+    await pool.load()
+    assert pool.model.num_alive == 2
+    assert await pool.speak()
+    await pool.clock.advance(1)
+    await pool.settle()
+    assert pool.model.num_alive == 3
+
+
 async def test_the_least_busy_instance_speaks() -> None:
     pool = Pool(3)
     await pool.load()
