@@ -6,7 +6,11 @@ call may succeed later.
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+InstanceDeath = Literal["failed", "crashed", "silent", "hung"]
+"""Of an instance of the model: it said so itself, its process ended, its process gave no sign of
+life any more, or it lives and does not speak."""
 
 
 class SpeechError(Exception):
@@ -261,8 +265,17 @@ class InstanceDeadError(SynthesisError):
     is_retryable: ClassVar[bool] = True
     retry_after_s: ClassVar[float] = 5.0
 
-    def __init__(self, message: str = "The speech model failed and is started again.") -> None:
+    def __init__(
+        self,
+        message: str = "The speech model failed and is started again.",
+        reason: InstanceDeath = "failed",
+    ) -> None:
         super().__init__(message)
+        self.reason = reason
+
+
+class InstanceLostError(InstanceDeadError):
+    """An instance has died, of which another sentence that it spoke has told already."""
 
 
 class DeviceError(InstanceDeadError):

@@ -7,6 +7,7 @@ from app.domain.errors import (
     DeviceError,
     EngineBusyError,
     InstanceDeadError,
+    InstanceLostError,
     InvalidRequestError,
     NoInstanceError,
     SentenceError,
@@ -49,10 +50,11 @@ def outcome_of(error: BaseException) -> CallOutcome:
 
     A sentence that ran away or was cut off is a success: the engine worked, and said so itself.
     One that had to wait for others too long says nothing: the engine was not given the time for it.
+    Neither does one that was lost with others: an instance that dies has failed once, not so often.
     Whatever is no Exception (cancellation, a closed generator, an interrupt) is the caller's.
     """
     is_callers = isinstance(error, InvalidRequestError) or not isinstance(error, Exception)
-    if is_callers or isinstance(error, EngineBusyError):
+    if is_callers or isinstance(error, EngineBusyError | InstanceLostError):
         return CallOutcome.IGNORED
     return CallOutcome.SUCCESS if isinstance(error, SentenceError) else CallOutcome.FAILURE
 
@@ -76,6 +78,11 @@ def may_help_to_retry(error: Exception) -> bool:
     if isinstance(error, DeviceError | NoInstanceError | EngineBusyError):
         return False
     return isinstance(error, InstanceDeadError | SpeechTimeoutError)
+
+
+def is_free_to_retry(error: Exception) -> bool:
+    """Whether a retry counts against nothing: of one death, the first sentence has paid."""
+    return isinstance(error, InstanceLostError)
 
 
 def has_killed(error: BaseException) -> bool:

@@ -1,13 +1,16 @@
 """The composition root: from settings to adapters. The only module that names them."""
 
 import hashlib
+import os
 import platform
 import random
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from socket import socket
 from typing import Final
 
 import msgspec
@@ -43,8 +46,14 @@ from app.adapters.speech.soprano.torch_speaker import TorchSpeaker
 from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
 from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
+from app.adapters.speech.worker.channel import Channel, open_channel
+from app.adapters.speech.worker.messages import Begin, ToWorker
+from app.adapters.speech.worker.model import WorkerModel
+from app.adapters.speech.worker.process import start_worker
+from app.adapters.speech.worker.server import ModelServer
 from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.circuit_breaker import BreakerPolicy, BreakerState
+from app.domain.errors import InstanceDeadError
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.retries import PoisonPolicy, RetryPolicy
 from app.entrypoints.backends import Choice, Surroundings, choose_backend
@@ -52,24 +61,29 @@ from app.entrypoints.services import Ports
 from app.entrypoints.settings import (
     AuthSettings,
     CacheSettings,
+    LogSettings,
     ModelSettings,
     ResilienceSettings,
     Settings,
     SettingsError,
     StoreSettings,
     TelemetrySettings,
+    environment_without_settings,
 )
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.key_source import KeySource
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SpeechObserver
+from app.ports.speech_observer import SentenceObserver, SpeechObserver
 from app.ports.tracing import Tracing
 
 CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 """Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
 
 DISTRIBUTION: Final = "soprano-tts-api"
+
+WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
+"""Without the working directory on the module path, which may have an `app` of somebody else."""
 
 SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
 
@@ -99,8 +113,11 @@ def build_ports(settings: Settings) -> Ports:
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
     choice = choose_backend(settings.model.backend, look_around(settings.model))
     _log_choice(choice)
+    instances = _build_model(choice.backend, settings, clock, observer)
+    if isinstance(instances, PooledModel):
+        metrics.watch_instances(lambda: instances.num_alive)
     resilient = ResilientModel(
-        _watched(_build_model(choice.backend, settings.model, clock, observer), observer, tracing),
+        _watched(instances, observer, tracing),
         clock,
         resilience_policy(settings.resilience),
         observer,
@@ -231,17 +248,96 @@ def _find_version(distribution: str) -> str | None:
         return None
 
 
+class Assignment(msgspec.Struct, frozen=True):
+    """What a worker is to be. Nothing of it is secret.
+
+    Attributes:
+        backend: as chosen.
+        index: of the instance, from 0 on.
+        model: of all instances.
+        log: likewise.
+    """
+
+    backend: str
+    index: int
+    model: ModelSettings
+    log: LogSettings
+
+
+async def open_worker(end: socket) -> tuple[Assignment, ModelServer]:
+    """What the worker at this end of a socket is to be, and what serves its model there.
+
+    Raises:
+        ConnectionError: nobody is at the other end.
+    """
+    channel: Channel[ToWorker] = await open_channel(end, ToWorker)
+    match await channel.receive():
+        case (Begin(assignment=assignment), _):
+            decoded = msgspec.json.decode(assignment, type=Assignment)
+            return decoded, ModelServer(channel, SystemClock())
+        case _:
+            raise ConnectionError
+
+
+def build_assigned(assignment: Assignment, observer: SentenceObserver) -> SpeechModel:
+    """The model of a worker."""
+    return _build_instance(
+        assignment.backend, assignment.model, SystemClock(), observer, assignment.index
+    )
+
+
 def _build_model(
-    backend: str, settings: ModelSettings, clock: Clock, observer: SpeechObserver
+    backend: str, settings: Settings, clock: Clock, observer: SpeechObserver
+) -> SpeechModel:
+    num_instances = settings.model.instances
+    if settings.model.isolation == "process":
+        if sys.platform == "win32":
+            raise SettingsError("model.isolation = 'process' is not possible on Windows.")
+        isolated = partial(_build_isolated, backend, settings, clock, observer)
+        return PooledModel(isolated, num_instances, clock, observer, replaces_hung=True)
+    build = partial(_build_instance, backend, settings.model, clock, observer)
+    if backend == "embedded":
+        return build(0)
+    return PooledModel(lambda index, _: build(index), num_instances, clock, observer)
+
+
+def _build_isolated(
+    backend: str,
+    settings: Settings,
+    clock: Clock,
+    observer: SpeechObserver,
+    index: int,
+    on_death: Callable[[InstanceDeadError], None],
+) -> SpeechModel:
+    assignment = Assignment(backend, index, settings.model, settings.log)
+    start = partial(
+        start_worker,
+        WORKER_COMMAND,
+        worker_environment(),
+        msgspec.json.encode(assignment),
+        index,
+    )
+    outline = _build_instance(backend, settings.model, clock, observer, index)
+    return WorkerModel(outline, start, clock, observer, on_death)
+
+
+def worker_environment() -> dict[str, str]:
+    """Ours without our settings; this package is found first."""
+    environment = environment_without_settings()
+    paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def _build_instance(
+    backend: str, settings: ModelSettings, clock: Clock, observer: SentenceObserver, index: int
 ) -> SpeechModel:
     if backend == "embedded":
         return EmbeddedVoice(settings.num_threads)
-    build = partial(_build_soprano, backend, settings, clock, observer)
-    return PooledModel(build, settings.instances, clock)
+    return _build_soprano(backend, settings, clock, observer, index)
 
 
 def _build_soprano(
-    backend: str, settings: ModelSettings, clock: Clock, observer: SpeechObserver, index: int
+    backend: str, settings: ModelSettings, clock: Clock, observer: SentenceObserver, index: int
 ) -> SpeechModel:
     def build_speaker(checkpoint: Checkpoint) -> SopranoSpeaker:
         if backend == "onnx":

@@ -75,6 +75,7 @@ class ModelSettings(Section, frozen=True):
     graph_directory: str = ""
     max_graph_bytes: Count = 4_000_000_000
     instances: Annotated[int, Meta(ge=1, le=64)] = 1
+    isolation: Literal["none", "process"] = "none"
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
     top_p: Annotated[float, Meta(gt=0, le=1)] = 0.95
     repetition_penalty: Annotated[float, Meta(ge=0.5, le=5)] = 1.2
@@ -270,6 +271,16 @@ def _from_flags(flags: Mapping[str, Any]) -> Iterator[Origin]:
     for key, value in flags.items():
         if value is not None:
             yield _checked(Origin(key, value, "command line", is_text=True))
+
+
+def environment_without_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a process that gets its settings otherwise; some of ours are secret.
+
+    Args:
+        environ: the environment; None is that of the process.
+    """
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if not name.startswith(ENV_PREFIX)}
 
 
 def _checked(origin: Origin) -> Origin:

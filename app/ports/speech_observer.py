@@ -3,7 +3,7 @@
 from typing import Literal, Protocol
 
 from app.domain.circuit_breaker import BreakerState
-from app.domain.errors import SentenceError, SpeechError, StoreError
+from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
 
 StoreAction = Literal["open", "save", "clean_up"]
@@ -13,7 +13,15 @@ RetryOutcome = Literal["retried", "budget_exhausted"]
 """What became of a wish to make a call again: it is made, or there were too many of late."""
 
 
-class SpeechObserver(Protocol):
+class SentenceObserver(Protocol):
+    """Told of single sentences. Must return at once and never raise."""
+
+    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
+        """One attempt at a sentence, from 0 on, has failed; there may be another."""
+        ...
+
+
+class SpeechObserver(SentenceObserver, Protocol):
     """Told what happened, after it happened. Must return at once and never raise."""
 
     def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
@@ -32,8 +40,8 @@ class SpeechObserver(Protocol):
         """It is done with one, however that ended; it now has so many."""
         ...
 
-    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
-        """One attempt at a sentence, from 0 on, has failed; there may be another."""
+    def instance_died(self, index: int, reason: InstanceDeath) -> None:
+        """One instance of the model, from 0 on, has stopped working, and will be made anew."""
         ...
 
     def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:

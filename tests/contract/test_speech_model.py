@@ -23,6 +23,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 from tests.fakes.tracing import FakeTracing
+from tests.obedient_worker import isolated
 from tests.soprano_models import build_soprano
 
 MODELS: dict[str, Callable[[Path], SpeechModel]] = {
@@ -42,13 +43,17 @@ MODELS: dict[str, Callable[[Path], SpeechModel]] = {
     "cached nothing": lambda _: cached(FakeSpeechModel(), max_bytes=0),
     "cached embedded": lambda _: cached(TimeStretchedModel(EmbeddedVoice())),
     "cached onnx": lambda checkpoint: cached(TimeStretchedModel(build_soprano("onnx", checkpoint))),
-    "pooled fake": lambda _: PooledModel(lambda _: FakeSpeechModel(), 2, FakeClock()),
     "counted fake": lambda _: CountedModel(FakeSpeechModel(), FakeSpeechObserver()),
     "traced fake": lambda _: TracedModel(FakeSpeechModel(), FakeTracing()),
-    "resilient fake": lambda _: resilient(FakeSpeechModel()),
-    "resilient pooled fake": lambda _: resilient(
-        PooledModel(lambda _: FakeSpeechModel(), 2, FakeClock())
+    "pooled fake": lambda _: pooled(),
+    "isolated fake": lambda _: isolated(),
+    "resilient pooled isolated fake": lambda _: resilient(
+        PooledModel(
+            lambda _, on_death: isolated(on_death=on_death), 1, FakeClock(), FakeSpeechObserver()
+        )
     ),
+    "resilient fake": lambda _: resilient(FakeSpeechModel()),
+    "resilient pooled fake": lambda _: resilient(pooled()),
     "resilient embedded": lambda _: resilient(EmbeddedVoice()),
     "resilient onnx": lambda checkpoint: resilient(build_soprano("onnx", checkpoint)),
 }
@@ -57,6 +62,10 @@ TEXT = "The first sentence of this text is here. And this, my friends, is the se
 
 def resilient(model: SpeechModel) -> ResilientModel:
     return ResilientModel(model, FakeClock(), ResiliencePolicy(), FakeSpeechObserver(), lambda: 0.5)
+
+
+def pooled() -> PooledModel:
+    return PooledModel(lambda *_: FakeSpeechModel(), 2, FakeClock(), FakeSpeechObserver())
 
 
 def cached(model: SpeechModel, max_bytes: int = 10_000_000) -> CachedModel:

@@ -69,3 +69,9 @@ def test_it_takes_whatever_happens_to_the_breaker_without_raising(
     observer.breaker_changed(BreakerState.CLOSED, new, "tested")
     observer.speech_retried(InstanceDeadError(), 1, "retried")
     observer.speech_retried(InstanceDeadError(), 1, "budget_exhausted")
+
+
+@pytest.mark.parametrize("make", OBSERVERS.values(), ids=OBSERVERS.keys())
+def test_it_takes_deaths_without_raising(make: Callable[[], SpeechObserver]) -> None:
+    make().instance_died(0, "failed")
+    make().instance_died(63, "hung")

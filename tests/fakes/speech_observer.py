@@ -3,7 +3,7 @@
 import msgspec
 
 from app.domain.circuit_breaker import BreakerState
-from app.domain.errors import SentenceError, SpeechError, StoreError
+from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
 from app.ports.speech_observer import RetryOutcome, StoreAction
 
@@ -16,6 +16,7 @@ class FakeSpeechObserver:
         self.load_failures: list[SpeechError] = []
         self.nums_running: list[int] = []
         self.failed_sentences: list[tuple[SentenceError, int]] = []
+        self.deaths: list[tuple[int, InstanceDeath]] = []
         self.retries: list[tuple[SpeechError, int, RetryOutcome]] = []
         self.breaker_changes: list[tuple[BreakerState, BreakerState, str]] = []
         self.reports: list[SpeechReport] = []
@@ -36,6 +37,9 @@ class FakeSpeechObserver:
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         self.failed_sentences.append((error, attempt))
+
+    def instance_died(self, index: int, reason: InstanceDeath) -> None:
+        self.deaths.append((index, reason))
 
     def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
         self.retries.append((error, attempt, outcome))

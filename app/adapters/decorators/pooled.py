@@ -1,56 +1,125 @@
 """Several instances of a model as one: the least busy speaks, a dead one is made anew.
 
-An instance is dead when it says so (InstanceDeadError). Requests go to the others meanwhile.
+An instance is dead when it says so (InstanceDeadError), or when it hangs. Requests go to the others
+meanwhile. It lives from when it has spoken for the first time, so that no request warms it up.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from typing import Final
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing, suppress
+from math import inf
+from typing import Any, Final
 
 import msgspec
 import structlog
 
+from app.adapters.decorators.time_limited import TimeLimiter
 from app.domain.audio import AudioChunk
-from app.domain.errors import InstanceDeadError, NoInstanceError, SpeechError
+from app.domain.errors import (
+    InstanceDeadError,
+    InstanceDeath,
+    InstanceLostError,
+    NoInstanceError,
+    SentenceError,
+    SpeechError,
+    SpeechTimeoutError,
+    SynthesisError,
+)
+from app.domain.resilience import TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
+from app.ports.speech_observer import SpeechObserver
 
 FIRST_REBUILD_DELAY_S: Final = 1.0
 MAX_REBUILD_DELAY_S: Final = 60.0
 """An instance that cannot be made is tried again after twice the time, up to this."""
 
+INSTANCE_WAIT_S: Final = 5.0
+"""With none alive, a sentence waits so long for one."""
+
+PROOF_TEXT: Final = "Ready."
+"""What an instance has to speak before it is asked for anything, and where it may hang."""
+
+WARM_UP_LIMIT_S: Final = 120.0
+"""For its first chunk; on a GPU it may have to compile much."""
+
+SUSPECT_AFTER_S: Final = 2.0
+"""An instance that has let a listener wait so long, and then be gone, without sound for anybody,
+may hang: listeners of one that hangs are sent away by whoever limits their time."""
+
+PROOF_LIMIT_S: Final = 10.0
+"""What it then has to show that it does not. A step of a network cannot be interrupted, and may
+take long on a machine with too much to do."""
+
+BuildInstance = Callable[[int, Callable[[InstanceDeadError], None]], SpeechModel]
+"""Makes the instance of an index, from 0 on; it may tell of its death before anybody asks it."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Instance:
-    """One of the models, with the number of sentences it speaks now."""
+    """One of the models, and what it does now.
 
-    def __init__(self, index: int, model: SpeechModel) -> None:
+    Attributes:
+        due_times: of the sentences that it speaks.
+        is_alive: it can be asked.
+        is_suspect: it may hang.
+        has_told: a sentence has failed for its death.
+        last_sound_at: seconds of the clock.
+    """
+
+    model: SpeechModel
+
+    def __init__(self, index: int) -> None:
         self.index = index
-        self.model = model
-        self.num_running = 0
-        self.is_dead = False
+        self.due_times: list[float] = []
+        self.is_alive = False
+        self.is_suspect = False
+        self.has_told = False
+        self.last_sound_at = -inf
+
+    def load_for(self, due_at: float) -> tuple[bool, int, int]:
+        """How little it is the one to speak a sentence; the least is the best.
+
+        Whether it may hang, how many of its sentences are due before, how many it has. So those
+        that are heard now are spread over all instances, whatever is spoken ahead.
+        """
+        num_before = sum(other <= due_at for other in self.due_times)
+        return self.is_suspect, num_before, len(self.due_times)
 
 
 class PooledModel:
     """SpeechModel over several.
 
     Args:
-        build: makes the instance of an index, from 0 on.
+        build: makes an instance.
         num_instances: at least 1.
-        clock: waits between attempts to rebuild.
+        clock: measures, and waits between attempts.
+        observer: told of deaths.
+        replaces_hung: whether one that hangs is made anew. Its `close` must be able to end it.
     """
 
     def __init__(
-        self, build: Callable[[int], SpeechModel], num_instances: int, clock: Clock
+        self,
+        build: BuildInstance,
+        num_instances: int,
+        clock: Clock,
+        observer: SpeechObserver,
+        *,
+        replaces_hung: bool = False,
     ) -> None:
         self._build = build
         self._clock = clock
-        self._instances = [Instance(index, build(index)) for index in range(num_instances)]
-        self._rebuilding: set[asyncio.Task[None]] = set()
+        self._observer = observer
+        self._replaces_hung = replaces_hung
+        self._warm_up_limiter = _limiter(clock, WARM_UP_LIMIT_S)
+        self._proof_limiter = _limiter(clock, PROOF_LIMIT_S)
+        self._instances = [self._new(index) for index in range(num_instances)]
+        self._has_alive = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closing = False
 
     @property
     def info(self) -> ModelInfo:
@@ -58,16 +127,28 @@ class PooledModel:
         num_streams = info.num_streams * len(self._instances)
         return msgspec.structs.replace(info, num_streams=num_streams)
 
+    @property
+    def num_alive(self) -> int:
+        """Instances that can be asked."""
+        return sum(instance.is_alive for instance in self._instances)
+
     async def load(self) -> None:
-        for instance in self._instances:  # one after another: each takes memory twice while loading
-            await instance.model.load()
+        """Return when the first one lives; it is made anew as long as it dies suddenly.
+
+        The others follow, one after another: each takes memory twice while loading.
+        """
+        if not await self._try(0, is_first=True):
+            await self._try_on(0, is_first=True)
+        self._run(self._make_others())
 
     async def close(self) -> None:
-        for task in self._rebuilding:
+        self._is_closing = True
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._rebuilding, return_exceptions=True)
-        for instance in self._instances:
-            await instance.model.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(instance.model.close() for instance in self._instances))
+        await self._warm_up_limiter.close()
+        await self._proof_limiter.close()
 
     def split(self, text: str) -> list[TextSegment]:
         return self._instances[0].model.split(text)
@@ -75,47 +156,175 @@ class PooledModel:
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        instance = self._least_busy()
-        instance.num_running += 1
-        _log.debug("pool.begun", instance=instance.index, num_running=instance.num_running)
+        instance = await self._choose(due_at)
+        _log.debug("pool.begun", instance=instance.index, num_running=len(instance.due_times))
+        async with aclosing(self._speak(instance, segment, delivery, due_at)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _choose(self, due_at: float) -> Instance:
+        """The least busy one; one that may hang only if there is no other."""
+        if not self.num_alive:
+            await self._wait_for_one()
+        alive = [instance for instance in self._instances if instance.is_alive]
+        if not alive:
+            raise NoInstanceError
+        return min(alive, key=lambda instance: instance.load_for(due_at))
+
+    async def _wait_for_one(self) -> None:
+        self._has_alive.clear()
+        coming = asyncio.ensure_future(self._has_alive.wait())
+        too_late = asyncio.ensure_future(self._clock.sleep(INSTANCE_WAIT_S))
+        try:
+            await asyncio.wait({coming, too_late}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (coming, too_late):
+                task.cancel()
+            await asyncio.gather(coming, too_late, return_exceptions=True)
+
+    async def _speak(
+        self, instance: Instance, segment: TextSegment, delivery: Delivery, due_at: float
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """Through this instance, with an eye on how it does."""
+        instance.due_times.append(begins_due_at := due_at)
+        waits_since = max(self._clock.monotonic(), due_at)
         try:
             async with aclosing(instance.model.synthesize(segment, delivery, due_at)) as chunks:
                 async for chunk in chunks:
+                    now = instance.last_sound_at = self._clock.monotonic()
+                    due_at = max(due_at, now) + chunk.duration_s
                     yield chunk
-        except InstanceDeadError:
-            self._replace(instance)
+                    waits_since = max(self._clock.monotonic(), due_at)
+        except InstanceDeadError as error:
+            self._replace(instance, error.reason)
+            if instance.has_told:
+                raise InstanceLostError(reason=error.reason) from error
+            instance.has_told = True
+            raise
+        except asyncio.CancelledError:
+            self._note_leaving(instance, waits_since)
             raise
         finally:
-            instance.num_running -= 1
+            instance.due_times.remove(begins_due_at)
 
-    def _least_busy(self) -> Instance:
-        alive = [instance for instance in self._instances if not instance.is_dead]
-        if not alive:
-            raise NoInstanceError
-        return min(alive, key=lambda instance: instance.num_running)
+    def _note_leaving(self, instance: Instance, waited_since: float) -> None:
+        """Somebody no longer waits for the next chunk."""
+        silent_since = max(waited_since, instance.last_sound_at)
+        is_long = self._clock.monotonic() - silent_since >= SUSPECT_AFTER_S
+        if self._replaces_hung and is_long and instance.is_alive and not instance.is_suspect:
+            instance.is_suspect = True
+            self._run(self._prove(instance))
 
-    def _replace(self, instance: Instance) -> None:
-        if instance.is_dead:
+    async def _prove(self, instance: Instance) -> None:
+        """Find out whether it hangs: it has to give sound, to whomever."""
+        asked_at = self._clock.monotonic()
+        try:
+            await self._speak_proof(instance, self._proof_limiter)
+        except SpeechTimeoutError:
+            if instance.last_sound_at < asked_at:
+                self._replace(instance, "hung")
+        except SpeechError:
+            pass  # it has said something, or is dead and known to be
+        instance.is_suspect = False
+
+    async def _speak_proof(self, instance: Instance, limiter: TimeLimiter) -> None:
+        segments = await asyncio.to_thread(instance.model.split, PROOF_TEXT)
+        delivery = Delivery(instance.model.info.voices[0])
+        now = self._clock.monotonic()
+        chunks = limiter.read(self._speak(instance, segments[0], delivery, now), now)
+        async with aclosing(chunks):
+            async for _ in chunks:
+                pass
+
+    def _replace(self, instance: Instance, reason: InstanceDeath) -> None:
+        if not instance.is_alive or self._is_closing:
             return
-        instance.is_dead = True
-        _log.error("pool.instance_died", instance=instance.index)
-        task = asyncio.create_task(self._rebuild(instance), name=f"rebuild-{instance.index}")
-        self._rebuilding.add(task)
-        task.add_done_callback(self._rebuilding.discard)
+        instance.is_alive = False
+        self._observer.instance_died(instance.index, reason)
+        self._run(self._rebuild(instance))
 
     async def _rebuild(self, dead: Instance) -> None:
-        delay_s = FIRST_REBUILD_DELAY_S
-        await dead.model.close()
-        while True:
-            model = self._build(dead.index)
-            try:
-                await model.load()
-            except SpeechError as error:
-                _log.error("pool.rebuild_failed", instance=dead.index, reason=str(error))
-                await model.close()
-                await self._clock.sleep(delay_s)
-                delay_s = min(2 * delay_s, MAX_REBUILD_DELAY_S)
-            else:
-                break
-        self._instances[self._instances.index(dead)] = Instance(dead.index, model)
-        _log.info("pool.instance_rebuilt", instance=dead.index)
+        await self._renew(dead)
+        if not await self._try(dead.index):
+            await self._try_on(dead.index)
+
+    async def _make_others(self) -> None:
+        """One that cannot live now does not keep back those behind it."""
+        for index in range(1, len(self._instances)):
+            if not await self._try(index):
+                self._run(self._try_on(index))
+
+    async def _try_on(self, index: int, *, is_first: bool = False) -> None:
+        for delay_s in _delays():
+            await self._clock.sleep(delay_s)
+            if await self._try(index, is_first=is_first):
+                return
+
+    async def _try(self, index: int, *, is_first: bool = False) -> bool:
+        """Load an instance and let it speak; whether it lives now.
+
+        Raises:
+            SpeechError: the first one of all says that it cannot live.
+        """
+        instance = self._instances[index]
+        try:
+            await instance.model.load()
+            await self._warm_up(instance)
+        except SpeechError as error:
+            if is_first and not _is_sudden_death(error):
+                raise
+            if isinstance(error, InstanceDeadError):
+                self._observer.instance_died(index, error.reason)
+            _log.error("pool.instance_failed", instance=index, reason=str(error))
+            await self._renew(instance)
+            return False
+        self._begin(instance)
+        return True
+
+    def _begin(self, instance: Instance) -> None:
+        instance.is_alive = True
+        self._has_alive.set()
+        _log.info("pool.instance_ready", instance=instance.index)
+
+    async def _warm_up(self, instance: Instance) -> None:
+        try:
+            with suppress(SentenceError):
+                await self._speak_proof(instance, self._warm_up_limiter)
+        except SpeechTimeoutError as error:
+            raise InstanceDeadError(reason="hung") from error
+        except SpeechError:
+            raise
+        except Exception as error:
+            _log.exception("speech.model_raised")
+            raise SynthesisError from error
+
+    async def _renew(self, instance: Instance) -> None:
+        await instance.model.close()
+        self._instances[instance.index] = self._new(instance.index)
+
+    def _new(self, index: int) -> Instance:
+        instance = Instance(index)
+        instance.model = self._build(index, lambda error: self._replace(instance, error.reason))
+        return instance
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="mend-pool")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _limiter(clock: Clock, limit_s: float) -> TimeLimiter:
+    return TimeLimiter(clock, TimeLimits(first_chunk_s=limit_s, chunk_gap_s=limit_s))
+
+
+def _is_sudden_death(error: SpeechError) -> bool:
+    """Whether an instance could not say itself what it died of, so that the next one may live."""
+    return isinstance(error, InstanceDeadError) and error.reason != "failed"
+
+
+def _delays() -> Iterator[float]:
+    """Seconds between attempts, for ever."""
+    delay_s = FIRST_REBUILD_DELAY_S
+    while True:
+        yield delay_s
+        delay_s = min(2 * delay_s, MAX_REBUILD_DELAY_S)

@@ -31,6 +31,7 @@ from app.domain.resilience import (
     EngineHealth,
     ResiliencePolicy,
     has_killed,
+    is_free_to_retry,
     may_help_to_retry,
     outcome_of,
     outcome_of_silence,
@@ -133,7 +134,7 @@ class ResilientModel:
     def _may_retry(self, error: SynthesisError, num_retries: int) -> bool:
         if num_retries >= self._retry.max_retries or not may_help_to_retry(error):
             return False
-        may_retry = self._budget.take(self._clock.monotonic())
+        may_retry = is_free_to_retry(error) or self._budget.take(self._clock.monotonic())
         outcome: RetryOutcome = "retried" if may_retry else "budget_exhausted"
         self._observer.speech_retried(error, num_retries + 1, outcome)
         return may_retry

@@ -1,7 +1,7 @@
 """Several observers as one."""
 
 from app.domain.circuit_breaker import BreakerState
-from app.domain.errors import SentenceError, SpeechError, StoreError
+from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
 from app.ports.speech_observer import RetryOutcome, SpeechObserver, StoreAction
 
@@ -31,6 +31,10 @@ class FanOut:
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         for observer in self._observers:
             observer.sentence_failed(error, attempt)
+
+    def instance_died(self, index: int, reason: InstanceDeath) -> None:
+        for observer in self._observers:
+            observer.instance_died(index, reason)
 
     def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
         for observer in self._observers:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.circuit_breaker import BreakerState
-from app.domain.errors import SentenceError, SpeechError, StoreError
+from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
 from app.ports.clock import Clock
 from app.ports.speech_observer import RetryOutcome, StoreAction
@@ -149,6 +149,9 @@ class OpenTelemetry:
         pass
 
     def sentence_ended(self, num_running: int) -> None:
+        pass
+
+    def instance_died(self, index: int, reason: InstanceDeath) -> None:
         pass
 
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:

@@ -1,6 +1,6 @@
 """What happened, as Prometheus metrics, in base units; no label can take any value it likes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 from math import nan
 from typing import Final, get_args
@@ -20,6 +20,7 @@ from app.domain.admission import QueueLoad
 from app.domain.audio import AudioFormat
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
+    InstanceDeath,
     ModelLoadingError,
     QueueTimeoutError,
     RunawaySpeechError,
@@ -202,6 +203,21 @@ class PrometheusMetrics:
             ["outcome"],
             registry=registry,
         )
+        self._instance_deaths = Counter(
+            "soprano_instance_deaths",
+            "Instances of the model that stopped working.",
+            ["reason"],
+            registry=registry,
+        )
+
+    def watch_instances(self, count_alive: Callable[[], int]) -> None:
+        """Have the instances that live counted by `count_alive`, each time the page is made."""
+        alive = Gauge(
+            "soprano_instances_alive",
+            "Instances of the model that can speak.",
+            registry=self._registry,
+        )
+        alive.set_function(count_alive)
 
     def _make_traffic_metrics(self, registry: CollectorRegistry) -> None:
         self._http_requests = Counter(
@@ -233,16 +249,18 @@ class PrometheusMetrics:
             self._requests.labels(outcome.value, audio_format.value)
         for action, store_error in product(get_args(StoreAction), (StoreError, StoreFullError)):
             self._store_failures.labels(action, store_error.code)
-        for sentence_error in (RunawaySpeechError, TruncatedSpeechError):
-            self._sentences_failed.labels(sentence_error.code)
-        for refusal in (ServerOverloadedError, QueueTimeoutError, ModelLoadingError):
-            self._refusals.labels(refusal.code)
-        for status in CacheStatus:
-            self._cache_requests.labels(status.value)
-        for retry in get_args(RetryOutcome):
-            self._retries.labels(retry)
-        for state in BreakerState:
-            self._breaker_transitions.labels(state.value)
+        failures = RunawaySpeechError.code, TruncatedSpeechError.code
+        refusals = ServerOverloadedError.code, QueueTimeoutError.code, ModelLoadingError.code
+        by_label: dict[Counter, Iterable[str]] = {
+            self._sentences_failed: failures,
+            self._refusals: refusals,
+            self._cache_requests: CacheStatus,
+            self._retries: get_args(RetryOutcome),
+            self._breaker_transitions: BreakerState,
+            self._instance_deaths: get_args(InstanceDeath),
+        }
+        for counter, label in ((one, label) for one, all_ in by_label.items() for label in all_):
+            counter.labels(label)
 
     def describe_build(self, version: str, info: ModelInfo) -> None:
         """Have it told what runs: the version of this server, and a model that is to be loaded."""
@@ -293,6 +311,9 @@ class PrometheusMetrics:
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         self._sentences_failed.labels(error.code).inc()
+
+    def instance_died(self, index: int, reason: InstanceDeath) -> None:
+        self._instance_deaths.labels(reason).inc()
 
     def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
         self._retries.labels(outcome).inc()

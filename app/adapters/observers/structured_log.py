@@ -3,7 +3,7 @@
 import structlog
 
 from app.domain.circuit_breaker import BreakerState
-from app.domain.errors import SentenceError, SpeechError, StoreError
+from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
 from app.ports.speech_observer import RetryOutcome, StoreAction
 
@@ -33,6 +33,9 @@ class StructuredLog:
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         _log.warning("speech.sentence_failed", error=error.code, attempt=attempt)
+
+    def instance_died(self, index: int, reason: InstanceDeath) -> None:
+        _log.error("model.instance_died", instance=index, reason=reason)
 
     def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
         _log.warning("speech.retried", error=error.code, attempt=attempt, outcome=outcome)

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from app.domain.audio import AudioChunk
+from app.domain.errors import InstanceDeadError
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Slot
 from app.domain.services.segment_feed import SegmentFeed
@@ -136,7 +137,11 @@ class LookAhead:
 
 
 class _Running:
-    """A segment that is being spoken, and its chunks that nobody has taken yet."""
+    """A segment that is being spoken, and its chunks that nobody has taken yet.
+
+    What was made ahead, and is lost half-made with an instance of the model, is made again, once.
+    What has no sound yet is the model's to repeat, or not.
+    """
 
     def __init__(self, segment: TextSegment, estimate_s: float, slot: Slot) -> None:
         self.segment = segment
@@ -161,13 +166,28 @@ class _Running:
 
     async def _speak(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
         try:
-            async with aclosing(model.synthesize(self.segment, delivery, due_at)) as chunks:
-                async for chunk in chunks:
-                    self._made_s += chunk.duration_s
-                    self._chunks.put_nowait(chunk)
+            try:
+                await self._make(model, delivery, due_at)
+            except InstanceDeadError:
+                if not self._made_s or self._taken_s:
+                    raise
+                self._forget()
+                await self._make(model, delivery, due_at)
         finally:
             self._is_whole = True
             self._chunks.put_nowait(None)
+
+    async def _make(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
+        async with aclosing(model.synthesize(self.segment, delivery, due_at)) as chunks:
+            async for chunk in chunks:
+                self._made_s += chunk.duration_s
+                self._chunks.put_nowait(chunk)
+
+    def _forget(self) -> None:
+        """Drop what was made, of which nobody has heard anything."""
+        self._made_s = 0.0
+        while not self._chunks.empty():
+            self._chunks.get_nowait()
 
     async def next(self) -> AudioChunk | None:
         """The next chunk; None at the end. Raises what the model raised."""

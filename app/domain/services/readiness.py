@@ -10,6 +10,7 @@ from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     EncodingError,
     EngineUnavailableError,
+    InstanceDeadError,
     ModelLoadError,
     ModelLoadingError,
     SentenceError,
@@ -100,8 +101,9 @@ class Readiness:
     async def load(self) -> None:
         """Load the model and speak once, so that the first caller does not wait for warm-up.
 
-        A model that works but cannot speak that one sentence, or may not be asked to, is ready. An
-        error that nobody foresaw is a ModelLoadError.
+        A model that works but cannot speak that one sentence, or may not be asked to, is ready; so
+        is one of which an instance died meanwhile: it is made anew. An error that nobody foresaw is
+        a ModelLoadError.
 
         Raises:
             SpeechError: it cannot speak, now or later.
@@ -109,7 +111,7 @@ class Readiness:
         started = self._clock.monotonic()
         try:
             await self._model.load()
-            with suppress(SentenceError, EngineUnavailableError):
+            with suppress(SentenceError, EngineUnavailableError, InstanceDeadError):
                 await self._warm_up()
         except Exception as error:
             failure = _as_speech_error(error)

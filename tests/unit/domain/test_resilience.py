@@ -8,6 +8,7 @@ from app.domain.errors import (
     EngineBusyError,
     EngineUnavailableError,
     InstanceDeadError,
+    InstanceLostError,
     InvalidAudioError,
     InvalidSpeedError,
     ModelLoadError,
@@ -17,7 +18,13 @@ from app.domain.errors import (
     SynthesisError,
     TruncatedSpeechError,
 )
-from app.domain.resilience import has_killed, may_help_to_retry, outcome_of, outcome_of_silence
+from app.domain.resilience import (
+    has_killed,
+    is_free_to_retry,
+    may_help_to_retry,
+    outcome_of,
+    outcome_of_silence,
+)
 
 SUCCESS, FAILURE, IGNORED = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcome.IGNORED
 
@@ -30,6 +37,7 @@ SUCCESS, FAILURE, IGNORED = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcom
         (SpeechTimeoutError(10), FAILURE, True, False),
         (EngineBusyError(10), IGNORED, False, False),
         (InstanceDeadError(), FAILURE, True, True),
+        (InstanceLostError(), IGNORED, True, True),
         (DeviceError(), FAILURE, False, True),
         (NoInstanceError(), FAILURE, False, False),
         (ModelLoadError("no"), FAILURE, False, False),
@@ -47,6 +55,11 @@ def test_each_failure_counts_as_what_it_says_about_the_engine(
     assert outcome_of(error) is outcome
     assert may_help_to_retry(error) is is_retried
     assert has_killed(error) is is_kill
+
+
+def test_of_one_death_one_retry_counts() -> None:
+    assert is_free_to_retry(InstanceLostError())
+    assert not is_free_to_retry(InstanceDeadError())
 
 
 def test_a_refusal_is_never_repeated() -> None:

@@ -13,15 +13,24 @@ from app.adapters.clock.system import SystemClock
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import CheckpointError
 from app.domain.resilience import ResiliencePolicy
-from app.entrypoints.bootstrap import _identify, build_ports, resilience_policy
+from app.entrypoints.bootstrap import (
+    Assignment,
+    _identify,
+    build_assigned,
+    build_ports,
+    resilience_policy,
+    worker_environment,
+)
 from app.entrypoints.settings import (
     CacheSettings,
+    LogSettings,
     ModelSettings,
     ResilienceSettings,
     Settings,
     SettingsError,
     TelemetrySettings,
 )
+from tests.fakes.speech_observer import FakeSpeechObserver
 
 
 def identify(backend: str = "embedded", **settings: Any) -> str:
@@ -114,3 +123,25 @@ def test_traces_without_their_extra_stop_the_start_with_what_to_install(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SettingsError, match=r"pip install 'soprano-tts-api\[telemetry\]'"):
         build_ports(Settings(telemetry=TelemetrySettings(traces=True)))
+
+
+def test_isolated_instances_are_pooled_and_counted_also_of_the_embedded_voice() -> None:
+    alone = build_ports(Settings(model=ModelSettings(backend="embedded", instances=3)))
+    assert b"soprano_instances_alive" not in alone.metrics.render()
+    model = ModelSettings(backend="embedded", instances=3, isolation="process")
+    isolated = build_ports(Settings(model=model))
+    assert b"soprano_instances_alive 0.0" in isolated.metrics.render()
+    assert isolated.model.info.num_streams == 3 * alone.model.info.num_streams
+    assert len(isolated.model.split("One. Two.")) >= 1
+
+
+def test_what_a_worker_is_told_holds_no_secret_and_builds_its_model() -> None:
+    assignment = Assignment("embedded", 1, ModelSettings(seed=7), LogSettings(level="debug"))
+    told = msgspec.json.encode(assignment)
+    assert msgspec.json.decode(told, type=Assignment) == assignment
+    assert set(msgspec.json.decode(told)) == {"backend", "index", "model", "log"}
+    assert build_assigned(assignment, FakeSpeechObserver()).info.backend == "embedded"
+    settings = "SOPRANO_AUTH__KEYS", "SOPRANO_CONFIG"
+    environment = worker_environment()
+    assert not any(name in environment for name in settings)
+    assert environment["PYTHONPATH"].startswith(str(Path(__file__).parents[3]))

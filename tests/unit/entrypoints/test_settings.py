@@ -9,6 +9,7 @@ from app.entrypoints.settings import (
     Settings,
     SettingsError,
     all_keys,
+    environment_without_settings,
     load_settings,
     shown_value,
 )
@@ -165,3 +166,13 @@ def test_origins_have_a_scheme_and_a_host(origins: str) -> None:
 def test_what_no_browser_calls_an_origin_is_refused(origins: str) -> None:
     with pytest.raises(SettingsError, match=r"server\.cors_origins"):
         load_settings(environ={"SOPRANO_SERVER__CORS_ORIGINS": origins})
+
+
+def test_the_environment_for_others_has_none_of_our_settings() -> None:
+    environ = {
+        "SOPRANO_AUTH__KEYS": "bob:key",
+        "SOPRANO_CONFIG": "c.toml",
+        "HOME": "/",
+        "PATH": ".",
+    }
+    assert environment_without_settings(environ) == {"HOME": "/", "PATH": "."}

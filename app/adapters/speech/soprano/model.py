@@ -24,7 +24,7 @@ from app.domain.audio import AudioChunk
 from app.domain.errors import SentenceError, SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, Voice
-from app.ports.speech_observer import SpeechObserver
+from app.ports.speech_observer import SentenceObserver
 
 VOICE: Final = Voice(id="soprano", name="Soprano", language="en")
 
@@ -53,7 +53,7 @@ class SopranoModel:
         sampling: Sampling,
         max_regenerations: int,
         num_streams: int,
-        observer: SpeechObserver,
+        observer: SentenceObserver,
     ) -> None:
         self.info = ModelInfo(
             id=model_id,

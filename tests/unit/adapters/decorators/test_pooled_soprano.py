@@ -11,6 +11,7 @@ from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
 from tests.checkpoints.build import expected_samples
 from tests.fakes.clock import FakeClock
+from tests.fakes.speech_observer import FakeSpeechObserver
 from tests.soprano_models import build_soprano
 
 SEGMENT = TextSegment(0, "a sentence that is neither short nor long.")
@@ -20,8 +21,11 @@ async def test_killing_one_of_two_instances_leaves_the_other_serving_and_is_mend
     make_checkpoint: Callable[..., Path],
 ) -> None:
     directory = make_checkpoint(tokens_per_sentence=30)
-    pool = PooledModel(lambda _: build_soprano("transformers", directory), 2, FakeClock())
+    pool = PooledModel(
+        lambda *_: build_soprano("transformers", directory), 2, FakeClock(), FakeSpeechObserver()
+    )
     await pool.load()
+    await until_all_live(pool)
 
     async def speak() -> int:
         chunks = pool.synthesize(SEGMENT, Delivery(pool.info.voices[0]))
@@ -32,8 +36,12 @@ async def test_killing_one_of_two_instances_leaves_the_other_serving_and_is_mend
     with pytest.raises(InstanceDeadError):
         await speak()
     assert [*await asyncio.gather(speak(), speak())] == [expected_samples(30)] * 2
-    while any(instance.is_dead for instance in pool._instances):
-        await asyncio.sleep(0.05)
+    await until_all_live(pool)
     assert [*await asyncio.gather(speak(), speak())] == [expected_samples(30)] * 2
     assert pool._instances[0].model is not victim
     await pool.close()
+
+
+async def until_all_live(pool: PooledModel) -> None:
+    while pool.num_alive < 2:
+        await asyncio.sleep(0.05)

@@ -14,6 +14,7 @@ from app.domain.errors import (
     EngineBusyError,
     EngineUnavailableError,
     InstanceDeadError,
+    InstanceLostError,
     InvalidAudioError,
     NoInstanceError,
     PoisonousInputError,
@@ -230,21 +231,35 @@ async def test_a_sentence_whose_instance_died_is_begun_again_once() -> None:
 async def test_a_sentence_is_begun_again_on_another_instance() -> None:
     built: list[FakeSpeechModel] = []
 
-    def build(_: int) -> FakeSpeechModel:
+    def build(_: int, __: object) -> FakeSpeechModel:
         model = FakeSpeechModel()
         built.append(model)
         if len(built) > 2:
             model.may_load.clear()
         return model
 
-    pool = PooledModel(build, 2, FakeClock())
+    pool = PooledModel(build, 2, FakeClock(), FakeSpeechObserver())
+    await pool.load()
+    while pool.num_alive < 2:
+        await asyncio.sleep(0.001)
     rig = Rig(model=pool)
     built[0].failures = [InstanceDeadError()]
     task = rig.begin()
     await rig.finish(task)
     assert task.result() == 3
-    assert [len(model.spoken) for model in built] == [1, 1, 0]
+    assert [len(model.spoken) for model in built] == [2, 2, 0]
     await pool.close()
+
+
+async def test_a_death_with_many_sentences_is_one_failure_and_all_of_them_are_begun_again() -> None:
+    """However small the budget, and though half of all calls have failed."""
+    rig = Rig(ResiliencePolicy(retry=RetryPolicy(budget_floor=1, budget_ratio=0)))
+    rig.fake.failures = [InstanceDeadError(), *(InstanceLostError() for _ in range(19))]
+    tasks = [rig.begin(f"Sentence {number}.") for number in range(20)]
+    await rig.clock.advance(2)
+    assert [await task > 0 for task in tasks] == [True] * 20
+    assert rig.states == []
+    assert [outcome for *_, outcome in rig.observer.retries] == ["retried"] * 20
 
 
 async def test_it_is_not_begun_again_more_often() -> None:

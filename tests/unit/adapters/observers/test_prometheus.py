@@ -167,3 +167,18 @@ def test_the_free_space_of_the_store_is_of_now_and_no_number_where_it_cannot_be_
 )
 def test_what_alerts_watch_is_there_before_it_first_happens(line: str) -> None:
     assert line in PrometheusMetrics().render().decode().splitlines()
+
+
+def test_deaths_are_counted_by_reason_and_who_lives_is_asked_each_time() -> None:
+    metrics = PrometheusMetrics()
+    assert b"soprano_instances_alive" not in metrics.render(), "unless there is somebody to ask"
+    num_alive = [2]
+    metrics.watch_instances(lambda: num_alive[0])
+    metrics.instance_died(1, "crashed")
+    metrics.instance_died(0, "hung")
+    metrics.instance_died(1, "crashed")
+    num_alive[0] = 1
+    lines = metrics.render().decode().splitlines()
+    assert 'soprano_instance_deaths_total{reason="crashed"} 2.0' in lines
+    assert 'soprano_instance_deaths_total{reason="hung"} 1.0' in lines
+    assert "soprano_instances_alive 1.0" in lines

@@ -105,3 +105,16 @@ def test_a_failure_of_the_store_is_an_error_that_names_the_place(
     assert events[0]["error"] == "store_failed"
     assert "/srv/speech" not in events[0]["reason"]
     assert "/srv/speech" in events[0]["cause"]
+
+
+def test_a_death_is_an_error() -> None:
+    with capture_logs() as events:
+        StructuredLog().instance_died(1, "silent")
+    assert events == [
+        {
+            "event": "model.instance_died",
+            "log_level": "error",
+            "instance": 1,
+            "reason": "silent",
+        }
+    ]

@@ -4,7 +4,7 @@ from contextlib import aclosing
 import pytest
 
 from app.domain.admission import ANYBODY, AdmissionLimits
-from app.domain.errors import SynthesisError
+from app.domain.errors import InstanceDeadError, SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission
 from app.domain.services.look_ahead import CHARS_PER_S, LookAhead, LookAheadLimits
@@ -187,3 +187,62 @@ async def test_it_waits_for_a_text_that_is_being_written_and_ends_with_it() -> N
     feed.finish()
     await asyncio.wait_for(listening, 1)
     assert heard == ["000 is here.", "001 is here.", "002 too."]
+
+
+async def test_what_was_made_ahead_and_lost_with_an_instance_is_made_again() -> None:
+    rig = Rig()
+    rig.model.fail_after_chunks = 2
+    rig.model.before_speaking = _first_later
+    rig.model.fail_on = (segments(3)[1].text, InstanceDeadError())
+
+    async def mend(_: int) -> None:
+        if rig.begun().count(1) > 1:
+            rig.model.fail_on = None
+
+    rig.model.before_chunk = mend
+    audio_s = 0.0
+    async for _, chunk in rig.ahead.speak(whole(segments(3))):
+        audio_s += chunk.duration_s if chunk is not None else 0.0
+    assert sorted(rig.begun()) == [0, 1, 1, 2]
+    assert audio_s == pytest.approx(3 * NUM_CHARS * SECONDS_PER_CHAR)
+
+
+async def _first_later(segment: TextSegment) -> None:
+    """Let the sentences behind the first one be made before it."""
+    if segment.text.startswith("000"):
+        await settle()
+
+
+async def test_it_is_not_made_a_third_time() -> None:
+    rig = Rig()
+    rig.model.fail_on = (segments(2)[1].text, InstanceDeadError())
+    rig.model.fail_after_chunks = 2
+    rig.model.before_speaking = _first_later
+    with pytest.raises(InstanceDeadError):
+        await drain(rig, whole(segments(2)))
+    assert sorted(rig.begun()) == [0, 1, 1]
+
+
+async def test_what_somebody_has_heard_is_not_made_again() -> None:
+    rig = Rig(max_segments=1)
+    rig.model.fail_after_chunks = 2
+    rig.model.failures = [InstanceDeadError()]
+    async with aclosing(rig.ahead.speak(whole(segments(1)))) as parts:
+        assert (await anext(parts))[1] is not None
+        with pytest.raises(InstanceDeadError):
+            while True:
+                await anext(parts)
+    assert rig.begun() == [0]
+
+
+async def test_what_has_no_sound_yet_is_left_to_the_model() -> None:
+    rig = Rig()
+    rig.model.failures = [InstanceDeadError()]
+    with pytest.raises(InstanceDeadError):
+        await drain(rig, whole(segments(1)))
+    assert rig.begun() == [0]
+
+
+async def drain(rig: Rig, feed: SegmentFeed) -> None:
+    async for _ in rig.ahead.speak(feed):
+        pass

@@ -5,6 +5,7 @@ import pytest
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     EngineUnavailableError,
+    InstanceDeadError,
     ModelLoadError,
     RunawaySpeechError,
     SynthesisError,
@@ -125,3 +126,11 @@ def test_trouble_is_told_in_words_from_its_beginning(
 ) -> None:
     trouble = EngineCheck(lambda: EngineHealth(state), 10.0).trouble()
     assert trouble is None if words is None else words in str(trouble)
+
+
+async def test_a_model_of_which_an_instance_dies_of_the_first_sentence_is_ready(
+    readiness: Readiness, model: FakeSpeechModel
+) -> None:
+    model.failures = [InstanceDeadError(reason="crashed")]
+    await readiness.load()
+    assert readiness.state is ModelState.READY

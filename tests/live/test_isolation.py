@@ -1,0 +1,364 @@
+"""Instances of the model in processes of their own, in a real server: killed, stopped, hung.
+
+The figures are printed; what is asserted is generous, for busy machines.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.checkpoints.build import expected_samples
+from tests.serving import (
+    WITHOUT_CACHE,
+    ServerProcess,
+    run_console,
+    server_process,
+    wait_for_status,
+)
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+SPEECH = "/v1/audio/speech"
+ISOLATED = {
+    **WITHOUT_CACHE,
+    "SOPRANO_MODEL__ISOLATION": "process",
+    "SOPRANO_MODEL__INSTANCES": "2",
+    "SOPRANO_MODEL__NUM_THREADS": "1",
+}
+NUM_TOKENS = 300
+NUM_STREAMS = 8
+NUM_AT_ONCE = 2
+"""Sentences that an instance speaks at once: of eight, four sound and four wait."""
+
+SENTENCES = [f"Sentence number {number} of them." for number in range(NUM_STREAMS)]
+
+NUM_BYTES = 2 * expected_samples(NUM_TOKENS)
+"""Of a whole answer, as PCM at the model's own rate."""
+
+LIMIT_S = 100.0
+
+VOICE = """
+import os, signal, time
+from pathlib import Path
+import numpy as np
+
+class Hibari:
+    def __init__(self, voice, threads):
+        bullets = Path(__file__).with_name("bullets")
+        num_left = int(bullets.read_text() or 0) if bullets.exists() else 0
+        if num_left:
+            bullets.write_text(str(num_left - 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def __call__(self, text, seed):
+        return None
+
+    def phonemize(self, text):
+        if "poison" in text:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "labyrinth" in text:
+            time.sleep(1000)
+        return [text]
+
+    def ids(self, phonemes):
+        return list(range(len(phonemes)))
+
+    def from_ids(self, ids, speed, noise):
+        return np.sin(np.arange(2400 * len(ids)) / 20).astype(np.float32) / 2
+"""
+"""A stand-in for the package of the embedded voice: it hums, dies of poison, and loses its way."""
+
+
+def started(server: ServerProcess) -> list[int]:
+    """The workers so far, by their pids."""
+    return [int(str(event["pid"])) for event in events(server, "worker.started")]
+
+
+def events(server: ServerProcess, name: str) -> list[dict[str, Any]]:
+    lines = server.log_path.read_text().split("\n")[:-1]  # the last one may be on its way
+    return [event for event in map(json.loads, lines) if event["event"] == name]
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> float:
+    """Seconds until it holds."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < limit_s
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
+def wait_for_instances(server: ServerProcess, number: int) -> float:
+    return wait_until(lambda: len(events(server, "pool.instance_ready")) >= number)
+
+
+@contextmanager
+def soprano_server(
+    directory: Path, tmp_path: Path, ahead: int = 1, at_once: int = NUM_AT_ONCE
+) -> Iterator[ServerProcess]:
+    environ = {
+        **ISOLATED,
+        "SOPRANO_MODEL__MAX_SENTENCES": str(at_once),
+        "SOPRANO_SPEECH__LOOK_AHEAD_SEGMENTS": str(ahead),
+        "SOPRANO_ADMISSION__MAX_RUNNING": str(NUM_STREAMS),
+        # A busy machine is no reason to give up.
+        "SOPRANO_RESILIENCE__FIRST_CHUNK_S": str(LIMIT_S),
+        "SOPRANO_RESILIENCE__CHUNK_GAP_S": str(LIMIT_S),
+    }
+    arguments = ["--backend", "onnx", "--model", str(directory)]
+    with server_process(tmp_path / "server.log", *arguments, environ=environ) as server:
+        wait_for_instances(server, 2)
+        yield server
+
+
+@contextmanager
+def humming_server(tmp_path: Path, **settings: str) -> Iterator[ServerProcess]:
+    (tmp_path / "hibari.py").write_text(VOICE)
+    environ = {
+        **ISOLATED,
+        "PYTHONPATH": str(tmp_path),
+        **{f"SOPRANO_{name.upper()}": value for name, value in settings.items()},
+    }
+    arguments = ["--backend", "embedded"]
+    with server_process(tmp_path / "server.log", *arguments, environ=environ) as server:
+        yield server
+
+
+def ask(server: ServerProcess, text: str) -> httpx.Response:
+    return httpx.post(server.url + SPEECH, json={"input": text}, timeout=LIMIT_S)
+
+
+class Stream:
+    """One of many requests."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.status = 0
+        self.num_bytes = 0
+        self.is_broken = False
+        self.has_bytes = asyncio.Event()
+
+    async def run(self, client: httpx.AsyncClient) -> None:
+        body = {
+            "input": self._text,
+            "response_format": "pcm",
+            "sample_rate": 32_000,
+        }
+        try:
+            async with client.stream("POST", SPEECH, json=body) as answer:
+                self.status = answer.status_code
+                async for part in answer.aiter_raw():
+                    self.num_bytes += len(part)
+                    self.has_bytes.set()
+        except httpx.RemoteProtocolError as error:
+            self.is_broken = "incomplete chunked read" in str(error)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.status == 200 and self.num_bytes == NUM_BYTES and not self.is_broken
+
+
+@pytest.fixture
+async def load() -> AsyncIterator[Callable[..., Any]]:
+    clients: list[httpx.AsyncClient] = []
+
+    async def begin(
+        server: ServerProcess, texts: list[str] = SENTENCES, num_sounding: int = 2 * NUM_AT_ONCE
+    ) -> tuple[list[Stream], "asyncio.Future[Any]"]:
+        """A request for each text, until so many have sound."""
+        client = httpx.AsyncClient(base_url=server.url, timeout=LIMIT_S)
+        clients.append(client)
+        streams = [Stream(text) for text in texts]
+        running = asyncio.gather(*(stream.run(client) for stream in streams))
+        async with asyncio.timeout(LIMIT_S):
+            while sum(stream.has_bytes.is_set() for stream in streams) < num_sounding:
+                await asyncio.sleep(0.005)
+        return streams, running
+
+    yield begin
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+async def test_the_death_of_a_worker_breaks_what_it_spoke_and_nothing_else(
+    make_checkpoint: Callable[..., Path],
+    tmp_path: Path,
+    load: Any,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS)
+    with soprano_server(directory, tmp_path) as server:
+        streams, running = await load(server)
+        with_bytes = [stream for stream in streams if stream.has_bytes.is_set()]
+        os.kill(started(server)[0], number)
+        back_s = await asyncio.to_thread(wait_for_instances, server, 3)
+        await running
+        after = await asyncio.to_thread(ask, server, "And now?")
+    broken = [stream for stream in streams if stream.is_broken]
+    with capsys.disabled():
+        print(f"\n{number.name}: {len(broken)} of {NUM_STREAMS} broken, back in {back_s:.1f} s")
+    assert all(stream.is_whole != stream.is_broken for stream in streams)
+    assert len(broken) <= NUM_AT_ONCE
+    assert all(stream in with_bytes for stream in broken)
+    assert broken, "it was in the middle of something"
+    assert after.status_code == 200
+    assert server.exit_code() == 0
+
+
+async def test_long_texts_that_are_heard_from_another_worker_go_on_without_a_gap(
+    make_checkpoint: Callable[..., Path], tmp_path: Path, load: Any
+) -> None:
+    """Though half of what was spoken ahead of their listeners is lost."""
+    num_tokens, num_sentences = 150, 6
+    directory = make_checkpoint(tokens_per_sentence=num_tokens)
+    texts = [
+        " ".join(f"This is sentence {index} of text {number}." for index in range(num_sentences))
+        for number in range(4)
+    ]
+    num_bytes = num_sentences * 2 * expected_samples(num_tokens)
+    with soprano_server(directory, tmp_path, ahead=num_sentences, at_once=32) as server:
+        streams, running = await load(server, texts, len(texts))
+        os.kill(started(server)[0], signal.SIGKILL)
+        await running
+    whole = [stream for stream in streams if stream.num_bytes == num_bytes]
+    assert all((stream in whole) != stream.is_broken for stream in streams)
+    assert len(whole) >= len(texts) / 2
+
+
+async def test_a_worker_that_is_stopped_is_replaced_and_the_others_are_served(
+    make_checkpoint: Callable[..., Path],
+    tmp_path: Path,
+    load: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS)
+    with soprano_server(directory, tmp_path) as server:
+        streams, running = await load(server)
+        os.kill(started(server)[0], signal.SIGSTOP)
+        back_s = await asyncio.to_thread(wait_for_instances, server, 3)
+        await running
+        (death,) = events(server, "model.instance_died")
+    failed = [stream for stream in streams if not stream.is_whole]
+    with capsys.disabled():
+        print(f"\nSIGSTOP: {len(failed)} of {NUM_STREAMS} failed, back in {back_s:.1f} s")
+    assert death["reason"] == "silent"
+    assert len(failed) <= NUM_STREAMS / 2
+    assert all(stream.is_broken or stream.status >= 500 for stream in failed)
+
+
+def test_workers_that_are_killed_while_they_load_are_started_again(tmp_path: Path) -> None:
+    (tmp_path / "bullets").write_text("3")
+    with humming_server(tmp_path) as server:
+        wait_until(lambda: len(events(server, "worker.died")) >= 1)
+        not_ready = httpx.get(f"{server.url}/health/ready")
+        assert (not_ready.status_code, not_ready.json()["status"]) == (503, "loading")
+        wait_for_status(f"{server.url}/health/ready")
+        assert ask(server, "Hello.").status_code == 200
+        assert [event["signal"] for event in events(server, "worker.died")] == ["SIGKILL"] * 3
+
+
+def test_a_text_that_kills_two_workers_is_not_tried_a_third_time(tmp_path: Path) -> None:
+    with humming_server(tmp_path) as server:
+        wait_for_instances(server, 2)
+        answers = [ask(server, "This is poison.") for _ in range(3)]
+        assert [answer.json()["error"]["code"] for answer in answers] == [
+            "engine_unavailable",
+            "poisonous_input",
+            "poisonous_input",
+        ]
+        wait_for_instances(server, 4)
+        assert [event["signal"] for event in events(server, "worker.died")] == ["SIGSEGV"] * 2
+        assert ask(server, "This is not.").status_code == 200
+
+
+def test_with_one_instance_a_sentence_waits_for_the_next_one(tmp_path: Path) -> None:
+    with humming_server(tmp_path, model__instances="1") as server:
+        wait_for_instances(server, 1)
+        os.kill(started(server)[0], signal.SIGKILL)
+        assert ask(server, "Is anybody there?").status_code == 200
+
+
+def test_an_instance_that_hangs_is_replaced_though_its_process_lives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = {"resilience__first_chunk_s": "2.5", "resilience__max_retries": "0"}
+    with humming_server(tmp_path, **limits) as server:
+        wait_for_instances(server, 2)
+        answer = ask(server, "Into the labyrinth.")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "speech_timeout")
+        others = [ask(server, f"Number {number}.").status_code for number in range(10)]
+        back_s = wait_for_instances(server, 3)
+        (death,) = events(server, "model.instance_died")
+        metrics = httpx.get(f"{server.url}/metrics").text.splitlines()
+    with capsys.disabled():
+        print(f"\nhang: replaced {back_s:.1f} s after it was given up")
+    assert others == [200] * 10
+    assert death["reason"] == "hung"
+    assert 'soprano_instance_deaths_total{reason="hung"} 1.0' in metrics
+    assert "soprano_instances_alive 2.0" in metrics
+
+
+def test_workers_go_with_a_server_that_is_killed_even_if_they_stand_still(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="the server died"), humming_server(tmp_path) as server:
+        wait_for_instances(server, 2)
+        workers = [psutil.Process(pid) for pid in started(server)]
+        workers[1].suspend()
+        os.kill(server.pid, signal.SIGKILL)
+        server.exit_code()
+        wait_until(lambda: not any(is_alive(worker) for worker in workers))
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+
+
+def test_a_stop_ends_the_workers_and_signals_to_them_alone_do_not(tmp_path: Path) -> None:
+    with humming_server(tmp_path) as server:
+        wait_for_instances(server, 2)
+        workers = started(server)
+        for pid in workers:
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
+        assert ask(server, "Still here.").status_code == 200
+    assert server.exit_code() == 0
+    assert not any(psutil.pid_exists(pid) for pid in workers)
+    assert [event["exit_code"] for event in events(server, "worker.stopped")] == [0, 0]
+    assert events(server, "worker.died") == []
+
+
+def test_a_stop_while_the_workers_load_ends_them_too(tmp_path: Path) -> None:
+    with humming_server(tmp_path) as server:
+        wait_until(lambda: bool(started(server)))
+    assert server.exit_code() == 0
+    assert not any(psutil.pid_exists(pid) for pid in started(server))
+
+
+def test_workers_know_no_keys_and_log_as_the_server_does(tmp_path: Path) -> None:
+    with humming_server(
+        tmp_path, auth__keys="bob:the-long-key-of-bob", log__level="debug"
+    ) as server:
+        wait_for_instances(server, 2)
+        for pid in started(server):
+            assert b"the-long-key-of-bob" not in Path(f"/proc/{pid}/environ").read_bytes()
+            assert b"SOPRANO_" not in Path(f"/proc/{pid}/environ").read_bytes()
+        assert server.log_events(), "every line is one"
+
+
+def test_the_console_speaks_the_same_through_a_worker(tmp_path: Path) -> None:
+    paths = [tmp_path / "here.wav", tmp_path / "there.wav"]
+    for path, environ in zip(paths, [WITHOUT_CACHE, ISOLATED], strict=True):
+        done = run_console("say", "The same words.", "-o", str(path), environ=environ)
+        assert done.returncode == 0, done.stderr
+    assert paths[0].read_bytes() == paths[1].read_bytes()
