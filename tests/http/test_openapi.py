@@ -160,9 +160,11 @@ async def test_the_example_of_too_many_headers_is_what_the_server_answers(
 async def test_the_example_of_a_late_body_is_what_the_server_answers(
     client: httpx.AsyncClient, fakes: Fakes
 ) -> None:
+    is_late = asyncio.Event()
+
     async def drip() -> AsyncIterator[bytes]:
         yield b'{"input":'
-        await asyncio.Event().wait()
+        await is_late.wait()  # this client reads no answer before it has sent all
 
     operation = await read_speech(client)
     headers = {"content-type": "application/json"}
@@ -170,6 +172,7 @@ async def test_the_example_of_a_late_body_is_what_the_server_answers(
     while fakes.settings.server.body_timeout_s not in fakes.clock.slept_s:
         await asyncio.sleep(0.01)
     await fakes.clock.advance(fakes.settings.server.body_timeout_s)
+    is_late.set()
     assert_is_as_described(await asking, operation, "408", "request_timeout")
 
 

@@ -40,6 +40,8 @@ from app.ports.clock import Clock
 Item = AudioChunk | Failed | SpeechError | None
 """Of a sentence: sound, news, or its end."""
 
+_log = structlog.get_logger(__name__)
+
 
 class Line:
     """A worker from its start to its end.
@@ -60,9 +62,6 @@ class Line:
         self, worker: Worker, clock: Clock, on_death: Callable[[InstanceDeadError], None]
     ) -> None:
         self._worker = worker
-        self._log = structlog.get_logger(__name__).bind(
-            instance=worker.index, pid=worker.process.pid
-        )
         self._clock = clock
         self._on_death = on_death
         self._numbers = count()
@@ -116,7 +115,7 @@ class Line:
                 self._num_missed = 0
                 self._take(*received)
         except Exception:  # noqa: BLE001 - what cannot be understood is as good as dead
-            self._log.exception("worker.not_understood")
+            _log.exception("worker.not_understood", instance=self._worker.index)
         self._end("crashed")
 
     def _take(self, message: FromWorker, beside: bytes) -> None:
@@ -174,9 +173,20 @@ class Line:
             process.kill()
         code = await stop_process(process, CLOSE_LIMIT_S)
         if death is None:
-            self._log.info("worker.stopped", **describe_exit(code))
+            _log.info(
+                "worker.stopped",
+                instance=self._worker.index,
+                pid=process.pid,
+                exit=describe_exit(code),
+            )
         else:
-            self._log.error("worker.died", reason=death, **describe_exit(code))
+            _log.error(
+                "worker.died",
+                instance=self._worker.index,
+                pid=process.pid,
+                reason=death,
+                exit=describe_exit(code),
+            )
         self._reading.cancel()
         await asyncio.gather(self._reading, self._watching, return_exceptions=True)
         await channel.close()

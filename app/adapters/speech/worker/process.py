@@ -88,10 +88,10 @@ async def stop_process(process: Process, limit_s: float) -> int:
     return await asyncio.to_thread(process.wait)
 
 
-def describe_exit(code: int) -> dict[str, int | str]:
-    """An exit code, or the name of the signal, as a field of a log event."""
+def describe_exit(code: int) -> str:
+    """An exit code, or the name of the signal, in words."""
     if code >= 0:
-        return {"exit_code": code}
+        return f"code {code}"
     with suppress(ValueError):
-        return {"signal": Signals(-code).name}
-    return {"signal": -code}
+        return Signals(-code).name
+    return f"signal {-code}"
