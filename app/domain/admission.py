@@ -159,6 +159,11 @@ class AdmissionQueue:
         self._append(ticket)
         return removed
 
+    def may_take(self, caller: str | None) -> bool:
+        """Whether a request of that caller could be put into the line, if it is short enough."""
+        shortest = Ticket(caller, 1, 0.0, 0.0)
+        return self._has_room_for(shortest) or self._newest_of_greediest(shortest) is not None
+
     def leave(self, ticket: Ticket) -> bool:
         """Take a request out of the line; whether it was in it."""
         line = self._lines.get(ticket.caller, ())

@@ -84,6 +84,7 @@ class Services:
             admission_limits(settings.admission, ports.model.info.num_streams),
             ports.clock,
             ports.random,
+            ports.observer,
         )
         ports.metrics.watch_queue(self.admission.load)
         self.readiness = Readiness(

@@ -52,6 +52,10 @@ class SpeechObserver(SentenceObserver, Protocol):
         """The model is refused, tried or asked again; `reason` is for people."""
         ...
 
+    def refused_unread(self, error: SpeechError) -> None:
+        """A request for speech was turned away before it was read; it has no report."""
+        ...
+
     def speech_ended(self, report: SpeechReport) -> None:
         """One request for speech has ended, however it ended. Called exactly once per request."""
         ...

@@ -19,6 +19,7 @@ class FakeSpeechObserver:
         self.deaths: list[tuple[int, InstanceDeath]] = []
         self.retries: list[tuple[SpeechError, int, RetryOutcome]] = []
         self.breaker_changes: list[tuple[BreakerState, BreakerState, str]] = []
+        self.refused: list[SpeechError] = []
         self.reports: list[SpeechReport] = []
         self.store_failures: list[tuple[StoreAction, StoreError]] = []
         self.num_removed: list[int] = []
@@ -46,6 +47,9 @@ class FakeSpeechObserver:
 
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         self.breaker_changes.append((old, new, reason))
+
+    def refused_unread(self, error: SpeechError) -> None:
+        self.refused.append(error)
 
     def speech_ended(self, report: SpeechReport) -> None:
         self.reports.append(msgspec.structs.replace(report))

@@ -86,7 +86,8 @@ async def test_what_neither_runs_nor_waits_is_refused_at_once_in_the_shape_of_op
         fakes.may_speak.set()
         assert {(await answer).status_code for answer in accepted} == {200}
     outcomes = [report.outcome for report in fakes.observer.reports]
-    assert sorted(outcomes) == [Outcome.COMPLETED] * 5 + [Outcome.REFUSED]
+    assert outcomes == [Outcome.COMPLETED] * 5
+    assert len(fakes.observer.refused) == 1
 
 
 async def test_a_burst_of_500_ends_in_200_and_503_and_leaves_nothing_behind() -> None:
@@ -233,17 +234,30 @@ async def test_while_the_model_loads_no_more_wait_than_may() -> None:
     assert (statuses.count(200), statuses.count(503)) == (5, 15)
 
 
-async def test_speech_that_is_kept_is_answered_however_much_waits() -> None:
-    fakes = Busy(AdmissionSettings(max_running=1, max_queued=0))
+async def test_speech_that_is_kept_needs_no_turn() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
     async with client_of(fakes) as client:
         first = ask(client, "One.")
         await until(lambda: fakes.model.num_running == 1)
         fakes.cache.held.add("Known.")
         fakes.model.before_speaking = None
-        assert (await client.post(SPEECH, json={"input": "New."})).status_code == 503
         assert (await client.post(SPEECH, json={"input": "Known."})).status_code == 200
+        assert not first.done()
         fakes.may_speak.set()
         assert (await first).status_code == 200
+
+
+async def test_what_has_no_place_is_refused_before_its_body_is_read() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
+    async with client_of(fakes) as client:
+        asked = [ask(client, f"One {number}.") for number in range(2)]
+        await until(lambda: fakes.num_queued() == 1)
+        refused = await client.post(SPEECH, content=b"no JSON at all")
+        assert refused.json()["error"]["code"] == "server_overloaded"
+        assert [error.code for error in fakes.observer.refused] == ["server_overloaded"]
+        fakes.may_speak.set()
+        assert {(await answer).status_code for answer in asked} == {200}
+    assert len(fakes.observer.reports) == 2
 
 
 async def test_a_listener_who_has_enough_lets_others_speak() -> None:

@@ -11,6 +11,7 @@ import secrets
 import stat
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -179,10 +180,17 @@ def unlink(dir_fd: int, name: str) -> bool:
     return True
 
 
+NUM_THREADS: Final = 4
+"""Of all stores: a disk that hangs takes these, and none that make speech."""
+
+_threads: Final = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="audio-store")
+
+
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run `work` in a worker thread; an OSError of it becomes a StoreError that shows no path."""
+    """Run `work` in a thread of the store; an OSError becomes a StoreError that shows no path."""
+    loop = asyncio.get_running_loop()
     try:
-        return await asyncio.to_thread(work, *args, **kwargs)
+        return await loop.run_in_executor(_threads, partial(work, *args, **kwargs))
     except OSError as error:
         raise _as_store_error(error) from error
 

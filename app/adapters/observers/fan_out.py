@@ -44,6 +44,10 @@ class FanOut:
         for observer in self._observers:
             observer.breaker_changed(old, new, reason)
 
+    def refused_unread(self, error: SpeechError) -> None:
+        for observer in self._observers:
+            observer.refused_unread(error)
+
     def speech_ended(self, report: SpeechReport) -> None:
         for observer in self._observers:
             observer.speech_ended(report)

@@ -101,6 +101,9 @@ class OpenTelemetry:
             await asyncio.to_thread(self._give_up)
         await asyncio.gather(closing, timer, return_exceptions=True)
 
+    def refused_unread(self, error: SpeechError) -> None:
+        pass
+
     def speech_ended(self, report: SpeechReport) -> None:
         from opentelemetry import trace
 

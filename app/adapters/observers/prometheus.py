@@ -322,6 +322,9 @@ class PrometheusMetrics:
         self._breaker_state.set(BREAKER_LEVELS[new])
         self._breaker_transitions.labels(new.value).inc()
 
+    def refused_unread(self, error: SpeechError) -> None:
+        self._refusals.labels(error.code).inc()
+
     def speech_ended(self, report: SpeechReport) -> None:
         self._requests.labels(report.outcome.value, report.format.value).inc()
         if report.cache is not None:

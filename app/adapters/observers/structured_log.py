@@ -44,6 +44,9 @@ class StructuredLog:
         write = _log.error if new is BreakerState.OPEN else _log.info
         write("breaker.changed", old=old.value, new=new.value, reason=reason)
 
+    def refused_unread(self, error: SpeechError) -> None:
+        pass  # the event of the request has it
+
     def speech_ended(self, report: SpeechReport) -> None:
         write = _log.error if report.outcome is Outcome.FAILED else _log.info
         write(

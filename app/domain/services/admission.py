@@ -14,6 +14,7 @@ from app.domain.admission import (
 from app.domain.errors import QueueTimeoutError, ServerOverloadedError, SpeechError
 from app.domain.services.time_limit import within
 from app.ports.clock import Clock
+from app.ports.speech_observer import SpeechObserver
 
 
 class Admission:
@@ -23,12 +24,20 @@ class Admission:
         limits: on what goes on behind it.
         clock: measures and waits.
         random: gives numbers in [0, 1).
+        observer: told of requests that are turned away before they are read.
     """
 
-    def __init__(self, limits: AdmissionLimits, clock: Clock, random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        limits: AdmissionLimits,
+        clock: Clock,
+        random: Callable[[], float],
+        observer: SpeechObserver,
+    ) -> None:
         self._limits = limits
         self._clock = clock
         self._random = random
+        self._observer = observer
         self._queue = AdmissionQueue(limits)
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
 
@@ -41,6 +50,17 @@ class Admission:
         load, limits = self.load(), self._limits
         is_long = 0 < limits.max_queued <= load.num_queued
         return is_long or load.num_queued_chars >= limits.max_queued_chars
+
+    def check(self, caller: str | None) -> None:
+        """Return if a request of the caller of that name, however short, may find a place.
+
+        Raises:
+            ServerOverloadedError: it would not, whatever it is.
+        """
+        if not self._queue.may_take(caller):
+            error = ServerOverloadedError(self._spread(self._queue.retry_after_s()))
+            self._observer.refused_unread(error)
+            raise error
 
     def slot(self, caller: Caller) -> "Slot":
         """What a request of `caller` needs to be spoken; not entered yet."""

@@ -84,7 +84,7 @@ def create_app(
             RequestLimits(ports.clock, settings.server.body_timeout_s),
             OriginCheck(cors),
             Authentication(services.access, settings.auth),
-            IntakeCheck(services.intake),
+            IntakeCheck(services.intake, services.admission),
         ],
         cors_config=cors,
         request_max_body_size=settings.server.max_body_bytes,

@@ -6,6 +6,7 @@ from app.domain.admission import ANYBODY, RETRY_SPREAD_S, AdmissionLimits, Calle
 from app.domain.errors import QueueTimeoutError, ServerOverloadedError, SpeechError
 from app.domain.services.admission import Admission, Slot
 from tests.fakes.clock import FakeClock
+from tests.fakes.speech_observer import FakeSpeechObserver
 
 
 class Rig:
@@ -15,7 +16,7 @@ class Rig:
         self.clock = FakeClock()
         self.chance = 0.0
         limits = AdmissionLimits(max_running=max_running, max_queued=max_queued, max_wait_s=10.0)
-        self.admission = Admission(limits, self.clock, lambda: self.chance)
+        self.admission = Admission(limits, self.clock, lambda: self.chance, FakeSpeechObserver())
 
     async def ask(
         self, caller: Caller = ANYBODY, num_chars: int = 10

@@ -12,6 +12,7 @@ from app.domain.services.segment_feed import SegmentFeed
 from app.domain.speech import Delivery
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import SECONDS_PER_CHAR, FakeSpeechModel
+from tests.fakes.speech_observer import FakeSpeechObserver
 
 NUM_CHARS = 30
 
@@ -41,7 +42,7 @@ class Rig:
         self.model = FakeSpeechModel()
         self.clock = FakeClock()
         limits = LookAheadLimits(max_segments, max_unread_s)
-        self.admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0)
+        self.admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0, FakeSpeechObserver())
         self.slot = self.admission.slot(ANYBODY)
         delivery = Delivery(self.model.info.voices[0])
         self.ahead = LookAhead(self.model, self.clock, limits, delivery, self.slot)
