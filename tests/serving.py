@@ -42,6 +42,9 @@ from tests.fakes.speech_observer import FakeSpeechObserver
 WITHOUT_CACHE = {"SOPRANO_CACHE__MAX_BYTES": "0"}
 """Environment of a server that speaks again what it is asked again."""
 
+PATIENT = {"SOPRANO_ADMISSION__MAX_WAIT_S": "120"}
+"""Environment of a server whose callers wait for their turn however busy the machine is."""
+
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 

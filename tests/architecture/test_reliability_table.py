@@ -52,7 +52,7 @@ def test_every_case_is_on_the_page_once_and_in_order() -> None:
 def test_every_case_that_happens_here_names_a_test() -> None:
     rows = [line for line in PAGE.read_text().splitlines() if re.match(r"\| \d+ \|", line)]
     silent = [row for row in rows if "::" not in row]
-    assert [row for row in silent if "not built" not in row and "PENDING" not in row] == []
+    assert [row for row in silent if "not built" not in row] == []
 
 
 def test_a_test_that_is_not_there_is_found() -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests.serving import WITHOUT_CACHE, ServerProcess, server_process, wait_for_status
+from tests.serving import PATIENT, WITHOUT_CACHE, ServerProcess, server_process, wait_for_status
 
 NODE_PROJECT: Final = Path(__file__).parent / "node"
 INSTALL_TIMEOUT_S: Final = 120
@@ -20,7 +20,7 @@ INSTALL_TIMEOUT_S: Final = 120
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     log_path = tmp_path_factory.mktemp("live") / "server.log"
-    with server_process(log_path, environ=WITHOUT_CACHE) as running:
+    with server_process(log_path, environ={**WITHOUT_CACHE, **PATIENT}) as running:
         wait_for_status(f"{running.url}/health/ready")
         yield running
 

@@ -35,9 +35,11 @@ async def test_twenty_requests_at_once_are_answered_as_alone_while_health_answer
 
         probe = HealthProbe(server.url)
         probing = asyncio.create_task(asyncio.to_thread(probe.run))
-        together = await asyncio.gather(*(speak(text) for text in texts))
-        probe.stop()
-        await probing
+        try:
+            together = await asyncio.gather(*(speak(text) for text in texts))
+        finally:
+            probe.stop()
+            await probing
         alone = [await speak(text) for text in texts]
     assert together == alone
     p99 = float(np.quantile(probe.latencies_s, 0.99))
