@@ -256,12 +256,12 @@ async def test_five_failures_of_any_kind_and_callers_are_told_when_to_come_back(
     assert int(refused.headers["retry-after"]) >= 1
 
 
-async def test_a_clock_that_jumps_an_hour_ends_no_answer_that_is_being_made(rig: Rig) -> None:
-    """As after a laptop has slept; what is silent is given up, the rest is not noticed."""
+async def test_a_clock_that_jumps_ends_no_answer_that_is_being_made(rig: Rig) -> None:
+    """As after a laptop has slept, for less than a request may take; nobody notices."""
     plain = (await rig.ask(*good(4), response_format="pcm")).content
     asking = asyncio.create_task(rig.ask(*good(4), response_format="pcm"))
     while not rig.model.num_running:
         await asyncio.sleep(0)
-    await rig.fakes.clock.advance(3_600)
+    await rig.fakes.clock.advance(100)
     assert (await asking).content == plain
     await rig.assert_unharmed()

@@ -811,6 +811,7 @@ SAVE_ONCE = """
 import asyncio, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from app.adapters.audio_store import files
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
 from app.adapters.clock.system import SystemClock
 from app.domain.audio import AudioFormat
@@ -822,7 +823,7 @@ async def parts():
 
 async def main(directory, num_captions):
     # One thread, because strace counts the calls of each thread by itself.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
+    files._threads = ThreadPoolExecutor(max_workers=1)
     store = FilesystemAudioStore(directory, StoreLimits(), SystemClock())
     try:
         await store.open()
