@@ -28,10 +28,10 @@ CONFIG: Final = {
         "deterministic": True,
         "database": "none",
         "no-shrink": True,
-        "max-examples": 500,
+        "max-examples": 650,
     },
     "operations": [
-        {"include-name": "POST /v1/audio/speech", "generation": {"max-examples": 1_400}},
+        {"include-name": "POST /v1/audio/speech", "generation": {"max-examples": 2_800}},
     ],
     # Nothing that one operation makes is read by another.
     "phases": {"stateful": {"enabled": False}},

@@ -11,7 +11,7 @@ from tests.serving import ServerProcess
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
-MIN_REQUESTS: Final = 5_000
+MIN_REQUESTS: Final = 10_000
 
 FAMILIES: Final = {"broken HTTP", "openapi", "texts"}
 

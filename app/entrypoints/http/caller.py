@@ -14,13 +14,17 @@ TIMEOUT_HEADER: Final = "x-request-timeout-seconds"
 """By which a client says that it waits for less time than it might."""
 
 
+MIN_TIMEOUT_S: Final = 1.0
+"""Less would only make the server begin what it cannot end."""
+
+
 class InvalidTimeoutError(InvalidRequestError):
-    """A time that is no positive number."""
+    """A time that is no number, or too short."""
 
     code = "invalid_request_timeout"
 
     def __init__(self) -> None:
-        super().__init__(f"The header {TIMEOUT_HEADER} must be a positive number of seconds.")
+        super().__init__(f"The header {TIMEOUT_HEADER} must be a number of seconds, at least 1.")
 
 
 class Callers:
@@ -46,6 +50,6 @@ def _timeout_s(values: list[str]) -> float:
         times_s = [float(value) for value in values]
     except ValueError:
         raise InvalidTimeoutError from None
-    if not all(time_s > 0 for time_s in times_s):  # NaN is not, either
+    if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
         raise InvalidTimeoutError
     return min(times_s, default=math.inf)

@@ -22,7 +22,7 @@ from litestar.openapi.spec import (
 from app.domain.audio import AudioFormat
 from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS
 from app.entrypoints.http.authentication import OPEN
-from app.entrypoints.http.caller import TIMEOUT_HEADER
+from app.entrypoints.http.caller import MIN_TIMEOUT_S, TIMEOUT_HEADER
 from app.entrypoints.http.examples import ERRORS, EVENTS, REQUESTS
 from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorBody, ReadinessReport
 
@@ -144,7 +144,7 @@ REQUEST_HEADERS: Final = (
     Parameter(
         name=TIMEOUT_HEADER,
         param_in="header",
-        schema=Schema(type=OpenAPIType.NUMBER, exclusive_minimum=0),
+        schema=Schema(type=OpenAPIType.NUMBER, minimum=MIN_TIMEOUT_S),
         description="Seconds for which the client waits, if less than the server would.",
     ),
 )
