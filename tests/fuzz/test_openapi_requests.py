@@ -40,7 +40,7 @@ CONFIG: Final = {
 }
 
 UNKNOWN_HEADER: Final = "in header - object with unexpected properties"
-"""No reason to refuse a request: whoever does not know a header ignores it (RFC 9110, section 5.1)."""
+"""No reason to refuse: whoever does not know a header ignores it (RFC 9110, section 5.1)."""
 
 
 class Run(msgspec.Struct):
