@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from app.domain.access import KeyLimits
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
+from app.domain.services.readiness import WARM_UP_TEXT
 from app.entrypoints.http.authentication import key_name, protocol_to_accept
 from app.entrypoints.settings import AuthSettings, Settings
 from tests.serving import Fakes, serving
@@ -252,12 +253,13 @@ class Gate:
         fakes.model.before_speaking = self.wait
 
     async def wait(self, segment: TextSegment) -> None:
-        if segment.index or not self._after_first:
+        is_warm_up = segment.text == WARM_UP_TEXT
+        if not is_warm_up and (segment.index or not self._after_first):
             await self.opened.wait()
 
 
 async def running(fakes: Fakes, count: int = 1) -> None:
-    while fakes.model.num_running < count:
+    while not fakes.observer.loaded or fakes.model.num_running < count:
         await asyncio.sleep(0.005)
 
 
