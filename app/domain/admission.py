@@ -6,7 +6,6 @@ full, whoever has most in it makes room for those with less.
 
 import math
 from collections import deque
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -242,8 +241,3 @@ class AdmissionQueue:
             del self._lines[ticket.caller]
         self._num_queued -= 1
         self._num_chars -= ticket.num_chars
-
-    def __iter__(self) -> Iterator[Ticket]:
-        """All that wait, those of the same caller in their order."""
-        for line in self._lines.values():
-            yield from line

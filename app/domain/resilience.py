@@ -1,5 +1,7 @@
 """What a failure says about the engine, and what is done about it. Pure."""
 
+from typing import Final
+
 import msgspec
 
 from app.domain.circuit_breaker import BreakerPolicy, BreakerState, CallOutcome
@@ -14,6 +16,9 @@ from app.domain.errors import (
     SpeechTimeoutError,
 )
 from app.domain.retries import PoisonPolicy, RetryPolicy
+
+PROBE_TEXT: Final = "Ready."
+"""What a model has to speak to show that it can."""
 
 
 class TimeLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from app.domain.access import KeyLimits
 from app.domain.errors import SynthesisError
+from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment
-from app.domain.services.readiness import WARM_UP_TEXT
 from app.entrypoints.http.authentication import key_name, protocol_to_accept
 from app.entrypoints.settings import AuthSettings, Settings
 from tests.serving import Fakes, serving
@@ -253,7 +253,7 @@ class Gate:
         fakes.model.before_speaking = self.wait
 
     async def wait(self, segment: TextSegment) -> None:
-        is_warm_up = segment.text == WARM_UP_TEXT
+        is_warm_up = segment.text == PROBE_TEXT
         if not is_warm_up and (segment.index or not self._after_first):
             await self.opened.wait()
 

@@ -25,8 +25,9 @@ from app.domain.errors import (
     SpeechTimeoutError,
     SynthesisError,
 )
-from app.domain.resilience import TimeLimits
+from app.domain.resilience import PROBE_TEXT, TimeLimits
 from app.domain.segment import TextSegment
+from app.domain.services.time_limit import within
 from app.domain.speech import Delivery, ModelInfo
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -38,9 +39,6 @@ MAX_REBUILD_DELAY_S: Final = 60.0
 
 INSTANCE_WAIT_S: Final = 5.0
 """With none alive, a sentence waits so long for one."""
-
-PROOF_TEXT: Final = "Ready."
-"""What an instance has to speak before it is asked for anything, and where it may hang."""
 
 WARM_UP_LIMIT_S: Final = 120.0
 """For its first chunk; on a GPU it may have to compile much."""
@@ -173,14 +171,8 @@ class PooledModel:
 
     async def _wait_for_one(self) -> None:
         self._has_alive.clear()
-        coming = asyncio.ensure_future(self._has_alive.wait())
-        too_late = asyncio.ensure_future(self._clock.sleep(INSTANCE_WAIT_S))
-        try:
-            await asyncio.wait({coming, too_late}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (coming, too_late):
-                task.cancel()
-            await asyncio.gather(coming, too_late, return_exceptions=True)
+        with suppress(TimeoutError):
+            await within(self._clock, INSTANCE_WAIT_S, self._has_alive.wait())
 
     async def _speak(
         self, instance: Instance, segment: TextSegment, delivery: Delivery, due_at: float
@@ -228,7 +220,7 @@ class PooledModel:
         instance.is_suspect = False
 
     async def _speak_proof(self, instance: Instance, limiter: TimeLimiter) -> None:
-        segments = await asyncio.to_thread(instance.model.split, PROOF_TEXT)
+        segments = await asyncio.to_thread(instance.model.split, PROBE_TEXT)
         delivery = Delivery(instance.model.info.voices[0])
         now = self._clock.monotonic()
         chunks = limiter.read(self._speak(instance, segments[0], delivery, now), now)

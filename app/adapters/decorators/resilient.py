@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from itertools import count
-from typing import Final
 
 import structlog
 
@@ -28,6 +27,7 @@ from app.domain.errors import (
     SynthesisError,
 )
 from app.domain.resilience import (
+    PROBE_TEXT,
     EngineHealth,
     ResiliencePolicy,
     has_killed,
@@ -42,9 +42,6 @@ from app.domain.speech import Delivery, ModelInfo
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import RetryOutcome, SpeechObserver
-
-PROBE_TEXT: Final = "Ready."
-"""What is spoken to find out whether the model works again."""
 
 _log = structlog.get_logger(__name__)
 

@@ -58,7 +58,7 @@ class Admission:
             ServerOverloadedError: it would not, whatever it is.
         """
         if not self._queue.may_take(caller):
-            error = ServerOverloadedError(self._spread(self._queue.retry_after_s()))
+            error = self._overloaded()
             self._observer.refused_unread(error)
             raise error
 
@@ -86,12 +86,11 @@ class Admission:
     def _arrive(self, ticket: Ticket, turn: "asyncio.Future[None]") -> None:
         try:
             removed = self._queue.arrive(ticket)
-        except ServerOverloadedError as error:
-            raise ServerOverloadedError(self._spread(error.retry_after_s)) from None
+        except ServerOverloadedError:
+            raise self._overloaded() from None
         self._waiting[ticket] = turn
         for other in removed:
-            retry_after_s = self._spread(self._queue.retry_after_s())
-            self._refuse(other, ServerOverloadedError(retry_after_s))
+            self._refuse(other, self._overloaded())
 
     async def _wait_for(self, turn: "asyncio.Future[None]", ticket: Ticket) -> None:
         left_s = ticket.expires_at - self._clock.monotonic()
@@ -123,10 +122,13 @@ class Admission:
             turn.set_exception(error)
 
     def _too_late(self) -> QueueTimeoutError:
-        return QueueTimeoutError(self._spread(self._queue.retry_after_s()))
+        return QueueTimeoutError(self._retry_after_s())
 
-    def _spread(self, retry_after_s: float) -> float:
-        return retry_after_s + RETRY_SPREAD_S * self._random()
+    def _overloaded(self) -> ServerOverloadedError:
+        return ServerOverloadedError(self._retry_after_s())
+
+    def _retry_after_s(self) -> float:
+        return self._queue.retry_after_s() + RETRY_SPREAD_S * self._random()
 
     # What the slots tell.
 

@@ -16,7 +16,7 @@ from app.domain.errors import (
     SentenceError,
     SpeechError,
 )
-from app.domain.resilience import EngineHealth
+from app.domain.resilience import PROBE_TEXT, EngineHealth
 from app.domain.services.time_limit import within
 from app.domain.speech import Delivery
 from app.ports.audio_encoder import AudioEncoders
@@ -26,8 +26,6 @@ from app.ports.speech_observer import SpeechObserver
 
 RETRY_AFTER_S = 2.0
 """What a caller is told to wait while the model loads; loading takes a few seconds."""
-
-WARM_UP_TEXT = "Ready."
 
 
 class ModelState(StrEnum):
@@ -145,7 +143,7 @@ class Readiness:
         info = self._model.info
         encoding = AudioEncoding(audio_format, info.sample_rate)
         encoder = await asyncio.to_thread(self._encoders.open, encoding, info.sample_rate)
-        for segment in await asyncio.to_thread(self._model.split, WARM_UP_TEXT):
+        for segment in await asyncio.to_thread(self._model.split, PROBE_TEXT):
             async with aclosing(
                 self._model.synthesize(segment, Delivery(info.voices[0]))
             ) as chunks:

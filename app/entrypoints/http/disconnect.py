@@ -1,12 +1,12 @@
 """Work that stops when its client leaves."""
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from litestar.types import Receive
 
 from app.entrypoints.http.errors import ClientDisconnectedError
+from app.entrypoints.http.tasks import first_of, running
 
 T = TypeVar("T")
 
@@ -21,17 +21,12 @@ async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         ClientDisconnectedError: the client left.
     """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_client_leaves(receive))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    async with running(work, _client_leaves(receive)) as (working, leaving):
+        await first_of(working, leaving)
         if not working.done():
             raise ClientDisconnectedError
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        result: T = working.result()
+        return result
 
 
 async def _client_leaves(receive: Receive) -> None:

@@ -6,8 +6,8 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
 
+from app.domain.services.time_limit import within
 from app.entrypoints.http.errors import HeadTooLargeError, LateRequestError
-from app.entrypoints.http.tasks import first_of, running
 from app.ports.clock import Clock
 
 MAX_HEADERS: Final = 100
@@ -52,12 +52,10 @@ class _TimedBody:
 
     async def _in_time(self) -> HTTPReceiveMessage:
         rest_s = max(0.0, self._due_at - self._clock.monotonic())
-        async with running(self._receive_one(), self._clock.sleep(rest_s)) as (message, too_late):
-            await first_of(message, too_late)
-            if not message.done():
-                raise LateRequestError(self._limit_s)
-            received: HTTPReceiveMessage = message.result()
-            return received
+        try:
+            return await within(self._clock, rest_s, self._receive_one())
+        except TimeoutError:
+            raise LateRequestError(self._limit_s) from None
 
     async def _receive_one(self) -> HTTPReceiveMessage:
         return await self._receive()  # type: ignore[return-value] # of a request, not of a socket

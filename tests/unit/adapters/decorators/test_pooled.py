@@ -6,7 +6,6 @@ import pytest
 from app.adapters.decorators.pooled import (
     INSTANCE_WAIT_S,
     PROOF_LIMIT_S,
-    PROOF_TEXT,
     SUSPECT_AFTER_S,
     WARM_UP_LIMIT_S,
     PooledModel,
@@ -21,6 +20,7 @@ from app.domain.errors import (
     SpeechError,
     SynthesisError,
 )
+from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
 from tests.fakes.clock import FakeClock
@@ -89,7 +89,7 @@ async def test_each_instance_is_loaded_once_spoken_with_and_closed() -> None:
     await pool.model.close()
     assert len(pool.built) == 3
     assert all(model.is_loaded and model.is_closed for model in pool.built)
-    assert [[text for text, *_ in model.spoken] for model in pool.built] == [[PROOF_TEXT]] * 3
+    assert [[text for text, *_ in model.spoken] for model in pool.built] == [[PROBE_TEXT]] * 3
 
 
 async def test_it_is_loaded_with_the_first_instance_and_the_others_follow_one_by_one() -> None:
@@ -369,7 +369,7 @@ async def test_an_instance_that_proves_that_it_lives_stays() -> None:
     await pool.settle()
     await pool.clock.advance(2 * PROOF_LIMIT_S)
     assert pool.observer.deaths == []
-    assert [text for text, *_ in pool.built[0].spoken] == [PROOF_TEXT, SEGMENT.text, PROOF_TEXT]
+    assert [text for text, *_ in pool.built[0].spoken] == [PROBE_TEXT, SEGMENT.text, PROBE_TEXT]
     assert await pool.speak()
 
 
@@ -397,7 +397,7 @@ async def test_a_listener_who_leaves_soon_or_a_pool_that_cannot_mend_it_proves_n
     await pool.load()
     pool.built[0].before_speaking = hang
     await give_up(pool, SUSPECT_AFTER_S - 0.1 if replaces_hung else 100.0)
-    assert [text for text, *_ in pool.built[0].spoken] == [PROOF_TEXT, SEGMENT.text]
+    assert [text for text, *_ in pool.built[0].spoken] == [PROBE_TEXT, SEGMENT.text]
 
 
 async def test_what_is_spoken_ahead_may_wait_as_long_as_it_is_not_due() -> None:
