@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from app.adapters.decorators.around import AroundModel
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import MAX_SPEED, MIN_SPEED, Delivery, ModelInfo
-from app.ports.speech_model import SpeechModel
 
 MIN_TEMPO: Final = 0.5
 MAX_TEMPO: Final = 2.0
@@ -26,24 +26,12 @@ MAX_TEMPO: Final = 2.0
 (FFmpeg filters documentation, section atempo); further away, several are chained."""
 
 
-class TimeStretchedModel:
+class TimeStretchedModel(AroundModel):
     """SpeechModel that speaks at any speed in [0.25, 4] around one that cannot."""
-
-    def __init__(self, model: SpeechModel) -> None:
-        self._model = model
 
     @property
     def info(self) -> ModelInfo:
         return msgspec.structs.replace(self._model.info, min_speed=MIN_SPEED, max_speed=MAX_SPEED)
-
-    async def load(self) -> None:
-        await self._model.load()
-
-    async def close(self) -> None:
-        await self._model.close()
-
-    def split(self, text: str) -> list[TextSegment]:
-        return self._model.split(text)
 
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0

@@ -3,36 +3,24 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from app.adapters.decorators.around import AroundModel
 from app.domain.audio import AudioChunk
 from app.domain.errors import SpeechError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, ModelInfo
+from app.domain.speech import Delivery
 from app.ports.speech_model import SpeechModel
 from app.ports.tracing import Tracing
 
 
-class TracedModel:
+class TracedModel(AroundModel):
     """SpeechModel that tells when another began a sentence, gave its first sound and was done.
 
     A sentence that several requests share is a span of the first one.
     """
 
     def __init__(self, model: SpeechModel, tracing: Tracing) -> None:
-        self._model = model
+        super().__init__(model)
         self._tracing = tracing
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._model.info
-
-    async def load(self) -> None:
-        await self._model.load()
-
-    async def close(self) -> None:
-        await self._model.close()
-
-    def split(self, text: str) -> list[TextSegment]:
-        return self._model.split(text)
 
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
