@@ -47,6 +47,7 @@ PATIENT = {"SOPRANO_ADMISSION__MAX_WAIT_S": "120"}
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
+EVENT_TIMEOUT_S = 15.0
 
 
 class Fakes:
@@ -139,9 +140,18 @@ class ServerProcess:
         """Of the process, once it has ended."""
         return self._process.wait(STOP_TIMEOUT_S)
 
-    def log_events(self) -> list[dict[str, object]]:
-        """All log events so far; every line is one."""
-        return [json.loads(line) for line in self.log_path.read_text().split("\n") if line]
+    def log_events(self, **fields: object) -> list[dict[str, Any]]:
+        """The log events so far that have these fields; every line is one."""
+        lines = self.log_path.read_text().split("\n")[:-1]  # the last one may be on its way
+        return [event for event in map(json.loads, lines) if fields.items() <= event.items()]
+
+    def wait_for_events(self, num_events: int = 1, **fields: object) -> list[dict[str, Any]]:
+        """The same, once there are so many: an answer may arrive before its event is written."""
+        deadline = time.monotonic() + EVENT_TIMEOUT_S
+        while len(events := self.log_events(**fields)) < num_events:
+            assert time.monotonic() < deadline, f"{len(events)} of {num_events}: {fields}"
+            time.sleep(0.02)
+        return events
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

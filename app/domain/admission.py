@@ -12,8 +12,12 @@ import msgspec
 
 from app.domain.errors import ServerOverloadedError
 
-PACE_MEMORY: Final = 0.9
+PACE_MEMORY: Final = 0.95
 """Weight of the past in the running means; some 20 requests are remembered."""
+
+WAIT_MARGIN: Final = 0.75
+"""Part of the longest wait that the line is made for: requests differ, and one that waited for
+nothing is worse than one that was sent away at once."""
 
 MIN_RETRY_AFTER_S: Final = 1.0
 MAX_RETRY_AFTER_S: Final = 60.0
@@ -71,6 +75,9 @@ class Ticket(msgspec.Struct, frozen=True, eq=False):
     expires_at: float
 
 
+_SHORTEST: Final = Ticket(None, 1, 0.0, 0.0)
+
+
 class QueueLoad(msgspec.Struct, frozen=True):
     """What is going on.
 
@@ -90,27 +97,27 @@ class QueueLoad(msgspec.Struct, frozen=True):
 
 
 class Pace:
-    """How fast requests were served of late, as running means."""
+    """How fast the line moved of late, as running means."""
 
     def __init__(self) -> None:
         self._chars = 0.0
-        self._work_s = 0.0
+        self._seconds = 0.0
         self._weight = 0.0
 
-    def record(self, num_chars: int, work_s: float) -> None:
-        """Count a request of so many characters that took the model so many seconds."""
+    def record(self, num_chars: int, seconds: float) -> None:
+        """Count a request of so many characters that began so long after the one before it."""
         self._chars = PACE_MEMORY * self._chars + num_chars
-        self._work_s = PACE_MEMORY * self._work_s + work_s
+        self._seconds = PACE_MEMORY * self._seconds + seconds
         self._weight = PACE_MEMORY * self._weight + 1
 
     @property
-    def mean_work_s(self) -> float:
-        """Seconds that a request takes; 0 while nothing is known."""
-        return self._work_s / self._weight if self._weight else 0.0
+    def interval_s(self) -> float:
+        """Seconds between two requests that begin; 0 while nothing is known."""
+        return self._seconds / self._weight if self._weight else 0.0
 
-    def work_s(self, num_chars: int) -> float:
-        """Seconds that so many characters take; 0 while nothing is known."""
-        return self._work_s * num_chars / self._chars if self._chars else 0.0
+    def wait_s(self, num_chars: int) -> float:
+        """Seconds until those with so many characters have begun; 0 while nothing is known."""
+        return self._seconds * num_chars / self._chars if self._chars else 0.0
 
 
 class AdmissionQueue:
@@ -118,9 +125,6 @@ class AdmissionQueue:
 
     Args:
         limits: on all of it.
-
-    Attributes:
-        pace: is to be told of every request that was served.
     """
 
     def __init__(self, limits: AdmissionLimits) -> None:
@@ -130,7 +134,9 @@ class AdmissionQueue:
         self._num_chars = 0
         self._num_running = 0
         self._num_open = 0
-        self.pace = Pace()
+        self._pace = Pace()
+        self._moved_at: float | None = None
+        """When one began, if others have waited since."""
 
     def load(self, now: float) -> QueueLoad:
         """What goes on at `now`."""
@@ -148,7 +154,7 @@ class AdmissionQueue:
         """
         removed: list[Ticket] = []
         while not self._has_room_for(ticket):
-            newest = self._newest_of_greediest(ticket)
+            newest = self._newest_of_greediest(ticket.caller)
             if newest is None:
                 for other in reversed(removed):
                     self._append(other)
@@ -158,10 +164,13 @@ class AdmissionQueue:
         self._append(ticket)
         return removed
 
+    def is_full(self) -> bool:
+        """Whether somebody waits, and nobody else may; but see `may_take`."""
+        return self._num_queued > 0 and not self._has_room_for(_SHORTEST)
+
     def may_take(self, caller: str | None) -> bool:
         """Whether a request of that caller could be put into the line, if it is short enough."""
-        shortest = Ticket(caller, 1, 0.0, 0.0)
-        return self._has_room_for(shortest) or self._newest_of_greediest(shortest) is not None
+        return self._has_room_for(_SHORTEST) or self._newest_of_greediest(caller) is not None
 
     def leave(self, ticket: Ticket) -> bool:
         """Take a request out of the line; whether it was in it."""
@@ -177,10 +186,14 @@ class AdmissionQueue:
         while self._num_queued and self._has_slot():
             caller, line = next(iter(self._lines.items()))
             ticket = line[0]
+            moved_at = self._moved_at
             self._remove(ticket)
             if ticket.expires_at <= now:
                 expired.append(ticket)
                 continue
+            if moved_at is not None:
+                self._pace.record(ticket.num_chars, now - moved_at)
+            self._moved_at = now if self._num_queued else None
             if caller in self._lines:
                 self._lines[caller] = self._lines.pop(caller)
             self._num_running += 1
@@ -202,7 +215,7 @@ class AdmissionQueue:
 
     def retry_after_s(self) -> float:
         """In how many seconds those that wait now will have begun."""
-        wait_s = self.pace.work_s(self._num_chars) / self._limits.max_running
+        wait_s = self._pace.wait_s(self._num_chars)
         return min(max(wait_s, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
 
     def _has_slot(self) -> bool:
@@ -216,17 +229,17 @@ class AdmissionQueue:
         return self._num_queued < self._max_queued() and num_chars <= self._limits.max_queued_chars
 
     def _max_queued(self) -> int:
-        """As many as can begin before they have waited too long, at the pace of late."""
-        mean_s = self.pace.mean_work_s
-        if not mean_s:
+        """As many as will surely begin before they have waited too long, at the pace of late."""
+        interval_s = self._pace.interval_s
+        if not interval_s:
             return self._limits.max_queued
-        servable = int(self._limits.max_wait_s / mean_s * self._limits.max_running)
+        servable = int(WAIT_MARGIN * self._limits.max_wait_s / interval_s)
         return min(self._limits.max_queued, max(1, servable))
 
-    def _newest_of_greediest(self, ticket: Ticket) -> Ticket | None:
+    def _newest_of_greediest(self, caller: str | None) -> Ticket | None:
         """Of whoever has most in the line, if that would still be more than this caller's."""
         greediest = max(self._lines.values(), key=len, default=deque[Ticket]())
-        num_own = len(self._lines.get(ticket.caller, ()))
+        num_own = len(self._lines.get(caller, ()))
         return greediest[-1] if len(greediest) > num_own + 1 else None
 
     def _append(self, ticket: Ticket) -> None:
@@ -241,3 +254,5 @@ class AdmissionQueue:
             del self._lines[ticket.caller]
         self._num_queued -= 1
         self._num_chars -= ticket.num_chars
+        if not self._num_queued:
+            self._moved_at = None

@@ -59,7 +59,7 @@ def the_server_is_well_afterwards(server: ServerProcess) -> Iterator[None]:
     answer = httpx.post(server.url + SPEECH, json={"input": "All is well."}, timeout=60)
     assert answer.status_code == 200
     assert answer.content
-    assert [event for event in server.log_events() if event["level"] == "error"] == []
+    assert server.log_events(level="error") == []
 
 
 class Connection:
@@ -215,7 +215,7 @@ async def test_clients_that_do_not_read_are_cut_and_cost_little(server: ServerPr
 
 
 def num_cancelled(server: ServerProcess) -> int:
-    return sum(event.get("outcome") == "cancelled" for event in server.log_events())
+    return len(server.log_events(outcome="cancelled"))
 
 
 async def test_two_thousand_idle_connections_do_not_keep_others_waiting(tmp_path: Path) -> None:
@@ -264,10 +264,10 @@ async def test_few_open_files_neither_end_the_server_nor_make_it_spin(tmp_path: 
     with server_process(log_path, "--backend", "embedded", open_files=64) as server:
         wait_for_status(f"{server.url}/health/ready")
         await exhaust(server, 100)
-        (event,) = [e for e in server.log_events() if e["event"] == "server.few_open_files"]
+        (event,) = server.log_events(event="server.few_open_files")
         assert event["max_connections"] == 64 - 48
         await exhaust_files(server)
-        assert [e for e in server.log_events() if e["level"] == "error"] == []
+        assert server.log_events(level="error") == []
 
 
 async def exhaust(server: ServerProcess, num_connections: int) -> None:
@@ -286,7 +286,7 @@ async def exhaust(server: ServerProcess, num_connections: int) -> None:
 
 
 def is_logged(server: ServerProcess, name: str) -> bool:
-    return any(event["event"] == name for event in server.log_events())
+    return bool(server.log_events(event=name))
 
 
 async def is_alive(server: ServerProcess) -> bool:

@@ -4,7 +4,6 @@ The figures are printed; what is asserted is generous, for busy machines.
 """
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -81,12 +80,7 @@ class Hibari:
 
 def started(server: ServerProcess) -> list[int]:
     """The workers so far, by their pids."""
-    return [int(str(event["pid"])) for event in events(server, "worker.started")]
-
-
-def events(server: ServerProcess, name: str) -> list[dict[str, Any]]:
-    lines = server.log_path.read_text().split("\n")[:-1]  # the last one may be on its way
-    return [event for event in map(json.loads, lines) if event["event"] == name]
+    return [int(str(event["pid"])) for event in server.log_events(event="worker.started")]
 
 
 def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> float:
@@ -99,7 +93,7 @@ def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> float
 
 
 def wait_for_instances(server: ServerProcess, number: int) -> float:
-    return wait_until(lambda: len(events(server, "pool.instance_ready")) >= number)
+    return wait_until(lambda: len(server.log_events(event="pool.instance_ready")) >= number)
 
 
 @contextmanager
@@ -249,7 +243,7 @@ async def test_a_worker_that_is_stopped_is_replaced_and_the_others_are_served(
         os.kill(started(server)[0], signal.SIGSTOP)
         back_s = await asyncio.to_thread(wait_for_instances, server, 3)
         await running
-        (death,) = events(server, "model.instance_died")
+        (death,) = server.log_events(event="model.instance_died")
     failed = [stream for stream in streams if not stream.is_whole]
     with capsys.disabled():
         print(f"\nSIGSTOP: {len(failed)} of {NUM_STREAMS} failed, back in {back_s:.1f} s")
@@ -261,12 +255,14 @@ async def test_a_worker_that_is_stopped_is_replaced_and_the_others_are_served(
 def test_workers_that_are_killed_while_they_load_are_started_again(tmp_path: Path) -> None:
     (tmp_path / "bullets").write_text("3")
     with humming_server(tmp_path) as server:
-        wait_until(lambda: len(events(server, "worker.died")) >= 1)
+        wait_until(lambda: len(server.log_events(event="worker.died")) >= 1)
         not_ready = httpx.get(f"{server.url}/health/ready")
         assert (not_ready.status_code, not_ready.json()["status"]) == (503, "loading")
         wait_for_status(f"{server.url}/health/ready")
         assert ask(server, "Hello.").status_code == 200
-        assert [event["signal"] for event in events(server, "worker.died")] == ["SIGKILL"] * 3
+        assert [event["exit"] for event in server.log_events(event="worker.died")] == [
+            "SIGKILL"
+        ] * 3
 
 
 def test_a_text_that_kills_two_workers_is_not_tried_a_third_time(tmp_path: Path) -> None:
@@ -279,7 +275,9 @@ def test_a_text_that_kills_two_workers_is_not_tried_a_third_time(tmp_path: Path)
             "poisonous_input",
         ]
         wait_for_instances(server, 4)
-        assert [event["signal"] for event in events(server, "worker.died")] == ["SIGSEGV"] * 2
+        assert [event["exit"] for event in server.log_events(event="worker.died")] == [
+            "SIGSEGV"
+        ] * 2
         assert ask(server, "This is not.").status_code == 200
 
 
@@ -300,7 +298,7 @@ def test_an_instance_that_hangs_is_replaced_though_its_process_lives(
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "speech_timeout")
         others = [ask(server, f"Number {number}.").status_code for number in range(10)]
         back_s = wait_for_instances(server, 3)
-        (death,) = events(server, "model.instance_died")
+        (death,) = server.log_events(event="model.instance_died")
         metrics = httpx.get(f"{server.url}/metrics").text.splitlines()
     with capsys.disabled():
         print(f"\nhang: replaced {back_s:.1f} s after it was given up")
@@ -334,8 +332,8 @@ def test_a_stop_ends_the_workers_and_signals_to_them_alone_do_not(tmp_path: Path
         assert ask(server, "Still here.").status_code == 200
     assert server.exit_code() == 0
     assert not any(psutil.pid_exists(pid) for pid in workers)
-    assert [event["exit_code"] for event in events(server, "worker.stopped")] == [0, 0]
-    assert events(server, "worker.died") == []
+    assert [event["exit"] for event in server.log_events(event="worker.stopped")] == ["code 0"] * 2
+    assert server.log_events(event="worker.died") == []
 
 
 def test_a_stop_while_the_workers_load_ends_them_too(tmp_path: Path) -> None:

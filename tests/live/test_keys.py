@@ -81,7 +81,7 @@ def test_openais_client_does_not_try_a_wrong_key_twice(keyed: KeyedServer) -> No
     )
     with pytest.raises(openai.AuthenticationError):
         speak(client)
-    tried = [e for e in keyed.process.log_events() if e.get("request_id") == "retried"]
+    tried = keyed.process.wait_for_events(request_id="retried")
     assert [event["status"] for event in tried] == [401]
 
 
@@ -133,6 +133,7 @@ def test_no_key_is_ever_in_the_log_but_the_name_of_its_owner_is(keyed: KeyedServ
             client.get("/nowhere", params={"key": key}, headers=bearer)
             client.get("/metrics", headers={"api-key": key, "authorization": f"Basic {key}"})
             client.get("/v1/audio/speech/stream", params={"key": key}, headers=handshake(key))
+    keyed.process.wait_for_events(event="speech.ended", request_id="seen-0")
     events = keyed.process.log_events()
     for number, name in enumerate(("given", "filed", "limited")):
         of_one = [event for event in events if event.get("request_id") == f"seen-{number}"]

@@ -74,8 +74,7 @@ def test_one_event_per_request_has_its_figures_and_never_its_text(server: Server
     request = {"input": f"The {secret} is here.", "voice": "nova", "response_format": "opus"}
     answer = httpx.post(server.url + SPEECH, json=request, headers={"x-request-id": "test-log-1"})
     assert answer.status_code == 200
-    events = [e for e in server.log_events() if e.get("request_id") == "test-log-1"]
-    (event,) = [event for event in events if event["event"] == "speech.ended"]
+    (event,) = server.wait_for_events(event="speech.ended", request_id="test-log-1")
     assert event["outcome"] == "completed"
     assert event["num_chars"] == len(request["input"])
     assert (event["voice"], event["format"]) == ("heart", "opus")
@@ -136,15 +135,6 @@ def test_a_stop_signal_lets_a_running_answer_finish(tmp_path: Path) -> None:
             os.kill(server.pid, signal.SIGTERM)
             rest = b"".join(parts)
         assert len(rest) > 10_000
-        outcomes = [event["outcome"] for event in wait_for_event(server, "speech.ended")]
+        outcomes = [event["outcome"] for event in server.wait_for_events(event="speech.ended")]
     assert outcomes == ["completed"]
     assert server.exit_code() == 0
-
-
-def wait_for_event(server: ServerProcess, name: str) -> list[dict[str, object]]:
-    for _ in range(100):
-        events = [event for event in server.log_events() if event["event"] == name]
-        if events:
-            return events
-        time.sleep(0.05)
-    raise AssertionError(name)

@@ -41,10 +41,6 @@ def body(text: str = LONG_TEXT, **fields: Any) -> dict[str, Any]:
     return {"input": text, "response_format": "wav", **fields}
 
 
-def events_named(server: ServerProcess, name: str) -> list[dict[str, object]]:
-    return [event for event in server.log_events() if event["event"] == name]
-
-
 @pytest.fixture
 def starting(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server whose voice takes a minute to load: a package that shadows it sees to that."""
@@ -103,8 +99,10 @@ def test_while_it_drains_it_says_so_and_finishes_what_runs(tmp_path: Path) -> No
             rest = b"".join(parts)
         assert len(rest) > 1_000_000
         assert server.exit_code() == 0
-        assert [event["outcome"] for event in events_named(server, "speech.ended")] == ["completed"]
-        assert [event for event in server.log_events() if event["level"] == "error"] == []
+        assert [event["outcome"] for event in server.log_events(event="speech.ended")] == [
+            "completed"
+        ]
+        assert server.log_events(level="error") == []
 
 
 def wait_for_draining(server: ServerProcess) -> None:
@@ -134,8 +132,8 @@ def test_what_takes_too_long_is_cut_and_a_second_signal_does_not_wait_for_it(
             assert server.exit_code() == 0
             with pytest.raises(httpx.TransportError):
                 b"".join(parts)
-        assert len(events_named(server, "server.cut")) == 1
-        assert [event for event in server.log_events() if event["level"] == "error"] == []
+        assert len(server.log_events(event="server.cut")) == 1
+        assert server.log_events(level="error") == []
 
 
 SHORTER_TEXT: Final = LONG_TEXT[:600]
@@ -188,7 +186,7 @@ async def restart_under_load(
         os.kill(server.pid, signal.SIGTERM)
         outcomes = await asyncio.gather(*asking)
         assert await asyncio.to_thread(server.exit_code) == 0
-        assert [event for event in server.log_events() if event["level"] == "error"] == []
+        assert server.log_events(level="error") == []
     return Counter(outcomes)
 
 

@@ -107,7 +107,7 @@ def test_auto_without_a_checkpoint_is_the_embedded_voice_and_says_why(tmp_path: 
     empty_cache = {"HF_HUB_CACHE": str(tmp_path / "cache")}
     with server_process(tmp_path / "log", environ=empty_cache) as running:
         ready(running)
-        skipped = [e for e in running.log_events() if e["event"] == "backend.skipped"]
+        skipped = running.log_events(event="backend.skipped")
         report = httpx.get(f"{running.url}/health/ready").json()
     assert [event["backend"] for event in skipped] == ["lmdeploy", "transformers", "onnx"]
     assert "soprano-api models pull" in str(skipped[-1]["reason"])
@@ -158,9 +158,9 @@ def test_a_runaway_is_an_error_when_whole_and_a_cut_when_streamed(
         whole = post(ready(running), stream=False)
         with pytest.raises(httpx.RemoteProtocolError):
             post(running)
-        attempts = [e for e in running.log_events() if e["event"] == "speech.sentence_failed"]
+        attempts = running.log_events(event="speech.sentence_failed")
         metrics = httpx.get(f"{running.url}/metrics").text
-        cuts = [e for e in running.log_events() if e["event"] == "speech.cut"]
+        cuts = running.wait_for_events(event="speech.cut")
     assert whole.status_code == 500
     assert whole.json()["error"]["code"] == "runaway_speech"
     assert 2 <= len(attempts) <= 4
@@ -177,12 +177,13 @@ def test_two_instances_speak_at_the_same_time(
     arguments = ["--model", str(directory)]
     with server_process(tmp_path / "log", *arguments, environ=environ) as running:
         ready(running)
+        running.wait_for_events(2, event="pool.instance_ready")
         with (
             httpx.stream("POST", running.url + SPEECH, json={"input": SENTENCE}) as first,
             httpx.stream("POST", running.url + SPEECH, json={"input": SENTENCE}) as second,
         ):
             assert first.read() == second.read()
-        begun = [e for e in running.log_events() if e["event"] == "pool.begun"][-2:]
+        begun = running.log_events(event="pool.begun")[-2:]
     assert {event["instance"] for event in begun} == {0, 1}
     assert {event["num_running"] for event in begun} == {1}
 

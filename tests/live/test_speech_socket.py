@@ -131,7 +131,7 @@ async def test_connections_dropped_at_random_leave_nothing_behind(tmp_path: Path
                 await asyncio.sleep(0.05)
         await one_utterance(running.url)
         assert process.num_threads() <= before[1] + 8  # the pool of worker threads is bounded
-        errors = [event for event in running.log_events() if event["level"] == "error"]
+        errors = running.log_events(level="error")
     assert errors == []
 
 

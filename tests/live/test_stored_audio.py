@@ -83,6 +83,6 @@ def test_a_store_that_cannot_be_opened_is_logged_and_speech_is_served(tmp_path: 
         assert str(tmp_path) not in answer.text
         speech = httpx.post(f"{server.url}/v1/audio/speech", json={"input": "Hi."}, timeout=60)
         assert speech.status_code == 200
-    events = [event for event in server.log_events() if event["event"] == "store.unavailable"]
+    events = server.log_events(event="store.unavailable")
     assert len(events) == 1
     assert events[0]["level"] == "error"

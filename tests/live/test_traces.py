@@ -83,7 +83,7 @@ def test_a_request_can_be_followed_through_the_server_and_its_text_cannot(tmp_pa
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         ours = [span for span in collector.spans() if span.trace_id.hex() == TRACE_ID]
-        events = [event for event in server.log_events() if event.get("trace_id") == TRACE_ID]
+        events = server.wait_for_events(2, trace_id=TRACE_ID)
     (request,) = [span for span in ours if span.kind == Span.SPAN_KIND_SERVER]
     parts = [span for span in ours if span is not request]
     assert sorted(part.name for part in parts) == [

@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--model", help="directory of a checkpoint, for the backend onnx in int8")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the overload")
     parser.add_argument("--times", type=float, default=10.0, help="of the capacity")
-    parser.add_argument("--clients", type=int, default=8, help="that measure the capacity")
+    parser.add_argument("--clients", type=int, default=16, help="that measure the capacity")
     parser.add_argument("--capacity-seconds", type=float, default=20.0)
     parser.add_argument("--calm-seconds", type=float, default=10.0, help="of a listener alone")
     parser.add_argument("--sentences", type=int, default=2, help="most of one text")

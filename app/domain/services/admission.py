@@ -47,9 +47,7 @@ class Admission:
 
     def is_full(self) -> bool:
         """Whether nothing more may wait."""
-        load, limits = self.load(), self._limits
-        is_long = 0 < limits.max_queued <= load.num_queued
-        return is_long or load.num_queued_chars >= limits.max_queued_chars
+        return self._queue.is_full()
 
     def check(self, caller: str | None) -> None:
         """Return if a request of the caller of that name, however short, may find a place.
@@ -64,7 +62,7 @@ class Admission:
 
     def slot(self, caller: Caller) -> "Slot":
         """What a request of `caller` needs to be spoken; not entered yet."""
-        return Slot(self, self._clock, caller)
+        return Slot(self, caller)
 
     async def wait(self, caller: Caller, num_chars: int) -> None:
         """Return when the request may begin; it then counts as running.
@@ -146,10 +144,6 @@ class Admission:
         self._queue.end()
         self._serve()
 
-    def served(self, num_chars: int, work_s: float) -> None:
-        """The model has spoken a request of so many characters in so many seconds."""
-        self._queue.pace.record(num_chars, work_s)
-
 
 async def _finish(turn: "asyncio.Future[None]") -> None:
     await asyncio.wait({turn})
@@ -166,14 +160,10 @@ class Slot:
     its listener has enough, or its writer is not done, others run.
     """
 
-    def __init__(self, admission: Admission, clock: Clock, caller: Caller) -> None:
+    def __init__(self, admission: Admission, caller: Caller) -> None:
         self._admission = admission
-        self._clock = clock
         self._caller = caller
         self._num_segments = 0
-        self._num_chars = 0
-        self._work_s = 0.0
-        self._works_since = 0.0
         self._is_running = False
         self.is_entered = False
 
@@ -182,12 +172,9 @@ class Slot:
         await self._admission.wait(self._caller, num_chars)
         self.is_entered = self._is_running = True
 
-    def segment_began(self, num_chars: int) -> None:
+    def segment_began(self) -> None:
         """The model has one more segment of it to speak."""
-        self._num_chars += num_chars
         self._num_segments += 1
-        if self._num_segments == 1:
-            self._works_since = self._clock.monotonic()
         if self.is_entered and not self._is_running:
             self._is_running = True
             self._admission.resume()
@@ -196,7 +183,6 @@ class Slot:
         """It has one less."""
         self._num_segments -= 1
         if self._num_segments == 0:
-            self._work_s += self._clock.monotonic() - self._works_since
             self._rest()
 
     def leave(self) -> None:
@@ -206,8 +192,6 @@ class Slot:
         self._rest()
         self.is_entered = False
         self._admission.end()
-        if self._num_chars:
-            self._admission.served(self._num_chars, self._work_s)
 
     def _rest(self) -> None:
         if self._is_running:

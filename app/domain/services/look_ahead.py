@@ -160,7 +160,7 @@ class _Running:
         return total_s - self._taken_s
 
     def begin(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
-        self._slot.segment_began(len(self.segment.text))
+        self._slot.segment_began()
         self.task = asyncio.create_task(self._speak(model, delivery, due_at))
         self.task.add_done_callback(lambda _: self._slot.segment_ended())
 

@@ -1,5 +1,7 @@
 """The line against its rules, written as plainly as can be, under any order of events."""
 
+import operator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.domain.admission import (
     MAX_RETRY_AFTER_S,
     MIN_RETRY_AFTER_S,
+    PACE_MEMORY,
+    WAIT_MARGIN,
     AdmissionLimits,
     AdmissionQueue,
     Pace,
@@ -44,6 +48,15 @@ def begin_all(queue: AdmissionQueue) -> list[Ticket]:
         if found is None:
             return begun
         begun.append(found)
+
+
+def move(queue: AdmissionQueue, *, every_s: float) -> None:
+    """Let it be known how fast the line moves, with two of 10 characters; nobody waits then."""
+    queue.arrive(ticket())
+    queue.arrive(ticket())
+    for now in (0.0, every_s):
+        queue.pause()
+        queue.next(now)
 
 
 def test_whoever_comes_first_is_first() -> None:
@@ -111,22 +124,19 @@ def test_what_waited_too_long_is_not_begun() -> None:
 
 
 def test_no_more_wait_than_can_begin_in_time() -> None:
-    limits = AdmissionLimits(max_running=2, max_queued=32, max_wait_s=10.0)
-    queue = AdmissionQueue(limits)
-    for _ in range(100):
-        queue.pace.record(100, 4.0)
-    for _ in range(2):
-        queue.arrive(ticket())
-        queue.next(0.0)
-    for _ in range(5):  # 10 s / 4 s x 2
+    queue = full_queue(max_queued=32)
+    move(queue, every_s=1.5)
+    for _ in range(5):  # 10 s / 1.5 s, of which three quarters
+        assert not queue.is_full()
         queue.arrive(ticket())
     with pytest.raises(ServerOverloadedError):
         queue.arrive(ticket())
+    assert queue.is_full()
 
 
 def test_one_may_wait_however_slow_the_model_is() -> None:
     queue = full_queue()
-    queue.pace.record(100, 1_000.0)
+    move(queue, every_s=1_000.0)
     queue.arrive(ticket())
     with pytest.raises(ServerOverloadedError):
         queue.arrive(ticket())
@@ -164,37 +174,53 @@ def test_no_more_are_open_than_may_be() -> None:
     assert queue.next(0.0)[0] is not None
 
 
-def test_callers_are_told_to_wait_as_long_as_those_before_them_take() -> None:
+def test_callers_are_told_to_wait_until_those_before_them_have_begun() -> None:
     queue = full_queue()
-    queue.pace.record(100, 50.0)
+    move(queue, every_s=1.0)
     queue.arrive(ticket(num_chars=30))
-    assert queue.retry_after_s() == pytest.approx(15.0)
+    assert queue.retry_after_s() == pytest.approx(3.0)
+
+
+def test_time_without_a_line_does_not_count_for_its_pace() -> None:
+    queue = full_queue()
+    move(queue, every_s=1.0)
+    queue.arrive(ticket(at=1_000.0))
+    queue.arrive(ticket(at=1_000.0, num_chars=20))
+    queue.pause()
+    queue.next(1_000.0)
+    assert queue.retry_after_s() == pytest.approx(2.0)
 
 
 @given(st.lists(st.tuples(st.integers(1, 5_000), st.floats(0.001, 100.0)), max_size=20))
-def test_what_callers_are_told_to_wait_is_never_absurd(served: list[tuple[int, float]]) -> None:
-    queue = full_queue()
-    for num_chars, work_s in served:
-        queue.pace.record(num_chars, work_s)
-    queue.arrive(ticket(num_chars=700))
+def test_what_callers_are_told_to_wait_is_never_absurd(begun: list[tuple[int, float]]) -> None:
+    queue = full_queue(max_queued=100, max_queued_chars=200_000)
+    now = 0.0
+    for num_chars, interval_s in begun:
+        if not queue.is_full():
+            queue.arrive(ticket(num_chars=num_chars))
+        now += interval_s
+        queue.pause()
+        queue.next(now)
     assert MIN_RETRY_AFTER_S <= queue.retry_after_s() <= MAX_RETRY_AFTER_S
 
 
-def test_the_pace_follows_what_was_served_last() -> None:
+def test_the_pace_is_that_of_those_who_began_last() -> None:
     pace = Pace()
-    assert (pace.mean_work_s, pace.work_s(10)) == (0.0, 0.0)
+    assert (pace.interval_s, pace.wait_s(10)) == (0.0, 0.0)
     pace.record(100, 2.0)
-    assert pace.mean_work_s == pytest.approx(2.0)
-    assert pace.work_s(50) == pytest.approx(1.0)
-    for _ in range(200):
+    assert pace.interval_s == pytest.approx(2.0)
+    assert pace.wait_s(50) == pytest.approx(1.0)
+    for _ in range(400):
         pace.record(100, 8.0)
-    assert pace.mean_work_s == pytest.approx(8.0)
+    assert pace.interval_s == pytest.approx(8.0)
 
 
 class QueueMachine(RuleBasedStateMachine):
     """Any order of arrivals, departures, pauses, returns and ends."""
 
-    LIMITS = AdmissionLimits(max_running=2, max_open=4, max_queued=5, max_queued_chars=100)
+    LIMITS = AdmissionLimits(
+        max_running=2, max_open=4, max_queued=5, max_queued_chars=100, max_wait_s=10.0
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,6 +229,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.waiting: dict[str | None, list[Ticket]] = {}  # whose turn it is comes first
         self.num_running = 0
         self.num_paused = 0
+        self.moved_at: float | None = None
+        self.intervals_s: list[float] = []  # between those who began while others waited
 
     def all_waiting(self) -> list[Ticket]:
         return [one for line in self.waiting.values() for one in line]
@@ -212,11 +240,16 @@ class QueueMachine(RuleBasedStateMachine):
         line.remove(one)
         if not line:
             del self.waiting[one.caller]
+        if not self.waiting:
+            self.moved_at = None
 
-    def fits(self, num_chars: int) -> bool:
-        waiting = self.all_waiting()
-        total = sum(one.num_chars for one in waiting) + num_chars
-        return not waiting or (len(waiting) < 5 and total <= 100)
+    def most_waiting(self) -> int:
+        """By what was seen of the pace."""
+        weights = [PACE_MEMORY**age for age in range(len(self.intervals_s))]
+        total_s = sum(map(operator.mul, weights, reversed(self.intervals_s)))
+        if not total_s:
+            return 5
+        return min(5, max(1, int(WAIT_MARGIN * 10 * sum(weights) / total_s)))
 
     def expected_removals(self, caller: str | None, num_chars: int) -> int | None:
         """How many of those who have most must go; None if that does not make room."""
@@ -224,7 +257,7 @@ class QueueMachine(RuleBasedStateMachine):
         num_removed = 0
         while True:
             sizes = [size for line in lines.values() for size in line]
-            if not sizes or (len(sizes) < 5 and sum(sizes) + num_chars <= 100):
+            if not sizes or (len(sizes) < self.most_waiting() and sum(sizes) + num_chars <= 100):
                 return num_removed
             greediest = max(lines.values(), key=len)
             if len(greediest) <= len(lines.get(caller, [])) + 1:
@@ -264,7 +297,12 @@ class QueueMachine(RuleBasedStateMachine):
             caller = next(iter(self.waiting))
             assert found is self.waiting[caller][0]
             assert found.expires_at > self.now
+            moved_at = self.moved_at
             self.forget(found)
+            if moved_at is not None:
+                self.intervals_s.append(self.now - moved_at)
+            if self.waiting:
+                self.moved_at = self.now
             if caller in self.waiting:
                 self.waiting[caller] = self.waiting.pop(caller)
             self.num_running += 1
