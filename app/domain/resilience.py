@@ -40,7 +40,6 @@ class ResiliencePolicy(msgspec.Struct, frozen=True, kw_only=True):
     breaker: BreakerPolicy = BreakerPolicy()
     retry: RetryPolicy = RetryPolicy()
     poison: PoisonPolicy = PoisonPolicy()
-    limits: TimeLimits = TimeLimits()
 
 
 class EngineHealth(msgspec.Struct, frozen=True):

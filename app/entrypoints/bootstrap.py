@@ -26,6 +26,7 @@ from app.adapters.decorators.kept_speech import KeptSpeech
 from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.resilient import ResilientModel
 from app.adapters.decorators.speech_files import SpeechFiles
+from app.adapters.decorators.time_limited import TimeLimitedModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.decorators.traced import TracedModel
 from app.adapters.encoding.encoders import StreamingEncoders
@@ -185,8 +186,12 @@ def resilience_policy(settings: ResilienceSettings) -> ResiliencePolicy:
             window_s=settings.poison_window_s,
             refused_s=settings.poison_s,
         ),
-        limits=TimeLimits(first_chunk_s=settings.first_chunk_s, chunk_gap_s=settings.chunk_gap_s),
     )
+
+
+def time_limits(settings: ResilienceSettings) -> TimeLimits:
+    """Those of the section on a model's silence."""
+    return TimeLimits(first_chunk_s=settings.first_chunk_s, chunk_gap_s=settings.chunk_gap_s)
 
 
 def build_clock() -> Clock:
@@ -290,15 +295,22 @@ def _build_model(
     backend: str, settings: Settings, clock: Clock, observer: SpeechObserver
 ) -> SpeechModel:
     num_instances = settings.model.instances
+    limited = partial(TimeLimitedModel, clock=clock, limits=time_limits(settings.resilience))
     if settings.model.isolation == "process":
         if sys.platform == "win32":
             raise SettingsError("model.isolation = 'process' is not possible on Windows.")
         isolated = partial(_build_isolated, backend, settings, clock, observer)
-        return PooledModel(isolated, num_instances, clock, observer, replaces_hung=True)
+        return PooledModel(
+            lambda index, on_death: limited(isolated(index, on_death)),
+            num_instances,
+            clock,
+            observer,
+            replaces_hung=True,
+        )
     build = partial(_build_instance, backend, settings.model, clock, observer)
     if backend == "embedded":
-        return build(0)
-    return PooledModel(lambda index, _: build(index), num_instances, clock, observer)
+        return limited(build(0))
+    return PooledModel(lambda index, _: limited(build(index)), num_instances, clock, observer)
 
 
 def _build_isolated(

@@ -12,10 +12,11 @@ from app.adapters.decorators.counted import CountedModel
 from app.adapters.decorators.kept_speech import KeptSpeech
 from app.adapters.decorators.pooled import PooledModel
 from app.adapters.decorators.resilient import ResilientModel
+from app.adapters.decorators.time_limited import TimeLimitedModel
 from app.adapters.decorators.time_stretched import TimeStretchedModel
 from app.adapters.decorators.traced import TracedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
-from app.domain.resilience import ResiliencePolicy
+from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
 from app.ports.speech_model import SpeechModel
@@ -43,6 +44,7 @@ MODELS: dict[str, Callable[[Path], SpeechModel]] = {
     "cached nothing": lambda _: cached(FakeSpeechModel(), max_bytes=0),
     "cached embedded": lambda _: cached(TimeStretchedModel(EmbeddedVoice())),
     "cached onnx": lambda checkpoint: cached(TimeStretchedModel(build_soprano("onnx", checkpoint))),
+    "limited fake": lambda _: TimeLimitedModel(FakeSpeechModel(), FakeClock(), TimeLimits()),
     "counted fake": lambda _: CountedModel(FakeSpeechModel(), FakeSpeechObserver()),
     "traced fake": lambda _: TracedModel(FakeSpeechModel(), FakeTracing()),
     "pooled fake": lambda _: pooled(),
@@ -61,7 +63,9 @@ TEXT = "The first sentence of this text is here. And this, my friends, is the se
 
 
 def resilient(model: SpeechModel) -> ResilientModel:
-    return ResilientModel(model, FakeClock(), ResiliencePolicy(), FakeSpeechObserver(), lambda: 0.5)
+    clock = FakeClock()
+    limited = TimeLimitedModel(model, clock, TimeLimits())
+    return ResilientModel(limited, clock, ResiliencePolicy(), FakeSpeechObserver(), lambda: 0.5)
 
 
 def pooled() -> PooledModel:

@@ -12,11 +12,12 @@ from pathlib import Path
 import msgspec
 
 from app.adapters.decorators.resilient import ResilientModel
+from app.adapters.decorators.time_limited import TimeLimitedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
-from app.entrypoints.bootstrap import build_ports, resilience_policy
+from app.entrypoints.bootstrap import build_ports, resilience_policy, time_limits
 from app.entrypoints.cli import serve
 from app.entrypoints.cli.main import main
 from app.entrypoints.services import Ports
@@ -46,7 +47,8 @@ def build_failing_ports(settings: Settings) -> Ports:
     ports = build_ports(settings)
     voice = FailingVoice(settings.model.num_threads, Path(os.environ["SPEECH_FAULT"]))
     policy = resilience_policy(settings.resilience)
-    model = ResilientModel(voice, ports.clock, policy, ports.observer, random.random)
+    limited = TimeLimitedModel(voice, ports.clock, time_limits(settings.resilience))
+    model = ResilientModel(limited, ports.clock, policy, ports.observer, random.random)
     return msgspec.structs.replace(ports, model=model, cache=None, health=model.health)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from app.adapters.decorators.resilient import ResilientModel
+from app.adapters.decorators.time_limited import TimeLimitedModel
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError
-from app.domain.resilience import ResiliencePolicy
+from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, Outcome
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
@@ -94,7 +95,9 @@ class Rig:
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     fakes, model = Fakes(), ScriptedModel()
-    resilient = ResilientModel(model, fakes.clock, ResiliencePolicy(), fakes.observer, lambda: 0.0)
+    limited = TimeLimitedModel(model, fakes.clock, TimeLimits())
+    policy = ResiliencePolicy()
+    resilient = ResilientModel(limited, fakes.clock, policy, fakes.observer, lambda: 0.0)
     app = fakes.app(model=resilient, health=resilient.health, encoders=StreamingEncoders())
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
         while (await client.get("/health/ready")).status_code != 200:

@@ -10,6 +10,7 @@ import pytest
 
 from app.adapters.clock.system import SystemClock
 from app.adapters.decorators.resilient import ResilientModel
+from app.adapters.decorators.time_limited import TimeLimitedModel
 from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.domain.circuit_breaker import BreakerPolicy
@@ -27,7 +28,8 @@ SPEECH = "/v1/audio/speech"
 def resilient_ports(fakes: Fakes, clock: Clock, policy: ResiliencePolicy) -> Ports:
     metrics = PrometheusMetrics()
     observer = FanOut(fakes.observer, metrics)
-    model = ResilientModel(fakes.model, clock, policy, observer, lambda: 0.5)
+    limited = TimeLimitedModel(fakes.model, clock, TimeLimits())
+    model = ResilientModel(limited, clock, policy, observer, lambda: 0.5)
     return msgspec.structs.replace(
         fakes.ports(),
         model=model,
@@ -136,7 +138,6 @@ async def test_a_whole_life_on_the_machine_s_own_clock(fakes: Fakes) -> None:
     policy = ResiliencePolicy(
         breaker=BreakerPolicy(open_s=0.2, max_open_s=0.2),
         retry=RetryPolicy(max_retries=0),
-        limits=TimeLimits(first_chunk_s=30),
     )
     app = create_app(resilient_ports(fakes, SystemClock(), policy), fakes.settings)
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:

@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from app.adapters.decorators.time_limited import TimeLimiter
 from app.domain.audio import AudioChunk
 from app.domain.errors import (
     InstanceDeadError,
@@ -25,7 +24,7 @@ from app.domain.errors import (
     SpeechTimeoutError,
     SynthesisError,
 )
-from app.domain.resilience import PROBE_TEXT, TimeLimits
+from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment
 from app.domain.services.time_limit import within
 from app.domain.speech import Delivery, ModelInfo
@@ -40,19 +39,14 @@ MAX_REBUILD_DELAY_S: Final = 60.0
 INSTANCE_WAIT_S: Final = 5.0
 """With none alive, a sentence waits so long for one."""
 
-WARM_UP_LIMIT_S: Final = 120.0
-"""For its first chunk; on a GPU it may have to compile much."""
-
 SUSPECT_AFTER_S: Final = 2.0
 """An instance that has let a listener wait so long, and then be gone, without sound for anybody,
-may hang: listeners of one that hangs are sent away by whoever limits their time."""
-
-PROOF_LIMIT_S: Final = 10.0
-"""What it then has to show that it does not. A step of a network cannot be interrupted, and may
-take long on a machine with too much to do."""
+may hang. A step of a network cannot be interrupted, and may take long on a machine with too much
+to do, so it has to prove it first."""
 
 BuildInstance = Callable[[int, Callable[[InstanceDeadError], None]], SpeechModel]
-"""Makes the instance of an index, from 0 on; it may tell of its death before anybody asks it."""
+"""Makes the instance of an index, from 0 on, whose silence is limited; it may tell of its death
+before anybody asks it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -112,8 +106,6 @@ class PooledModel:
         self._clock = clock
         self._observer = observer
         self._replaces_hung = replaces_hung
-        self._warm_up_limiter = _limiter(clock, WARM_UP_LIMIT_S)
-        self._proof_limiter = _limiter(clock, PROOF_LIMIT_S)
         self._instances = [self._new(index) for index in range(num_instances)]
         self._has_alive = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -145,8 +137,6 @@ class PooledModel:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(instance.model.close() for instance in self._instances))
-        await self._warm_up_limiter.close()
-        await self._proof_limiter.close()
 
     def split(self, text: str) -> list[TextSegment]:
         return self._instances[0].model.split(text)
@@ -193,7 +183,7 @@ class PooledModel:
                 raise InstanceLostError(reason=error.reason) from error
             instance.has_told = True
             raise
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, SpeechTimeoutError):
             self._note_leaving(instance, waits_since)
             raise
         finally:
@@ -211,7 +201,7 @@ class PooledModel:
         """Find out whether it hangs: it has to give sound, to whomever."""
         asked_at = self._clock.monotonic()
         try:
-            await self._speak_proof(instance, self._proof_limiter)
+            await self._speak_proof(instance)
         except SpeechTimeoutError:
             if instance.last_sound_at < asked_at:
                 self._replace(instance, "hung")
@@ -219,11 +209,10 @@ class PooledModel:
             pass  # it has said something, or is dead and known to be
         instance.is_suspect = False
 
-    async def _speak_proof(self, instance: Instance, limiter: TimeLimiter) -> None:
+    async def _speak_proof(self, instance: Instance) -> None:
         segments = await asyncio.to_thread(instance.model.split, PROBE_TEXT)
         delivery = Delivery(instance.model.info.voices[0])
-        now = self._clock.monotonic()
-        chunks = limiter.read(self._speak(instance, segments[0], delivery, now), now)
+        chunks = self._speak(instance, segments[0], delivery, self._clock.monotonic())
         async with aclosing(chunks):
             async for _ in chunks:
                 pass
@@ -281,7 +270,7 @@ class PooledModel:
     async def _warm_up(self, instance: Instance) -> None:
         try:
             with suppress(SentenceError):
-                await self._speak_proof(instance, self._warm_up_limiter)
+                await self._speak_proof(instance)
         except SpeechTimeoutError as error:
             raise InstanceDeadError(reason="hung") from error
         except SpeechError:
@@ -303,10 +292,6 @@ class PooledModel:
         task = asyncio.create_task(work, name="mend-pool")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _limiter(clock: Clock, limit_s: float) -> TimeLimiter:
-    return TimeLimiter(clock, TimeLimits(first_chunk_s=limit_s, chunk_gap_s=limit_s))
 
 
 def _is_sudden_death(error: SpeechError) -> bool:

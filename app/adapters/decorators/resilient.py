@@ -1,7 +1,7 @@
 """A model that is left alone while it fails, and asked again where that may help.
 
-Each call is limited in time, then counted by a breaker, then maybe repeated: a repeated call is
-counted twice, and what the breaker refuses is not repeated. Nothing is repeated once it was heard.
+Each call is counted by a breaker, then maybe repeated: a repeated call is counted twice, and what
+the breaker refuses is not repeated. Nothing is repeated once it was heard.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from itertools import count
 
 import structlog
 
-from app.adapters.decorators.time_limited import TimeLimiter
 from app.domain.audio import AudioChunk
 from app.domain.circuit_breaker import (
     BreakerState,
@@ -47,12 +46,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ResilientModel:
-    """SpeechModel around one that may fail or hang.
-
-    Until the model has spoken once it has all the time it wants: the first sentence warms it up.
+    """SpeechModel around one that may fail.
 
     Args:
-        model: that speaks.
+        model: that speaks; its silence is limited, and its chunks have samples.
         clock: measures and waits.
         policy: all numbers.
         observer: told of changes of the breaker and of retries.
@@ -72,12 +69,10 @@ class ResilientModel:
         self._retry = policy.retry
         self._observer = observer
         self._random = random
-        self._limiter = TimeLimiter(clock, policy.limits)
         self._budget = RetryBudget(policy.retry)
         self._poison = PoisonList(policy.poison)
         self._has_opened = asyncio.Event()
         self._probing: asyncio.Task[None] | None = None
-        self._is_warm = False
         self.breaker = CircuitBreaker(policy.breaker, random, self._breaker_changed)
         if policy.mode is BreakerState.FORCED_OPEN:
             self.breaker.force_open(clock.monotonic())
@@ -102,7 +97,6 @@ class ResilientModel:
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
-        await self._limiter.close()
         await self._model.close()
 
     def split(self, text: str) -> list[TextSegment]:
@@ -141,9 +135,11 @@ class ResilientModel:
     ) -> AsyncGenerator[AudioChunk, None]:
         """One attempt, with a permit that comes back however it ends."""
         permit = self._acquire()
+        if permit.is_probe:  # everybody waits for it, so it is due now
+            due_at = min(due_at, self._clock.monotonic())
         is_silent = True
         try:
-            async with aclosing(self._speak(permit, segment, delivery, due_at)) as chunks:
+            async with aclosing(self._model.synthesize(segment, delivery, due_at)) as chunks:
                 async for chunk in chunks:
                     if is_silent and permit.is_probe:
                         self._record(permit, CallOutcome.SUCCESS)
@@ -163,19 +159,6 @@ class ResilientModel:
         if isinstance(permit, Refusal):
             raise EngineUnavailableError(permit.retry_after_s)
         return permit
-
-    async def _speak(
-        self, permit: Permit, segment: TextSegment, delivery: Delivery, due_at: float
-    ) -> AsyncGenerator[AudioChunk, None]:
-        if permit.is_probe:  # everybody waits for it, so it is due now
-            due_at = min(due_at, self._clock.monotonic())
-        chunks = _audible(self._model.synthesize(segment, delivery, due_at))
-        if self._is_warm or permit.is_probe:
-            chunks = self._limiter.read(chunks, due_at)
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                self._is_warm = True
-                yield chunk
 
     def _record(self, permit: Permit, outcome: CallOutcome) -> None:
         self.breaker.record(permit, outcome, self._clock.monotonic())
@@ -210,13 +193,3 @@ class ResilientModel:
         async with aclosing(call) as chunks:
             with suppress(SpeechError):
                 await anext(chunks, None)
-
-
-async def _audible(
-    chunks: AsyncGenerator[AudioChunk, None],
-) -> AsyncGenerator[AudioChunk, None]:
-    """The same without chunks that have no samples: they are no sign of life."""
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            if chunk.num_samples:
-                yield chunk

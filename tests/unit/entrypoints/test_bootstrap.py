@@ -12,13 +12,14 @@ import pytest
 from app.adapters.clock.system import SystemClock
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import CheckpointError
-from app.domain.resilience import ResiliencePolicy
+from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.entrypoints.bootstrap import (
     Assignment,
     _identify,
     build_assigned,
     build_ports,
     resilience_policy,
+    time_limits,
     worker_environment,
 )
 from app.entrypoints.settings import (
@@ -78,13 +79,15 @@ def test_the_model_is_its_own_cache_and_its_size_is_a_metric() -> None:
 
 def test_the_numbers_of_resilience_have_one_default_and_each_setting_its_place() -> None:
     assert resilience_policy(ResilienceSettings()) == ResiliencePolicy()
+    assert time_limits(ResilienceSettings()) == TimeLimits()
     numbers = {
         name: 2 * getattr(ResilienceSettings(), name)
         for name in ResilienceSettings.__struct_fields__
         if name not in {"breaker", "unready_after_s"}
     }
-    policy = resilience_policy(ResilienceSettings(**numbers))
-    parts = (policy.breaker, policy.retry, policy.poison, policy.limits)
+    settings = ResilienceSettings(**numbers)
+    policy = resilience_policy(settings)
+    parts = (policy.breaker, policy.retry, policy.poison, time_limits(settings))
     taken = [value for part in parts for value in msgspec.structs.astuple(part)]
     defaults = [
         value

@@ -5,11 +5,10 @@ import pytest
 
 from app.adapters.decorators.pooled import (
     INSTANCE_WAIT_S,
-    PROOF_LIMIT_S,
     SUSPECT_AFTER_S,
-    WARM_UP_LIMIT_S,
     PooledModel,
 )
+from app.adapters.decorators.time_limited import WARM_UP_LIMIT_S, TimeLimitedModel
 from app.domain.errors import (
     DeviceError,
     InstanceDeadError,
@@ -20,15 +19,19 @@ from app.domain.errors import (
     SpeechError,
     SynthesisError,
 )
-from app.domain.resilience import PROBE_TEXT
+from app.domain.resilience import PROBE_TEXT, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
+from app.ports.speech_model import SpeechModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 SEGMENT = TextSegment(0, "One sentence.")
 DELIVERY = Delivery(FAKE_INFO.voices[0])
+LIMITS = TimeLimits()
+PAUSES_S = {1, 2, 4, 8, 16, 32, 60}
+"""Between attempts; the clock is asked for other times as well."""
 
 
 class Pool:
@@ -45,7 +48,7 @@ class Pool:
             self._build, num_instances, self.clock, self.observer, replaces_hung=replaces_hung
         )
 
-    def _build(self, index: int, on_death: Callable[[InstanceDeadError], None]) -> FakeSpeechModel:
+    def _build(self, index: int, on_death: Callable[[InstanceDeadError], None]) -> SpeechModel:
         model = FakeSpeechModel()
         if self.load_errors:
             model.load_error = self.load_errors.pop()
@@ -53,7 +56,7 @@ class Pool:
             model.failures = [self.warm_up_errors.pop()]
         self.built.append(model)
         self.tell_of_death.append(on_death)
-        return model
+        return TimeLimitedModel(model, self.clock, LIMITS)
 
     async def load(self) -> None:
         """Until all live."""
@@ -204,7 +207,7 @@ async def test_an_instance_that_cannot_be_made_is_tried_again_ever_later() -> No
     for _ in range(10):
         await pool.clock.advance(1.0)
         await pool.settle()
-    assert [slept_s for slept_s in pool.clock.slept_s if slept_s < WARM_UP_LIMIT_S] == [1, 2, 4]
+    assert [slept_s for slept_s in pool.clock.slept_s if slept_s in PAUSES_S] == [1, 2, 4]
     assert pool.built[-1].is_loaded
     assert pool.model.num_alive == 2
 
@@ -299,7 +302,7 @@ async def test_a_first_instance_that_dies_twenty_times_is_made_ever_later_until_
         await pool.settle()
     await loading
     assert pool.observer.deaths == [(0, "crashed")] * 20
-    pauses_s = [slept_s for slept_s in pool.clock.slept_s if slept_s < WARM_UP_LIMIT_S]
+    pauses_s = [slept_s for slept_s in pool.clock.slept_s if slept_s in PAUSES_S]
     assert pauses_s == [1, 2, 4, 8, 16, 32] + [60] * 14
 
 
@@ -349,7 +352,7 @@ async def test_an_instance_that_hangs_is_found_out_and_made_anew() -> None:
     await give_up(pool, SUSPECT_AFTER_S)
     assert pool.model.num_alive == 2
     assert await pool.speak(), "others are not sent there"
-    await pool.clock.advance(PROOF_LIMIT_S)
+    await pool.clock.advance(LIMITS.first_chunk_s)
     await pool.settle()
     assert pool.observer.deaths == [(0, "hung")]
     assert pool.built[0].is_closed
@@ -367,7 +370,7 @@ async def test_an_instance_that_proves_that_it_lives_stays() -> None:
     pool.built[0].before_speaking = None
     waiting.cancel()
     await pool.settle()
-    await pool.clock.advance(2 * PROOF_LIMIT_S)
+    await pool.clock.advance(2 * LIMITS.first_chunk_s)
     assert pool.observer.deaths == []
     assert [text for text, *_ in pool.built[0].spoken] == [PROBE_TEXT, SEGMENT.text, PROBE_TEXT]
     assert await pool.speak()
@@ -380,9 +383,9 @@ async def test_sound_for_somebody_else_proves_it_as_well() -> None:
     await anext(listening)
     pool.built[0].before_speaking = hang
     await give_up(pool, SUSPECT_AFTER_S)
-    await pool.clock.advance(PROOF_LIMIT_S / 2)
+    await pool.clock.advance(LIMITS.first_chunk_s / 2)
     await anext(listening)
-    await pool.clock.advance(PROOF_LIMIT_S / 2)
+    await pool.clock.advance(LIMITS.first_chunk_s / 2)
     await pool.settle()
     assert pool.observer.deaths == []
     await listening.aclose()
