@@ -25,7 +25,7 @@ from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, ModelLoadError, RunawaySpeechError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
-from app.entrypoints.bootstrap import worker_environment
+from app.entrypoints.bootstrap.isolation import worker_environment
 from app.entrypoints.log import configure_logging
 from app.entrypoints.settings import LogSettings
 from app.ports.clock import Clock

@@ -12,7 +12,7 @@ from app.adapters.speech.soprano.hub import (
     locate,
 )
 from app.adapters.speech.soprano_onnx.speaker import build_graphs
-from app.entrypoints.bootstrap import build_graph_cache
+from app.entrypoints.bootstrap.instances import build_graph_cache
 from app.entrypoints.settings import ModelSettings
 
 __all__ = [

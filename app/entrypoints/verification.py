@@ -22,7 +22,7 @@ from app.adapters.speech.soprano.traced_package import TracedPackage
 from app.adapters.speech.soprano_onnx.graph import Precision
 from app.adapters.speech.soprano_onnx.traced_model import TracedOnnxModel
 from app.domain.segment import TextSegment
-from app.entrypoints.bootstrap import build_graph_cache
+from app.entrypoints.bootstrap.instances import build_graph_cache
 from app.entrypoints.checkpoints import DEFAULT_REPO, check_checkpoint
 from app.entrypoints.settings import ModelSettings
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from app.entrypoints.bootstrap import build_assigned, open_worker
+from app.entrypoints.bootstrap.isolation import build_assigned, open_worker
 from app.entrypoints.log import configure_logging
 from app.entrypoints.memory import share_memory_among_threads
 

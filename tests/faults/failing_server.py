@@ -17,7 +17,7 @@ from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
-from app.entrypoints.bootstrap import build_ports, resilience_policy, time_limits
+from app.entrypoints.bootstrap.ports import build_ports, resilience_policy, time_limits
 from app.entrypoints.cli import serve
 from app.entrypoints.cli.main import main
 from app.entrypoints.services import Ports

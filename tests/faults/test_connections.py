@@ -142,7 +142,7 @@ async def test_heads_that_come_byte_by_byte_are_ended_and_others_served(
     assert await speak(server)
     for answer in await asyncio.gather(*dripping):
         assert status_of(answer) == 408
-        assert error_in(answer)["code"] == "request_timeout"
+        assert error_in(answer)["code"] == "request_too_slow"
         assert b"connection: close\r\n" in answer
 
 
@@ -185,7 +185,7 @@ async def test_a_body_that_comes_byte_by_byte_is_told_that_it_is_late(
         answer = await connection.rest()
         dripping.cancel()
     assert status_of(answer) == 408
-    assert error_in(answer)["code"] == "request_timeout"
+    assert error_in(answer)["code"] == "request_too_slow"
 
 
 async def test_clients_that_do_not_read_are_cut_and_cost_little(server: ServerProcess) -> None:

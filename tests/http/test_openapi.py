@@ -173,7 +173,7 @@ async def test_the_example_of_a_late_body_is_what_the_server_answers(
         await asyncio.sleep(0.01)
     await fakes.clock.advance(fakes.settings.server.body_timeout_s)
     is_late.set()
-    assert_is_as_described(await asking, operation, "408", "request_timeout")
+    assert_is_as_described(await asking, operation, "408", "request_too_slow")
 
 
 def assert_is_as_described(

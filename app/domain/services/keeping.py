@@ -9,7 +9,7 @@ from contextlib import aclosing
 from app.domain.errors import StoreError
 from app.domain.file_name import choose_stem
 from app.domain.services.library import AudioLibrary
-from app.domain.services.speech import Kept, Part, SpeechStream
+from app.domain.services.speech_stream import Kept, Part, SpeechStream
 from app.domain.speech import SpeechOptions
 
 

@@ -4,9 +4,9 @@ Knows nothing of HTTP, and nothing of models or codecs but their ports.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -17,152 +17,32 @@ from app.domain.catalog import Catalog
 from app.domain.errors import (
     ExpandedInputTooLongError,
     InputTooLongError,
-    InvalidRequestError,
-    ModelLoadingError,
-    QueueTimeoutError,
-    RequestTimeoutError,
-    ServerOverloadedError,
-    SpeechError,
-    StoreError,
 )
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission, Slot
 from app.domain.services.live_text import LiveText
 from app.domain.services.look_ahead import LookAhead, LookAheadLimits
 from app.domain.services.readiness import Readiness
+from app.domain.services.request_watch import RequestWatch
 from app.domain.services.segment_feed import SegmentFeed
-from app.domain.services.time_limit import within
-from app.domain.services.transcript import Transcript
+from app.domain.services.speech_stream import Part, SpeechStream
 from app.domain.speech import (
     CacheStatus,
     Delivery,
-    Outcome,
     SpeechOptions,
-    SpeechReport,
     SpeechRequest,
 )
 from app.ports.audio_encoder import AudioEncoder, AudioEncoders
-from app.ports.audio_store import StoredAudio
 from app.ports.clock import Clock
 from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
-
-T = TypeVar("T")
 
 MAX_EXPANSION: Final = 4
 """How many times as long as an input may be the text of numbers and symbols written out."""
 
 SILENCE_S: Final = 0.2
 """Playing time in seconds of the answer to a text with nothing to pronounce."""
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """What became of a file that was to be kept: it is there, or the store failed."""
-
-    file: StoredAudio | None
-    error: StoreError | None = None
-
-
-Part = bytes | Caption | Kept
-"""Of an answer: bytes of the file, what the bytes since the last caption have said, or, last, the
-file that was kept of it."""
-
-
-class SpeechStream:
-    """One answer on its way out. Made by `SpeechService`; iterate once, then `aclose`.
-
-    Attributes:
-        encoding: format and sample rate of the bytes.
-        delivery: how it is spoken.
-        report: how far it is.
-        transcript: what has been said.
-        kept: what became of the file, once known, if it was to be kept.
-    """
-
-    def __init__(
-        self,
-        encoding: AudioEncoding,
-        delivery: Delivery,
-        watch: "_Watch",
-        encoder: AudioEncoder,
-        parts: AsyncGenerator[Part, None],
-    ) -> None:
-        self.encoding = encoding
-        self.delivery = delivery
-        self.report = watch.report
-        self.transcript = watch.transcript
-        self._watch = watch
-        self._encoder = encoder
-        self._parts = parts
-        self._sources = [parts]
-        self.kept: Kept | None = None
-
-    async def prime(self) -> None:
-        """Make the first bytes, so that a failure to speak shows before anything is sent.
-
-        Raises:
-            SpeechError: speaking failed, or took longer than the caller waits.
-        """
-        first = await self._watch.in_time(_next_part(self._parts))
-        self.pass_through(lambda rest: _after(first, rest))
-
-    def pass_through(
-        self, change: Callable[[AsyncGenerator[Part, None]], AsyncGenerator[Part, None]]
-    ) -> None:
-        """Have all that is still to come pass `change`."""
-        self._parts = change(self._parts)
-        self._sources.append(self._parts)
-
-    async def parts(self) -> AsyncIterator[Part]:
-        """The file, none of its bytes empty, and a caption after the bytes of each segment.
-
-        A codec may hold back the last bytes of a segment until more come. Raises SpeechError when
-        it breaks off.
-        """
-        async for part in self._parts:
-            if isinstance(part, Kept):
-                self.kept = part
-            yield part
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The file alone, part by part."""
-        async for part in self.parts():
-            if isinstance(part, bytes):
-                yield part
-
-    async def collect(self) -> bytes:
-        """The whole file, its head corrected for its length.
-
-        Raises:
-            SpeechError: speaking broke off, or took longer than the caller waits.
-        """
-        body = b"".join(await self._watch.in_time(self._all_bytes()))
-        head = self.head()
-        return head + body[len(head) :]
-
-    async def _all_bytes(self) -> list[bytes]:
-        return [part async for part in self]
-
-    def head(self) -> bytes:
-        """See AudioEncoder.head; for whoever writes the parts to a file."""
-        return self._encoder.head()
-
-    async def aclose(self) -> None:
-        """Stop the work if it is not done."""
-        for source in reversed(self._sources):
-            await source.aclose()
-
-
-async def _next_part(parts: AsyncGenerator[Part, None]) -> Part:
-    return await anext(parts, b"")
-
-
-async def _after(first: Part, rest: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
-    if first:
-        yield first
-    async for part in rest:
-        yield part
 
 
 class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
@@ -236,7 +116,7 @@ class SpeechService:
             SynthesisError, EncodingError: speaking failed before the first bytes.
         """
         feed, slot = SegmentFeed(), self._admission.slot(caller)
-        watch = _Watch(self._ports, request.format, caller.deadline)
+        watch = self._watch(request.format, caller)
         watch.report.num_chars = len(request.text)
         try:
             self._check_length(request.text)
@@ -270,7 +150,7 @@ class SpeechService:
             ModelLoadingError, ModelLoadError: the model cannot speak yet, or ever.
         """
         feed, slot = SegmentFeed(), self._admission.slot(caller)
-        watch = _Watch(self._ports, options.format, caller.deadline)
+        watch = self._watch(options.format, caller)
         watch.report.stalled_s = None
         try:
             plan = self._plan(options)
@@ -281,6 +161,10 @@ class SpeechService:
             raise
         text = LiveText(self._split, feed, self._max_chars, watch.report)
         return LiveSpeech(text, stream)
+
+    def _watch(self, audio_format: AudioFormat, caller: Caller) -> RequestWatch:
+        ports = self._ports
+        return RequestWatch(ports.clock, ports.observer, audio_format, caller.deadline)
 
     def _check_length(self, text: str) -> None:
         if len(text) > self._max_chars:
@@ -302,7 +186,7 @@ class SpeechService:
         return _Plan(delivery, AudioEncoding(options.format, rate))
 
     async def _admit(
-        self, segments: list[TextSegment], delivery: Delivery, slot: Slot, watch: "_Watch"
+        self, segments: list[TextSegment], delivery: Delivery, slot: Slot, watch: RequestWatch
     ) -> None:
         """Wait for a turn, unless the model is not needed; then until it can speak."""
         cache = self._ports.cache
@@ -318,7 +202,7 @@ class SpeechService:
         self,
         plan: "_Plan",
         audio: AsyncGenerator[AudioChunk | Caption, None],
-        watch: "_Watch",
+        watch: RequestWatch,
     ) -> SpeechStream:
         watch.report.voice = plan.delivery.voice.id
         encoder = await asyncio.to_thread(
@@ -328,7 +212,7 @@ class SpeechService:
         return SpeechStream(plan.encoding, plan.delivery, watch, encoder, parts)
 
     async def _speak_live(
-        self, feed: SegmentFeed, plan: "_Plan", slot: Slot, watch: "_Watch"
+        self, feed: SegmentFeed, plan: "_Plan", slot: Slot, watch: RequestWatch
     ) -> AsyncGenerator[AudioChunk | Caption, None]:
         while not (feed.has_next or feed.is_over):
             await feed.wait()
@@ -340,7 +224,7 @@ class SpeechService:
                 yield part
 
     async def _speak(
-        self, feed: SegmentFeed, plan: "_Plan", slot: Slot, watch: "_Watch"
+        self, feed: SegmentFeed, plan: "_Plan", slot: Slot, watch: RequestWatch
     ) -> AsyncGenerator[AudioChunk | Caption, None]:
         """The chunks of all segments in order, a caption after each; a short silence for none."""
         is_silent = True
@@ -379,7 +263,7 @@ def _look_up(
 
 
 async def _encode(
-    audio: AsyncGenerator[AudioChunk | Caption, None], encoder: AudioEncoder, watch: "_Watch"
+    audio: AsyncGenerator[AudioChunk | Caption, None], encoder: AudioEncoder, watch: RequestWatch
 ) -> AsyncGenerator[Part, None]:
     """The bytes of the file. However it ends, the observer is told once."""
     try:
@@ -408,78 +292,3 @@ class _Plan(msgspec.Struct, frozen=True):
 
     delivery: Delivery
     encoding: AudioEncoding
-
-
-class _Watch:
-    """Keeps the report and the transcript of one request, and its time.
-
-    Tells the observer at the end.
-    """
-
-    def __init__(self, ports: SpeechPorts, audio_format: AudioFormat, deadline: float) -> None:
-        self._clock = ports.clock
-        self._observer = ports.observer
-        self._deadline = deadline
-        self._started = self._waits_since = ports.clock.monotonic()
-        self._plays_until = self._asked_at = self._started
-        self._has_expired = False
-        self.report = SpeechReport(format=audio_format)
-        self.transcript = Transcript()
-
-    async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; raises RequestTimeoutError when the caller waits no longer."""
-        left_s = max(0.0, self._deadline - self._clock.monotonic())
-        try:
-            return await within(self._clock, left_s, work, self._expire)
-        except TimeoutError:
-            raise RequestTimeoutError from None
-
-    def _expire(self) -> None:
-        self._has_expired = True
-
-    def waits_from_now(self) -> None:
-        """There is something to speak."""
-        self._waits_since = self._clock.monotonic()
-
-    def begun(self, num_segments: int) -> None:
-        self.report.queue_s = self._clock.monotonic() - self._waits_since
-        self.report.num_segments = num_segments
-
-    def asked(self) -> None:
-        """Whoever listens wants more, from now on."""
-        self._asked_at = self._clock.monotonic()
-
-    def heard(self, chunk: AudioChunk) -> None:
-        report, now = self.report, self._clock.monotonic()
-        if report.first_audio_s is None:
-            report.first_audio_s = now - self._started
-        elif report.stalled_s is not None:
-            stalled_s = now - max(self._plays_until, self._asked_at)
-            report.stalled_s += max(0.0, stalled_s)
-            report.num_stalls += stalled_s > 0
-        self._plays_until = max(now, self._plays_until) + chunk.duration_s
-        report.audio_s += chunk.duration_s
-        report.num_input_tokens += chunk.num_input_tokens
-        report.num_output_tokens += chunk.num_output_tokens
-
-    def end(self, error: BaseException | None) -> None:
-        if self._has_expired:
-            error = RequestTimeoutError()
-        self.report.total_s = self._clock.monotonic() - self._started
-        self.report.outcome = _outcome(error)
-        self.report.error_code = error.code if isinstance(error, SpeechError) else None
-        self._observer.speech_ended(self.report)
-
-
-def _outcome(error: BaseException | None) -> Outcome:
-    match error:
-        case None:
-            return Outcome.COMPLETED
-        case InvalidRequestError():
-            return Outcome.REJECTED
-        case ServerOverloadedError() | QueueTimeoutError() | ModelLoadingError():
-            return Outcome.REFUSED
-        case asyncio.CancelledError() | GeneratorExit():
-            return Outcome.CANCELLED
-        case _:
-            return Outcome.FAILED

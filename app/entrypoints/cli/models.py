@@ -8,7 +8,7 @@ import click
 
 from app.domain.errors import ModelLoadError
 from app.entrypoints.backends import BACKENDS, Surroundings, choose_backend, why_not
-from app.entrypoints.bootstrap import look_around
+from app.entrypoints.bootstrap.instances import look_around
 from app.entrypoints.checkpoints import (
     DEFAULT_REPO,
     CachedCheckpoint,

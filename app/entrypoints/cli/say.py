@@ -17,9 +17,9 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import SpeechError
 from app.domain.file_name import DEFAULT_STEM
 from app.domain.services.intake import Intake
-from app.domain.services.speech import SpeechStream
+from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest
-from app.entrypoints.bootstrap import build_ports
+from app.entrypoints.bootstrap.ports import build_ports
 from app.entrypoints.cli.options import common_options, settings_from
 from app.entrypoints.log import configure_logging
 from app.entrypoints.services import Services

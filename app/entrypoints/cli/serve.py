@@ -15,7 +15,7 @@ import structlog
 
 from app.domain.errors import SpeechError
 from app.domain.services.intake import Intake
-from app.entrypoints.bootstrap import build_ports
+from app.entrypoints.bootstrap.ports import build_ports
 from app.entrypoints.cli.open_files import raise_open_files_limit
 from app.entrypoints.cli.options import common_options, server_options, settings_from
 from app.entrypoints.http.app import create_app

@@ -12,7 +12,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Send
 
 from app.domain.errors import SpeechError
-from app.domain.services.speech import SpeechStream
+from app.domain.services.speech_stream import SpeechStream
 from app.entrypoints.http.disconnect import until_disconnect
 from app.entrypoints.http.errors import ClientDisconnectedError
 

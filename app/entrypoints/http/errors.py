@@ -81,7 +81,7 @@ class HeadTooLargeError(SpeechError):
 class LateRequestError(SpeechError):
     """A request that did not come whole in time."""
 
-    code = "request_timeout"
+    code = "request_too_slow"
     is_retryable = True
 
     def __init__(self, limit_s: float) -> None:

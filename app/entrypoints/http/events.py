@@ -12,7 +12,7 @@ import msgspec
 
 from app.domain.captions import Caption
 from app.domain.errors import SpeechError
-from app.domain.services.speech import Kept, SpeechStream
+from app.domain.services.speech_stream import Kept, SpeechStream
 from app.domain.speech import SpeechReport
 from app.entrypoints.http.errors import INTERNAL_ERROR, describe_speech_error
 from app.entrypoints.http.schemas import ErrorDetail

@@ -110,7 +110,7 @@ ERRORS: Final = {
     ),
     408: _error(
         "A body that did not come in time",
-        "request_timeout",
+        "request_too_slow",
         "The request did not come whole within 10 s.",
     ),
     413: _error("A body that is too large", "request_too_large", "The request body is too large."),

@@ -9,7 +9,8 @@ from litestar.response.base import ASGIResponse
 
 from app.domain.services.keeping import Keeping
 from app.domain.services.library import AudioLibrary
-from app.domain.services.speech import Kept, SpeechService, SpeechStream
+from app.domain.services.speech import SpeechService
+from app.domain.services.speech_stream import Kept, SpeechStream
 from app.domain.speech import SpeechReport
 from app.entrypoints.http import events
 from app.entrypoints.http.audio_response import StreamResponse

@@ -13,15 +13,8 @@ from app.adapters.clock.system import SystemClock
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import CheckpointError
 from app.domain.resilience import ResiliencePolicy, TimeLimits
-from app.entrypoints.bootstrap import (
-    Assignment,
-    _identify,
-    build_assigned,
-    build_ports,
-    resilience_policy,
-    time_limits,
-    worker_environment,
-)
+from app.entrypoints.bootstrap.isolation import Assignment, build_assigned, worker_environment
+from app.entrypoints.bootstrap.ports import _identify, build_ports, resilience_policy, time_limits
 from app.entrypoints.settings import (
     CacheSettings,
     LogSettings,

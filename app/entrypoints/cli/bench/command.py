@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.domain.errors import ModelLoadError
-from app.entrypoints.bootstrap import build_clock, look_around
+from app.entrypoints.bootstrap.instances import look_around
+from app.entrypoints.bootstrap.ports import build_clock
 from app.entrypoints.checkpoints import DEFAULT_REPO, check_checkpoint
 from app.entrypoints.cli.bench import document
 from app.entrypoints.cli.bench.contestants import Surroundings

@@ -1,21 +1,15 @@
-"""The composition root: from settings to adapters. The only module that names them."""
+"""The composition root: from settings to everything the domain speaks through."""
 
 import hashlib
-import os
-import platform
 import random
 import sys
-from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
-from socket import socket
 from typing import Final
 
 import msgspec
 import structlog
-from platformdirs import user_cache_path
 
 from app.adapters.audio_store.filesystem import StoreLimits, free_bytes
 from app.adapters.audio_store.owners import FilesystemAudioStores
@@ -36,60 +30,33 @@ from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
-from app.adapters.speech.embedded_voice import EmbeddedVoice
-from app.adapters.speech.soprano.checkpoint import Checkpoint, file_states, read_checkpoint
-from app.adapters.speech.soprano.hub import DEFAULT_REPO, find_cached, locate
-from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
-from app.adapters.speech.soprano.model import SopranoModel
-from app.adapters.speech.soprano.sampling import Sampling
-from app.adapters.speech.soprano.speaker import SopranoSpeaker
-from app.adapters.speech.soprano.torch_speaker import TorchSpeaker
-from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
-from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
-from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
-from app.adapters.speech.worker.channel import Channel, open_channel
-from app.adapters.speech.worker.messages import Begin, ToWorker
-from app.adapters.speech.worker.model import WorkerModel
-from app.adapters.speech.worker.process import start_worker
-from app.adapters.speech.worker.server import ModelServer
+from app.adapters.speech.soprano.checkpoint import file_states
 from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.circuit_breaker import BreakerPolicy, BreakerState
-from app.domain.errors import InstanceDeadError
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.retries import PoisonPolicy, RetryPolicy
-from app.entrypoints.backends import Choice, Surroundings, choose_backend
+from app.entrypoints.backends import Choice, choose_backend
+from app.entrypoints.bootstrap.instances import build_instance, locate_checkpoint, look_around
+from app.entrypoints.bootstrap.isolation import build_isolated
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import (
     AuthSettings,
     CacheSettings,
-    LogSettings,
     ModelSettings,
     ResilienceSettings,
     Settings,
     SettingsError,
     StoreSettings,
     TelemetrySettings,
-    environment_without_settings,
 )
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.key_source import KeySource
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SentenceObserver, SpeechObserver
+from app.ports.speech_observer import SpeechObserver
 from app.ports.tracing import Tracing
 
-CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
-"""Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
-
 DISTRIBUTION: Final = "soprano-tts-api"
-
-WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
-"""Without the working directory on the module path, which may have an `app` of somebody else."""
-
-SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
-
-NUM_STREAMS: Final = {"onnx": 16, "transformers": 4, "lmdeploy": 32}
-"""Texts that an instance of a backend can speak at once, see ModelInfo."""
 
 SOUND_PACKAGES: Final = (
     "soprano-tts-api", "anyascii", "av", "hibari-tts", "lmdeploy", "numpy", "onnxruntime",
@@ -199,21 +166,6 @@ def build_clock() -> Clock:
     return SystemClock()
 
 
-def look_around(settings: ModelSettings) -> Surroundings:
-    """What is there: devices, packages, weights. Loads none of them."""
-    may_use_gpu = settings.device != "cpu"
-    has_weights = bool(settings.checkpoint) or (
-        find_cached(DEFAULT_REPO, settings.revision or None) is not None
-    )
-    return Surroundings(
-        has_cuda=CUDA_DEVICE_FILE.exists() and may_use_gpu,
-        has_mps=sys.platform == "darwin" and platform.machine() == "arm64" and may_use_gpu,
-        has_soprano=all(find_spec(name) for name in SOPRANO_PACKAGES),
-        has_lmdeploy=find_spec("lmdeploy") is not None and find_spec("soprano") is not None,
-        has_weights=has_weights,
-    )
-
-
 def _log_choice(choice: Choice) -> None:
     for step in choice.steps_down:
         _log.info("backend.skipped", backend=step.backend, reason=step.reason)
@@ -241,7 +193,7 @@ def _build_speech_files(settings: CacheSettings, clock: Clock) -> SpeechFiles | 
 def _identify(backend: str, settings: ModelSettings, clock: Clock) -> str:
     """All that decides the samples beside text and delivery, as a hash; the model is loaded."""
     versions = {name: _find_version(name) for name in SOUND_PACKAGES}
-    files = [] if backend == "embedded" else file_states(_locate(settings, clock))
+    files = [] if backend == "embedded" else file_states(locate_checkpoint(settings, clock))
     parts = msgspec.json.encode((backend, settings, versions, files))
     return hashlib.sha256(parts).hexdigest()
 
@@ -253,44 +205,6 @@ def _find_version(distribution: str) -> str | None:
         return None
 
 
-class Assignment(msgspec.Struct, frozen=True):
-    """What a worker is to be. Nothing of it is secret.
-
-    Attributes:
-        backend: as chosen.
-        index: of the instance, from 0 on.
-        model: of all instances.
-        log: likewise.
-    """
-
-    backend: str
-    index: int
-    model: ModelSettings
-    log: LogSettings
-
-
-async def open_worker(end: socket) -> tuple[Assignment, ModelServer]:
-    """What the worker at this end of a socket is to be, and what serves its model there.
-
-    Raises:
-        ConnectionError: nobody is at the other end.
-    """
-    channel: Channel[ToWorker] = await open_channel(end, ToWorker)
-    match await channel.receive():
-        case (Begin(assignment=assignment), _):
-            decoded = msgspec.json.decode(assignment, type=Assignment)
-            return decoded, ModelServer(channel, SystemClock())
-        case _:
-            raise ConnectionError
-
-
-def build_assigned(assignment: Assignment, observer: SentenceObserver) -> SpeechModel:
-    """The model of a worker."""
-    return _build_instance(
-        assignment.backend, assignment.model, SystemClock(), observer, assignment.index
-    )
-
-
 def _build_model(
     backend: str, settings: Settings, clock: Clock, observer: SpeechObserver
 ) -> SpeechModel:
@@ -299,7 +213,7 @@ def _build_model(
     if settings.model.isolation == "process":
         if sys.platform == "win32":
             raise SettingsError("model.isolation = 'process' is not possible on Windows.")
-        isolated = partial(_build_isolated, backend, settings, clock, observer)
+        isolated = partial(build_isolated, backend, settings, clock, observer)
         return PooledModel(
             lambda index, on_death: limited(isolated(index, on_death)),
             num_instances,
@@ -307,102 +221,10 @@ def _build_model(
             observer,
             replaces_hung=True,
         )
-    build = partial(_build_instance, backend, settings.model, clock, observer)
+    build = partial(build_instance, backend, settings.model, clock, observer)
     if backend == "embedded":
         return limited(build(0))
     return PooledModel(lambda index, _: limited(build(index)), num_instances, clock, observer)
-
-
-def _build_isolated(
-    backend: str,
-    settings: Settings,
-    clock: Clock,
-    observer: SpeechObserver,
-    index: int,
-    on_death: Callable[[InstanceDeadError], None],
-) -> SpeechModel:
-    assignment = Assignment(backend, index, settings.model, settings.log)
-    start = partial(
-        start_worker,
-        WORKER_COMMAND,
-        worker_environment(),
-        msgspec.json.encode(assignment),
-        index,
-    )
-    outline = _build_instance(backend, settings.model, clock, observer, index)
-    return WorkerModel(outline, start, clock, observer, on_death)
-
-
-def worker_environment() -> dict[str, str]:
-    """Ours without our settings; this package is found first."""
-    environment = environment_without_settings()
-    paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
-    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def _build_instance(
-    backend: str, settings: ModelSettings, clock: Clock, observer: SentenceObserver, index: int
-) -> SpeechModel:
-    if backend == "embedded":
-        return EmbeddedVoice(settings.num_threads)
-    return _build_soprano(backend, settings, clock, observer, index)
-
-
-def _build_soprano(
-    backend: str, settings: ModelSettings, clock: Clock, observer: SentenceObserver, index: int
-) -> SpeechModel:
-    def build_speaker(checkpoint: Checkpoint) -> SopranoSpeaker:
-        if backend == "onnx":
-            return OnnxSpeaker(
-                checkpoint,
-                settings.precision,
-                EngineLimits(settings.max_sentences, settings.num_threads),
-                build_graph_cache(settings, clock),
-                clock,
-            )
-        build = _build_lmdeploy if backend == "lmdeploy" else TransformersLanguageModel
-        return TorchSpeaker(checkpoint, settings.device, index, build)
-
-    return SopranoModel(
-        model_id=Path(settings.checkpoint or DEFAULT_REPO).name,
-        backend=backend,
-        find_checkpoint=partial(_find_checkpoint, settings, clock),
-        build_speaker=build_speaker,
-        sampling=Sampling(
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            repetition_penalty=settings.repetition_penalty,
-            seed=settings.seed,
-        ),
-        max_regenerations=settings.max_regenerations,
-        num_streams=min(NUM_STREAMS[backend], settings.max_sentences),
-        observer=observer,
-    )
-
-
-def _build_lmdeploy(directory: Path, _device: str) -> LmdeployLanguageModel:
-    return LmdeployLanguageModel(directory)
-
-
-def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
-    """Where the backend onnx keeps its graphs."""
-    directory = (
-        settings.graph_directory or user_cache_path("soprano-api", appauthor=False) / "graphs"
-    )
-    return GraphCache(Path(directory), settings.max_graph_bytes, clock)
-
-
-def _find_checkpoint(settings: ModelSettings, clock: Clock) -> Checkpoint:
-    return read_checkpoint(_locate(settings, clock))
-
-
-def _locate(settings: ModelSettings, clock: Clock) -> Path:
-    return locate(
-        settings.checkpoint or DEFAULT_REPO,
-        settings.revision or None,
-        may_download=bool(settings.checkpoint),
-        clock=clock,
-    )
 
 
 def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:

@@ -1,0 +1,139 @@
+"""From settings to one instance of a model, on the backend that was chosen."""
+
+import platform
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from platformdirs import user_cache_path
+
+from app.adapters.speech.embedded_voice import EmbeddedVoice
+from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.hub import DEFAULT_REPO, find_cached, locate
+from app.adapters.speech.soprano.language_model import BuildLanguageModel
+from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
+from app.adapters.speech.soprano.model import SopranoModel
+from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.speaker import SopranoSpeaker
+from app.adapters.speech.soprano.torch_speaker import TorchSpeaker
+from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
+from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
+from app.entrypoints.backends import Surroundings
+from app.entrypoints.settings import ModelSettings
+from app.ports.clock import Clock
+from app.ports.speech_model import SpeechModel
+from app.ports.speech_observer import SentenceObserver
+
+CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
+"""Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
+
+SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
+
+
+def look_around(settings: ModelSettings) -> Surroundings:
+    """What is there: devices, packages, weights. Loads none of them."""
+    may_use_gpu = settings.device != "cpu"
+    has_weights = bool(settings.checkpoint) or (
+        find_cached(DEFAULT_REPO, settings.revision or None) is not None
+    )
+    return Surroundings(
+        has_cuda=CUDA_DEVICE_FILE.exists() and may_use_gpu,
+        has_mps=sys.platform == "darwin" and platform.machine() == "arm64" and may_use_gpu,
+        has_soprano=all(find_spec(name) for name in SOPRANO_PACKAGES),
+        has_lmdeploy=find_spec("lmdeploy") is not None and find_spec("soprano") is not None,
+        has_weights=has_weights,
+    )
+
+
+def build_instance(
+    backend: str, settings: ModelSettings, clock: Clock, observer: SentenceObserver, index: int
+) -> SpeechModel:
+    """The instance of that index, from 0 on; not loaded."""
+    if backend == "embedded":
+        return EmbeddedVoice(settings.num_threads)
+    soprano = SOPRANO_BACKENDS[backend]
+    return SopranoModel(
+        model_id=Path(settings.checkpoint or DEFAULT_REPO).name,
+        backend=backend,
+        find_checkpoint=lambda: read_checkpoint(locate_checkpoint(settings, clock)),
+        build_speaker=partial(soprano.build_speaker, settings=settings, clock=clock, index=index),
+        sampling=Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            repetition_penalty=settings.repetition_penalty,
+            seed=settings.seed,
+        ),
+        max_regenerations=settings.max_regenerations,
+        num_streams=min(soprano.num_streams, settings.max_sentences),
+        observer=observer,
+    )
+
+
+def locate_checkpoint(settings: ModelSettings, clock: Clock) -> Path:
+    """The directory of the files; those that were asked for by name may be fetched first.
+
+    Raises:
+        ModelLoadError: they are not to be had.
+    """
+    return locate(
+        settings.checkpoint or DEFAULT_REPO,
+        settings.revision or None,
+        may_download=bool(settings.checkpoint),
+        clock=clock,
+    )
+
+
+def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
+    """Where the backend onnx keeps its graphs."""
+    directory = (
+        settings.graph_directory or user_cache_path("soprano-api", appauthor=False) / "graphs"
+    )
+    return GraphCache(Path(directory), settings.max_graph_bytes, clock)
+
+
+def _build_onnx(
+    checkpoint: Checkpoint, *, settings: ModelSettings, clock: Clock, index: int
+) -> SopranoSpeaker:
+    del index  # all share the processor
+    limits = EngineLimits(settings.max_sentences, settings.num_threads)
+    cache = build_graph_cache(settings, clock)
+    return OnnxSpeaker(checkpoint, settings.precision, limits, cache, clock)
+
+
+def _build_torch(
+    build_language_model: BuildLanguageModel,
+    checkpoint: Checkpoint,
+    *,
+    settings: ModelSettings,
+    clock: Clock,
+    index: int,
+) -> SopranoSpeaker:
+    del clock
+    return TorchSpeaker(checkpoint, settings.device, index, build_language_model)
+
+
+class SopranoBackend(msgspec.Struct, frozen=True):
+    """One way to run Soprano.
+
+    Attributes:
+        num_streams: texts that an instance can speak at once, see ModelInfo.
+        build_speaker: of a checkpoint, for `settings` (ModelSettings), with a `clock`, for the
+            instance with that `index`.
+    """
+
+    num_streams: int
+    build_speaker: Callable[..., SopranoSpeaker]
+
+
+SOPRANO_BACKENDS: Final = {
+    "onnx": SopranoBackend(16, _build_onnx),
+    "transformers": SopranoBackend(4, partial(_build_torch, TransformersLanguageModel)),
+    "lmdeploy": SopranoBackend(
+        32, partial(_build_torch, lambda directory, _device: LmdeployLanguageModel(directory))
+    ),
+}
