@@ -17,7 +17,7 @@ import structlog
 
 from app.entrypoints.bootstrap.isolation import build_assigned, open_worker
 from app.entrypoints.log import configure_logging
-from app.entrypoints.memory import share_memory_among_threads
+from app.entrypoints.memory import tune_allocation
 
 EXIT_ORPHANED: Final = 1
 
@@ -30,7 +30,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor may send them to all of us
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
-    share_memory_among_threads()
+    tune_allocation()
     asyncio.run(_serve(int(sys.argv[1])))
 
 

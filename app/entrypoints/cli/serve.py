@@ -21,7 +21,7 @@ from app.entrypoints.cli.options import common_options, server_options, settings
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.server import SpeechServer
 from app.entrypoints.log import configure_logging
-from app.entrypoints.memory import share_memory_among_threads
+from app.entrypoints.memory import tune_allocation
 from app.entrypoints.settings import ServerSettings, Settings
 
 SWITCH_INTERVAL_S: Final = 0.0005
@@ -58,7 +58,7 @@ def serve(config: str | None, **flags: Any) -> None:
 def run_server(settings: Settings) -> int:
     """Serve until a signal; the exit code: 1 if the model could not be loaded."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    share_memory_among_threads()
+    tune_allocation()
     failures: list[SpeechError] = []
 
     def stop(error: SpeechError) -> None:

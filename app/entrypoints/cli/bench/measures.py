@@ -16,8 +16,8 @@ from app.entrypoints.cli.bench.recording import Recording, throughput
 from app.entrypoints.cli.bench.texts import iterate_sentences
 from app.ports.clock import Clock
 
-LEAD_S: Final = 1.0
-"""For which the others stream before a new request comes."""
+LEAD_S: Final = 3.0
+"""After which a new request comes: all others have sound by then."""
 
 PAUSE_S: Final = 0.2
 """Between two new requests."""
