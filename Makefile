@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fast-test bench overload soak format lock clean
+.PHONY: help run test lint check bench overload soak format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,11 +25,13 @@ run: $(VENV)/.base ## Serve speech on http://127.0.0.1:8000 (MODEL=..., PRECISIO
 test: $(VENV)/.dev ## Run the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.dev ## Format, lint, import contracts, types, fast tests
+lint: $(VENV)/.dev ## Format, lint, import contracts, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
+
+check: lint ## The same, and the fast tests
 	$(BIN)/python -m pytest -q -m "not live and not slow"
 
 bench: $(VENV)/.dev $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Measure beside the package, write docs/benchmarks.md (MODEL=...)

@@ -214,6 +214,33 @@ async def test_clients_that_do_not_read_are_cut_and_cost_little(server: ServerPr
     assert most - before < 150 * MB
 
 
+async def test_a_socket_whose_client_does_not_read_is_ended_as_well(server: ServerProcess) -> None:
+    num_stalled = len(server.log_events(event="connection.stalled"))
+    async with connected(server, 4_096) as client:
+        await client.send(HANDSHAKE)
+        for message in ({"type": "text", "text": LONG_TEXT}, {"type": "end"}):
+            await client.send(frame_of(message))
+        async with asyncio.timeout(PATIENCE_S):
+            while len(server.log_events(event="connection.stalled")) == num_stalled:
+                await asyncio.sleep(0.1)
+        assert b"utterance.ended" not in await client.rest()
+
+
+HANDSHAKE: Final = (
+    b"GET /v1/audio/speech/stream HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def frame_of(message: dict[str, str]) -> bytes:
+    """A text frame with an empty mask (RFC 6455, section 5.2)."""
+    content = json.dumps(message).encode()
+    size = 127 if len(content) > 65_535 else 126  # its length is in the next 8 or 2 bytes
+    length = len(content).to_bytes(8 if size == 127 else 2)
+    return bytes([0x81, 0x80 | size]) + length + bytes(4) + content
+
+
 def num_cancelled(server: ServerProcess) -> int:
     return len(server.log_events(outcome="cancelled"))
 

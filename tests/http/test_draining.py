@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.domain.segment import TextSegment
 from app.entrypoints.http.server import SpeechServer
-from app.entrypoints.settings import ServerSettings
+from app.entrypoints.settings import AdmissionSettings, ServerSettings, Settings
 from tests.live_client import LiveClient
 from tests.serving import Fakes, serving_until_stopped, stop, url_of
 
@@ -105,6 +105,40 @@ async def test_a_stream_of_events_and_a_whole_answer_finish_too(
     may_go_on.set()
     assert (await events).text.count("speech.audio.done") == 1
     assert (await whole).content.endswith(b"!")
+
+
+async def test_what_waits_for_its_turn_is_answered_as_well(may_go_on: asyncio.Event) -> None:
+    fakes = Fakes(Settings(admission=AdmissionSettings(max_running=1)))
+    fakes.model.before_speaking = waiting_for(may_go_on)
+    settings = ServerSettings(shutdown_s=30)
+    async with (
+        serving_until_stopped(fakes.app(), settings, fakes.intake) as server,
+        httpx.AsyncClient(base_url=url_of(server)) as client,
+    ):
+        asked = [asyncio.create_task(client.post(SPEECH, json=BODY)) for _ in range(3)]
+        await eventually(lambda: fakes.metrics.ask_queue().num_queued == 2)
+        await begin_to_drain(server, fakes)
+        may_go_on.set()
+        answers = await asyncio.gather(*asked)
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert all(answer.content.endswith(b"!") for answer in answers)
+
+
+async def test_what_waits_for_its_turn_is_cut_with_the_rest(may_go_on: asyncio.Event) -> None:
+    fakes = Fakes(Settings(admission=AdmissionSettings(max_running=1)))
+    fakes.model.before_speaking = waiting_for(may_go_on)
+    settings = ServerSettings(shutdown_s=0)
+    async with (
+        serving_until_stopped(fakes.app(), settings, fakes.intake) as server,
+        httpx.AsyncClient(base_url=url_of(server)) as client,
+    ):
+        asked = [asyncio.create_task(client.post(SPEECH, json=BODY)) for _ in range(3)]
+        await eventually(lambda: fakes.metrics.ask_queue().num_queued == 2)
+        stop(server)
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        await eventually(lambda: fakes.metrics.ask_queue().num_open == 0)
+    assert all(isinstance(end, httpx.TransportError) for end in ends[:1])
+    assert not any(isinstance(end, httpx.Response) and end.is_success for end in ends)
 
 
 async def test_what_is_not_finished_in_time_is_cut_and_never_looks_whole(

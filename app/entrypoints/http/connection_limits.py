@@ -25,7 +25,7 @@ class WriteWatch:
     """
 
     def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._num_waiting = 0
         self._taken_at = 0.0
 
@@ -39,7 +39,7 @@ class WriteWatch:
         if self._num_waiting == 0 or num_waiting < self._num_waiting:
             self._taken_at = now
         self._num_waiting = num_waiting
-        return num_waiting > 0 and now - self._taken_at >= self._limit_s
+        return num_waiting > 0 and now - self._taken_at >= self.limit_s
 
     def note_progress(self) -> None:
         """Something was taken, even if more has come to wait since."""

@@ -66,10 +66,9 @@ class HttpProtocol(H11Protocol):
 
     def check(self, now: float) -> None:
         """End the connection if its client takes too long to send a head, or to take an answer."""
-        if self._writes.is_stalled(self.transport.get_write_buffer_size(), now):
-            _log.info("connection.stalled", limit_s=self._limits.write_stall_s)
-            self.transport.abort()
-        elif self._head_due_at is not None and now >= self._head_due_at:
+        if _end_if_stalled(self.transport, self._writes, now):
+            return
+        if self._head_due_at is not None and now >= self._head_due_at:
             self._head_due_at = None
             if self._has_part_of_head:
                 self._refuse(LateRequestError(self._limits.head_timeout_s))
@@ -174,9 +173,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def check(self, now: float) -> None:
         """End the connection if its client takes nothing of what is sent."""
-        if self._writes.is_stalled(self.transport.get_write_buffer_size(), now):
-            _log.info("connection.stalled", limit_s=self._limits.write_stall_s)
-            self.transport.abort()
+        _end_if_stalled(self.transport, self._writes, now)
 
     def cut(self) -> None:
         """Do nothing: who serves the socket says why, and closes it."""
@@ -185,6 +182,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """The client takes what is sent again."""
         self._writes.note_progress()
         super().resume_writing()
+
+
+def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:
+    """Whether the connection was ended just now, because its client takes nothing."""
+    is_stalled = writes.is_stalled(transport.get_write_buffer_size(), now)
+    if is_stalled:
+        _log.info("connection.stalled", limit_s=writes.limit_s)
+        transport.abort()
+    return is_stalled
 
 
 Connection: TypeAlias = HttpProtocol | SocketProtocol
