@@ -222,6 +222,13 @@ async def cached(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def both_have_begun(fakes: Fakes) -> None:
+    """Two requests wait for the model."""
+    while len(fakes.encoders.opened) < 4:  # one for the warm-up, one for the fixture
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.2)  # from there on it is a matter of turns of the loop
+
+
 async def test_two_equal_requests_at_once_make_one_generation(
     cached: httpx.AsyncClient, fakes: Fakes
 ) -> None:
@@ -232,9 +239,7 @@ async def test_two_equal_requests_at_once_make_one_generation(
 
     fakes.model.before_speaking = wait
     asking = [asyncio.create_task(post(cached)) for _ in range(2)]
-    while len(fakes.encoders.opened) < 4:  # one for the warm-up, one for the fixture
-        await asyncio.sleep(0.005)
-    await asyncio.sleep(0.05)
+    await both_have_begun(fakes)
     may_speak.set()
     first, second = await asyncio.gather(*asking)
     assert first.status_code == second.status_code == 200
@@ -271,7 +276,7 @@ async def test_one_of_two_clients_leaves_and_the_other_hears_everything(
     while not fakes.model.num_running:
         await asyncio.sleep(0.005)
     staying = asyncio.create_task(post(cached))
-    await asyncio.sleep(0.05)
+    await both_have_begun(fakes)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
     while len(fakes.observer.reports) < 2:  # of the fixture, of who left

@@ -29,7 +29,7 @@ def test_what_is_asked_again_is_not_spoken_again_not_even_after_a_restart(tmp_pa
         first, second = post(ready(running)), post(running)
         unchanged = post(running, **{"if-none-match": first.headers["etag"]})
         metrics = httpx.get(f"{running.url}/metrics").text.splitlines()
-        ended = [e["cache"] for e in running.wait_for_events(3, event="speech.ended")]
+        ended = [e["cache"] for e in running.wait_for_events(2, event="speech.ended")]
     with server_process(tmp_path / "second.log", *arguments, environ=environ) as running:
         third = post(ready(running))
     assert first.status_code == 200

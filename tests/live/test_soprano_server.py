@@ -185,7 +185,7 @@ def test_two_instances_speak_at_the_same_time(
             assert first.read() == second.read()
         begun = running.log_events(event="pool.begun")[-2:]
     assert {event["instance"] for event in begun} == {0, 1}
-    assert {event["num_running"] for event in begun} == {1}
+    assert {event["num_running"] for event in begun} == {0}, "each had nothing else to do"
 
 
 def test_captions_end_where_the_sound_of_their_sentences_ends(server: ServerProcess) -> None:
