@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -107,16 +108,27 @@ async def test_a_stream_of_events_and_a_whole_answer_finish_too(
     assert (await whole).content.endswith(b"!")
 
 
-async def test_what_waits_for_its_turn_is_answered_as_well(may_go_on: asyncio.Event) -> None:
-    fakes = Fakes(Settings(admission=AdmissionSettings(max_running=1)))
-    fakes.model.before_speaking = waiting_for(may_go_on)
-    settings = ServerSettings(shutdown_s=30)
+Asked = list[asyncio.Task[httpx.Response]]
+
+
+@asynccontextmanager
+async def two_in_line(fakes: Fakes, shutdown_s: int) -> AsyncIterator[tuple[SpeechServer, Asked]]:
+    """A server that speaks one text at a time, and three requests."""
+    fakes.settings = Settings(admission=AdmissionSettings(max_running=1))
+    settings = ServerSettings(shutdown_s=shutdown_s)
     async with (
         serving_until_stopped(fakes.app(), settings, fakes.intake) as server,
         httpx.AsyncClient(base_url=url_of(server)) as client,
     ):
         asked = [asyncio.create_task(client.post(SPEECH, json=BODY)) for _ in range(3)]
         await eventually(lambda: fakes.metrics.ask_queue().num_queued == 2)
+        yield server, asked
+
+
+async def test_what_waits_for_its_turn_is_answered_as_well(
+    fakes: Fakes, may_go_on: asyncio.Event
+) -> None:
+    async with two_in_line(fakes, 30) as (server, asked):
         await begin_to_drain(server, fakes)
         may_go_on.set()
         answers = await asyncio.gather(*asked)
@@ -124,16 +136,9 @@ async def test_what_waits_for_its_turn_is_answered_as_well(may_go_on: asyncio.Ev
     assert all(answer.content.endswith(b"!") for answer in answers)
 
 
-async def test_what_waits_for_its_turn_is_cut_with_the_rest(may_go_on: asyncio.Event) -> None:
-    fakes = Fakes(Settings(admission=AdmissionSettings(max_running=1)))
-    fakes.model.before_speaking = waiting_for(may_go_on)
-    settings = ServerSettings(shutdown_s=0)
-    async with (
-        serving_until_stopped(fakes.app(), settings, fakes.intake) as server,
-        httpx.AsyncClient(base_url=url_of(server)) as client,
-    ):
-        asked = [asyncio.create_task(client.post(SPEECH, json=BODY)) for _ in range(3)]
-        await eventually(lambda: fakes.metrics.ask_queue().num_queued == 2)
+@pytest.mark.usefixtures("may_go_on")
+async def test_what_waits_for_its_turn_is_cut_with_the_rest(fakes: Fakes) -> None:
+    async with two_in_line(fakes, 0) as (server, asked):
         stop(server)
         ends = await asyncio.gather(*asked, return_exceptions=True)
         await eventually(lambda: fakes.metrics.ask_queue().num_open == 0)
