@@ -11,11 +11,13 @@ M_TRIM_THRESHOLD: Final = -1
 
 NUM_ARENAS: Final = 2
 
-LARGE_BYTES: Final = 32 << 20
-"""What is larger is taken from the system and given back each time; the most that can be set."""
+LARGE_BYTES: Final = 8 << 20
+"""What is larger is taken from the system and given back each time; no array of a piece of sound
+is."""
 
-KEPT_BYTES: Final = 64 << 20
-"""Of what is free at the end of an arena; decoding and encoding take this much at most."""
+KEPT_BYTES: Final = 16 << 20
+"""Of what is free at the end of an arena, which is what a piece of sound takes; more would only be
+memory that nobody needs."""
 
 
 def tune_allocation() -> None:

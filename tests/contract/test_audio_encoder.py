@@ -1,8 +1,10 @@
 """What every AudioEncoder keeps, for every format."""
 
+import gc
 from itertools import pairwise
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +87,25 @@ def test_an_impossible_sample_rate_is_refused_at_once(
 ) -> None:
     with pytest.raises(UnsupportedSampleRateError):
         encoders.open(AudioEncoding(audio_format, 7_777), MODEL_RATE)
+
+
+@pytest.mark.parametrize("audio_format", FORMATS)
+def test_dropping_an_encoder_frees_its_threads(
+    encoders: AudioEncoders, audio_format: AudioFormat
+) -> None:
+    process = psutil.Process()
+    encode(encoders, encoding_for(audio_format), chunks_of(tone(1_000), [1_000]))
+    gc.disable()
+    try:
+        num_before = process.num_threads()
+        for _ in range(10):
+            encoder = encoders.open(encoding_for(audio_format), MODEL_RATE)
+            encoder.encode(AudioChunk(tone(MODEL_RATE), MODEL_RATE))
+            del encoder
+        num_after = process.num_threads()
+    finally:
+        gc.enable()
+    assert num_after < num_before + 5  # of the 20 that ten codecs have
 
 
 def decode(body: bytes, encoding: AudioEncoding) -> tuple[np.ndarray, int, int]:

@@ -4,6 +4,7 @@ No ID3 tag, no Xing frame, no encoder name: files can be joined, and the same sa
 bytes.
 """
 
+import weakref
 from typing import Any, Final
 
 import msgspec
@@ -75,7 +76,7 @@ def bit_rate_for(sample_rate: int) -> int:
 
 
 class FfmpegWriter:
-    """One compressed file.
+    """One compressed file; dropping it frees the codec.
 
     Raises:
         EncodingError: FFmpeg lacks the codec.
@@ -96,6 +97,8 @@ class FfmpegWriter:
             )
         except (av.error.FFmpegError, ValueError) as error:
             raise EncodingError(f"This server cannot write {codec.muxer} audio.") from error
+        # An open container and its stream hold each other, with two threads and up to 7 MB.
+        weakref.finalize(self, self._container.close)
         context: Any = self._stream.codec_context
         context.layout = "mono"
         context.format = codec.sample_format
