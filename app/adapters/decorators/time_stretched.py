@@ -68,6 +68,7 @@ class TimeStretcher:
         self._num_input_tokens = 0
         self._num_output_tokens = 0
         self._graph = av.filter.Graph()
+        self._graph.threads = 1  # filters of one channel have no use for more
         last = self._graph.add_abuffer(
             sample_rate=sample_rate,
             format="flt",
