@@ -142,8 +142,7 @@ class LiveSession:
                 reader.cancel()
                 await self._close_draining()
             else:
-                with suppress(*CLIENT_LEFT):
-                    reader.result()
+                reader.result()
 
     async def _wait_until_drained(self) -> None:
         """Return when the server ends, and all is spoken that was written, or no time is left."""
@@ -154,12 +153,14 @@ class LiveSession:
     # The reader.
 
     async def _read_all(self) -> None:
-        while (frame := await self._receive()) is not None:
-            try:
-                await self._handle(_decode(frame))
-            except SpeechError as error:
-                await self._send(Failed(describe_speech_error(error)))
-        await self._close_idle()
+        # Here and not where it is waited for: what was raised would hold the frame that holds it.
+        with suppress(*CLIENT_LEFT):
+            while (frame := await self._receive()) is not None:
+                try:
+                    await self._handle(_decode(frame))
+                except SpeechError as error:
+                    await self._send(Failed(describe_speech_error(error)))
+            await self._close_idle()
 
     async def _receive(self) -> dict[str, Any] | None:
         """The next frame; None once the connection is idle."""
