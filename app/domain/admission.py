@@ -15,9 +15,9 @@ from app.domain.errors import ServerOverloadedError
 PACE_MEMORY: Final = 0.95
 """Weight of the past in the running means; some 20 requests are remembered."""
 
-WAIT_MARGIN: Final = 0.75
-"""Part of the longest wait that the line is made for: requests differ, and one that waited for
-nothing is worse than one that was sent away at once."""
+WAIT_MARGIN: Final = 0.5
+"""Part of the longest wait that the line is made for: requests differ, the machine may become twice
+as slow, and one that waited for nothing is worse off than one that was sent away at once."""
 
 MIN_RETRY_AFTER_S: Final = 1.0
 MAX_RETRY_AFTER_S: Final = 60.0
