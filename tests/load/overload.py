@@ -46,7 +46,7 @@ class Run:
         given = self.given
         await self.closed("warm-up", 4, 5.0)
         alone, _ = await self.closed("alone", 1, given.calm_seconds)
-        _, watch = await self.closed("capacity", given.clients, given.capacity_seconds)
+        most, watch = await self.closed("capacity", given.clients, given.capacity_seconds)
         before = watch.most("rss_bytes")
         rate = given.times * self.figures["capacity"]["whole_per_s"]
         spike, watch, duration_s = await self.spike(rate)
@@ -54,8 +54,9 @@ class Run:
         calm = [each for each in after if each.started - after[0].started >= RECOVERY_S]
         normal_s = NORMAL_TIMES * first_p95(alone) + NORMAL_MORE_S
         grown = (watch.most("rss_bytes") or 0) - (before or 0)
-        peak = self.figures["capacity"]["audio_s_per_s"]
+        peak = audio_within(most, given.capacity_seconds) / given.capacity_seconds
         goodput = audio_within(spike, given.seconds) / given.seconds
+        self.figures["most_audio_s_per_s"] = round(peak, 2)
         self.figures["goodput_audio_s_per_s"] = round(goodput, 2)
         print(
             f"offered {rate:.1f} requests/s for {given.seconds:g} s, all over in {duration_s:.1f} s"
@@ -119,13 +120,23 @@ def first_p95(done: list[Exchange]) -> float:
 
 
 def audio_within(done: list[Exchange], duration_s: float) -> float:
-    """Seconds of audio of answers that ended within `duration_s` of the first request."""
+    """Seconds of audio that came within `duration_s` of the first request, of whole answers.
+
+    What an answer was given later, when nobody else asked any more, does not count; the sound of
+    one is taken to have come evenly from its first byte to its last.
+    """
     if not done:
         return 0.0
     end = min(each.started for each in done) + duration_s
-    return sum(
-        each.audio_s for each in done if each.is_spoken and each.started + each.total_s <= end
-    )
+    return sum(each.audio_s * part_until(end, each) for each in done if each.is_spoken)
+
+
+def part_until(moment: float, answer: Exchange) -> float:
+    """How much of its time of coming had passed, 0 to 1."""
+    first, last = answer.started + answer.first_s, answer.started + answer.total_s
+    if last <= moment:
+        return 1.0
+    return (moment - first) / (last - first) if first < moment else 0.0
 
 
 def main() -> None:

@@ -91,10 +91,11 @@ def spoken(started: float, total_s: float, num_bytes: int = 48_000) -> Exchange:
     )
 
 
-def test_what_ends_after_the_time_does_not_count_as_done_in_it() -> None:
-    done = [spoken(0.0, 1.0), spoken(1.0, 8.0), spoken(5.0, 6.0)]
-    assert audio_within(done, 10.0) == pytest.approx(2.0)
-    assert summary(done, 10.0)["audio_s_per_s"] == pytest.approx(0.3)
+def test_what_comes_after_the_time_does_not_count_as_done_in_it() -> None:
+    half = spoken(5.0, 9.9)  # its sound came from 5.1 s to 14.9 s
+    done = [spoken(0.0, 1.0), spoken(1.0, 8.0), half, spoken(9.95, 3.0)]
+    assert audio_within(done, 10.0) == pytest.approx(2.5)
+    assert summary(done, 10.0)["audio_s_per_s"] == pytest.approx(0.4)
 
 
 def test_everything_but_an_answer_or_a_refusal_is_counted() -> None:
