@@ -83,14 +83,14 @@ async def test_a_full_line_refuses_and_says_when_to_come_back() -> None:
     await rig.ask(num_chars=20)
     first.leave()
     await rig.ask(num_chars=60)
-    await rig.clock.advance(3.0)
-    second.leave()  # 20 characters more begin after 3 s
+    await rig.clock.advance(2.0)
+    second.leave()  # 20 characters more begin after 2 s
     await rig.ask(num_chars=40)
     rig.chance = 0.5
     _, refused = await rig.ask()
     error = await rig.error_of(refused)
     assert isinstance(error, ServerOverloadedError)
-    assert error.retry_after_s == pytest.approx(100 / 20 * 3.0 + RETRY_SPREAD_S / 2)
+    assert error.retry_after_s == pytest.approx(100 / 20 * 2.0 + RETRY_SPREAD_S / 2)
 
 
 async def test_whoever_has_to_make_room_is_told() -> None:
