@@ -4,7 +4,8 @@ the garbage collector."""
 import asyncio
 import gc
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
@@ -59,20 +60,24 @@ async def leave_before_the_first_byte(url: str) -> None:
         await asyncio.sleep(0.1)
 
 
-async def leave_a_socket(url: str) -> None:
+@asynccontextmanager
+async def writing(url: str) -> AsyncIterator[LiveClient]:
+    """A socket on which a text has been written; the client leaves at the end of the block."""
     async with connect(url.replace("http", "ws", 1) + SOCKET) as connection:
         client = LiveClient(connection)
         await client.send("configure", response_format="flac")
         await client.send("text", text=TEXT)
+        yield client
+
+
+async def leave_a_socket(url: str) -> None:
+    async with writing(url) as client:
         await client.until("utterance.started")
         assert isinstance(await client.receive(), bytes)
 
 
 async def cancel_on_a_socket(url: str) -> None:
-    async with connect(url.replace("http", "ws", 1) + SOCKET) as connection:
-        client = LiveClient(connection)
-        await client.send("configure", response_format="flac")
-        await client.send("text", text=TEXT)
+    async with writing(url) as client:
         await client.until("utterance.started")
         await client.send("cancel")
         await client.until("utterance.cancelled")
@@ -106,9 +111,7 @@ async def test_the_codec_of_a_whole_answer_is_freed(fakes: Fakes) -> None:
     encoders = WatchedEncoders()
     fakes.encoders = encoders  # type: ignore[assignment] # the one that is not faked
     async with serving_when_ready(fakes) as url:
-        async with connect(url.replace("http", "ws", 1) + SOCKET) as connection:
-            client = LiveClient(connection)
-            await client.send("text", text=TEXT)
+        async with writing(url) as client:
             await client.send("end")
             await client.until("utterance.ended")
         async with asking(url, STREAMED) as reader:
