@@ -97,7 +97,7 @@ class QueueLoad(msgspec.Struct, frozen=True):
 
 
 class Pace:
-    """How fast the line moved of late, as running means."""
+    """How fast turns came free of late while all were taken, as running means."""
 
     def __init__(self) -> None:
         self._chars = 0.0
@@ -105,14 +105,14 @@ class Pace:
         self._weight = 0.0
 
     def record(self, num_chars: int, seconds: float) -> None:
-        """Count a request of so many characters that began so long after the one before it."""
+        """Count a turn that came free so long after one with so many characters took the last."""
         self._chars = PACE_MEMORY * self._chars + num_chars
         self._seconds = PACE_MEMORY * self._seconds + seconds
         self._weight = PACE_MEMORY * self._weight + 1
 
     @property
     def interval_s(self) -> float:
-        """Seconds between two requests that begin; 0 while nothing is known."""
+        """Seconds until a turn comes free; 0 while nothing is known."""
         return self._seconds / self._weight if self._weight else 0.0
 
     def wait_s(self, num_chars: int) -> float:
@@ -135,8 +135,8 @@ class AdmissionQueue:
         self._num_running = 0
         self._num_open = 0
         self._pace = Pace()
-        self._moved_at: float | None = None
-        """When one began, if others have waited since."""
+        self._last_turn: tuple[int, float] | None = None
+        """Characters of the request that took the last turn, and when; None if one is free."""
 
     def load(self, now: float) -> QueueLoad:
         """What goes on at `now`."""
@@ -186,37 +186,44 @@ class AdmissionQueue:
         while self._num_queued and self._has_slot():
             caller, line = next(iter(self._lines.items()))
             ticket = line[0]
-            moved_at = self._moved_at
             self._remove(ticket)
             if ticket.expires_at <= now:
                 expired.append(ticket)
                 continue
-            if moved_at is not None:
-                self._pace.record(ticket.num_chars, now - moved_at)
-            self._moved_at = now if self._num_queued else None
             if caller in self._lines:
                 self._lines[caller] = self._lines.pop(caller)
             self._num_running += 1
             self._num_open += 1
+            if not self._has_slot():
+                self._last_turn = ticket.num_chars, now
             return ticket, expired
         return None, expired
 
-    def pause(self) -> None:
+    def pause(self, now: float) -> None:
         """The model has nothing to do for one that had begun."""
         self._num_running -= 1
+        self._note_pace(now)
 
     def resume(self) -> None:
         """It has again; such a one does not wait a second time."""
         self._num_running += 1
 
-    def end(self) -> None:
+    def end(self, now: float) -> None:
         """One that had paused has ended."""
         self._num_open -= 1
+        self._note_pace(now)
 
     def retry_after_s(self) -> float:
         """In how many seconds those that wait now will have begun."""
         wait_s = self._pace.wait_s(self._num_chars)
         return min(max(wait_s, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
+
+    def _note_pace(self, now: float) -> None:
+        """If a turn has come free, say how long that took; nobody needs to have waited for it."""
+        if self._last_turn and self._has_slot():
+            num_chars, taken_at = self._last_turn
+            self._pace.record(num_chars, now - taken_at)
+            self._last_turn = None
 
     def _has_slot(self) -> bool:
         is_full = self._num_running >= self._limits.max_running
@@ -254,5 +261,3 @@ class AdmissionQueue:
             del self._lines[ticket.caller]
         self._num_queued -= 1
         self._num_chars -= ticket.num_chars
-        if not self._num_queued:
-            self._moved_at = None

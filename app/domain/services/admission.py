@@ -132,7 +132,7 @@ class Admission:
 
     def pause(self) -> None:
         """A running request has nothing for the model to do."""
-        self._queue.pause()
+        self._queue.pause(self._clock.monotonic())
         self._serve()
 
     def resume(self) -> None:
@@ -141,7 +141,7 @@ class Admission:
 
     def end(self) -> None:
         """A paused request has ended."""
-        self._queue.end()
+        self._queue.end(self._clock.monotonic())
         self._serve()
 
 

@@ -43,7 +43,7 @@ def begin_all(queue: AdmissionQueue) -> list[Ticket]:
     """All that wait, in the order in which they begin."""
     begun: list[Ticket] = []
     while True:
-        queue.pause()
+        queue.pause(0.0)
         found, _ = queue.next(0.0)
         if found is None:
             return begun
@@ -51,12 +51,10 @@ def begin_all(queue: AdmissionQueue) -> list[Ticket]:
 
 
 def move(queue: AdmissionQueue, *, every_s: float) -> None:
-    """Let it be known how fast the line moves, with two of 10 characters; nobody waits then."""
-    queue.arrive(ticket())
-    queue.arrive(ticket())
-    for now in (0.0, every_s):
-        queue.pause()
-        queue.next(now)
+    """Let it be known how fast turns come free, with a request of 10 characters."""
+    queue.pause(every_s)  # it had the only turn since 0.0
+    queue.arrive(ticket(at=every_s))
+    queue.next(every_s)
 
 
 def test_whoever_comes_first_is_first() -> None:
@@ -119,7 +117,7 @@ def test_what_waited_too_long_is_not_begun() -> None:
     late, good = ticket(until=5.0), ticket(until=9.0)
     queue.arrive(late)
     queue.arrive(good)
-    queue.pause()
+    queue.pause(5.0)
     assert queue.next(5.0) == (good, [late])
 
 
@@ -153,12 +151,12 @@ def test_without_a_line_only_what_begins_at_once_is_taken() -> None:
 def test_a_paused_request_leaves_its_place_to_another_and_needs_none_to_go_on() -> None:
     queue = full_queue()
     queue.arrive(ticket())
-    queue.pause()
+    queue.pause(0.0)
     assert queue.next(0.0)[0] is not None
     queue.resume()
     assert queue.load(0.0).num_running == 2
     queue.arrive(ticket())
-    queue.pause()
+    queue.pause(0.0)
     assert queue.next(0.0)[0] is None
 
 
@@ -167,10 +165,10 @@ def test_no_more_are_open_than_may_be() -> None:
     for _ in range(2):
         queue.arrive(ticket())
         assert queue.next(0.0)[0] is not None
-        queue.pause()
+        queue.pause(0.0)
     queue.arrive(ticket())
     assert queue.next(0.0)[0] is None
-    queue.end()
+    queue.end(0.0)
     assert queue.next(0.0)[0] is not None
 
 
@@ -181,14 +179,30 @@ def test_callers_are_told_to_wait_until_those_before_them_have_begun() -> None:
     assert queue.retry_after_s() == pytest.approx(3.0)
 
 
-def test_time_without_a_line_does_not_count_for_its_pace() -> None:
+def test_time_in_which_a_turn_is_free_does_not_count_for_the_pace() -> None:
     queue = full_queue()
-    move(queue, every_s=1.0)
+    queue.pause(1.0)
     queue.arrive(ticket(at=1_000.0))
-    queue.arrive(ticket(at=1_000.0, num_chars=20))
-    queue.pause()
     queue.next(1_000.0)
-    assert queue.retry_after_s() == pytest.approx(2.0)
+    queue.arrive(ticket(at=1_000.0, num_chars=30))
+    assert queue.retry_after_s() == pytest.approx(3.0)
+
+
+def test_the_pace_is_known_before_anybody_has_waited() -> None:
+    queue = AdmissionQueue(AdmissionLimits(max_running=4, max_queued=32, max_wait_s=10.0))
+    num_running = 0
+    for now in range(0, 40, 2):  # four that ask, listen, and ask again
+        if num_running == 4:
+            queue.pause(now)
+            queue.end(now)
+            num_running -= 1
+        queue.arrive(ticket(at=now))
+        assert queue.next(now)[0] is not None
+        num_running += 1
+    for _ in range(2):  # 10 s / 2 s, of which half
+        queue.arrive(ticket(at=40.0))
+    with pytest.raises(ServerOverloadedError):
+        queue.arrive(ticket(at=40.0))
 
 
 @given(st.lists(st.tuples(st.integers(1, 5_000), st.floats(0.001, 100.0)), max_size=20))
@@ -199,7 +213,7 @@ def test_what_callers_are_told_to_wait_is_never_absurd(begun: list[tuple[int, fl
         if not queue.is_full():
             queue.arrive(ticket(num_chars=num_chars))
         now += interval_s
-        queue.pause()
+        queue.pause(now)
         queue.next(now)
     assert MIN_RETRY_AFTER_S <= queue.retry_after_s() <= MAX_RETRY_AFTER_S
 
@@ -229,8 +243,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.waiting: dict[str | None, list[Ticket]] = {}  # whose turn it is comes first
         self.num_running = 0
         self.num_paused = 0
-        self.moved_at: float | None = None
-        self.intervals_s: list[float] = []  # between those who began while others waited
+        self.filled_at: float | None = None
+        self.intervals_s: list[float] = []  # from one that took the last turn until one came free
 
     def all_waiting(self) -> list[Ticket]:
         return [one for line in self.waiting.values() for one in line]
@@ -240,8 +254,14 @@ class QueueMachine(RuleBasedStateMachine):
         line.remove(one)
         if not line:
             del self.waiting[one.caller]
-        if not self.waiting:
-            self.moved_at = None
+
+    def is_full(self) -> bool:
+        return self.num_running >= 2 or self.num_running + self.num_paused >= 4
+
+    def note_interval(self) -> None:
+        if self.filled_at is not None and not self.is_full():
+            self.intervals_s.append(self.now - self.filled_at)
+            self.filled_at = None
 
     def most_waiting(self) -> int:
         """By what was seen of the pace."""
@@ -297,24 +317,21 @@ class QueueMachine(RuleBasedStateMachine):
             caller = next(iter(self.waiting))
             assert found is self.waiting[caller][0]
             assert found.expires_at > self.now
-            moved_at = self.moved_at
             self.forget(found)
-            if moved_at is not None:
-                self.intervals_s.append(self.now - moved_at)
-            if self.waiting:
-                self.moved_at = self.now
             if caller in self.waiting:
                 self.waiting[caller] = self.waiting.pop(caller)
             self.num_running += 1
-        is_full = self.num_running >= 2 or self.num_running + self.num_paused >= 4
-        assert is_full or not self.waiting
+            if self.is_full():
+                self.filled_at = self.now
+        assert self.is_full() or not self.waiting
 
     @precondition(lambda self: self.num_running)
     @rule()
     def pause(self) -> None:
-        self.queue.pause()
+        self.queue.pause(self.now)
         self.num_running -= 1
         self.num_paused += 1
+        self.note_interval()
         self.serve()
 
     @precondition(lambda self: self.num_paused)
@@ -327,8 +344,9 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.num_paused)
     @rule()
     def end(self) -> None:
-        self.queue.end()
+        self.queue.end(self.now)
         self.num_paused -= 1
+        self.note_interval()
         self.serve()
 
     @precondition(lambda self: self.waiting)

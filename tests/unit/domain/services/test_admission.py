@@ -78,13 +78,11 @@ async def test_nobody_waits_beyond_the_own_deadline() -> None:
 
 async def test_a_full_line_refuses_and_says_when_to_come_back() -> None:
     rig = Rig(max_queued=2)
-    first, _ = await rig.ask()
-    second, _ = await rig.ask()
+    first, _ = await rig.ask(num_chars=20)
     await rig.ask(num_chars=20)
-    first.leave()
-    await rig.ask(num_chars=60)
     await rig.clock.advance(2.0)
-    second.leave()  # 20 characters more begin after 2 s
+    first.leave()  # 20 characters took 2 s
+    await rig.ask(num_chars=60)
     await rig.ask(num_chars=40)
     rig.chance = 0.5
     _, refused = await rig.ask()
