@@ -3,7 +3,7 @@
 Knows token ids, hidden states and samples, and no model.
 """
 
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -14,9 +14,6 @@ Samples = NDArray[np.float32]
 
 States = NDArray[np.float32]
 """(num_states, hidden)."""
-
-MIN_SOUNDING_STATES: Final = 2
-"""Sound lies between two hidden states."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 
 from app.adapters.speech.comparison.traces import (
-    MIN_SOUNDING_STATES,
     Samples,
     States,
     Trace,
@@ -24,7 +23,7 @@ from app.adapters.speech.soprano.decoder import StateDecoder
 from app.adapters.speech.soprano.errors import missing_package
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.transformers_model import load_package_model
-from app.adapters.speech.soprano.windows import Window
+from app.adapters.speech.soprano.windows import MIN_SOUNDING_STATES, Window
 from app.domain.errors import ModelLoadError
 
 MAX_PROMPT_TOKENS: Final = 512

@@ -13,6 +13,9 @@ import msgspec
 SAMPLES_PER_TOKEN: Final = 2_048
 CONTEXT_STATES: Final = 3
 
+MIN_SOUNDING_STATES: Final = 2
+"""Sound lies between two hidden states."""
+
 TOKENS_PER_CHUNK: Final = (1, 2, 4, 8, 16)
 """The first chunk is as small as it can be, so that sound starts early; later ones waste less work
 on context. The last entry repeats."""

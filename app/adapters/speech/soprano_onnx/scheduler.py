@@ -1,9 +1,10 @@
 """Who is read, who steps and who sounds next. Pure: plain data in, decisions out.
 
 A row of the cache belongs to one sentence from its first read to its last token; no sentence is
-paused, since it ends within 512 tokens. Rows 0 to n - 1 step; while a sentence is being read it has
-row n. What is due first is read first. Sentences that are due later leave rows free for those that
-come, and are read only while everybody has enough to play.
+paused, since it ends within 512 tokens. Rows 0 to n - 1 step; sentences that are being read have
+rows behind them, and join them in the order of those. What is due first is read first. Sentences
+that are due later leave rows free for those that come, and are read only while everybody has enough
+to play.
 """
 
 import math
@@ -29,6 +30,9 @@ MAX_READ_TOKENS: Final = 2 * READ_CHUNK
 """Ids read before a step: bounds how long a new sentence holds up those that sound. Of sentences
 that are not due soon it is one piece."""
 
+MAX_READING: Final = 2
+"""Sentences that are being read at a time: one by each thread."""
+
 COMFORT_S: Final = 0.25
 """With so much to play, a listener does not notice that a prompt is read; above what reading takes
 in fp32 on a small machine."""
@@ -52,6 +56,22 @@ class Read(msgspec.Struct, frozen=True, eq=False):
     row: int
     start: int
     end: int
+
+
+class Reading(msgspec.Struct, eq=False):
+    """A sentence whose prompt is being read.
+
+    Attributes:
+        sequence: the sentence.
+        row: that it has until it steps.
+        is_under_way: whether a piece is being read at this moment.
+        is_removed: whether nobody wants it any more; its row is free once nobody writes to it.
+    """
+
+    sequence: Sequence
+    row: int
+    is_under_way: bool = False
+    is_removed: bool = False
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -79,7 +99,7 @@ class Scheduler:
 
     Attributes:
         running: that step, in the order of their rows.
-        reading: whose prompt is being read.
+        reading: whose prompts are being read, in the order of their rows.
         sounding: that have sound to come, the running ones included.
     """
 
@@ -88,7 +108,7 @@ class Scheduler:
         self._num_kept_free = num_rows // 4
         self._waiting: list[Sequence] = []
         self.running: list[Sequence] = []
-        self.reading: Sequence | None = None
+        self.reading: list[Reading] = []
         self.sounding: list[Sequence] = []
 
     @property
@@ -99,7 +119,7 @@ class Scheduler:
     @property
     def num_rows_used(self) -> int:
         """Rows that hold something."""
-        return len(self.running) + (self.reading is not None)
+        return len(self.running) + len(self.reading)
 
     def add(self, sequence: Sequence) -> None:
         """Let it wait for its turn."""
@@ -111,44 +131,51 @@ class Scheduler:
             self._waiting.remove(sequence)
         if sequence in self.sounding:
             self.sounding.remove(sequence)
-        if sequence is self.reading:
-            self.reading = None
+        for reading in self.reading:
+            reading.is_removed |= reading.sequence is sequence
+        self._forget_removed()
         return self.free_row(sequence)
+
+    def _forget_removed(self) -> None:
+        self.reading = [one for one in self.reading if one.is_under_way or not one.is_removed]
 
     def free_row(self, sequence: Sequence) -> list[Move]:
         """Take a sentence out of the steps; the rows that must move now."""
         if sequence not in self.running:
             return []
         row, last = self.running.index(sequence), len(self.running) - 1
-        moves = []
-        if row != last:
-            moves.append(Move(last, row, self.running[last].num_read))
-            self.running[row] = self.running[last]
+        self.running[row] = self.running[last]
         self.running.pop()
-        if self.reading is not None and self.reading.num_read:
-            moves.append(Move(last + 1, last, self.reading.num_read))
-        return moves
+        return [Move(last, row, self.running[row].num_read)] if row != last else []
 
     def next_read(self, now: float, num_read: int) -> Read | None:
-        """What to read now, if `num_read` ids have been read since the last step."""
+        """What to read now, if `num_read` ids have been read since the last step.
+
+        Until `has_read`, no other piece of that sentence is given out.
+        """
         if num_read >= MAX_READ_TOKENS:
             return None
-        if self.reading is None:
-            self._begin_reading(now)
-        if self.reading is None or (num_read and not self._is_due(self.reading, now)):
+        reading = self._next_reading(now)
+        if reading is None or (num_read and not self._is_due(reading.sequence, now)):
             return None
-        start = self.reading.num_read
-        end = min(start + READ_CHUNK, self.reading.num_prompt)
-        return Read(self.reading, len(self.running), start, end)
+        reading.is_under_way = True
+        start = reading.sequence.num_read
+        end = min(start + READ_CHUNK, reading.sequence.num_prompt)
+        return Read(reading.sequence, reading.row, start, end)
 
-    def _begin_reading(self, now: float) -> None:
-        if not self._waiting or self.num_rows_used >= self._num_rows:
-            return
+    def _next_reading(self, now: float) -> Reading | None:
+        for reading in self.reading:
+            if not reading.is_under_way and reading.sequence.num_unread:
+                return reading
+        row = self.reading[-1].row + 1 if self.reading else len(self.running)
+        if not self._waiting or len(self.reading) == MAX_READING or row == self._num_rows:
+            return None
         first = min(self._waiting, key=lambda sequence: sequence.due_at)
         if not self._is_due(first, now) and not self._has_time(now):
-            return
+            return None
         self._waiting.remove(first)
-        self.reading = first
+        self.reading.append(Reading(first, row))
+        return self.reading[-1]
 
     @staticmethod
     def _is_due(sequence: Sequence, now: float) -> bool:
@@ -160,15 +187,26 @@ class Scheduler:
             return False
         return all(sequence.ahead_s(now) > COMFORT_S for sequence in self.sounding)
 
-    def has_read(self, read: Read) -> bool:
-        """Note that it is done; whether the sentence steps from now on."""
+    def has_read(self, read: Read) -> None:
+        """Note that it is done."""
         read.sequence.num_read = read.end
-        if read.sequence.num_unread:
-            return False
-        self.reading = None
-        self.running.append(read.sequence)
-        self.sounding.append(read.sequence)
-        return True
+        for reading in self.reading:
+            if reading.sequence is read.sequence:
+                reading.is_under_way = False
+        self._forget_removed()
+
+    def join(self) -> tuple[list[Sequence], list[Move]]:
+        """Let those step that have been read whole; they, and the rows that must move now."""
+        joined, moves = [], []
+        while self.reading and not self.reading[0].sequence.num_unread:
+            reading = self.reading.pop(0)
+            row = len(self.running)
+            if reading.row != row:
+                moves.append(Move(reading.row, row, reading.sequence.num_read))
+            self.running.append(reading.sequence)
+            self.sounding.append(reading.sequence)
+            joined.append(reading.sequence)
+        return joined, moves
 
     def next_rows(self, now: float) -> range:
         """The rows that step now: all, or only those around who waits for a first sound.
@@ -196,7 +234,7 @@ class Scheduler:
         chosen: list[tuple[tuple[int, bool, bool], Sequence]] = []
         for sequence in sorted(self.sounding, key=lambda one: one.ahead_s(now)):
             num_states = num_states_to_decode(sequence, now, step_s)
-            if num_states is None or budget <= 0:
+            if num_states is None or budget <= 0 or sequence.is_sounding:
                 continue
             if is_hurried and sequence.ahead_s(now) > COMFORT_S:
                 continue
@@ -209,7 +247,7 @@ class Scheduler:
 
 def _is_awaited(sequence: Sequence, now: float) -> bool:
     """Whether somebody waits for its first sound."""
-    return sequence.num_samples == 0 and sequence.due_at <= now
+    return sequence.num_samples == 0 and sequence.due_at <= now and not sequence.is_sounding
 
 
 def num_states_to_decode(sequence: Sequence, now: float, step_s: float) -> int | None:

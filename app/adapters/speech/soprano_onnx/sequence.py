@@ -45,7 +45,8 @@ class Sequence:
     Attributes:
         ids: of the prompt and of what was drawn.
         num_read: ids whose keys and values are in its row.
-        states: (hidden,) each, drawn and not yet decoded.
+        states: (hidden,) each, drawn and not yet given to the decoder.
+        is_sounding: whether the decoder has some of them.
         has_ended: whether its last token is drawn.
         error: why it cannot go on.
         num_samples: of sound handed out.
@@ -59,6 +60,7 @@ class Sequence:
         self.num_prompt = len(ids)
         self.num_read = 0
         self.states: list[NDArray[np.float32]] = []
+        self.is_sounding = False
         self.has_ended = False
         self.error: SynthesisError | None = None
         self.num_samples = 0
@@ -99,8 +101,16 @@ class Sequence:
         """How long its listener can play on before more sound of it is needed, in seconds."""
         return self.due_at + self.num_samples / SAMPLE_RATE - now
 
+    def give_states(self, num_states: int) -> list[NDArray[np.float32]]:
+        """Its next states, for the decoder; `sounded` says when their sound is there."""
+        given = self.states[:num_states]
+        del self.states[:num_states]
+        self.is_sounding = True
+        return given
+
     def sounded(self, num_samples: int, now: float) -> None:
         """Note that so much more sound has left; playing begins with the first, if it is late."""
+        self.is_sounding = False
         if self.num_samples == 0:
             self.due_at = max(self.due_at, now)
         self.num_samples += num_samples

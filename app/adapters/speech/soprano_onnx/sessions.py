@@ -41,16 +41,22 @@ def open_session(path: Path, num_threads: int) -> Any:
 class LanguageModelSession:
     """The language model with the keys and values of several rows.
 
-    A step takes rows that follow each other; so whoever leaves is replaced by the last.
+    A step takes rows that follow each other; so whoever leaves is replaced by the last. Two calls
+    may run at the same time if they take different rows.
 
     Args:
         session: of the graph.
         shape: of the model.
         num_rows: that exist.
+        half: a session of the same graph on half of the threads, for calls beside which something
+            else is computed; without one, `session`.
     """
 
-    def __init__(self, session: Any, shape: LanguageModelShape, num_rows: int) -> None:
+    def __init__(
+        self, session: Any, shape: LanguageModelShape, num_rows: int, half: Any = None
+    ) -> None:
         self._session = session
+        self._half = half or session
         self._num_layers = shape.num_layers
         cache_shape = (num_rows, shape.num_kv_heads, MAX_POSITIONS, shape.head_dim)
         self._caches = [_lazy_zeros(cache_shape) for _ in range(2 * shape.num_layers)]
@@ -59,28 +65,42 @@ class LanguageModelSession:
         self._total_length = np.zeros((), np.int32)
         self._states = np.zeros((num_rows, shape.hidden_size), np.float32)
         self._logits = np.zeros((num_rows, shape.vocab_size), np.float32)
-        self._steps: dict[int, Any] = {}
+        self._steps: dict[tuple[int, bool], Any] = {}
 
     @property
     def max_cache_bytes(self) -> int:
         """Memory of keys and values when every row is as long as can be."""
         return sum(cache.nbytes for cache in self._caches)
 
-    def read(self, row: int, ids: Sequence[int], start: int) -> tuple[States, States]:
+    def read(
+        self, row: int, ids: Sequence[int], start: int, *, is_alone: bool = True
+    ) -> tuple[States, States]:
         """Read `ids` into a row, after the `start` ids that it holds.
 
+        Args:
+            row: the row.
+            ids: what is read.
+            start: how many ids the row holds before.
+            is_alone: whether nothing else is computed at the same time.
+
         Returns:
-            State (1, hidden) and logits (1, vocabulary) of the last id; valid until the next call.
+            State (1, hidden) and logits (1, vocabulary) of the last id.
         """
         self._last_positions[row] = start + len(ids) - 1
-        self._total_length[...] = start + len(ids)
         rows = slice(row, row + 1)
-        binding = self._bind(np.array([ids], np.int64), rows)
-        self._session.run_with_iobinding(binding)
-        return self._states[rows], self._logits[rows]
+        session = self._session if is_alone else self._half
+        total_length = np.array(start + len(ids), np.int32)
+        binding = self._bind(session, np.array([ids], np.int64), total_length, rows)
+        session.run_with_iobinding(binding)
+        return self._states[rows].copy(), self._logits[rows].copy()
 
     def step(
-        self, first_row: int, ids: Sequence[int], lengths: Sequence[int]
+        self,
+        first_row: int,
+        ids: Sequence[int],
+        lengths: Sequence[int],
+        *,
+        is_alone: bool = True,
     ) -> tuple[States, States]:
         """Read one id more into each of some rows that follow each other.
 
@@ -88,39 +108,44 @@ class LanguageModelSession:
             first_row: of them.
             ids: one a row.
             lengths: how many ids each row holds before.
+            is_alone: whether nothing else is computed at the same time.
 
         Returns:
-            States (rows, hidden) and logits (rows, vocabulary); valid until the next call.
+            States (rows, hidden) and logits (rows, vocabulary); valid until the next step.
         """
         rows = slice(first_row, first_row + len(ids))
         self._ids[rows, 0] = ids
         self._last_positions[rows] = lengths
         self._total_length[...] = max(lengths) + 1
-        self._session.run_with_iobinding(self._step_binding(rows))
+        session = self._session if is_alone else self._half
+        session.run_with_iobinding(self._step_binding(session, rows))
         return self._states[rows], self._logits[rows]
 
-    def _step_binding(self, rows: slice) -> Any:
+    def _step_binding(self, session: Any, rows: slice) -> Any:
         """The call of a step; of those from row 0 on, which are the most, it is kept."""
         if rows.start:
-            return self._bind(self._ids[rows], rows)
-        if rows.stop not in self._steps:
-            self._steps[rows.stop] = self._bind(self._ids[rows], rows)
-        return self._steps[rows.stop]
+            return self._bind(session, self._ids[rows], self._total_length, rows)
+        key = rows.stop, session is self._session
+        if key not in self._steps:
+            self._steps[key] = self._bind(session, self._ids[rows], self._total_length, rows)
+        return self._steps[key]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy what row `source` holds, `length` ids, into row `target`."""
         for cache in self._caches:
             cache[target, :, :length] = cache[source, :, :length]
 
-    def _bind(self, ids: NDArray[np.int64], rows: slice) -> Any:
+    def _bind(
+        self, session: Any, ids: NDArray[np.int64], total_length: NDArray[np.int32], rows: slice
+    ) -> Any:
         """A call on `rows` whose inputs and outputs are our own memory; nothing is copied."""
         from onnxruntime import OrtValue
 
-        binding = self._session.io_binding()
+        binding = session.io_binding()
         binding.bind_ortvalue_input("ids", OrtValue.ortvalue_from_numpy(ids))
         last = OrtValue.ortvalue_from_numpy(self._last_positions[rows])
         binding.bind_ortvalue_input("last_positions", last)
-        total = OrtValue.ortvalue_from_numpy(self._total_length)
+        total = OrtValue.ortvalue_from_numpy(total_length)
         binding.bind_ortvalue_input("total_length", total)
         for index, cache in enumerate(self._caches):
             name = f"{('key', 'value')[index % 2]}_{index // 2}"
@@ -160,7 +185,7 @@ class DecoderState(msgspec.Struct, eq=False, kw_only=True):
 
 
 class DecoderSession:
-    """The decoder.
+    """The decoder. Two calls may run at the same time if they are for different sentences.
 
     Args:
         session: of the graph.

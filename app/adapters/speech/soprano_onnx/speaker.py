@@ -58,11 +58,19 @@ class EngineLimits(msgspec.Struct, frozen=True):
 
 
 class Sessions(msgspec.Struct, frozen=True, eq=False):
-    """All that a checkpoint speaks with; `tokenizer` is a tokenizers.Tokenizer."""
+    """All that a checkpoint speaks with.
+
+    Attributes:
+        language_model: its first network.
+        decoder: its second one.
+        tokenizer: a tokenizers.Tokenizer.
+        is_split: whether each may run while the other does, on half of the threads.
+    """
 
     language_model: LanguageModelSession
     decoder: DecoderSession
     tokenizer: Any
+    is_split: bool
 
 
 class OnnxSpeaker:
@@ -96,7 +104,11 @@ class OnnxSpeaker:
         sessions = open_sessions(self._checkpoint, self._precision, self._limits, self._cache)
         self._tokenizer = sessions.tokenizer
         self.step_loop = StepLoop(
-            sessions.language_model, sessions.decoder, self._limits.max_sentences, self._clock
+            sessions.language_model,
+            sessions.decoder,
+            self._limits.max_sentences,
+            self._clock,
+            has_helper=sessions.is_split,
         )
         self.step_loop.start()
 
@@ -129,14 +141,19 @@ def open_sessions(
     """
     graphs = build_graphs(checkpoint, precision, cache)
     num_threads = limits.num_threads or count_cores()
+    # In fp32 nearly all of the time goes to products that all threads share well: splitting them
+    # gains nothing there, and the second copy of the weights is four times as large.
+    is_split = precision == "int8" and num_threads > 1
+    num_beside = num_threads // 2 if is_split else num_threads
     try:
         language_model = LanguageModelSession(
             open_session(graphs / LANGUAGE_MODEL_GRAPH, num_threads),
             checkpoint.language_model,
             limits.max_sentences,
+            open_session(graphs / LANGUAGE_MODEL_GRAPH, num_beside) if is_split else None,
         )
         decoder = DecoderSession(
-            open_session(graphs / DECODER_GRAPH, num_threads),
+            open_session(graphs / DECODER_GRAPH, num_beside),
             checkpoint.decoder,
             np.load(graphs / WINDOW_FILE),
         )
@@ -151,7 +168,7 @@ def open_sessions(
         max_sentences=limits.max_sentences,
         max_cache_bytes=language_model.max_cache_bytes,
     )
-    return Sessions(language_model, decoder, tokenizer)
+    return Sessions(language_model, decoder, tokenizer, is_split)
 
 
 def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache) -> Path:

@@ -1,5 +1,8 @@
 """The step loop: one thread that reads prompts, steps all sentences at once and makes their sound.
 
+With a helper, a second thread reads and makes sound while the first one steps, each on half of the
+cores: a step is a chain of small operations, which two halves of a processor share badly.
+
 Decides nothing (that is the scheduler) and computes nothing (that are the sessions); it carries
 results from one to the other, and sound to whoever waits for it on an event loop.
 """
@@ -7,6 +10,7 @@ results from one to the other, and sound to whoever waits for it on an event loo
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +19,8 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.errors import as_instance_error
 from app.adapters.speech.soprano.handover import Handover
+from app.adapters.speech.soprano.windows import MIN_SOUNDING_STATES
+from app.adapters.speech.soprano_onnx.helper import Helper
 from app.adapters.speech.soprano_onnx.sampler import draw_tokens
 from app.adapters.speech.soprano_onnx.scheduler import Move, Read, Scheduler, Sound
 from app.adapters.speech.soprano_onnx.sequence import Sequence
@@ -22,6 +28,7 @@ from app.adapters.speech.soprano_onnx.sessions import (
     DecoderSession,
     DecoderState,
     LanguageModelSession,
+    States,
 )
 from app.domain.errors import InstanceDeadError, SynthesisError
 from app.ports.clock import Clock
@@ -42,6 +49,8 @@ class Job:
 
     def __init__(self, sequence: Sequence, decoder_state: DecoderState) -> None:
         self.sequence = sequence
+        self.first: tuple[States, States] | None = None
+        """State and logits of its prompt, once that is read whole."""
         self.decoder_state = decoder_state
         self.pieces: Handover[Samples] = Handover()
 
@@ -54,6 +63,7 @@ class StepLoop:
         decoder: of the same checkpoint.
         num_rows: of the language model.
         clock: of due times.
+        has_helper: whether there is one.
 
     Attributes:
         num_tokens: drawn so far, for all sentences.
@@ -65,6 +75,8 @@ class StepLoop:
         decoder: DecoderSession,
         num_rows: int,
         clock: Clock,
+        *,
+        has_helper: bool = False,
     ) -> None:
         self._language_model = language_model
         self._decoder = decoder
@@ -72,6 +84,8 @@ class StepLoop:
         self._scheduler = Scheduler(num_rows)
         self._jobs: dict[Sequence, Job] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._helper = Helper(self._inbox) if has_helper else None
+        self._has_helper_read = False
         self._thread = threading.Thread(target=self._work, name="soprano-steps", daemon=True)
         self._is_closing = False
         self._end: InstanceDeadError | None = None
@@ -109,23 +123,28 @@ class StepLoop:
 
     def _work(self) -> None:
         """Until told to stop, or until the runtime fails."""
+        end = InstanceDeadError()
         try:
+            has_to_wait = True
             while not self._is_closing:
-                self._listen()
-                if not self._scheduler.is_idle:
-                    self._turn()
+                self._listen(has_to_wait=has_to_wait)
+                has_to_wait = not self._turn()
         except Exception as error:  # noqa: BLE001 - every sentence must hear of it
-            failure = as_instance_error(error)
+            end = as_instance_error(error)
             _log.error("soprano.instance_died", device="cpu", reason=str(error))
-            self._tell_all(failure)
+        if self._helper is None:
+            self._tell_all(end)
         else:
-            self._tell_all(InstanceDeadError())
+            self._helper.stop()
+            self._tell_all(end)
+            self._helper.close()
 
-    def _listen(self) -> None:
+    def _listen(self, *, has_to_wait: bool) -> None:
         """Do what was asked for; with nothing else to do, wait for it."""
         try:
             while True:
-                self._inbox.get(block=self._scheduler.is_idle and not self._is_closing)()
+                self._inbox.get(block=has_to_wait and not self._is_closing)()
+                has_to_wait = False
         except queue.Empty:
             return
 
@@ -139,6 +158,7 @@ class StepLoop:
     def _drop(self, sequence: Sequence) -> None:
         if self._jobs.pop(sequence, None) is not None:
             self._move(self._scheduler.remove(sequence))
+            self._join()
 
     def _tell_all(self, error: InstanceDeadError) -> None:
         self._end = error
@@ -150,25 +170,76 @@ class StepLoop:
                 job.pieces.send(error)
             self._jobs.clear()
 
-    def _turn(self) -> None:
-        """Read a little, step once, decode what is due."""
+    def _turn(self) -> bool:
+        """Read a little, step once, decode what is due; whether there was anything to do.
+
+        The helper takes a share of the reading, and all of the decoding while anything steps.
+        """
         started = self._clock.monotonic()
+        if self._helper is not None and not self._helper.is_busy:
+            self._give_to(self._helper)
         num_read = 0
-        while read := self._scheduler.next_read(self._clock.monotonic(), num_read):
-            self._read(read)
+        while read := self._next_read(num_read):
+            self._take_read(read, self._read(read, is_alone=self._is_alone))
             num_read += read.end - read.start
-        if self._scheduler.running:
+        has_stepped = bool(self._scheduler.running)
+        if has_stepped:
             self._step()
-        for sound in self._scheduler.next_sounds(self._clock.monotonic(), self._step_s):
-            self._sound(sound)
+        sounds: list[Sound] = []
+        if self._helper is None or not self._scheduler.running:
+            sounds = self._next_sounds()
+            for sound in sounds:
+                self._take_sound(sound, self._decoding(sound)())
+        if not (num_read or has_stepped or sounds):
+            return False
         took_s = self._clock.monotonic() - started
         self._step_s = STEP_MEMORY * self._step_s + (1 - STEP_MEMORY) * took_s
+        return True
 
-    def _read(self, read: Read) -> None:
+    def _give_to(self, helper: Helper) -> None:
+        """Something to read or to decode, by turns where there is both.
+
+        While nothing steps, what there is to read is read by all threads.
+        """
+        sounds = self._next_sounds()
+        may_read = self._scheduler.running and not (sounds and self._has_helper_read)
+        read = self._next_read(0) if may_read else None
+        self._has_helper_read = read is not None
+        if read is not None:
+            helper.compute(
+                partial(self._read, read, is_alone=False), partial(self._take_read, read)
+            )
+        elif sounds:
+            helper.compute(self._decoding(sounds[0]), partial(self._take_sound, sounds[0]))
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether nothing else is computed at this moment."""
+        return self._helper is None or not self._helper.is_busy
+
+    def _next_read(self, num_read: int) -> Read | None:
+        return self._scheduler.next_read(self._clock.monotonic(), num_read)
+
+    def _next_sounds(self) -> list[Sound]:
+        return self._scheduler.next_sounds(self._clock.monotonic(), self._step_s)
+
+    def _read(self, read: Read, *, is_alone: bool) -> tuple[States, States]:
         ids = read.sequence.ids[read.start : read.end]
-        states, logits = self._language_model.read(read.row, ids, read.start)
-        if self._scheduler.has_read(read):
-            self._take([read.sequence], states, logits)
+        return self._language_model.read(read.row, ids, read.start, is_alone=is_alone)
+
+    def _take_read(self, read: Read, result: tuple[States, States]) -> None:
+        self._scheduler.has_read(read)
+        if read.sequence in self._jobs:
+            self._jobs[read.sequence].first = result
+        self._join()
+
+    def _join(self) -> None:
+        """Let those step that have been read whole."""
+        joined, moves = self._scheduler.join()
+        self._move(moves)
+        for sequence in joined:
+            if (first := self._jobs[sequence].first) is not None:
+                self._take([sequence], *first)
 
     def _step(self) -> None:
         rows = self._scheduler.next_rows(self._clock.monotonic())
@@ -177,6 +248,7 @@ class StepLoop:
             rows.start,
             [sequence.ids[-1] for sequence in running],
             [sequence.num_read for sequence in running],
+            is_alone=self._is_alone,
         )
         for sequence in running:
             sequence.num_read += 1
@@ -193,22 +265,23 @@ class StepLoop:
             elif sequence.has_ended:
                 self._move(self._scheduler.free_row(sequence))
 
-    def _sound(self, sound: Sound) -> None:
-        if sound.is_first and sound.is_last and sound.num_states < 2:  # noqa: PLR2004 - see below
-            # Sound lies between two states.
-            for sequence in sound.sequences:
-                self._finish(sequence, None)
-            return
-        samples = self._decoder.decode(
-            [self._jobs[sequence].decoder_state for sequence in sound.sequences],
-            [sequence.states[: sound.num_states] for sequence in sound.sequences],
-            is_last=sound.is_last,
-        )
+    def _decoding(self, sound: Sound) -> Callable[[], Samples]:
+        """What makes it, (rows, samples), in any thread; its states are taken at once."""
+        states = [sequence.give_states(sound.num_states) for sequence in sound.sequences]
+        if sound.is_first and sound.is_last and sound.num_states < MIN_SOUNDING_STATES:
+            return lambda: np.zeros((len(states), 0), np.float32)
+        decoder_states = [self._jobs[sequence].decoder_state for sequence in sound.sequences]
+        return partial(self._decoder.decode, decoder_states, states, is_last=sound.is_last)
+
+    def _take_sound(self, sound: Sound, samples: Samples) -> None:
         now = self._clock.monotonic()
         for sequence, piece in zip(sound.sequences, samples, strict=True):
-            del sequence.states[: sound.num_states]
             sequence.sounded(len(piece), now)
-            self._jobs[sequence].pieces.send(piece)
+            job = self._jobs.get(sequence)
+            if job is None:  # nobody wants it any more
+                continue
+            if len(piece):
+                job.pieces.send(piece)
             if sound.is_last:
                 self._finish(sequence, None)
 

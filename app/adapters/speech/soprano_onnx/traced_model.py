@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.speech.comparison.traces import (
-    MIN_SOUNDING_STATES,
     Samples,
     States,
     Trace,
@@ -18,6 +17,7 @@ from app.adapters.speech.comparison.traces import (
 )
 from app.adapters.speech.soprano.checkpoint import Checkpoint
 from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.windows import MIN_SOUNDING_STATES
 from app.adapters.speech.soprano_onnx.graph import Precision
 from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano_onnx.sampler import draw_tokens

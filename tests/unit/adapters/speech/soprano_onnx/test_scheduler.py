@@ -11,6 +11,7 @@ from app.adapters.speech.soprano_onnx.scheduler import (
     Move,
     Read,
     Scheduler,
+    Sound,
     num_states_to_decode,
 )
 from app.adapters.speech.soprano_onnx.sequence import (
@@ -33,6 +34,7 @@ def read_all(scheduler: Scheduler, now: float = NOW) -> list[Read]:
     reads: list[Read] = []
     while read := scheduler.next_read(now, sum(one.end - one.start for one in reads)):
         scheduler.has_read(read)
+        scheduler.join()
         reads.append(read)
     return reads
 
@@ -77,18 +79,53 @@ def test_a_sentence_that_is_read_has_the_row_behind_the_running_ones() -> None:
     assert [read.row for read in read_all(scheduler)] == [0, 1, 2]
 
 
-def test_a_row_that_is_left_is_taken_by_the_last_one_and_what_is_being_read_moves_up() -> None:
+def test_a_row_that_is_left_is_taken_by_the_last_one_and_what_was_read_joins_behind_it() -> None:
     scheduler = Scheduler(8)
     sequences = [new_sequence(num_prompt=20 + n) for n in range(3)]
     for sequence in sequences:
         scheduler.add(sequence)
     read_all(scheduler)
-    scheduler.add(new_sequence(num_prompt=200))
-    read_all(scheduler)
-    assert scheduler.reading is not None
-    assert scheduler.free_row(sequences[0]) == [Move(2, 0, 22), Move(3, 2, 128)]
+    scheduler.add(new_sequence(num_prompt=64))
+    read = scheduler.next_read(NOW, 0)
+    assert read is not None
+    assert scheduler.free_row(sequences[0]) == [Move(2, 0, 22)]
     assert scheduler.running == [sequences[2], sequences[1]]
-    assert scheduler.free_row(sequences[1]) == [Move(2, 1, 128)]
+    assert scheduler.free_row(sequences[1]) == []
+    scheduler.has_read(read)
+    assert scheduler.join() == ([read.sequence], [Move(3, 1, 64)])
+    assert scheduler.running == [sequences[2], read.sequence]
+
+
+def test_two_are_read_at_a_time_and_join_in_the_order_in_which_they_were_begun() -> None:
+    scheduler = Scheduler(8)
+    for _ in range(3):
+        scheduler.add(new_sequence())
+    first, second = scheduler.next_read(NOW, 0), scheduler.next_read(NOW, 0)
+    assert first is not None
+    assert second is not None
+    assert (first.row, second.row) == (0, 1)
+    assert scheduler.next_read(NOW, 0) is None
+    scheduler.has_read(second)
+    assert scheduler.join() == ([], [])
+    scheduler.has_read(first)
+    assert scheduler.join() == ([first.sequence, second.sequence], [])
+
+
+def test_the_row_of_a_sentence_that_nobody_wants_is_free_once_it_is_not_written_to() -> None:
+    scheduler = Scheduler(8)
+    for _ in range(3):
+        scheduler.add(new_sequence())
+    first, second = scheduler.next_read(NOW, 0), scheduler.next_read(NOW, 0)
+    assert first is not None
+    assert second is not None
+    scheduler.has_read(second)
+    scheduler.remove(first.sequence)
+    assert scheduler.join() == ([], [])
+    scheduler.has_read(first)
+    assert scheduler.join() == ([second.sequence], [Move(1, 0, 20)])
+    third = scheduler.next_read(NOW, 0)
+    assert third is not None
+    assert third.row == 1
 
 
 def test_sentences_that_are_not_due_leave_rows_free_for_those_that_come() -> None:
@@ -160,7 +197,7 @@ def test_rows_are_never_more_than_there_are() -> None:
         scheduler.add(new_sequence(num_prompt=READ_CHUNK))
     for _ in range(9):
         read_all(scheduler)
-    assert (len(scheduler.running), scheduler.reading) == (4, None)
+    assert (len(scheduler.running), scheduler.reading) == (4, [])
 
 
 def test_the_first_sound_is_made_of_as_few_states_as_can_be() -> None:
@@ -244,7 +281,10 @@ def test_removing_forgets_a_sentence_wherever_it_is() -> None:
 
 
 class Course:
-    """A random course of events; who holds which row is followed move by move."""
+    """A random course of events; who holds which row is followed move by move.
+
+    Some of what is given out is done a few turns later, as by a helper.
+    """
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -253,6 +293,7 @@ class Course:
         self.rows: dict[int, Sequence] = {}
         self.now = NOW
         self.num_to_come = int(self.rng.integers(0, 12))
+        self.given_out: list[Read | Sound] = []
         self.ended: list[Sequence] = []
         self.removed: list[Sequence] = []
 
@@ -269,32 +310,78 @@ class Course:
             self._step(sequence)
         for sound in self.scheduler.next_sounds(self.now, STEP_S):
             for sequence in sound.sequences:
-                del sequence.states[: sound.num_states]
-                sequence.sounded(sound.num_states * 2_048, self.now)
-                if sound.is_last:
-                    self.ended.append(sequence)
-                    self._move(self.scheduler.remove(sequence))
+                assert not sequence.is_sounding
+                sequence.give_states(sound.num_states)
+            self.given_out.append(sound)
+        self._finish_some()
 
     def _read(self) -> None:
         num_read = 0
         while read := self.scheduler.next_read(self.now, num_read):
             assert 0 <= read.row < self.num_rows
-            self.rows[read.row] = read.sequence
+            assert self.rows.setdefault(read.row, read.sequence) is read.sequence
             num_read += read.end - read.start
-            self.scheduler.has_read(read)
+            self.given_out.append(read)
+            self._finish_some()
+
+    def _finish_some(self) -> None:
+        """Of all that is under way, in any order."""
+        for work in list(self.given_out):
+            if self.rng.random() < 0.6:
+                self.given_out.remove(work)
+                if isinstance(work, Read):
+                    self._finish_read(work)
+                else:
+                    self._finish_sound(work)
+
+    def _finish_read(self, read: Read) -> None:
+        self.scheduler.has_read(read)
+        if read.sequence in self.removed:
+            del self.rows[read.row]
+        self._join()
+
+    def _join(self) -> None:
+        joined, moves = self.scheduler.join()
+        assert self.scheduler.running[len(self.scheduler.running) - len(joined) :] == joined
+        self._move(moves)
+
+    def _finish_sound(self, sound: Sound) -> None:
+        for sequence in sound.sequences:
+            sequence.sounded(sound.num_states * 2_048, self.now)
+            if sound.is_last and sequence not in self.removed:
+                self.ended.append(sequence)
+                self._move(self.scheduler.remove(sequence))
 
     def _step(self, sequence: Sequence) -> None:
         draw(sequence, 1)
         fate = self.rng.random()
         if fate < 0.1:
             end(sequence)
-            self._move(self.scheduler.free_row(sequence))
+            self._free(sequence, self.scheduler.free_row(sequence))
         elif fate < 0.15:
             self.removed.append(sequence)
-            self._move(self.scheduler.remove(sequence))
+            self._free(sequence, self.scheduler.remove(sequence))
+        elif fate < 0.2 and self.scheduler.reading:
+            self._remove_reading()
+
+    def _remove_reading(self) -> None:
+        reading = self.scheduler.reading[int(self.rng.integers(len(self.scheduler.reading)))]
+        if reading.is_removed:
+            return
+        self.removed.append(reading.sequence)
+        if not reading.is_under_way:
+            self.rows.pop(reading.row, None)
+        assert self.scheduler.remove(reading.sequence) == []
+        self._join()
+
+    def _free(self, sequence: Sequence, moves: list[Move]) -> None:
+        (row,) = [row for row, holder in self.rows.items() if holder is sequence]
+        del self.rows[row]
+        self._move(moves)
 
     def _move(self, moves: list[Move]) -> None:
         for move in moves:
+            assert move.target not in self.rows
             self.rows[move.target] = self.rows.pop(move.source)
 
 
