@@ -37,5 +37,6 @@ def language_model_session(
     directory: Path, precision: Precision, num_rows: int
 ) -> LanguageModelSession:
     shape = read_checkpoint(directory).language_model
-    session = open_session(graphs_of(directory, precision) / LANGUAGE_MODEL_GRAPH, NUM_THREADS)
-    return LanguageModelSession(session, shape, num_rows)
+    graph = graphs_of(directory, precision) / LANGUAGE_MODEL_GRAPH
+    whole, half = open_session(graph, NUM_THREADS), open_session(graph, NUM_THREADS // 2)
+    return LanguageModelSession(whole, shape, num_rows, half)

@@ -242,6 +242,37 @@ async def test_a_runtime_that_fails_is_told_to_everybody(
             await speak(speaker, "another.", Sampling())
 
 
+async def test_a_decoder_that_fails_beside_the_steps_is_told_to_everybody(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    async with loaded(make_checkpoint(tokens_per_sentence=400), "int8") as speaker:
+        step_loop: Any = speaker.step_loop
+        assert step_loop._helper is not None
+        streams = [
+            speaker.speak(f"[STOP][TEXT]sentence {n}.[START]", Sampling(), 0.0) for n in range(3)
+        ]
+        for stream in streams:
+            await anext(stream)
+        step_loop._decoder._session = None  # as if the runtime had failed
+        for stream in streams:
+            with pytest.raises(InstanceDeadError):
+                async for _ in stream:
+                    pass
+
+
+async def test_sentences_that_are_left_while_they_are_read_hold_up_nobody(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    async with loaded(make_checkpoint(tokens_per_sentence=200), "int8", 4) as speaker:
+        heard = asyncio.create_task(speak(speaker, "this one is heard.", Sampling()))
+        for number in range(30):
+            left = asyncio.create_task(speak(speaker, f"{number} " + "words " * 40, Sampling()))
+            await asyncio.sleep(0.003 * (number % 5))
+            left.cancel()
+        assert len((await heard).samples) == expected_samples(200)
+        await settled(speaker)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 async def test_a_seed_gives_the_same_sound_and_another_one_another(
     make_checkpoint: Callable[..., Path], precision: Precision
@@ -256,7 +287,7 @@ async def test_a_seed_gives_the_same_sound_and_another_one_another(
 
 
 async def test_memory_is_flat_over_many_sentences(make_checkpoint: Callable[..., Path]) -> None:
-    async with loaded(make_checkpoint(tokens_per_sentence=100)) as speaker:
+    async with loaded(make_checkpoint(tokens_per_sentence=100), "int8") as speaker:
 
         async def speak_some() -> float:
             for _ in range(10):
