@@ -229,7 +229,7 @@ class Scheduler:
             now: seconds of the clock.
             step_s: that one step of all takes.
         """
-        budget = max(MAX_CHUNK_TOKENS, 2 * len(self.running))
+        budget = 2 * max(MAX_CHUNK_TOKENS, len(self.running))
         is_hurried = any(_is_awaited(one, now) for one in self.running)
         chosen: list[tuple[tuple[int, bool, bool], Sequence]] = []
         for sequence in sorted(self.sounding, key=lambda one: one.ahead_s(now)):

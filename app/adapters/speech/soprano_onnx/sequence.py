@@ -29,8 +29,9 @@ FIRST_SOUND_S: Final = 0.032
 """What they give at least: the decoder of version 1.0, with its wider input, gives two blocks of
 512 samples, that of 1.1 gives three."""
 
-MAX_CHUNK_TOKENS: Final = 32
-"""Of sound decoded at once, 2 s: longer ones would hold up the others."""
+MAX_CHUNK_TOKENS: Final = 16
+"""Of sound decoded at once, 1 s: longer ones would hold up the others, and leave more to do when
+all have ended."""
 
 
 class Sequence:

@@ -84,8 +84,9 @@ class StepLoop:
         self._scheduler = Scheduler(num_rows)
         self._jobs: dict[Sequence, Job] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._helper = Helper(self._inbox) if has_helper else None
+        self._helper = Helper(self._inbox, clock) if has_helper else None
         self._has_helper_read = False
+        self._seen_s = 0.0
         self._thread = threading.Thread(target=self._work, name="soprano-steps", daemon=True)
         self._is_closing = False
         self._end: InstanceDeadError | None = None
@@ -192,9 +193,15 @@ class StepLoop:
                 self._take_sound(sound, self._decoding(sound)())
         if not (num_read or has_stepped or sounds):
             return False
-        took_s = self._clock.monotonic() - started
+        took_s = self._clock.monotonic() - started + self._helped_s()
         self._step_s = STEP_MEMORY * self._step_s + (1 - STEP_MEMORY) * took_s
         return True
+
+    def _helped_s(self) -> float:
+        """For how long the helper has computed what came from it since this was asked last."""
+        before = self._seen_s
+        self._seen_s = self._helper.spent_s if self._helper is not None else 0.0
+        return self._seen_s - before
 
     def _give_to(self, helper: Helper) -> None:
         """Something to read or to decode, by turns where there is both.

@@ -2,10 +2,12 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from app.adapters.clock.system import SystemClock
 from app.adapters.speech.soprano_onnx.helper import Helper
 
 Inbox = queue.SimpleQueue[Callable[[], None]]
@@ -20,7 +22,7 @@ def inbox() -> Inbox:
 
 @pytest.fixture
 def helper(inbox: Inbox) -> Iterator[Helper]:
-    helper = Helper(inbox)
+    helper = Helper(inbox, SystemClock())
     yield helper
     helper.close()
 
@@ -34,6 +36,13 @@ def test_what_it_computed_is_taken_by_whoever_reads_the_inbox(helper: Helper, in
     come()
     assert not helper.is_busy
     assert threads != [threading.get_ident()]
+
+
+def test_it_tells_for_how_long_it_has_computed(helper: Helper, inbox: Inbox) -> None:
+    for _ in range(2):
+        helper.compute(lambda: time.sleep(0.02), lambda _: None)
+        inbox.get(timeout=MAX_WAIT_S)()
+    assert 0.04 <= helper.spent_s < 2 * MAX_WAIT_S
 
 
 def test_an_error_is_raised_where_the_result_would_be_taken(helper: Helper, inbox: Inbox) -> None:
@@ -60,7 +69,10 @@ def test_once_it_is_stopped_results_and_errors_are_forgotten(helper: Helper, inb
 
 
 def test_closing_waits_for_what_is_under_way(inbox: Inbox) -> None:
-    helper, begun, may_end, ended = Helper(inbox), *(threading.Event() for _ in range(3))
+    helper, begun, may_end, ended = (
+        Helper(inbox, SystemClock()),
+        *(threading.Event() for _ in range(3)),
+    )
 
     def compute() -> None:
         begun.set()

@@ -23,15 +23,13 @@ def read(session: LanguageModelSession, row: int, *, is_alone: bool) -> Trace:
     return list(session.read(row, PROMPTS[row], 0, is_alone=is_alone))
 
 
-def step_all(
-    session: LanguageModelSession, num_rows: int, *, is_alone: Callable[[int], bool]
-) -> Trace:
-    """States and logits of some steps of the first rows; whoever computes beside is asked for."""
+def step_all(session: LanguageModelSession, num_rows: int, are_alone: list[bool]) -> Trace:
+    """States and logits of some steps of the first rows."""
     trace = []
-    for number in range(NUM_STEPS):
+    for number, is_alone in enumerate(are_alone):
         lengths = [len(PROMPTS[row]) + number for row in range(num_rows)]
         ids = [10 + (3 * row + number) % 40 for row in range(num_rows)]
-        found = session.step(0, ids, lengths, is_alone=is_alone(number))
+        found = session.step(0, ids, lengths, is_alone=is_alone)
         trace += [array.copy() for array in found]
     return trace
 
@@ -54,10 +52,10 @@ def test_half_of_the_threads_compute_the_same_to_the_last_bit(
         trace = [
             array for row in range(num_rows) for array in read(session, row, is_alone=is_alone)
         ]
-        trace += step_all(session, num_rows, is_alone=lambda _, alone=is_alone: alone)
+        trace += step_all(session, num_rows, [is_alone] * NUM_STEPS)
         traces.append(trace)
     mixed = [array for row in range(num_rows) for array in read(session, row, is_alone=row > 2)]
-    mixed += step_all(session, num_rows, is_alone=lambda number: number % 2 == 0)
+    mixed += step_all(session, num_rows, [True, False] * (NUM_STEPS // 2))
     for whole, half, both in zip(*traces, mixed, strict=True):
         assert np.array_equal(whole, half)
         assert np.array_equal(whole, both)
@@ -69,7 +67,7 @@ def test_a_row_that_is_read_beside_steps_changes_nothing_and_is_not_changed(
     num_stepping = len(PROMPTS) - 1
     for row in range(num_stepping):
         read(session, row, is_alone=True)
-    steps_alone = step_all(session, num_stepping, is_alone=lambda _: True)
+    steps_alone = step_all(session, num_stepping, [True] * NUM_STEPS)
     read_alone = read(session, num_stepping, is_alone=True)
     for row in range(num_stepping):
         read(session, row, is_alone=True)
@@ -77,7 +75,7 @@ def test_a_row_that_is_read_beside_steps_changes_nothing_and_is_not_changed(
         reads = [
             thread.submit(read, session, num_stepping, is_alone=False) for _ in range(NUM_STEPS)
         ]
-        steps_beside = step_all(session, num_stepping, is_alone=lambda _: False)
+        steps_beside = step_all(session, num_stepping, [False] * NUM_STEPS)
     for alone, beside in zip(steps_alone, steps_beside, strict=True):
         assert np.array_equal(alone, beside)
     for one in reads:
