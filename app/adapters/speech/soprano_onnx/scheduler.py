@@ -8,8 +8,6 @@ to play.
 """
 
 import math
-from collections.abc import Iterator
-from itertools import groupby
 from typing import Final
 
 import msgspec
@@ -110,6 +108,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.reading: list[Reading] = []
         self.sounding: list[Sequence] = []
+        self._is_reads_turn = True
 
     @property
     def is_idle(self) -> bool:
@@ -220,6 +219,30 @@ class Scheduler:
             return rows
         return range(len(self.running))
 
+    def next_beside(self, now: float, step_s: float) -> Read | Sound | None:
+        """What a helper reads or decodes while the others step.
+
+        Sound, if somebody hears silence soon; else what has to be read soon; else both by turns.
+        While nothing steps, what there is to read is left to those who would.
+
+        Args:
+            now: seconds of the clock.
+            step_s: that one step of all takes.
+        """
+        sounds = self.next_sounds(now, step_s)
+        read = None
+        if self.running and not (sounds and self._is_sound_next(sounds[0].sequences[0], now)):
+            read = self.next_read(now, 0)
+        self._is_reads_turn = read is None
+        return read or next(iter(sounds), None)
+
+    def _is_sound_next(self, first: Sequence, now: float) -> bool:
+        """Whether that of a sentence goes before what is to be read."""
+        if first.num_samples and first.ahead_s(now) <= COMFORT_S:
+            return True
+        has_due = any(self._is_due(sequence, now) for sequence in self._waiting)
+        return not self._is_reads_turn and not has_due
+
     def next_sounds(self, now: float, step_s: float) -> list[Sound]:
         """What to decode now: the sentences nearest to silence first, as much as a step makes.
 
@@ -231,7 +254,7 @@ class Scheduler:
         """
         budget = 2 * max(MAX_CHUNK_TOKENS, len(self.running))
         is_hurried = any(_is_awaited(one, now) for one in self.running)
-        chosen: list[tuple[tuple[int, bool, bool], Sequence]] = []
+        alike: dict[tuple[int, bool, bool], list[Sequence]] = {}
         for sequence in sorted(self.sounding, key=lambda one: one.ahead_s(now)):
             num_states = num_states_to_decode(sequence, now, step_s)
             if num_states is None or budget <= 0 or sequence.is_sounding:
@@ -240,9 +263,13 @@ class Scheduler:
                 continue
             budget -= num_states
             is_last = sequence.has_ended and num_states == len(sequence.states)
-            chosen.append(((num_states, sequence.num_samples == 0, is_last), sequence))
-        chosen.sort(key=lambda choice: choice[0])
-        return list(_groups(chosen))
+            kind = (num_states, sequence.num_samples == 0, is_last)
+            alike.setdefault(kind, []).append(sequence)
+        return [
+            Sound(sequences[start : start + MAX_GROUP_ROWS], *kind)
+            for kind, sequences in alike.items()
+            for start in range(0, len(sequences), MAX_GROUP_ROWS)
+        ]
 
 
 def _is_awaited(sequence: Sequence, now: float) -> bool:
@@ -277,11 +304,3 @@ def num_first_states(step_s: float) -> int:
 def _power_of_two(number: float) -> int:
     """The largest one that is not above `number`; 1 if there is none."""
     return 1 << (max(1, int(number)).bit_length() - 1)
-
-
-def _groups(chosen: list[tuple[tuple[int, bool, bool], Sequence]]) -> Iterator[Sound]:
-    for (num_states, is_first, is_last), alike in groupby(chosen, key=lambda choice: choice[0]):
-        sequences = [sequence for _, sequence in alike]
-        for start in range(0, len(sequences), MAX_GROUP_ROWS):
-            part = sequences[start : start + MAX_GROUP_ROWS]
-            yield Sound(part, num_states, is_first=is_first, is_last=is_last)

@@ -26,7 +26,8 @@ from app.adapters.speech.soprano_onnx.language_model_graph import (
     MAX_POSITIONS,
     build_language_model_graph,
 )
-from app.adapters.speech.soprano_onnx.sequence import Sequence
+from app.adapters.speech.soprano_onnx.scheduler import READ_CHUNK
+from app.adapters.speech.soprano_onnx.sequence import MAX_CHUNK_TOKENS, Sequence
 from app.adapters.speech.soprano_onnx.sessions import (
     DecoderSession,
     LanguageModelSession,
@@ -103,6 +104,7 @@ class OnnxSpeaker:
     def load(self) -> None:
         sessions = open_sessions(self._checkpoint, self._precision, self._limits, self._cache)
         self._tokenizer = sessions.tokenizer
+        _warm_up(sessions, self._checkpoint.language_model.hidden_size)
         self.step_loop = StepLoop(
             sessions.language_model,
             sessions.decoder,
@@ -169,6 +171,14 @@ def open_sessions(
         max_cache_bytes=language_model.max_cache_bytes,
     )
     return Sessions(language_model, decoder, tokenizer, is_split)
+
+
+def _warm_up(sessions: Sessions, hidden_size: int) -> None:
+    """Have the runtime take the memory of its largest calls now, rather than while it speaks."""
+    for is_alone in (True, False):
+        sessions.language_model.read(0, [0] * READ_CHUNK, 0, is_alone=is_alone)
+    states = [[np.zeros(hidden_size, np.float32)] * MAX_CHUNK_TOKENS] * 2
+    sessions.decoder.decode([sessions.decoder.start() for _ in states], states, is_last=True)
 
 
 def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache) -> Path:

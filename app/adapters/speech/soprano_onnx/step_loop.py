@@ -85,7 +85,6 @@ class StepLoop:
         self._jobs: dict[Sequence, Job] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._helper = Helper(self._inbox, clock) if has_helper else None
-        self._has_helper_read = False
         self._seen_s = 0.0
         self._thread = threading.Thread(target=self._work, name="soprano-steps", daemon=True)
         self._is_closing = False
@@ -204,20 +203,14 @@ class StepLoop:
         return self._seen_s - before
 
     def _give_to(self, helper: Helper) -> None:
-        """Something to read or to decode, by turns where there is both.
-
-        While nothing steps, what there is to read is read by all threads.
-        """
-        sounds = self._next_sounds()
-        may_read = self._scheduler.running and not (sounds and self._has_helper_read)
-        read = self._next_read(0) if may_read else None
-        self._has_helper_read = read is not None
-        if read is not None:
+        """Something to do beside the steps, if there is anything."""
+        work = self._scheduler.next_beside(self._clock.monotonic(), self._step_s)
+        if isinstance(work, Read):
             helper.compute(
-                partial(self._read, read, is_alone=False), partial(self._take_read, read)
+                partial(self._read, work, is_alone=False), partial(self._take_read, work)
             )
-        elif sounds:
-            helper.compute(self._decoding(sounds[0]), partial(self._take_sound, sounds[0]))
+        elif work is not None:
+            helper.compute(self._decoding(work), partial(self._take_sound, work))
 
     @property
     def _is_alone(self) -> bool:

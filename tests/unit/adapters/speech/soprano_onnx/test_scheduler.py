@@ -269,6 +269,63 @@ def test_sentences_that_are_alike_are_decoded_together() -> None:
     assert all(sound.is_first and not sound.is_last for sound in first)
 
 
+def heard(scheduler: Scheduler, ahead_s: float) -> Sequence:
+    """A sentence that steps, with so much to play and as much to decode as a piece may have."""
+    sequence = new_sequence()
+    scheduler.add(sequence)
+    read_all(scheduler)
+    sequence.sounded(round(ahead_s * 32_000), NOW)
+    draw(sequence, MAX_CHUNK_TOKENS)
+    return sequence
+
+
+def test_beside_the_steps_whoever_hears_silence_soon_goes_before_what_is_to_be_read() -> None:
+    scheduler = Scheduler(8)
+    sequence = heard(scheduler, ahead_s=0.1)
+    scheduler.add(new_sequence())
+    work = scheduler.next_beside(NOW, STEP_S)
+    assert isinstance(work, Sound)
+    assert work.sequences == [sequence]
+
+
+def test_beside_the_steps_what_is_due_is_read_before_those_with_enough_to_play_sound() -> None:
+    scheduler = Scheduler(8)
+    heard(scheduler, ahead_s=5.0)
+    for _ in range(3):
+        scheduler.add(new_sequence())
+    for _ in range(3):
+        work = scheduler.next_beside(NOW, STEP_S)
+        assert isinstance(work, Read)
+        scheduler.has_read(work)
+        scheduler.join()
+
+
+def test_beside_the_steps_sound_and_what_is_not_due_take_turns() -> None:
+    scheduler = Scheduler(16)
+    sequence = heard(scheduler, ahead_s=5.0)
+    for _ in range(4):
+        scheduler.add(new_sequence(due_at=NOW + 30))
+    kinds = []
+    for _ in range(4):
+        work = scheduler.next_beside(NOW, STEP_S)
+        assert work is not None
+        kinds.append(type(work))
+        if isinstance(work, Read):
+            scheduler.has_read(work)
+        else:
+            sequence.give_states(work.num_states)
+            sequence.sounded(32_000, NOW)
+            draw(sequence, MAX_CHUNK_TOKENS)
+    assert kinds == [Read, Sound, Read, Sound]
+
+
+def test_while_nothing_steps_what_is_to_be_read_is_left_to_all_threads() -> None:
+    scheduler = Scheduler(8)
+    scheduler.add(new_sequence())
+    assert scheduler.next_beside(NOW, STEP_S) is None
+    assert scheduler.next_read(NOW, 0) is not None
+
+
 def test_removing_forgets_a_sentence_wherever_it_is() -> None:
     scheduler = Scheduler(2)
     sequences = [new_sequence(num_prompt=100) for _ in range(4)]
