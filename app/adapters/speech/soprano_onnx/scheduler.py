@@ -231,17 +231,17 @@ class Scheduler:
         """
         sounds = self.next_sounds(now, step_s)
         read = None
-        if self.running and not (sounds and self._is_sound_next(sounds[0].sequences[0], now)):
+        if self.running and not self._goes_before_reading(sounds, now):
             read = self.next_read(now, 0)
         self._is_reads_turn = read is None
         return read or next(iter(sounds), None)
 
-    def _is_sound_next(self, first: Sequence, now: float) -> bool:
-        """Whether that of a sentence goes before what is to be read."""
-        if first.num_samples and first.ahead_s(now) <= COMFORT_S:
+    def _goes_before_reading(self, sounds: list[Sound], now: float) -> bool:
+        everybody = [one for sound in sounds for one in sound.sequences]
+        if any(one.num_samples and one.ahead_s(now) <= COMFORT_S for one in everybody):
             return True
-        has_due = any(self._is_due(sequence, now) for sequence in self._waiting)
-        return not self._is_reads_turn and not has_due
+        has_due = any(self._is_due(one, now) for one in self._waiting)
+        return bool(sounds) and not self._is_reads_turn and not has_due
 
     def next_sounds(self, now: float, step_s: float) -> list[Sound]:
         """What to decode now: the sentences nearest to silence first, as much as a step makes.

@@ -104,7 +104,6 @@ class OnnxSpeaker:
     def load(self) -> None:
         sessions = open_sessions(self._checkpoint, self._precision, self._limits, self._cache)
         self._tokenizer = sessions.tokenizer
-        _warm_up(sessions, self._checkpoint.language_model.hidden_size)
         self.step_loop = StepLoop(
             sessions.language_model,
             sessions.decoder,
@@ -160,6 +159,8 @@ def open_sessions(
             np.load(graphs / WINDOW_FILE),
         )
         tokenizer = load_tokenizer(checkpoint.directory)
+        sessions = Sessions(language_model, decoder, tokenizer, is_split)
+        _warm_up(sessions, checkpoint.decoder.input_channels)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
@@ -170,14 +171,14 @@ def open_sessions(
         max_sentences=limits.max_sentences,
         max_cache_bytes=language_model.max_cache_bytes,
     )
-    return Sessions(language_model, decoder, tokenizer, is_split)
+    return sessions
 
 
-def _warm_up(sessions: Sessions, hidden_size: int) -> None:
+def _warm_up(sessions: Sessions, num_channels: int) -> None:
     """Have the runtime take the memory of its largest calls now, rather than while it speaks."""
     for is_alone in (True, False):
         sessions.language_model.read(0, [0] * READ_CHUNK, 0, is_alone=is_alone)
-    states = [[np.zeros(hidden_size, np.float32)] * MAX_CHUNK_TOKENS] * 2
+    states = [[np.zeros(num_channels, np.float32)] * MAX_CHUNK_TOKENS] * 2
     sessions.decoder.decode([sessions.decoder.start() for _ in states], states, is_last=True)
 
 

@@ -282,10 +282,20 @@ def heard(scheduler: Scheduler, ahead_s: float) -> Sequence:
 def test_beside_the_steps_whoever_hears_silence_soon_goes_before_what_is_to_be_read() -> None:
     scheduler = Scheduler(8)
     sequence = heard(scheduler, ahead_s=0.1)
-    scheduler.add(new_sequence())
-    work = scheduler.next_beside(NOW, STEP_S)
-    assert isinstance(work, Sound)
-    assert work.sequences == [sequence]
+    newcomers = [new_sequence() for _ in range(2)]
+    scheduler.add(newcomers[0])
+    read_all(scheduler)
+    draw(newcomers[0], MIN_FIRST_STATES)
+    scheduler.add(newcomers[1])
+    sounding = []
+    for _ in range(2):
+        work = scheduler.next_beside(NOW, STEP_S)
+        assert isinstance(work, Sound)
+        for one in work.sequences:
+            one.give_states(work.num_states)
+        sounding += work.sequences
+    assert sounding == [newcomers[0], sequence]
+    assert isinstance(scheduler.next_beside(NOW, STEP_S), Read)
 
 
 def test_beside_the_steps_what_is_due_is_read_before_those_with_enough_to_play_sound() -> None:
