@@ -88,7 +88,7 @@ class LanguageModelSession:
         """
         self._last_positions[row] = start + len(ids) - 1
         rows = slice(row, row + 1)
-        session = self._session if is_alone else self._half
+        session = self._session_for(is_alone=is_alone)
         total_length = np.array(start + len(ids), np.int32)
         binding = self._bind(session, np.array([ids], np.int64), total_length, rows)
         session.run_with_iobinding(binding)
@@ -117,9 +117,12 @@ class LanguageModelSession:
         self._ids[rows, 0] = ids
         self._last_positions[rows] = lengths
         self._total_length[...] = max(lengths) + 1
-        session = self._session if is_alone else self._half
+        session = self._session_for(is_alone=is_alone)
         session.run_with_iobinding(self._step_binding(session, rows))
         return self._states[rows], self._logits[rows]
+
+    def _session_for(self, *, is_alone: bool) -> Any:
+        return self._session if is_alone else self._half
 
     def _step_binding(self, session: Any, rows: slice) -> Any:
         """The call of a step; of those from row 0 on, which are the most, it is kept."""

@@ -176,7 +176,7 @@ def open_sessions(
 
 def _warm_up(sessions: Sessions, num_channels: int) -> None:
     """Have the runtime take the memory of its largest calls now, rather than while it speaks."""
-    for is_alone in (True, False):
+    for is_alone in (True, False) if sessions.is_split else (True,):
         sessions.language_model.read(0, [0] * READ_CHUNK, 0, is_alone=is_alone)
     states = [[np.zeros(num_channels, np.float32)] * MAX_CHUNK_TOKENS] * 2
     sessions.decoder.decode([sessions.decoder.start() for _ in states], states, is_last=True)

@@ -39,6 +39,16 @@ def read_all(scheduler: Scheduler, now: float = NOW) -> list[Read]:
     return reads
 
 
+def two_under_way(scheduler: Scheduler) -> tuple[Read, Read]:
+    """Two that are being read, and a third one that waits."""
+    for _ in range(3):
+        scheduler.add(new_sequence())
+    first, second = scheduler.next_read(NOW, 0), scheduler.next_read(NOW, 0)
+    assert first is not None
+    assert second is not None
+    return first, second
+
+
 def draw(sequence: Sequence, num_states: int) -> None:
     """Give a sentence so many states, far from each other."""
     start = len(sequence.states)
@@ -98,11 +108,7 @@ def test_a_row_that_is_left_is_taken_by_the_last_one_and_what_was_read_joins_beh
 
 def test_two_are_read_at_a_time_and_join_in_the_order_in_which_they_were_begun() -> None:
     scheduler = Scheduler(8)
-    for _ in range(3):
-        scheduler.add(new_sequence())
-    first, second = scheduler.next_read(NOW, 0), scheduler.next_read(NOW, 0)
-    assert first is not None
-    assert second is not None
+    first, second = two_under_way(scheduler)
     assert (first.row, second.row) == (0, 1)
     assert scheduler.next_read(NOW, 0) is None
     scheduler.has_read(second)
@@ -113,11 +119,7 @@ def test_two_are_read_at_a_time_and_join_in_the_order_in_which_they_were_begun()
 
 def test_the_row_of_a_sentence_that_nobody_wants_is_free_once_it_is_not_written_to() -> None:
     scheduler = Scheduler(8)
-    for _ in range(3):
-        scheduler.add(new_sequence())
-    first, second = scheduler.next_read(NOW, 0), scheduler.next_read(NOW, 0)
-    assert first is not None
-    assert second is not None
+    first, second = two_under_way(scheduler)
     scheduler.has_read(second)
     scheduler.remove(first.sequence)
     assert scheduler.join() == ([], [])
