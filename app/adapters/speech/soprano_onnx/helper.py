@@ -1,61 +1,54 @@
-"""A second thread, which computes one thing at a time while the step loop does something else."""
+"""A second thread, which works as long as there is something to do beside the first."""
 
-import queue
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
 
-from app.ports.clock import Clock
-
-T = TypeVar("T")
+Work = Callable[[], None]
 
 
 class Helper:
-    """The thread, and the way back from it.
+    """The thread. All of it happens under the baton, which a work puts down while it computes.
 
     Args:
-        inbox: of the step loop; what is put there is called in its thread.
-        clock: measures what it takes.
+        baton: held by whoever decides what is done and takes what came of it.
+        next_work: decides what it does next; None is nothing.
+        report: called after each work, and with the error of one that failed, after which it does
+            nothing more.
 
     Attributes:
-        is_busy: whether a result is still to be taken.
-        spent_s: seconds for which it has computed what was taken.
+        is_busy: whether it works.
     """
 
-    def __init__(self, inbox: "queue.SimpleQueue[Callable[[], None]]", clock: Clock) -> None:
-        self._inbox = inbox
-        self._clock = clock
+    def __init__(
+        self,
+        baton: threading.Lock,
+        next_work: Callable[[], Work | None],
+        report: Callable[[Exception | None], None],
+    ) -> None:
+        self._baton = baton
+        self._next_work = next_work
+        self._report = report
         self._threads = ThreadPoolExecutor(1, "soprano-helper")
-        self._is_stopped = False
         self.is_busy = False
-        self.spent_s = 0.0
 
-    def compute(self, function: Callable[[], T], take: Callable[[T], None]) -> None:
-        """Call `function` there, and `take` with what it gave in the step loop's thread.
+    def wake(self) -> None:
+        """Have it work if it rests and there is something to do; called with the baton."""
+        if not self.is_busy and (work := self._next_work()) is not None:
+            self.is_busy = True
+            self._threads.submit(self._go_on, work)
 
-        An error is raised in the step loop's thread. Not to be called while it is busy.
-        """
-        self.is_busy = True
-
-        def timed() -> tuple[T, float]:
-            started = self._clock.monotonic()
-            return function(), self._clock.monotonic() - started
-
-        def take_result(future: "Future[tuple[T, float]]") -> None:
-            self.is_busy = False
-            if self._is_stopped:
-                return
-            result, took_s = future.result()
-            self.spent_s += took_s
-            take(result)
-
-        future = self._threads.submit(timed)
-        future.add_done_callback(lambda done: self._inbox.put(lambda: take_result(done)))
-
-    def stop(self) -> None:
-        """From now on its results and errors are forgotten."""
-        self._is_stopped = True
+    def _go_on(self, work: Work | None) -> None:
+        try:
+            with self._baton:
+                while work is not None:
+                    work()
+                    self._report(None)
+                    work = self._next_work()
+                self.is_busy = False
+        except Exception as error:  # noqa: BLE001 - the first thread must hear of it
+            self._report(error)
 
     def close(self) -> None:
-        """Wait until it has nothing more to do, and end it."""
+        """Wait until it has nothing more to do, and end it; called without the baton."""
         self._threads.shutdown()

@@ -1,7 +1,9 @@
 """The step loop: one thread that reads prompts, steps all sentences at once and makes their sound.
 
 With a helper, a second thread reads and makes sound while the first one steps, each on half of the
-cores: a step is a chain of small operations, which two halves of a processor share badly.
+cores: a step is a chain of small operations, which two halves of a processor share badly. One of
+the two holds the baton, and with it sentences, rows and states; it is put down only to compute or
+to wait.
 
 Decides nothing (that is the scheduler) and computes nothing (that are the sessions); it carries
 results from one to the other, and sound to whoever waits for it on an event loop.
@@ -11,7 +13,7 @@ import queue
 import threading
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import structlog
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from app.adapters.speech.soprano.errors import as_instance_error
 from app.adapters.speech.soprano.handover import Handover
 from app.adapters.speech.soprano.windows import MIN_SOUNDING_STATES
-from app.adapters.speech.soprano_onnx.helper import Helper
+from app.adapters.speech.soprano_onnx.helper import Helper, Work
 from app.adapters.speech.soprano_onnx.sampler import draw_tokens
 from app.adapters.speech.soprano_onnx.scheduler import Move, Read, Scheduler, Sound
 from app.adapters.speech.soprano_onnx.sequence import Sequence
@@ -42,6 +44,8 @@ FIRST_STEP_S: Final = 0.02
 _log = structlog.get_logger(__name__)
 
 Samples = NDArray[np.float32]
+
+T = TypeVar("T")
 
 
 class Job:
@@ -84,12 +88,15 @@ class StepLoop:
         self._scheduler = Scheduler(num_rows)
         self._jobs: dict[Sequence, Job] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._helper = Helper(self._inbox, clock) if has_helper else None
-        self._seen_s = 0.0
+        self._baton = threading.Lock()
+        self._helper = (
+            Helper(self._baton, self._next_beside, self._hear_of_helper) if has_helper else None
+        )
         self._thread = threading.Thread(target=self._work, name="soprano-steps", daemon=True)
         self._is_closing = False
         self._end: InstanceDeadError | None = None
         self._step_s = FIRST_STEP_S
+        self._computed_s = 0.0
         self.num_tokens = 0
 
     @property
@@ -119,34 +126,41 @@ class StepLoop:
         finally:
             self._inbox.put(lambda: self._drop(job.sequence))
 
-    # All below runs in the thread.
+    # All below is done with the baton.
 
     def _work(self) -> None:
         """Until told to stop, or until the runtime fails."""
-        end = InstanceDeadError()
-        try:
-            has_to_wait = True
-            while not self._is_closing:
-                self._listen(has_to_wait=has_to_wait)
-                has_to_wait = not self._turn()
-        except Exception as error:  # noqa: BLE001 - every sentence must hear of it
-            end = as_instance_error(error)
-            _log.error("soprano.instance_died", device="cpu", reason=str(error))
-        if self._helper is None:
+        with self._baton:
+            end = InstanceDeadError()
+            try:
+                has_to_wait = True
+                while not self._is_closing:
+                    self._listen(has_to_wait=has_to_wait)
+                    has_to_wait = not self._turn()
+            except Exception as error:  # noqa: BLE001 - every sentence must hear of it
+                end = as_instance_error(error)
+                _log.error("soprano.instance_died", device="cpu", reason=str(error))
             self._tell_all(end)
-        else:
-            self._helper.stop()
-            self._tell_all(end)
+        if self._helper is not None:
             self._helper.close()
 
     def _listen(self, *, has_to_wait: bool) -> None:
         """Do what was asked for; with nothing else to do, wait for it."""
+        if has_to_wait and not self._is_closing:
+            self._without_baton(self._inbox.get)()
         try:
             while True:
-                self._inbox.get(block=has_to_wait and not self._is_closing)()
-                has_to_wait = False
+                self._inbox.get_nowait()()
         except queue.Empty:
             return
+
+    def _without_baton(self, function: Callable[[], T]) -> T:
+        """Put it down while that is called."""
+        self._baton.release()
+        try:
+            return function()
+        finally:
+            self._baton.acquire()
 
     def _stop(self) -> None:
         self._is_closing = True
@@ -175,42 +189,49 @@ class StepLoop:
 
         The helper takes a share of the reading, and all of the decoding while anything steps.
         """
-        started = self._clock.monotonic()
-        if self._helper is not None and not self._helper.is_busy:
-            self._give_to(self._helper)
+        if self._helper is not None:
+            self._helper.wake()
         num_read = 0
         while read := self._next_read(num_read):
-            self._take_read(read, self._read(read, is_alone=self._is_alone))
+            self._read(read, is_alone=self._is_alone)
             num_read += read.end - read.start
         has_stepped = bool(self._scheduler.running)
         if has_stepped:
             self._step()
-        sounds: list[Sound] = []
-        if self._helper is None or not self._scheduler.running:
-            sounds = self._next_sounds()
-            for sound in sounds:
-                self._take_sound(sound, self._decoding(sound)())
+        sounds = self._next_sounds()
+        for sound in sounds:
+            self._decode(sound)
         if not (num_read or has_stepped or sounds):
             return False
-        took_s = self._clock.monotonic() - started + self._helped_s()
-        self._step_s = STEP_MEMORY * self._step_s + (1 - STEP_MEMORY) * took_s
+        self._step_s = STEP_MEMORY * self._step_s + (1 - STEP_MEMORY) * self._computed_s
+        self._computed_s = 0.0
         return True
 
-    def _helped_s(self) -> float:
-        """For how long the helper has computed what came from it since this was asked last."""
-        before = self._seen_s
-        self._seen_s = self._helper.spent_s if self._helper is not None else 0.0
-        return self._seen_s - before
-
-    def _give_to(self, helper: Helper) -> None:
-        """Something to do beside the steps, if there is anything."""
+    def _next_beside(self) -> Work | None:
+        """What the helper does next."""
+        if self._end is not None:
+            return None
         work = self._scheduler.next_beside(self._clock.monotonic(), self._step_s)
         if isinstance(work, Read):
-            helper.compute(
-                partial(self._read, work, is_alone=False), partial(self._take_read, work)
-            )
-        elif work is not None:
-            helper.compute(self._decoding(work), partial(self._take_sound, work))
+            return partial(self._read, work, is_alone=False)
+        return None if work is None else partial(self._decode, work)
+
+    def _hear_of_helper(self, error: Exception | None) -> None:
+        """Wake the first thread, which may wait for what it has done; an error is raised there."""
+
+        def hear() -> None:
+            if error is not None and self._end is None:
+                raise error
+
+        self._inbox.put(hear)
+
+    def _carry_out(self, compute: Callable[[], T], take: Callable[[T], None]) -> None:
+        """Compute without the baton, and take what came of it, unless all has ended meanwhile."""
+        started = self._clock.monotonic()
+        result = self._without_baton(compute)
+        self._computed_s += self._clock.monotonic() - started
+        if self._end is None:
+            take(result)
 
     @property
     def _is_alone(self) -> bool:
@@ -221,11 +242,18 @@ class StepLoop:
         return self._scheduler.next_read(self._clock.monotonic(), num_read)
 
     def _next_sounds(self) -> list[Sound]:
-        return self._scheduler.next_sounds(self._clock.monotonic(), self._step_s)
+        """What this thread decodes: all that is due, or its share while nothing steps."""
+        if self._helper is not None and self._scheduler.running:
+            return []
+        sounds = self._scheduler.next_sounds(self._clock.monotonic(), self._step_s)
+        return sounds if self._helper is None else sounds[:1]
 
-    def _read(self, read: Read, *, is_alone: bool) -> tuple[States, States]:
+    def _read(self, read: Read, *, is_alone: bool) -> None:
         ids = read.sequence.ids[read.start : read.end]
-        return self._language_model.read(read.row, ids, read.start, is_alone=is_alone)
+        self._carry_out(
+            partial(self._language_model.read, read.row, ids, read.start, is_alone=is_alone),
+            partial(self._take_read, read),
+        )
 
     def _take_read(self, read: Read, result: tuple[States, States]) -> None:
         self._scheduler.has_read(read)
@@ -244,15 +272,19 @@ class StepLoop:
     def _step(self) -> None:
         rows = self._scheduler.next_rows(self._clock.monotonic())
         running = [self._scheduler.running[row] for row in rows]
-        states, logits = self._language_model.step(
+        step = partial(
+            self._language_model.step,
             rows.start,
             [sequence.ids[-1] for sequence in running],
             [sequence.num_read for sequence in running],
             is_alone=self._is_alone,
         )
+        self._carry_out(step, partial(self._take_step, running))
+
+    def _take_step(self, running: list[Sequence], result: tuple[States, States]) -> None:
         for sequence in running:
             sequence.num_read += 1
-        self._take(running, states, logits)
+        self._take(running, *result)
 
     def _take(self, sequences: list[Sequence], states: Any, logits: Any) -> None:
         tokens = draw_tokens(logits, sequences)
@@ -265,13 +297,16 @@ class StepLoop:
             elif sequence.has_ended:
                 self._move(self._scheduler.free_row(sequence))
 
-    def _decoding(self, sound: Sound) -> Callable[[], Samples]:
-        """What makes it, (rows, samples), in any thread; its states are taken at once."""
+    def _decode(self, sound: Sound) -> None:
         states = [sequence.give_states(sound.num_states) for sequence in sound.sequences]
         if sound.is_first and sound.is_last and sound.num_states < MIN_SOUNDING_STATES:
-            return lambda: np.zeros((len(states), 0), np.float32)
+            self._take_sound(sound, np.zeros((len(states), 0), np.float32))
+            return
         decoder_states = [self._jobs[sequence].decoder_state for sequence in sound.sequences]
-        return partial(self._decoder.decode, decoder_states, states, is_last=sound.is_last)
+        self._carry_out(
+            partial(self._decoder.decode, decoder_states, states, is_last=sound.is_last),
+            partial(self._take_sound, sound),
+        )
 
     def _take_sound(self, sound: Sound, samples: Samples) -> None:
         now = self._clock.monotonic()

@@ -1,86 +1,120 @@
-"""A second thread whose results come back through the inbox of the first."""
+"""A second thread that works under the first one's baton as long as there is something to do."""
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.adapters.clock.system import SystemClock
-from app.adapters.speech.soprano_onnx.helper import Helper
-
-Inbox = queue.SimpleQueue[Callable[[], None]]
+from app.adapters.speech.soprano_onnx.helper import Helper, Work
 
 MAX_WAIT_S = 10.0
 
 
-@pytest.fixture
-def inbox() -> Inbox:
-    return queue.SimpleQueue()
+class Bench:
+    """What a helper takes its work from, and what it reports."""
+
+    def __init__(self) -> None:
+        self.baton = threading.Lock()
+        self.works: list[Work] = []
+        self.reports: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        self.helper = Helper(self.baton, self.next_work, self.reports.put)
+
+    def next_work(self) -> Work | None:
+        assert self.baton.locked()
+        return self.works.pop(0) if self.works else None
+
+    def wake(self) -> None:
+        with self.baton:
+            self.helper.wake()
+
+    def wait(self) -> Exception | None:
+        return self.reports.get(timeout=MAX_WAIT_S)
+
+    def computing(self, function: Callable[[], None]) -> Work:
+        """A work that puts the baton down for a function."""
+
+        def work() -> None:
+            self.baton.release()
+            try:
+                function()
+            finally:
+                self.baton.acquire()
+
+        return work
 
 
 @pytest.fixture
-def helper(inbox: Inbox) -> Iterator[Helper]:
-    helper = Helper(inbox, SystemClock())
-    yield helper
-    helper.close()
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.helper.close()
 
 
-def test_what_it_computed_is_taken_by_whoever_reads_the_inbox(helper: Helper, inbox: Inbox) -> None:
+def test_it_goes_on_without_being_woken_as_long_as_there_is_something(bench: Bench) -> None:
     threads: list[int] = []
-    helper.compute(threading.get_ident, threads.append)
-    assert helper.is_busy
-    come = inbox.get(timeout=MAX_WAIT_S)
-    assert (threads, helper.is_busy) == ([], True)
-    come()
-    assert not helper.is_busy
-    assert threads != [threading.get_ident()]
+    bench.works += [lambda: threads.append(threading.get_ident())] * 3
+    bench.wake()
+    for _ in range(3):
+        assert bench.wait() is None
+    assert len(set(threads)) == 1
+    assert threading.get_ident() not in threads
 
 
-def test_it_tells_for_how_long_it_has_computed(helper: Helper, inbox: Inbox) -> None:
+def test_it_rests_when_there_is_nothing_and_works_when_it_is_woken_again(bench: Bench) -> None:
+    bench.wake()
+    assert not bench.helper.is_busy
     for _ in range(2):
-        helper.compute(lambda: time.sleep(0.02), lambda _: None)
-        inbox.get(timeout=MAX_WAIT_S)()
-    assert 0.04 <= helper.spent_s < 2 * MAX_WAIT_S
+        bench.works.append(lambda: None)
+        bench.wake()
+        bench.wait()
+        with bench.baton:
+            assert not bench.helper.is_busy
 
 
-def test_an_error_is_raised_where_the_result_would_be_taken(helper: Helper, inbox: Inbox) -> None:
+def test_it_does_one_thing_at_a_time(bench: Bench) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        may_end.wait(MAX_WAIT_S)
+
+    bench.works.append(bench.computing(wait))
+    bench.wake()
+    assert begun.wait(MAX_WAIT_S)
+    bench.works.append(lambda: None)
+    bench.wake()
+    assert bench.helper.is_busy
+    assert len(bench.works) == 1
+    may_end.set()
+    bench.wait()
+    bench.wait()
+    assert not bench.works
+
+
+def test_an_error_is_reported_and_is_the_end(bench: Bench) -> None:
     def fail() -> None:
         raise RuntimeError("the runtime failed")
 
-    helper.compute(fail, lambda _: None)
-    with pytest.raises(RuntimeError, match="the runtime failed"):
-        inbox.get(timeout=MAX_WAIT_S)()
+    bench.works += [bench.computing(fail), lambda: None]
+    bench.wake()
+    assert str(bench.wait()) == "the runtime failed"
+    bench.wake()
+    assert len(bench.works) == 1
+    assert not bench.baton.locked()
 
 
-def test_once_it_is_stopped_results_and_errors_are_forgotten(helper: Helper, inbox: Inbox) -> None:
-    taken: list[int] = []
+def test_closing_waits_for_what_is_under_way(bench: Bench) -> None:
+    begun, may_end, ended = (threading.Event() for _ in range(3))
 
-    def fail() -> int:
-        raise RuntimeError("too late")
-
-    helper.compute(fail, taken.append)
-    helper.stop()
-    inbox.get(timeout=MAX_WAIT_S)()
-    helper.compute(lambda: 1, taken.append)
-    inbox.get(timeout=MAX_WAIT_S)()
-    assert taken == []
-
-
-def test_closing_waits_for_what_is_under_way(inbox: Inbox) -> None:
-    helper, begun, may_end, ended = (
-        Helper(inbox, SystemClock()),
-        *(threading.Event() for _ in range(3)),
-    )
-
-    def compute() -> None:
+    def wait() -> None:
         begun.set()
         may_end.wait(MAX_WAIT_S)
         ended.set()
 
-    helper.compute(compute, lambda _: None)
-    begun.wait(MAX_WAIT_S)
+    bench.works.append(bench.computing(wait))
+    bench.wake()
+    assert begun.wait(MAX_WAIT_S)
     threading.Timer(0.05, may_end.set).start()
-    helper.close()
+    bench.helper.close()
     assert ended.is_set()

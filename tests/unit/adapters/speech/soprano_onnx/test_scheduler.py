@@ -352,7 +352,7 @@ def test_removing_forgets_a_sentence_wherever_it_is() -> None:
 class Course:
     """A random course of events; who holds which row is followed move by move.
 
-    Some of what is given out is done a few turns later, as by a helper.
+    Some of what is given out is done a few turns later, or while others step, as by a helper.
     """
 
     def __init__(self, seed: int) -> None:
@@ -375,7 +375,11 @@ class Course:
         self._read()
         held = [self.rows[row] for row in range(len(self.scheduler.running))]
         assert held == self.scheduler.running
-        for sequence in [self.scheduler.running[row] for row in self.scheduler.next_rows(self.now)]:
+        rows = self.scheduler.next_rows(self.now)
+        stepping = [self.scheduler.running[row] for row in rows]
+        self._finish_some()
+        assert [self.rows[row] for row in rows] == stepping
+        for sequence in stepping:
             self._step(sequence)
         for sound in self.scheduler.next_sounds(self.now, STEP_S):
             for sequence in sound.sequences:
@@ -449,7 +453,9 @@ class Course:
         self._move(moves)
 
     def _move(self, moves: list[Move]) -> None:
+        written = {work.row for work in self.given_out if isinstance(work, Read)}
         for move in moves:
+            assert not written & {move.source, move.target}
             assert move.target not in self.rows
             self.rows[move.target] = self.rows.pop(move.source)
 
