@@ -200,7 +200,7 @@ class StepLoop:
             self._step()
         sounds = self._next_sounds()
         for sound in sounds:
-            self._decode(sound)
+            self._decoding(sound)()
         if not (num_read or has_stepped or sounds):
             return False
         self._step_s = STEP_MEMORY * self._step_s + (1 - STEP_MEMORY) * self._computed_s
@@ -214,7 +214,7 @@ class StepLoop:
         work = self._scheduler.next_beside(self._clock.monotonic(), self._step_s)
         if isinstance(work, Read):
             return partial(self._read, work, is_alone=False)
-        return None if work is None else partial(self._decode, work)
+        return None if work is None else self._decoding(work)
 
     def _hear_of_helper(self, error: Exception | None) -> None:
         """Wake the first thread, which may wait for what it has done; an error is raised there."""
@@ -297,13 +297,14 @@ class StepLoop:
             elif sequence.has_ended:
                 self._move(self._scheduler.free_row(sequence))
 
-    def _decode(self, sound: Sound) -> None:
+    def _decoding(self, sound: Sound) -> Work:
+        """What makes it; its states are taken at once, so that nobody else decodes them."""
         states = [sequence.give_states(sound.num_states) for sequence in sound.sequences]
         if sound.is_first and sound.is_last and sound.num_states < MIN_SOUNDING_STATES:
-            self._take_sound(sound, np.zeros((len(states), 0), np.float32))
-            return
+            return partial(self._take_sound, sound, np.zeros((len(states), 0), np.float32))
         decoder_states = [self._jobs[sequence].decoder_state for sequence in sound.sequences]
-        self._carry_out(
+        return partial(
+            self._carry_out,
             partial(self._decoder.decode, decoder_states, states, is_last=sound.is_last),
             partial(self._take_sound, sound),
         )
