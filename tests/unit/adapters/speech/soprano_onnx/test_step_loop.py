@@ -6,16 +6,20 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 import pytest
 
+from app.adapters.clock.system import SystemClock
 from app.adapters.speech.soprano.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano_onnx.graph import Precision
+from app.adapters.speech.soprano_onnx.sequence import Sequence
 from app.adapters.speech.soprano_onnx.speaker import OnnxSpeaker
+from app.adapters.speech.soprano_onnx.step_loop import Job, StepLoop
 from app.domain.errors import InstanceDeadError, SentenceError, SynthesisError
 from tests.checkpoints.build import FULL, TINY, CheckpointSize, expected_samples
 from tests.soprano_models import build_onnx_speaker
@@ -258,6 +262,17 @@ async def test_a_decoder_that_fails_beside_the_steps_is_told_to_everybody(
             with pytest.raises(InstanceDeadError):
                 async for _ in stream:
                     pass
+
+
+async def test_what_is_planned_for_the_helper_is_planned_for_nobody_else_before_it_begins() -> None:
+    decoder: Any = SimpleNamespace(decode=lambda *_: None)
+    step_loop: Any = StepLoop(decoder, decoder, 1, SystemClock(), has_helper=True)
+    sequence = Sequence([1], Sampling(), 0.0, eos_id=0)
+    sequence.states = [np.zeros(4, np.float32)] * 8
+    step_loop._jobs[sequence] = Job(sequence, decoder)
+    step_loop._scheduler.sounding.append(sequence)
+    assert step_loop._next_beside() is not None
+    assert step_loop._next_beside() is None
 
 
 async def test_sentences_that_are_left_while_they_are_read_hold_up_nobody(
