@@ -34,6 +34,10 @@ WARM_UP_PART = 0.25
 MAX_SLOPE_MB_PER_MIN = 1.0
 MAX_DRIFT = 2
 WARM_UP_S = 20.0
+WARM_UP_CLIENTS = 24
+"""So many that the server has every thread it will ever have: the pool of its event loop grows
+only while all of it is busy."""
+
 SETTLE_S = 8.0
 """Longer than an idle connection is kept."""
 
@@ -196,7 +200,7 @@ async def run(server: ServerProcess, given: argparse.Namespace) -> tuple[Soak, W
     chance = random.Random(given.seed)
     soak, watch = Soak(server.url, chance), Watch(server.url, server.pid)
     warm = time.monotonic() + WARM_UP_S  # so that what is made once is there
-    await asyncio.gather(*(soak.client(warm) for _ in range(given.clients)))
+    await asyncio.gather(*(soak.client(warm) for _ in range(WARM_UP_CLIENTS)))
     soak.tally.clear()
     await asyncio.sleep(SETTLE_S)
     first = await watch.sample()
