@@ -1,8 +1,11 @@
 import asyncio
+import ctypes
+import platform
 import re
 from collections.abc import AsyncIterator
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +36,22 @@ async def duration_s(voice: EmbeddedVoice, text: str) -> float:
         async for chunk in voice.synthesize(segment, Delivery(voice.info.voices[0])):
             total += chunk.duration_s
     return total
+
+
+def resident_mb() -> float:
+    """Without what is free."""
+    ctypes.CDLL(None).malloc_trim(0)
+    return float(psutil.Process().memory_info().rss / 1e6)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives back at once")
+async def test_long_texts_at_the_same_time_leave_no_memory_behind(voice: EmbeddedVoice) -> None:
+    await duration_s(voice, "One short sentence.")
+    before = resident_mb()
+    text = "word after word goes on and on, " * 7 + "."
+    assert len(voice.split(text)) == 1
+    await asyncio.gather(duration_s(voice, text), duration_s(voice, text))
+    assert resident_mb() - before < 50
 
 
 @pytest.mark.parametrize(
