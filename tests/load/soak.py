@@ -208,8 +208,8 @@ async def run(server: ServerProcess, given: argparse.Namespace) -> tuple[Soak, W
     end = time.monotonic() + given.minutes * 60
     async with watch.watching():
         await asyncio.gather(*(soak.client(end) for _ in range(given.clients)))
+    busy = [sample for sample in watch.samples if sample.at_s < end]  # not while the last one reads
     await asyncio.sleep(SETTLE_S)
-    busy = list(watch.samples)
     last = await watch.sample()
     watch.samples = busy
     return soak, watch, [first, last]
