@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from hibari.tts import voice_path
 
 from tests.checkpoints.build import expected_samples
 from tests.serving import (
@@ -52,6 +53,8 @@ from pathlib import Path
 import numpy as np
 
 class Hibari:
+    model_path = Path(__file__).with_name("voice.onnx")
+
     def __init__(self, voice, threads):
         bullets = Path(__file__).with_name("bullets")
         num_left = int(bullets.read_text() or 0) if bullets.exists() else 0
@@ -118,6 +121,7 @@ def soprano_server(
 @contextmanager
 def humming_server(tmp_path: Path, **settings: str) -> Iterator[ServerProcess]:
     (tmp_path / "hibari.py").write_text(VOICE)
+    (tmp_path / "voice.onnx").symlink_to(voice_path("heart"))
     environ = {
         **ISOLATED,
         "PYTHONPATH": str(tmp_path),
