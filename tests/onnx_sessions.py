@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from app.adapters.clock.system import SystemClock
+from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.soprano.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.shapes import WINDOW_NAME
 from app.adapters.speech.soprano_onnx.graph import Precision
@@ -14,7 +15,6 @@ from app.adapters.speech.soprano_onnx.graph_cache import (
 from app.adapters.speech.soprano_onnx.sessions import (
     DecoderSession,
     LanguageModelSession,
-    open_session,
 )
 from app.adapters.speech.soprano_onnx.speaker import build_graphs
 

@@ -28,17 +28,17 @@ arenas again within half a minute."""
 
 
 def tune_allocation(trim_interval_s: float = TRIM_INTERVAL_S) -> None:
-    """Have all threads share two arenas, and those not keep what is free; glibc only.
+    """Have all threads share two arenas, which keep what a sound takes but no more; glibc only.
 
     Each thread would get one of its own, up to eight per core: threads that make, encode and store
     sound would keep what they have freed many times over. And each piece of sound would be made in
     memory that the system has to clear first: a tenth to a sixth of the time of decoding.
 
-    What is free below something still in use stays with an arena until somebody asks for it, 20
-    to 60 MB in a busy server. A thread does so for as long as the process lives.
+    What is free below something still in use stays with an arena until it is asked to give it back,
+    20 to 60 MB in a busy server. A thread asks for as long as the process lives.
 
     Args:
-        trim_interval_s: seconds between two times.
+        trim_interval_s: seconds from one time to the next.
     """
     if sys.platform != "linux":
         return

@@ -208,10 +208,10 @@ async def run(server: ServerProcess, given: argparse.Namespace) -> tuple[Soak, W
     end = time.monotonic() + given.minutes * 60
     async with watch.watching():
         await asyncio.gather(*(soak.client(end) for _ in range(given.clients)))
-    busy = [sample for sample in watch.samples if sample.at_s < end]  # not while the last one reads
     await asyncio.sleep(SETTLE_S)
     last = await watch.sample()
-    watch.samples = busy
+    # Not while only the last clients are still reading.
+    watch.samples = [sample for sample in watch.samples if sample.at_s < end]
     return soak, watch, [first, last]
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ import structlog
 from anyascii import anyascii
 from numpy.typing import NDArray
 
+from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.sentences import find_sentences
 from app.adapters.speech.turns import Turns
 from app.domain.audio import AudioChunk
@@ -125,25 +127,10 @@ def _load_hibari() -> Any:
     from hibari import Hibari
 
     hibari = Hibari(voice=VOICE.id, threads=1)
-    hibari.sess = _lean_session(hibari.model_path)
+    # Its own keeps what the longest texts at the same time ever took, and is no faster for it.
+    hibari.sess = open_session(Path(hibari.model_path), num_threads=1, keeps_memory=False)
     hibari("Ready.", seed=SEED)  # loads its dictionaries here, not in several threads at once
     return hibari
-
-
-def _lean_session(path: str) -> Any:
-    """The network of the package on one thread, without what the runtime keeps between two calls.
-
-    It would keep what the longest texts at the same time ever took, some 100 MB, and a plan for
-    every length; without them it takes as long.
-    """
-    from onnxruntime import InferenceSession, SessionOptions
-
-    options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
-    return InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def make_sayable(text: str) -> str:

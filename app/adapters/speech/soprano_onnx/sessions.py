@@ -6,7 +6,6 @@ Knows tensors and rows, and nothing of sentences or of whose turn it is.
 import math
 import mmap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -22,20 +21,6 @@ FRAMES_PER_TOKEN: Final = 4
 """The decoder interpolates to four frames for each hidden state after the first."""
 
 States = NDArray[np.float32]
-
-
-def open_session(path: Path, num_threads: int) -> Any:
-    """An inference session on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.log_severity_level = 3  # errors
-    # Shapes differ from call to call; a plan of memory for each of them would only add up.
-    options.enable_mem_pattern = False
-    # Threads of a session that has just run would spin on the cores that the other one needs.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class LanguageModelSession:

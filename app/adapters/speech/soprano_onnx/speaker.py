@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.soprano.checkpoint import Checkpoint
 from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
 from app.adapters.speech.soprano.shapes import WINDOW_NAME
@@ -31,7 +32,6 @@ from app.adapters.speech.soprano_onnx.sequence import MAX_CHUNK_TOKENS, Sequence
 from app.adapters.speech.soprano_onnx.sessions import (
     DecoderSession,
     LanguageModelSession,
-    open_session,
 )
 from app.adapters.speech.soprano_onnx.step_loop import StepLoop
 from app.domain.errors import InstanceDeadError, ModelLoadError, SynthesisError

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
+from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.soprano_onnx.graph import (
     GraphBuilder,
     max_weight_level,
     quantize_channels,
 )
-from app.adapters.speech.soprano_onnx.sessions import open_session
 
 
 def test_levels_times_scale_are_within_half_a_level() -> None:

@@ -1,0 +1,25 @@
+"""How networks are opened on ONNX Runtime."""
+
+from pathlib import Path
+from typing import Any
+
+
+def open_session(path: Path, num_threads: int, *, keeps_memory: bool = True) -> Any:
+    """An inference session on the CPU.
+
+    Args:
+        path: of the graph.
+        num_threads: on which a call is computed.
+        keeps_memory: whether the memory of the largest calls is kept for the next ones.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 3  # errors
+    options.enable_cpu_mem_arena = keeps_memory
+    # Shapes differ from call to call; a plan of memory for each of them would only add up.
+    options.enable_mem_pattern = False
+    # Threads of a session that has just run would spin on the cores that the other one needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
