@@ -1,9 +1,5 @@
 """A hundred clients that leave, at every stage of an answer: each time the work for it stops."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any, Final
 
@@ -11,62 +7,18 @@ import httpx
 import numpy as np
 import pytest
 
-from app.domain.segment import TextSegment
 from app.domain.speech import Outcome
 from tests.fakes.speech_observer import FakeSpeechObserver
+from tests.leaving import SPEECH, asking, eventually, serving_when_ready, silent_from
 from tests.serving import Fakes, serving
 
-SPEECH: Final = "/v1/audio/speech"
 NUM_DISCONNECTS: Final = 20
 """Of each of five kinds."""
-
-PATIENCE_S: Final = 10.0
-"""In which everything must have stopped; what it takes is printed."""
 
 TEXT: Final = "One one. Two two."
 STREAMED: Final = {"input": TEXT, "response_format": "pcm"}
 EVENTS: Final = STREAMED | {"stream_format": "sse"}
 WHOLE: Final = STREAMED | {"stream": False}
-
-
-@asynccontextmanager
-async def asking(url: str, body: dict[str, Any]) -> AsyncIterator[asyncio.StreamReader]:
-    """A request that was sent; the client leaves at the end of the block."""
-    address = httpx.URL(url)
-    reader, writer = await asyncio.open_connection(address.host, address.port)
-    content = json.dumps(body).encode()
-    head = f"POST {SPEECH} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
-    writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
-    try:
-        yield reader
-    finally:
-        writer.close()
-
-
-@asynccontextmanager
-async def serving_when_ready(fakes: Fakes) -> AsyncIterator[str]:
-    """A server whose model has warmed up; gives its base URL."""
-    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        while (await client.get("/health/ready")).status_code != 200:
-            await asyncio.sleep(0.001)
-        yield url
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
-def silent_from(fakes: Fakes, index: int) -> None:
-    """The model says nothing from that sentence on."""
-    for_ever = asyncio.Event()
-
-    async def wait(segment: TextSegment) -> None:
-        if segment.index >= index:
-            await for_ever.wait()
-
-    fakes.model.before_speaking = wait
 
 
 def cancelled(observer: FakeSpeechObserver) -> int:

@@ -1,8 +1,9 @@
 """A second thread, which works as long as there is something to do beside the first."""
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+from app.adapters.speech.soprano_onnx.baton import Baton
 
 Work = Callable[[], None]
 
@@ -22,7 +23,7 @@ class Helper:
 
     def __init__(
         self,
-        baton: threading.Lock,
+        baton: Baton,
         next_work: Callable[[], Work | None],
         report: Callable[[Exception | None], None],
     ) -> None:

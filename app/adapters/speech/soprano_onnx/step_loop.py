@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from app.adapters.speech.soprano.errors import as_instance_error
 from app.adapters.speech.soprano.handover import Handover
 from app.adapters.speech.soprano.windows import MIN_SOUNDING_STATES
+from app.adapters.speech.soprano_onnx.baton import Baton
 from app.adapters.speech.soprano_onnx.helper import Helper, Work
 from app.adapters.speech.soprano_onnx.sampler import draw_tokens
 from app.adapters.speech.soprano_onnx.scheduler import Move, Read, Scheduler, Sound
@@ -88,7 +89,7 @@ class StepLoop:
         self._scheduler = Scheduler(num_rows)
         self._jobs: dict[Sequence, Job] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._baton = threading.Lock()
+        self._baton = Baton()
         self._helper = (
             Helper(self._baton, self._next_beside, self._hear_of_helper) if has_helper else None
         )
@@ -147,20 +148,12 @@ class StepLoop:
     def _listen(self, *, has_to_wait: bool) -> None:
         """Do what was asked for; with nothing else to do, wait for it."""
         if has_to_wait and not self._is_closing:
-            self._without_baton(self._inbox.get)()
+            self._baton.put_down(self._inbox.get)()
         try:
             while True:
                 self._inbox.get_nowait()()
         except queue.Empty:
             return
-
-    def _without_baton(self, function: Callable[[], T]) -> T:
-        """Put it down while that is called."""
-        self._baton.release()
-        try:
-            return function()
-        finally:
-            self._baton.acquire()
 
     def _stop(self) -> None:
         self._is_closing = True
@@ -228,7 +221,7 @@ class StepLoop:
     def _carry_out(self, compute: Callable[[], T], take: Callable[[T], None]) -> None:
         """Compute without the baton, and take what came of it, unless all has ended meanwhile."""
         started = self._clock.monotonic()
-        result = self._without_baton(compute)
+        result = self._baton.put_down(compute)
         self._computed_s += self._clock.monotonic() - started
         if self._end is None:
             take(result)

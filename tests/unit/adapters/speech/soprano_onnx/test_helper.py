@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from app.adapters.speech.soprano_onnx.baton import Baton
 from app.adapters.speech.soprano_onnx.helper import Helper, Work
 
 MAX_WAIT_S = 10.0
@@ -15,13 +16,13 @@ class Bench:
     """What a helper takes its work from, and what it reports."""
 
     def __init__(self) -> None:
-        self.baton = threading.Lock()
+        self.baton = Baton()
         self.works: list[Work] = []
         self.reports: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
         self.helper = Helper(self.baton, self.next_work, self.reports.put)
 
     def next_work(self) -> Work | None:
-        assert self.baton.locked()
+        assert self.baton.is_held
         return self.works.pop(0) if self.works else None
 
     def wake(self) -> None:
@@ -33,15 +34,7 @@ class Bench:
 
     def computing(self, function: Callable[[], None]) -> Work:
         """A work that puts the baton down for a function."""
-
-        def work() -> None:
-            self.baton.release()
-            try:
-                function()
-            finally:
-                self.baton.acquire()
-
-        return work
+        return lambda: self.baton.put_down(function)
 
 
 @pytest.fixture
@@ -101,7 +94,7 @@ def test_an_error_is_reported_and_is_the_end(bench: Bench) -> None:
     assert str(bench.wait()) == "the runtime failed"
     bench.wake()
     assert len(bench.works) == 1
-    assert not bench.baton.locked()
+    assert not bench.baton.is_held
 
 
 def test_closing_waits_for_what_is_under_way(bench: Bench) -> None:
