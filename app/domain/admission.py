@@ -66,7 +66,7 @@ class Ticket(msgspec.Struct, frozen=True, eq=False):
         caller: name of who sent it.
         num_chars: of its text.
         arrived_at: seconds of the clock.
-        expires_at: likewise; it is not begun from then on.
+        expires_at: likewise; it is not begun after that.
     """
 
     caller: str | None
@@ -187,7 +187,7 @@ class AdmissionQueue:
             caller, line = next(iter(self._lines.items()))
             ticket = line[0]
             self._remove(ticket)
-            if ticket.expires_at <= now:
+            if ticket.expires_at < now:
                 expired.append(ticket)
                 continue
             if caller in self._lines:

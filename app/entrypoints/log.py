@@ -20,6 +20,9 @@ LOGGED_BY_US: Final = (
 )
 """What uvicorn says of it."""
 
+TRACES: Final = ("exception", "exc_info", "stack")
+"""Fields of several lines."""
+
 
 def configure_logging(settings: LogSettings) -> None:
     """Send structlog's events and those of libraries to standard error in one format."""
@@ -67,10 +70,23 @@ def _renderers(*, is_json: bool) -> list[Processor]:
         ]
     return [
         strip,
+        _escape,
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         ),
     ]
+
+
+def _escape(_: Any, __: str, event: EventDict) -> EventDict:
+    """What clients send must not move the cursor of whoever reads the log, or more."""
+    for name, value in event.items():
+        if isinstance(value, str) and name not in TRACES and not value.isprintable():
+            event[name] = "".join(map(_escape_char, value))
+    return event
+
+
+def _escape_char(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode()
 
 
 def _to_json(event: EventDict, **_: Any) -> str:

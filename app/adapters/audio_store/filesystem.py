@@ -10,7 +10,6 @@ the last number given, as a hint that may be lost. Captions lie beside their aud
 import fcntl
 import os
 import re
-import shutil
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -79,14 +78,6 @@ class StoreLimits(msgspec.Struct, frozen=True):
     max_files: int = 0
     max_bytes: int = 0
     max_age_s: float = 0.0
-
-
-def free_bytes(directory: Path) -> int:
-    """Of the volume that `directory` is in, or will be; raises OSError."""
-    existing = next(
-        path for path in (directory.absolute(), *directory.absolute().parents) if path.exists()
-    )
-    return shutil.disk_usage(existing).free
 
 
 class FilesystemAudioStore:

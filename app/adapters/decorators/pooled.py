@@ -245,18 +245,19 @@ class PooledModel:
         """Load an instance and let it speak; whether it lives now.
 
         Raises:
-            SpeechError: the first one of all says that it cannot live.
+            Exception: the first one of all says that it cannot live.
         """
         instance = self._instances[index]
         try:
             await instance.model.load()
             await self._warm_up(instance)
-        except SpeechError as error:
+        except Exception as error:
             if is_first and not _is_sudden_death(error):
                 raise
             if isinstance(error, InstanceDeadError):
                 self._observer.instance_died(index, error.reason)
-            _log.error("pool.instance_failed", instance=index, reason=str(error))
+            reason = str(error) or type(error).__name__
+            _log.error("pool.instance_failed", instance=index, reason=reason)
             await self._renew(instance)
             return False
         self._begin(instance)
@@ -294,7 +295,7 @@ class PooledModel:
         task.add_done_callback(self._tasks.discard)
 
 
-def _is_sudden_death(error: SpeechError) -> bool:
+def _is_sudden_death(error: Exception) -> bool:
     """Whether an instance could not say itself what it died of, so that the next one may live."""
     return isinstance(error, InstanceDeadError) and error.reason != "failed"
 

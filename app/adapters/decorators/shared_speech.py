@@ -20,7 +20,8 @@ class SharedSpeech:
     Args:
         chunks: of the segment, as they are made.
         memory: has room for them, so that others can join late.
-        on_whole: gets all chunks once they are made, unless there was no room for them.
+        on_whole: gets all chunks once they are made, unless there was no room for them, or there
+            are none: what is silent once may be a failure, and must not stay so.
 
     Attributes:
         can_be_joined: nothing is missing for a follower that comes now.
@@ -65,7 +66,7 @@ class SharedSpeech:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     self._hand_out(compact(chunk))
-            if self.can_be_joined:
+            if self.can_be_joined and self._made:
                 self.can_be_joined = False
                 self._on_whole(tuple(self._made))
         finally:

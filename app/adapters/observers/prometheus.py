@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from itertools import product
-from math import nan
 from typing import Final, get_args
 
 from prometheus_client import (
@@ -267,19 +266,12 @@ class PrometheusMetrics:
         self._build_info.labels(version, info.backend, info.id).set(1)
         self._is_ready.labels(info.id, info.backend).set(0)
 
-    def watch_store(self, count_free_bytes: Callable[[], int]) -> None:
+    def watch_store(self, count_free_bytes: Callable[[], float]) -> None:
         """Have the free space of the store told by `count_free_bytes`, each time the page is made.
 
-        Where it raises OSError, that is NaN.
+        Called on the event loop, so it must return at once; NaN is unknown.
         """
-
-        def free_bytes() -> float:
-            try:
-                return count_free_bytes()
-            except OSError:
-                return nan
-
-        self._store_free_bytes.set_function(free_bytes)
+        self._store_free_bytes.set_function(count_free_bytes)
 
     def watch_queue(self, ask: Callable[[], QueueLoad]) -> None:
         def show(gauge: Gauge, value: Callable[[QueueLoad], float]) -> None:

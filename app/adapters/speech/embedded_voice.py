@@ -6,7 +6,6 @@ the text; what it still cannot say is narrowed down to the one word, then the on
 """
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import structlog
 from anyascii import anyascii
 from numpy.typing import NDArray
 
+from app.adapters.speech.cores import count_cores
 from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.sentences import find_sentences
 from app.adapters.speech.turns import Turns
@@ -82,11 +82,11 @@ class EmbeddedVoice:
     """SpeechModel over hibari-tts, on ONNX Runtime, one thread per sentence.
 
     Args:
-        num_threads: sentences synthesized at the same time; 0 means one per core.
+        num_threads: sentences synthesized at the same time; 0 means one per physical core.
     """
 
     def __init__(self, num_threads: int = 0) -> None:
-        self._num_threads = num_threads or os.cpu_count() or 1
+        self._num_threads = num_threads or count_cores()
         self.info = msgspec.structs.replace(
             INFO, num_streams=STREAMS_PER_THREAD * self._num_threads
         )

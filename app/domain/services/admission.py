@@ -76,7 +76,7 @@ class Admission:
         ticket = Ticket(caller.name, num_chars, now, expires_at)
         turn = asyncio.get_running_loop().create_future()
         self._arrive(ticket, turn)
-        self._serve()
+        self._serve(now)
         if not turn.done():
             await self._wait_for(turn, ticket)
         turn.result()
@@ -104,10 +104,10 @@ class Admission:
                 self.end()
             raise
 
-    def _serve(self) -> None:
+    def _serve(self, now: float) -> None:
         """Let begin whoever can."""
         while True:
-            ticket, expired = self._queue.next(self._clock.monotonic())
+            ticket, expired = self._queue.next(now)
             for late in expired:
                 self._refuse(late, self._too_late())
             if ticket is None:
@@ -132,8 +132,9 @@ class Admission:
 
     def pause(self) -> None:
         """A running request has nothing for the model to do."""
-        self._queue.pause(self._clock.monotonic())
-        self._serve()
+        now = self._clock.monotonic()
+        self._queue.pause(now)
+        self._serve(now)
 
     def resume(self) -> None:
         """It has again."""
@@ -141,8 +142,9 @@ class Admission:
 
     def end(self) -> None:
         """A paused request has ended."""
-        self._queue.end(self._clock.monotonic())
-        self._serve()
+        now = self._clock.monotonic()
+        self._queue.end(now)
+        self._serve(now)
 
 
 async def _finish(turn: "asyncio.Future[None]") -> None:

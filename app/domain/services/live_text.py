@@ -52,9 +52,11 @@ class LiveText:
         await self._push(rest)
 
     async def finish(self) -> None:
-        """The same, and no more will come."""
-        await self.flush()
-        self._feed.finish()
+        """The same, and no more will come, even if this raises."""
+        try:
+            await self.flush()
+        finally:
+            self._feed.finish()
 
     def abandon(self) -> None:
         """No more will come, and what is not whole is not spoken."""

@@ -194,7 +194,7 @@ class SpeechService:
         if segments and status is not CacheStatus.HIT:
             await slot.enter(sum(len(segment.text) for segment in segments))
         if not self._readiness.is_ready:  # what is kept is known once the model is
-            await self._readiness.wait_until_ready()
+            await watch.in_time(self._readiness.wait_until_ready())
             status = await asyncio.to_thread(_look_up, cache, segments, delivery)
         watch.report.cache = status
 

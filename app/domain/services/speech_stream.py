@@ -1,6 +1,6 @@
 """An answer on its way out, part by part."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 
@@ -70,7 +70,7 @@ class SpeechStream:
         self._parts = change(self._parts)
         self._sources.append(self._parts)
 
-    async def parts(self) -> AsyncIterator[Part]:
+    async def parts(self) -> AsyncGenerator[Part, None]:
         """The file, none of its bytes empty, and a caption after the bytes of each segment.
 
         A codec may hold back the last bytes of a segment until more come. Raises SpeechError when
@@ -81,7 +81,7 @@ class SpeechStream:
                 self.kept = part
             yield part
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """The file alone, part by part."""
         async for part in self.parts():
             if isinstance(part, bytes):

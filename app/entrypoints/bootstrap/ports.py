@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from app.adapters.audio_store.filesystem import StoreLimits, free_bytes
+from app.adapters.audio_store.filesystem import StoreLimits
+from app.adapters.audio_store.free_space import FreeSpace
 from app.adapters.audio_store.owners import FilesystemAudioStores
 from app.adapters.clock.system import SystemClock
 from app.adapters.decorators.caching import CachedModel
@@ -94,7 +95,7 @@ def build_ports(settings: Settings) -> Ports:
     model = _build_cached(TimeStretchedModel(resilient), choice.backend, settings, clock)
     metrics.describe_build(version(DISTRIBUTION), model.info)
     metrics.watch_cache(lambda: model.num_bytes)
-    metrics.watch_store(partial(free_bytes, Path(settings.store.directory)))
+    metrics.watch_store(FreeSpace(Path(settings.store.directory)))
     return Ports(
         choice=choice,
         model=model,

@@ -34,6 +34,9 @@ FORMATS: Final = [audio_format.value for audio_format in AudioFormat]
 MAX_CHARS: Final = 10_000_000
 """A text on one's own command line is not limited as a request is."""
 
+LOAD_WAIT_S: Final = 86_400.0
+"""And whoever waits for it sees that the model loads, and can stop."""
+
 
 class Target(msgspec.Struct, frozen=True):
     """Where the audio goes: a path, standard output, or (None) the store."""
@@ -83,7 +86,10 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
 def _read_text(text: str | None) -> str:
     if text is not None and text != STANDARD:
         return text
-    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.ClickException("The text on standard input is not UTF-8.") from error
 
 
 def _choose_format(name: str | None, output: str | None) -> AudioFormat:
@@ -100,8 +106,11 @@ def _choose_format(name: str | None, output: str | None) -> AudioFormat:
 
 async def _run(settings: Settings, request: SpeechRequest, target: Target) -> None:
     speech = msgspec.structs.replace(settings.speech, max_chars=MAX_CHARS)
+    model = msgspec.structs.replace(settings.model, load_wait_s=LOAD_WAIT_S)
     ports = build_ports(settings)
-    services = Services(ports, msgspec.structs.replace(settings, speech=speech), Intake())
+    services = Services(
+        ports, msgspec.structs.replace(settings, speech=speech, model=model), Intake()
+    )
     async with (
         services.running(on_fatal=lambda _: None),
         aclosing(await services.speech.start(request)) as stream,

@@ -4,8 +4,8 @@ A failure after the first byte cuts the connection: the status is sent already, 
 cleanly would pass for a whole one.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 
 import structlog
 from litestar.response.base import ASGIResponse
@@ -36,7 +36,7 @@ class StreamResponse(ASGIResponse):
     def __init__(
         self,
         stream: SpeechStream,
-        body: AsyncIterator[bytes],
+        body: AsyncGenerator[bytes, None],
         headers: dict[str, str],
         media_type: str,
         last_words: Callable[[Exception], bytes] = lambda _: b"",
@@ -62,8 +62,9 @@ class StreamResponse(ASGIResponse):
             await self._stream.aclose()
 
     async def _send_parts(self, send: Send) -> None:
-        async for part in self._body:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+        async with aclosing(self._body) as parts:
+            async for part in parts:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _say_why(self, send: Send, error: Exception) -> None:

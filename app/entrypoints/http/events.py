@@ -5,7 +5,8 @@ Each is one line `data: ` and an empty line; the type is in the object itself.
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Final, Literal
 
 import msgspec
@@ -81,11 +82,14 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
     keep_alive_s: float = 10.0
     has_done_marker: bool = False
 
-    async def write(self, stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:
+    async def write(
+        self, stream: SpeechStream, *, has_captions: bool
+    ) -> AsyncGenerator[bytes, None]:
         """The answer as events; raises SpeechError where it breaks off."""
         events = self._events(stream, has_captions=has_captions)
-        async for event in _with_keep_alive(events, self.keep_alive_s, self.clock):
-            yield event
+        async with aclosing(_with_keep_alive(events, self.keep_alive_s, self.clock)) as lines:
+            async for line in lines:
+                yield line
 
     async def _events(self, stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:
         async for part in stream.parts():
@@ -128,7 +132,7 @@ def _event(message: msgspec.Struct) -> bytes:
 
 async def _with_keep_alive(
     events: AsyncIterator[bytes], interval_s: float, clock: Clock
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The same, and a comment whenever nothing has come for `interval_s` seconds."""
     coming = asyncio.ensure_future(anext(events, None))
     idle = asyncio.ensure_future(clock.sleep(interval_s))

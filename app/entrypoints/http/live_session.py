@@ -69,7 +69,7 @@ FAREWELL_S: Final = 1.0
 """Given to a client that reads nothing to take the last message."""
 
 CLIENT_LEFT: Final = (WebSocketDisconnect, OSError)
-"""What receiving and sending raise then."""
+"""What the socket raises then; of speech, an OSError is a failure."""
 
 _log = structlog.get_logger(__name__)
 
@@ -279,7 +279,7 @@ class LiveSession:
             live = await self._speech.start_live(utterance.options, self._caller)
             async with aclosing(live.stream):
                 await self._send_utterance(utterance, live)
-        except CLIENT_LEFT:
+        except WebSocketDisconnect:
             pass
         except SpeechError as error:
             await self._break_off(utterance, describe_speech_error(error))
@@ -311,7 +311,7 @@ class LiveSession:
                 if isinstance(part, Caption):
                     await self._send(_spoken(utterance, part))
                 elif isinstance(part, bytes):
-                    await self._socket.send_bytes(part)
+                    await self._send_sound(part)
                     utterance.sent(part)
                     self._active_at = self._clock.monotonic()
             await writing
@@ -320,20 +320,25 @@ class LiveSession:
             await asyncio.gather(writing, return_exceptions=True)
         num_samples = utterance.num_samples()
         audio_s = num_samples / encoding.sample_rate
-        utterance.is_over = True
         await self._send(Ended(utterance.number, num_samples, audio_s, usage_of(stream.report)))
+        utterance.is_over = True
 
     async def _hand_over(self, utterance: Utterance, text: LiveText) -> None:
         """What is written to who speaks it, to the end."""
-        has_more = True
         try:
-            while has_more:
+            while not utterance.has_ended:
                 try:
-                    has_more = await utterance.hand_next(text)
+                    await utterance.hand_next(text)
                 except InputTooLongError as error:
                     await self._send(Failed(describe_speech_error(error)))
         finally:
             text.abandon()
+
+    async def _send_sound(self, part: bytes) -> None:
+        try:
+            await self._socket.send_bytes(part)
+        except OSError as error:
+            raise WebSocketDisconnect(detail="the client left") from error
 
     async def _send(self, message: ServerMessage) -> None:
         with suppress(*CLIENT_LEFT):

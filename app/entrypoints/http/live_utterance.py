@@ -22,30 +22,36 @@ class Utterance:
         max_chars: that may wait here, in code points.
 
     Attributes:
-        is_over: whether the file is whole.
+        has_ended: whether all that was written has been handed on.
+        is_over: whether the client was told that the file is whole.
     """
 
     def __init__(self, number: int, options: SpeechOptions, max_chars: int) -> None:
         self.number = number
         self.options = options
+        self.has_ended = False
         self.is_over = False
         self._max_chars = max_chars
         self._num_waiting_chars = 0
+        self._last: Text | Flush | End | None = None
         self._written: asyncio.Queue[Text | Flush | End] = asyncio.Queue()
         self._stream: SpeechStream | None = None
         self._num_bytes = 0
 
     def write(self, message: Text | Flush | End) -> None:
         """Take what was written; raises InputTooLongError, and then has taken nothing."""
+        if message == Text("") or message == self._last == Flush():
+            return  # says nothing, and would only fill the memory
         if isinstance(message, Text):
             num_waiting = self._num_waiting_chars + len(message.text)
             if num_waiting > self._max_chars:
                 raise InputTooLongError(num_waiting, self._max_chars)
             self._num_waiting_chars = num_waiting
+        self._last = message
         self._written.put_nowait(message)
 
-    async def hand_next(self, text: LiveText) -> bool:
-        """Hand the next thing written to `text`; whether more will come.
+    async def hand_next(self, text: LiveText) -> None:
+        """Hand the next thing written to `text`.
 
         Raises:
             InputTooLongError: too much of it is not spoken yet; these characters are lost.
@@ -57,9 +63,8 @@ class Utterance:
             case Flush():
                 await text.flush()
             case End():
+                self.has_ended = True
                 await text.finish()
-                return False
-        return True
 
     def sends(self, stream: SpeechStream) -> None:
         """Note what it is spoken by."""

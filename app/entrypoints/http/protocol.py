@@ -183,6 +183,16 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._writes.note_progress()
         super().resume_writing()
 
+    def handle_ping(self) -> None:
+        """Answer it, unless the client does not take what is sent: only the last need be answered.
+
+        RFC 6455, section 5.5.3; otherwise answers that nobody reads would fill the memory.
+        """
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # the answer that was made is dropped
+
 
 def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:
     """Whether the connection was ended just now, because its client takes nothing."""

@@ -7,6 +7,7 @@ all, and every file is checked against its hash before it is used: a damaged ent
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -35,6 +36,7 @@ MAX_BUILD_AGE_S: Final = 3_600.0
 _MANIFEST: Final = "manifest.json"
 _BUILDING: Final = ".building-"
 _NUM_KEY_CHARS: Final = 32
+_ENTRY_NAME: Final = re.compile(rf"(?:fp32|int8)-[0-9a-f]{{{_NUM_KEY_CHARS}}}")
 
 _log = structlog.get_logger(__name__)
 
@@ -120,12 +122,15 @@ class GraphCache:
                 raise
 
     def _make_room(self, kept: Path) -> None:
-        """Remove what a crash left, then what was used longest ago until the limit holds."""
+        """Remove what a crash left, then what was used longest ago until the limit holds.
+
+        What has no name of ours stays, whatever it is.
+        """
         entries: list[Path] = []
         for path in self._directory.iterdir():
-            if not path.name.startswith(_BUILDING):
+            if _ENTRY_NAME.fullmatch(path.name):
                 entries.append(path)
-            elif self._clock.now().timestamp() - path.stat().st_mtime > MAX_BUILD_AGE_S:
+            elif path.name.startswith(_BUILDING) and self._is_abandoned(path):
                 shutil.rmtree(path, ignore_errors=True)
         sizes = {path: _num_bytes(path) for path in entries}
         for path in sorted(entries, key=lambda path: path.stat().st_mtime):
@@ -135,6 +140,9 @@ class GraphCache:
                 shutil.rmtree(path, ignore_errors=True)
                 del sizes[path]
                 _log.info("graphs.removed", path=str(path))
+
+    def _is_abandoned(self, partial: Path) -> bool:
+        return self._clock.now().timestamp() - partial.stat().st_mtime > MAX_BUILD_AGE_S
 
 
 def graph_key(checkpoint: Checkpoint, precision: Precision, graph_version: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from app.adapters.speech.cores import count_cores
 from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.soprano.checkpoint import Checkpoint
 from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
@@ -204,11 +205,3 @@ def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache
         np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
 
     return cache.get(checkpoint, precision, build)
-
-
-def count_cores() -> int:
-    """Physical cores that this process may use, at least 1."""
-    import psutil
-
-    process_cores = len(psutil.Process().cpu_affinity()) if psutil.LINUX else psutil.cpu_count()
-    return max(1, min(process_cores or 1, psutil.cpu_count(logical=False) or 1))

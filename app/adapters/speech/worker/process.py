@@ -59,7 +59,10 @@ async def start_worker(
     Raises:
         InstanceDeadError: the machine has no room for a process.
     """
-    ours, theirs = socket.socketpair()
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise InstanceDeadError(reason="crashed") from error
     channel = await open_channel(ours, FromWorker)
     with theirs:
         try:

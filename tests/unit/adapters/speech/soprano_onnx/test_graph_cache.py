@@ -92,16 +92,19 @@ def test_a_build_that_fails_leaves_nothing(rig: Rig, checkpoint: Checkpoint) -> 
     assert list(rig.directory.iterdir()) == []
 
 
-def test_what_was_used_longest_ago_goes_first(tmp_path: Path, checkpoint: Checkpoint) -> None:
+def test_what_was_used_longest_ago_goes_first_and_what_is_not_ours_stays(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
     rig = Rig(tmp_path, max_bytes=2_500)
     rig.directory.mkdir()
-    old, older = rig.directory / "old", rig.directory / "older"
-    for path, age_s in ((old, 10.0), (older, 20.0)):
+    old, older = rig.directory / f"fp32-{'0' * 32}", rig.directory / f"int8-{'1' * 32}"
+    foreign = rig.directory / "my-checkpoints"
+    for path, age_s in ((old, 10.0), (older, 20.0), (foreign, 30.0)):
         path.mkdir()
         (path / "a.onnx").write_bytes(b"x" * 1_000)
         os.utime(path, (START.timestamp() - age_s,) * 2)
     kept = rig.get(checkpoint)
-    assert set(rig.directory.iterdir()) == {kept, old}
+    assert set(rig.directory.iterdir()) == {kept, old, foreign}
 
 
 def test_the_graphs_in_use_stay_even_if_they_are_too_large(
