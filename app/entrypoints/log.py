@@ -16,6 +16,7 @@ CHATTY_LIBRARIES: Final = ("uvicorn", "httpx", "httpx2", "huggingface_hub", "asy
 
 LOGGED_BY_US: Final = (
     "ASGI callable returned without completing response.",  # a stream that was cut
+    "ASGI callable returned without completing handshake.",  # a socket that was refused
     "Invalid HTTP request received.",
 )
 """What uvicorn says of it."""

@@ -5,6 +5,7 @@ bad one can be traced.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ SECRETS: Final = frozenset({"auth.keys"})
 
 ORIGINS: Final = r"^ *((\*|[a-z][a-z0-9+.-]*://[^/, ]+) *(, *|$))*$"
 """Origins of web pages (scheme, host and port), or `*`; a path would never match."""
+
+ORIGINS_IN_WORDS: Final = "origins like https://chat.example.org, without a path, or *; with commas"
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400 * 3_650)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -44,7 +47,7 @@ class ServerSettings(Section, frozen=True):
     write_stall_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 30.0
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4_096
     shutdown_s: Annotated[int, Meta(ge=0, le=3_600)] = 30
-    cors_origins: Annotated[str, Meta(pattern=ORIGINS)] = ""
+    cors_origins: Annotated[str, Meta(pattern=ORIGINS, description=ORIGINS_IN_WORDS)] = ""
 
 
 class AuthSettings(Section, frozen=True):
@@ -262,9 +265,20 @@ def _from_file(path: str | None) -> Iterator[Origin]:
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[Origin]:
     for variable, value in sorted(environ.items()):
-        if variable.startswith(ENV_PREFIX) and variable != CONFIG_VARIABLE:
+        is_ours = variable.startswith(ENV_PREFIX) and not _is_service_link(variable, value)
+        if is_ours and variable != CONFIG_VARIABLE:
             key = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".", 1)
             yield _checked(Origin(key, value, f"environment {variable}", is_text=True))
+
+
+_SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
+
+
+def _is_service_link(variable: str, value: str) -> bool:
+    """Whether Kubernetes set it, which names a service called soprano in the pods beside it."""
+    if "__" in variable:
+        return False
+    return bool(_SERVICE_LINK.search(variable)) or (variable.endswith("_PORT") and "://" in value)
 
 
 def _from_flags(flags: Mapping[str, Any]) -> Iterator[Origin]:
@@ -319,6 +333,8 @@ _KINDS: Final = {
 def describe_range(kind: Any) -> str:
     """The values a setting may have, in words."""
     schema = msgspec.json.schema(kind)
+    if "description" in schema:
+        return str(schema["description"])
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
     text = _KINDS[schema["type"]]

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import numpy as np
 
 from app.domain.audio import AudioChunk
-from app.domain.errors import SpeechError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, Voice
 from app.domain.text_splitting import split_text
@@ -53,7 +52,7 @@ class FakeSpeechModel:
         self.num_running = 0
         self.is_loaded = False
         self.is_closed = False
-        self.load_error: SpeechError | None = None
+        self.load_error: Exception | None = None
         self.may_load = asyncio.Event()
         self.may_load.set()
         self.fail_on: tuple[str, Exception] | None = None

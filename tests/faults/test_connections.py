@@ -344,6 +344,10 @@ REFUSED: Final = {
         b"GET / HTTP/1.1\r\n" + HOST + b"X: aaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 2_000 + b"\r\n",
         431,
     ),
+    "a head of 20 kB that comes at once": (
+        b"GET /health/live HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 20_000 + b"\r\n\r\n",
+        431,
+    ),
     "1000 headers": (
         b"GET /health/live HTTP/1.1\r\n" + HOST + b"X: a\r\n" * 1_000 + b"\r\n",
         431,

@@ -13,14 +13,17 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from app.adapters.encoding.encoders import StreamingEncoders
+from app.domain.audio import AudioFormat
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import Outcome
+from app.domain.speech import Outcome, SpeechOptions
+from app.entrypoints.http.live_messages import End, Flush, Text
 from app.entrypoints.http.live_session import MAX_WAITING_UTTERANCES
-from app.entrypoints.settings import Settings, SpeechSettings
+from app.entrypoints.http.live_utterance import Utterance
+from app.entrypoints.settings import ServerSettings, Settings, SpeechSettings
 from tests.fakes.speech_model import CHUNK_S, SECONDS_PER_CHAR
 from tests.live_client import LiveClient
-from tests.serving import Fakes, serving
+from tests.serving import Fakes, serving, serving_until_stopped, url_of
 
 PATH = "/v1/audio/speech/stream"
 
@@ -208,6 +211,52 @@ async def test_a_failure_breaks_off_its_utterance_alone(client: LiveClient, fake
     assert (failed["utterance"], failed["error"]["code"]) == (1, "synthesis_failed")
     ended, _, _ = await client.until("utterance.ended")
     assert ended["utterance"] == 2
+
+
+async def test_whatever_breaks_while_it_is_spoken_is_told(client: LiveClient, fakes: Fakes) -> None:
+    fakes.model.fail_on = ("One.", OSError(5, "input/output error"))
+    await client.send("text", text="One.")
+    await client.send("end")
+    failed, _, _ = await client.until("error")
+    assert (failed["utterance"], failed["error"]["code"]) == (1, "internal_error")
+
+
+async def test_a_text_whose_end_cannot_be_spoken_has_ended_and_the_next_is_spoken() -> None:
+    fakes = Fakes(Settings(speech=SpeechSettings(max_chars=100)))
+    split = fakes.model.split
+    fakes.model.split = lambda text: split(text.replace("%", "percent " * 10))  # type: ignore[method-assign]
+    async with connected(fakes) as client:
+        for text in ("One. " + "%" * 80, "Two."):
+            await client.send("text", text=text)
+            await client.send("end")
+        failed, _, _ = await client.until("error")
+        assert failed["error"]["code"] == "string_above_max_length"
+        ended = [(await client.until("utterance.ended"))[0]["utterance"] for _ in range(2)]
+    assert ended == [1, 2]
+
+
+async def test_what_says_nothing_does_not_wait() -> None:
+    utterance = Utterance(1, SpeechOptions(format=AudioFormat.PCM), max_chars=10)
+    utterance.write(Text("One."))
+    for _ in range(1_000):
+        utterance.write(Flush())
+        utterance.write(Text(""))
+    utterance.write(End())
+    assert utterance._written.qsize() == 3
+
+
+async def test_pings_of_a_client_that_reads_nothing_do_not_fill_the_memory(fakes: Fakes) -> None:
+    async with serving_until_stopped(fakes.app(), ServerSettings(), fakes.intake) as server:
+        url = url_of(server)
+        async with connect(url.replace("http", "ws", 1) + PATH, sock=socket_to(url)) as connection:
+            connection.transport.pause_reading()
+            for number in range(30_000):
+                await connection.ping(number.to_bytes(125))
+            await asyncio.sleep(0.5)
+            (held,) = server.server_state.connections
+            assert held.transport.get_write_buffer_size() < 200_000
+            connection.transport.resume_reading()
+            await asyncio.wait_for(await connection.ping(b"the last one"), 10)
 
 
 async def test_what_may_wait_is_bounded() -> None:

@@ -320,3 +320,13 @@ async def test_a_text_that_grows_too_much_in_words_is_refused() -> None:
     assert (error["code"], error["param"]) == ("string_above_max_length", "input")
     assert "in words" in error["message"]
     assert msgspec.structs.asdict(fakes.observer.reports[-1])["num_chars"] == 40
+
+
+async def test_the_time_a_client_waits_counts_while_the_model_loads() -> None:
+    fakes = Fakes()
+    fakes.model.may_load.clear()
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+        answer = ask(client, **{"X-Request-Timeout-Seconds": "3"})
+        await until(lambda: 3.0 in fakes.clock.slept_s)
+        await fakes.clock.advance(3.0)
+        assert (await answer).status_code == 504

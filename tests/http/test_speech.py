@@ -377,3 +377,39 @@ async def test_chance_out_of_range_is_refused_by_name(
     answer = await client.post(SPEECH, json=body(**{field: value}))
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == field
+
+
+async def test_a_web_page_cannot_send_a_body_without_a_type(client: httpx.AsyncClient) -> None:
+    headers = {"origin": "https://elsewhere.example"}
+    answer = await client.post(SPEECH, content=b'{"input":"a"}', headers=headers)
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("fields", "note"),
+    [
+        ({"captions": True}, "captions are events"),
+        ({"file_name": "mine"}, "nothing is kept without store"),
+        ({"stream_format": "sse", "stream": False}, "events are always streamed"),
+    ],
+)
+async def test_what_has_no_effect_without_another_field_is_told(
+    client: httpx.AsyncClient, fields: dict[str, Any], note: str
+) -> None:
+    answer = await client.post(SPEECH, json=body(**fields))
+    assert answer.status_code == 200
+    assert note in answer.headers["warning"]
+
+
+async def test_a_value_that_is_none_of_a_few_is_answered_with_them(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post(SPEECH, json=body(response_format="ogg"))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "response_format")
+    assert "aac, flac, mp3, opus, pcm, wav" in error["message"]
+
+
+async def test_the_voice_is_blamed_for_what_it_lacks(client: httpx.AsyncClient) -> None:
+    answer = await client.post(SPEECH, json=body(voice={}))
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "voice")

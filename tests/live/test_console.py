@@ -78,6 +78,13 @@ def test_what_cannot_be_said_is_one_clear_line_and_leaves_no_file(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_not_utf_8_is_not_spoken(tmp_path: Path) -> None:
+    done = run_console("say", "-o", "a.wav", cwd=tmp_path, stdin="caf\u00e9".encode("latin-1"))
+    assert done.returncode == 1
+    assert "not UTF-8" in done.stderr.decode()
+    assert not list(tmp_path.iterdir())
+
+
 def test_config_shows_each_setting_with_its_origin(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[server]\nport = 9000\n")
     done = run_console(

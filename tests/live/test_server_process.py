@@ -118,12 +118,10 @@ def test_a_model_that_cannot_load_ends_the_process_with_one_clear_line(tmp_path:
     (tmp_path / "hibari.py").write_text("raise ImportError('the voice is damaged')")
     done = run_console("serve", "--port", "0", environ={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1
-    failures = [
-        event
-        for event in map(json.loads, done.stderr.decode().splitlines())
-        if event["level"] in ("error", "critical")
-    ]
+    events = [json.loads(line) for line in done.stderr.decode().splitlines()]
+    failures = [event for event in events if event["level"] in ("error", "critical")]
     assert [event["event"] for event in failures] == ["model.load_failed"]
+    assert "server.listening" not in [event["event"] for event in events]
     assert "the voice is damaged" in failures[0]["reason"]
     assert "Traceback" not in done.stderr.decode()
 

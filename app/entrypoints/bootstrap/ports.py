@@ -59,6 +59,13 @@ from app.ports.tracing import Tracing
 
 DISTRIBUTION: Final = "soprano-tts-api"
 
+UNUSED_SETTINGS: Final = {
+    "embedded": ("checkpoint", "precision"),
+    "lmdeploy": ("precision",),
+    "transformers": ("precision",),
+}
+"""Of the model, that a backend does not look at, and whoever sets them would not notice."""
+
 SOUND_PACKAGES: Final = (
     "soprano-tts-api", "anyascii", "av", "hibari-tts", "lmdeploy", "numpy", "onnxruntime",
     "soprano-tts", "soxr", "torch", "transformers",
@@ -81,7 +88,7 @@ def build_ports(settings: Settings) -> Ports:
     tracing = _build_tracing(settings.telemetry, clock)
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
     choice = choose_backend(settings.model.backend, look_around(settings.model))
-    _log_choice(choice)
+    _log_choice(choice, settings.model)
     instances = _build_model(choice.backend, settings, clock, observer)
     if isinstance(instances, PooledModel):
         metrics.watch_instances(lambda: instances.num_alive)
@@ -167,10 +174,17 @@ def build_clock() -> Clock:
     return SystemClock()
 
 
-def _log_choice(choice: Choice) -> None:
+def _log_choice(choice: Choice, settings: ModelSettings) -> None:
     for step in choice.steps_down:
         _log.info("backend.skipped", backend=step.backend, reason=step.reason)
     _log.info("backend.chosen", backend=choice.backend, version=version(DISTRIBUTION))
+    unused = [
+        name
+        for name in UNUSED_SETTINGS.get(choice.backend, ())
+        if getattr(settings, name) != getattr(ModelSettings(), name)
+    ]
+    if unused:
+        _log.warning("backend.settings_unused", backend=choice.backend, settings=unused)
 
 
 def _build_cached(

@@ -144,7 +144,13 @@ async def _keep(stores: AudioStores, stream: SpeechStream, parts: "_Shown") -> s
 
 
 async def _write_file(path: Path, stream: SpeechStream, parts: "_Shown") -> None:
-    """The file appears under its name when it is whole."""
+    """The file appears under its name when it is whole.
+
+    Raises:
+        click.ClickException: there is no directory for it.
+    """
+    if not path.parent.is_dir():
+        raise click.ClickException(f"There is no directory {path.parent}.")
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:

@@ -32,7 +32,7 @@ from app.domain.errors import (
     StoreError,
     StoreFullError,
 )
-from app.entrypoints.http.schemas import ErrorBody, ErrorDetail
+from app.entrypoints.http.schemas import CreateSpeech, ErrorBody, ErrorDetail, choices_of
 
 _log = structlog.get_logger(__name__)
 
@@ -304,18 +304,28 @@ def _response(status: int, detail: ErrorDetail, headers: dict[str, str]) -> Resp
 
 
 _MISSING_FIELD = re.compile(r"missing required field `(\w+)`")
+_CHOICES: Final = {
+    field.encode_name: choices
+    for field in msgspec.structs.fields(CreateSpeech)
+    if (choices := choices_of(field.type))
+}
 _PATH = re.compile(r" - at `\$\.?(\w*)[^`]*`$")
 
 
 def describe_decode_error(error: Exception) -> MalformedBodyError:
     """What a client did wrong in its JSON, from msgspec's words."""
     if not isinstance(error, msgspec.ValidationError):
-        return MalformedBodyError("The body is not valid JSON.", None, "invalid_json")
+        reason = f" ({error})" if isinstance(error, msgspec.DecodeError) else ""
+        message = f"The body is not valid JSON{reason}; half a surrogate pair is refused as well."
+        return MalformedBodyError(message, None, "invalid_json")
     text = str(error)
-    if missing := _MISSING_FIELD.search(text):
-        return MalformedBodyError(f"{text}.", missing[1], "missing_required_parameter")
     path = _PATH.search(text)
     param = path[1] if path and path[1] else None
     words = _PATH.sub("", text)
+    if missing := _MISSING_FIELD.search(text):
+        param = param or missing[1]
+        return MalformedBodyError(f"{words}.", param, "missing_required_parameter")
+    if param in _CHOICES and words.startswith("Invalid enum"):
+        words += f"; known are {', '.join(_CHOICES[param])}"
     message = f"Invalid '{param}': {words}." if param else f"{words}."
     return MalformedBodyError(message, param, "invalid_value")

@@ -165,6 +165,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(**arguments)
         self._limits = limits
         self._writes = WriteWatch(limits.write_stall_s)
+        self._last_pong = b""
 
     @property
     def is_busy(self) -> bool:
@@ -181,17 +182,19 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         """The client takes what is sent again."""
         self._writes.note_progress()
+        pong, self._last_pong = self._last_pong, b""
+        self.transport.write(pong)
         super().resume_writing()
 
     def handle_ping(self) -> None:
-        """Answer it, unless the client does not take what is sent: only the last need be answered.
+        """Answer it; while the client does not take what is sent, only the last one, afterwards.
 
-        RFC 6455, section 5.5.3; otherwise answers that nobody reads would fill the memory.
+        RFC 6455, section 5.5.3, allows that; answers that nobody reads would fill the memory.
         """
         if self.writable.is_set():
             super().handle_ping()
         else:
-            self.conn.data_to_send()  # the answer that was made is dropped
+            self._last_pong = b"".join(self.conn.data_to_send())
 
 
 def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:

@@ -204,6 +204,12 @@ class CreateSpeech(SpeechFields, kw_only=True):
         notes = []
         if self.instructions:
             notes.append("instructions are not supported and were ignored")
+        if self.captions and self.stream_format != "sse" and not self.store:
+            notes.append("captions are events of stream_format sse; they were not sent")
+        if self.file_name is not None and not self.store:
+            notes.append("nothing is kept without store; file_name was ignored")
+        if self.stream is False and self.stream_format == "sse":
+            notes.append("events are always streamed; stream was ignored")
         drawn = (self.temperature, self.top_p, self.repetition_penalty)
         if not catalog.info.has_sampling and any(value is not None for value in drawn):
             notes.append("this model draws nothing by lot; temperature and the like were ignored")
@@ -212,6 +218,12 @@ class CreateSpeech(SpeechFields, kw_only=True):
         if request.voice is not None and not catalog.is_voice(request.voice):
             notes.append("the voice is not known; the default one was used")
         return notes
+
+
+def choices_of(kind: Any) -> list[str]:
+    """The values that a field of this type may have, if they are few enough to be listed."""
+    schema = msgspec.json.schema(kind)
+    return [str(value) for one in schema.get("anyOf", [schema]) for value in one.get("enum", ())]
 
 
 class Skipped(msgspec.Struct):

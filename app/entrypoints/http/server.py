@@ -59,6 +59,8 @@ class SpeechServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the sockets, then say where they listen; with port 0 nobody else knows."""
         await super().startup(sockets)
+        if self.should_exit:  # the model could not be loaded, or there was a signal
+            return
         for listener in self._listeners():
             _limit_unsent(listener.fileno())
             host, port = listener.getsockname()[:2]

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog.testing
 
 from app.adapters.clock.system import SystemClock
 from app.domain.circuit_breaker import BreakerState
@@ -141,3 +142,11 @@ def test_what_a_worker_is_told_holds_no_secret_and_builds_its_model() -> None:
     environment = worker_environment()
     assert not any(name in environment for name in settings)
     assert environment["PYTHONPATH"].startswith(str(Path(__file__).parents[3]))
+
+
+def test_what_is_set_for_another_backend_is_told() -> None:
+    model = ModelSettings(backend="embedded", checkpoint="/nowhere", precision="int8")
+    with structlog.testing.capture_logs() as events:
+        build_ports(Settings(model=model))
+    (event,) = [event for event in events if event["event"] == "backend.settings_unused"]
+    assert event["settings"] == ["checkpoint", "precision"]

@@ -84,3 +84,11 @@ def test_the_console_format_is_readable(capsys: pytest.CaptureFixture[str]) -> N
     text = capsys.readouterr().err
     assert "server.listening" in text
     assert "url=http://127.0.0.1:8000" in text
+
+
+def test_what_a_client_sends_does_not_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogSettings(format="console"))
+    structlog.get_logger("x").info("http.request", path="/\x1b]0;mine\x07\u00e9")
+    text = capsys.readouterr().err
+    assert "/\\x1b]0;mine\\x07\u00e9" in text
+    assert "\x07" not in text

@@ -176,3 +176,15 @@ def test_the_environment_for_others_has_none_of_our_settings() -> None:
         "PATH": ".",
     }
     assert environment_without_settings(environ) == {"HOME": "/", "PATH": "."}
+
+
+def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting() -> None:
+    environ = {
+        "SOPRANO_PORT": "tcp://10.0.0.1:8000",
+        "SOPRANO_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "SOPRANO_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "SOPRANO_SERVICE_HOST": "10.0.0.1",
+        "SOPRANO_SERVICE_PORT": "8000",
+        "SOPRANO_SERVER_SERVICE_PORT_HTTP": "8000",
+    }
+    assert load_settings(environ=environ).settings == Settings()

@@ -472,3 +472,12 @@ async def test_what_memory_had_to_let_go_is_read_once_for_all_who_ask(tmp_path: 
 
 async def speak_plainly() -> list[AudioChunk]:
     return await drain(FakeSpeechModel().synthesize(SEGMENT, DELIVERY))
+
+
+async def test_silence_is_not_kept_it_may_be_a_failure(rig: Rig) -> None:
+    rig.model._chunks = lambda *_: []  # type: ignore[method-assign]
+    assert await rig.speak() == []
+    assert not rig.cached.holds(SEGMENT, DELIVERY)
+    assert rig.memory.num_bytes == 0
+    await rig.speak()
+    assert len(rig.model.spoken) == 2

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from errno import EMFILE
 
 import pytest
 
@@ -16,7 +17,6 @@ from app.domain.errors import (
     ModelLoadError,
     NoInstanceError,
     RunawaySpeechError,
-    SpeechError,
     SynthesisError,
 )
 from app.domain.resilience import PROBE_TEXT, TimeLimits
@@ -40,7 +40,7 @@ class Pool:
     def __init__(self, num_instances: int = 2, *, replaces_hung: bool = False) -> None:
         self.built: list[FakeSpeechModel] = []
         self.tell_of_death: list[Callable[[InstanceDeadError], None]] = []
-        self.load_errors: list[SpeechError] = []
+        self.load_errors: list[Exception] = []
         self.warm_up_errors: list[Exception] = []
         self.clock = FakeClock()
         self.observer = FakeSpeechObserver()
@@ -200,7 +200,8 @@ async def test_of_all_that_die_with_an_instance_the_first_tells_and_the_others_a
 async def test_an_instance_that_cannot_be_made_is_tried_again_ever_later() -> None:
     pool = Pool()
     await pool.load()
-    pool.load_errors = [ModelLoadError("no memory")] * 3
+    pool.load_errors = [ModelLoadError("no memory"), OSError(EMFILE, "too many open files")] * 2
+    pool.load_errors.pop()
     pool.built[0].fail_on = (SEGMENT.text, InstanceDeadError())
     with pytest.raises(InstanceDeadError):
         await pool.speak()

@@ -12,10 +12,12 @@ from tests.fakes.speech_observer import FakeSpeechObserver
 class Rig:
     """A door, and requests in front of it."""
 
-    def __init__(self, max_running: int = 1, max_queued: int = 3) -> None:
+    def __init__(self, max_running: int = 1, max_queued: int = 3, max_wait_s: float = 10.0) -> None:
         self.clock = FakeClock()
         self.chance = 0.0
-        limits = AdmissionLimits(max_running=max_running, max_queued=max_queued, max_wait_s=10.0)
+        limits = AdmissionLimits(
+            max_running=max_running, max_queued=max_queued, max_wait_s=max_wait_s
+        )
         self.admission = Admission(limits, self.clock, lambda: self.chance, FakeSpeechObserver())
 
     async def ask(
@@ -200,3 +202,13 @@ async def test_a_line_with_too_many_characters_is_full() -> None:
 
 def test_where_nobody_may_wait_there_is_no_full_line() -> None:
     assert not Rig(max_queued=0).admission.is_full()
+
+
+async def test_where_nobody_may_wait_whoever_finds_a_turn_free_begins() -> None:
+    rig = Rig(max_wait_s=0.0)
+    _, first = await rig.ask()
+    assert first.done()
+    assert first.exception() is None
+    _, second = await rig.ask()
+    await rig.clock.advance(0)
+    assert isinstance(await rig.error_of(second), QueueTimeoutError)

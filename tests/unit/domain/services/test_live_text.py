@@ -1,7 +1,11 @@
+from collections.abc import Callable
+from typing import NoReturn
+
 import pytest
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import InputTooLongError
+from app.domain.segment import TextSegment
 from app.domain.services.live_text import LiveText
 from app.domain.services.segment_feed import SegmentFeed
 from app.domain.speech import SpeechReport
@@ -13,10 +17,10 @@ MAX_CHARS = 40
 class Rig:
     """A live text, and the segments that leave it."""
 
-    def __init__(self) -> None:
+    def __init__(self, split: Callable[[str], list[TextSegment]] | None = None) -> None:
         self.feed = SegmentFeed()
         self.report = SpeechReport(format=AudioFormat.PCM)
-        self.text = LiveText(FakeSpeechModel().split, self.feed, MAX_CHARS, self.report)
+        self.text = LiveText(split or FakeSpeechModel().split, self.feed, MAX_CHARS, self.report)
 
     def taken(self) -> list[tuple[int, str]]:
         taken = []
@@ -67,3 +71,15 @@ async def test_nothing_to_pronounce_is_no_segment() -> None:
     await rig.text.write(" ... \n\n 😀 ")
     await rig.text.finish()
     assert rig.feed.is_over
+
+
+async def test_a_text_that_cannot_be_split_at_its_end_has_ended_all_the_same() -> None:
+    rig = Rig(split=lambda _: refuse())
+    await rig.text.write("100 %")
+    with pytest.raises(InputTooLongError):
+        await rig.text.finish()
+    assert rig.feed.is_over
+
+
+def refuse() -> NoReturn:
+    raise InputTooLongError(1_000, MAX_CHARS)

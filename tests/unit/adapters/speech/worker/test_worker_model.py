@@ -3,14 +3,16 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from errno import EMFILE
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import psutil
@@ -373,3 +375,14 @@ async def test_closing_may_be_broken_off_and_done_again() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 async def test_a_worker_is_no_part_of_our_terminal(model: WorkerModel) -> None:
     assert os.getsid(pid_of(model)) != os.getsid(0)
+
+
+async def test_a_worker_for_whose_socket_there_is_no_room_is_a_dead_instance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> NoReturn:
+        raise OSError(EMFILE, "too many open files")
+
+    monkeypatch.setattr(socket, "socketpair", fail)
+    with pytest.raises(InstanceDeadError):
+        await start_worker([sys.executable], {}, b"", 0)
