@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-PATIENCE_S: Final = 0.02
+PATIENCE_S: Final = 0.1
 """For an answer; a disk that is there gives it at once."""
 
 
