@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -12,8 +12,6 @@ from app.domain.segment import TextSegment
 from tests.serving import Fakes, serving
 
 SPEECH: Final = "/v1/audio/speech"
-PATIENCE_S: Final = 10.0
-"""In which everything must have stopped."""
 
 
 @asynccontextmanager
@@ -37,12 +35,6 @@ async def serving_when_ready(fakes: Fakes) -> AsyncIterator[str]:
         while (await client.get("/health/ready")).status_code != 200:
             await asyncio.sleep(0.001)
         yield url
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def silent_from(fakes: Fakes, index: int) -> None:

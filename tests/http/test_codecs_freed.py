@@ -14,7 +14,8 @@ from websockets.asyncio.client import connect
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.audio import AudioEncoding
 from app.ports.audio_encoder import AudioEncoder
-from tests.leaving import asking, eventually, serving_when_ready, silent_from
+from tests.eventually import eventually
+from tests.leaving import asking, serving_when_ready, silent_from
 from tests.live_client import LiveClient
 from tests.serving import Fakes
 

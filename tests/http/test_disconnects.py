@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from app.domain.speech import Outcome
+from tests.eventually import eventually
 from tests.fakes.speech_observer import FakeSpeechObserver
-from tests.leaving import SPEECH, asking, eventually, serving_when_ready, silent_from
+from tests.leaving import SPEECH, asking, serving_when_ready, silent_from
 from tests.serving import Fakes, serving
 
 NUM_DISCONNECTS: Final = 20

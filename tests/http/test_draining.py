@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from app.domain.segment import TextSegment
 from app.entrypoints.http.server import SpeechServer
 from app.entrypoints.settings import AdmissionSettings, ServerSettings, Settings
+from tests.eventually import eventually
 from tests.live_client import LiveClient
 from tests.serving import Fakes, serving_until_stopped, stop, url_of
 
@@ -46,12 +47,6 @@ def waiting_for(event: asyncio.Event) -> Callable[[TextSegment], Awaitable[None]
             await event.wait()
 
     return wait
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def begin_to_drain(server: SpeechServer, fakes: Fakes) -> None:

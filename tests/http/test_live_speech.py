@@ -21,6 +21,7 @@ from app.entrypoints.http.live_messages import End, Flush, Text
 from app.entrypoints.http.live_session import MAX_WAITING_UTTERANCES
 from app.entrypoints.http.live_utterance import Utterance
 from app.entrypoints.settings import ServerSettings, Settings, SpeechSettings
+from tests.eventually import eventually
 from tests.fakes.speech_model import CHUNK_S, SECONDS_PER_CHAR
 from tests.live_client import LiveClient
 from tests.serving import Fakes, serving, serving_until_stopped, url_of
@@ -64,12 +65,6 @@ def wait_at(index: int, event: asyncio.Event) -> Callable[[TextSegment], Awaitab
             await event.wait()
 
     return wait
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_a_text_in_pieces_is_one_file_with_captions(client: LiveClient, fakes: Fakes) -> None:

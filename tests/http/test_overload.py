@@ -1,7 +1,7 @@
 """What callers see of a server that has too much to speak."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -13,6 +13,7 @@ from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome
 from app.entrypoints.settings import AdmissionSettings, Settings, SpeechSettings
+from tests.eventually import eventually
 from tests.live_client import LiveClient
 from tests.serving import Fakes, serving
 
@@ -60,18 +61,12 @@ def ask(
     return asyncio.create_task(client.post(SPEECH, json=body, headers=headers))
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not is_so():
-            await asyncio.sleep(0.002)
-
-
 async def test_what_neither_runs_nor_waits_is_refused_at_once_in_the_shape_of_openai() -> None:
     fakes = Busy(AdmissionSettings(max_running=2, max_queued=3))
     fakes.chance = 0.75
     async with client_of(fakes) as client:
         accepted = [ask(client, f"One {number}.") for number in range(5)]
-        await until(lambda: fakes.num_queued() == 3)
+        await eventually(lambda: fakes.num_queued() == 3)
         refused = await client.post(SPEECH, json={"input": "Hi."})
         assert refused.status_code == 503
         assert refused.json()["error"] == {
@@ -94,7 +89,7 @@ async def test_a_burst_of_500_ends_in_200_and_503_and_leaves_nothing_behind() ->
     fakes = Busy(AdmissionSettings(max_running=4, max_queued=8))
     async with client_of(fakes) as client:
         asked = [ask(client, f"One {number}.") for number in range(500)]
-        await until(lambda: sum(answer.done() for answer in asked) == 488)
+        await eventually(lambda: sum(answer.done() for answer in asked) == 488)
         assert (fakes.num_running(), fakes.num_queued()) == (4, 8)
         fakes.may_speak.set()
         statuses = [(await answer).status_code for answer in asked]
@@ -107,7 +102,7 @@ async def test_health_metrics_and_lists_do_not_wait() -> None:
     fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
     async with client_of(fakes) as client:
         asked = [ask(client, f"One {number}.") for number in range(2)]
-        await until(lambda: fakes.num_queued() == 1)
+        await eventually(lambda: fakes.num_queued() == 1)
         for path in FREE_PATHS:
             assert (await client.get(path)).status_code == 200, path
         fakes.may_speak.set()
@@ -118,7 +113,7 @@ async def test_readiness_tells_of_a_full_line_and_stays_ready() -> None:
     fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
     async with client_of(fakes) as client:
         asked = [ask(client, f"One {number}.") for number in range(2)]
-        await until(lambda: fakes.num_queued() == 1)
+        await eventually(lambda: fakes.num_queued() == 1)
         await fakes.clock.advance(2.5)
         answer = await client.get("/health/ready")
         queue = answer.json()["parts"]["queue"]
@@ -133,9 +128,9 @@ async def test_whoever_waits_too_long_is_told_so() -> None:
     fakes = Busy(AdmissionSettings(max_running=1, max_wait_s=10.0))
     async with client_of(fakes) as client:
         first, second = ask(client, "One."), None
-        await until(lambda: fakes.model.num_running == 1)
+        await eventually(lambda: fakes.model.num_running == 1)
         second = ask(client, "Two.")
-        await until(lambda: fakes.num_queued() == 1)
+        await eventually(lambda: fakes.num_queued() == 1)
         await fakes.clock.advance(10.0)
         answer = await second
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_timeout")
@@ -151,11 +146,11 @@ async def test_an_answer_that_does_not_begin_in_time_is_504(*, stream: bool) -> 
     fakes = Busy(AdmissionSettings(request_timeout_s=7.0))
     async with client_of(fakes) as client:
         asked = asyncio.create_task(client.post(SPEECH, json={"input": "One.", "stream": stream}))
-        await until(lambda: fakes.model.num_running == 1)
+        await eventually(lambda: fakes.model.num_running == 1)
         await fakes.clock.advance(7.0)
         answer = await asked
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "request_timeout")
-        await until(lambda: fakes.model.num_running == 0)
+        await eventually(lambda: fakes.model.num_running == 0)
     assert fakes.observer.reports[-1].outcome is Outcome.FAILED
     assert fakes.observer.reports[-1].error_code == "request_timeout"
 
@@ -172,12 +167,12 @@ async def test_a_whole_answer_must_be_whole_in_time_and_a_streamed_one_only_begu
         fakes.model.before_chunk = wait_amid
         text = "A sentence of more than one chunk."
         whole = asyncio.create_task(client.post(SPEECH, json={"input": text, "stream": False}))
-        await until(lambda: 8.0 in fakes.clock.slept_s)
+        await eventually(lambda: 8.0 in fakes.clock.slept_s)
         await fakes.clock.advance(8.0)
         assert (await whole).json()["error"]["code"] == "request_timeout"
         fakes.clock.slept_s.clear()
         streamed = ask(client, text)
-        await until(lambda: 8.0 in fakes.clock.slept_s)
+        await eventually(lambda: 8.0 in fakes.clock.slept_s)
         await fakes.clock.advance(8.0)
         assert (await streamed).status_code == 200
 
@@ -187,7 +182,7 @@ async def test_a_client_may_wait_for_less_but_not_for_more() -> None:
     async with client_of(fakes) as client:
         less = ask(client, **{"X-Request-Timeout-Seconds": "2.5"})
         more = ask(client, "Two.", **{"X-Request-Timeout-Seconds": "60"})
-        await until(lambda: fakes.model.num_running == 2)
+        await eventually(lambda: fakes.model.num_running == 2)
         await fakes.clock.advance(2.5)
         assert (await less).status_code == 504
         assert not more.done()
@@ -210,9 +205,9 @@ async def test_a_short_text_of_another_key_does_not_wait_for_all_the_long_ones_o
         fakes.keys.give(name, key)
     async with client_of(fakes) as client:
         many = [ask(client, f"Long {number}. " * 20, keys["ann"]) for number in range(7)]
-        await until(lambda: fakes.num_queued() == 6)
+        await eventually(lambda: fakes.num_queued() == 6)
         short = ask(client, "Short.", keys["bob"])
-        await until(lambda: any(answer.done() for answer in many))
+        await eventually(lambda: any(answer.done() for answer in many))
         assert fakes.num_queued() == 6
         fakes.may_speak.set()
         assert (await short).status_code == 200
@@ -228,7 +223,7 @@ async def test_while_the_model_loads_no_more_wait_than_may() -> None:
     fakes.model.may_load.clear()
     async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         asked = [ask(client, f"One {number}.") for number in range(20)]
-        await until(lambda: sum(answer.done() for answer in asked) == 15)
+        await eventually(lambda: sum(answer.done() for answer in asked) == 15)
         fakes.model.may_load.set()
         statuses = [(await answer).status_code for answer in asked]
     assert (statuses.count(200), statuses.count(503)) == (5, 15)
@@ -238,7 +233,7 @@ async def test_speech_that_is_kept_needs_no_turn() -> None:
     fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
     async with client_of(fakes) as client:
         first = ask(client, "One.")
-        await until(lambda: fakes.model.num_running == 1)
+        await eventually(lambda: fakes.model.num_running == 1)
         fakes.cache.held.add("Known.")
         fakes.model.before_speaking = None
         assert (await client.post(SPEECH, json={"input": "Known."})).status_code == 200
@@ -251,7 +246,7 @@ async def test_what_has_no_place_is_refused_before_its_body_is_read() -> None:
     fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
     async with client_of(fakes) as client:
         asked = [ask(client, f"One {number}.") for number in range(2)]
-        await until(lambda: fakes.num_queued() == 1)
+        await eventually(lambda: fakes.num_queued() == 1)
         refused = await client.post(SPEECH, content=b"no JSON at all")
         assert refused.json()["error"]["code"] == "server_overloaded"
         assert [error.code for error in fakes.observer.refused] == ["server_overloaded"]
@@ -292,7 +287,7 @@ async def test_on_a_socket_an_utterance_waits_once_it_is_written_and_may_be_refu
             await live.send("text", text="Half a")
             await live.until("utterance.started")
             first = ask(client, "One.")  # nothing of the utterance is to be spoken yet
-            await until(lambda: fakes.model.num_running == 1)
+            await eventually(lambda: fakes.model.num_running == 1)
             await live.send("text", text=" sentence. ")
             await live.send("end")
             error, *_ = await live.until("error")
@@ -327,6 +322,6 @@ async def test_the_time_a_client_waits_counts_while_the_model_loads() -> None:
     fakes.model.may_load.clear()
     async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         answer = ask(client, **{"X-Request-Timeout-Seconds": "3"})
-        await until(lambda: 3.0 in fakes.clock.slept_s)
+        await eventually(lambda: 3.0 in fakes.clock.slept_s)
         await fakes.clock.advance(3.0)
         assert (await answer).status_code == 504

@@ -1,7 +1,5 @@
 """What is told of requests and sockets, over fakes, on a real socket."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -11,17 +9,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from app.domain.errors import SynthesisError
+from tests.eventually import eventually
 from tests.fakes.tracing import TRACE_ID, FakeSpan, FakeTracing
 from tests.serving import Fakes, serving
 from tests.spans import in_memory_tracing
 
 SOCKET = "/v1/audio/speech/stream"
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +34,7 @@ async def test_a_request_is_told_by_the_template_of_its_address(
     fakes: Fakes, client: httpx.AsyncClient, method: str, path: str, told: tuple[Any, ...]
 ) -> None:
     await client.request(method, path)
-    await until(lambda: bool(fakes.requests.reports))
+    await eventually(lambda: bool(fakes.requests.reports))
     (report,) = fakes.requests.reports
     assert (report.method, report.route) == told[:2]
     assert report.status // 100 == told[2] // 100
@@ -51,8 +44,8 @@ async def test_sockets_are_counted_while_they_are_open(fakes: Fakes) -> None:
     async with serving(fakes.app()) as url:
         address = url.replace("http", "ws", 1) + SOCKET
         async with connect(address), connect(address):
-            await until(lambda: len(fakes.requests.nums_open) == 2)
-        await until(lambda: len(fakes.requests.reports) == 2)
+            await eventually(lambda: len(fakes.requests.nums_open) == 2)
+        await eventually(lambda: len(fakes.requests.reports) == 2)
     assert fakes.requests.nums_open == [1, 2, 1, 0]
     report = fakes.requests.reports[0]
     assert (report.method, report.route, report.status) == ("WEBSOCKET", SOCKET, 101)
@@ -63,7 +56,7 @@ async def test_a_socket_that_is_refused_was_never_open(fakes: Fakes) -> None:
         address = url.replace("http", "ws", 1) + SOCKET
         with pytest.raises(InvalidStatus):
             await connect(address, origin="https://elsewhere.example")  # type: ignore[arg-type]
-        await until(lambda: bool(fakes.requests.reports))
+        await eventually(lambda: bool(fakes.requests.reports))
     assert fakes.requests.nums_open == []
     assert fakes.requests.reports[0].status == 403
 
@@ -78,7 +71,7 @@ def tracing(fakes: Fakes) -> FakeTracing:
 async def ask(fakes: Fakes, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
     async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
         await client.post("/v1/audio/speech", json=body, headers=headers)
-        await until(lambda: bool(fakes.requests.reports))
+        await eventually(lambda: bool(fakes.requests.reports))
 
 
 async def test_a_request_is_a_span_by_the_conventions_for_http(
@@ -157,7 +150,7 @@ async def test_the_event_of_a_request_names_the_error_it_was_answered_with(
 ) -> None:
     with capture_logs() as events:
         answer = await client.request(method, path, json=body)
-        await until(lambda: any(event["event"] == "http.request" for event in events))
+        await eventually(lambda: any(event["event"] == "http.request" for event in events))
     (event,) = [event for event in events if event["event"] == "http.request"]
     assert event["error"] == error
     if error is not None:
@@ -170,6 +163,6 @@ async def test_so_does_that_of_a_socket_that_was_refused(fakes: Fakes) -> None:
             address = url.replace("http", "ws", 1) + SOCKET
             with pytest.raises(InvalidStatus):
                 await connect(address, origin="https://elsewhere.example")  # type: ignore[arg-type]
-            await until(lambda: any(event["event"] == "http.request" for event in events))
+            await eventually(lambda: any(event["event"] == "http.request" for event in events))
     (event,) = [event for event in events if event["event"] == "http.request"]
     assert (event["status"], event["error"]) == (403, "origin_not_allowed")

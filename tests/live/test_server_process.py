@@ -19,7 +19,7 @@ pytestmark = pytest.mark.live
 SPEECH = "/v1/audio/speech"
 LONG_TEXT = " ".join(f"This is sentence number {number} of a longer story." for number in range(12))
 NUM_PARALLEL = 20
-MAX_LIVE_P99_S = 0.5
+MAX_LIVE_P99_S = 0.1
 """Some 0.02 s on a machine that does nothing else."""
 
 
