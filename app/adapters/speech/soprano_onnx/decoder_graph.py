@@ -21,6 +21,9 @@ Tensors = Mapping[str, NDArray[np.float32]]
 NORM_EPSILON: Final = 1e-6
 """Of the package's layer norms."""
 
+MIN_GELU: Final = -0.17
+"""Below its least value, which is -0.16997."""
+
 INPUT_STATE, BLOCK_STATES = "input_state", "block_states"
 
 
@@ -120,6 +123,7 @@ class _DecoderGraph:
             f"{prefix}.pwconv2",
             self._tensors[f"{prefix}.pwconv2.weight"] * scale[:, np.newaxis],
             self._tensors[f"{prefix}.pwconv2.bias"] * scale,
+            floor=MIN_GELU,
         )
         return graph.node("Add", [graph.slice(padded, 1, 1, -1), added]), new_state
 

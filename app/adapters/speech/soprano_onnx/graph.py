@@ -11,7 +11,7 @@ takes it, would make the sound of a sentence depend on which others share its st
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,16 @@ MAX_INLINE_BYTES: Final = 1_024
 MICROSOFT: Final = "com.microsoft"
 
 
+class Rows(NamedTuple):
+    """Names of a value (..., size) and of a factor (..., 1) that is left to multiply it with.
+
+    Without a name, the factor is 1.
+    """
+
+    value: str
+    factor: str = ""
+
+
 class GraphBuilder:
     """A graph under construction. Values are named by the node that gives them.
 
@@ -61,6 +71,7 @@ class GraphBuilder:
         self._weights: dict[str, NDArray[Any]] = {}
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self._levels: dict[str, tuple[str, str]] = {}
 
     def input(self, name: str, dtype: type[np.generic], shape: Sequence[int | str]) -> str:
         """An input; dimensions with the same name are equal."""
@@ -112,6 +123,8 @@ class GraphBuilder:
         name: str,
         weight: NDArray[np.float32],
         bias: NDArray[np.float32] | None = None,
+        *,
+        floor: float | None = None,
     ) -> str:
         """`value @ weight.T + bias`.
 
@@ -120,36 +133,63 @@ class GraphBuilder:
             name: of the weights.
             weight: (num_out, num_in).
             bias: (num_out,).
+            floor: negative, which no number of `value` is below, if that is known.
         """
-        if self._precision == "int8":
-            product = self._int8_product(value, name, weight)
-        else:
-            product = self.node("MatMul", [value, self.constant(name, weight.T)])
+        product = self.multiplied(self.product(Rows(value), name, weight, floor=floor))
         if bias is None:
             return product
         return self.node("Add", [product, self.constant(f"{name}.bias", bias)])
 
-    def _int8_product(self, value: str, name: str, weight: NDArray[np.float32]) -> str:
-        levels, scales = quantize_channels(weight, self._max_level)
-        unit = self.constant("activation_scale", np.array(1 / MAX_LEVEL, np.float32))
-        zero = self.constant("activation_zero_point", np.array(ZERO_POINT, np.uint8))
-        magnitude = self.node("Abs", [value])
-        peak = self.node("ReduceMax", [magnitude, self.ints(-1)], keepdims=1)
-        # A row of zeros becomes 0/0, some level, and after the last product with its peak 0 again.
-        normed = self.node("Div", [value, peak])
+    def product(
+        self, rows: Rows, name: str, weight: NDArray[np.float32], *, floor: float | None = None
+    ) -> Rows:
+        """`rows @ weight.T`, of which a factor per row may be left to multiply; see `linear`."""
+        if self._precision == "fp32":
+            product = self.node("MatMul", [rows.value, self.constant(name, weight.T)])
+            return Rows(product, rows.factor)
+        levels, peak = self._quantized(rows.value, floor)
+        weight_levels, scales = quantize_channels(weight, self._max_level)
         product = self.node(
             "MatMulIntegerToFloat",
             [
-                self.node("QuantizeLinear", [normed, unit, zero]),
-                self.constant(name, levels.T),
-                unit,
+                levels,
+                self.constant(name, weight_levels.T),
+                self._unit(),
                 self.constant(f"{name}.scale", scales),
-                zero,
+                self._zero(),
                 self.constant(f"{name}.zero_point", np.zeros(len(scales), np.int8)),
             ],
             domain=MICROSOFT,
         )
-        return self.node("Mul", [product, peak])
+        return Rows(product, self.node("Mul", [peak, rows.factor]) if rows.factor else peak)
+
+    def multiplied(self, rows: Rows) -> str:
+        """Rows with nothing left to multiply."""
+        return self.node("Mul", list(rows)) if rows.factor else rows.value
+
+    def _quantized(self, value: str, floor: float | None) -> tuple[str, str]:
+        """The levels of `value`, and the largest magnitude of each row.
+
+        Products that take the same value share them.
+        """
+        if value not in self._levels:
+            last = self.ints(-1)
+            if floor is None:
+                peak = self.node("ReduceMax", [self.node("Abs", [value]), last], keepdims=1)
+            else:
+                least = self.constant(f"least_peak_{-floor}", np.array(-floor, np.float32))
+                peak = self.node("Max", [self.node("ReduceMax", [value, last], keepdims=1), least])
+            # A row of zeros becomes 0/0, some level, and after its product with its peak 0 again.
+            normed = self.node("Div", [value, peak])
+            levels = self.node("QuantizeLinear", [normed, self._unit(), self._zero()])
+            self._levels[value] = levels, peak
+        return self._levels[value]
+
+    def _unit(self) -> str:
+        return self.constant("activation_scale", np.array(1 / MAX_LEVEL, np.float32))
+
+    def _zero(self) -> str:
+        return self.constant("activation_zero_point", np.array(ZERO_POINT, np.uint8))
 
     def save(self, path: Path) -> None:
         """Write the graph to `path` and its weights to `path` + ".data"."""

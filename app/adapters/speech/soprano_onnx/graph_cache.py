@@ -23,7 +23,7 @@ from app.adapters.speech.soprano_onnx.graph import Precision, weight_level_here
 from app.domain.errors import CheckpointError, ModelLoadError
 from app.ports.clock import Clock
 
-GRAPH_VERSION: Final = 1
+GRAPH_VERSION: Final = 2
 """To be raised with every change of what is built."""
 
 LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"

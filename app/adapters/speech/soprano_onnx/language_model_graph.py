@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.shapes import LanguageModelShape
-from app.adapters.speech.soprano_onnx.graph import MICROSOFT, GraphBuilder, Precision
+from app.adapters.speech.soprano_onnx.graph import MICROSOFT, GraphBuilder, Precision, Rows
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -56,11 +56,12 @@ class _LanguageModelGraph:
         added = ""  # what a layer adds to the stream; joined to it by the next norm
         for index in range(shape.num_layers):
             prefix = f"model.layers.{index}"
-            normed, stream = self._norm(stream, added, f"{prefix}.input_layernorm")
+            normed, stream = self._norm(stream, added, self._weight(f"{prefix}.input_layernorm"))
             attended = self._attention(normed, index)
-            normed, stream = self._norm(stream, attended, f"{prefix}.post_attention_layernorm")
+            weight = self._weight(f"{prefix}.post_attention_layernorm")
+            normed, stream = self._norm(stream, attended, weight)
             added = self._mlp(normed, f"{prefix}.mlp")
-        states, _ = self._norm(stream, added, "model.norm")
+        states, _ = self._norm(stream, added, self._weight("model.norm"))
         # (rows, length, hidden) to (rows, hidden)
         state = graph.node("Gather", [states, graph.constant("last", np.array(-1))], axis=1)
         head = "model.embed_tokens" if shape.is_head_tied else "lm_head"
@@ -72,21 +73,18 @@ class _LanguageModelGraph:
     def _weight(self, name: str) -> str:
         return self._graph.constant(name, self._tensors[f"{name}.weight"])
 
-    def _norm(self, stream: str, added: str, name: str) -> tuple[str, str]:
+    def _norm(self, stream: str, added: str, weight: str) -> tuple[str, str]:
         """Root-mean-square norm of `stream + added`, and that sum."""
         graph, epsilon = self._graph, self._shape.rms_norm_eps
         if not added:
             normed = graph.node(
-                "SimplifiedLayerNormalization",
-                [stream, self._weight(name)],
-                axis=-1,
-                epsilon=epsilon,
+                "SimplifiedLayerNormalization", [stream, weight], axis=-1, epsilon=epsilon
             )
             return normed, stream
-        outputs = [f"{name}.normed", "", "", f"{name}.sum"]
+        outputs = [f"{weight}.normed", "", "", f"{weight}.sum"]
         graph.node(
             "SkipSimplifiedLayerNormalization",
-            [stream, added, self._weight(name)],
+            [stream, added, weight],
             outputs=outputs,
             domain=MICROSOFT,
             epsilon=epsilon,
@@ -113,8 +111,8 @@ class _LanguageModelGraph:
         attended = graph.node(
             "GroupQueryAttention",
             [
-                self._head_norm(query, f"{prefix}.q_norm", shape.num_heads),
-                self._head_norm(key, f"{prefix}.k_norm", shape.num_kv_heads),
+                self._head_norm(query, self._query_weight(f"{prefix}.q_norm"), shape.num_heads),
+                self._head_norm(key, self._weight(f"{prefix}.k_norm"), shape.num_kv_heads),
                 states,
                 past_key,
                 past_value,
@@ -128,31 +126,40 @@ class _LanguageModelGraph:
             num_heads=shape.num_heads,
             kv_num_heads=shape.num_kv_heads,
             do_rotary=1,
+            scale=1.0,  # see _query_weight
         )
         for name in present:
             graph.output(name, name, np.float32, cache_shape)
         return graph.linear(attended, f"{prefix}.o_proj", self._tensors[f"{prefix}.o_proj.weight"])
 
-    def _head_norm(self, value: str, name: str, num_heads: int) -> str:
+    def _query_weight(self, name: str) -> str:
+        """Of the norm of queries, with the scale of attention, 1 / sqrt(head size), in it.
+
+        Rotation keeps it; and the runtime has a faster product for one token without a scale.
+        """
+        weight = self._tensors[f"{name}.weight"]
+        scale = np.float32(1 / np.sqrt(self._shape.head_dim))
+        return self._graph.constant(f"{name}.scaled", weight * scale)
+
+    def _head_norm(self, value: str, weight: str, num_heads: int) -> str:
         """Root-mean-square norm of each head by itself."""
         graph, head_dim = self._graph, self._shape.head_dim
         if num_heads == 1:
-            return self._norm(value, "", name)[0]
+            return self._norm(value, "", weight)[0]
         heads = graph.node("Reshape", [value, graph.ints(0, 0, num_heads, head_dim)])
-        normed, _ = self._norm(heads, "", name)
+        normed, _ = self._norm(heads, "", weight)
         return graph.node("Reshape", [normed, graph.ints(0, 0, num_heads * head_dim)])
 
     def _mlp(self, value: str, prefix: str) -> str:
-        graph, size = self._graph, self._shape.intermediate_size
-        fused = np.concatenate(
-            [self._tensors[f"{prefix}.{name}_proj.weight"] for name in ("gate", "up")]
-        )
-        both = graph.linear(value, f"{prefix}.gate_up", fused)
-        gate, up = f"{prefix}.gate", f"{prefix}.up"
-        graph.node("Split", [both, graph.ints(size, size)], outputs=[gate, up], axis=-1)
+        graph = self._graph
+        weights = {
+            name: self._tensors[f"{prefix}.{name}_proj.weight"] for name in ("gate", "up", "down")
+        }
+        gate = graph.linear(value, f"{prefix}.gate", weights["gate"])
         activated = graph.node("QuickGelu", [gate], domain=MICROSOFT, alpha=1.0)  # is SiLU
-        product = graph.node("Mul", [activated, up])
-        return graph.linear(product, f"{prefix}.down", self._tensors[f"{prefix}.down_proj.weight"])
+        up = graph.product(Rows(value), f"{prefix}.up", weights["up"])
+        gated = Rows(graph.node("Mul", [activated, up.value]), up.factor)
+        return graph.multiplied(graph.product(gated, f"{prefix}.down", weights["down"]))
 
 
 def rotations(shape: LanguageModelShape) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -34,15 +34,14 @@ def draw_tokens(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.intp]:
 
 def penalize_repetition(logits: Logits, sequences: Rows[Sequence]) -> None:
     """Make every id that a sequence holds less likely, in place (see Sampling)."""
-    num_ids = max(len(sequence.ids) for sequence in sequences)
-    # Short rows are filled up with an id of their own: writing it twice changes nothing.
-    ids = np.array(
-        [sequence.ids + sequence.ids[:1] * (num_ids - len(sequence.ids)) for sequence in sequences]
-    )
-    penalties = _column([sequence.sampling.repetition_penalty for sequence in sequences])
-    places = np.arange(len(ids))[:, np.newaxis], ids
-    seen = logits[places]
-    logits[places] = np.where(seen > 0, seen / penalties, seen * penalties)
+    lengths = [len(sequence.ids) for sequence in sequences]
+    ids = np.concatenate([np.frombuffer(sequence.ids, np.int64) for sequence in sequences])
+    rows = np.repeat(np.arange(len(sequences)), lengths)
+    penalties = np.array([sequence.sampling.repetition_penalty for sequence in sequences])
+    penalty = penalties.astype(np.float32).repeat(lengths)
+    seen = logits[rows, ids]
+    # An id that a sequence holds twice is written twice, with the same value.
+    logits[rows, ids] = np.where(seen > 0, seen / penalty, seen * penalty)
 
 
 def _probabilities(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 Knows nothing of the runtime, of threads or of other sentences.
 """
 
+from array import array
 from typing import Final
 
 import numpy as np
@@ -44,7 +45,7 @@ class Sequence:
         eos_id: the token that ends it.
 
     Attributes:
-        ids: of the prompt and of what was drawn.
+        ids: int64, of the prompt and of what was drawn.
         num_read: ids whose keys and values are in its row.
         states: (hidden,) each, drawn and not yet given to the decoder.
         is_sounding: whether the decoder has some of them.
@@ -55,7 +56,7 @@ class Sequence:
     """
 
     def __init__(self, ids: list[int], sampling: Sampling, due_at: float, eos_id: int) -> None:
-        self.ids = ids
+        self.ids = array("q", ids)
         self.sampling = sampling
         self.due_at = due_at
         self.num_prompt = len(ids)

@@ -25,7 +25,7 @@ def test_the_state_behind_the_end_token_is_dropped() -> None:
     sequence.take(50, different(0))
     sequence.take(EOS, different(1))
     assert sequence.has_ended
-    assert (sequence.ids[5:], len(sequence.states)) == ([50], 1)
+    assert (list(sequence.ids[5:]), len(sequence.states)) == ([50], 1)
 
 
 def test_alike_states_are_held_until_they_differ_again_or_the_sentence_ends() -> None:
