@@ -13,6 +13,12 @@ import psutil
 import app
 
 CPU_INFO: Final = Path("/proc/cpuinfo")
+VECTOR_FLAGS: Final = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm",
+)  # fmt: skip
+"""By Linux's names, those on which the speed of products depends: the first two are of fp32, all
+others of int8."""
+
 PACKAGES: Final = ("onnxruntime", "torch", "transformers", "soprano-tts")
 OURS: Final = "soprano-tts-api"
 
@@ -68,12 +74,23 @@ def describe_versions() -> dict[str, str]:
 
 
 def _processor() -> str:
-    if CPU_INFO.exists():
-        for line in CPU_INFO.read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+    if not CPU_INFO.exists():
+        return platform.processor() or platform.machine()
+    return processor_of(CPU_INFO.read_text(encoding="utf-8", errors="replace"))
+
+
+def processor_of(cpu_info: str) -> str:
+    """The processor's name and those of VECTOR_FLAGS that it has.
+
+    Args:
+        cpu_info: the content of /proc/cpuinfo.
+    """
+    lines = [line.partition(":") for line in cpu_info.splitlines()]
+    fields = {name.strip(): value.split() for name, _, value in reversed(lines)}
+    name = " ".join(fields.get("model name", [])) or platform.machine()
+    found = {*fields.get("flags", []), *fields.get("Features", [])}
+    flags = [flag for flag in VECTOR_FLAGS if flag in found]
+    return f"{name}, {' '.join(flags)}" if flags else name
 
 
 def _own_version() -> str:

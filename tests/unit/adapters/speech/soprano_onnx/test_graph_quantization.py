@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 
 from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.soprano_onnx.graph import (
     GraphBuilder,
+    Precision,
+    Rows,
     max_weight_level,
     quantize_channels,
 )
@@ -68,3 +73,47 @@ def test_a_row_of_zeros_gives_zeros(int8_layer: tuple[object, np.ndarray]) -> No
     session, _ = int8_layer
     result = session.run(None, {"x": np.zeros((2, 64), np.float32)})[0]  # type: ignore[attr-defined]
     assert not result.any()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_factor_of_rows_can_be_left_until_after_the_next_product(
+    tmp_path: Path, precision: Precision
+) -> None:
+    """Rows of very different size, so that a factor lost or taken twice shows."""
+    rng = np.random.default_rng(5)
+    up, down = (rng.standard_normal((48, 48)).astype(np.float32) for _ in range(2))
+    builder = GraphBuilder(precision)
+    x = builder.input("x", np.float32, ["rows", 48])
+    product = builder.product(builder.product(Rows(x), "up", up), "down", down)
+    builder.output(builder.multiplied(product), "y", np.float32, ["rows", 48])
+    builder.save(tmp_path / "layers.onnx")
+    sizes = np.array([[0.01], [1], [100]], np.float32)
+    rows = rng.standard_normal((3, 48)).astype(np.float32) * sizes
+    result = open_session(tmp_path / "layers.onnx", 1).run(None, {"x": rows})[0]
+    exact = rows @ up.T @ down.T
+    assert (np.abs(result - exact) < 0.05 * np.abs(exact).max(axis=1, keepdims=True)).all()
+
+
+def test_products_of_one_value_quantize_it_once(tmp_path: Path) -> None:
+    builder = GraphBuilder("int8")
+    x = builder.input("x", np.float32, ["rows", 8])
+    for name in ("gate", "up"):
+        weight = np.eye(8, dtype=np.float32)
+        builder.output(builder.linear(x, name, weight), f"{name}_y", np.float32, ["rows", 8])
+    builder.save(tmp_path / "layers.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "layers.onnx").graph.node]
+    assert (kinds.count("QuantizeLinear"), kinds.count("MatMulIntegerToFloat")) == (1, 2)
+
+
+def test_values_that_are_known_to_have_a_floor_are_quantized_as_well(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    weight = rng.standard_normal((48, 64)).astype(np.float32)
+    builder = GraphBuilder("int8")
+    x = builder.input("x", np.float32, ["rows", 64])
+    builder.output(builder.linear(x, "layer", weight, floor=-0.2), "y", np.float32, ["rows", 48])
+    builder.save(tmp_path / "layer.onnx")
+    session = open_session(tmp_path / "layer.onnx", 1)
+    rows = rng.uniform(-0.2, [[0.0], [0.1], [30.0]], (3, 64)).astype(np.float32)
+    exact = rows @ weight.T
+    result = session.run(None, {"x": rows})[0]
+    assert (np.abs(result - exact) < 0.03 * np.abs(exact).max(axis=1, keepdims=True)).all()

@@ -1,11 +1,14 @@
 """What the document says about the machine."""
 
+import platform
+
 import pytest
 
 from app.entrypoints.cli.bench.machine import (
     ProcessorTimes,
     describe_machine,
     describe_versions,
+    processor_of,
     read_processor_times,
 )
 
@@ -21,6 +24,25 @@ def test_the_processors_times_only_grow() -> None:
     after = read_processor_times()
     assert after.total >= before.total
     assert after.own >= before.own > 0
+
+
+@pytest.mark.parametrize(
+    ("cpu_info", "processor"),
+    [
+        ("processor\t: 0\nmodel name\t: Abacus 9\nflags\t\t: fpu sse avx2\n", "Abacus 9, avx2"),
+        (
+            "model name : Abacus 10\nflags : avx512_vnni avx2\n\nmodel name : Abacus 11\n",
+            "Abacus 10, avx2 avx512_vnni",
+        ),
+        ("model name : Abacus 1\nflags : fpu\n", "Abacus 1"),
+    ],
+)
+def test_the_processor_is_told_with_what_makes_products_fast(cpu_info: str, processor: str) -> None:
+    assert processor_of(cpu_info) == processor
+
+
+def test_a_processor_without_a_name_is_told_by_its_kind() -> None:
+    assert processor_of("Features : fp asimd asimddp\n") == f"{platform.machine()}, asimddp"
 
 
 def test_machine_and_versions_are_told() -> None:
