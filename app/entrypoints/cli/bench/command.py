@@ -99,6 +99,7 @@ def bench(model: str | None, **flags: Any) -> None:
     wanted = Wanted(model=model or settings.checkpoint or DEFAULT_REPO, **flags)
     checkpoint = _find_checkpoint(wanted.model, settings)
     has_package = look_around(settings).has_soprano and not wanted.is_package_skipped
+    versions = describe_versions()  # of the code that is measured: the plot is a change of the tree
     before = read_processor_times()
     figures = _measure(wanted.plan(), checkpoint, has_package=has_package)
     used_by_others = read_processor_times().used_by_others(before)
@@ -113,7 +114,7 @@ def bench(model: str | None, **flags: Any) -> None:
         surroundings = document.Surroundings(
             date=str(build_clock().now().date()),
             machine=describe_machine(used_by_others),
-            versions=describe_versions(),
+            versions=versions,
             model=_name(wanted.model),
             command=_command(wanted),
             plot=_plot_path(wanted.output).name if can_plot() else None,
