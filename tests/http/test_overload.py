@@ -171,10 +171,13 @@ async def test_a_whole_answer_must_be_whole_in_time_and_a_streamed_one_only_begu
         await fakes.clock.advance(8.0)
         assert (await whole).json()["error"]["code"] == "request_timeout"
         fakes.clock.slept_s.clear()
-        streamed = ask(client, text)
-        await eventually(lambda: 8.0 in fakes.clock.slept_s)
-        await fakes.clock.advance(8.0)
-        assert (await streamed).status_code == 200
+        body = {"input": text, "response_format": "pcm"}
+        async with client.stream("POST", SPEECH, json=body) as streamed:  # entered when it begins
+            assert streamed.status_code == 200
+            await eventually(lambda: 8.0 in fakes.clock.slept_s)
+            await fakes.clock.advance(8.0)
+            await streamed.aread()  # raises if what began is cut
+        assert fakes.observer.reports[-1].outcome is Outcome.COMPLETED
 
 
 async def test_a_client_may_wait_for_less_but_not_for_more() -> None:
