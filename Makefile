@@ -22,8 +22,8 @@ run: $(VENV)/.base ## Serve speech on http://127.0.0.1:8000 (MODEL=..., PRECISIO
 	$(BIN)/soprano-api serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL)) \
 		$(if $(PRECISION),--precision $(PRECISION))
 
-test: $(VENV)/.dev ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## Run the whole test suite, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/.dev ## Format, lint, import contracts, types
 	$(BIN)/ruff format --check .
