@@ -35,6 +35,10 @@ COMFORT_S: Final = 0.25
 """With so much to play, a listener does not notice that a prompt is read; above what reading takes
 in fp32 on a small machine."""
 
+PATIENCE_S: Final = 0.15
+"""With so much to play, a listener does not notice that others step without him, until one step
+of all is made, and its sound."""
+
 STEPS_OF_FIRST_SOUND: Final = 3
 """How many steps the first sound outlasts, so that the second one comes in time."""
 
@@ -42,6 +46,10 @@ MAX_FIRST_STATES: Final = 8
 
 SOON_S: Final = 1.0
 """A sentence due within this is not ahead of its listener."""
+
+PRESSING_S: Final = 0.5
+"""A sentence due within this may no longer wait for others: what it takes to read and to step it
+to its first sound on a small machine that is busy."""
 
 MAX_GROUP_ROWS: Final = 8
 """Sentences decoded in one call."""
@@ -155,7 +163,7 @@ class Scheduler:
         if num_read >= MAX_READ_TOKENS:
             return None
         reading = self._next_reading(now)
-        if reading is None or (num_read and not self._is_due(reading.sequence, now)):
+        if reading is None or (num_read and not _is_pressing(reading.sequence, now)):
             return None
         reading.is_under_way = True
         start = reading.sequence.num_read
@@ -170,21 +178,24 @@ class Scheduler:
         if not self._waiting or len(self.reading) == MAX_READING or row == self._num_rows:
             return None
         first = min(self._waiting, key=lambda sequence: sequence.due_at)
-        if not self._is_due(first, now) and not self._has_time(now):
+        if not self._may_begin(first, now):
             return None
         self._waiting.remove(first)
         self.reading.append(Reading(first, row))
         return self.reading[-1]
 
-    @staticmethod
-    def _is_due(sequence: Sequence, now: float) -> bool:
-        return sequence.due_at - now <= SOON_S
-
-    def _has_time(self, now: float) -> bool:
-        """Whether a sentence that is not due yet may be begun."""
-        if self.num_rows_used >= self._num_rows - self._num_kept_free:
+    def _may_begin(self, sequence: Sequence, now: float) -> bool:
+        """Whether its prompt may be read: what is not pressing waits while others are short."""
+        if _is_pressing(sequence, now):
+            return True
+        if self._is_hurried(now) or any(one.ahead_s(now) <= COMFORT_S for one in self.sounding):
             return False
-        return all(sequence.ahead_s(now) > COMFORT_S for sequence in self.sounding)
+        has_free_rows = self.num_rows_used < self._num_rows - self._num_kept_free
+        return has_free_rows or _is_due(sequence, now)
+
+    def _is_hurried(self, now: float) -> bool:
+        """Whether somebody who steps waits for a first sound."""
+        return any(_is_awaited(one, now) for one in self.running)
 
     def has_read(self, read: Read) -> None:
         """Note that it is done."""
@@ -215,7 +226,7 @@ class Scheduler:
         hurried = [row for row, one in enumerate(self.running) if _is_awaited(one, now)]
         rows = range(hurried[0], hurried[-1] + 1) if hurried else range(len(self.running))
         others = (one for row, one in enumerate(self.running) if row not in rows)
-        if all(one.ahead_s(now) > COMFORT_S for one in others):
+        if all(one.ahead_s(now) > PATIENCE_S for one in others):
             return rows
         return range(len(self.running))
 
@@ -240,7 +251,7 @@ class Scheduler:
         everybody = [one for sound in sounds for one in sound.sequences]
         if any(one.num_samples and one.ahead_s(now) <= COMFORT_S for one in everybody):
             return True
-        has_due = any(self._is_due(one, now) for one in self._waiting)
+        has_due = any(_is_due(one, now) for one in self._waiting)
         return bool(sounds) and not self._is_reads_turn and not has_due
 
     def next_sounds(self, now: float, step_s: float) -> list[Sound]:
@@ -253,7 +264,7 @@ class Scheduler:
             step_s: that one step of all takes.
         """
         budget = 2 * max(MAX_CHUNK_TOKENS, len(self.running))
-        is_hurried = any(_is_awaited(one, now) for one in self.running)
+        is_hurried = self._is_hurried(now)
         alike: dict[tuple[int, bool, bool], list[Sequence]] = {}
         for sequence in sorted(self.sounding, key=lambda one: one.ahead_s(now)):
             num_states = num_states_to_decode(sequence, now, step_s)
@@ -270,6 +281,14 @@ class Scheduler:
             for kind, sequences in alike.items()
             for start in range(0, len(sequences), MAX_GROUP_ROWS)
         ]
+
+
+def _is_due(sequence: Sequence, now: float) -> bool:
+    return sequence.due_at - now <= SOON_S
+
+
+def _is_pressing(sequence: Sequence, now: float) -> bool:
+    return sequence.due_at - now <= PRESSING_S
 
 
 def _is_awaited(sequence: Sequence, now: float) -> bool:

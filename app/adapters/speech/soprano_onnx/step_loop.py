@@ -188,6 +188,7 @@ class StepLoop:
         while read := self._next_read(num_read):
             self._read(read, is_alone=self._is_alone)
             num_read += read.end - read.start
+            self._listen(has_to_wait=False)
         has_stepped = bool(self._scheduler.running)
         if has_stepped:
             self._step()

@@ -160,6 +160,54 @@ def test_nothing_is_begun_ahead_while_somebody_has_little_to_play() -> None:
     assert len(scheduler.running) == 2
 
 
+@pytest.mark.parametrize(("due_in_s", "is_begun"), [(0.4, True), (0.9, False), (30.0, False)])
+def test_while_somebody_waits_for_a_first_sound_only_what_is_pressing_is_begun(
+    due_in_s: float, *, is_begun: bool
+) -> None:
+    scheduler = Scheduler(8)
+    newcomer = new_sequence()
+    scheduler.add(newcomer)
+    read_all(scheduler)
+    later = new_sequence(due_at=NOW + due_in_s)
+    scheduler.add(later)
+    beside = scheduler.next_beside(NOW, STEP_S)
+    assert (isinstance(beside, Read) and beside.sequence is later) == is_begun
+    newcomer.sounded(32_000, NOW)
+    assert is_begun or scheduler.next_read(NOW, 0) is not None
+
+
+@pytest.mark.parametrize(("due_in_s", "is_begun"), [(0.4, True), (0.9, False)])
+def test_while_somebody_has_little_to_play_only_what_is_pressing_is_begun(
+    due_in_s: float, *, is_begun: bool
+) -> None:
+    scheduler = Scheduler(8)
+    heard(scheduler, ahead_s=0.2)
+    scheduler.add(new_sequence(due_at=NOW + due_in_s))
+    assert (scheduler.next_read(NOW, 0) is not None) == is_begun
+
+
+def test_between_two_steps_more_than_one_is_read_only_if_it_is_pressing() -> None:
+    scheduler = Scheduler(8)
+    for due_in_s in (0.7, 0.8):
+        scheduler.add(new_sequence(due_at=NOW + due_in_s))
+    assert len(read_all(scheduler)) == 1
+    assert len(read_all(scheduler, NOW + 0.4)) == 1
+    for _ in range(2):
+        scheduler.add(new_sequence(due_at=NOW + 0.4))
+    assert len(read_all(scheduler)) == 2
+
+
+@pytest.mark.parametrize(("ahead_s", "rows"), [(0.2, range(1, 2)), (0.1, range(2))])
+def test_others_wait_for_a_first_sound_until_they_have_little_to_play(
+    ahead_s: float, rows: range
+) -> None:
+    scheduler = Scheduler(8)
+    heard(scheduler, ahead_s)
+    scheduler.add(new_sequence())
+    read_all(scheduler)
+    assert scheduler.next_rows(NOW) == rows
+
+
 def test_who_waits_for_a_first_sound_steps_alone_while_the_others_have_enough_to_play() -> None:
     scheduler = Scheduler(8)
     others = [new_sequence() for _ in range(3)]

@@ -22,6 +22,7 @@ from app.adapters.speech.soprano_onnx.speaker import OnnxSpeaker
 from app.adapters.speech.soprano_onnx.step_loop import Job, StepLoop
 from app.domain.errors import InstanceDeadError, SentenceError, SynthesisError
 from tests.checkpoints.build import FULL, TINY, CheckpointSize, expected_samples
+from tests.fakes.clock import FakeClock
 from tests.held_call import HeldCall
 from tests.soprano_models import build_onnx_speaker
 
@@ -277,6 +278,31 @@ async def test_what_is_planned_for_the_helper_is_planned_for_nobody_else_before_
     step_loop._scheduler.sounding.append(sequence)
     assert step_loop._next_beside() is not None
     assert step_loop._next_beside() is None
+
+
+async def test_what_comes_while_a_prompt_is_read_is_heard_of_before_the_next_one_is() -> None:
+    read_ids: list[int] = []
+
+    def add(number: int, due_at: float) -> None:
+        sequence = Sequence([number], Sampling(), due_at, eos_id=0)
+        step_loop._inbox.put(lambda: step_loop._add(Job(sequence, decoder)))
+
+    def read(_row: int, ids: list[int], *_: Any, **__: Any) -> tuple[Any, Any]:
+        read_ids.extend(ids)
+        if len(read_ids) == 1:
+            add(3, due_at=0.0)
+        return np.zeros((1, 4), np.float32), np.zeros((1, 8), np.float32)
+
+    decoder: Any = SimpleNamespace()
+    language_model: Any = SimpleNamespace(read=read)
+    step_loop: Any = StepLoop(language_model, decoder, 4, FakeClock())
+    step_loop._step = lambda: None
+    add(1, due_at=0.1)
+    add(2, due_at=0.2)
+    with step_loop._baton:
+        step_loop._listen(has_to_wait=False)
+        step_loop._turn()
+    assert read_ids == [1, 3, 2]
 
 
 async def test_sentences_that_are_left_while_they_are_read_hold_up_nobody(
