@@ -53,7 +53,7 @@ def test_the_nucleus_is_the_one_of_transformers(seed: int, top_p: float) -> None
     expected = set(torch.nonzero(torch.isfinite(kept))[:, 0].tolist())
     weights = np.exp(logits - logits.max())
     draws = np.linspace(0, 1, 4_000, endpoint=False)
-    probabilities = weights / weights.sum()
+    probabilities = (weights / weights.sum()).astype(np.float32)
     drawn = {draw_nucleus(probabilities, top_p, float(one)) for one in draws}
     assert drawn <= expected
     likely = {token for token in expected if probabilities[token] > 1e-3}
@@ -61,7 +61,7 @@ def test_the_nucleus_is_the_one_of_transformers(seed: int, top_p: float) -> None
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
-    probabilities = np.array([0.5, 0.3, 0.15, 0.05])
+    probabilities = np.array([0.5, 0.3, 0.15, 0.05], np.float32)
     rng = np.random.default_rng(5)
     counts = np.bincount([draw_nucleus(probabilities, 0.9, rng.random()) for _ in range(20_000)])
     # The nucleus is the first three, with 0.95 of the probability between them.
