@@ -80,6 +80,11 @@ class Connection:
             await self.send(bytes([byte]))
             await asyncio.sleep(interval_s)
 
+    async def head(self) -> bytes:
+        """Of the next answer."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._reader.readuntil(b"\r\n\r\n")
+
     async def rest(self) -> bytes:
         """All that comes until the server closes; fails unless it does."""
         received = bytearray()
@@ -218,6 +223,7 @@ async def test_a_socket_whose_client_does_not_read_is_ended_as_well(server: Serv
     num_stalled = len(server.log_events(event="connection.stalled"))
     async with connected(server, 4_096) as client:
         await client.send(HANDSHAKE)
+        assert status_of(await client.head()) == 101
         for message in ({"type": "text", "text": LONG_TEXT}, {"type": "end"}):
             await client.send(frame_of(message))
         async with asyncio.timeout(PATIENCE_S):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -26,13 +27,16 @@ class KeyedServer(msgspec.Struct):
     keys_file: Path
     filed: str
     limited: str
+    clients: ExitStack
 
     @property
     def url(self) -> str:
         return self.process.url
 
     def client(self, key: str) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+        """One that is closed at the end."""
+        client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+        return self.clients.enter_context(client)
 
 
 def create(name: str, path: Path) -> str:
@@ -49,9 +53,12 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedServer]:
     keys_file.write_text(f"{keys_file.read_text()}requests_per_minute = 2\n")
     environ = {"SOPRANO_AUTH__KEYS": f"given:{GIVEN}", "SOPRANO_AUTH__KEYS_FILE": str(keys_file)}
     log_path = directory / "server.log"
-    with server_process(log_path, "--log-level", "debug", environ=environ) as process:
+    with (
+        server_process(log_path, "--log-level", "debug", environ=environ) as process,
+        ExitStack() as clients,
+    ):
         wait_for_status(f"{process.url}/health/ready")
-        yield KeyedServer(process, keys_file, filed, limited)
+        yield KeyedServer(process, keys_file, filed, limited, clients)
 
 
 def speak(client: openai.OpenAI) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,19 @@ FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
 
 
 @pytest.fixture
-def client(server: ServerProcess) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+def client(server: ServerProcess) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
 def reference_s(server: ServerProcess) -> float:
     """Exact duration of TEXT in seconds, from samples at the model's own rate."""
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
-    answer = client.audio.speech.create(
-        model="tts-1", voice="alloy", input=TEXT, response_format="pcm"
-    )
-    return len(answer.read()) / 2 / 24_000
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        answer = client.audio.speech.create(
+            model="tts-1", voice="alloy", input=TEXT, response_format="pcm"
+        )
+        return len(answer.read()) / 2 / 24_000
 
 
 def whole(client: openai.OpenAI, audio_format: str) -> bytes:
@@ -145,10 +147,12 @@ def test_errors_arrive_as_the_clients_own_exceptions(
 
 def test_an_error_is_not_sent_again_by_the_clients_retries(server: ServerProcess) -> None:
     sent_as = {"x-request-id": "not-again"}
-    client = openai.OpenAI(
-        base_url=f"{server.url}/v1", api_key="none", max_retries=2, default_headers=sent_as
-    )
-    with pytest.raises(openai.BadRequestError):
+    with (
+        openai.OpenAI(
+            base_url=f"{server.url}/v1", api_key="none", max_retries=2, default_headers=sent_as
+        ) as client,
+        pytest.raises(openai.BadRequestError),
+    ):
         client.audio.speech.create(model="tts-1", voice="other", input="Hi.")
     (answered,) = server.wait_for_events(event="http.request", request_id="not-again")
     assert answered["status"] == 400

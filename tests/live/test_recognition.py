@@ -45,17 +45,17 @@ def transcribe(recogniser: Decoder, samples: NDArray[np.float32], rate: int) -> 
 
 
 def word_error_rate(server: ServerProcess, recogniser: Decoder, audio_format: str) -> float:
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
     written = []
-    for sentence in SENTENCES:
-        answer = client.audio.speech.create(
-            model="tts-1",
-            voice="alloy",
-            input=sentence,
-            response_format=audio_format,  # type: ignore[arg-type]
-        )
-        samples, rate, _ = decode_file(answer.read())
-        written.append(transcribe(recogniser, samples, rate))
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        for sentence in SENTENCES:
+            answer = client.audio.speech.create(
+                model="tts-1",
+                voice="alloy",
+                input=sentence,
+                response_format=audio_format,  # type: ignore[arg-type]
+            )
+            samples, rate, _ = decode_file(answer.read())
+            written.append(transcribe(recogniser, samples, rate))
     said = [sentence.lower().rstrip(".") for sentence in SENTENCES]
     return float(jiwer.wer(said, written))
 

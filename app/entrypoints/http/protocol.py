@@ -196,6 +196,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         else:
             self._last_pong = b"".join(self.conn.data_to_send())
 
+    def handle_parser_exception(self) -> None:
+        """End the connection; before its handshake is answered, nothing can be said on it."""
+        if self.conn.close_sent is None:
+            self.transport.abort()
+        else:
+            super().handle_parser_exception()
+
 
 def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:
     """Whether the connection was ended just now, because its client takes nothing."""

@@ -1,0 +1,53 @@
+"""A WebSocket connection, handed bytes in one turn of the event loop."""
+
+import asyncio
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from app.entrypoints.http.connection_limits import ConnectionLimits
+from app.entrypoints.http.protocol import SocketProtocol
+
+HANDSHAKE = (
+    b"GET /v1/audio/speech/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+NO_FRAME = bytes([0x8F, 0x00])
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+async def test_what_is_no_frame_ends_the_connection_before_and_after_its_handshake(
+    *, is_answered: bool
+) -> None:
+    messages: list[dict[str, Any]] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        messages.append(await receive())
+        await send({"type": "websocket.accept"})
+        messages.append(await receive())
+
+    state, transport = ServerState(), Mock(spec=asyncio.Transport)
+    transport.get_extra_info.return_value = None
+    transport.is_closing.return_value = False
+    limits = ConnectionLimits(head_timeout_s=10, write_stall_s=10, max_connections=10)
+    config = Config(app, log_config=None, ws_ping_interval=None)
+    protocol = SocketProtocol(limits, config=config, server_state=state, app_state={})
+    protocol.connection_made(transport)
+    protocol.data_received(HANDSHAKE)
+    (task,) = state.tasks
+    if is_answered:
+        while not protocol.handshake_complete:
+            await asyncio.sleep(0)
+    protocol.data_received(NO_FRAME)
+    assert transport.abort.called != is_answered
+    assert transport.close.called == is_answered
+    protocol.connection_lost(None)
+    await task
+    assert [message["type"] for message in messages] == [
+        "websocket.connect",
+        *(["websocket.disconnect"] if is_answered else []),  # else its answer finds nobody
+    ]
