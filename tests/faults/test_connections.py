@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.serving import ServerProcess, server_process, wait_for_status
+from tests.socket_handshake import HANDSHAKE
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -230,13 +231,6 @@ async def test_a_socket_whose_client_does_not_read_is_ended_as_well(server: Serv
             while len(server.log_events(event="connection.stalled")) == num_stalled:
                 await asyncio.sleep(0.1)
         assert b"utterance.ended" not in await client.rest()
-
-
-HANDSHAKE: Final = (
-    b"GET /v1/audio/speech/stream HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\n"
-    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
 
 
 def frame_of(message: dict[str, str]) -> bytes:

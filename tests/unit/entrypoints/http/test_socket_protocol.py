@@ -10,12 +10,8 @@ from uvicorn.server import ServerState
 
 from app.entrypoints.http.connection_limits import ConnectionLimits
 from app.entrypoints.http.protocol import SocketProtocol
+from tests.socket_handshake import HANDSHAKE
 
-HANDSHAKE = (
-    b"GET /v1/audio/speech/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
-    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
 NO_FRAME = bytes([0x8F, 0x00])
 
 
