@@ -3,6 +3,7 @@
 Knows nothing of containers or codecs beyond their names.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
@@ -66,6 +67,13 @@ class AudioChunk(msgspec.Struct, frozen=True, eq=False):
     def duration_s(self) -> float:
         """Playing time in seconds."""
         return len(self.samples) / self.sample_rate
+
+    def pieces(self, max_s: float) -> Iterator["AudioChunk"]:
+        """The same samples in chunks of at most `max_s` seconds; the first one has the tokens."""
+        max_samples = max(1, int(max_s * self.sample_rate))
+        yield msgspec.structs.replace(self, samples=self.samples[:max_samples])
+        for start in range(max_samples, len(self.samples), max_samples):
+            yield AudioChunk(self.samples[start : start + max_samples], self.sample_rate)
 
 
 class AudioEncoding(msgspec.Struct, frozen=True):

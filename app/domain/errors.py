@@ -56,6 +56,13 @@ class ExpandedInputTooLongError(InputTooLongError):
         super().__init__(length, limit, "With numbers and symbols in words the input")
 
 
+class SlowedInputTooLongError(InputTooLongError):
+    """The same, of a text that is spoken slowly."""
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(length, limit, "At this speed the input takes as long as a text that")
+
+
 class InvalidSpeedError(InvalidRequestError):
     """A speed outside the range, or not a number."""
 

@@ -6,12 +6,16 @@ Where sentences end is language knowledge and comes in as a function; this modul
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 from typing import Final
 
-from app.domain.segment import TextSegment
+from app.domain.segment import TextSegment, spoken_lengths
 
 FindSentences = Callable[[str], Iterable[str]]
 """Cuts a paragraph into sentences; the pieces joined are the paragraph, white space aside."""
+
+Measure = Callable[[str], list[int]]
+"""The length of each character of a text: 1, or more where it takes longer to say."""
 
 _LINE_END: Final = re.compile(r"\n\s*\n|\n(?!\s*[a-z])")
 """A line break ends a sentence, unless the next line goes on in lower case (hard-wrapped text)."""
@@ -44,18 +48,19 @@ _SPOKEN_SYMBOLS: Final = frozenset("&%@#\u00b0\u00a7\u00a9\u00ae\u2122")
 
 
 def split_text(text: str, max_chars: int, find_sentences: FindSentences) -> list[TextSegment]:
-    """Cut `text` into segments of at most `max_chars` characters, in reading order.
+    """Cut `text` into segments of at most `max_chars` spoken characters, in reading order.
 
-    Cuts at sentence ends; a longer sentence at a clause mark, else at white space, else (a word
-    longer than the limit) inside the word. Runs of white space become one space; control and format
-    characters go. Pieces with nothing to pronounce (punctuation, emoji) go too, so the list may be
-    empty.
+    A digit or a symbol counts as the word it is read as (see `spoken_lengths`), so that segments
+    take about equally long to say, whatever they are made of. Cuts at sentence ends; a longer
+    sentence at a clause mark, else at white space, else (a word longer than the limit) inside the
+    word. Runs of white space become one space; control and format characters go. Pieces with
+    nothing to pronounce (punctuation, emoji) go too, so the list may be empty.
     """
     pieces = (
         part
         for paragraph in _LINE_END.split(clean_text(text))
         for sentence in find_sentences(paragraph)
-        for part in _fit(" ".join(sentence.split()), max_chars)
+        for part in fit(" ".join(sentence.split()), max_chars)
         if is_speakable(part)
     )
     return [TextSegment(index, piece) for index, piece in enumerate(pieces)]
@@ -103,14 +108,22 @@ def is_speakable(text: str) -> bool:
     )
 
 
-def _fit(sentence: str, max_chars: int) -> Iterator[str]:
-    rest = sentence
-    while len(rest) > max_chars:
-        cut = _cut_position(rest, max_chars)
+def fit(text: str, max_length: int, measure: Measure = spoken_lengths) -> Iterator[str]:
+    """Cut `text` into pieces of at most `max_length`; see `split_text` for where."""
+    rest = text
+    while len(fitting := _fitting_prefix(rest, max_length, measure)) < len(rest):
+        cut = _cut_position(rest, len(fitting))
         yield rest[:cut].strip()
         rest = rest[cut:].strip()
     if rest:
         yield rest
+
+
+def _fitting_prefix(text: str, max_length: int, measure: Measure) -> str:
+    """As much of `text` as has at most `max_length`, but one character at least."""
+    head = text[: max_length + 1]
+    ends = accumulate(measure(head))
+    return head[: max(1, sum(end <= max_length for end in ends))]
 
 
 def _cut_position(text: str, max_chars: int) -> int:

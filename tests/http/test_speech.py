@@ -321,8 +321,36 @@ async def test_unknown_names_can_be_let_through_with_a_warning() -> None:
 async def test_the_limit_on_characters_is_a_setting() -> None:
     fakes = Fakes(Settings(speech=SpeechSettings(max_chars=5)))
     async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        assert (await client.post(SPEECH, json=body(input="12345"))).status_code == 200
-        assert (await client.post(SPEECH, json=body(input="123456"))).status_code == 400
+        assert (await client.post(SPEECH, json=body(input="five."))).status_code == 200
+        assert (await client.post(SPEECH, json=body(input="six..."))).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "speed", "words"),
+    [
+        ("+" * 4_096, 1.0, "With numbers and symbols in words the input has 32768 characters"),
+        ("777 " * 1_024, 1.0, "With numbers and symbols in words the input has 19"),
+        ("seven 77 " * 455, 0.25, "At this speed the input takes as long as a text that has 34216"),
+    ],
+)
+async def test_a_text_that_takes_much_longer_to_say_than_its_length_tells_is_refused_unspoken(
+    text: str, speed: float, words: str
+) -> None:
+    fakes = Fakes(Settings())
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        answer = await client.post(SPEECH, json=body(input=text, speed=speed))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "string_above_max_length"
+    assert answer.json()["error"]["message"].startswith(words)
+    assert [text for text, *_ in fakes.model.spoken] == ["Ready."]
+
+
+async def test_a_text_of_the_greatest_length_may_be_spoken_at_a_quarter_of_the_speed() -> None:
+    fakes = Fakes(Settings())
+    text = ("It was the 7th of May, and the train was late. " * 88)[:4_096]
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        answer = await client.post(SPEECH, json=body(input=text, speed=0.25))
+    assert answer.status_code == 200
 
 
 def test_every_error_has_a_status() -> None:

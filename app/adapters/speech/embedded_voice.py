@@ -27,7 +27,7 @@ from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError, SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, Voice
-from app.domain.text_splitting import split_text
+from app.domain.text_splitting import fit, split_text
 
 SAMPLE_RATE: Final = 24_000
 """Hz; fixed by the package."""
@@ -36,10 +36,18 @@ SAMPLES_PER_FRAME: Final = 300
 """Of the package's inverse transform; a frame is what its network draws at once."""
 
 MAX_SEGMENT_CHARS: Final = 250
-"""Longest segment: about 18 s of audio, made in about 0.15 s on one core."""
+"""Longest segment, in spoken characters: about 16 s of audio, made in about 0.2 s on one core."""
+
+MAX_CALL_PHONEMES: Final = 300
+"""Most phonemes that the network is given at once, at speed 1: 0.2 s on one core. A call cannot be
+interrupted. Only what is longer to say than it was estimated to be has more."""
 
 MAX_WORD_LETTERS: Final = 24
 """The package's spelling-to-sound network drops the letters of a word beyond this."""
+
+MAX_RUN_CHARS: Final = 32
+"""Longest run without a space that the package reads at once: its time grows with the square of the
+signs and letter groups in one, to 5 s for 250 of `+`."""
 
 MAX_NUMBER_DIGITS: Final = 15
 """Longer runs of digits are read digit by digit."""
@@ -73,6 +81,10 @@ waits longer for its first sound."""
 
 _LONG_NUMBER = re.compile(rf"\d[\d,]{{{MAX_NUMBER_DIGITS},}}")
 _LONG_WORD = re.compile(rf"[^\W\d_]{{{MAX_WORD_LETTERS + 1},}}")
+_LONG_RUN = re.compile(rf"\S{{{MAX_RUN_CHARS + 1},}}")
+_RUN_PIECE = re.compile(
+    rf"\S{{1,{MAX_RUN_CHARS}}}$|\S{{1,{MAX_RUN_CHARS - 1}}}[^\w\s]|\S{{1,{MAX_RUN_CHARS}}}"
+)
 _PHONEME_MARKUP = re.compile(r"\]\(")
 
 _log = structlog.get_logger(__name__)
@@ -114,13 +126,19 @@ class EmbeddedVoice:
     ) -> AsyncGenerator[AudioChunk, None]:
         if self._executor is None:
             raise SynthesisError("The embedded voice is not loaded.")
-        speak = partial(_speak, self._hibari, make_sayable(segment.text), delivery)
+        call = partial(asyncio.get_running_loop().run_in_executor, self._executor)
         async with self._turns.take(due_at):
-            sound = await asyncio.get_running_loop().run_in_executor(self._executor, speak)
-        samples = trim_silence(sound.samples, delivery.speed)
-        if len(samples):
-            num_frames = len(sound.samples) // SAMPLES_PER_FRAME
-            yield AudioChunk(samples, SAMPLE_RATE, sound.num_phonemes, num_frames)
+            calls = await call(_phonemize, self._hibari, make_sayable(segment.text), delivery.speed)
+        seed = SEED if delivery.sampling.seed is None else delivery.sampling.seed
+        noise = np.random.default_rng(seed)
+        for ids in calls:
+            async with self._turns.take(due_at):
+                raw = await call(self._hibari.from_ids, ids, delivery.speed, noise)
+            samples = trim_silence(raw, delivery.speed)
+            if len(samples):
+                chunk = AudioChunk(samples, SAMPLE_RATE, len(ids), len(raw) // SAMPLES_PER_FRAME)
+                due_at += chunk.duration_s
+                yield chunk
 
 
 def _load_hibari() -> Any:
@@ -137,6 +155,7 @@ def make_sayable(text: str) -> str:
     """Rewrite what the package would truncate, misread or skip; everything else stays."""
     text = "".join(_transliterate(char) for char in spell_long_numbers(text))
     text = _LONG_WORD.sub(lambda word: " ".join(_pieces(word[0])), text)
+    text = _LONG_RUN.sub(lambda run: " ".join(_RUN_PIECE.findall(run[0])), text)
     return _PHONEME_MARKUP.sub("] (", text)
 
 
@@ -158,29 +177,26 @@ def _pieces(word: str) -> list[str]:
     return [word[i : i + MAX_WORD_LETTERS] for i in range(0, len(word), MAX_WORD_LETTERS)]
 
 
-class _Sound(msgspec.Struct, frozen=True, eq=False):
-    """Samples, (num_samples,) float32, and of how many phonemes the network made them."""
+def _phonemize(hibari: Any, text: str, speed: float) -> list[list[int]]:
+    """Phonemes of `text` for each call of the network; what cannot be read is left out."""
+    max_phonemes = round(MAX_CALL_PHONEMES * min(1.0, speed))
+    return [
+        hibari.ids(piece)
+        for phonemes in _read(hibari, text)
+        for piece in fit(phonemes, max_phonemes, lambda part: [1] * len(part))
+    ]
 
-    samples: NDArray[np.float32]
-    num_phonemes: int
 
-
-def _speak(hibari: Any, text: str, delivery: Delivery) -> _Sound:
-    """Sound of `text`; where the package raises, of its halves, down to single characters."""
-    seed = SEED if delivery.sampling.seed is None else delivery.sampling.seed
+def _read(hibari: Any, text: str) -> list[str]:
+    """The phonemes of `text`; where the package raises, those of its halves, down to characters."""
     try:
-        all_ids = [hibari.ids(phonemes) for phonemes in hibari.phonemize(text)]
-        noise = np.random.default_rng(seed)
-        parts = [hibari.from_ids(ids, delivery.speed, noise) for ids in all_ids]
+        phonemes: list[str] = hibari.phonemize(text)
     except Exception as error:  # noqa: BLE001 - whatever it raises, the rest of the text is spoken
         halves = _halve(text)
         if not halves:
             _log.warning("embedded_voice.character_skipped", error=type(error).__name__)
-            return _Sound(np.zeros(0, np.float32), 0)
-        sounds = [_speak(hibari, half, delivery) for half in halves]
-        parts = [sound.samples for sound in sounds]
-        return _Sound(np.concatenate(parts), sum(sound.num_phonemes for sound in sounds))
-    return _Sound(np.concatenate([np.zeros(0, np.float32), *parts]), sum(map(len, all_ids)))
+        return [phonemes for half in halves for phonemes in _read(hibari, half)]
+    return phonemes
 
 
 def _halve(text: str) -> list[str]:

@@ -111,7 +111,7 @@ class LookAhead:
         return not is_full and self._unread_s() < self._limits.max_unread_s
 
     def _estimate_s(self, segment: TextSegment) -> float:
-        return len(segment.text) / CHARS_PER_S / self._delivery.speed
+        return segment.num_spoken_chars / CHARS_PER_S / self._delivery.speed
 
     def _unread_s(self) -> float:
         """Playing time that is or will be made by the segments begun, and is not handed out."""

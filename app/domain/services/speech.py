@@ -6,6 +6,7 @@ Knows nothing of HTTP, and nothing of models or codecs but their ports.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from app.domain.catalog import Catalog
 from app.domain.errors import (
     ExpandedInputTooLongError,
     InputTooLongError,
+    SlowedInputTooLongError,
 )
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission, Slot
@@ -39,7 +41,14 @@ from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
 MAX_EXPANSION: Final = 4
-"""How many times as long as an input may be the text of numbers and symbols written out."""
+"""How many times `max_chars` a text may have once its numbers and symbols are words."""
+
+MAX_SLOWED_EXPANSION: Final = 8
+"""The same, divided by a speed below 1: what is said slowly takes as much longer to make."""
+
+MAX_ENCODED_S: Final = 2.0
+"""Playing time in seconds that is encoded in one call, which cannot be interrupted. MP3 takes the
+longest: 20 ms of processor a second at 48 kHz."""
 
 SILENCE_S: Final = 0.2
 """Playing time in seconds of the answer to a text with nothing to pronounce."""
@@ -121,7 +130,7 @@ class SpeechService:
         try:
             self._check_length(request.text)
             plan = self._plan(request)
-            segments = await asyncio.to_thread(self._split, request.text)
+            segments = await asyncio.to_thread(self._split, request.text, request.speed)
             await self._admit(segments, plan.delivery, slot, watch)
             stream = await watch.in_time(
                 self._open(plan, self._speak(feed, plan, slot, watch), watch)
@@ -159,8 +168,8 @@ class SpeechService:
         except BaseException as error:
             watch.end(error)
             raise
-        text = LiveText(self._split, feed, self._max_chars, watch.report)
-        return LiveSpeech(text, stream)
+        split = partial(self._split, speed=options.speed)
+        return LiveSpeech(LiveText(split, feed, self._max_chars, watch.report), stream)
 
     def _watch(self, audio_format: AudioFormat, caller: Caller) -> RequestWatch:
         ports = self._ports
@@ -170,11 +179,15 @@ class SpeechService:
         if len(text) > self._max_chars:
             raise InputTooLongError(len(text), self._max_chars)
 
-    def _split(self, text: str) -> list[TextSegment]:
+    def _split(self, text: str, speed: float) -> list[TextSegment]:
+        """The segments of `text`; what there is to say bounds the work of a request."""
         segments = self._ports.model.split(text)
-        num_chars, limit = sum(len(one.text) for one in segments), MAX_EXPANSION * self._max_chars
-        if num_chars > limit:
-            raise ExpandedInputTooLongError(num_chars, limit)
+        num_chars = sum(segment.num_spoken_chars for segment in segments)
+        num_slowed_chars = round(num_chars / min(1.0, speed))
+        if num_chars > MAX_EXPANSION * self._max_chars:
+            raise ExpandedInputTooLongError(num_chars, MAX_EXPANSION * self._max_chars)
+        if num_slowed_chars > MAX_SLOWED_EXPANSION * self._max_chars:
+            raise SlowedInputTooLongError(num_slowed_chars, MAX_SLOWED_EXPANSION * self._max_chars)
         return segments
 
     def _plan(self, options: SpeechOptions) -> "_Plan":
@@ -192,7 +205,7 @@ class SpeechService:
         cache = self._ports.cache
         status = await asyncio.to_thread(_look_up, cache, segments, delivery)
         if segments and status is not CacheStatus.HIT:
-            await slot.enter(sum(len(segment.text) for segment in segments))
+            await slot.enter(sum(segment.num_spoken_chars for segment in segments))
         if not self._readiness.is_ready:  # what is kept is known once the model is
             await watch.in_time(self._readiness.wait_until_ready())
             status = await asyncio.to_thread(_look_up, cache, segments, delivery)
@@ -274,10 +287,10 @@ async def _encode(
                     watch.asked()
                     continue
                 watch.heard(part)
-                encoded = await asyncio.to_thread(encoder.encode, part)
-                if encoded:
-                    yield encoded
-                    watch.asked()
+                for piece in part.pieces(MAX_ENCODED_S):
+                    if encoded := await asyncio.to_thread(encoder.encode, piece):
+                        yield encoded
+                        watch.asked()
         last = await asyncio.to_thread(encoder.finish)
         if last:
             yield last

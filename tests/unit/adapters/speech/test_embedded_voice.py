@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.adapters.speech.embedded_voice import (
+    MAX_CALL_PHONEMES,
+    MAX_RUN_CHARS,
     MAX_WORD_LETTERS,
     SAMPLE_RATE,
     EmbeddedVoice,
@@ -103,6 +105,56 @@ async def test_other_scripts_are_spoken_by_their_latin_spelling(voice: EmbeddedV
 )  # fmt: skip
 async def test_awkward_text_never_raises(voice: EmbeddedVoice, text: str) -> None:
     assert await duration_s(voice, text) >= 0
+
+
+class RecordingNetwork:
+    """The network's calls: how many phonemes each was given."""
+
+    def __init__(self, voice: EmbeddedVoice) -> None:
+        self._from_ids = voice._hibari.from_ids
+        voice._hibari.from_ids = self.from_ids
+        self.num_phonemes: list[int] = []
+
+    def from_ids(self, ids: list[int], *arguments: object) -> object:
+        self.num_phonemes.append(len(ids))
+        return self._from_ids(ids, *arguments)
+
+
+@pytest.mark.parametrize("text", ["+", "%", "W", "777 ", "Mr. ", "ﷺ", "½", "a-", "漢", ".a", "^a"])
+@pytest.mark.parametrize("speed", [1.0, 0.5])
+async def test_no_text_makes_a_call_of_the_network_long(
+    voice: EmbeddedVoice, text: str, speed: float
+) -> None:
+    network = RecordingNetwork(voice)
+    segment = voice.split(text * 250)[0]
+    delivery = Delivery(voice.info.voices[0], speed)
+    chunks = [chunk async for chunk in voice.synthesize(segment, delivery)]
+    assert len(chunks) == len(network.num_phonemes) > 0
+    assert max(network.num_phonemes) <= MAX_CALL_PHONEMES * speed + 2  # a pad at each end
+
+
+async def test_a_client_that_leaves_ends_a_long_segment_after_the_call_under_way(
+    voice: EmbeddedVoice,
+) -> None:
+    network = RecordingNetwork(voice)
+    segment = TextSegment(0, "+" * 250)  # longer than any that `split` makes
+    chunks = voice.synthesize(segment, Delivery(voice.info.voices[0]))
+    await anext(chunks)
+    await chunks.aclose()
+    num_calls = len(network.num_phonemes)
+    assert await duration_s(voice, "Next.") > 0
+    assert len(network.num_phonemes) == num_calls + 1
+
+
+@given(st.text(alphabet=st.sampled_from("+-=a1.%/&@é#_'"), min_size=1, max_size=400))
+def test_no_run_without_a_space_is_longer_than_the_package_reads_quickly(text: str) -> None:
+    sayable = make_sayable(text)
+    assert max(map(len, sayable.split())) <= MAX_RUN_CHARS
+    assert sayable.replace(" ", "").replace("(", "") == text.replace(",", "").replace("(", "")
+
+
+def test_an_address_of_usual_length_stays_whole() -> None:
+    assert make_sayable("See example.org/a/b?c=1 now.") == "See example.org/a/b?c=1 now."
 
 
 async def test_unloaded_it_cannot_speak() -> None:
