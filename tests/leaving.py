@@ -20,7 +20,7 @@ async def asking(url: str, body: dict[str, Any]) -> AsyncIterator[asyncio.Stream
     address = httpx.URL(url)
     reader, writer = await asyncio.open_connection(address.host, address.port)
     content = json.dumps(body).encode()
-    head = f"POST {SPEECH} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    head = f"POST {SPEECH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
     try:
         yield reader

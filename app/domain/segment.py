@@ -27,6 +27,8 @@ _OTHER_SYMBOLS: Final = frozenset("&%@#/\\\u00a7\u00b6\u2020\u2021\u2030")
 _SILENT_SYMBOLS: Final = frozenset("|`")
 _LAST_LATIN_LETTER: Final = "\u024f"
 _CAPITALS: Final = re.compile(r"[A-Z]{2,}")
+_NOT_PROSE: Final = re.compile(r"[^A-Za-z\s.,;:!?'\"()-]")
+"""Looked at one by one; all else is one character for itself."""
 
 
 class TextSegment(msgspec.Struct, frozen=True):
@@ -47,7 +49,9 @@ class TextSegment(msgspec.Struct, frozen=True):
 
 def spoken_lengths(text: str) -> list[int]:
     """For each character of `text`, about how many letters of prose take as long to say."""
-    lengths = [_spoken_length(char) for char in text]
+    lengths = [1] * len(text)
+    for char in _NOT_PROSE.finditer(text):
+        lengths[char.start()] = _spoken_length(char[0])
     for run in _CAPITALS.finditer(text):
         lengths[run.start() : run.end()] = [CHARS_PER_CAPITAL] * len(run[0])
     return lengths

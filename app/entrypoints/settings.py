@@ -26,6 +26,11 @@ ORIGINS: Final = r"^ *((\*|[a-z][a-z0-9+.-]*://[^/, ]+) *(, *|$))*$"
 
 ORIGINS_IN_WORDS: Final = "origins like https://chat.example.org, without a path, or *; with commas"
 
+HOSTS: Final = r"^ *((\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]) *(, *|$))*$"
+"""Names or addresses, IPv6 in brackets, or `*`."""
+
+HOSTS_IN_WORDS: Final = "host names like speech.example.org, without a port, or *; with commas"
+
 Seconds = Annotated[float, Meta(ge=0, le=86_400 * 3_650)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
@@ -47,6 +52,7 @@ class ServerSettings(Section, frozen=True):
     write_stall_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 30.0
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4_096
     shutdown_s: Annotated[int, Meta(ge=0, le=3_600)] = 30
+    allowed_hosts: Annotated[str, Meta(pattern=HOSTS, description=HOSTS_IN_WORDS)] = ""
     cors_origins: Annotated[str, Meta(pattern=ORIGINS, description=ORIGINS_IN_WORDS)] = ""
 
 

@@ -57,7 +57,7 @@ async def raw(client: httpx.AsyncClient, framing: bytes, content: bytes) -> byte
     port = client.base_url.port
     assert port is not None
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = b"POST %b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" % SPEECH.encode()
+    head = b"POST %b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n" % SPEECH.encode()
     try:
         writer.write(head + b"content-type: application/json\r\n" + framing + b"\r\n" + content)
         async with asyncio.timeout(10):

@@ -328,3 +328,24 @@ async def test_the_time_a_client_waits_counts_while_the_model_loads() -> None:
         await eventually(lambda: 3.0 in fakes.clock.slept_s)
         await fakes.clock.advance(3.0)
         assert (await answer).status_code == 504
+
+
+async def test_a_refusal_reaches_a_client_that_is_still_sending_its_body() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
+    async with client_of(fakes) as client:
+        accepted = [ask(client, f"One {number}.") for number in range(2)]
+        await eventually(lambda: fakes.num_queued() == 1)
+        url = client.base_url
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        head = f"POST {SPEECH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        writer.write(f"{head}content-length: 200000\r\n\r\n".encode())
+        first = await reader.readuntil(b"\r\n\r\n")
+        for _ in range(20):
+            writer.write(b" " * 10_000)
+            await asyncio.sleep(0.001)
+        rest = await reader.read()
+        writer.close()
+        fakes.may_speak.set()
+        assert [answer.status_code for answer in await asyncio.gather(*accepted)] == [200, 200]
+    assert first.startswith(b"HTTP/1.1 503 ")
+    assert msgspec.json.decode(rest)["error"]["code"] == "server_overloaded"

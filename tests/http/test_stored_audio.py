@@ -542,7 +542,7 @@ async def send_raw(port: int, method: str, target: str) -> tuple[int, bytes]:
     """Status and body of the answer to a target that no client library has touched."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        head = f"{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        head = f"{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         writer.write(head.encode())
         async with asyncio.timeout(10):
             answer = await reader.read()

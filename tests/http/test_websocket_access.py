@@ -22,7 +22,7 @@ from tests.serving import Fakes
 KEY = "sk-soprano-0123456789abcdef"
 PATH = "/v1/test"
 AUTHORIZED = {"authorization": f"Bearer {KEY}"}
-HOST = "speech.example.org:8000"
+HOST = "localhost:8000"
 
 
 @websocket(PATH, opt=LIMITED)
@@ -187,8 +187,8 @@ async def test_a_socket_holds_its_place_as_long_as_it_is_open() -> None:
 @pytest.mark.parametrize(
     ("origin", "allowed"),
     [
-        ("http://speech.example.org:8000", ""),
-        ("https://SPEECH.example.org:8000", ""),
+        ("http://localhost:8000", ""),
+        ("https://LOCALHOST:8000", ""),
         ("https://chat.example.org", "https://chat.example.org"),
         ("https://chat.example.org", "https://other.example.org, https://chat.example.org"),
         ("https://chat.example.org", "*"),
@@ -206,8 +206,10 @@ async def test_a_page_of_this_host_or_one_with_leave_may_connect(origin: str, al
     "origin",
     [
         "https://evil.example.org",
-        "https://speech.example.org",
-        "https://speech.example.org:8000.evil.example.org",
+        "http://localhost",
+        "http://localhost:3000",
+        "http://127.0.0.1:8000",
+        "https://localhost:8000.evil.example.org",
         "https://chat.example.org.evil.example.org",
         "null",
         "",
@@ -218,6 +220,35 @@ async def test_another_page_is_refused_with_a_403_even_with_a_key(origin: str) -
     app = with_key(cors_origins="https://chat.example.org")
     connection = connect(app, {"origin": origin, **AUTHORIZED})
     assert_is_refused(await connection.answered(2), 403, "origin_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_allowed"),
+    [
+        ("http://evil.example", "evil.example", False),  # its own name resolves to this machine
+        ("http://speech.example.org", "speech.example.org", True),
+        ("https://speech.example.org", "127.0.0.1:8000", True),  # a proxy that passes on another
+        ("https://other.example.org", "speech.example.org", False),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000", True),
+        ("http://127.0.0.1:3000", "127.0.0.1:8000", False),
+    ],
+)
+async def test_a_page_is_the_servers_own_by_a_name_of_the_server_and_never_by_host_alone(
+    origin: str, host: str, *, is_allowed: bool
+) -> None:
+    fakes = Fakes(Settings(server=ServerSettings(allowed_hosts="speech.example.org")))
+    fakes.keys.give("alice", KEY)
+    connection = connect(app_of(fakes), {"origin": origin, **AUTHORIZED, "host": host})
+    if is_allowed:
+        assert (await connection.answered()).types[0] == "websocket.accept"
+        await connection.leave()
+    else:
+        assert_is_refused(await connection.answered(2), 403, "origin_not_allowed")
+
+
+async def test_a_socket_to_a_name_that_is_not_the_servers_is_refused_with_a_421() -> None:
+    connection = connect(app_of(Fakes()), {"host": "evil.example", "origin": "http://evil.example"})
+    assert_is_refused(await connection.answered(2), 421, "host_not_allowed")
 
 
 async def test_a_page_that_is_refused_costs_nothing_of_the_key() -> None:

@@ -49,7 +49,7 @@ KINDS: Final[tuple[dict[str, Any], ...]] = (
 def request(number: int, kind: dict[str, Any], text: str) -> bytes:
     body = json.dumps({"input": f"Number {number}. {text}", **kind}).encode()
     head = (
-        f"POST {SPEECH} HTTP/1.1\r\nhost: a\r\nx-request-id: left-{number}\r\n"
+        f"POST {SPEECH} HTTP/1.1\r\nhost: localhost\r\nx-request-id: left-{number}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

@@ -87,8 +87,9 @@ def test_one_event_per_request_has_its_figures_and_never_its_text(server: Server
 def test_an_empty_bearer_token_is_fine(server: ServerProcess) -> None:
     """Some chat front ends send `Authorization: Bearer ` with nothing behind it."""
     body = b'{"input":"Hi."}'
-    head = f"POST {SPEECH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \r\nconnection: close\r\n"
-    head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST {SPEECH} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer \r\n"
+    head += "connection: close\r\ncontent-type: application/json\r\n"
+    head += f"content-length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(head.encode() + body)
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from app.domain.access import ApiKey, KeyLimits
-from app.domain.admission import RETRY_SPREAD_S
+from app.domain.access import ApiKey, KeyLimits, Keyring
+from app.domain.admission import ANYBODY, RETRY_SPREAD_S, Caller
 from app.domain.errors import InvalidApiKeyError, MissingApiKeyError, RateLimitError
 from app.domain.token_bucket import TokenBucket
 from app.ports.clock import Clock
@@ -29,7 +29,22 @@ class AccessControl:
         self._keys = keys
         self._clock = clock
         self._random = random
+        self._keyring: Keyring | None = None
         self._usages: dict[str, _Usage] = {}
+
+    async def needs_key(self) -> bool:
+        """Whether the server has keys."""
+        self._keyring = await self._keys.current()
+        return len(self._keyring) > 0
+
+    def recognize(self, presented: str | None) -> Caller | None:
+        """Who presented a key, by the keys as of the last request; None if that is not sure."""
+        if self._keyring is None:
+            return None
+        if not len(self._keyring):
+            return ANYBODY
+        key = self._keyring.find(presented) if presented else None
+        return Caller(key.name) if key else None
 
     async def identify(self, presented: str | None) -> ApiKey | None:
         """Whose key was presented; None when the server has no keys and anybody may come in.
@@ -38,7 +53,7 @@ class AccessControl:
             MissingApiKeyError: none was presented, or an empty one.
             InvalidApiKeyError: nobody has this key.
         """
-        keyring = await self._keys.current()
+        keyring = self._keyring = await self._keys.current()
         if not len(keyring):
             return None
         if not presented:

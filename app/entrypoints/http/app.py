@@ -16,6 +16,7 @@ from app.domain.services.library import AudioLibrary
 from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
+from app.entrypoints.http.allowed_hosts import AllowedHosts, HostCheck
 from app.entrypoints.http.authentication import METRICS, OPEN, Authentication
 from app.entrypoints.http.caller import Callers
 from app.entrypoints.http.context import RequestContext
@@ -29,6 +30,7 @@ from app.entrypoints.http.methods import HeadAsGet
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
 from app.entrypoints.http.origins import OriginCheck, cors_config
+from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.owner import owner
 from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.request_limits import RequestLimits
@@ -61,6 +63,7 @@ def create_app(
     """
     services = Services(ports, settings, intake or Intake())
     cors = cors_config(settings.server.cors_origins)
+    hosts = AllowedHosts(settings.server.host, settings.server.allowed_hosts)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -82,7 +85,7 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
             RequestLimits(ports.clock, settings.server.body_timeout_s),
-            OriginCheck(cors),
+            OriginCheck(cors, hosts),
             Authentication(services.access, settings.auth),
             IntakeCheck(services.intake, services.admission),
         ],
@@ -91,7 +94,9 @@ def create_app(
         openapi_config=openapi_config(version(DISTRIBUTION)),
         logging_config=None,
     )
-    handler = RequestContext(HeadAsGet(app.asgi_handler), ports.clock)
+    app.state.overload = OverloadCheck(services.access, services.admission, ports.requests)
+    checked = HostCheck(HeadAsGet(app.asgi_handler), hosts, services.access)
+    handler = RequestContext(checked, ports.clock)
     app.asgi_handler = Traffic(handler, ports.clock, ports.requests, ports.tracing)
     return app
 

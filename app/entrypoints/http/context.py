@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, We
 
 from app.entrypoints.http.authentication import key_name_in
 from app.entrypoints.http.errors import error_noted_in
+from app.entrypoints.http.security_headers import SECURITY_HEADERS
 from app.ports.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -76,7 +77,8 @@ class _Answer:
             headers["x-request-id"] = self.request_id
             if self._must_close:
                 headers["connection"] = "close"
-            headers.setdefault("x-content-type-options", "nosniff")
+            for name, value in SECURITY_HEADERS.items():
+                headers[name] = value
         await self._send(message)
 
 

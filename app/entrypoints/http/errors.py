@@ -51,13 +51,28 @@ INTERNAL_ERROR: Final = ErrorDetail(
 """What a client is told of a failure that nobody foresaw."""
 
 
+class HostNotAllowedError(SpeechError):
+    """A request to a name that is not the server's."""
+
+    code = "host_not_allowed"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"This server does not answer to the host name {name[:253]!r}. If it is one of its"
+            " names, add it to server.allowed_hosts (SOPRANO_SERVER__ALLOWED_HOSTS)."
+        )
+
+
 class ForeignOriginError(SpeechError):
     """A web page of another server that is not among those allowed."""
 
     code = "origin_not_allowed"
 
     def __init__(self) -> None:
-        super().__init__("Web pages of this origin may not connect: see server.cors_origins.")
+        super().__init__(
+            "Web pages of this origin may not use this server: see server.cors_origins, or"
+            " server.allowed_hosts if the page is the server's own under another name."
+        )
 
 
 class BrokenHttpError(SpeechError):
@@ -111,6 +126,7 @@ CLOSING: Final = (
 _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     InvalidApiKeyError: (401, INVALID_REQUEST),
     ForeignOriginError: (403, INVALID_REQUEST),
+    HostNotAllowedError: (421, INVALID_REQUEST),
     RateLimitError: (429, RATE_LIMIT),
     ModelNotFoundError: (404, INVALID_REQUEST),
     StoredAudioNotFoundError: (404, INVALID_REQUEST),

@@ -22,6 +22,7 @@ from app.entrypoints.http.errors import (
     LateRequestError,
     TooManyConnectionsError,
 )
+from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from app.entrypoints.http.refusal import encode_answer
 
 MAX_REFUSED: Final = 16
@@ -47,12 +48,16 @@ class HttpProtocol(H11Protocol):
         arguments: uvicorn's own.
     """
 
-    def __init__(self, limits: ConnectionLimits, **arguments: Any) -> None:
+    def __init__(
+        self, limits: ConnectionLimits, overload: OverloadCheck | None = None, **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
         self._limits = limits
+        self._overload = overload
         self._writes = WriteWatch(limits.write_stall_s)
         self._head_due_at: float | None = None
         self._is_refused = False
+        self._is_discarding = False
 
     @property
     def is_busy(self) -> bool:
@@ -101,9 +106,28 @@ class HttpProtocol(H11Protocol):
         if self._is_refused:
             self.transport.close()
             return
+        if self._is_discarding:
+            return
         if not self._is_answering:
+            if self._refuse_unread(data):
+                return
             self._expect_head()
         super().data_received(data)
+
+    def _refuse_unread(self, data: bytes) -> bool:
+        """Whether `data` begins a request for speech that has no place, and was told so."""
+        is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        answer = self._overload.answer(data) if is_new and self._overload is not None else None
+        if answer is None:
+            return False
+        self.transport.write(answer)
+        if has_whole_body(data):
+            self.transport.close()
+        else:  # to close now would reset the connection while the client still sends
+            self.transport.write_eof()
+            self._is_discarding = True
+            self._head_due_at = self.loop.time() + FAREWELL_S
+        return True
 
     def handle_events(self) -> None:
         """Handle what has been read, maybe while the answer before was being made."""

@@ -8,6 +8,7 @@ from litestar.types import Scope, Send
 
 from app.domain.errors import SpeechError
 from app.entrypoints.http.errors import answer_to, note_error
+from app.entrypoints.http.security_headers import SECURITY_HEADERS
 
 EXTENSION: Final = "websocket.http.response"
 """ASGI extension by which a connection can be refused with an answer of our own."""
@@ -20,9 +21,16 @@ async def refuse(scope: Scope, send: Send, error: SpeechError) -> None:
     """Answer with `error`: by raising it, or to a WebSocket, whose errors no handler sees, here."""
     if scope["type"] == ScopeType.HTTP:
         raise error
+    await answer_early(scope, send, error)
+
+
+async def answer_early(scope: Scope, send: Send, error: SpeechError) -> None:
+    """Answer with `error` where no handler of the framework does."""
     note_error(scope, error.code)
-    if EXTENSION in (scope.get("extensions") or {}):
-        await _send_answer(send, error)
+    if scope["type"] == ScopeType.HTTP:
+        await _send_answer(send, "http", error)
+    elif EXTENSION in (scope.get("extensions") or {}):
+        await _send_answer(send, "websocket.http", error)
     else:
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
 
@@ -40,6 +48,7 @@ def encode_answer(error: SpeechError) -> EncodedAnswer:
     answer = answer_to(error)
     body = msgspec.json.encode(answer.content)
     headers = {
+        **SECURITY_HEADERS,
         **answer.headers,
         "content-type": "application/json",
         "content-length": str(len(body)),
@@ -48,14 +57,14 @@ def encode_answer(error: SpeechError) -> EncodedAnswer:
     return EncodedAnswer(answer.status_code or 500, pairs, body)
 
 
-async def _send_answer(send: Send, error: SpeechError) -> None:
+async def _send_answer(send: Send, kind: str, error: SpeechError) -> None:
     answer = encode_answer(error)
     start = {
-        "type": "websocket.http.response.start",
+        "type": f"{kind}.response.start",
         "status": answer.status,
         "headers": answer.headers,
     }
-    body = {"type": "websocket.http.response.body", "body": answer.body}
+    body = {"type": f"{kind}.response.body", "body": answer.body}
     # The framework's types do not know this extension.
     await send(start)  # type: ignore[arg-type]
     await send(body)  # type: ignore[arg-type]

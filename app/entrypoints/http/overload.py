@@ -1,0 +1,92 @@
+"""Requests for speech that find no place, answered from the first bytes of their head.
+
+At many times the load that can be served nearly every request ends here, so it must cost next to
+nothing: no parser, no framework, no log event of its own, and a body that is not read. What this is
+not sure of takes the ordinary way, and gets the same answer there.
+"""
+
+import re
+import uuid
+from typing import Final
+
+import structlog
+
+from app.domain.errors import ServerOverloadedError
+from app.domain.services.access_control import AccessControl
+from app.domain.services.admission import Admission
+from app.entrypoints.http.refusal import encode_answer
+from app.ports.request_observer import RequestObserver, RequestReport
+
+SPEECH_PATH: Final = "/v1/audio/speech"
+
+_START: Final = f"POST {SPEECH_PATH} HTTP/1.1\r\n".encode()
+_HEAD_END: Final = b"\r\n\r\n"
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
+_KEY: Final = re.compile(rb"\r\nauthorization: *bearer +([!-~]+)\r\n", re.IGNORECASE)
+_REQUEST_ID: Final = re.compile(rb"\r\nx-request-id: *([A-Za-z0-9._:-]{1,128})\r\n", re.IGNORECASE)
+
+_log = structlog.get_logger(__name__)
+
+
+class OverloadCheck:
+    """Refuses requests before they are parsed, while there is no place for any of them.
+
+    Args:
+        access: knows the keys.
+        admission: knows whether there is a place.
+        observer: told of each request that is refused.
+    """
+
+    def __init__(
+        self, access: AccessControl, admission: Admission, observer: RequestObserver
+    ) -> None:
+        self._access = access
+        self._admission = admission
+        self._observer = observer
+        self._num_refused = 0
+
+    def report(self) -> None:
+        """Log how many requests were refused since the last time; called about every second."""
+        if self._num_refused:
+            _log.warning("server.overloaded", num_refused=self._num_refused)
+            self._num_refused = 0
+
+    def answer(self, data: bytes) -> bytes | None:
+        """The whole answer to a request that begins with `data`; None if it is not refused here."""
+        if not data.startswith(_START) or _HEAD_END not in data:
+            return None
+        caller = self._access.recognize(_presented_key(data))
+        if caller is None:
+            return None
+        try:
+            self._admission.check(caller.name)
+        except ServerOverloadedError as error:
+            report = RequestReport(method="POST", route=SPEECH_PATH, status=503, duration_s=0.0)
+            self._observer.request_ended(report)
+            self._num_refused += 1
+            return _encode(error, _request_id(data))
+        return None
+
+
+def has_whole_body(data: bytes) -> bool:
+    """Whether a request that begins with `data` also ends with it."""
+    head, _, body = data.partition(_HEAD_END)
+    length = _LENGTH.search(head + b"\r\n")
+    return length is not None and int(length[1]) == len(body)
+
+
+def _presented_key(data: bytes) -> str | None:
+    key = _KEY.search(data)
+    return key[1].decode("latin-1") if key else None
+
+
+def _request_id(data: bytes) -> bytes:
+    own = _REQUEST_ID.search(data)
+    return own[1] if own else uuid.uuid4().hex.encode()
+
+
+def _encode(error: ServerOverloadedError, request_id: bytes) -> bytes:
+    answer = encode_answer(error)
+    headers = [*answer.headers, (b"x-request-id", request_id), (b"connection", b"close")]
+    lines = [b"HTTP/1.1 503 Service Unavailable", *(b": ".join(pair) for pair in headers)]
+    return b"\r\n".join(lines) + _HEAD_END + answer.body
