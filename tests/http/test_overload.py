@@ -349,3 +349,24 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending_its_body() -> No
         assert [answer.status_code for answer in await asyncio.gather(*accepted)] == [200, 200]
     assert first.startswith(b"HTTP/1.1 503 ")
     assert msgspec.json.decode(rest)["error"]["code"] == "server_overloaded"
+
+
+async def test_after_a_refusal_the_same_connection_serves_again() -> None:
+    fakes = Busy(AdmissionSettings(max_running=1, max_queued=1))
+    async with client_of(fakes) as client:
+        accepted = [ask(client, f"One {number}.") for number in range(2)]
+        await eventually(lambda: fakes.num_queued() == 1)
+        body = b'{"input": "Hi."}'
+        head = f"POST {SPEECH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        head += f"content-length: {len(body)}\r\n\r\n"
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        for _ in range(3):
+            writer.write(head.encode() + body)
+            refused = await reader.readuntil(b"\r\n\r\n")
+            assert refused.startswith(b"HTTP/1.1 503 ")
+            await reader.readuntil(b"}}")
+        fakes.may_speak.set()
+        assert [answer.status_code for answer in await asyncio.gather(*accepted)] == [200, 200]
+        writer.write(head.encode() + body)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        writer.close()

@@ -23,6 +23,7 @@ _START: Final = f"POST {SPEECH_PATH} HTTP/1.1\r\n".encode()
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 _KEY: Final = re.compile(rb"\r\nauthorization: *bearer +([!-~]+)\r\n", re.IGNORECASE)
+_CLOSE: Final = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(rb"\r\nx-request-id: *([A-Za-z0-9._:-]{1,128})\r\n", re.IGNORECASE)
 
 _log = structlog.get_logger(__name__)
@@ -64,8 +65,13 @@ class OverloadCheck:
             report = RequestReport(method="POST", route=SPEECH_PATH, status=503, duration_s=0.0)
             self._observer.request_ended(report)
             self._num_refused += 1
-            return _encode(error, _request_id(data))
+            return _encode(error, data)
         return None
+
+
+def must_close(data: bytes) -> bool:
+    """Whether nothing can follow, on its connection, the request that begins with `data`."""
+    return _CLOSE.search(data) is not None or not has_whole_body(data)
 
 
 def has_whole_body(data: bytes) -> bool:
@@ -85,8 +91,10 @@ def _request_id(data: bytes) -> bytes:
     return own[1] if own else uuid.uuid4().hex.encode()
 
 
-def _encode(error: ServerOverloadedError, request_id: bytes) -> bytes:
+def _encode(error: ServerOverloadedError, data: bytes) -> bytes:
     answer = encode_answer(error)
-    headers = [*answer.headers, (b"x-request-id", request_id), (b"connection", b"close")]
+    headers = [*answer.headers, (b"x-request-id", _request_id(data))]
+    if must_close(data):
+        headers.append((b"connection", b"close"))
     lines = [b"HTTP/1.1 503 Service Unavailable", *(b": ".join(pair) for pair in headers)]
     return b"\r\n".join(lines) + _HEAD_END + answer.body

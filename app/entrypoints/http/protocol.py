@@ -22,7 +22,7 @@ from app.entrypoints.http.errors import (
     LateRequestError,
     TooManyConnectionsError,
 )
-from app.entrypoints.http.overload import OverloadCheck, has_whole_body
+from app.entrypoints.http.overload import OverloadCheck, has_whole_body, must_close
 from app.entrypoints.http.refusal import encode_answer
 
 MAX_REFUSED: Final = 16
@@ -121,12 +121,13 @@ class HttpProtocol(H11Protocol):
         if answer is None:
             return False
         self.transport.write(answer)
-        if has_whole_body(data):
-            self.transport.close()
-        else:  # to close now would reset the connection while the client still sends
+        if not has_whole_body(data):
+            # To close now would reset the connection while the client still sends.
             self.transport.write_eof()
             self._is_discarding = True
             self._head_due_at = self.loop.time() + FAREWELL_S
+        elif must_close(data):
+            self.transport.close()
         return True
 
     def handle_events(self) -> None:
