@@ -1,28 +1,53 @@
 """The speech socket where keys are asked for."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.access import KeyLimits
+from app.domain.speech import Outcome
+from app.entrypoints.http.live_session import FAREWELL_S
+from app.entrypoints.settings import Settings, SpeechSettings
+from tests.eventually import eventually
+from tests.http.test_live_speech import socket_to
+from tests.leaving import silent_from
 from tests.live_client import LiveClient
 from tests.serving import Fakes, serving
 
 PATH = "/v1/audio/speech/stream"
-KEY = "key-of-ann-0123456789"
+KEY, OTHER_KEY = "key-of-ann-0123456789", "key-of-bob-0123456789"
+LONG_TEXT = ("word " * 15 + "end. ") * 400
 
 
 @pytest.fixture
-async def url() -> AsyncIterator[str]:
-    fakes = Fakes()
+def fakes() -> Fakes:
+    speech = SpeechSettings(max_chars=len(LONG_TEXT))
+    fakes = Fakes(Settings(speech=speech))
     fakes.keys.give("ann", KEY, KeyLimits(max_concurrent=1))
+    fakes.keys.give("bob", OTHER_KEY)
+    return fakes
+
+
+@pytest.fixture
+async def url(fakes: Fakes) -> AsyncIterator[str]:
     async with serving(fakes.app()) as url:
         yield url.replace("http", "ws", 1) + PATH
+
+
+@asynccontextmanager
+async def connected(url: str, key: str = KEY) -> AsyncIterator[LiveClient]:
+    async with connect(
+        url, additional_headers=bearer(key), sock=socket_to(url.replace("ws", "http", 1))
+    ) as connection:
+        client = LiveClient(connection)
+        await client.until("ready")
+        yield client
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -73,3 +98,75 @@ async def test_a_page_of_another_server_is_refused(url: str) -> None:
             origin="https://elsewhere.example",  # type: ignore[arg-type]
         )
     assert caught.value.response.status_code == 403
+
+
+def take(fakes: Fakes) -> None:
+    fakes.keys.take("ann")
+
+
+def replace(fakes: Fakes) -> None:
+    fakes.keys.give("ann", "another-key-of-ann-0123456789")
+
+
+async def assert_is_closed(client: LiveClient, *, cut: int | None) -> None:
+    failed, _, _ = await client.until("error")
+    assert failed["error"]["code"] == "invalid_api_key"
+    assert failed["utterance"] == cut
+    with pytest.raises(ConnectionClosed) as caught:
+        await client.receive()
+    assert caught.value.rcvd is not None
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1008, "invalid_api_key")
+
+
+@pytest.mark.parametrize("revoke", [take, replace])
+async def test_an_idle_socket_whose_key_is_taken_away_is_told_and_closed_and_others_stay(
+    url: str, fakes: Fakes, revoke: Callable[[Fakes], None]
+) -> None:
+    async with connected(url, OTHER_KEY) as other, connected(url) as client:
+        revoke(fakes)
+        await assert_is_closed(client, cut=None)
+        await other.send("text", text="One.")
+        await other.send("end")
+        await other.until("utterance.ended")
+
+
+async def test_a_socket_that_speaks_is_told_what_breaks_off_and_the_model_stops(
+    url: str, fakes: Fakes
+) -> None:
+    silent_from(fakes, 1)
+    async with connected(url) as client:
+        await client.send("text", text="One. Two. Three.")
+        await client.send("end")
+        await client.send("text", text="Another one.")
+        await client.until("caption")
+        await eventually(lambda: fakes.model.num_running > 0)
+        take(fakes)
+        await assert_is_closed(client, cut=1)
+        assert fakes.model.num_running == 0
+        assert [report.outcome for report in fakes.observer.reports] == [Outcome.CANCELLED]
+
+
+async def test_a_socket_whose_client_does_not_read_is_cut_after_a_second(fakes: Fakes) -> None:
+    fakes.encoders = StreamingEncoders()  # type: ignore[assignment] # files of real size
+    async with (
+        serving(fakes.app()) as url,
+        connected(url.replace("http", "ws", 1) + PATH) as client,
+    ):
+        client.connection.transport.pause_reading()
+        await client.send("text", text=LONG_TEXT)
+        await client.send("end")
+        num_made = -1
+        while num_made != fakes.model.num_chunks or num_made < 10:
+            num_made = fakes.model.num_chunks
+            await asyncio.sleep(0.3)
+        await client.send("ping")  # whose answer holds up the server's reader
+        await asyncio.sleep(0.1)
+        take(fakes)
+        await eventually(lambda: FAREWELL_S in fakes.clock.slept_s)
+        assert fakes.requests.nums_open == [1]
+        await fakes.clock.advance(FAREWELL_S)
+        await eventually(lambda: fakes.requests.nums_open == [1, 0])
+        assert fakes.observer.reports[0].outcome is Outcome.CANCELLED
+        client.connection.transport.resume_reading()
+        with pytest.raises(ConnectionClosed):
+            await client.until("utterance.ended")

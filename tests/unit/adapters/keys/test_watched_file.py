@@ -113,6 +113,36 @@ def test_a_file_that_cannot_be_used_at_the_start_is_an_error(tmp_path: Path) -> 
         WatchedKeyFile(tmp_path / "keys.toml", [], KeyLimits(), FakeClock())
 
 
+async def test_a_change_is_told_within_a_second_however_often_others_ask(watched: Watched) -> None:
+    await watched.clock.advance(0.6)
+    waiting = asyncio.create_task(watched.source.wait_for_change(await watched.source.current()))
+    await watched.clock.advance(0.4)
+    await watched.source.current()  # looks at the file
+    watched.path.write_text(describe_entry("bob", OTHER))
+    await watched.clock.advance(0.599)
+    assert not waiting.done()
+    await watched.clock.advance(0.001)
+    found = await asyncio.wait_for(waiting, 5)
+    assert found.find(OTHER) is not None
+    assert found.find(KEY) is None
+    assert found is await watched.source.current()
+
+
+async def test_a_file_that_cannot_be_used_is_no_change(watched: Watched) -> None:
+    known = await watched.source.current()
+    waiting = asyncio.create_task(watched.source.wait_for_change(known))
+    for text in ("", "[keys.", None, describe_entry("bob", KEY) * 2):
+        if text is None:
+            watched.path.unlink()
+        else:
+            watched.path.write_text(text)
+        await watched.clock.advance(1)
+        await asyncio.sleep(0.05)  # the thread that reads
+        assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
 def to_pipe(path: Path) -> None:
     os.mkfifo(path)
 
