@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -12,8 +13,8 @@ from websockets.typing import Subprotocol
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.access import KeyLimits
 from app.domain.speech import Outcome
-from app.entrypoints.http.live_session import FAREWELL_S
-from app.entrypoints.settings import Settings, SpeechSettings
+from app.entrypoints.http.live_session import FAREWELL_S, MAX_WAITING_UTTERANCES
+from app.entrypoints.settings import ServerSettings, Settings, SpeechSettings
 from tests.eventually import eventually
 from tests.http.test_live_speech import socket_to
 from tests.leaving import silent_from
@@ -21,6 +22,7 @@ from tests.live_client import LiveClient
 from tests.serving import Fakes, serving
 
 PATH = "/v1/audio/speech/stream"
+SPEECH = "/v1/audio/speech"
 KEY, OTHER_KEY = "key-of-ann-0123456789", "key-of-bob-0123456789"
 LONG_TEXT = ("word " * 15 + "end. ") * 400
 
@@ -28,7 +30,7 @@ LONG_TEXT = ("word " * 15 + "end. ") * 400
 @pytest.fixture
 def fakes() -> Fakes:
     speech = SpeechSettings(max_chars=len(LONG_TEXT))
-    fakes = Fakes(Settings(speech=speech))
+    fakes = Fakes(Settings(speech=speech, server=ServerSettings(socket_idle_s=600)))
     fakes.keys.give("ann", KEY, KeyLimits(max_concurrent=1))
     fakes.keys.give("bob", OTHER_KEY)
     return fakes
@@ -170,3 +172,119 @@ async def test_a_socket_whose_client_does_not_read_is_cut_after_a_second(fakes: 
         client.connection.transport.resume_reading()
         with pytest.raises(ConnectionClosed):
             await client.until("utterance.ended")
+
+
+async def say(client: LiveClient, *texts: str) -> None:
+    """Write an utterance, piece by piece."""
+    for text in texts:
+        await client.send("text", text=text)
+    await client.send("end")
+
+
+async def spoken(client: LiveClient) -> tuple[int, str]:
+    """Number and text of the next utterance that is spoken to its end."""
+    ended, _, others = await client.until("utterance.ended")
+    assert "error" not in {message["type"] for message in others}
+    texts = [message["text"] for message in others if message["type"] == "caption"]
+    return ended["utterance"], " ".join(texts)
+
+
+async def test_each_utterance_counts_as_a_request_and_one_too_many_is_told_when_to_come_back(
+    url: str, fakes: Fakes
+) -> None:
+    fakes.keys.give("ann", KEY, KeyLimits(requests_per_minute=2))
+    async with connected(url) as client:
+        await say(client, "One.")
+        assert await spoken(client) == (1, "One.")
+        await say(client, "Two, ", "in pieces.")
+        assert await spoken(client) == (2, "Two, in pieces.")
+        await say(client, "Three. ", "Not spoken ", "either.")
+        failed, _, _ = await client.until("error")
+        assert failed["utterance"] is None
+        assert failed["error"] == {
+            "message": "This API key has reached its limit of requests: 2 per minute."
+            " Try again in 30 s.",
+            "type": "rate_limit_error",
+            "param": None,
+            "code": "rate_limit_exceeded",
+        }
+        await client.send("ping")
+        assert await client.receive() == {"type": "pong", "id": None}
+        await fakes.clock.advance(30)
+        await say(client, "Four.")
+        assert await spoken(client) == (3, "Four.")
+
+
+async def test_the_rest_of_an_utterance_that_was_refused_is_not_spoken_when_there_is_room_again(
+    url: str, fakes: Fakes
+) -> None:
+    fakes.keys.give("ann", KEY, KeyLimits(requests_per_minute=1))
+    async with connected(url) as client:
+        await say(client, "One.")
+        await spoken(client)
+        await client.send("text", text="Refused ")
+        await client.until("error")
+        await fakes.clock.advance(59)
+        await client.send("text", text="to its end.")
+        await client.send("flush")
+        await client.send("end")
+        await fakes.clock.advance(1)
+        await say(client, "Two.")
+        assert await spoken(client) == (2, "Two.")
+        await client.send("text", text="Refused ")
+        await client.until("error")
+        await client.send("cancel")
+        await client.until("utterance.cancelled")
+        await fakes.clock.advance(60)
+        await say(client, "Three.")
+        assert await spoken(client) == (3, "Three.")
+
+
+async def test_the_rest_of_an_utterance_that_found_no_place_is_not_spoken_either(
+    url: str, fakes: Fakes
+) -> None:
+    silent_from(fakes, 0)
+    async with connected(url) as client:
+        await say(client, "Speaking.")
+        await client.until("utterance.started")
+        for _ in range(MAX_WAITING_UTTERANCES):
+            await say(client, "Waiting.")
+        await client.send("text", text="Refused ")
+        failed, _, _ = await client.until("error")
+        assert failed["error"]["code"] == "too_many_utterances"
+        await say(client, "to its ", "end.")
+        await client.send("ping")
+        assert await client.receive() == {"type": "pong", "id": None}
+
+
+async def test_opening_a_socket_takes_nothing_of_the_minute_which_http_and_sockets_share(
+    url: str, fakes: Fakes
+) -> None:
+    fakes.keys.give("ann", KEY, KeyLimits(requests_per_minute=1))
+    address = url.replace("ws", "http", 1).replace(PATH, SPEECH)
+    for _ in range(3):
+        async with connected(url):
+            pass
+    async with connected(url) as client, httpx.AsyncClient(headers=bearer(KEY)) as http:
+        assert (await http.post(address, json={"input": "One."})).status_code == 200
+        await say(client, "Two.")
+        failed, _, _ = await client.until("error")
+        assert failed["error"]["code"] == "rate_limit_exceeded"
+        await fakes.clock.advance(60)
+        await say(client, "Three.")
+        await spoken(client)
+        assert (await http.post(address, json={"input": "Four."})).status_code == 429
+
+
+async def test_new_limits_hold_for_the_next_utterance_of_an_open_socket(
+    url: str, fakes: Fakes
+) -> None:
+    async with connected(url) as client:
+        await say(client, "One.")
+        await spoken(client)
+        fakes.keys.give("ann", KEY, KeyLimits(requests_per_minute=1))
+        await say(client, "Two.")
+        await spoken(client)
+        await say(client, "Three.")
+        failed, _, _ = await client.until("error")
+        assert "1 per minute" in failed["error"]["message"]

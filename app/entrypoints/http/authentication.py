@@ -74,7 +74,8 @@ class Authentication(ASGIMiddleware):
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
         if scope["route_handler"].opt.get("is_limited"):
             held.enter_context(grant.occupy())  # first, for it costs nothing of the minute
-            grant.count_request()
+            if scope["type"] == ScopeType.HTTP:  # on a socket each utterance counts
+                grant.count_request()
         return grant
 
     def _is_open(self, scope: Scope) -> bool:

@@ -133,6 +133,7 @@ class LiveSession:
         self._writing: Utterance | None = None
         self._speaking: tuple[Utterance, asyncio.Task[None]] | None = None
         self._num_utterances = 0
+        self._is_refused = False
         self._active_at = clock.monotonic()
 
     async def run(self) -> None:
@@ -233,28 +234,43 @@ class LiveSession:
         self._options = options
 
     def _write(self, message: Text) -> None:
-        if self._writing is None:
-            self._intake.check()
-            if len(self._waiting) >= MAX_WAITING_UTTERANCES:
-                raise TooManyUtterancesError
-            self._num_utterances += 1
-            utterance = Utterance(self._num_utterances, self._options, self._limits.max_chars)
-            utterance.write(message)
-            self._writing = utterance
-            self._waiting.append(utterance)
-            self._is_free.clear()
-            self._has_waiting.set()
-        else:
+        if self._writing is not None:
             self._writing.write(message)
+        elif not self._is_refused:
+            self._begin(message)
+
+    def _begin(self, message: Text) -> None:
+        utterance = Utterance(self._num_utterances + 1, self._options, self._limits.max_chars)
+        utterance.write(message)
+        try:
+            self._admit()
+        except SpeechError:
+            self._is_refused = True  # to its end: nobody wants to hear the second half of a text
+            raise
+        self._num_utterances += 1
+        self._writing = utterance
+        self._waiting.append(utterance)
+        self._is_free.clear()
+        self._has_waiting.set()
+
+    def _admit(self) -> None:
+        """Return if another utterance may begin, which then counts."""
+        self._intake.check()
+        if len(self._waiting) >= MAX_WAITING_UTTERANCES:
+            raise TooManyUtterancesError
+        if self._grant is not None:
+            self._grant.count_request()
 
     def _end_or_flush(self, message: Flush | End) -> None:
         if self._writing is not None:
             self._writing.write(message)
-            if isinstance(message, End):
-                self._writing = None
+        if isinstance(message, End):
+            self._writing = None
+            self._is_refused = False
 
     async def _cancel(self) -> Cancelled:
         self._writing = None
+        self._is_refused = False
         self._waiting.clear()
         if self._speaking is None:
             return Cancelled()

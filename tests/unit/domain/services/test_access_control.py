@@ -235,3 +235,14 @@ async def test_new_limits_hold_for_what_runs_already() -> None:
         grant.count_request()
         with pytest.raises(RateLimitError, match="1 per minute"):
             grant.count_request()
+
+
+async def test_a_limit_says_in_words_when_to_come_back() -> None:
+    door = Door(requests_per_minute=2)
+    door.chance = 0.75
+    with ExitStack() as held:
+        await door.enter(held)
+        await door.enter(held)
+        with pytest.raises(RateLimitError, match=r"2 per minute\. Try again in 32 s\.") as caught:
+            await door.enter(held)
+    assert caught.value.retry_after_s == 31.5
