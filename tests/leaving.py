@@ -15,12 +15,16 @@ SPEECH: Final = "/v1/audio/speech"
 
 
 @asynccontextmanager
-async def asking(url: str, body: dict[str, Any]) -> AsyncIterator[asyncio.StreamReader]:
+async def asking(
+    url: str, body: dict[str, Any], key: str | None = None
+) -> AsyncIterator[asyncio.StreamReader]:
     """A request that was sent; the client leaves at the end of the block."""
     address = httpx.URL(url)
     reader, writer = await asyncio.open_connection(address.host, address.port)
     content = json.dumps(body).encode()
     head = f"POST {SPEECH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    if key is not None:
+        head += f"authorization: Bearer {key}\r\n"
     writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
     try:
         yield reader

@@ -61,6 +61,7 @@ class Keyring:
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self._keys = tuple(keys)
         _check_distinct(self._keys)
+        self._by_name = {key.name: key for key in self._keys}
 
     def __len__(self) -> int:
         """How many keys."""
@@ -77,6 +78,10 @@ class Keyring:
             if hmac.compare_digest(known.digest, digest):
                 found = known
         return found
+
+    def named(self, name: str) -> ApiKey | None:
+        """The key of that name."""
+        return self._by_name.get(name)
 
 
 def new_key() -> str:

@@ -155,7 +155,10 @@ class RateLimitError(SpeechError):
     is_retryable: ClassVar[bool] = True
 
     def __init__(self, limit: str, retry_after_s: float) -> None:
-        super().__init__(f"This API key has reached its limit of requests: {limit}.")
+        wait_s = max(1, math.ceil(retry_after_s))
+        super().__init__(
+            f"This API key has reached its limit of requests: {limit}. Try again in {wait_s} s."
+        )
         self.retry_after_s = retry_after_s
 
 

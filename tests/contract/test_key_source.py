@@ -1,5 +1,6 @@
 """What every KeySource keeps."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,3 +49,16 @@ async def test_its_keys_are_found_and_others_are_not(source: KeySource) -> None:
 async def test_what_does_not_change_is_the_same_the_next_time(source: KeySource) -> None:
     first, second = await source.current(), await source.current()
     assert first.find(KEY) == second.find(KEY)
+
+
+async def test_keys_that_do_not_change_are_waited_for(source: KeySource) -> None:
+    waiting = asyncio.create_task(source.wait_for_change(await source.current()))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_change_that_has_been_is_told_at_once(source: KeySource) -> None:
+    found = await source.wait_for_change(Keyring())
+    assert found is await source.current()

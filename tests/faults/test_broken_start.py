@@ -22,6 +22,9 @@ class BrokenKeys:
     async def current(self) -> Keyring:
         raise OSError("a secret path")
 
+    async def wait_for_change(self, known: Keyring) -> Keyring:
+        raise OSError("a secret path")
+
 
 async def test_a_source_of_keys_that_fails_lets_nobody_in() -> None:
     async with (

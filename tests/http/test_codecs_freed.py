@@ -107,6 +107,26 @@ async def test_the_codec_of_an_answer_that_is_left_is_freed(
         await eventually(lambda: encoders.num_opened > num_before and not encoders.alive)
 
 
+KEY: Final = "key-of-ann-0123456789"
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("form", [{}, {"stream_format": "sse"}, {"stream": False}])
+async def test_the_codec_of_an_answer_whose_key_is_revoked_is_freed(
+    fakes: Fakes, form: dict[str, Any]
+) -> None:
+    encoders = WatchedEncoders()
+    fakes.encoders = encoders  # type: ignore[assignment] # the one that is not faked
+    for name in ("ann", "bob"):
+        fakes.keys.give(name, KEY.replace("ann", name))
+    silent_from(fakes, 1)
+    async with serving_when_ready(fakes) as url, asking(url, STREAMED | form, KEY) as reader:
+        await eventually(lambda: bool(encoders.alive) and fakes.model.num_running == 1)
+        fakes.keys.take("ann")
+        await reader.readuntil(b"}}" if "stream" in form else b"\n")
+        await eventually(lambda: not encoders.alive)
+
+
 @pytest.mark.usefixtures("without_collector")
 async def test_the_codec_of_a_whole_answer_is_freed(fakes: Fakes) -> None:
     encoders = WatchedEncoders()

@@ -1,15 +1,21 @@
 """A server with keys, as a process: OpenAI's client, its log, its file of keys."""
 
+import asyncio
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
 import openai
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
+from tests.live_client import LiveClient
 from tests.serving import ServerProcess, run_console, server_process, wait_for_status
 
 pytestmark = pytest.mark.live
@@ -18,6 +24,8 @@ GIVEN = "sk-soprano-given-0123456789abcdef"
 WRONG = "sk-soprano-wrong-0123456789abcdef"
 SPEECH = "/v1/audio/speech"
 RELOAD_TIMEOUT_S = 15.0
+REVOKED_WITHIN_S = 2.0
+LONG_TEXT = "This is one of very many sentences. " * 110
 
 
 class KeyedServer(msgspec.Struct):
@@ -105,14 +113,106 @@ def test_openais_client_raises_its_error_of_rates(keyed: KeyedServer) -> None:
 
 
 def test_a_key_added_while_serving_opens_soon(keyed: KeyedServer) -> None:
-    late = create("late", keyed.keys_file)
+    wait_until_known(keyed.url, create("late", keyed.keys_file))
+
+
+def wait_until_known(url: str, key: str) -> None:
     deadline = time.monotonic() + RELOAD_TIMEOUT_S
     while time.monotonic() < deadline:
-        answer = httpx.get(f"{keyed.url}/metrics", headers={"authorization": f"Bearer {late}"})
-        if answer.status_code == 200:
+        if httpx.get(f"{url}/metrics", headers=bearer(key)).status_code == 200:
             return
         time.sleep(0.1)
     raise AssertionError("the new key was never seen")
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@asynccontextmanager
+async def socket_of(url: str, key: str) -> AsyncIterator[LiveClient]:
+    address = url.replace("http", "ws", 1) + f"{SPEECH}/stream"
+    async with connect(address, additional_headers=bearer(key)) as connection:
+        client = LiveClient(connection)
+        await client.until("ready")
+        yield client
+
+
+async def use_idle_socket(url: str, key: str, begun: asyncio.Barrier) -> float:
+    async with socket_of(url, key) as client:
+        return await closed_at(client, begun)
+
+
+async def use_speaking_socket(url: str, key: str, begun: asyncio.Barrier) -> float:
+    async with socket_of(url, key) as client:
+        await client.send("text", text=LONG_TEXT)
+        await client.until("caption")
+        return await closed_at(client, begun)
+
+
+async def closed_at(client: LiveClient, begun: asyncio.Barrier) -> float:
+    await begun.wait()
+    failed, _, _ = await client.until("error")
+    assert failed["error"]["code"] == "invalid_api_key"
+    with pytest.raises(ConnectionClosed):
+        await client.receive()
+    assert client.connection.close_code == 1008
+    return time.monotonic()
+
+
+async def use_stream(url: str, key: str, begun: asyncio.Barrier) -> float:
+    ended_at, _ = await read_slowly(url, key, begun, {})
+    return ended_at
+
+
+async def use_events(url: str, key: str, begun: asyncio.Barrier) -> float:
+    ended_at, body = await read_slowly(url, key, begun, {"stream_format": "sse"})
+    assert b'"code":"invalid_api_key"' in body.split(b"\n\n")[-2]
+    return ended_at
+
+
+async def read_slowly(
+    url: str, key: str, begun: asyncio.Barrier, form: dict[str, Any]
+) -> tuple[float, bytes]:
+    """When an answer that its client plays as it comes was cut, and what came of it."""
+    message = {"input": LONG_TEXT, "response_format": "pcm", **form}
+    body = b""
+    little = (socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # is kept for the client by the system
+    transport = httpx.AsyncHTTPTransport(socket_options=[little])
+    async with (
+        httpx.AsyncClient(headers=bearer(key), timeout=30, transport=transport) as client,
+        client.stream("POST", url + SPEECH, json=message) as answer,
+    ):
+        with pytest.raises(httpx.RemoteProtocolError):
+            async for part in answer.aiter_raw():
+                if not body:
+                    await begun.wait()
+                body += part
+                await asyncio.sleep(0.02)
+        return time.monotonic(), body
+
+
+async def test_what_runs_with_a_key_that_is_removed_ends_within_two_seconds_and_nothing_else(
+    keyed: KeyedServer,
+) -> None:
+    before = keyed.keys_file.read_text()
+    key = create("leaver", keyed.keys_file)
+    wait_until_known(keyed.url, key)
+    uses = use_idle_socket, use_speaking_socket, use_stream, use_events
+    begun = asyncio.Barrier(len(uses) + 1)
+    async with socket_of(keyed.url, keyed.filed) as other:
+        running = [asyncio.create_task(use(keyed.url, key, begun)) for use in uses]
+        async with asyncio.timeout(60):
+            await begun.wait()
+        new = keyed.keys_file.with_name("new.toml")
+        new.write_text(before)
+        new.replace(keyed.keys_file)
+        removed_at = time.monotonic()
+        took_s = [ended_at - removed_at for ended_at in await asyncio.gather(*running)]
+        assert max(took_s) < REVOKED_WITHIN_S
+        await other.send("text", text="Hello.")
+        await other.send("end")
+        await other.until("utterance.ended")
 
 
 def handshake(key: str) -> dict[str, str]:

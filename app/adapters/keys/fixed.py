@@ -1,5 +1,7 @@
 """Keys that never change."""
 
+import asyncio
+
 from app.domain.access import Keyring
 
 
@@ -10,4 +12,9 @@ class FixedKeys:
         self._keyring = keyring
 
     async def current(self) -> Keyring:
+        return self._keyring
+
+    async def wait_for_change(self, known: Keyring) -> Keyring:
+        while self._keyring is known:
+            await asyncio.Event().wait()
         return self._keyring

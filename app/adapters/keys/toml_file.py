@@ -19,6 +19,9 @@ from app.domain.access import ApiKey, InvalidKeysError, KeyLimits, check_name, h
 FILE_MODE: Final = 0o600
 """Of a file that is made here: the names of the keys are nobody's business."""
 
+MAX_FILE_BYTES: Final = 1_048_576
+"""Of a file that is read: room for ten thousand keys."""
+
 Limit = Annotated[int, Meta(ge=0, le=2**31)]
 
 
@@ -110,7 +113,7 @@ def _with_key(path: Path, name: str, key: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return _content(path).decode()
     except OSError as error:
         reason = "there is none" if error.errno == errno.ENOENT else error.strerror
         raise InvalidKeysError(f"The file of keys {path} cannot be read: {reason}.") from error
@@ -118,11 +121,27 @@ def _read(path: Path) -> str:
         raise InvalidKeysError(f"{path} is not UTF-8.") from error
 
 
+def _content(path: Path) -> bytes:
+    """Of a regular file, or of what a link names."""
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InvalidKeysError(f"{path} is not a regular file.")
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise InvalidKeysError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
+    return content
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A named pipe would hold the thread until somebody writes to it, and a device for longer."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
 def _parse(path: Path, text: str) -> dict[str, KeyEntry]:
     try:
         tables = msgspec.convert(tomllib.loads(text), KeyFile).keys
         return {name: _parse_entry(name, table) for name, table in tables.items()}
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, InvalidKeysError) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError, InvalidKeysError) as error:
         raise InvalidKeysError(f"{path} is not a file of keys: {error}") from error
 
 

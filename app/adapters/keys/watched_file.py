@@ -41,17 +41,27 @@ class WatchedKeyFile:
         self._limits = limits
         self._clock = clock
         self._looked_at = clock.monotonic()
+        self._looking = asyncio.Lock()
         self._state = _state(path)
         self._keyring = self._read()
 
     async def current(self) -> Keyring:
-        now = self._clock.monotonic()
-        if now - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = now  # first of all, so that others do not look at the same time
-            await asyncio.to_thread(self._look)
+        if self._clock.monotonic() - self._looked_at >= LOOK_EVERY_S:
+            await self._look()
         return self._keyring
 
-    def _look(self) -> None:
+    async def wait_for_change(self, known: Keyring) -> Keyring:
+        while self._keyring is known:
+            await self._clock.sleep(LOOK_EVERY_S)
+            await self._look()
+        return self._keyring
+
+    async def _look(self) -> None:
+        self._looked_at = self._clock.monotonic()  # first of all, so that nobody else looks
+        async with self._looking:  # whoever waits for a change must see what another look finds
+            await asyncio.to_thread(self._reload)
+
+    def _reload(self) -> None:
         state = _state(self._path)  # before reading: a change meanwhile is seen the next time
         if state == self._state:
             return

@@ -1,7 +1,9 @@
-"""Who may come in, and how much one key may have at once and per minute."""
+"""Who may come in, how much one key may have at once and per minute, and until when."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Final
 
 from app.domain.access import ApiKey, KeyLimits, Keyring
@@ -31,6 +33,8 @@ class AccessControl:
         self._random = random
         self._keyring: Keyring | None = None
         self._usages: dict[str, _Usage] = {}
+        self._grants: set[Grant] = set()
+        self._watching: asyncio.Task[None] | None = None
 
     async def needs_key(self) -> bool:
         """Whether the server has keys."""
@@ -64,48 +68,108 @@ class AccessControl:
         return found
 
     @contextmanager
-    def admit(self, key: ApiKey) -> Iterator[None]:
-        """Count one request with `key`, which runs until the end of the block.
+    def grant(self, key: ApiKey) -> Iterator["Grant"]:
+        """What one request may do with `key`, which was identified just now.
+
+        The keys are watched as long as there is a grant, by one task for all of them.
+        """
+        usage = self._usages.setdefault(key.name, _Usage(self._clock, self._random))
+        usage.adopt(key.limits)
+        grant = Grant(key, usage)
+        self._grants.add(grant)
+        if self._watching is None or self._watching.done():
+            # In a context of its own: its log events are of no request.
+            self._watching = asyncio.create_task(self._watch(), context=Context())
+        try:
+            yield grant
+        finally:
+            self._grants.remove(grant)
+            if not self._grants and self._watching is not None:
+                self._watching.cancel()
+                self._watching = None
+
+    async def _watch(self) -> None:
+        keyring = await self._keys.current()
+        while True:
+            for grant in self._grants:
+                grant.follow(keyring)
+            keyring = await self._keys.wait_for_change(keyring)
+
+
+class Grant:
+    """What one request or socket may do with its key, until it ends or the key is revoked.
+
+    Attributes:
+        name: of the key.
+        revoked: done once the key is not known any more. Wait for it with `asyncio.wait`, which
+            does not cancel it: it is the same one for all that wait.
+    """
+
+    def __init__(self, key: ApiKey, usage: "_Usage") -> None:
+        self.name = key.name
+        self.revoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._digest = key.digest
+        self._usage = usage
+
+    @contextmanager
+    def occupy(self) -> Iterator[None]:
+        """Run as one of the requests that the key may have at the same time.
 
         Raises (on entering):
-            RateLimitError: the key has no more; nothing is counted.
+            RateLimitError: the key has no more.
         """
-        now = self._clock.monotonic()
-        usage = self._usages.setdefault(key.name, _Usage())
-        usage.adopt(key.limits, now)
-        try:
-            usage.begin(now)
-        except RateLimitError as error:
-            error.retry_after_s += RETRY_SPREAD_S * self._random()
-            raise
+        self._usage.begin()
         try:
             yield
         finally:
-            usage.end()
+            self._usage.end()
+
+    def count_request(self) -> None:
+        """Count one of the requests that the key has per minute.
+
+        Raises:
+            RateLimitError: it has no more for now; nothing is counted.
+        """
+        self._usage.count()
+
+    def follow(self, keyring: Keyring) -> None:
+        """Adopt the limits that the key has there; be revoked if it is another one, or none."""
+        key = keyring.named(self.name)
+        if key is not None and key.digest == self._digest:
+            self._usage.adopt(key.limits)
+        elif not self.revoked.done():
+            self.revoked.set_result(None)
 
 
 class _Usage:
     """What one key has used. Limits may change meanwhile; what runs is still counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, random: Callable[[], float]) -> None:
+        self._clock = clock
+        self._random = random
         self._limits = KeyLimits()
         self._bucket: TokenBucket | None = None
         self._num_running = 0
 
-    def adopt(self, limits: KeyLimits, now: float) -> None:
+    def adopt(self, limits: KeyLimits) -> None:
         if limits.requests_per_minute != self._limits.requests_per_minute:
             rate = limits.requests_per_minute
-            self._bucket = TokenBucket(rate, now) if rate else None
+            self._bucket = TokenBucket(rate, self._clock.monotonic()) if rate else None
         self._limits = limits
 
-    def begin(self, now: float) -> None:
+    def begin(self) -> None:
         most = self._limits.max_concurrent
-        if most and self._num_running >= most:  # asked first, for it costs no token
-            raise RateLimitError(f"{most} at the same time", RETRY_AFTER_ONE_ENDS_S)
-        wait_s = self._bucket.take(now) if self._bucket else 0.0
-        if wait_s > 0:
-            raise RateLimitError(f"{self._limits.requests_per_minute} per minute", wait_s)
+        if most and self._num_running >= most:
+            raise self._refusal(f"{most} at the same time", RETRY_AFTER_ONE_ENDS_S)
         self._num_running += 1
 
     def end(self) -> None:
         self._num_running -= 1
+
+    def count(self) -> None:
+        wait_s = self._bucket.take(self._clock.monotonic()) if self._bucket else 0.0
+        if wait_s > 0:
+            raise self._refusal(f"{self._limits.requests_per_minute} per minute", wait_s)
+
+    def _refusal(self, limit: str, wait_s: float) -> RateLimitError:
+        return RateLimitError(limit, wait_s + RETRY_SPREAD_S * self._random())

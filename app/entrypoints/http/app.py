@@ -113,7 +113,9 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
     )
 
     callers = Callers(ports.clock, settings.admission.request_timeout_s)
-    speech_answers = SpeechAnswers(services.speech, callers, writer, repeats, services.library)
+    speech_answers = SpeechAnswers(
+        services.speech, callers, writer, repeats, services.library, ports.clock
+    )
 
     def clock() -> Clock:
         return ports.clock

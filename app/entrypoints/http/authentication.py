@@ -1,5 +1,7 @@
 """Who sends a request: its API key, checked before the body is read or a WebSocket accepted.
 
+A key that is revoked while the request runs ends it: what it receives next is the error.
+
 A route needs a key unless its `opt` says otherwise, so that a new one is closed by itself.
 """
 
@@ -11,11 +13,12 @@ import structlog
 from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod, ScopeType
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
-from app.domain.errors import SpeechError
-from app.domain.services.access_control import AccessControl
+from app.domain.errors import InvalidApiKeyError, SpeechError
+from app.domain.services.access_control import AccessControl, Grant
 from app.entrypoints.http.refusal import refuse
+from app.entrypoints.http.tasks import first_of, running
 from app.entrypoints.settings import AuthSettings
 
 OPEN: Final = {"access": "open"}
@@ -33,7 +36,7 @@ LIMITED: Final = {"is_limited": True}
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
 """Start of the subprotocol with the key of a WebSocket: a browser cannot set its headers."""
 
-_STATE_NAME: Final = "api_key_name"
+_GRANT: Final = "grant"
 
 
 class Authentication(ASGIMiddleware):
@@ -54,26 +57,44 @@ class Authentication(ASGIMiddleware):
         """Refuse a request, or run it; what it holds of the limits is given back at its end."""
         with ExitStack() as held:
             try:
-                await self._enter(scope, held)
+                grant = await self._enter(scope, held)
             except SpeechError as error:
                 await refuse(scope, send, error)
             else:
-                await next_app(scope, receive, send)
+                await next_app(scope, _until_revoked(receive, grant) if grant else receive, send)
 
-    async def _enter(self, scope: Scope, held: ExitStack) -> None:
+    async def _enter(self, scope: Scope, held: ExitStack) -> Grant | None:
+        """What the request may do; None where no key is needed."""
         if self._is_open(scope):
-            return
+            return None
         key = await self._access.identify(presented_key(scope))
         if key is None:
-            return
-        scope["state"][_STATE_NAME] = key.name
+            return None
+        grant = scope["state"][_GRANT] = held.enter_context(self._access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
         if scope["route_handler"].opt.get("is_limited"):
-            held.enter_context(self._access.admit(key))
+            held.enter_context(grant.occupy())  # first, for it costs nothing of the minute
+            if scope["type"] == ScopeType.HTTP:  # on a socket each utterance counts
+                grant.count_request()
+        return grant
 
     def _is_open(self, scope: Scope) -> bool:
         is_question = scope.get("method") == HttpMethod.OPTIONS  # browsers ask without the key
         return is_question or scope["route_handler"].opt.get("access") in self._open_kinds
+
+
+def _until_revoked(receive: Receive, grant: Grant) -> Receive:
+    """The same, but it raises InvalidApiKeyError once the key is revoked."""
+
+    async def receive_or_raise() -> ReceiveMessage:
+        async with running(receive()) as (receiving,):  # type: ignore[arg-type] # a coroutine
+            await first_of(receiving, grant.revoked)
+            if grant.revoked.done():
+                raise InvalidApiKeyError
+            message: ReceiveMessage = receiving.result()
+            return message
+
+    return receive_or_raise
 
 
 def _open_kinds(settings: AuthSettings) -> frozenset[str]:
@@ -88,8 +109,14 @@ def key_name(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
 
 def key_name_in(scope: Scope) -> str | None:
     """The same, of a connection's scope."""
-    name: str | None = scope.get("state", {}).get(_STATE_NAME)
-    return name
+    grant = grant_in(scope)
+    return None if grant is None else grant.name
+
+
+def grant_in(scope: Scope) -> Grant | None:
+    """What a request may do with its key; None if it needed none."""
+    grant: Grant | None = scope.get("state", {}).get(_GRANT)
+    return grant
 
 
 def presented_key(scope: Scope) -> str | None:

@@ -127,7 +127,7 @@ ERRORS: Final = {
     429: _error(
         "More requests than a key may have",
         "rate_limit_exceeded",
-        "This API key has reached its limit of requests: 60 per minute.",
+        "This API key has reached its limit of requests: 60 per minute. Try again in 1 s.",
         kind="rate_limit_error",
     ),
     431: _error(

@@ -19,10 +19,12 @@ from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import (
     InputTooLongError,
+    InvalidApiKeyError,
     InvalidRequestError,
     ServerDrainingError,
     SpeechError,
 )
+from app.domain.services.access_control import Grant
 from app.domain.services.intake import Intake
 from app.domain.services.live_text import LiveText
 from app.domain.services.speech import LiveSpeech, SpeechService
@@ -53,6 +55,7 @@ from app.entrypoints.http.live_messages import (
     server_messages,
 )
 from app.entrypoints.http.live_utterance import Utterance
+from app.entrypoints.http.refusal import POLICY_VIOLATION
 from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorDetail
 from app.entrypoints.http.tasks import first_of, running
 from app.ports.clock import Clock
@@ -101,27 +104,28 @@ class LiveSession:
     Args:
         socket: the connection.
         speech: speaks.
-        caller: who is at the other end.
         clock: of the idle limit.
         limits: on it.
         intake: shut before the server ends.
+        grant: what the client may do with its key; None if it needs none.
     """
 
     def __init__(
         self,
         socket: WebSocket[Any, Any, Any],
         speech: SpeechService,
-        caller: Caller,
         clock: Clock,
         limits: LiveLimits,
         intake: Intake,
+        grant: Grant | None,
     ) -> None:
         self._socket = socket
         self._speech = speech
-        self._caller = caller
+        self._caller = Caller(grant.name if grant else None)
         self._clock = clock
         self._limits = limits
         self._intake = intake
+        self._grant = grant
         self._options = SpeechOptions(format=AudioFormat.PCM)
         self._waiting: deque[Utterance] = deque()
         self._has_waiting = asyncio.Event()
@@ -129,18 +133,23 @@ class LiveSession:
         self._writing: Utterance | None = None
         self._speaking: tuple[Utterance, asyncio.Task[None]] | None = None
         self._num_utterances = 0
+        self._is_refused = False
         self._active_at = clock.monotonic()
 
     async def run(self) -> None:
-        """Serve until the client leaves or is idle, or the server ends."""
+        """Serve until the client leaves, is idle or loses its key, or the server ends."""
         info = self._speech.catalog.info
         await self._send(Ready(info.id, info.backend))
         works = self._speak_all(), self._read_all(), self._wait_until_drained()
         async with running(*works) as (_, reader, draining):
-            await first_of(reader, draining)
-            if draining.done():
+            revoked = [self._grant.revoked] if self._grant else []
+            await first_of(reader, draining, *revoked)
+            if any(each.done() for each in revoked):
                 reader.cancel()
-                await self._close_draining()
+                await self._close(InvalidApiKeyError(), POLICY_VIOLATION)
+            elif draining.done():
+                reader.cancel()
+                await self._close(ServerDrainingError(), CLOSE_RESTART)
             else:
                 reader.result()
 
@@ -192,10 +201,9 @@ class LiveSession:
         detail = ErrorDetail(message=message, type="invalid_request_error", code="idle_timeout")
         await self._leave(Failed(detail), CLOSE_IDLE, IDLE)
 
-    async def _close_draining(self) -> None:
-        error = ServerDrainingError()
+    async def _close(self, error: SpeechError, code: int) -> None:
         cut = self._speaking[0].number if self._speaking else None
-        await self._leave(Failed(describe_speech_error(error), cut), CLOSE_RESTART, error.code)
+        await self._leave(Failed(describe_speech_error(error), cut), code, error.code)
 
     async def _leave(self, message: Failed, code: int, reason: str) -> None:
         await self._cancel()
@@ -226,28 +234,43 @@ class LiveSession:
         self._options = options
 
     def _write(self, message: Text) -> None:
-        if self._writing is None:
-            self._intake.check()
-            if len(self._waiting) >= MAX_WAITING_UTTERANCES:
-                raise TooManyUtterancesError
-            self._num_utterances += 1
-            utterance = Utterance(self._num_utterances, self._options, self._limits.max_chars)
-            utterance.write(message)
-            self._writing = utterance
-            self._waiting.append(utterance)
-            self._is_free.clear()
-            self._has_waiting.set()
-        else:
+        if self._writing is not None:
             self._writing.write(message)
+        elif not self._is_refused:
+            self._begin(message)
+
+    def _begin(self, message: Text) -> None:
+        utterance = Utterance(self._num_utterances + 1, self._options, self._limits.max_chars)
+        utterance.write(message)
+        try:
+            self._admit()
+        except SpeechError:
+            self._is_refused = True  # to its end: nobody wants to hear the second half of a text
+            raise
+        self._num_utterances += 1
+        self._writing = utterance
+        self._waiting.append(utterance)
+        self._is_free.clear()
+        self._has_waiting.set()
+
+    def _admit(self) -> None:
+        """Return if another utterance may begin, which then counts."""
+        self._intake.check()
+        if len(self._waiting) >= MAX_WAITING_UTTERANCES:
+            raise TooManyUtterancesError
+        if self._grant is not None:
+            self._grant.count_request()
 
     def _end_or_flush(self, message: Flush | End) -> None:
         if self._writing is not None:
             self._writing.write(message)
-            if isinstance(message, End):
-                self._writing = None
+        if isinstance(message, End):
+            self._writing = None
+            self._is_refused = False
 
     async def _cancel(self) -> Cancelled:
         self._writing = None
+        self._is_refused = False
         self._waiting.clear()
         if self._speaking is None:
             return Cancelled()

@@ -5,10 +5,9 @@ from typing import Any, Final
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
-from app.domain.admission import Caller
 from app.domain.services.intake import Intake
 from app.domain.services.speech import SpeechService
-from app.entrypoints.http.authentication import LIMITED, key_name, protocol_to_accept
+from app.entrypoints.http.authentication import LIMITED, grant_in, protocol_to_accept
 from app.entrypoints.http.live_session import LiveLimits, LiveSession
 from app.ports.clock import Clock
 
@@ -25,5 +24,5 @@ async def live_speech(
 ) -> None:
     """Accept, and serve until the client leaves."""
     await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
-    caller = Caller(key_name(socket))
-    await LiveSession(socket, speech, caller, clock, live_limits, intake).run()
+    grant = grant_in(socket.scope)
+    await LiveSession(socket, speech, clock, live_limits, intake, grant).run()

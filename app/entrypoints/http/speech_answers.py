@@ -20,6 +20,7 @@ from app.entrypoints.http.events import EventWriter
 from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.schemas import CONTENT_TYPES, CreateSpeech
 from app.entrypoints.http.stored_audio import FILES_PATH
+from app.ports.clock import Clock
 
 WARNING_CODE: Final = 299
 """Miscellaneous persistent warning (RFC 7234, section 5.5.7)."""
@@ -36,6 +37,7 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
     events: EventWriter
     repeats: Repeats
     library: AudioLibrary
+    clock: Clock
 
     async def answer(self, request: Request[Any, Any, Any], data: CreateSpeech) -> ASGIResponse:
         """The answer, when its first bytes are there; raises SpeechError.
@@ -60,7 +62,7 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
             return self._in_events(stream, data, headers)
         if data.is_streamed:
             media_type = CONTENT_TYPES[stream.encoding.format]
-            return StreamResponse(stream, aiter(stream), headers, media_type)
+            return StreamResponse(stream, aiter(stream), self.clock, headers, media_type)
         return await _whole(request, stream, headers)
 
     def _in_events(
@@ -68,7 +70,12 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
     ) -> ASGIResponse:
         body = self.events.write(stream, has_captions=bool(data.captions))
         return StreamResponse(
-            stream, body, headers | EVENT_HEADERS, events.CONTENT_TYPE, events.error_event
+            stream,
+            body,
+            self.clock,
+            headers | EVENT_HEADERS,
+            events.CONTENT_TYPE,
+            events.error_event,
         )
 
     def _headers(self, stream: SpeechStream, data: CreateSpeech) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """A file of keys that changes while the server runs."""
 
 import asyncio
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,104 @@ async def test_keys_of_the_settings_stay_beside_those_of_the_file(tmp_path: Path
 def test_a_file_that_cannot_be_used_at_the_start_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeysError, match="there is none"):
         WatchedKeyFile(tmp_path / "keys.toml", [], KeyLimits(), FakeClock())
+
+
+async def test_a_change_is_told_within_a_second_however_often_others_ask(watched: Watched) -> None:
+    await watched.clock.advance(0.6)
+    waiting = asyncio.create_task(watched.source.wait_for_change(await watched.source.current()))
+    await watched.clock.advance(0.4)
+    await watched.source.current()  # looks at the file
+    watched.path.write_text(describe_entry("bob", OTHER))
+    await watched.clock.advance(0.599)
+    assert not waiting.done()
+    await watched.clock.advance(0.001)
+    found = await asyncio.wait_for(waiting, 5)
+    assert found.find(OTHER) is not None
+    assert found.find(KEY) is None
+    assert found is await watched.source.current()
+
+
+async def test_a_file_that_cannot_be_used_is_no_change(watched: Watched) -> None:
+    known = await watched.source.current()
+    waiting = asyncio.create_task(watched.source.wait_for_change(known))
+    for text in ("", "[keys.", None, describe_entry("bob", KEY) * 2):
+        if text is None:
+            watched.path.unlink()
+        else:
+            watched.path.write_text(text)
+        await watched.clock.advance(1)
+        await asyncio.sleep(0.05)  # the thread that reads
+        assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+def to_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def to_link_to_pipe(path: Path) -> None:
+    os.mkfifo(path.with_name("pipe"))
+    path.symlink_to("pipe")
+
+
+def to_link_to_device(path: Path) -> None:
+    path.symlink_to("/dev/null")
+
+
+def to_link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def to_too_much(path: Path) -> None:
+    path.write_text("#" * 1_048_576 + "\n" + describe_entry("bob", OTHER))
+
+
+def to_deep_nesting(path: Path) -> None:
+    path.write_text("keys = " + "[" * 100_000)
+
+
+def to_huge_number(path: Path) -> None:
+    path.write_text("keys = " + "1" * 5_000)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        to_pipe,
+        to_link_to_pipe,
+        to_link_to_device,
+        to_link_to_itself,
+        Path.mkdir,
+        to_too_much,
+        to_deep_nesting,
+        to_huge_number,
+    ],
+)
+async def test_what_is_no_file_of_keys_holds_nobody_up_and_keeps_the_old_keys(
+    watched: Watched, change: Callable[[Path], None]
+) -> None:
+    watched.path.unlink()
+    change(watched.path)
+    try:
+        assert await asyncio.wait_for(watched.has(KEY), 5)
+        assert await asyncio.wait_for(watched.has(KEY), 5)
+    finally:
+        release_readers(watched.path.parent)
+    assert watched.event_names() == ["keys.not_reloaded"]
+
+
+def release_readers(directory: Path) -> None:
+    """End the threads that would wait for ever for somebody to write to a pipe."""
+    for path in directory.iterdir():
+        if path.is_fifo():
+            os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+
+
+async def test_a_link_to_a_file_of_keys_is_followed(watched: Watched) -> None:
+    target = watched.path.with_name("target.toml")
+    target.write_text(describe_entry("bob", OTHER))
+    watched.path.unlink()
+    watched.path.symlink_to(target.name)
+    assert await watched.has(OTHER)
+    assert not await watched.has(KEY)

@@ -1,12 +1,14 @@
-"""Who may come in, and how often."""
+"""Who may come in, how often, and until when."""
 
+import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
 from app.domain.access import KeyLimits
 from app.domain.errors import InvalidApiKeyError, MissingApiKeyError, RateLimitError
-from app.domain.services.access_control import AccessControl
+from app.domain.services.access_control import AccessControl, Grant
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_source import FakeKeySource
 
@@ -22,10 +24,14 @@ class Door:
         self.chance = 0.0
         self.access = AccessControl(self.keys, self.clock, lambda: self.chance)
 
-    async def enter(self, held: ExitStack, key: str = KEY) -> None:
+    async def enter(self, held: ExitStack, key: str = KEY) -> Grant:
         found = await self.access.identify(key)
         assert found is not None
-        held.enter_context(self.access.admit(found))
+        grant = held.enter_context(self.access.grant(found))
+        held.enter_context(grant.occupy())
+        grant.count_request()
+        await asyncio.sleep(0)  # the keys are watched from now on
+        return grant
 
 
 @pytest.mark.parametrize("presented", [None, "", KEY, "x" * 8_000])
@@ -131,3 +137,112 @@ async def test_a_limit_that_stays_is_not_filled_up_by_a_change_of_the_other() ->
         door.keys.give("alice", KEY, KeyLimits(requests_per_minute=1, max_concurrent=9))
         with pytest.raises(RateLimitError, match="per minute"):
             await door.enter(held)
+
+
+OTHER_KEY = "another key of bob"
+
+
+async def let_others_run() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "revoke",
+    [
+        lambda keys: keys.take("alice"),
+        lambda keys: keys.give("alice", "a new key of alice"),
+        lambda keys: (keys.take("alice"), keys.give("alicia", KEY)),
+    ],
+    ids=["taken away", "replaced", "renamed"],
+)
+async def test_what_runs_with_a_key_that_is_taken_away_is_told_and_nothing_else(
+    revoke: Callable[[FakeKeySource], None],
+) -> None:
+    door = Door()
+    door.keys.give("bob", OTHER_KEY)
+    with ExitStack() as held:
+        first, second = await door.enter(held), await door.enter(held)
+        other = await door.enter(held, OTHER_KEY)
+        door.keys.give("cid", "a key of cid, which is new")
+        await let_others_run()
+        assert not any(grant.revoked.done() for grant in (first, second, other))
+        revoke(door.keys)
+        await let_others_run()
+        assert first.revoked.done()
+        assert second.revoked.done()
+        assert not other.revoked.done()
+        door.keys.give("cid", "another key of cid")
+        await let_others_run()
+        assert not other.revoked.done()
+
+
+async def test_a_key_that_was_taken_away_and_came_back_revokes_only_what_ran_before() -> None:
+    door = Door()
+    door.keys.give("bob", OTHER_KEY)
+    with ExitStack() as held:
+        before = await door.enter(held)
+        door.keys.take("alice")
+        await let_others_run()
+        door.keys.give("alice", KEY)
+        after = await door.enter(held)
+        await let_others_run()
+        assert before.revoked.done()
+        assert not after.revoked.done()
+
+
+async def test_a_change_just_before_the_keys_are_watched_is_not_missed() -> None:
+    door = Door()
+    door.keys.give("bob", OTHER_KEY)
+    found = await door.access.identify(KEY)
+    assert found is not None
+    with door.access.grant(found) as grant:
+        door.keys.take("alice")
+        await let_others_run()
+        assert grant.revoked.done()
+
+
+async def test_one_watches_for_all_that_runs_and_nobody_when_nothing_runs() -> None:
+    door = Door()
+    for _ in range(2):
+        with ExitStack() as held:
+            for _ in range(3):
+                await door.enter(held)
+            await let_others_run()
+            assert door.keys.num_waiting == 1
+        await let_others_run()
+        assert door.keys.num_waiting == 0
+
+
+async def test_what_begins_as_the_last_one_ends_is_watched() -> None:
+    door = Door()
+    door.keys.give("bob", OTHER_KEY)
+    with ExitStack() as held:
+        await door.enter(held)
+        held.close()
+        grant = await door.enter(held)
+        door.keys.take("alice")
+        await let_others_run()
+        assert grant.revoked.done()
+
+
+async def test_new_limits_hold_for_what_runs_already() -> None:
+    door = Door()
+    with ExitStack() as held:
+        grant = await door.enter(held)
+        door.keys.give("alice", KEY, KeyLimits(requests_per_minute=1))
+        await let_others_run()
+        grant.count_request()
+        with pytest.raises(RateLimitError, match="1 per minute"):
+            grant.count_request()
+
+
+async def test_a_limit_says_in_words_when_to_come_back() -> None:
+    door = Door(requests_per_minute=2)
+    door.chance = 0.75
+    with ExitStack() as held:
+        await door.enter(held)
+        await door.enter(held)
+        with pytest.raises(RateLimitError, match=r"2 per minute\. Try again in 32 s\.") as caught:
+            await door.enter(held)
+    assert caught.value.retry_after_s == 31.5

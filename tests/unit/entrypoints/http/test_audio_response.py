@@ -3,6 +3,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from app.entrypoints.http.audio_response import StreamResponse
+from tests.fakes.clock import FakeClock
 
 
 class Stream:
@@ -31,7 +32,7 @@ async def test_what_is_being_sent_is_closed_when_the_client_leaves_while_it_is_s
         return {"type": "http.disconnect"}
 
     stream: Any = Stream()
-    response = StreamResponse(stream, body(), {}, "audio/mpeg")
+    response = StreamResponse(stream, body(), FakeClock(), {}, "audio/mpeg")
     await response.send_body(never_send, leave)
     assert closed == ["body"]
     assert stream.is_closed
