@@ -17,6 +17,7 @@ from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import METRICS, OPEN, Authentication
+from app.entrypoints.http.body_timeout import BodyTimeout
 from app.entrypoints.http.caller import Callers
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
@@ -31,7 +32,6 @@ from app.entrypoints.http.openapi import openapi_config, read_page
 from app.entrypoints.http.origins import OriginCheck, cors_config
 from app.entrypoints.http.owner import owner
 from app.entrypoints.http.repeats import Repeats
-from app.entrypoints.http.request_limits import RequestLimits
 from app.entrypoints.http.schemas import Parts
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.speech_answers import SpeechAnswers
@@ -81,7 +81,7 @@ def create_app(
         dependencies={**_dependencies(services), **_tools(services, ports, settings)},
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
-            RequestLimits(ports.clock, settings.server.body_timeout_s),
+            BodyTimeout(ports.clock, settings.server.body_timeout_s),
             OriginCheck(cors),
             Authentication(services.access, settings.auth),
             IntakeCheck(services.intake, services.admission),
