@@ -373,6 +373,7 @@ REFUSED: Final = {
     "a folded header": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\n b\r\n\r\n", 400),
     "a handshake without a key": (HANDSHAKE.replace(b"Sec-WebSocket-Key", b"X"), 400),
     "a handshake of another version": (HANDSHAKE.replace(b"13", b"8"), 426),
+    "a WebSocket where there is none": (HANDSHAKE.replace(b"/stream", b""), 404),
     "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "CR in a value": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\rY: b\r\n\r\n", 400),
     "LF in a value": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\nb\r\n\r\n", 400),

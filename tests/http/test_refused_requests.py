@@ -269,6 +269,22 @@ async def test_a_bad_handshake_names_its_header_and_no_key(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", [b"/nope", b"/v1/audio/speech", b"/", b"/v1/audio/speech/stream%2f"]
+)
+async def test_a_websocket_where_there_is_none_is_a_404_in_openais_form(
+    url: str, events: list[dict[str, Any]], path: bytes
+) -> None:
+    answer = await exchange(url, handshake((b"/v1/audio/speech/stream", path)))
+    assert (answer.status, answer.error()["code"]) == (404, "not_found")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["connection"] == "close"
+    assert answer.headers["x-request-id"]
+    (event,) = events
+    assert (event["event"], event["method"]) == ("http.request", "WEBSOCKET")
+    assert (event["status"], event["error"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
     ("change", "status"),
     [
         ((b"GET ", b"HEAD "), 405),

@@ -16,6 +16,7 @@ from app.domain.services.library import AudioLibrary
 from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
+from app.entrypoints.http.addresses import AddressCheck
 from app.entrypoints.http.authentication import METRICS, OPEN, Authentication
 from app.entrypoints.http.body_timeout import BodyTimeout
 from app.entrypoints.http.caller import Callers
@@ -91,7 +92,7 @@ def create_app(
         openapi_config=openapi_config(version(DISTRIBUTION)),
         logging_config=None,
     )
-    handler = RequestContext(HeadAsGet(app.asgi_handler), ports.clock)
+    handler = RequestContext(AddressCheck(HeadAsGet(app.asgi_handler)), ports.clock)
     app.asgi_handler = Traffic(handler, ports.clock, ports.requests, ports.tracing)
     return app
 

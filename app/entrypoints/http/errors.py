@@ -115,6 +115,15 @@ class UpgradeRequiredError(SpeechError):
         super().__init__("The one protocol to upgrade to is WebSocket, version 13.")
 
 
+class AddressNotFoundError(SpeechError):
+    """An address without what is asked for there."""
+
+    code = "not_found"
+
+    def __init__(self, missing: str = "nothing") -> None:
+        super().__init__(f"There is {missing} at this address; see /schema for what there is.")
+
+
 class LateRequestError(SpeechError):
     """A request that did not come whole in time."""
 
@@ -163,6 +172,7 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     HttpVersionError: (505, INVALID_REQUEST),
     BrokenHandshakeError: (400, INVALID_REQUEST),
     UpgradeRequiredError: (426, INVALID_REQUEST),
+    AddressNotFoundError: (404, INVALID_REQUEST),
     LateRequestError: (408, INVALID_REQUEST),
     TooManyConnectionsError: (503, SERVER_ERROR),
     ServerDrainingError: (503, SERVER_ERROR),

@@ -20,9 +20,16 @@ async def refuse(scope: Scope, send: Send, error: SpeechError) -> None:
     """Answer with `error`: by raising it, or to a WebSocket, whose errors no handler sees, here."""
     if scope["type"] == ScopeType.HTTP:
         raise error
+    await send_error(scope, send, error)
+
+
+async def send_error(scope: Scope, send: Send, error: SpeechError) -> None:
+    """Answer with `error` where no handler of the framework would see it."""
     note_error(scope, error.code)
-    if EXTENSION in (scope.get("extensions") or {}):
-        await _send_answer(send, error)
+    if scope["type"] == ScopeType.HTTP:
+        await _send_answer(send, error, "http.response")
+    elif EXTENSION in (scope.get("extensions") or {}):
+        await _send_answer(send, error, EXTENSION)
     else:
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
 
@@ -48,14 +55,9 @@ def encode_answer(error: SpeechError) -> EncodedAnswer:
     return EncodedAnswer(answer.status_code or 500, pairs, body)
 
 
-async def _send_answer(send: Send, error: SpeechError) -> None:
+async def _send_answer(send: Send, error: SpeechError, kind: str) -> None:
     answer = encode_answer(error)
-    start = {
-        "type": "websocket.http.response.start",
-        "status": answer.status,
-        "headers": answer.headers,
-    }
-    body = {"type": "websocket.http.response.body", "body": answer.body}
-    # The framework's types do not know this extension.
+    start = {"type": f"{kind}.start", "status": answer.status, "headers": answer.headers}
+    # The framework's types do not know the extension.
     await send(start)  # type: ignore[arg-type]
-    await send(body)  # type: ignore[arg-type]
+    await send({"type": f"{kind}.body", "body": answer.body})  # type: ignore[arg-type]
