@@ -152,6 +152,14 @@ async def test_heads_that_come_byte_by_byte_are_ended_and_others_served(
         assert b"connection: close\r\n" in answer
 
 
+async def test_a_head_request_that_comes_too_slowly_gets_no_body(server: ServerProcess) -> None:
+    async with connected(server) as connection:
+        await connection.send(b"HEAD / HTTP/1.1\r\n")
+        head, _, body = (await connection.rest()).partition(b"\r\n\r\n")
+    assert status_of(head) == 408
+    assert body == b""
+
+
 async def test_a_connection_that_never_says_anything_is_closed(server: ServerProcess) -> None:
     async with connected(server) as connection:
         assert await connection.rest() == b""
@@ -268,6 +276,10 @@ async def test_beyond_the_limit_a_connection_is_told_so_and_closed(tmp_path: Pat
                 assert answer.json()["error"]["code"] == "too_many_connections"
                 assert answer.headers["connection"] == "close"
                 assert int(answer.headers["retry-after"]) > 0
+                request_id = answer.headers["x-request-id"]
+                (event,) = server.wait_for_events(event="http.refused", request_id=request_id)
+                assert (event["level"], event["error"]) == ("info", "too_many_connections")
+                assert (await client.head("/health/live")).status_code == 503
             async with connected(server) as silent:
                 assert status_of(await silent.rest()) == 503
             flood = [await stack.enter_async_context(connected(server)) for _ in range(100)]
@@ -352,7 +364,16 @@ REFUSED: Final = {
         b"GET /health/live HTTP/1.1\r\n" + HOST + b"X: a\r\n" * 1_000 + b"\r\n",
         431,
     ),
+    "a path of 100 kB that comes at once": (
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+        414,
+    ),
     "HTTP/0.9": (b"GET /health/live\r\n\r\n", 400),
+    "HTTP/3.0": (b"GET / HTTP/3.0\r\n" + HOST + b"\r\n", 505),
+    "a folded header": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\n b\r\n\r\n", 400),
+    "a handshake without a key": (HANDSHAKE.replace(b"Sec-WebSocket-Key", b"X"), 400),
+    "a handshake of another version": (HANDSHAKE.replace(b"13", b"8"), 426),
+    "a WebSocket where there is none": (HANDSHAKE.replace(b"/stream", b""), 404),
     "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "CR in a value": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\rY: b\r\n\r\n", 400),
     "LF in a value": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\nb\r\n\r\n", 400),

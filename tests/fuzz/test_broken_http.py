@@ -8,6 +8,7 @@ import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Final
 
 import httpx
@@ -16,6 +17,7 @@ import pytest
 
 from tests.fuzz.expectations import TOKEN
 from tests.serving import ServerProcess
+from tests.socket_handshake import HANDSHAKE
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -31,7 +33,13 @@ CLOSE_LIMIT_S: Final = 10.0
 
 MAX_IN_FLIGHT: Final = 40
 
+PIECE_S: Final = 0.01
+"""Between the pieces of a request, so that the server reads one after the other."""
+
 BODY: Final = b'{"input":"Oh, %s.","response_format":"pcm"}' % TOKEN.encode()
+
+NOT_OUR_VERSION: Final = 505
+"""Of HTTP: a failure of the client, whatever the number says."""
 
 STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
@@ -91,7 +99,7 @@ class Exchange(msgspec.Struct):
     def is_harmless(self) -> bool:
         """No failure of the server is reported, and none is shown."""
         is_http = not self.received or bool(self.statuses)
-        is_failure = any(status >= 500 for status in self.statuses)
+        is_failure = any(status >= 500 and status != NOT_OUR_VERSION for status in self.statuses)
         return is_http and not is_failure and b"Traceback" not in self.received
 
 
@@ -118,13 +126,15 @@ class Wire:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def exchange(self, sent: bytes) -> Exchange:
+    async def exchange(self, *pieces: bytes) -> Exchange:
         """Send, wait for what comes, hang up; fails unless the server closes in time."""
-        received = bytearray()
+        sent, received = b"".join(pieces), bytearray()
         async with self._free, self.connection() as (reader, writer):
-            with suppress(ConnectionError):
-                writer.write(sent)
-                await writer.drain()
+            with suppress(OSError):
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(PIECE_S if len(pieces) > 1 else 0)
                 await read_until_quiet(reader, received)
                 writer.write_eof()
                 received += await read_to_the_end(reader, sent)
@@ -132,8 +142,12 @@ class Wire:
 
     async def exchange_all(self, requests: list[bytes]) -> list[Exchange]:
         """Many at once."""
+        return await self.exchange_pieces([[sent] for sent in requests])
+
+    async def exchange_pieces(self, requests: list[list[bytes]]) -> list[Exchange]:
+        """The same, of requests that come piece by piece."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.exchange(sent)) for sent in requests]
+            tasks = [group.create_task(self.exchange(*pieces)) for pieces in requests]
         return [task.result() for task in tasks]
 
 
@@ -240,6 +254,47 @@ async def test_a_mutated_request_is_answered_or_its_connection_closed(
 ) -> None:
     mutants = [mutate(rng, rng.choice(VALID)) for _ in range(number)]
     assert_harmless(await wire.exchange_all(mutants))
+
+
+def in_pieces(rng: random.Random, sent: bytes) -> list[bytes]:
+    """Of any sizes."""
+    cuts = sorted(rng.randrange(len(sent) + 1) for _ in range(rng.randint(1, 3)))
+    return [sent[start:end] for start, end in pairwise([0, *cuts, len(sent)])]
+
+
+MUTATIONS: Final = (flip_bytes, truncate, remove_a_part, insert_noise, repeat_a_line, splice)
+
+
+async def test_a_mutated_request_that_comes_in_pieces_is_answered_or_its_connection_closed(
+    wire: Wire, rng: random.Random
+) -> None:
+    mutants = [rng.choice(MUTATIONS)(rng, rng.choice(VALID)) for _ in range(300)]
+    assert_harmless(await wire.exchange_pieces([in_pieces(rng, mutant) for mutant in mutants]))
+
+
+PARTS_OF_BODIES: Final = (
+    CHUNK, b"1\r\n \r\n", b"0\r\n\r\n", b"zz\r\n", b"5\r\nab\r\n", b"\r\n", b"-1\r\n",
+    b"0\r\nX: a\r\n b\r\n\r\n", b"0\r\nX\r\n\r\n", b"f" * 21, b"1;x\r\n \r\n", b"\xff\xfe", BODY,
+)  # fmt: skip
+
+
+def broken_body(rng: random.Random) -> list[bytes]:
+    """A request with a body of chunks that are none, and sometimes another one behind it."""
+    method = rng.choice([b"GET", b"HEAD", b"POST", b"DELETE", b"BREW", b"CONNECT"])
+    target = rng.choice([*ADDRESSES, b"/v1/audio/files"])
+    headers = [CLOSE, b"Expect: 100-continue\r\n", b"Content-Length: 5\r\n"]
+    wishes = [header for header in headers if rng.random() < 0.3]
+    framing = b"Transfer-Encoding: chunked\r\n"
+    head = request(method, target, headers=b"".join(wishes), length=framing, body=b"")
+    body = b"".join(rng.choices(PARTS_OF_BODIES, k=rng.randint(1, 5)))
+    sent = head + body + rng.choice([b"", b"", rng.choice(VALID)])
+    return [sent] if rng.random() < 0.5 else in_pieces(rng, sent)
+
+
+async def test_a_body_of_broken_chunks_is_answered_or_its_connection_closed(
+    wire: Wire, rng: random.Random
+) -> None:
+    assert_harmless(await wire.exchange_pieces([broken_body(rng) for _ in range(400)]))
 
 
 CONTRADICTORY: Final = {
@@ -492,6 +547,46 @@ async def test_hundreds_of_idle_connections_do_not_keep_others_waiting(
             answer = await client.post("/v1/audio/speech", json={"input": "Still here."})
     assert answer.status_code == 200
     assert answer.content
+
+
+FRAMES: Final = tuple(
+    bytes([first, 0x80 | len(content)]) + bytes(4) + content
+    for first, content in (
+        (0x81, b'{"type":"text","text":"Hi."}'), (0x81, b'{"type":"end"}'), (0x81, b"{"),
+        (0x81, b'{"type":"cancel"}'), (0x81, b"\xff"), (0x01, b"\xe2"), (0x80, b"\xff"),
+        (0x82, b"a"), (0x89, b"a"), (0x8A, b""), (0x88, b""), (0x88, b"\x03\xe8"), (0x88, b"\0"),
+        (0x83, b""), (0xF1, b"a"), (0x09, b""),
+    )
+)  # fmt: skip
+
+
+async def send_frames(wire: Wire, rng: random.Random) -> None:
+    async with wire.connection() as (reader, writer):
+        writer.write(HANDSHAKE)
+        if rng.random() < 0.8:
+            await reader.readuntil(b"ready")
+        with suppress(ConnectionError):
+            for _ in range(rng.randint(1, 3)):
+                writer.write(b"".join(rng.choices(FRAMES, k=rng.randint(1, 5))))
+                await writer.drain()
+                await asyncio.sleep(PIECE_S)
+            await read_until_quiet(reader, bytearray())
+
+
+async def test_frames_in_any_order_on_the_speech_socket_do_no_harm(
+    wire: Wire, rng: random.Random
+) -> None:
+    for _ in range(10):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(20):
+                group.create_task(send_frames(wire, rng))
+
+
+def test_no_bytes_write_an_error_or_a_traceback_into_the_log(server: ServerProcess) -> None:
+    events = server.log_events()
+    assert any(event["event"] == "http.refused" for event in events)
+    assert [event for event in events if event["level"] not in ("debug", "info")] == []
+    assert [event for event in events if "exception" in event] == []
 
 
 def test_enough_broken_requests_are_sent(

@@ -21,6 +21,31 @@ async def test_of_a_field_that_is_there_twice_the_last_counts(
     assert fakes.model.spoken[-1][0] == "Last."
 
 
+async def test_of_a_field_that_is_there_twice_each_must_be_of_its_type(
+    client: httpx.AsyncClient,
+) -> None:
+    for content in (b'{"input":5,"input":"Last."}', b'{"input":"First.","input":5}'):
+        answer = await client.post(SPEECH, content=content, headers=HEADERS)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"input":"Hi.\xff"}',
+        b'{"input":"Hi.","other\xff":1}',
+        b'{"input":"Hi.","other":"\xff"}',
+        b'{"input":"Hi.","other":{"deep":["\xc3("]}}',
+        b'{"input":"Hi.","other":"\xed\xa0\x80"}',
+    ],
+)
+async def test_a_body_that_is_not_utf_8_is_refused_wherever_it_is_not(
+    client: httpx.AsyncClient, content: bytes
+) -> None:
+    answer = await client.post(SPEECH, content=content, headers=HEADERS)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+
+
 @pytest.mark.parametrize("char", ["a", "\u00e9", "\u2603", "\U0001f600"])
 async def test_4096_characters_are_spoken_and_4097_are_not_whatever_their_bytes(
     client: httpx.AsyncClient, char: str

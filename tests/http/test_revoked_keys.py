@@ -194,7 +194,7 @@ async def test_a_request_that_waits_for_its_turn_is_a_401(fakes: Fakes) -> None:
 async def test_a_request_whose_body_is_on_its_way_is_a_401(fakes: Fakes) -> None:
     async with client_of(fakes) as client:
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-        head = f"POST {SPEECH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ANN}\r\n"
+        head = f"POST {SPEECH} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {ANN}\r\n"
         writer.write(f"{head}content-type: application/json\r\n".encode())
         writer.write(b"content-length: 100\r\n\r\n{")
         await eventually(lambda: fakes.keys.num_waiting == 1)

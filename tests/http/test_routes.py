@@ -51,6 +51,27 @@ async def test_an_unknown_address_is_a_404_in_openais_shape(
     assert answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/audio/speech%2f"),
+        ("POST", "/v1%2Faudio/speech"),
+        ("GET", "/v1/models%2f"),
+        ("GET", "/v1/models/hum%2f"),
+        ("GET", "/health%2flive"),
+        ("GET", "/%2f"),
+        ("OPTIONS", "/v1/models%2f"),
+    ],
+)
+async def test_an_encoded_slash_separates_nothing(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, path, json={"input": "Hi."})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+    assert answer.headers["x-request-id"]
+
+
 async def test_another_method_is_a_405_in_openais_shape(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/audio/speech")
     assert answer.status_code == 405

@@ -496,7 +496,9 @@ ODD_NAMES: Final = [
     ".speech_000001.wav.captions", "owner-anna", "owner-anna/speech_000001.wav",
     "owner-anna%2fspeech_000001.wav", "Speech_000001.wav", "speech_000001.WAV", "SPEECH_000001.wav",
     "linked_000007.wav", "pipe_000008.wav", "directory_000009.wav", "%ff%fe", "%c0%ae%c0%ae/x",
-    "speech_000001.wav%2fcaptions.srt%00", "speech_000001.wav;x", "speech_000001.wav%3fx",
+    "speech_000001.wav%2f", "speech_000001.wav%2F%2f", "%2fspeech_000001.wav", "%2f",
+    "speech_000001.wav%2fcaptions.srt", "speech_000001.wav%2fcaptions.srt%00",
+    "speech_000001.wav;x", "speech_000001.wav%3fx",
     "%", "%zz", "*", "~root", "speech_000001.wav/captions.txt", "speech_000001.wav/..",
 ]  # fmt: skip
 
@@ -524,6 +526,18 @@ async def test_no_name_on_the_wire_reaches_anything_but_stored_audio(
     if stores is not fakes.stores:
         assert (directory.parent / "secret_000001.wav").read_bytes() == b"secret"
         assert {"linked_000007.wav", "pipe_000008.wav"} <= names_in(directory)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+async def test_an_encoded_slash_after_a_name_is_a_404_and_the_file_is_still_there(
+    url: str, stores: AudioStores, method: str
+) -> None:
+    file = await keep(stores)
+    port = int(url.rpartition(":")[2])
+    status, body = await send_raw(port, method, f"{FILES}/{file.name}%2f")
+    assert status == 404
+    assert method == "HEAD" or msgspec.json.decode(body)["error"]["code"] == "not_found"
+    assert await (await stores.for_owner(None)).list() == [file]
 
 
 def names_in(directory: Path) -> set[str]:

@@ -124,6 +124,24 @@ async def test_what_supervisors_ask_is_not_followed(
     assert tracing.spans == []
 
 
+async def test_long_words_of_a_request_are_shortened_in_spans_and_in_the_log(
+    fakes: Fakes, tracing: FakeTracing
+) -> None:
+    path, method = "/v1/" + "a" * 8_000, "B" * 4_000
+    with capture_logs() as events:
+        async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+            assert (await client.request(method, path)).status_code == 404
+            await eventually(lambda: bool(fakes.requests.reports))
+    (event,) = [event for event in events if event["event"] == "http.request"]
+    (span,) = tracing.spans
+    assert path.startswith(event["path"].removesuffix("..."))
+    assert method.startswith(event["method"].removesuffix("..."))
+    assert span.attributes["url.path"] == event["path"]
+    assert span.attributes["http.request.method_original"] == event["method"]
+    assert len(str(events)) < 2_000
+    assert len(str(span.attributes)) < 2_000
+
+
 async def test_the_text_is_in_no_span(fakes: Fakes) -> None:
     tracing, exporter = in_memory_tracing()
     fakes.tracing = tracing

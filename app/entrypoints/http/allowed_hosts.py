@@ -8,12 +8,12 @@ name cannot be bent like that.
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.services.access_control import AccessControl
+from app.entrypoints.http.context import has_request
 from app.entrypoints.http.errors import HostNotAllowedError
-from app.entrypoints.http.refusal import answer_early
+from app.entrypoints.http.refusal import send_error
 
 ANY: Final = "*"
 
@@ -72,11 +72,11 @@ class HostCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request or socket, or refuse it."""
-        if scope["type"] in (ScopeType.HTTP, ScopeType.WEBSOCKET):
+        if has_request(scope):
             name = host_name(_host(scope))
             is_ours = not name or self._hosts.allows(name)
             if not is_ours and not await self._access.needs_key():
-                await answer_early(scope, send, HostNotAllowedError(name))
+                await send_error(scope, send, HostNotAllowedError(name))
                 return
         await self._app(scope, receive, send)
 

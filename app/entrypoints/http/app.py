@@ -16,8 +16,10 @@ from app.domain.services.library import AudioLibrary
 from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
+from app.entrypoints.http.addresses import AddressCheck
 from app.entrypoints.http.allowed_hosts import AllowedHosts, HostCheck
 from app.entrypoints.http.authentication import METRICS, OPEN, Authentication
+from app.entrypoints.http.body_timeout import BodyTimeout
 from app.entrypoints.http.caller import Callers
 from app.entrypoints.http.context import RequestContext
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
@@ -33,7 +35,6 @@ from app.entrypoints.http.origins import OriginCheck, cors_config
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.owner import owner
 from app.entrypoints.http.repeats import Repeats
-from app.entrypoints.http.request_limits import RequestLimits
 from app.entrypoints.http.schemas import Parts
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.speech_answers import SpeechAnswers
@@ -84,7 +85,7 @@ def create_app(
         dependencies={**_dependencies(services), **_tools(services, ports, settings)},
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
-            RequestLimits(ports.clock, settings.server.body_timeout_s),
+            BodyTimeout(ports.clock, settings.server.body_timeout_s),
             OriginCheck(cors, hosts),
             Authentication(services.access, settings.auth),
             IntakeCheck(services.intake, services.admission),
@@ -95,7 +96,7 @@ def create_app(
         logging_config=None,
     )
     app.state.overload = OverloadCheck(services.access, services.admission, ports.requests)
-    checked = HostCheck(HeadAsGet(app.asgi_handler), hosts, services.access)
+    checked = HostCheck(AddressCheck(HeadAsGet(app.asgi_handler)), hosts, services.access)
     handler = RequestContext(checked, ports.clock)
     app.asgi_handler = Traffic(handler, ports.clock, ports.requests, ports.tracing)
     return app

@@ -24,6 +24,7 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
         """The message in `value`; raises MalformedBodyError or UnsupportedMediaTypeError."""
         _check_headers(dict(self.asgi_connection.headers))
         try:
+            value.decode()  # msgspec does not look at the encoding of fields that it skips
             return _decoder.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise describe_decode_error(error) from error

@@ -25,6 +25,9 @@ HEADS: Final = ("http.response.start", "websocket.accept", "websocket.http.respo
 SWITCHING_PROTOCOLS: Final = 101
 """Status of a socket that is accepted; its message names none."""
 
+MAX_LOGGED_CHARS: Final = 256
+"""Of each of a request's words, its method and its path, in logs and spans."""
+
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -52,8 +55,8 @@ class RequestContext:
                 write = _log.debug if scope["path"].startswith(QUIET_PATHS) else _log.info
                 write(
                     "http.request",
-                    method=scope.get("method", "WEBSOCKET"),
-                    path=scope["path"],
+                    method=shortened(str(scope.get("method", "WEBSOCKET"))),
+                    path=shortened(scope["path"]),
                     status=answer.status,
                     error=error_noted_in(scope),
                     duration_s=round(self._clock.monotonic() - started, 4),
@@ -85,6 +88,11 @@ class _Answer:
 def has_request(scope: Scope) -> TypeGuard[HTTPScope | WebSocketScope]:
     """Whether a scope is of a request or a socket, not of the server's own life."""
     return scope["type"] in (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+
+def shortened(text: str) -> str:
+    """What a client sent, as much of it as is logged."""
+    return text if len(text) <= MAX_LOGGED_CHARS else f"{text[:MAX_LOGGED_CHARS]}..."
 
 
 def _key_field(scope: HTTPScope | WebSocketScope) -> dict[str, str]:

@@ -85,12 +85,58 @@ class BrokenHttpError(SpeechError):
 
 
 class HeadTooLargeError(SpeechError):
-    """More headers than are read."""
+    """More headers, or a longer head, than is read."""
 
     code = "headers_too_large"
 
     def __init__(self) -> None:
         super().__init__("The head of the request is too large.")
+
+
+class TargetTooLongError(SpeechError):
+    """A longer request target, its path and query, than is read."""
+
+    code = "uri_too_long"
+
+    def __init__(self) -> None:
+        super().__init__("The path and query of the request are too long.")
+
+
+class HttpVersionError(SpeechError):
+    """A version of HTTP that is not spoken here."""
+
+    code = "http_version_not_supported"
+
+    def __init__(self) -> None:
+        super().__init__("This server speaks HTTP/1.1 and HTTP/1.0.")
+
+
+class BrokenHandshakeError(SpeechError):
+    """A request for a WebSocket that is not as RFC 6455 says, maybe for one of its headers."""
+
+    code = "invalid_handshake"
+
+    def __init__(self, header: str | None = None) -> None:
+        reason = f": check the header {header}" if header else ""
+        super().__init__(f"This is not a valid WebSocket handshake{reason}.")
+
+
+class UpgradeRequiredError(SpeechError):
+    """A request for another protocol beside WebSocket, or for another version of it."""
+
+    code = "upgrade_required"
+
+    def __init__(self) -> None:
+        super().__init__("The one protocol to upgrade to is WebSocket, version 13.")
+
+
+class AddressNotFoundError(SpeechError):
+    """An address without what is asked for there."""
+
+    code = "not_found"
+
+    def __init__(self, missing: str = "nothing") -> None:
+        super().__init__(f"There is {missing} at this address; see /schema for what there is.")
 
 
 class LateRequestError(SpeechError):
@@ -117,6 +163,10 @@ class TooManyConnectionsError(SpeechError):
 CLOSING: Final = (
     BrokenHttpError,
     HeadTooLargeError,
+    TargetTooLongError,
+    HttpVersionError,
+    BrokenHandshakeError,
+    UpgradeRequiredError,
     LateRequestError,
     TooManyConnectionsError,
     ServerDrainingError,
@@ -134,6 +184,11 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     InvalidRequestError: (400, INVALID_REQUEST),
     BrokenHttpError: (400, INVALID_REQUEST),
     HeadTooLargeError: (431, INVALID_REQUEST),
+    TargetTooLongError: (414, INVALID_REQUEST),
+    HttpVersionError: (505, INVALID_REQUEST),
+    BrokenHandshakeError: (400, INVALID_REQUEST),
+    UpgradeRequiredError: (426, INVALID_REQUEST),
+    AddressNotFoundError: (404, INVALID_REQUEST),
     LateRequestError: (408, INVALID_REQUEST),
     TooManyConnectionsError: (503, SERVER_ERROR),
     ServerDrainingError: (503, SERVER_ERROR),
@@ -243,6 +298,8 @@ def _headers(error: SpeechError) -> dict[str, str]:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, ServerDrainingError):
         headers["x-should-retry"] = "true"
+    if isinstance(error, UpgradeRequiredError):
+        headers |= {"upgrade": "websocket", "sec-websocket-version": "13"}
     if isinstance(error, CLOSING):
         headers["connection"] = "close"
     return headers

@@ -92,9 +92,7 @@ def _request_id(data: bytes) -> bytes:
 
 
 def _encode(error: ServerOverloadedError, data: bytes) -> bytes:
-    answer = encode_answer(error)
-    headers = [*answer.headers, (b"x-request-id", _request_id(data))]
+    headers = [(b"x-request-id", _request_id(data))]
     if must_close(data):
         headers.append((b"connection", b"close"))
-    lines = [b"HTTP/1.1 503 Service Unavailable", *(b": ".join(pair) for pair in headers)]
-    return b"\r\n".join(lines) + _HEAD_END + answer.body
+    return encode_answer(error).to_http(*headers)

@@ -6,33 +6,37 @@
 import asyncio
 import sys
 import uuid
-from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 import h11
 import structlog
+from litestar.types import Receive, ReceiveMessage, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
+from websockets.http11 import Request
 
 from app.domain.errors import SpeechError
 from app.entrypoints.http.connection_limits import ConnectionLimits, WriteWatch
+from app.entrypoints.http.context import SWITCHING_PROTOCOLS
 from app.entrypoints.http.errors import (
     BrokenHttpError,
-    HeadTooLargeError,
     LateRequestError,
     TooManyConnectionsError,
 )
+from app.entrypoints.http.handshake import describe_handshake_error
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body, must_close
 from app.entrypoints.http.refusal import encode_answer
+from app.entrypoints.http.request_head import HEAD, RequestReader
 
 MAX_REFUSED: Final = 16
 """Connections beyond the limit that are told so at the same time; others are closed at once."""
 
 FAREWELL_S: Final = 1.0
-"""Given to a refused client to send its request: an answer that crosses it may be lost."""
+"""Given to a refused client to begin its request; then it is answered anyway."""
 
-HEAD_TOO_LARGE: Final = 431
-"""What h11 would answer to a head beyond its 16 KiB."""
+NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)
+"""States of a client from which nothing more is read: its last request is complete, or broken."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,24 +44,26 @@ _log = structlog.get_logger(__name__)
 class HttpProtocol(H11Protocol):
     """HTTP over h11, which bounds the size of a request's head; httptools does not.
 
-    Only GET can ask for a WebSocket (RFC 6455, section 4.1); of other requests the wish is ignored,
-    as it is for any other protocol.
+    Only GET of HTTP/1.1 can ask for a WebSocket (RFC 6455, section 4.1); of other requests the wish
+    is ignored, as it is for any other protocol.
 
     Args:
         limits: on this and all other connections.
+        overload: refuses requests that have no place.
         arguments: uvicorn's own.
     """
 
-    def __init__(
-        self, limits: ConnectionLimits, overload: OverloadCheck | None = None, **arguments: Any
-    ) -> None:
+    def __init__(self, limits: ConnectionLimits, overload: OverloadCheck, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.conn: RequestReader = RequestReader()
+        self._application, self.app = self.app, self._run
         self._limits = limits
         self._overload = overload
         self._writes = WriteWatch(limits.write_stall_s)
         self._head_due_at: float | None = None
         self._is_refused = False
         self._is_discarding = False
+        self._is_body_broken = False
 
     @property
     def is_busy(self) -> bool:
@@ -75,9 +81,12 @@ class HttpProtocol(H11Protocol):
             return
         if self._head_due_at is not None and now >= self._head_due_at:
             self._head_due_at = None
-            if self._has_part_of_head:
+            if self._is_refused:
+                self._refuse(TooManyConnectionsError())
+            elif self._has_part_of_head:
                 self._refuse(LateRequestError(self._limits.head_timeout_s))
-            self.transport.close()
+            else:
+                self.transport.close()
 
     @property
     def _has_part_of_head(self) -> bool:
@@ -89,7 +98,7 @@ class HttpProtocol(H11Protocol):
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a new connection, or refuse it."""
+        """Accept a new connection, or refuse it when its request begins: a HEAD gets no body."""
         super().connection_made(transport)
         self._head_due_at = self.loop.time() + self._limits.head_timeout_s
         num_beyond = len(self.connections) - self._limits.max_connections
@@ -98,26 +107,24 @@ class HttpProtocol(H11Protocol):
         elif num_beyond > 0:
             self._is_refused = True
             self._head_due_at = self.loop.time() + FAREWELL_S
-            self._write_answer(TooManyConnectionsError())
-            transport.write_eof()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends; its next head begins with the first byte after an answer."""
         if self._is_refused:
-            self.transport.close()
+            self.conn.is_head = data.startswith(HEAD)
+            self._refuse(TooManyConnectionsError())
+        elif self.conn.their_state in NOT_READ or self._is_discarding:
             return
-        if self._is_discarding:
-            return
-        if not self._is_answering:
-            if self._refuse_unread(data):
-                return
+        elif self._is_answering:
+            super().data_received(data)
+        elif not self._refuse_unread(data):
             self._expect_head()
-        super().data_received(data)
+            super().data_received(data)
 
     def _refuse_unread(self, data: bytes) -> bool:
         """Whether `data` begins a request for speech that has no place, and was told so."""
         is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
-        answer = self._overload.answer(data) if is_new and self._overload is not None else None
+        answer = self._overload.answer(data) if is_new else None
         if answer is None:
             return False
         self.transport.write(answer)
@@ -149,33 +156,44 @@ class HttpProtocol(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be read, in the form of all our errors; called as it is raised."""
-        status = getattr(sys.exception(), "error_status_hint", None)
-        self._refuse(HeadTooLargeError() if status == HEAD_TOO_LARGE else BrokenHttpError())
+        """Refuse a head or a body that cannot be parsed; called while the error is handled."""
+        if self._is_answering:
+            self._is_body_broken = True
+            self.cycle.message_event.set()
+        elif self.conn.our_state is h11.IDLE:
+            self._refuse(getattr(sys.exception(), "error", BrokenHttpError()))
+        else:  # the body of a request that was answered without it
+            self.transport.close()
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; a broken body is raised where the body is read.
+
+        A body that is broken before the application runs is refused here: most routes read none.
+        """
+
+        async def receive_unbroken() -> ReceiveMessage:
+            self._check_body()
+            message = await receive()
+            self._check_body()
+            return message
+
+        if self._is_body_broken:
+            self.cycle.disconnected = True  # uvicorn expects no answer then
+            self._refuse(BrokenHttpError())
+        else:
+            await self._application(scope, receive_unbroken, send)
+
+    def _check_body(self) -> None:
+        if self._is_body_broken and not self.cycle.response_started:
+            raise BrokenHttpError
 
     def _refuse(self, error: SpeechError) -> None:
-        """Answer in place of the application, unless its own answer has begun; and close."""
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            request_id = uuid.uuid4().hex
-            _log.info("http.refused", error=error.code, request_id=request_id)
-            self._write_answer(error, (b"x-request-id", request_id.encode()))
-            self.transport.close()
-        else:
-            self.transport.abort()
-
-    def _write_answer(self, error: SpeechError, *more_headers: tuple[bytes, bytes]) -> None:
-        answer = encode_answer(error)
-        headers = [*answer.headers, *more_headers]
-        reason = HTTPStatus(answer.status).phrase.encode()
-        for event in (
-            h11.Response(status_code=answer.status, headers=headers, reason=reason),
-            h11.Data(data=answer.body),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
+        date = self.server_state.default_headers
+        _answer_and_close(self.transport, error, date, is_head=self.conn.is_head)
 
     def _should_upgrade(self) -> bool:
-        return self.scope["method"] == "GET" and super()._should_upgrade()
+        may_upgrade = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
+        return may_upgrade and self._get_upgrade() == b"websocket"
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -221,12 +239,61 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         else:
             self._last_pong = b"".join(self.conn.data_to_send())
 
-    def handle_parser_exception(self) -> None:
-        """End the connection; before its handshake is answered, nothing can be said on it."""
-        if self.conn.close_sent is None:
-            self.transport.abort()
+    def send_receive_event_to_app(self) -> None:
+        """Queue a message; text that is not UTF-8 closes the connection (RFC 6455, section 8.1).
+
+        uvicorn logs that as an error, and raises if the client has sent its close frame already.
+        """
+        is_text = self.curr_msg_data_type == "text" and not self.close_sent
+        if is_text and not _is_utf8(b"".join(self.frames)):
+            self.frames = []
+            self.conn.fail(CloseCode.INVALID_DATA)
+            self.handle_parser_exception()
         else:
-            super().handle_parser_exception()
+            super().send_receive_event_to_app()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a handshake, and frames once it is answered.
+
+        A client must not send frames before (RFC 6455, section 4.1); they end the connection.
+        """
+        if self.handshake_initiated and not self.handshake_complete:
+            self.transport.abort()
+            return
+        super().data_received(data)
+        if not self.handshake_initiated:
+            self.handshake_complete = self.close_sent = True
+            error = describe_handshake_error(self.conn.handshake_exc)
+            _answer_and_close(self.transport, error, self.default_headers)
+
+    def handle_connect(self, event: Request) -> None:
+        """Run the application if the handshake is valid."""
+        if self.conn.accept(event).status_code == SWITCHING_PROTOCOLS:
+            super().handle_connect(event)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _answer_and_close(
+    transport: asyncio.Transport,
+    error: SpeechError,
+    more_headers: list[tuple[bytes, bytes]],
+    *,
+    is_head: bool = False,
+) -> None:
+    """Answer in place of the application, and close."""
+    request_id = uuid.uuid4().hex
+    _log.info("http.refused", error=error.code, request_id=request_id)
+    answer = encode_answer(error)
+    headers = *more_headers, (b"x-request-id", request_id.encode())
+    transport.write(answer.to_http(*headers, is_head=is_head))
+    transport.close()
 
 
 def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:

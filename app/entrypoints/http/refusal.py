@@ -1,5 +1,6 @@
 """Turning somebody away before anything of the request is read or accepted."""
 
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -21,16 +22,16 @@ async def refuse(scope: Scope, send: Send, error: SpeechError) -> None:
     """Answer with `error`: by raising it, or to a WebSocket, whose errors no handler sees, here."""
     if scope["type"] == ScopeType.HTTP:
         raise error
-    await answer_early(scope, send, error)
+    await send_error(scope, send, error)
 
 
-async def answer_early(scope: Scope, send: Send, error: SpeechError) -> None:
-    """Answer with `error` where no handler of the framework does."""
+async def send_error(scope: Scope, send: Send, error: SpeechError) -> None:
+    """Answer with `error` where no handler of the framework would see it."""
     note_error(scope, error.code)
     if scope["type"] == ScopeType.HTTP:
-        await _send_answer(send, "http", error)
+        await _send_answer(send, error, "http.response")
     elif EXTENSION in (scope.get("extensions") or {}):
-        await _send_answer(send, "websocket.http", error)
+        await _send_answer(send, error, EXTENSION)
     else:
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
 
@@ -41,6 +42,12 @@ class EncodedAnswer(msgspec.Struct, frozen=True):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+
+    def to_http(self, *more_headers: tuple[bytes, bytes], is_head: bool = False) -> bytes:
+        """The answer as it is sent on a connection; to a HEAD without its body."""
+        start = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode()
+        headers = map(b": ".join, [*self.headers, *more_headers])
+        return b"\r\n".join([start, *headers, b"", b"" if is_head else self.body])
 
 
 def encode_answer(error: SpeechError) -> EncodedAnswer:
@@ -57,14 +64,9 @@ def encode_answer(error: SpeechError) -> EncodedAnswer:
     return EncodedAnswer(answer.status_code or 500, pairs, body)
 
 
-async def _send_answer(send: Send, kind: str, error: SpeechError) -> None:
+async def _send_answer(send: Send, error: SpeechError, kind: str) -> None:
     answer = encode_answer(error)
-    start = {
-        "type": f"{kind}.response.start",
-        "status": answer.status,
-        "headers": answer.headers,
-    }
-    body = {"type": f"{kind}.response.body", "body": answer.body}
-    # The framework's types do not know this extension.
+    start = {"type": f"{kind}.start", "status": answer.status, "headers": answer.headers}
+    # The framework's types do not know the extension.
     await send(start)  # type: ignore[arg-type]
-    await send(body)  # type: ignore[arg-type]
+    await send({"type": f"{kind}.body", "body": answer.body})  # type: ignore[arg-type]

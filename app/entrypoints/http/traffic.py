@@ -11,7 +11,7 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
-from app.entrypoints.http.context import HEADS, SWITCHING_PROTOCOLS, has_request
+from app.entrypoints.http.context import HEADS, SWITCHING_PROTOCOLS, has_request, shortened
 from app.entrypoints.http.errors import error_noted_in
 from app.ports.clock import Clock
 from app.ports.request_observer import RequestObserver, RequestReport
@@ -125,11 +125,11 @@ def _describe(scope: HTTPScope | WebSocketScope) -> dict[str, str]:
     known = {
         "http.request.method": method if method in METHODS else OTHER_METHOD,
         "url.scheme": scope["scheme"],
-        "url.path": scope["path"],
+        "url.path": shortened(scope["path"]),
         "network.protocol.version": scope["http_version"],
     }
     if method not in METHODS:
-        known["http.request.method_original"] = method
+        known["http.request.method_original"] = shortened(method)
     return known
 
 

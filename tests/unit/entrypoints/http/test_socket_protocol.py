@@ -13,11 +13,15 @@ from app.entrypoints.http.protocol import SocketProtocol
 from tests.socket_handshake import HANDSHAKE
 
 NO_FRAME = bytes([0x8F, 0x00])
+TEXT, PING, CLOSE = (bytes([0x80 | opcode, 0x80, 0, 0, 0, 0]) for opcode in (1, 9, 8))
 
 
-@pytest.mark.parametrize("is_answered", [False, True])
-async def test_what_is_no_frame_ends_the_connection_before_and_after_its_handshake(
-    *, is_answered: bool
+@pytest.mark.parametrize(
+    ("sent", "is_answered"),
+    [(NO_FRAME, True), (NO_FRAME, False), (TEXT, False), (PING, False), (CLOSE, False)],
+)
+async def test_what_is_no_frame_ends_the_connection_and_before_the_handshake_so_does_any_frame(
+    sent: bytes, *, is_answered: bool
 ) -> None:
     messages: list[dict[str, Any]] = []
 
@@ -38,7 +42,7 @@ async def test_what_is_no_frame_ends_the_connection_before_and_after_its_handsha
     if is_answered:
         while not protocol.handshake_complete:
             await asyncio.sleep(0)
-    protocol.data_received(NO_FRAME)
+    protocol.data_received(sent)
     assert transport.abort.called != is_answered
     assert transport.close.called == is_answered
     protocol.connection_lost(None)

@@ -1,25 +1,16 @@
-"""What a request may take before it is understood: a number of headers, and time for its body."""
-
-from typing import Final
+"""The time in which the body of a request must have come."""
 
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
 
 from app.domain.services.time_limit import within
-from app.entrypoints.http.errors import HeadTooLargeError, LateRequestError
+from app.entrypoints.http.errors import LateRequestError
 from app.ports.clock import Clock
 
-MAX_HEADERS: Final = 100
-"""Of one request; browsers send about twenty, and a proxy adds a few."""
 
-MAX_HEADER_BYTES: Final = 16_384
-"""Of their names and values. h11 has this limit for a head that comes in parts, and none for one
-that comes at once."""
-
-
-class RequestLimits(ASGIMiddleware):
-    """Refuses a request with too many or too large headers, or whose body does not come in time.
+class BodyTimeout(ASGIMiddleware):
+    """Refuses a request whose body does not come in time.
 
     Args:
         clock: of the time.
@@ -34,10 +25,6 @@ class RequestLimits(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Run a request; reading its body raises LateRequestError once it is too late."""
-        headers = list(scope["headers"])
-        num_bytes = sum(len(name) + len(value) for name, value in headers)
-        if len(headers) > MAX_HEADERS or num_bytes > MAX_HEADER_BYTES:
-            raise HeadTooLargeError
         body = _TimedBody(receive, self._clock, self._body_timeout_s)
         await next_app(scope, body.receive, send)
 

@@ -1,0 +1,85 @@
+"""Parsing requests with h11, and the limits and rules for their heads that h11 does not have."""
+
+import re
+from typing import Any, Final
+
+import h11
+
+from app.domain.errors import SpeechError
+from app.entrypoints.http.errors import (
+    BrokenHttpError,
+    HeadTooLargeError,
+    HttpVersionError,
+    TargetTooLongError,
+)
+
+MAX_HEAD_BYTES: Final = 16_384
+"""Of the request line and all headers. h11 has this limit for a head that comes in parts, and none
+for one that comes at once."""
+
+MAX_TARGET_BYTES: Final = 8_192
+"""Of the path and the query; RFC 9110, section 4.1, asks for 8000 at least."""
+
+MAX_HEADERS: Final = 100
+"""Of one request; browsers send about twenty, and a proxy adds a few."""
+
+HEAD: Final = b"HEAD "
+"""Start of a request whose answer has no body."""
+
+HTTP_VERSIONS: Final = (b"1.0", b"1.1")
+
+_END = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"\n[ \t]")
+_REQUEST_LINE = re.compile(rb"[^ ]+ [^ ]+ HTTP/([0-9]+(?:\.[0-9]+)?)\r?")
+
+
+class FaultyHeadError(h11.RemoteProtocolError):
+    """A head that h11 would accept and we do not; `error` says why."""
+
+    def __init__(self, error: SpeechError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class RequestReader(h11.Connection):
+    """h11, with a check of each head before it is parsed.
+
+    Attributes:
+        is_head: whether the last request that has begun is a HEAD, even if it cannot be parsed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD_BYTES)
+        self.is_head = False
+
+    def next_event(self) -> Any:
+        """As h11 says; raises FaultyHeadError as well."""
+        if self.their_state is h11.IDLE:
+            received = self.trailing_data[0]
+            self.is_head = received.startswith(HEAD)
+            error = find_fault(received)
+            if error is not None:
+                raise FaultyHeadError(error)
+        return super().next_event()
+
+
+def find_fault(received: bytes) -> SpeechError | None:
+    """Why a request is refused before it is parsed; None if it is not, or not yet.
+
+    Args:
+        received: begins with the head, or with as much of it as has come.
+    """
+    end = _END.search(received)
+    head = received[: end.end()] if end else received
+    line, line_end, _ = head.partition(b"\n")
+    target = line.partition(b" ")[2].partition(b" ")[0]
+    if len(target) > MAX_TARGET_BYTES:
+        return TargetTooLongError()
+    num_headers = head.count(b"\n") - 2  # without the request line and the empty one
+    if len(head) > MAX_HEAD_BYTES or num_headers > MAX_HEADERS:
+        return HeadTooLargeError()
+    request_line = _REQUEST_LINE.fullmatch(line) if line_end else None
+    if request_line is not None and request_line[1] not in HTTP_VERSIONS:
+        return HttpVersionError()
+    # RFC 9112, section 5.2: a server in front may read a folded header in another way.
+    return BrokenHttpError() if _FOLD.search(head) else None

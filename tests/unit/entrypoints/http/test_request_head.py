@@ -1,0 +1,59 @@
+"""Heads that come at once and in parts, and what is wrong with them."""
+
+import pytest
+
+from app.entrypoints.http.errors import (
+    BrokenHttpError,
+    HeadTooLargeError,
+    HttpVersionError,
+    TargetTooLongError,
+)
+from app.entrypoints.http.request_head import find_fault
+
+HEAD = b"GET /health/live HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n"
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_no_part_of_a_plain_head_is_at_fault_whatever_follows_it(end: bytes) -> None:
+    head = HEAD.replace(b"\r\n", end)
+    for size in range(len(head) + 1):
+        assert find_fault(head[:size]) is None
+    assert find_fault(head + b"\n folded\n" * 200 + b"a" * 100_000) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        (b"1.1", b"1.0", None),
+        (b"1.1", b"2", HttpVersionError),
+        (b"1.1", b"1.10", HttpVersionError),
+        (b"1.1", b"11.1", HttpVersionError),
+        (b"HTTP/1.1", b"HTCPCP/1.0", None),  # h11 refuses it
+        (b"b", b"b\r\n c", BrokenHttpError),
+        (b"b", b"b\r\n\tc", BrokenHttpError),
+        (b"1.1\r\n", b"1.1\r\n c: d\r\n", BrokenHttpError),
+        (b"/health/live", b"/" + b"a" * 8_191, None),
+        (b"/health/live", b"/" + b"a" * 8_192, TargetTooLongError),
+        (b"b", b"b" * (16_385 - len(HEAD)), None),
+        (b"b", b"b" * (16_386 - len(HEAD)), HeadTooLargeError),
+        (b"X: b\r\n", b"X: b\r\n" * 99, None),
+        (b"X: b\r\n", b"X: b\r\n" * 100, HeadTooLargeError),
+    ],
+)
+def test_the_fault_of_a_head_is_found(
+    old: bytes, new: bytes, error: type[Exception] | None
+) -> None:
+    assert type(find_fault(HEAD.replace(old, new, 1))) is (error or type(None))
+
+
+@pytest.mark.parametrize(
+    ("begun", "error"),
+    [
+        (b"GET /" + b"a" * 8_192, TargetTooLongError),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 16_384, HeadTooLargeError),
+        (b"GET / HTTP/3.0\r\n", HttpVersionError),
+        (b"GET / HTTP/1.1\r\nX: a\r\n b", BrokenHttpError),
+    ],
+)
+def test_a_fault_is_found_before_the_head_is_whole(begun: bytes, error: type[Exception]) -> None:
+    assert isinstance(find_fault(begun), error)
