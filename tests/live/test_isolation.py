@@ -66,8 +66,10 @@ class Hibari:
         return None
 
     def phonemize(self, text):
-        if "poison" in text:
+        if "fatal" in text:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if "slowly" in text:
+            time.sleep(0.3)
         if "labyrinth" in text:
             time.sleep(1000)
         return [text]
@@ -78,7 +80,7 @@ class Hibari:
     def from_ids(self, ids, speed, noise):
         return np.sin(np.arange(2400 * len(ids)) / 20).astype(np.float32) / 2
 """
-"""A stand-in for the package of the embedded voice: it hums, dies of poison, and loses its way."""
+"""A stand-in for the package of the embedded voice: it hums, is slow, crashes or hangs as told."""
 
 
 def started(server: ServerProcess) -> list[int]:
@@ -269,20 +271,34 @@ def test_workers_that_are_killed_while_they_load_are_started_again(tmp_path: Pat
         ] * 3
 
 
-def test_a_text_that_kills_two_workers_is_not_tried_a_third_time(tmp_path: Path) -> None:
+def test_a_text_that_kills_each_worker_is_a_503_and_others_are_served(tmp_path: Path) -> None:
     with humming_server(tmp_path) as server:
+        for num_died in (2, 4):
+            wait_for_instances(server, num_died)
+            answer = ask(server, "This is fatal.")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (
+                503,
+                "engine_unavailable",
+            )
+            others = [ask(server, f"This is not, {number}.").status_code for number in range(10)]
+            assert others == [200] * 10
+            deaths = [event["exit"] for event in server.log_events(event="worker.died")]
+            assert deaths == ["SIGSEGV"] * num_died
+
+
+async def test_a_sentence_that_many_ask_for_outlives_a_worker(tmp_path: Path) -> None:
+    """The death of one worker says nothing about what it spoke."""
+    text = "One moment please, slowly."
+    with humming_server(tmp_path, log__level="debug") as server:
         wait_for_instances(server, 2)
-        answers = [ask(server, "This is poison.") for _ in range(3)]
-        assert [answer.json()["error"]["code"] for answer in answers] == [
-            "engine_unavailable",
-            "poisonous_input",
-            "poisonous_input",
-        ]
-        wait_for_instances(server, 4)
-        assert [event["exit"] for event in server.log_events(event="worker.died")] == [
-            "SIGSEGV"
-        ] * 2
-        assert ask(server, "This is not.").status_code == 200
+        num_begun = len(server.log_events(event="pool.begun"))
+        asking = [asyncio.create_task(asyncio.to_thread(ask, server, text)) for _ in range(8)]
+        await asyncio.to_thread(server.wait_for_events, num_begun + 8, event="pool.begun")
+        os.kill(started(server)[0], signal.SIGKILL)
+        answers = await asyncio.gather(*asking)
+        assert [answer.status_code for answer in answers] == [200] * 8
+        await asyncio.sleep(6)
+        assert (await asyncio.to_thread(ask, server, text)).status_code == 200
 
 
 def test_with_one_instance_a_sentence_waits_for_the_next_one(tmp_path: Path) -> None:
