@@ -46,6 +46,7 @@ NUM_BYTES = 2 * expected_samples(NUM_TOKENS)
 """Of a whole answer, as PCM at the model's own rate."""
 
 LIMIT_S = 100.0
+RUNNING = "soprano_sentences_running "
 
 VOICE = """
 import os, signal, time
@@ -97,6 +98,12 @@ def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> float
     return time.monotonic() - begun
 
 
+def num_running(server: ServerProcess) -> float:
+    """Sentences that the instances speak now."""
+    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith(RUNNING))
+
+
 def wait_for_instances(server: ServerProcess, number: int) -> float:
     return wait_until(lambda: len(server.log_events(event="pool.instance_ready")) >= number)
 
@@ -134,8 +141,12 @@ def humming_server(tmp_path: Path, **settings: str) -> Iterator[ServerProcess]:
         yield server
 
 
-def ask(server: ServerProcess, text: str) -> httpx.Response:
-    return httpx.post(server.url + SPEECH, json={"input": text}, timeout=LIMIT_S)
+def ask(server: ServerProcess, text: str, **fields: Any) -> httpx.Response:
+    return httpx.post(server.url + SPEECH, json={"input": text, **fields}, timeout=LIMIT_S)
+
+
+def ask_for_whole(server: ServerProcess, text: str) -> httpx.Response:
+    return ask(server, text, stream=False, response_format="pcm")
 
 
 class Stream:
@@ -215,6 +226,53 @@ async def test_the_death_of_a_worker_breaks_what_it_spoke_and_nothing_else(
     assert broken, "it was in the middle of something"
     assert after.status_code == 200
     assert server.exit_code() == 0
+
+
+async def test_a_whole_answer_outlives_the_worker_that_speaks_it(
+    make_checkpoint: Callable[..., Path], tmp_path: Path, load: Any
+) -> None:
+    """Also if sound of it was made: streams that began after it are being heard."""
+    directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS)
+    with soprano_server(directory, tmp_path) as server:
+        asking = [
+            asyncio.create_task(asyncio.to_thread(ask_for_whole, server, text))
+            for text in SENTENCES[:NUM_AT_ONCE]
+        ]
+        await asyncio.to_thread(wait_until, lambda: num_running(server) == NUM_AT_ONCE)
+        streams, running = await load(server, SENTENCES[NUM_AT_ONCE : 2 * NUM_AT_ONCE], NUM_AT_ONCE)
+        os.kill(started(server)[0], signal.SIGKILL)
+        answers = await asyncio.gather(*asking)
+        await running
+        known = [await asyncio.to_thread(ask_for_whole, server, text) for text in SENTENCES[:2]]
+    assert any(stream.is_broken for stream in streams), "it was in the middle of something"
+    assert [answer.status_code for answer in answers] == [200] * NUM_AT_ONCE
+    assert [answer.content for answer in answers] == [answer.content for answer in known]
+
+
+async def test_whole_answers_of_the_embedded_voice_outlive_all_workers_one_by_one(
+    tmp_path: Path,
+) -> None:
+    def text(number: int) -> str:
+        return f"This is text {number}. It has three sentences. This is the end of {number}."
+
+    with server_process(
+        tmp_path / "server.log", "--backend", "embedded", environ=ISOLATED
+    ) as server:
+        answers: list[httpx.Response] = []
+        for num_died in range(3):
+            await asyncio.to_thread(wait_for_instances, server, 2 + num_died)
+            asking = [
+                asyncio.create_task(asyncio.to_thread(ask_for_whole, server, text(number)))
+                for number in range(8 * num_died, 8 * num_died + 8)
+            ]
+            await asyncio.sleep(0.3)
+            os.kill(started(server)[num_died], signal.SIGKILL)
+            answers += await asyncio.gather(*asking)
+        known = [
+            await asyncio.to_thread(ask_for_whole, server, text(number)) for number in range(24)
+        ]
+    assert [answer.status_code for answer in answers] == [200] * 24
+    assert [answer.content for answer in answers] == [answer.content for answer in known]
 
 
 async def test_long_texts_that_are_heard_from_another_worker_go_on_without_a_gap(
