@@ -330,16 +330,6 @@ class EngineBusyError(SpeechTimeoutError):
     retry_after_s: ClassVar[float] = 5.0
 
 
-class PoisonousInputError(SynthesisError):
-    """This text has stopped the model more than once, and is not tried again for some time."""
-
-    code: ClassVar[str] = "poisonous_input"
-    param: ClassVar[str | None] = "input"
-
-    def __init__(self) -> None:
-        super().__init__("The speech model failed on this text repeatedly; it is not tried again.")
-
-
 class EncodingError(SpeechError):
     """The audio could not be written in the format asked for."""
 

@@ -15,7 +15,7 @@ from app.domain.errors import (
     SentenceError,
     SpeechTimeoutError,
 )
-from app.domain.retries import PoisonPolicy, RetryPolicy
+from app.domain.retries import RetryPolicy
 
 PROBE_TEXT: Final = "Ready."
 """What a model has to speak to show that it can."""
@@ -39,7 +39,6 @@ class ResiliencePolicy(msgspec.Struct, frozen=True, kw_only=True):
     mode: BreakerState = BreakerState.CLOSED
     breaker: BreakerPolicy = BreakerPolicy()
     retry: RetryPolicy = RetryPolicy()
-    poison: PoisonPolicy = PoisonPolicy()
 
 
 class EngineHealth(msgspec.Struct, frozen=True):
@@ -87,8 +86,3 @@ def may_help_to_retry(error: Exception) -> bool:
 def is_free_to_retry(error: Exception) -> bool:
     """Whether a retry counts against nothing: of one death, the first sentence has paid."""
     return isinstance(error, InstanceLostError)
-
-
-def has_killed(error: BaseException) -> bool:
-    """Whether an instance died of the sentence it spoke."""
-    return isinstance(error, InstanceDeadError) and not isinstance(error, NoInstanceError)

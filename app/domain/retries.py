@@ -1,14 +1,9 @@
 """When a call may be made again, and after which pause. Pure: the time and the chance come in."""
 
-import hashlib
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
-
-MAX_SUSPECTS: Final = 1_000
-"""Texts that are remembered for having killed an instance; the oldest go first."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,20 +24,6 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     budget_ratio: float = 0.1
     budget_floor: int = 3
     budget_window_s: float = 60.0
-
-
-class PoisonPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When a text is refused for what it did to the engine.
-
-    Attributes:
-        num_kills: instances that died of it.
-        window_s: seconds within which they died.
-        refused_s: seconds for which it is then refused.
-    """
-
-    num_kills: int = 2
-    window_s: float = 60.0
-    refused_s: float = 600.0
 
 
 def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) -> float:
@@ -75,36 +56,6 @@ class RetryBudget:
         return True
 
 
-class PoisonList:
-    """Texts of which instances died, as hashes."""
-
-    def __init__(self, policy: PoisonPolicy) -> None:
-        self._policy = policy
-        self._kills: OrderedDict[bytes, deque[float]] = OrderedDict()
-        self._refused_until: OrderedDict[bytes, float] = OrderedDict()
-
-    def is_refused(self, text: str, now: float) -> bool:
-        """Whether the text is not to be tried now."""
-        return bool(self._refused_until) and now < self._refused_until.get(_hash(text), now)
-
-    def count_kill(self, text: str, now: float) -> None:
-        """An instance died while it spoke the text."""
-        key = _hash(text)
-        kills = self._kills.setdefault(key, deque(maxlen=self._policy.num_kills))
-        _forget_until(kills, now - self._policy.window_s)
-        kills.append(now)
-        if len(kills) == self._policy.num_kills:
-            del self._kills[key]
-            self._refused_until[key] = now + self._policy.refused_s
-        for remembered in (self._kills, self._refused_until):
-            if len(remembered) > MAX_SUSPECTS:
-                remembered.popitem(last=False)
-
-
 def _forget_until(times: deque[float], until: float) -> None:
     while times and times[0] < until:
         times.popleft()
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

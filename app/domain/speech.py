@@ -157,8 +157,8 @@ class SpeechReport(msgspec.Struct, kw_only=True):
         cache: how many of them were kept already, once known.
         audio_s: playing time handed out so far, in seconds.
         stalled_s: for how long, in seconds, a listener who plays from the first sound on had to
-            wait for more of it; None where the text was still being written: its pauses are the
-            writer's.
+            wait for more of it; None where the answer is sent whole, and where the text was still
+            being written: its pauses are the writer's.
         num_stalls: how often that was.
         queue_s: from the request to the model's beginning with it, in seconds.
         first_audio_s: from the request to the first audio of the model, in seconds.

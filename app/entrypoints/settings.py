@@ -137,9 +137,6 @@ class ResilienceSettings(Section, frozen=True):
     retry_budget_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.1
     retry_budget_floor: Annotated[int, Meta(ge=0, le=10_000)] = 3
     retry_budget_window_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
-    poison_kills: Annotated[int, Meta(ge=1, le=100)] = 2
-    poison_window_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
-    poison_s: Seconds = 600.0
 
 
 class CacheSettings(Section, frozen=True):

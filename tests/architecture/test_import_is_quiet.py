@@ -58,6 +58,30 @@ def test_importing_every_module_writes_nothing_and_loads_nothing_heavy() -> None
     assert result["found"] == []
 
 
+BEFORE_HANDLERS = """
+import os, signal, sys
+before = set(sys.modules)
+import app.entrypoints.cli.start
+print(*(set(sys.modules) - before))
+"""
+
+
+def test_before_the_handlers_of_signals_are_set_nothing_of_weight_is_loaded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", BEFORE_HANDLERS],  # what `site` loads depends on the machine
+        env=clean_environment({"PYTHONPATH": str(ROOT)}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(done.stdout.split()) == {
+        "app",
+        "app.entrypoints",
+        "app.entrypoints.cli",
+        "app.entrypoints.cli.start",
+    }
+
+
 @pytest.mark.parametrize(
     ("planted", "finding"),
     [

@@ -159,6 +159,62 @@ async def test_an_exception_after_three_chunks_cuts_the_answer_and_counts_once(
     await rig.assert_unharmed()
 
 
+WHOLE = pytest.mark.parametrize(
+    "fields", [{"stream": False}, {"store": True}], ids=["not streamed", "stored"]
+)
+
+
+@WHOLE
+async def test_a_dead_instance_after_three_chunks_of_a_whole_answer_is_unseen(
+    rig: Rig, fields: dict[str, Any]
+) -> None:
+    plain = await rig.ask(*good(4), stream=False)
+    before = rig.model.num_calls
+    rig.model.scripts = [[*good(3), InstanceDeadError()], good(4)]
+    answer = await rig.client.post(SPEECH, json={"input": "Hi.", **fields})
+    assert (answer.status_code, answer.content) == (200, plain.content)
+    assert rig.model.num_calls == before + 2
+    assert rig.fakes.observer.reports[-1].outcome is Outcome.COMPLETED
+    await rig.assert_unharmed()
+
+
+async def test_a_whole_answer_that_loses_two_instances_is_a_503(rig: Rig) -> None:
+    before = rig.model.num_calls
+    answer = await rig.ask(*good(3), InstanceDeadError(), times=3, stream=False)
+    assert error_of(answer) == (503, "engine_unavailable")
+    assert rig.model.num_calls == before + 2
+
+
+@WHOLE
+async def test_a_model_that_hangs_amid_a_whole_answer_is_tried_again_and_unseen(
+    rig: Rig, fields: dict[str, Any]
+) -> None:
+    plain = await rig.ask(*good(4), stream=False)
+    rig.model.scripts = [[*good(3), HANG], good(4)]
+    asking = asyncio.create_task(rig.client.post(SPEECH, json={"input": "Hi.", **fields}))
+    await rig.until_hanging()
+    await rig.fakes.clock.advance(6)
+    answer = await asking
+    assert (answer.status_code, answer.content) == (200, plain.content)
+    await rig.assert_unharmed()
+
+
+async def test_a_whole_answer_that_hangs_again_has_only_the_time_of_a_request(rig: Rig) -> None:
+    rig.model.scripts = [[*good(3), HANG]] * 2
+    asking = asyncio.create_task(
+        rig.client.post(
+            SPEECH,
+            json={"input": "Hi.", "stream": False},
+            headers={"x-request-timeout-seconds": "8"},
+        )
+    )
+    for _ in range(2):
+        await rig.until_hanging()
+        await rig.fakes.clock.advance(6)
+    assert error_of(await asking) == (504, "request_timeout")
+    await rig.assert_unharmed()
+
+
 async def test_memory_that_is_too_small_is_an_error_and_the_next_request_is_served(
     rig: Rig,
 ) -> None:

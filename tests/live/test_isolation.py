@@ -46,6 +46,7 @@ NUM_BYTES = 2 * expected_samples(NUM_TOKENS)
 """Of a whole answer, as PCM at the model's own rate."""
 
 LIMIT_S = 100.0
+RUNNING = "soprano_sentences_running "
 
 VOICE = """
 import os, signal, time
@@ -66,8 +67,10 @@ class Hibari:
         return None
 
     def phonemize(self, text):
-        if "poison" in text:
+        if "fatal" in text:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if "slowly" in text:
+            time.sleep(0.3)
         if "labyrinth" in text:
             time.sleep(1000)
         return [text]
@@ -78,7 +81,7 @@ class Hibari:
     def from_ids(self, ids, speed, noise):
         return np.sin(np.arange(2400 * len(ids)) / 20).astype(np.float32) / 2
 """
-"""A stand-in for the package of the embedded voice: it hums, dies of poison, and loses its way."""
+"""A stand-in for the package of the embedded voice: it hums, is slow, crashes or hangs as told."""
 
 
 def started(server: ServerProcess) -> list[int]:
@@ -93,6 +96,12 @@ def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> float
         assert time.monotonic() - begun < limit_s
         time.sleep(0.02)
     return time.monotonic() - begun
+
+
+def num_running(server: ServerProcess) -> float:
+    """Sentences that the instances speak now."""
+    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith(RUNNING))
 
 
 def wait_for_instances(server: ServerProcess, number: int) -> float:
@@ -132,8 +141,12 @@ def humming_server(tmp_path: Path, **settings: str) -> Iterator[ServerProcess]:
         yield server
 
 
-def ask(server: ServerProcess, text: str) -> httpx.Response:
-    return httpx.post(server.url + SPEECH, json={"input": text}, timeout=LIMIT_S)
+def ask(server: ServerProcess, text: str, **fields: Any) -> httpx.Response:
+    return httpx.post(server.url + SPEECH, json={"input": text, **fields}, timeout=LIMIT_S)
+
+
+def ask_for_whole(server: ServerProcess, text: str) -> httpx.Response:
+    return ask(server, text, stream=False, response_format="pcm")
 
 
 class Stream:
@@ -215,6 +228,53 @@ async def test_the_death_of_a_worker_breaks_what_it_spoke_and_nothing_else(
     assert server.exit_code() == 0
 
 
+async def test_a_whole_answer_outlives_the_worker_that_speaks_it(
+    make_checkpoint: Callable[..., Path], tmp_path: Path, load: Any
+) -> None:
+    """Also if sound of it was made: streams that began after it are being heard."""
+    directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS)
+    with soprano_server(directory, tmp_path) as server:
+        asking = [
+            asyncio.create_task(asyncio.to_thread(ask_for_whole, server, text))
+            for text in SENTENCES[:NUM_AT_ONCE]
+        ]
+        await asyncio.to_thread(wait_until, lambda: num_running(server) == NUM_AT_ONCE)
+        streams, running = await load(server, SENTENCES[NUM_AT_ONCE : 2 * NUM_AT_ONCE], NUM_AT_ONCE)
+        os.kill(started(server)[0], signal.SIGKILL)
+        answers = await asyncio.gather(*asking)
+        await running
+        known = [await asyncio.to_thread(ask_for_whole, server, text) for text in SENTENCES[:2]]
+    assert any(stream.is_broken for stream in streams), "it was in the middle of something"
+    assert [answer.status_code for answer in answers] == [200] * NUM_AT_ONCE
+    assert [answer.content for answer in answers] == [answer.content for answer in known]
+
+
+async def test_whole_answers_of_the_embedded_voice_outlive_all_workers_one_by_one(
+    tmp_path: Path,
+) -> None:
+    def text(number: int) -> str:
+        return f"This is text {number}. It has three sentences. This is the end of {number}."
+
+    with server_process(
+        tmp_path / "server.log", "--backend", "embedded", environ=ISOLATED
+    ) as server:
+        answers: list[httpx.Response] = []
+        for num_died in range(3):
+            await asyncio.to_thread(wait_for_instances, server, 2 + num_died)
+            asking = [
+                asyncio.create_task(asyncio.to_thread(ask_for_whole, server, text(number)))
+                for number in range(8 * num_died, 8 * num_died + 8)
+            ]
+            await asyncio.sleep(0.3)
+            os.kill(started(server)[num_died], signal.SIGKILL)
+            answers += await asyncio.gather(*asking)
+        known = [
+            await asyncio.to_thread(ask_for_whole, server, text(number)) for number in range(24)
+        ]
+    assert [answer.status_code for answer in answers] == [200] * 24
+    assert [answer.content for answer in answers] == [answer.content for answer in known]
+
+
 async def test_long_texts_that_are_heard_from_another_worker_go_on_without_a_gap(
     make_checkpoint: Callable[..., Path], tmp_path: Path, load: Any
 ) -> None:
@@ -269,20 +329,34 @@ def test_workers_that_are_killed_while_they_load_are_started_again(tmp_path: Pat
         ] * 3
 
 
-def test_a_text_that_kills_two_workers_is_not_tried_a_third_time(tmp_path: Path) -> None:
+def test_a_text_that_kills_each_worker_is_a_503_and_others_are_served(tmp_path: Path) -> None:
     with humming_server(tmp_path) as server:
+        for num_died in (2, 4):
+            wait_for_instances(server, num_died)
+            answer = ask(server, "This is fatal.")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (
+                503,
+                "engine_unavailable",
+            )
+            others = [ask(server, f"This is not, {number}.").status_code for number in range(10)]
+            assert others == [200] * 10
+            deaths = [event["exit"] for event in server.log_events(event="worker.died")]
+            assert deaths == ["SIGSEGV"] * num_died
+
+
+async def test_a_sentence_that_many_ask_for_outlives_a_worker(tmp_path: Path) -> None:
+    """The death of one worker says nothing about what it spoke."""
+    text = "One moment please, slowly."
+    with humming_server(tmp_path, log__level="debug") as server:
         wait_for_instances(server, 2)
-        answers = [ask(server, "This is poison.") for _ in range(3)]
-        assert [answer.json()["error"]["code"] for answer in answers] == [
-            "engine_unavailable",
-            "poisonous_input",
-            "poisonous_input",
-        ]
-        wait_for_instances(server, 4)
-        assert [event["exit"] for event in server.log_events(event="worker.died")] == [
-            "SIGSEGV"
-        ] * 2
-        assert ask(server, "This is not.").status_code == 200
+        num_begun = len(server.log_events(event="pool.begun"))
+        asking = [asyncio.create_task(asyncio.to_thread(ask, server, text)) for _ in range(8)]
+        await asyncio.to_thread(server.wait_for_events, num_begun + 8, event="pool.begun")
+        os.kill(started(server)[0], signal.SIGKILL)
+        answers = await asyncio.gather(*asking)
+        assert [answer.status_code for answer in answers] == [200] * 8
+        await asyncio.sleep(6)
+        assert (await asyncio.to_thread(ask, server, text)).status_code == 200
 
 
 def test_with_one_instance_a_sentence_waits_for_the_next_one(tmp_path: Path) -> None:

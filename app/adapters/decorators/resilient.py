@@ -21,7 +21,6 @@ from app.domain.circuit_breaker import (
 )
 from app.domain.errors import (
     EngineUnavailableError,
-    PoisonousInputError,
     SpeechError,
     SynthesisError,
 )
@@ -29,13 +28,12 @@ from app.domain.resilience import (
     PROBE_TEXT,
     EngineHealth,
     ResiliencePolicy,
-    has_killed,
     is_free_to_retry,
     may_help_to_retry,
     outcome_of,
     outcome_of_silence,
 )
-from app.domain.retries import PoisonList, RetryBudget, pause_s
+from app.domain.retries import RetryBudget, pause_s
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo
 from app.ports.clock import Clock
@@ -70,7 +68,6 @@ class ResilientModel:
         self._observer = observer
         self._random = random
         self._budget = RetryBudget(policy.retry)
-        self._poison = PoisonList(policy.poison)
         self._has_opened = asyncio.Event()
         self._probing: asyncio.Task[None] | None = None
         self.breaker = CircuitBreaker(policy.breaker, random, self._breaker_changed)
@@ -107,7 +104,6 @@ class ResilientModel:
     ) -> AsyncGenerator[AudioChunk, None]:
         self._budget.count_call(self._clock.monotonic())
         for num_retries in count():
-            self._check_poison(segment)
             has_spoken = False
             try:
                 async with aclosing(self._call(segment, delivery, due_at)) as chunks:
@@ -115,7 +111,6 @@ class ResilientModel:
                         has_spoken = True
                         yield chunk
             except SynthesisError as error:
-                self._note_kill(segment, error)
                 if has_spoken or not self._may_retry(error, num_retries):
                     raise
             else:
@@ -162,14 +157,6 @@ class ResilientModel:
 
     def _record(self, permit: Permit, outcome: CallOutcome) -> None:
         self.breaker.record(permit, outcome, self._clock.monotonic())
-
-    def _check_poison(self, segment: TextSegment) -> None:
-        if self._poison.is_refused(segment.text, self._clock.monotonic()):
-            raise PoisonousInputError
-
-    def _note_kill(self, segment: TextSegment, error: SynthesisError) -> None:
-        if has_killed(error):
-            self._poison.count_kill(segment.text, self._clock.monotonic())
 
     def _breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         if new in {BreakerState.OPEN, BreakerState.HALF_OPEN}:

@@ -6,14 +6,15 @@ who goes first among several texts is the model's to decide.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
 import msgspec
 
 from app.domain.audio import AudioChunk
-from app.domain.errors import InstanceDeadError
+from app.domain.errors import SynthesisError
+from app.domain.resilience import may_help_to_retry
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Slot
 from app.domain.services.segment_feed import SegmentFeed
@@ -46,6 +47,8 @@ class LookAhead:
         limits: on what is spoken ahead.
         delivery: of all segments.
         slot: is told when the model has something to do for the text.
+        on_sound: given where the answer is sent whole; called at each chunk that is made. A segment
+            is then handed on once all of it is made, so that until then it can be made again.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class LookAhead:
         limits: LookAheadLimits,
         delivery: Delivery,
         slot: Slot,
+        on_sound: Callable[[], None] | None = None,
     ) -> None:
         self._model = model
         self._clock = clock
         self._limits = limits
         self._delivery = delivery
         self._slot = slot
+        self._on_sound = on_sound
         self._running: deque[_Running] = deque()
         self._playback_ends_at: float | None = None
 
@@ -100,7 +105,7 @@ class LookAhead:
         """Begin what may be begun."""
         while feed.has_next and self._has_room():
             segment = feed.take()
-            running = _Running(segment, self._estimate_s(segment), self._slot)
+            running = _Running(segment, self._estimate_s(segment), self._slot, self._on_sound)
             running.begin(self._model, self._delivery, self._due_at())
             self._running.append(running)
 
@@ -139,13 +144,20 @@ class LookAhead:
 class _Running:
     """A segment that is being spoken, and its chunks that nobody has taken yet.
 
-    What was made ahead, and is lost half-made with an instance of the model, is made again, once.
-    What has no sound yet is the model's to repeat, or not.
+    What is lost half-made, with an instance of the model that dies or hangs, before anybody has
+    taken of it, is made again, once. What has no sound yet is the model's to repeat, or not.
     """
 
-    def __init__(self, segment: TextSegment, estimate_s: float, slot: Slot) -> None:
+    def __init__(
+        self,
+        segment: TextSegment,
+        estimate_s: float,
+        slot: Slot,
+        on_sound: Callable[[], None] | None,
+    ) -> None:
         self.segment = segment
         self._slot = slot
+        self._on_sound = on_sound
         self.task: asyncio.Task[None]
         self._estimate_s = estimate_s
         self._made_s = 0.0
@@ -168,8 +180,8 @@ class _Running:
         try:
             try:
                 await self._make(model, delivery, due_at)
-            except InstanceDeadError:
-                if not self._made_s or self._taken_s:
+            except SynthesisError as error:
+                if not self._made_s or self._taken_s or not may_help_to_retry(error):
                     raise
                 self._forget()
                 await self._make(model, delivery, due_at)
@@ -181,16 +193,20 @@ class _Running:
         async with aclosing(model.synthesize(self.segment, delivery, due_at)) as chunks:
             async for chunk in chunks:
                 self._made_s += chunk.duration_s
+                if self._on_sound is not None:
+                    self._on_sound()
                 self._chunks.put_nowait(chunk)
 
     def _forget(self) -> None:
-        """Drop what was made, of which nobody has heard anything."""
+        """Drop what was made, of which nobody has taken anything."""
         self._made_s = 0.0
         while not self._chunks.empty():
             self._chunks.get_nowait()
 
     async def next(self) -> AudioChunk | None:
         """The next chunk; None at the end. Raises what the model raised."""
+        if self._on_sound is not None:
+            await self.task  # a whole answer takes all of it, or nothing
         chunk = await self._chunks.get()
         if chunk is None:
             await self.task

@@ -72,11 +72,16 @@ class RequestWatch:
         """Whoever listens wants more, from now on."""
         self._asked_at = self._clock.monotonic()
 
+    def sounded(self) -> None:
+        """The model has made sound."""
+        if self.report.first_audio_s is None:
+            self.report.first_audio_s = self._clock.monotonic() - self._started
+
     def heard(self, chunk: AudioChunk) -> None:
         """A chunk has been spoken."""
         report, now = self.report, self._clock.monotonic()
         if report.first_audio_s is None:
-            report.first_audio_s = now - self._started
+            self.sounded()
         elif report.stalled_s is not None:
             stalled_s = now - max(self._plays_until, self._asked_at)
             report.stalled_s += max(0.0, stalled_s)

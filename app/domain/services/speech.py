@@ -114,8 +114,16 @@ class SpeechService:
         self._look_ahead = limits.look_ahead
         self.catalog = catalog
 
-    async def start(self, request: SpeechRequest, caller: Caller = ANYBODY) -> SpeechStream:
+    async def start(
+        self, request: SpeechRequest, caller: Caller = ANYBODY, *, is_whole: bool = False
+    ) -> SpeechStream:
         """Begin to speak; returns when the first bytes are there.
+
+        Args:
+            request: what to speak.
+            caller: for whom.
+            is_whole: nothing is sent before all of it is there. A segment that is lost with an
+                instance of the model, half made, can then be made again.
 
         Raises:
             InvalidRequestError: the request cannot work as asked.
@@ -127,13 +135,15 @@ class SpeechService:
         feed, slot = SegmentFeed(), self._admission.slot(caller)
         watch = self._watch(request.format, caller)
         watch.report.num_chars = len(request.text)
+        if is_whole:
+            watch.report.stalled_s = None
         try:
             self._check_length(request.text)
             plan = self._plan(request)
             segments = await asyncio.to_thread(self._split, request.text, request.speed)
             await self._admit(segments, plan.delivery, slot, watch)
             stream = await watch.in_time(
-                self._open(plan, self._speak(feed, plan, slot, watch), watch)
+                self._open(plan, self._speak(feed, plan, slot, watch, is_whole=is_whole), watch)
             )
         except BaseException as error:
             slot.leave()
@@ -237,13 +247,24 @@ class SpeechService:
                 yield part
 
     async def _speak(
-        self, feed: SegmentFeed, plan: "_Plan", slot: Slot, watch: RequestWatch
+        self,
+        feed: SegmentFeed,
+        plan: "_Plan",
+        slot: Slot,
+        watch: RequestWatch,
+        *,
+        is_whole: bool = False,
     ) -> AsyncGenerator[AudioChunk | Caption, None]:
         """The chunks of all segments in order, a caption after each; a short silence for none."""
         is_silent = True
         watch.begun(feed.num_pushed)
         ahead = LookAhead(
-            self._ports.model, self._ports.clock, self._look_ahead, plan.delivery, slot
+            self._ports.model,
+            self._ports.clock,
+            self._look_ahead,
+            plan.delivery,
+            slot,
+            watch.sounded if is_whole else None,
         )
         try:
             async with aclosing(ahead.speak(feed)) as parts:

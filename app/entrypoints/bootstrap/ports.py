@@ -35,7 +35,7 @@ from app.adapters.speech.soprano.checkpoint import file_states
 from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.circuit_breaker import BreakerPolicy, BreakerState
 from app.domain.resilience import ResiliencePolicy, TimeLimits
-from app.domain.retries import PoisonPolicy, RetryPolicy
+from app.domain.retries import RetryPolicy
 from app.entrypoints.backends import Choice, choose_backend
 from app.entrypoints.bootstrap.instances import build_instance, locate_checkpoint, look_around
 from app.entrypoints.bootstrap.isolation import build_isolated
@@ -155,11 +155,6 @@ def resilience_policy(settings: ResilienceSettings) -> ResiliencePolicy:
             budget_ratio=settings.retry_budget_ratio,
             budget_floor=settings.retry_budget_floor,
             budget_window_s=settings.retry_budget_window_s,
-        ),
-        poison=PoisonPolicy(
-            num_kills=settings.poison_kills,
-            window_s=settings.poison_window_s,
-            refused_s=settings.poison_s,
         ),
     )
 

@@ -49,11 +49,13 @@ class HttpProtocol(H11Protocol):
 
     Args:
         limits: on this and all other connections.
-        overload: refuses requests that have no place.
+        overload: refuses requests that have no place; None refuses none.
         arguments: uvicorn's own.
     """
 
-    def __init__(self, limits: ConnectionLimits, overload: OverloadCheck, **arguments: Any) -> None:
+    def __init__(
+        self, limits: ConnectionLimits, overload: OverloadCheck | None, **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
         self.conn: RequestReader = RequestReader()
         self._application, self.app = self.app, self._run
@@ -124,7 +126,7 @@ class HttpProtocol(H11Protocol):
     def _refuse_unread(self, data: bytes) -> bool:
         """Whether `data` begins a request for speech that has no place, and was told so."""
         is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
-        answer = self._overload.answer(data) if is_new else None
+        answer = self._overload.answer(data) if is_new and self._overload else None
         if answer is None:
             return False
         self.transport.write(answer)

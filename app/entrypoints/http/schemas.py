@@ -192,6 +192,8 @@ class CreateSpeech(SpeechFields, kw_only=True):
     @property
     def is_streamed(self) -> bool:
         """Whether the audio is sent as it is made; what is kept is sent whole, with its name."""
+        if self.stream_format == "sse":
+            return True
         return not self.store if self.stream is None else self.stream
 
     def to_request(self) -> SpeechRequest:

@@ -52,7 +52,7 @@ class SpeechServer(uvicorn.Server):
         super().__init__(_uvicorn_config(app, settings))
         self._shutdown_s = settings.shutdown_s
         self._max_connections = settings.max_connections
-        self._overload: OverloadCheck = app.state.overload
+        self._overload: OverloadCheck | None = app.state.get("overload")
         self._intake = intake
         self._clock = clock
         self._is_hurried = False
@@ -82,7 +82,8 @@ class SpeechServer(uvicorn.Server):
         must_exit = await super().on_tick(counter)
         if counter % TICKS_PER_CHECK == 0:
             self._check_connections()
-            self._overload.report()
+            if self._overload is not None:
+                self._overload.report()
         return must_exit and self._has_finished()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -145,10 +146,9 @@ def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
     limits = ConnectionLimits(
         settings.head_timeout_s, settings.write_stall_s, settings.max_connections
     )
-    overload = app.state.overload
     return uvicorn.Config(
         app,
-        http=cast("Any", partial(HttpProtocol, limits, overload)),
+        http=cast("Any", partial(HttpProtocol, limits, app.state.get("overload"))),
         ws=cast("Any", partial(SocketProtocol, limits)),
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # sound does not shrink

@@ -53,7 +53,8 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
             keeping = Keeping(self.library, caller.name, data.file_name, repeat.request)
         elif repeat.is_unchanged:
             return self.repeats.not_modified(repeat)
-        stream = await until_disconnect(request.receive, self.speech.start(repeat.request, caller))
+        starting = self.speech.start(repeat.request, caller, is_whole=not data.is_streamed)
+        stream = await until_disconnect(request.receive, starting)
         if keeping is not None:
             keeping.apply_to(stream)
         headers = self._headers(stream, data)

@@ -19,7 +19,6 @@ from app.domain.errors import (
     TruncatedSpeechError,
 )
 from app.domain.resilience import (
-    has_killed,
     is_free_to_retry,
     may_help_to_retry,
     outcome_of,
@@ -30,31 +29,30 @@ SUCCESS, FAILURE, IGNORED = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcom
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome", "is_retried", "is_kill"),
+    ("error", "outcome", "is_retried"),
     [
-        (SynthesisError(), FAILURE, False, False),
-        (InvalidAudioError("NaN"), FAILURE, False, False),
-        (SpeechTimeoutError(10), FAILURE, True, False),
-        (EngineBusyError(10), IGNORED, False, False),
-        (InstanceDeadError(), FAILURE, True, True),
-        (InstanceLostError(), IGNORED, True, True),
-        (DeviceError(), FAILURE, False, True),
-        (NoInstanceError(), FAILURE, False, False),
-        (ModelLoadError("no"), FAILURE, False, False),
-        (MemoryError(), FAILURE, False, False),
-        (ValueError(), FAILURE, False, False),
-        (RunawaySpeechError(), SUCCESS, False, False),
-        (TruncatedSpeechError(), SUCCESS, False, False),
-        (InvalidSpeedError(9, 1, 2), IGNORED, False, False),
+        (SynthesisError(), FAILURE, False),
+        (InvalidAudioError("NaN"), FAILURE, False),
+        (SpeechTimeoutError(10), FAILURE, True),
+        (EngineBusyError(10), IGNORED, False),
+        (InstanceDeadError(), FAILURE, True),
+        (InstanceLostError(), IGNORED, True),
+        (DeviceError(), FAILURE, False),
+        (NoInstanceError(), FAILURE, False),
+        (ModelLoadError("no"), FAILURE, False),
+        (MemoryError(), FAILURE, False),
+        (ValueError(), FAILURE, False),
+        (RunawaySpeechError(), SUCCESS, False),
+        (TruncatedSpeechError(), SUCCESS, False),
+        (InvalidSpeedError(9, 1, 2), IGNORED, False),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
 def test_each_failure_counts_as_what_it_says_about_the_engine(
-    error: Exception, outcome: CallOutcome, *, is_retried: bool, is_kill: bool
+    error: Exception, outcome: CallOutcome, *, is_retried: bool
 ) -> None:
     assert outcome_of(error) is outcome
     assert may_help_to_retry(error) is is_retried
-    assert has_killed(error) is is_kill
 
 
 def test_of_one_death_one_retry_counts() -> None:

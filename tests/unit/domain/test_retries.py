@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.retries import MAX_SUSPECTS, PoisonList, PoisonPolicy, RetryBudget, RetryPolicy
+from app.domain.retries import RetryBudget, RetryPolicy
 from app.domain.retries import pause_s as pause_of
 
 EVENTS = st.lists(
@@ -44,32 +44,3 @@ def test_a_pause_is_any_time_up_to_the_longest(num_retries: int, chance: float) 
     pause_s = pause_of(RetryPolicy(), num_retries, lambda: chance)
     assert 0 <= pause_s <= min(1.0, 0.05 * 2**num_retries)
     assert pause_s == pytest.approx(chance * min(1.0, 0.05 * 2**num_retries))
-
-
-def test_a_text_that_killed_twice_within_a_minute_is_refused_for_ten() -> None:
-    poison = PoisonList(PoisonPolicy())
-    poison.count_kill("bad", 0.0)
-    assert not poison.is_refused("bad", 0.0)
-    poison.count_kill("bad", 59.0)
-    assert poison.is_refused("bad", 60.0)
-    assert not poison.is_refused("good", 60.0)
-    assert poison.is_refused("bad", 658.0)
-    assert not poison.is_refused("bad", 659.0)
-    poison.count_kill("bad", 700.0)
-    assert not poison.is_refused("bad", 700.0)
-
-
-def test_kills_that_are_far_apart_are_no_sign() -> None:
-    poison = PoisonList(PoisonPolicy())
-    for minute in range(5):
-        poison.count_kill("unlucky", minute * 61.0)
-    assert not poison.is_refused("unlucky", 244.0)
-
-
-def test_only_so_many_texts_are_remembered() -> None:
-    poison = PoisonList(PoisonPolicy())
-    for number in range(MAX_SUSPECTS + 1):
-        for _ in range(2):
-            poison.count_kill(str(number), 0.0)
-    assert not poison.is_refused("0", 1.0)
-    assert poison.is_refused("1", 1.0)

@@ -81,7 +81,7 @@ def test_the_numbers_of_resilience_have_one_default_and_each_setting_its_place()
     }
     settings = ResilienceSettings(**numbers)
     policy = resilience_policy(settings)
-    parts = (policy.breaker, policy.retry, policy.poison, time_limits(settings))
+    parts = (policy.breaker, policy.retry, time_limits(settings))
     taken = [value for part in parts for value in msgspec.structs.astuple(part)]
     defaults = [
         value

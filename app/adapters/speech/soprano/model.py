@@ -17,7 +17,7 @@ from app.adapters.speech.soprano.checkpoint import Checkpoint
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.shapes import SAMPLE_RATE
 from app.adapters.speech.soprano.speaker import SopranoSpeaker
-from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
+from app.adapters.speech.soprano.text import prompt_for, split_for_soprano, split_or_spell
 from app.adapters.speech.soprano.tokenizer_files import load_tokenizer
 from app.adapters.speech.soprano.windows import SAMPLES_PER_TOKEN
 from app.domain.audio import AudioChunk
@@ -86,7 +86,7 @@ class SopranoModel:
             await asyncio.to_thread(self.speaker.close)
 
     def split(self, text: str) -> list[TextSegment]:
-        return split_for_soprano(text)
+        return split_or_spell(text)
 
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0

@@ -1,4 +1,4 @@
-"""Whole numbers in English words. Knows nothing of the text around a number.
+"""Whole numbers in English words, from their figures. Knows nothing of the text around a number.
 
 inflect takes a second to import, so it is imported with the first number. Its engine keeps the
 options of the call that is running, so threads take turns; what was spelled is remembered.
@@ -9,24 +9,43 @@ from threading import Lock
 from typing import Any, Final
 
 MAX_DIGITS: Final = 36
-"""The longest number that has a name in inflect: hundreds of decillions."""
+"""The longest number that has a name in inflect: hundreds of decillions. A longer one is read digit
+by digit. Checked here, where a number is spelled, because every rule before may make it longer."""
+
+DIGITS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 _MAX_REMEMBERED: Final = 4096
 
 _lock: Final = Lock()
 
 
+def spell_cardinal(figures: str) -> str:
+    """From 1001 to 2999 a number is read as a year is."""
+    if len(figures) > MAX_DIGITS:
+        return _spell_digits(figures)
+    return _spell_cardinal(int(figures))
+
+
+def spell_ordinal(figures: str, ending: str) -> str:
+    """`ending` is that of the number as it is written, such as "st" of "21st"."""
+    if len(figures) > MAX_DIGITS:
+        return f"{_spell_digits(figures[:-1])} {_spell_ordinal(figures[-1] + ending)}"
+    return _spell_ordinal(figures + ending)
+
+
+def _spell_digits(figures: str) -> str:
+    return " ".join(DIGITS[int(figure)] for figure in figures)
+
+
 @lru_cache(maxsize=_MAX_REMEMBERED)
-def spell_cardinal(number: int) -> str:
-    """`number` of at most MAX_DIGITS digits; from 1001 to 2999 it is read as a year is."""
+def _spell_cardinal(number: int) -> str:
     if 1000 < number < 3000:  # noqa: PLR2004 - the bounds are what the rule is about
         return _spell_year(number)
     return _spell(number)
 
 
 @lru_cache(maxsize=_MAX_REMEMBERED)
-def spell_ordinal(figures: str) -> str:
-    """`figures` is a number of at most MAX_DIGITS digits with its ending, such as "21st"."""
+def _spell_ordinal(figures: str) -> str:
     return _spell(figures)
 
 

@@ -7,11 +7,7 @@ money before its point is a decimal one. Takes ASCII text; when it is done, no f
 import re
 from typing import Final
 
-from app.adapters.speech.soprano.text_number_words import (
-    MAX_DIGITS,
-    spell_cardinal,
-    spell_ordinal,
-)
+from app.adapters.speech.soprano.text_number_words import spell_cardinal, spell_ordinal
 from app.adapters.speech.soprano.text_rules import Rule, apply_rules
 
 _SCALES: Final = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}
@@ -28,9 +24,7 @@ def _read_scale(match: re.Match[str]) -> str:
 
 
 def _join_thousands(match: re.Match[str]) -> str:
-    """Without its commas; digit by digit if it is too long to have a name."""
-    digits = match[0].replace(",", "")
-    return digits if len(digits) <= MAX_DIGITS else " ".join(digits)
+    return match[0].replace(",", "")
 
 
 def _read_phone(match: re.Match[str]) -> str:
@@ -78,15 +72,15 @@ def _read_dollars(match: re.Match[str]) -> str:
     parts = match["amount"].replace(",", "").split(".")
     if len(parts) > 2:  # noqa: PLR2004 - dollars and cents
         return f"{match['amount']} dollars"
-    dollars, cents = (int(part or 0) for part in (*parts, "")[:2])
+    dollars, cents = (part.lstrip("0") for part in (*parts, "")[:2])
     coins = [_count(dollars, "dollar"), _count(cents, "cent")]
     return ", ".join(coin for coin in coins if coin) or "zero dollars"
 
 
-def _count(number: int, coin: str) -> str:
-    if not number:
+def _count(figures: str, coin: str) -> str:
+    if not figures:
         return ""
-    return f"{number} {coin}" if number == 1 else f"{number} {coin}s"
+    return f"{figures} {coin}" if figures == "1" else f"{figures} {coin}s"
 
 
 def _read_decimal(match: re.Match[str]) -> str:
@@ -113,7 +107,10 @@ _RULES: Final[tuple[Rule, ...]] = (
     (re.compile(r"(\d? ?)-( ?\d)"), r"\1 minus \2"),
     # What is left of a chain: each division above took the figure that the next one needs.
     (re.compile(r"(?<=\d)/(?=\d)"), " over "),
-    (re.compile(r"(?<!\d)\d+(?:st|nd|rd|th)"), lambda match: spell_ordinal(match[0])),
+    (
+        re.compile(r"(?<!\d)(\d+)(st|nd|rd|th)"),
+        lambda match: spell_ordinal(match[1], match[2]),
+    ),
     (re.compile(r"(?<=\d)(?=[A-Za-z])|(?<=[A-Za-z])(?=\d)"), " "),
-    (re.compile(r"\d+"), lambda match: spell_cardinal(int(match[0]))),
+    (re.compile(r"\d+"), lambda match: spell_cardinal(match[0])),
 )

@@ -18,7 +18,6 @@ from app.domain.errors import (
     InstanceLostError,
     InvalidAudioError,
     NoInstanceError,
-    PoisonousInputError,
     RunawaySpeechError,
     SpeechError,
     SpeechTimeoutError,
@@ -308,24 +307,31 @@ async def test_repeats_come_to_an_end_when_there_are_too_many() -> None:
     assert outcomes == ["retried"] * 3 + ["budget_exhausted"]
 
 
-async def test_a_text_that_kills_two_instances_is_not_given_to_a_third() -> None:
-    rig = Rig(ResiliencePolicy(retry=RetryPolicy(max_retries=5)))
-    for _ in range(20):
+async def test_a_text_whose_instances_die_is_tried_once_more_each_time_it_is_asked_for() -> None:
+    rig = Rig()
+    for _ in range(30):
         assert await rig.speak()
-    rig.fake.failures = [InstanceDeadError()] * 5
-    task = rig.begin("A poisonous one.")
-    await rig.finish(task)
-    assert isinstance(task.exception(), PoisonousInputError)
-    assert len(rig.fake.failures) == 3
-    rig.fake.failures = []
-    assert await rig.speak()
-    with pytest.raises(PoisonousInputError):
-        await rig.speak("A poisonous one.")
-    await rig.clock.advance(600)
-    assert await rig.speak("A poisonous one.")
+    for _ in range(3):
+        num_spoken = len(rig.fake.spoken)
+        rig.fake.failures = [InstanceDeadError()] * 2
+        task = rig.begin("It kills.")
+        await rig.finish(task)
+        assert isinstance(task.exception(), InstanceDeadError)
+        assert len(rig.fake.spoken) == num_spoken + 2
+        assert await rig.speak()
+    assert await rig.speak("It kills.")
 
 
-async def test_a_pool_without_instances_makes_no_text_poisonous() -> None:
+async def test_one_text_asked_for_many_times_at_once_outlives_an_instance() -> None:
+    rig = Rig()
+    for _ in range(2):
+        rig.fake.failures = [InstanceDeadError(), *(InstanceLostError() for _ in range(7))]
+        tasks = [rig.begin() for _ in range(8)]
+        await rig.clock.advance(2)
+        assert [task.result() for task in tasks] == [3] * 8
+
+
+async def test_a_pool_without_instances_is_asked_again_as_soon_as_it_has_one() -> None:
     rig = Rig()
     for _ in range(20):
         assert await rig.speak()
@@ -465,7 +471,7 @@ async def test_while_nobody_calls_it_probes_by_itself() -> None:
     assert rig.fake.is_closed
 
 
-async def test_its_own_probe_is_never_poisonous() -> None:
+async def test_probes_of_which_instances_die_go_on_until_one_succeeds() -> None:
     rig = Rig()
     await rig.model.load()
     await rig.fail(5)

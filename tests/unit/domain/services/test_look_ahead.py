@@ -4,7 +4,17 @@ from contextlib import aclosing
 import pytest
 
 from app.domain.admission import ANYBODY, AdmissionLimits
-from app.domain.errors import InstanceDeadError, SynthesisError
+from app.domain.errors import (
+    DeviceError,
+    EngineBusyError,
+    InstanceDeadError,
+    InvalidAudioError,
+    NoInstanceError,
+    SpeechError,
+    SpeechTimeoutError,
+    SynthesisError,
+    TruncatedSpeechError,
+)
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission
 from app.domain.services.look_ahead import CHARS_PER_S, LookAhead, LookAheadLimits
@@ -38,14 +48,21 @@ def whole(segments: list[TextSegment]) -> SegmentFeed:
 class Rig:
     """A fake model, and what is heard of it."""
 
-    def __init__(self, max_segments: int = 3, max_unread_s: float = 1_000.0) -> None:
+    def __init__(
+        self, max_segments: int = 3, max_unread_s: float = 1_000.0, *, is_whole: bool = False
+    ) -> None:
         self.model = FakeSpeechModel()
         self.clock = FakeClock()
         limits = LookAheadLimits(max_segments, max_unread_s)
         self.admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0, FakeSpeechObserver())
         self.slot = self.admission.slot(ANYBODY)
         delivery = Delivery(self.model.info.voices[0])
-        self.ahead = LookAhead(self.model, self.clock, limits, delivery, self.slot)
+        self.num_sounds = 0
+        on_sound = self._count_sound if is_whole else None
+        self.ahead = LookAhead(self.model, self.clock, limits, delivery, self.slot, on_sound)
+
+    def _count_sound(self) -> None:
+        self.num_sounds += 1
 
     def begun(self) -> list[int]:
         return [ord(text[0]) - ord("a") for text, *_ in self.model.spoken]
@@ -242,6 +259,59 @@ async def test_what_has_no_sound_yet_is_left_to_the_model() -> None:
     with pytest.raises(InstanceDeadError):
         await drain(rig, whole(segments(1)))
     assert rig.begun() == [0]
+
+
+@pytest.mark.parametrize("error", [InstanceDeadError(), SpeechTimeoutError(5)])
+async def test_of_a_whole_answer_what_is_lost_half_made_is_made_again(error: SpeechError) -> None:
+    rig = Rig(max_segments=1, is_whole=True)
+    rig.model.fail_after_chunks = 2
+    rig.model.failures = [error]
+    audio_s = 0.0
+    async for _, chunk in rig.ahead.speak(whole(segments(2))):
+        audio_s += chunk.duration_s if chunk is not None else 0.0
+    assert rig.begun() == [0, 0, 1]
+    assert audio_s == pytest.approx(2 * NUM_CHARS * SECONDS_PER_CHAR)
+
+
+async def test_of_a_whole_answer_it_is_not_made_a_third_time() -> None:
+    rig = Rig(max_segments=1, is_whole=True)
+    rig.model.fail_after_chunks = 2
+    rig.model.failures = [InstanceDeadError(), SpeechTimeoutError(5)]
+    with pytest.raises(SpeechTimeoutError):
+        await drain(rig, whole(segments(2)))
+    assert rig.begun() == [0, 0]
+    assert rig.model.num_running == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SynthesisError(),
+        TruncatedSpeechError(),
+        InvalidAudioError("NaN"),
+        DeviceError(),
+        NoInstanceError(),
+        EngineBusyError(60),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_fails_by_itself_is_not_made_again(error: SpeechError) -> None:
+    rig = Rig(max_segments=1, is_whole=True)
+    rig.model.fail_after_chunks = 2
+    rig.model.failures = [error]
+    with pytest.raises(type(error)):
+        await drain(rig, whole(segments(1)))
+    assert rig.begun() == [0]
+
+
+async def test_a_whole_answer_hands_a_segment_on_once_all_of_it_is_made() -> None:
+    rig = Rig(max_segments=1, is_whole=True)
+    made_at: list[int] = []
+    async for _, chunk in rig.ahead.speak(whole(segments(1))):
+        if chunk is not None:
+            made_at.append(rig.model.num_chunks)
+    assert made_at == [6] * 6
+    assert rig.num_sounds == 6
 
 
 async def drain(rig: Rig, feed: SegmentFeed) -> None:

@@ -77,6 +77,23 @@ async def rig() -> Rig:
     return await Rig().load()
 
 
+async def test_of_a_whole_answer_first_audio_is_when_it_is_made_and_nobody_waits_in_it(
+    rig: Rig,
+) -> None:
+    rig.model.before_chunk = lambda _: rig.clock.sleep(1.0)
+    starting = asyncio.create_task(
+        rig.service.start(SpeechRequest(text=FIVE_SENTENCES), is_whole=True)
+    )
+    await rig.clock.advance(60)
+    stream = await starting
+    collecting = asyncio.create_task(stream.collect())
+    await rig.clock.advance(60)
+    await collecting
+    (report,) = rig.observer.reports
+    assert report.first_audio_s == 1.0
+    assert report.stalled_s is None
+
+
 async def test_segments_are_spoken_in_order_by_the_voice_and_at_the_speed_asked_for(
     rig: Rig,
 ) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -261,3 +261,17 @@ async def test_an_error_of_lmdeploy_is_typed(make_checkpoint: MakeCheckpoint) ->
 async def test_unloaded_it_cannot_speak(build_model: BuildModel, tmp_path: Path) -> None:
     with pytest.raises(SynthesisError):
         await speak(build_model(tmp_path))
+
+
+class Unreadable(str):
+    """A text that fails whatever looks at its characters."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError
+
+
+def test_a_text_that_cannot_be_read_is_spelled(tmp_path: Path) -> None:
+    segments = build_soprano("onnx", tmp_path).split(Unreadable("No. 7"))
+    assert [segment.text for segment in segments] == ["n o, seven."]

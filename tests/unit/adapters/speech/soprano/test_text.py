@@ -3,11 +3,13 @@
 import time
 
 import pytest
+import structlog.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
+from app.adapters.speech.soprano.text import prompt_for, split_for_soprano, split_or_spell
 from app.adapters.speech.soprano.text_sentences import MAX_JOINED_CHARS, MAX_SENTENCE_CHARS
+from app.domain.segment import TextSegment
 from tests.unit.adapters.speech.soprano.text_oracle import package_prompts
 
 TEXTS = (
@@ -107,6 +109,61 @@ def test_whatever_the_text_is_the_model_can_speak_its_sentences(text: str) -> No
     for segment in segments:
         assert set(segment.text) <= TOKENS
         assert 0 < len(segment.text) <= MAX_JOINED_CHARS
+
+
+FIGURES = st.one_of(
+    st.text("0123456789", max_size=6),
+    st.text("01", min_size=30, max_size=80),
+    st.text("²³¹½⅓①２７٣६ⅷ", max_size=4),
+    st.sampled_from([*",.:/-$#*+%() £KmaZ\n", "st", "nd", "rd", "th", "，", "：", "．", "−"]),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(FIGURES, max_size=40).map("".join))
+@example("100000:" + "0" * 34)
+@example("²" + "0" * 27 + ":" + "0" * 12)
+@example("1" * 20_000)
+@example("$" + ("0" * 36 + ":") * 200 + "00")
+def test_whatever_figures_a_text_has_they_are_words(text: str) -> None:
+    segments = split_for_soprano(text)
+    assert all(set(segment.text) <= TOKENS for segment in segments)
+    assert segments or not any(char.isascii() and char.isdigit() for char in text)
+
+
+def failing(text: str) -> list[TextSegment]:
+    raise ValueError(text)
+
+
+def test_a_text_whose_reading_fails_is_spelled_and_told_without_the_text() -> None:
+    with structlog.testing.capture_logs() as events:
+        segments = split_or_spell("Call Zoë: 2０, О²!", failing)
+    assert segments == [TextSegment(0, "c a l l, z o e, two zero, o two.")]
+    (event,) = events
+    assert event.pop("place").startswith("failing:")
+    assert event == {
+        "event": "soprano.text_spelled",
+        "log_level": "warning",
+        "error": "ValueError",
+    }
+
+
+def test_a_text_that_can_be_read_is_not_spelled() -> None:
+    with structlog.testing.capture_logs() as events:
+        assert split_or_spell(TEXTS[1]) == split_for_soprano(TEXTS[1])
+    assert events == []
+
+
+@given(st.text(ANY_CHARACTER, max_size=2_000))
+@example("7" * 4096)
+@example("a" * 4096)
+@example("\ufdfa" * 100)
+def test_any_text_can_be_spelled(text: str) -> None:
+    segments = split_or_spell(text, failing)
+    assert [segment.index for segment in segments] == list(range(len(segments)))
+    assert all(set(segment.text) <= TOKENS for segment in segments)
+    assert all(len(segment.text) <= MAX_SENTENCE_CHARS for segment in segments)
+    assert segments or not any(char.isascii() and char.isalnum() for char in text)
 
 
 HOSTILE = (

@@ -31,7 +31,8 @@ from app.adapters.speech.soprano.text_number_words import (
     ],
 )
 def test_a_number_is_spelled_and_one_like_a_year_as_a_year(number: int, words: str) -> None:
-    assert spell_cardinal(number) == words
+    assert spell_cardinal(str(number)) == words
+    assert spell_cardinal(f"00{number}") == words
 
 
 @pytest.mark.parametrize(
@@ -39,17 +40,27 @@ def test_a_number_is_spelled_and_one_like_a_year_as_a_year(number: int, words: s
     [("1st", "first"), ("12th", "twelfth"), ("42nd", "forty-second"), ("0th", "zeroth")],
 )
 def test_an_ordinal_is_spelled(figures: str, words: str) -> None:
-    assert spell_ordinal(figures) == words
+    assert spell_ordinal(figures[:-2], figures[-2:]) == words
 
 
 def test_the_longest_number_has_a_name() -> None:
-    assert spell_cardinal(10**MAX_DIGITS - 1).startswith("nine hundred ninety-nine decillion")
-    assert spell_ordinal("9" * MAX_DIGITS + "th").endswith("ninety-ninth")
+    assert spell_cardinal("9" * MAX_DIGITS).startswith("nine hundred ninety-nine decillion")
+    assert spell_ordinal("9" * MAX_DIGITS, "th").endswith("ninety-ninth")
+
+
+@pytest.mark.parametrize("num_digits", [MAX_DIGITS + 1, 10_000])
+def test_a_longer_one_is_read_digit_by_digit(num_digits: int) -> None:
+    figures = ("7" * num_digits)[:-1] + "1"
+    assert spell_cardinal(figures).split() == ["seven"] * (num_digits - 1) + ["one"]
+    assert spell_ordinal(figures, "st").split() == ["seven"] * (num_digits - 1) + ["first"]
 
 
 def test_threads_do_not_mix_up_their_numbers() -> None:
     """The engine behind keeps the options of a call while it runs."""
-    numbers = [*range(1900, 2000), *range(100, 200)] * 2
+    rests = [str(number) for number in range(10, 100)]
+    figures = [f"{hundreds}{rest}" for rest in rests for hundreds in ("21", "131")]
     with ThreadPoolExecutor(8) as pool:
-        words = list(pool.map(spell_cardinal.__wrapped__, numbers))
-    assert words == [spell_cardinal(number) for number in numbers]
+        words = list(pool.map(spell_cardinal, figures))
+    spelled = [spell_cardinal(rest) for rest in rests]
+    assert words[::2] == [f"twenty-one {rest}" for rest in spelled]
+    assert words[1::2] == [f"thirteen thousand, one hundred {rest}" for rest in spelled]

@@ -189,9 +189,9 @@ async def test_a_worker_that_dies_takes_its_sentences_with_it_at_once(order: str
         ]
         for stream in streams:
             await anext(stream)
-        poison = asyncio.create_task(speak(model, f"late {order}{' x' * 50}"))
+        killer = asyncio.create_task(speak(model, f"late {order}{' x' * 50}"))
         results = await asyncio.gather(
-            poison, *(drain(stream) for stream in streams), return_exceptions=True
+            killer, *(drain(stream) for stream in streams), return_exceptions=True
         )
         with pytest.raises(InstanceDeadError):
             await speak(model)
