@@ -22,6 +22,9 @@ CHARS_PER_CAPITAL: Final = 2
 CHARS_PER_FOREIGN_LETTER: Final = 4
 """A letter of another script is read by its Latin spelling, an ideograph as a syllable."""
 
+CHARS_PER_RARE_LETTER: Final = 20
+"""Of a script beyond the basic plane, whose Latin spelling may be a name (20 letters in Bamum)."""
+
 _SYMBOL_CATEGORIES: Final = frozenset({"Sm", "Sc", "Sk", "So"})
 _OTHER_SYMBOLS: Final = frozenset("&%@#/\\\u00a7\u00b6\u2020\u2021\u2030")
 _SILENT_SYMBOLS: Final = frozenset("|`")
@@ -59,12 +62,19 @@ def spoken_lengths(text: str) -> list[int]:
 
 @lru_cache(maxsize=1 << 14)
 def _spoken_length(char: str) -> int:
-    num_parts = len(unicodedata.normalize("NFKC", char))  # a ligature may stand for four words
+    parts = unicodedata.normalize("NFKC", char)
+    num_parts = len(parts)  # a ligature may stand for four words
     if char.isalpha():
-        return num_parts * (1 if char <= _LAST_LATIN_LETTER else CHARS_PER_FOREIGN_LETTER)
+        return num_parts * _letter_length(parts[0])
     if char.isnumeric():  # also fractions and Roman numerals
         return num_parts * CHARS_PER_DIGIT
     if char in _SILENT_SYMBOLS:
         return 1
     is_symbol = char in _OTHER_SYMBOLS or unicodedata.category(char) in _SYMBOL_CATEGORIES
     return num_parts * CHARS_PER_SYMBOL if is_symbol else 1
+
+
+def _letter_length(letter: str) -> int:
+    if letter <= _LAST_LATIN_LETTER:
+        return 1
+    return CHARS_PER_FOREIGN_LETTER if letter <= "\uffff" else CHARS_PER_RARE_LETTER

@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from litestar import Litestar, Request, get
 from structlog.testing import capture_logs
@@ -356,3 +358,28 @@ def test_the_accepted_protocol_is_not_the_key_unless_there_is_no_other(
     offered: list[str], accepted: str | None
 ) -> None:
     assert protocol_to_accept(offered) == accepted
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"stream": False}, {"stream_format": "sse"}, {"response_format": "pcm"}, {"store": True}],
+)
+async def test_a_client_that_asks_again_once_its_answer_is_whole_is_within_its_limit(
+    fields: dict[str, Any],
+) -> None:
+    fakes = Fakes()
+    fakes.keys.give("alice", KEY, KeyLimits(max_concurrent=1))
+    async with client_of(fakes) as client:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        content = msgspec.json.encode({"input": "Hi.", **fields})
+        head = f"POST {SPEECH} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+        for _ in range(30):
+            writer.write(head.encode() + content)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            if length := re.search(rb"content-length: (\d+)", answer):
+                await reader.readexactly(int(length[1]))
+            else:
+                await reader.readuntil(b"0\r\n\r\n")
+        writer.close()

@@ -48,7 +48,8 @@ def served_as(allowed_hosts: str = "", host: str = "127.0.0.1", cors_origins: st
     [
         ("localhost:8000", "localhost"), ("Speech.Example.org", "speech.example.org"),
         ("a.", "a"), ("[::1]:8000", "::1"), ("[::1]", "::1"), ("127.0.0.1", "127.0.0.1"),
-        ("", ""), (":80", ""),
+        ("", ""), (":80", ""), ("127.0.0.1:abc", "127.0.0.1:abc"), ("[::1].evil", "[::1].evil"),
+        ("127.0.0.1:80@evil.example", "127.0.0.1:80@evil.example"), ("::1]", "::1]"),
     ],
 )  # fmt: skip
 def test_the_name_of_a_host_is_what_stands_before_its_port(host: str, name: str) -> None:

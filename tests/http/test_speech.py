@@ -329,7 +329,11 @@ async def test_the_limit_on_characters_is_a_setting() -> None:
     ("text", "speed", "words"),
     [
         ("+" * 4_096, 1.0, "With numbers and symbols in words the input has 32768 characters"),
-        ("777 " * 1_024, 1.0, "With numbers and symbols in words the input has 19"),
+        (
+            "\N{EGYPTIAN HIEROGLYPH A001}" * 4_096,
+            1.0,
+            "With numbers and symbols in words the input has 8",
+        ),
         ("seven 77 " * 455, 0.25, "At this speed the input takes as long as a text that has 34216"),
     ],
 )
@@ -345,11 +349,23 @@ async def test_a_text_that_takes_much_longer_to_say_than_its_length_tells_is_ref
     assert [text for text, *_ in fakes.model.spoken] == ["Ready."]
 
 
-async def test_a_text_of_the_greatest_length_may_be_spoken_at_a_quarter_of_the_speed() -> None:
+@pytest.mark.parametrize(
+    ("text", "speed"),
+    [
+        ("It was the 7th of May, and the train was late. ", 0.25),
+        ("$123456789.12 ", 1.0),
+        ("11/27/1977 ", 1.0),
+        ("777-7777 ", 1.0),
+        ("5% ", 1.0),
+    ],
+)
+async def test_a_text_of_the_greatest_length_may_be_slow_or_full_of_figures(
+    text: str, speed: float
+) -> None:
     fakes = Fakes(Settings())
-    text = ("It was the 7th of May, and the train was late. " * 88)[:4_096]
+    asked = body(input=(text * 4_096)[:4_096], speed=speed)
     async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        answer = await client.post(SPEECH, json=body(input=text, speed=0.25))
+        answer = await client.post(SPEECH, json=asked)
     assert answer.status_code == 200
 
 

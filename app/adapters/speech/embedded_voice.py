@@ -7,6 +7,7 @@ the text; what it still cannot say is narrowed down to the one word, then the on
 
 import asyncio
 import re
+import unicodedata
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -153,7 +154,8 @@ def _load_hibari() -> Any:
 
 def make_sayable(text: str) -> str:
     """Rewrite what the package would truncate, misread or skip; everything else stays."""
-    text = "".join(_transliterate(char) for char in spell_long_numbers(text))
+    text = unicodedata.normalize("NFC", spell_long_numbers(text))  # it drops letters with marks
+    text = "".join(_transliterate(char) for char in text)
     text = _LONG_WORD.sub(lambda word: " ".join(_pieces(word[0])), text)
     text = _LONG_RUN.sub(lambda run: " ".join(_RUN_PIECE.findall(run[0])), text)
     return _PHONEME_MARKUP.sub("] (", text)
@@ -169,8 +171,8 @@ def _transliterate(char: str) -> str:
     return anyascii(char) if char.isalpha() and ord(char) > _LAST_LATIN else char
 
 
-_LAST_LATIN: Final = 0x24F
-"""End of the Unicode block Latin Extended-B."""
+_LAST_LATIN: Final = 0xFF
+"""End of the Unicode block Latin-1; the package drops most letters beyond."""
 
 
 def _pieces(word: str) -> list[str]:

@@ -40,8 +40,9 @@ from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
-MAX_EXPANSION: Final = 4
-"""How many times `max_chars` a text may have once its numbers and symbols are words."""
+MAX_EXPANSION: Final = 6
+"""How many times `max_chars` a text may have once its numbers and symbols are words: a page of
+prices or dates has five to six times, a page of signs eight."""
 
 MAX_SLOWED_EXPANSION: Final = 8
 """The same, divided by a speed below 1: what is said slowly takes as much longer to make."""

@@ -5,6 +5,7 @@ takes the server for the page's own, and only the header `Host` tells. An addres
 name cannot be bent like that.
 """
 
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -16,6 +17,8 @@ from app.entrypoints.http.errors import HostNotAllowedError
 from app.entrypoints.http.refusal import send_error
 
 ANY: Final = "*"
+
+_HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:@\[\]]*?)\.?)(?::\d*)?")
 
 
 class AllowedHosts:
@@ -45,10 +48,12 @@ class AllowedHosts:
 
 
 def host_name(host: str) -> str:
-    """The name or address in the header `Host`, or in an origin after its scheme: without port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].rstrip(".").lower()
+    """The name or address in the header `Host`, or in an origin after its scheme: without port.
+
+    What is not of that form stays as it is, and is nobody's name.
+    """
+    parts = _HOST.fullmatch(host.lower())
+    return (parts["address"] or parts["name"]) if parts else host
 
 
 def _address(name: str) -> IPv4Address | IPv6Address | None:

@@ -13,7 +13,7 @@ import structlog
 from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod, ScopeType
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from app.domain.errors import InvalidApiKeyError, SpeechError
 from app.domain.services.access_control import AccessControl, Grant
@@ -54,16 +54,19 @@ class Authentication(ASGIMiddleware):
         self._open_kinds = _open_kinds(settings)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Refuse a request, or run it; what it holds of the limits is given back at its end."""
-        with ExitStack() as held:
+        """Refuse a request, or run it, and give back what it holds of the limits."""
+        with ExitStack() as held, ExitStack() as place:
             try:
-                grant = await self._enter(scope, held)
+                grant = await self._enter(scope, held, place)
             except SpeechError as error:
                 await refuse(scope, send, error)
-            else:
-                await next_app(scope, _until_revoked(receive, grant) if grant else receive, send)
+                return
+            if grant is not None:
+                receive = _leaving(_until_revoked(receive, grant), place)
+                send = _ending(send, place)
+            await next_app(scope, receive, send)
 
-    async def _enter(self, scope: Scope, held: ExitStack) -> Grant | None:
+    async def _enter(self, scope: Scope, held: ExitStack, place: ExitStack) -> Grant | None:
         """What the request may do; None where no key is needed."""
         if self._is_open(scope):
             return None
@@ -73,7 +76,7 @@ class Authentication(ASGIMiddleware):
         grant = scope["state"][_GRANT] = held.enter_context(self._access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
         if scope["route_handler"].opt.get("is_limited"):
-            held.enter_context(grant.occupy())  # first, for it costs nothing of the minute
+            place.enter_context(grant.occupy())  # first, for it costs nothing of the minute
             if scope["type"] == ScopeType.HTTP:  # on a socket each utterance counts
                 grant.count_request()
         return grant
@@ -95,6 +98,30 @@ def _until_revoked(receive: Receive, grant: Grant) -> Receive:
             return message
 
     return receive_or_raise
+
+
+def _ending(send: Send, place: ExitStack) -> Send:
+    """The same; gives `place` back just before the client can know that its answer is whole."""
+
+    async def send_or_end(message: Message) -> None:
+        is_last = message["type"] == "http.response.body" and not message.get("more_body")
+        if is_last or message["type"] == "websocket.close":
+            place.close()
+        await send(message)
+
+    return send_or_end
+
+
+def _leaving(receive: Receive, place: ExitStack) -> Receive:
+    """The same; gives `place` back as soon as the client has left."""
+
+    async def receive_or_leave() -> ReceiveMessage:
+        message = await receive()
+        if message["type"] in ("http.disconnect", "websocket.disconnect"):
+            place.close()
+        return message
+
+    return receive_or_leave
 
 
 def _open_kinds(settings: AuthSettings) -> frozenset[str]:

@@ -22,8 +22,7 @@ SPEECH_PATH: Final = "/v1/audio/speech"
 _START: Final = f"POST {SPEECH_PATH} HTTP/1.1\r\n".encode()
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
-_KEY: Final = re.compile(rb"\r\nauthorization: *bearer +([!-~]+)\r\n", re.IGNORECASE)
-_CLOSE: Final = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
+_KEY: Final = re.compile(rb"\r\nauthorization: *bearer +([!-~]+)(?=\r\n)", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(rb"\r\nx-request-id: *([A-Za-z0-9._:-]{1,128})\r\n", re.IGNORECASE)
 
 _log = structlog.get_logger(__name__)
@@ -52,11 +51,17 @@ class OverloadCheck:
             _log.warning("server.overloaded", num_refused=self._num_refused)
             self._num_refused = 0
 
-    def answer(self, data: bytes) -> bytes | None:
-        """The whole answer to a request that begins with `data`; None if it is not refused here."""
-        if not data.startswith(_START) or _HEAD_END not in data:
+    def answer(self, data: bytes, *headers: tuple[bytes, bytes]) -> bytes | None:
+        """The answer, with `headers`, to a request that begins with `data`, or None.
+
+        It is the last one on its connection: the head is not parsed, so that nobody knows for sure
+        where the next request would begin.
+        """
+        head, end, _ = data.partition(_HEAD_END)
+        if not end or not data.startswith(_START):
             return None
-        caller = self._access.recognize(_presented_key(data))
+        head += b"\r\n"
+        caller = self._access.recognize(_presented_key(head))
         if caller is None:
             return None
         try:
@@ -65,13 +70,9 @@ class OverloadCheck:
             report = RequestReport(method="POST", route=SPEECH_PATH, status=503, duration_s=0.0)
             self._observer.request_ended(report)
             self._num_refused += 1
-            return _encode(error, data)
+            more = (b"x-request-id", _request_id(head)), (b"connection", b"close")
+            return encode_answer(error).to_http(*headers, *more)
         return None
-
-
-def must_close(data: bytes) -> bool:
-    """Whether nothing can follow, on its connection, the request that begins with `data`."""
-    return _CLOSE.search(data) is not None or not has_whole_body(data)
 
 
 def has_whole_body(data: bytes) -> bool:
@@ -81,18 +82,11 @@ def has_whole_body(data: bytes) -> bool:
     return length is not None and int(length[1]) == len(body)
 
 
-def _presented_key(data: bytes) -> str | None:
-    key = _KEY.search(data)
-    return key[1].decode("latin-1") if key else None
+def _presented_key(head: bytes) -> str | None:
+    keys = _KEY.findall(head)
+    return keys[0].decode("latin-1") if len(keys) == 1 else None
 
 
-def _request_id(data: bytes) -> bytes:
-    own = _REQUEST_ID.search(data)
+def _request_id(head: bytes) -> bytes:
+    own = _REQUEST_ID.search(head)
     return own[1] if own else uuid.uuid4().hex.encode()
-
-
-def _encode(error: ServerOverloadedError, data: bytes) -> bytes:
-    headers = [(b"x-request-id", _request_id(data))]
-    if must_close(data):
-        headers.append((b"connection", b"close"))
-    return encode_answer(error).to_http(*headers)

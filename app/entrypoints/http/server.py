@@ -154,6 +154,7 @@ def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
         ws_per_message_deflate=False,  # sound does not shrink
         host=settings.host,
         port=settings.port,
+        loop="asyncio",  # of which a connection can be told how much to read at once
         log_config=None,
         access_log=False,
         server_header=False,

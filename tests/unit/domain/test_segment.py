@@ -5,6 +5,7 @@ from app.domain.segment import (
     CHARS_PER_CAPITAL,
     CHARS_PER_DIGIT,
     CHARS_PER_FOREIGN_LETTER,
+    CHARS_PER_RARE_LETTER,
     CHARS_PER_SYMBOL,
     TextSegment,
     spoken_lengths,
@@ -24,6 +25,8 @@ from app.domain.segment import (
         ("WWW", 3 * CHARS_PER_CAPITAL),
         ("щ", CHARS_PER_FOREIGN_LETTER),
         ("\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}", 18 * CHARS_PER_FOREIGN_LETTER),
+        ("\N{EGYPTIAN HIEROGLYPH A001}", CHARS_PER_RARE_LETTER),
+        ("\N{MATHEMATICAL BOLD CAPITAL A}", 1),
         ("\N{CIRCLED NUMBER TWENTY}", 2 * CHARS_PER_DIGIT),
     ],
 )

@@ -62,6 +62,8 @@ async def test_long_texts_at_the_same_time_leave_no_memory_behind(voice: Embedde
         ("Plain text, 12.5 and café.", "Plain text, 12.5 and café."),
         ("1" * 20, " ".join("1" * 20)),
         ("1,234,567", "1,234,567"),
+        ("cafe\u0301", "café"),
+        ("Ștefan, cœur, Ő", "Stefan, coeur, O"),
         ("你好", "NiHao"),
         ("Привет", "Privet"),
         ("see [text](/link/)", "see [text] (/link/)"),

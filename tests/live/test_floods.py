@@ -1,0 +1,72 @@
+"""One connection that sends as many tiny pieces as it can, and what others notice of it."""
+
+import socket
+import threading
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from tests.serving import server_process, wait_for_status
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+NUM_PIECES: Final = 300_000
+MIN_ANSWERS: Final = 10
+
+CHUNKED: Final = b"host: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+UPGRADE: Final = (
+    b"GET /v1/audio/speech/stream HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n"
+    b"connection: upgrade\r\nsec-websocket-version: 13\r\n"
+    b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+FLOODS: Final = {
+    "chunks of a GET": (b"GET /health/live HTTP/1.1\r\n" + CHUNKED, b"1\r\na\r\n"),
+    "chunks of a POST": (b"POST /v1/audio/speech HTTP/1.1\r\n" + CHUNKED, b"1\r\na\r\n"),
+    "pings": (UPGRADE, b"\x89\x80\0\0\0\0"),
+    "empty frames of one message": (UPGRADE, b"\x00\x80\0\0\0\0"),
+}
+
+
+class Flood(threading.Thread):
+    """Sends a head and pieces, and lives until the server has read them all."""
+
+    def __init__(self, port: int, head: bytes, piece: bytes) -> None:
+        super().__init__()
+        self._port = port
+        self._head = head
+        self._pieces = piece * NUM_PIECES
+
+    def run(self) -> None:
+        with socket.create_connection(("127.0.0.1", self._port), timeout=60) as connection:
+            try:
+                connection.sendall(self._head)
+                if self._head is UPGRADE:
+                    while b'"ready"' not in connection.recv(4_096):
+                        pass
+                    connection.sendall(b"\x01\x80\0\0\0\0")  # a text begins
+                connection.sendall(self._pieces)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65_536):
+                    pass
+            except OSError:
+                pass  # the server has had enough
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_others_are_answered_while_one_connection_floods_the_server(
+    kind: str, tmp_path: Path
+) -> None:
+    with server_process(tmp_path / "log", "--backend", "embedded") as server:
+        wait_for_status(f"{server.url}/health/ready")
+        flood = Flood(server.port, *FLOODS[kind])
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            num_answers = 0
+            flood.start()
+            while flood.is_alive():
+                assert client.get("/health/live").status_code == 200
+                num_answers += 1
+        flood.join()
+        assert server.log_events(level="error") == []
+    assert num_answers >= MIN_ANSWERS
