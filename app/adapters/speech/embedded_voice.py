@@ -6,10 +6,13 @@ the text; what it still cannot say is narrowed down to the one word, then the on
 """
 
 import asyncio
+import os
 import re
+import threading
 import unicodedata
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +55,9 @@ signs and letter groups in one, to 5 s for 250 of `+`."""
 
 MAX_NUMBER_DIGITS: Final = 15
 """Longer runs of digits are read digit by digit."""
+
+NICENESS: Final = 5
+"""Of the threads that compute sound, see setpriority(2)."""
 
 SEED: Final = 0
 """Of the noise in the voice: fixed, so that the same text gives the same samples."""
@@ -108,7 +114,9 @@ class EmbeddedVoice:
         self._hibari: Any = None
 
     async def load(self) -> None:
-        self._executor = ThreadPoolExecutor(self._num_threads, thread_name_prefix="embedded-voice")
+        self._executor = ThreadPoolExecutor(
+            self._num_threads, thread_name_prefix="embedded-voice", initializer=_step_back
+        )
         loop = asyncio.get_running_loop()
         try:
             self._hibari = await loop.run_in_executor(self._executor, _load_hibari)
@@ -140,6 +148,12 @@ class EmbeddedVoice:
                 chunk = AudioChunk(samples, SAMPLE_RATE, len(ids), len(raw) // SAMPLES_PER_FRAME)
                 due_at += chunk.duration_s
                 yield chunk
+
+
+def _step_back() -> None:
+    """Let the event loop have a core at once when it needs one: refusals and health do not wait."""
+    with suppress(AttributeError, OSError):  # Linux alone has a priority for each thread
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _load_hibari() -> Any:
