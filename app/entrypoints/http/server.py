@@ -5,6 +5,8 @@ ready, and refuses new speech, until the last answer is out or their time is ove
 """
 
 import asyncio
+import errno
+import math
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -35,6 +37,9 @@ MAX_UNSENT_BYTES: Final = 131_072
 """What the system may hold of an answer for a client that does not read. By default it takes
 megabytes, and only when a third of them is free can be seen that the client reads at all."""
 
+NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Errors of accept(2) that pass."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -57,9 +62,11 @@ class SpeechServer(uvicorn.Server):
         self._clock = clock
         self._is_hurried = False
         self._ends_at = 0.0
+        self._refused_files_at = -math.inf
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the sockets, then say where they listen; with port 0 nobody else knows."""
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         await super().startup(sockets)
         if self.should_exit:  # the model could not be loaded, or there was a signal
             return
@@ -67,6 +74,18 @@ class SpeechServer(uvicorn.Server):
             _limit_unsent(listener.fileno())
             host, port = listener.getsockname()[:2]
             _log.info("server.listening", url=f"http://{host}:{port}", docs="/schema")
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what the event loop has to say; that no file is left for a connection, once a second.
+
+        asyncio says it for each place in the queue of the listening socket, and tries again then.
+        """
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in NO_FILES:
+            loop.default_exception_handler(context)
+        elif loop.time() - self._refused_files_at >= 1:
+            self._refused_files_at = loop.time()
+            _log.warning("server.no_open_files", reason=error.strerror)
 
     def _listeners(self) -> Iterator[socket.socket]:
         for server in self.servers:
