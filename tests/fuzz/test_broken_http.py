@@ -5,7 +5,6 @@ import random
 import re
 import socket
 import struct
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import pairwise
@@ -20,8 +19,6 @@ from tests.serving import ServerProcess
 from tests.socket_handshake import HANDSHAKE
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
-
-MIN_REQUESTS: Final = 1_000
 
 SEED: Final = 20_260_101
 
@@ -104,20 +101,15 @@ class Exchange(msgspec.Struct):
 
 
 class Wire:
-    """Sends raw bytes to the server, each time on a connection of its own, and counts."""
+    """Sends raw bytes to the server, each time on a connection of its own."""
 
-    def __init__(self, port: int, tally: Counter[str]) -> None:
+    def __init__(self, port: int) -> None:
         self.port = port
-        self._tally = tally
         self._free = asyncio.Semaphore(MAX_IN_FLIGHT)
-
-    def count(self, number: int = 1) -> None:
-        self._tally["broken HTTP"] += number
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """A connection for one request, closed in the end."""
-        self.count()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             yield reader, writer
@@ -179,8 +171,8 @@ def assert_harmless(exchanges: list[Exchange]) -> None:
 
 
 @pytest.fixture
-def wire(server: ServerProcess, tally: Counter[str]) -> Iterator[Wire]:
-    yield Wire(server.port, tally)
+def wire(server: ServerProcess) -> Iterator[Wire]:
+    yield Wire(server.port)
     assert httpx.get(f"{server.url}/health/live").status_code == 200
 
 
@@ -438,7 +430,6 @@ async def test_every_method_is_answered_at_every_address(wire: Wire) -> None:
 async def test_pipelined_requests_are_all_answered_in_order(wire: Wire) -> None:
     batch = [get(b"/health/live"), get(b"/nope"), request(), get(b"/v1/models/nope")]
     exchange = await wire.exchange(b"".join(batch) * 5 + get(b"/health/live", CLOSE))
-    wire.count(4 * 5)
     assert_harmless([exchange])
     assert exchange.statuses == [200, 404, 200, 404] * 5 + [200]
 
@@ -580,18 +571,3 @@ async def test_frames_in_any_order_on_the_speech_socket_do_no_harm(
         async with asyncio.TaskGroup() as group:
             for _ in range(20):
                 group.create_task(send_frames(wire, rng))
-
-
-def test_no_bytes_write_an_error_or_a_traceback_into_the_log(server: ServerProcess) -> None:
-    events = server.log_events()
-    assert any(event["event"] == "http.refused" for event in events)
-    assert [event for event in events if event["level"] not in ("debug", "info")] == []
-    assert [event for event in events if "exception" in event] == []
-
-
-def test_enough_broken_requests_are_sent(
-    tally: Counter[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with capsys.disabled():
-        print(f"\nbroken HTTP: {tally['broken HTTP']} requests")
-    assert tally["broken HTTP"] >= MIN_REQUESTS
