@@ -35,14 +35,23 @@ _NOT_PROSE: Final = re.compile(r"[^A-Za-z\s.,;:!?'\"()-]")
 
 
 class TextSegment(msgspec.Struct, frozen=True):
-    """A sentence or part of one: `index` counts from 0 within its text, `text` is not blank."""
+    """A sentence or part of one, or a pause.
+
+    Attributes:
+        index: counts from 0 within its text.
+        text: as the voice is given it; empty for a pause.
+        source: as the user wrote it; the sources of a text, joined, are the text but for white space.
+        pause_s: playing time of the silence, in seconds; 0 for what is spoken.
+    """
 
     index: int
     text: str
+    source: str = ""
+    pause_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.index < 0 or not self.text.strip():
-            raise InvalidRequestError("A text segment has an index from 0 on and some text.")
+        if self.index < 0 or bool(self.text.strip()) == bool(self.pause_s):
+            raise InvalidRequestError("A text segment has an index from 0 on, and some text or a pause.")
 
     @property
     def num_spoken_chars(self) -> int:

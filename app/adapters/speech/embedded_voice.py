@@ -1,8 +1,9 @@
 """A small real English voice that ships inside a package: the first run speaks with no download.
 
-The package behind it (hibari-tts) truncates words of more than 24 letters, cannot read numbers of
-more than some 30 digits and speaks only Latin letters. All three are mended here, before it sees
-the text; what it still cannot say is narrowed down to the one word, then the one letter.
+The package behind it (hibari-tts) has a reading of its own, which takes words for numerals and
+abbreviations ("King Charles", "the answer is no."); it is entered below that, with words only. It
+truncates words of more than 24 letters and speaks only Latin letters: both are mended here. What it
+still cannot say is narrowed down to the one word, then the one letter.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import os
 import re
 import threading
 import unicodedata
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -25,13 +26,15 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.cores import count_cores
 from app.adapters.speech.onnx_session import open_session
-from app.adapters.speech.sentences import find_sentences
 from app.adapters.speech.turns import Turns
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError, SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, Voice
-from app.domain.text_splitting import fit, split_text
+from app.domain.text.mapped_text import MappedText, Rule
+from app.domain.text.number_words import cardinal
+from app.domain.text.reading.letters import JOINT
+from app.domain.text_splitting import fit, fit_text, is_speakable, split_sentences
 
 SAMPLE_RATE: Final = 24_000
 """Hz; fixed by the package."""
@@ -52,9 +55,6 @@ MAX_WORD_LETTERS: Final = 24
 MAX_RUN_CHARS: Final = 32
 """Longest run without a space that the package reads at once: its time grows with the square of the
 signs and letter groups in one, to 5 s for 250 of `+`."""
-
-MAX_NUMBER_DIGITS: Final = 15
-"""Longer runs of digits are read digit by digit."""
 
 NICENESS: Final = 5
 """Of the threads that compute sound, see setpriority(2)."""
@@ -86,13 +86,12 @@ STREAMS_PER_THREAD: Final = 4
 """A thread makes sound some 50 times as fast as it is heard; with more texts at the same time, each
 waits longer for its first sound."""
 
-_LONG_NUMBER = re.compile(rf"\d[\d,]{{{MAX_NUMBER_DIGITS},}}")
 _LONG_WORD = re.compile(rf"[^\W\d_]{{{MAX_WORD_LETTERS + 1},}}")
 _LONG_RUN = re.compile(rf"\S{{{MAX_RUN_CHARS + 1},}}")
 _RUN_PIECE = re.compile(
     rf"\S{{1,{MAX_RUN_CHARS}}}$|\S{{1,{MAX_RUN_CHARS - 1}}}[^\w\s]|\S{{1,{MAX_RUN_CHARS}}}"
 )
-_PHONEME_MARKUP = re.compile(r"\]\(")
+_LETTER_AND_MARKS = re.compile(r"\w[\u0300-\u036f]+")
 
 _log = structlog.get_logger(__name__)
 
@@ -127,8 +126,14 @@ class EmbeddedVoice:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def split(self, text: str) -> list[TextSegment]:
-        return split_text(spell_long_numbers(text), MAX_SEGMENT_CHARS, find_sentences)
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return [
+            piece
+            for paragraph in paragraphs
+            for sentence in split_sentences(in_voice_form(paragraph))
+            for piece in fit(sentence, MAX_SEGMENT_CHARS)
+            if is_speakable(piece.text)
+        ]
 
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
@@ -137,7 +142,7 @@ class EmbeddedVoice:
             raise SynthesisError("The embedded voice is not loaded.")
         call = partial(asyncio.get_running_loop().run_in_executor, self._executor)
         async with self._turns.take(due_at):
-            calls = await call(_phonemize, self._hibari, make_sayable(segment.text), delivery.speed)
+            calls = await call(_phonemize, self._hibari, segment.text, delivery.speed)
         seed = SEED if delivery.sampling.seed is None else delivery.sampling.seed
         noise = np.random.default_rng(seed)
         for ids in calls:
@@ -166,27 +171,34 @@ def _load_hibari() -> Any:
     return hibari
 
 
-def make_sayable(text: str) -> str:
+def in_voice_form(paragraph: MappedText) -> MappedText:
     """Rewrite what the package would truncate, misread or skip; everything else stays."""
-    text = unicodedata.normalize("NFC", spell_long_numbers(text))  # it drops letters with marks
-    text = "".join(_transliterate(char) for char in text)
-    text = _LONG_WORD.sub(lambda word: " ".join(_pieces(word[0])), text)
-    text = _LONG_RUN.sub(lambda run: " ".join(_RUN_PIECE.findall(run[0])), text)
-    return _PHONEME_MARKUP.sub("] (", text)
+    return _composed(paragraph).apply(_FORM)
 
 
-def spell_long_numbers(text: str) -> str:
-    """Put spaces between the digits of numbers that are too long to be read as one."""
-    return _LONG_NUMBER.sub(lambda run: " ".join(run[0].replace(",", "")), text)
+def _composed(text: MappedText) -> MappedText:
+    """Letters with their marks in one character (NFC), for the package drops loose marks."""
+    return text.sub(_LETTER_AND_MARKS, lambda run: unicodedata.normalize("NFC", run[0]))
 
 
-def _transliterate(char: str) -> str:
+def _transliterate(match: re.Match[str]) -> str | None:
     """Letters beyond Latin by their usual Latin spelling; accents, marks and symbols stay."""
-    return anyascii(char) if char.isalpha() and ord(char) > _LAST_LATIN else char
+    return anyascii(match[0]) if match[0].isalpha() else None
 
 
 _LAST_LATIN: Final = 0xFF
 """End of the Unicode block Latin-1; the package drops most letters beyond."""
+
+
+_FORM: Final[tuple[Rule, ...]] = (
+    (re.compile(JOINT), " "),
+    (re.compile(rf"[^\x00-\x{_LAST_LATIN:02x}]"), _transliterate),
+    (re.compile(r"\d+"), lambda figures: f" {cardinal(figures[0])} "),
+    (_LONG_WORD, lambda word: " ".join(_pieces(word[0]))),
+    (_LONG_RUN, lambda run: " ".join(_RUN_PIECE.findall(run[0]))),
+    (re.compile(r"\]\("), "] ("),  # would be markup of phonemes
+    (re.compile(r"\s+"), " "),
+)
 
 
 def _pieces(word: str) -> list[str]:
@@ -199,20 +211,20 @@ def _phonemize(hibari: Any, text: str, speed: float) -> list[list[int]]:
     return [
         hibari.ids(piece)
         for phonemes in _read(hibari, text)
-        for piece in fit(phonemes, max_phonemes, lambda part: [1] * len(part))
+        for piece in fit_text(phonemes, max_phonemes, lambda part: [1] * len(part))
     ]
 
 
 def _read(hibari: Any, text: str) -> list[str]:
     """The phonemes of `text`; where the package raises, those of its halves, down to characters."""
     try:
-        phonemes: list[str] = hibari.phonemize(text)
+        phonemes: str = hibari.g2p(text, normalize_text=False)
     except Exception as error:  # noqa: BLE001 - whatever it raises, the rest of the text is spoken
         halves = _halve(text)
         if not halves:
             _log.warning("embedded_voice.character_skipped", error=type(error).__name__)
         return [phonemes for half in halves for phonemes in _read(hibari, half)]
-    return phonemes
+    return [phonemes] if phonemes else []
 
 
 def _halve(text: str) -> list[str]:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from app.domain.text.mapped_text import MappedText
+
 MAX_SENTENCE_CHARS: Final = 300
 """Longest sentence, before short ones join it."""
 
@@ -30,18 +32,18 @@ _SENTENCE: Final = re.compile(
 )
 
 
-def split_sentences(text: str) -> list[str]:
-    """The sentences of a cleaned `text`, each of at most MAX_SENTENCE_CHARS characters."""
-    text = _LONG_WORD.sub(lambda word: _WORD_PIECE.sub(r"\g<0> ", word[0]), text)
+def split_sentences(text: MappedText) -> list[MappedText]:
+    """The sentences of a `text` in Soprano's form, each of at most MAX_SENTENCE_CHARS characters."""
+    text = text.sub(_LONG_WORD, lambda word: _WORD_PIECE.sub(r"\g<0> ", word[0]))
     pieces = (piece.strip() for piece in _cut(text))
-    return [piece for piece in pieces if piece.strip(" .,!?")]
+    return [piece for piece in pieces if piece.text.strip(" .,!?-'")]
 
 
-def _cut(text: str) -> Iterator[str]:
+def _cut(text: MappedText) -> Iterator[MappedText]:
     start = 0
     while start < len(text):
         # Two characters more than the longest sentence show whether its last point ends it.
-        end = start + _first_sentence_end(text[start : start + MAX_SENTENCE_CHARS + 2])
+        end = start + _first_sentence_end(text.text[start : start + MAX_SENTENCE_CHARS + 2])
         yield text[start:end]
         start = end
 
@@ -56,17 +58,17 @@ def _first_sentence_end(text: str) -> int:
     return 1 + max(text.rfind(gap, 0, MAX_SENTENCE_CHARS) for gap in " .!?")
 
 
-def join_short_sentences(sentences: Iterable[str]) -> list[str]:
+def join_short_sentences(sentences: Iterable[MappedText]) -> list[MappedText]:
     """The same with every short one joined to the one before; at the beginning, to the next."""
-    joined: list[str] = []
+    joined: list[MappedText] = []
     for sentence in sentences:
         if joined and _belong_together(joined[-1], sentence):
-            joined[-1] += f" {sentence}"
+            joined[-1] = MappedText.join([joined[-1], sentence], " ")
         else:
             joined.append(sentence)
     return joined
 
 
-def _belong_together(one: str, other: str) -> bool:
+def _belong_together(one: MappedText, other: MappedText) -> bool:
     is_short = min(len(one), len(other)) < MIN_SENTENCE_CHARS
     return is_short and len(one) + 1 + len(other) <= MAX_JOINED_CHARS

@@ -1,0 +1,246 @@
+"""Markdown, HTML and SSML out of a text: what remains are its paragraphs, one by one, and pauses.
+
+Rules, no parser: a parser of Markdown knows no positions within a line, and reads prose as markup
+where a listener would not ("2 * 3 * 4"). Nothing that a reader would see is lost.
+"""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from typing import Final
+
+import msgspec
+
+from app.domain.text.mapped_text import MappedText, Rule
+
+MAX_PAUSE_S: Final = 10.0
+"""Longest pause in seconds; a longer one that is asked for is cut to it."""
+
+_WEAK_BREAKS_S: Final = {
+    "none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0,
+}  # fmt: skip
+"""Of `<break strength="..."/>`, which SSML leaves to the processor."""
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Silence that was asked for.
+
+    Attributes:
+        duration_s: its length in seconds, up to MAX_PAUSE_S.
+        start: where in the original it was asked for.
+        end: where that ends.
+    """
+
+    duration_s: float
+    start: int
+    end: int
+
+
+_BLOCK_TAGS: Final = (
+    "br|p|div|li|ul|ol|h[1-6]|tr|table|thead|tbody|blockquote|section|article|header|footer|hr|dl|dt"
+    "|dd|pre|speak|s|body|html|figure|figcaption|main|nav|aside|details|summary|option|select"
+)
+_INLINE_TAGS: Final = (
+    "a|abbr|b|bdi|bdo|big|button|center|cite|code|data|del|dfn|em|font|i|img|input|ins|kbd|label|mark"
+    "|nobr|q|rp|rt|ruby|samp|small|span|strike|strong|sub|sup|time|tt|u|var|wbr|head|meta|link|title"
+    "|prosody|emphasis|voice|lang|audio|say-as|phoneme|desc|w|svg|path|video|source|iframe|amazon:\\w+"
+)
+_ATTRIBUTES: Final = r"(?:\s[^<>]{0,1000})?"
+
+_PARAGRAPH: Final = "\n\n"
+
+_HIDDEN: Final[tuple[Rule, ...]] = (
+    (re.compile(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]"), "\n"),
+    (re.compile(r"<(think|thinking|script|style)>(?:(?!<\1>).)*?</\1>", re.IGNORECASE | re.DOTALL), "\n"),
+    (re.compile(r"</?(?:think|thinking|script|style)>", re.IGNORECASE), "\n"),
+    (re.compile(r"<!--.*?-->", re.DOTALL), ""),
+    (re.compile(r"<!\[CDATA\[|\]\]>|<\?xml[^<>]*>|<!DOCTYPE[^<>]*>", re.IGNORECASE), ""),
+)  # fmt: skip
+_PAUSE: Final = re.compile(
+    r"<break(?:\s[^<>]{0,200})?/?>(?:</break>)?|\[pause:? ?(\d{1,5}(?:\.\d{1,3})?) ?(m?s)?\]",
+    re.IGNORECASE,
+)
+_PAUSE_TIME: Final = re.compile(r"time\s*=\s*[\"']?\s*\+?(\d{0,5}(?:\.\d{1,6})?)\s*(m?s)", re.IGNORECASE)
+_PAUSE_STRENGTH: Final = re.compile(r"strength\s*=\s*[\"']?([a-z-]+)", re.IGNORECASE)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return unescape(match[0]).replace("\x00", "")
+
+
+_TAGS: Final[tuple[Rule, ...]] = (
+    (re.compile(r"<sub\s+alias\s*=\s*[\"']([^\"'<>]{0,200})[\"']\s*>[^<>]{0,1000}</sub>", re.IGNORECASE), lambda tag: tag[1]),
+    (re.compile(rf"</?(?:{_BLOCK_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), _PARAGRAPH),
+    (re.compile(rf"</?t[dh]{_ATTRIBUTES}/?>", re.IGNORECASE), ", "),
+    (re.compile(rf"</?(?:{_INLINE_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), ""),
+    (re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>"), lambda link: f" {link[1].removeprefix('mailto:')} "),
+    (re.compile(r"</?([A-Za-z][\w.-]{1,40})/?>"), lambda tag: f" {tag[1]} "),
+    (re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});"), _unescape),
+)  # fmt: skip
+_INLINE: Final[tuple[Rule, ...]] = (
+    (re.compile(r"^[ \t]*\[[^\[\]\n]{1,100}\]:[ \t]+\S+.*$", re.MULTILINE), ""),
+    (re.compile(r"\[\^[^\[\]\s]{1,40}\](?::[ \t])?"), ""),
+    (
+        re.compile(
+            r"!?\[(?P<text>[^\[\]\n]{0,1000})\](?:\((?:[^()\s\\]|\\.|\([^()\s]{0,200}\)){0,2000}"
+            r"(?:[ \t]+(?:\"[^\"\n]{0,300}\"|'[^'\n]{0,300}'))?\)|\[[^\[\]\n]{0,100}\])"
+        ),
+        lambda link: link["text"],
+    ),
+    (re.compile(r"\\(?=[\\`*_{}\[\]()#+.!~>|-])"), ""),
+    (re.compile(r"(?<![0-9\s])\*+(?!\s)|(?<=[0-9])\*+(?![0-9\s])|(?<=\S)\*{2,}|\*{2,}(?=\S)|(?<![^\s\"'(\[{\u201c])\*(?=\S)"), ""),
+    (re.compile(r"(?<![^\W_])_+(?=\S)|(?<=\S)_+(?![^\W_])"), ""),
+    (re.compile(r"~~|``?"), ""),
+)  # fmt: skip
+
+_FENCE: Final = re.compile(r"(?:```+|~~~+)[\w+#.-]*")
+_RULE: Final = re.compile(r"(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,}|={3,}|#+)")
+_TABLE_RULE: Final = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
+_QUOTE: Final = re.compile(r"(?:>[ \t]?)+")
+_HEADING: Final = re.compile(r"#{1,6}[ \t]+")
+_HEADING_END: Final = re.compile(r"[ \t]+#+$")
+_BULLET: Final = re.compile(r"(?:[-*+\u2022\u2023\u25e6\u2043\u2013\u2014\u00b7][ \t]+|[\u2022\u2023\u25e6\u2043])(?:\[[ xX]\][ \t]+)?")
+_NUMBERED: Final = re.compile(r"(?P<number>\d{1,3}|[a-zA-Z])(?P<sign>[.)])[ \t]+(?=\S)")
+_ONLY_PAGE_OR_NOTHING: Final = re.compile(r"[\s*_~`]*")
+
+_FUNCTION_WORD: Final = re.compile(
+    r"\b(?:a|an|the|to|of|in|on|at|by|for|from|with|and|or|but|as|is|are|was|were|be|been|that|which"
+    r"|who|whose|this|these|those|his|her|its|their|our|my|your|into|than|then|if|not|no|has|have|had"
+    r"|will|would|can|could|may|might|must|shall|should|between|about|after|before|under|over|near)$"
+    r"|[,;\u2013\u2014&-]$"
+)
+_SENTENCE_END: Final = re.compile(r"[.!?\u2026:][\"'\u201d\u2019)\]]*$")
+_WRAPPED_CHARS: Final = 45
+"""Lines of at least so many characters look like a paragraph that was wrapped."""
+
+
+def read_markup(text: str, *, is_markup: bool = True) -> list[MappedText | Pause]:
+    """The paragraphs, headings, items and rows of `text` in their order, and the pauses in it.
+
+    Args:
+        text: as the user wrote it.
+        is_markup: otherwise only lines are told apart.
+    """
+    mapped = MappedText.of(text)
+    if not is_markup:
+        return list(_paragraphs(mapped, is_markup=False))
+    mapped = mapped.apply(_HIDDEN)
+    parts: list[MappedText | Pause] = []
+    last = 0
+    for match in _PAUSE.finditer(mapped.text):
+        parts += _paragraphs(mapped[last : match.start()], is_markup=True)
+        start, end = mapped.starts[match.start()], mapped.ends[match.end() - 1]
+        if duration_s := _duration_s(match):
+            parts.append(Pause(duration_s, start, end))
+        last = match.end()
+    parts += _paragraphs(mapped[last:], is_markup=True)
+    return parts
+
+
+def _duration_s(match: re.Match[str]) -> float:
+    if match[1]:
+        return _seconds(match[1], match[2] or "s")
+    if (time := _PAUSE_TIME.search(match[0])) and time[1].strip("."):
+        return _seconds(time[1], time[2])
+    strength = _PAUSE_STRENGTH.search(match[0])
+    return _WEAK_BREAKS_S.get(strength[1].lower() if strength else "medium", 0.5)
+
+
+def _seconds(number: str, unit: str) -> float:
+    return min(MAX_PAUSE_S, float(number) / (1000 if unit.lower() == "ms" else 1))
+
+
+def _paragraphs(mapped: MappedText, *, is_markup: bool) -> Iterator[MappedText]:
+    if is_markup:
+        mapped = mapped.apply(_TAGS).apply(_INLINE)
+    under_way: list[MappedText] = []
+    for line, is_own in _lines(mapped, is_markup=is_markup):
+        if under_way and (line is None or is_own or not goes_on(under_way[-1].text, line.text)):
+            yield _joined(under_way)
+            under_way = []
+        if line is not None:
+            under_way.append(line)
+    if under_way:
+        yield _joined(under_way)
+
+
+def _lines(mapped: MappedText, *, is_markup: bool) -> Iterator[tuple[MappedText | None, bool]]:
+    """Each line without its marks, and whether it begins something; None for an empty one."""
+    start = 0
+    was_heading = False
+    for raw in mapped.text.split("\n"):
+        line = mapped[start : start + len(raw)].strip()
+        start += len(raw) + 1
+        is_own, is_heading = False, False
+        if is_markup:
+            line, is_own, is_heading = _without_marks(line)
+        if is_markup and _ONLY_PAGE_OR_NOTHING.fullmatch(line.text):
+            line = line[:0]
+        yield (line if len(line) else None), is_own or was_heading
+        was_heading = is_heading and bool(len(line))
+
+
+def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
+    """The line without marks; whether it is of its own; whether nothing continues it."""
+    text = line.text
+    if _FENCE.fullmatch(text) or _RULE.fullmatch(text):
+        return line[:0], True, True
+    if text.count("|") > 1 or (text.startswith("|") and len(text) > 1):
+        if _TABLE_RULE.fullmatch(text):
+            return line[:0], True, True
+        return _read_row(line), True, True
+    is_own = False
+    if quote := _QUOTE.match(text):
+        line, is_own = line[quote.end() :].strip(), False
+        text = line.text
+    if heading := _HEADING.match(text):
+        line = line[heading.end() :].sub(_HEADING_END, "").strip()
+        return line, True, True
+    if bullet := _BULLET.match(text):
+        line, is_own = line[bullet.end() :].strip(), True
+        text = line.text
+    if numbered := _NUMBERED.match(text):
+        sign = numbered.start("sign")
+        line = MappedText.join(
+            [line[:sign], line[sign : sign + 1].sub(_ANY, ","), line[sign + 1 :]]
+        )
+        is_own = True
+    return line, is_own, False
+
+
+_ANY: Final = re.compile(r".")
+_CELL_BORDER: Final = re.compile(r"[ \t]*\|[ \t]*")
+_OUTER_BORDERS: Final = re.compile(r"^\|[ \t]*|[ \t]*\|$")
+
+
+def _read_row(line: MappedText) -> MappedText:
+    return line.sub(_OUTER_BORDERS, "").sub(_CELL_BORDER, ", ").strip()
+
+
+def begins_item(line: str) -> bool:
+    """Whether a line begins with the mark of a heading, an item, a quotation or a row."""
+    begins = (_HEADING, _BULLET, _NUMBERED, _QUOTE, _FENCE)
+    return line.startswith("|") or any(mark.match(line) for mark in begins)
+
+
+def goes_on(line: str, following: str) -> bool:
+    """Whether `following` is still of the same sentence as the line before: hard-wrapped text."""
+    if _SENTENCE_END.search(line):
+        return len(line) >= _WRAPPED_CHARS
+    if following[0].islower() or _FUNCTION_WORD.search(line):
+        return True
+    return len(line) >= _WRAPPED_CHARS
+
+
+_BROKEN_WORD: Final = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]$")
+
+
+def _joined(lines: list[MappedText]) -> MappedText:
+    """One paragraph of lines; a word that was broken at the end of a line is whole again."""
+    parts = [lines[0]]
+    for line in lines[1:]:
+        if line.text[0].islower() and _BROKEN_WORD.search(parts[-1].text):
+            parts[-1] = MappedText.join([parts[-1][:-1], line])
+        else:
+            parts.append(line)
+    return MappedText.join(parts, " ")

@@ -1,0 +1,127 @@
+"""Numbers in English words (American: no "and"), from their figures. Any number of figures."""
+
+import re
+from typing import Final
+
+MAX_NAMED_FIGURES: Final = 36
+"""A longer number is read figure by figure: up to here there are names (decillions)."""
+
+_ONES: Final = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    " sixteen seventeen eighteen nineteen"
+).split()
+_TENS: Final = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
+_SCALES: Final = (
+    " thousand million billion trillion quadrillion quintillion sextillion septillion octillion"
+    " nonillion decillion"
+).split(" ")
+_IRREGULAR_ORDINALS: Final = {
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
+    "twelve": "twelfth",
+}
+_FRACTION_NAMES: Final = {"1": ("over one",) * 2, "2": ("half", "halves"), "4": ("quarter", "quarters")}
+_LAST_WORD: Final = re.compile(r"[a-z]+$")
+
+
+def digits(figures: str) -> str:
+    """Figure by figure: "zero four five one"."""
+    return " ".join(_ONES[int(figure)] for figure in figures)
+
+
+def cardinal(figures: str) -> str:
+    """ "one thousand two hundred thirty-four"; commas are skipped, too long a number is spelled."""
+    figures = figures.replace(",", "")
+    if len(figures) > MAX_NAMED_FIGURES:
+        return digits(figures)
+    number = int(figures)
+    if number == 0:
+        return "zero"
+    groups: list[str] = []
+    for scale in _SCALES:
+        number, group = divmod(number, 1000)
+        if group:
+            groups.append(f"{_below_thousand(group)} {scale}".rstrip())
+        if not number:
+            break
+    return " ".join(reversed(groups))
+
+
+def _below_thousand(number: int) -> str:
+    hundreds, rest = divmod(number, 100)
+    words = [f"{_ONES[hundreds]} hundred"] if hundreds else []
+    if rest:
+        words.append(below_hundred(rest))
+    return " ".join(words)
+
+
+def below_hundred(number: int) -> str:
+    """ "forty-two"."""
+    if number < len(_ONES):
+        return _ONES[number]
+    tens, ones = divmod(number, 10)
+    return f"{_TENS[tens]}-{_ONES[ones]}" if ones else _TENS[tens]
+
+
+def ordinal(figures: str) -> str:
+    """ "twenty-first"."""
+    return to_ordinal(cardinal(figures))
+
+
+def to_ordinal(words: str) -> str:
+    """The ordinal of a cardinal in words: "twenty-one" becomes "twenty-first"."""
+    return _LAST_WORD.sub(lambda last: _ordinal_word(last[0]), words)
+
+
+def _ordinal_word(word: str) -> str:
+    if word in _IRREGULAR_ORDINALS:
+        return _IRREGULAR_ORDINALS[word]
+    return f"{word[:-1]}ieth" if word.endswith("y") else f"{word}th"
+
+
+def plural(words: str) -> str:
+    """The plural of a number in words: "nineteen eighty" becomes "nineteen eighties"."""
+    if words.endswith("y"):
+        return f"{words[:-1]}ies"
+    return f"{words}es" if words.endswith("x") else f"{words}s"
+
+
+def year(figures: str) -> str:
+    """As a year of up to four figures is read: "nineteen oh five", "two thousand nine"."""
+    number = int(figures)
+    hundreds, rest = divmod(number, 100)
+    if number < 1010 or hundreds % 10 == 0 and rest < 10 or number > 9999:  # noqa: PLR2004
+        return cardinal(figures)
+    if not rest:
+        return f"{below_hundred(hundreds)} hundred"
+    if rest < 10:  # noqa: PLR2004
+        return f"{below_hundred(hundreds)} oh {_ONES[rest]}"
+    return f"{below_hundred(hundreds)} {below_hundred(rest)}"
+
+
+def decimal(number: str) -> str:
+    """Figures with commas and at most one point, a sign before them: "minus two point zero five"."""
+    sign = "minus " if number[0] in "-\u2212" else ""
+    whole, point, rest = number.lstrip("-+\u2212").partition(".")
+    words = cardinal(whole) if whole else ""
+    if point:
+        words = f"{words} point {digits(rest)}".lstrip()
+    return sign + words
+
+
+def fraction(written: str) -> str:
+    """ "two and three quarters" for "2 3/4"; a hyphen may stand for the space."""
+    whole, _, parts = written.replace("-", " ").rpartition(" ")
+    top, _, bottom = parts.partition("/")
+    named = _FRACTION_NAMES.get(bottom) or (ordinal(bottom), plural(ordinal(bottom)))
+    words = f"{cardinal(top)} {named[0 if top == '1' else 1]}"
+    return f"{cardinal(whole)} and {words}" if whole else words
+
+
+def is_one(number: str) -> bool:
+    """Whether the noun after it is singular: 1 and -1, not 1.0."""
+    return number.lstrip("-+\u2212") in ("1", "01")

@@ -1,0 +1,83 @@
+"""Addresses of the web, of mail and of the network, by the names of their signs."""
+
+import re
+from typing import Final
+
+from app.domain.text.mapped_text import Rule
+from app.domain.text.number_words import digits
+from app.domain.text.reading.letters import spelled
+
+MAX_PATH_CHARS: Final = 60
+"""Of a longer path only the name of the server is read; nobody can follow the rest by ear."""
+
+_NAMES: Final = {
+    ".": "dot", "/": "slash", "-": "dash", "_": "underscore", "&": "ampersand", "@": "at",
+    ":": "colon", "~": "tilde", "+": "plus", "=": "equals", "?": "question mark", "%": "percent",
+    "#": "hash", "!": "exclamation mark", "$": "dollar", "*": "star", ",": "comma", ";": "semicolon",
+}  # fmt: skip
+_PART: Final = re.compile(r"[A-Za-z]+|\d+|[^\w\s]|_|\w")
+
+_TLDS: Final = (
+    "com|org|net|edu|gov|mil|int|info|biz|io|ai|app|dev|co|tv|fm|uk|de|fr|es|nl|eu|ca|au|ch|jp|cn|br"
+    "|ru|se|dk|fi|pl|pt|cz|gr|ie|nz|kr|mx|za|sm|xyz|online|site|tech|cloud|blog|shop"
+)
+"""Without those that are English words, such as "it" and "me"."""
+
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})"
+_PATH: Final = r"(?:[/?#](?:[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])?)?"
+
+
+def _read(address: str) -> str:
+    return " ".join(_read_part(part[0]) for part in _PART.finditer(address))
+
+
+def _read_part(part: str) -> str:
+    if part.isdecimal():
+        return digits(part)
+    if part.lower() == "www":
+        return spelled("WWW")
+    return _NAMES.get(part, part)
+
+
+def _read_url(match: re.Match[str]) -> str:
+    rest = match["host"]
+    host, slash, path = rest.partition("/")
+    host = host.rpartition("@")[2].removeprefix("www.")
+    path = re.split(r"[?#]", path)[0].strip("/")
+    host = re.split(r"[?#]", host)[0]
+    brief = f"{host}/{path}" if slash and path and len(path) <= MAX_PATH_CHARS else host
+    return _read(brief)
+
+
+def _read_all(match: re.Match[str]) -> str:
+    return f"{' ' if _touches_word(match) else ''}{_read(match[0].removeprefix('.'))}"
+
+
+def _touches_word(match: re.Match[str]) -> bool:
+    return match.start() > 0 and not match.string[match.start() - 1].isspace()
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(
+            r"(?<![\w])(?i:https?|ftps?|wss?)://(?P<host>[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])"
+        ),
+        _read_url,
+    ),
+    (
+        re.compile(r"(?<![\w])(?i:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]"),
+        _read_all,
+    ),
+    (
+        re.compile(
+            r"(?<![A-Za-z0-9._%+&-])\.?[A-Za-z0-9][A-Za-z0-9._%+&-]{0,63}@"
+            rf"{_LABEL}(?:\.{_LABEL})+(?![\w]){_PATH}"
+        ),
+        _read_all,
+    ),
+    (re.compile(rf"(?<![\w@.-])www\.{_LABEL}(?:\.{_LABEL})*{_PATH}"), _read_all),
+    (
+        re.compile(rf"(?<![\w@.-])(?:{_LABEL}\.){{1,8}}(?:{_TLDS})(?![\w-]|\.\w){_PATH}"),
+        _read_all,
+    ),
+)  # fmt: skip

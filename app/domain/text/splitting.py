@@ -1,0 +1,131 @@
+"""Texts in pieces: sentences, parts that a voice can hold, the whole sentences of a growing text.
+
+No word is lost or repeated.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import Final
+
+from app.domain.segment import spoken_lengths
+from app.domain.text.mapped_text import MappedText
+from app.domain.text.markup import begins_item, goes_on
+
+Measure = Callable[[str], list[int]]
+"""The length of each character of a text: 1, or more where it takes longer to say."""
+
+_SENTENCE_END: Final = re.compile(r"[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
+"""In a text that was read, every point ends a sentence: abbreviations have none any more."""
+
+_LIVE_END: Final = re.compile(
+    r"""
+      (?<![.!?\u2026]) (?P<mark>[.!?\u2026]++) ["'\u2019\u201d)\]*_~`]*+ \s++ (?=[^\s]) (?![a-z,;:])
+    | (?P<line>\n\s*) (?=\S)
+    """,
+    re.VERBOSE,
+)
+"""Where a sentence may end in a text that goes on: what follows must be there to be seen. Each run
+of marks or spaces is read once (`++`), so that time grows with the length and not faster."""
+
+_ABBREVIATION: Final = re.compile(
+    r"(?:^|[\s(\"'\u2018\u201c])"
+    r"(?:[A-Za-z]|(?:[A-Za-z]\.)+[A-Za-z]|Mrs?|Ms|Mx|Drs?|Profs?|Rev|Hon|St|Sr|Jr|Gen|Col|Capt"
+    r"|Lt|Sgt|Gov|Sen|Rep|Mt|Ave|Blvd|vs|etc|approx|dept|est|fig|no|vol|pp?|cf|al)$"
+    r"|(?:^|\n)[ \t]*\d{1,3}$",
+    re.IGNORECASE,
+)
+"""What stands before a point that ends no sentence; a pause too many is worse than one too late."""
+
+MAX_LIVE_CHARS: Final = 250
+"""So many characters without the end of a sentence are cut at a clause: no listener waits longer
+for the first word than a writer takes for so much."""
+
+_MAX_ABBREVIATION_CHARS: Final = 16
+_THOUGHT: Final = re.compile(r"<(/?)(?:think|thinking)>", re.IGNORECASE)
+_CLAUSE_END: Final = re.compile(r"[,;:\u2014\uff0c\u3001\uff1b\u3002\uff01\uff1f](?=\s|[^\W\d])")
+_SPOKEN_SYMBOLS: Final = frozenset("&%@#\u00b0\u00a7\u00a9\u00ae\u2122")
+
+
+def split_sentences(text: MappedText) -> list[MappedText]:
+    """The sentences of a paragraph that was read."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text.text)]
+    bounds = zip([0, *ends], [*ends, len(text)], strict=True)
+    pieces = (text[start:end].strip() for start, end in bounds)
+    return [piece for piece in pieces if len(piece)]
+
+
+def cut_whole_sentences(text: str) -> tuple[str, str]:
+    """The beginning of a growing `text` that ends with a whole sentence, and the rest of it.
+
+    Whether a mark ends a sentence may depend on what follows, so the last one waits for that. A
+    sentence of more than MAX_LIVE_CHARS characters counts as whole at its last clause, else word.
+    Nothing is cut within a thought of the writer, which is not spoken.
+    """
+    thoughts = list(_THOUGHT.finditer(text))
+    if thoughts and not thoughts[-1][1]:
+        start = thoughts[-1].start()
+        return text[:start], text[start:]
+    ends = [end.end() for end in _LIVE_END.finditer(text) if _is_end(text, end)]
+    cut = ends[-1] if ends else 0
+    if len(text) - cut > MAX_LIVE_CHARS:
+        cut += _cut_position(text[cut:], len(text) - cut - 1)
+    return text[:cut], text[cut:]
+
+
+def _is_end(text: str, end: re.Match[str]) -> bool:
+    if end["line"] is not None:
+        line = text[text.rfind("\n", 0, end.start()) + 1 : end.start()].strip()
+        following = text[end.end() : end.end() + _MAX_ABBREVIATION_CHARS]
+        is_blank = end["line"].count("\n") > 1
+        return is_blank or not line or begins_item(following) or not goes_on(line, following)
+    before = text[max(0, end.start() - _MAX_ABBREVIATION_CHARS) : end.start()]
+    return not (end["mark"] == "." and _ABBREVIATION.search(before))
+
+
+def is_speakable(text: str) -> bool:
+    """Whether there is anything to pronounce: a letter, a digit, or a symbol that has a name."""
+    return any(
+        char.isalnum() or char in _SPOKEN_SYMBOLS or unicodedata.category(char) in ("Sc", "Sm")
+        for char in text
+    )
+
+
+def fit(text: MappedText, max_length: int) -> Iterator[MappedText]:
+    """Cut `text` into pieces of at most `max_length`: after a clause mark, else a space, else hard.
+
+    The length is that of what there is to say, see `spoken_lengths`.
+    """
+    start = 0
+    for piece in fit_text(text.text, max_length):
+        start = text.text.index(piece, start)
+        yield text[start : start + len(piece)]
+        start += len(piece)
+
+
+def fit_text(text: str, max_length: int, measure: Measure = spoken_lengths) -> Iterator[str]:
+    """The same of a text without an original, and with any measure."""
+    rest = text
+    while len(fitting := _fitting_prefix(rest, max_length, measure)) < len(rest):
+        cut = _cut_position(rest, len(fitting))
+        yield rest[:cut].strip()
+        rest = rest[cut:].strip()
+    if rest:
+        yield rest
+
+
+def _fitting_prefix(text: str, max_length: int, measure: Measure) -> str:
+    """As much of `text` as has at most `max_length`, but one character at least."""
+    head = text[: max_length + 1]
+    ends = accumulate(measure(head))
+    return head[: max(1, sum(end <= max_length for end in ends))]
+
+
+def _cut_position(text: str, max_chars: int) -> int:
+    """Where to cut a text longer than `max_chars`: after a clause mark, else a space, else hard."""
+    clause_ends = [match.end() for match in _CLAUSE_END.finditer(text, 0, max_chars)]
+    if clause_ends:
+        return clause_ends[-1]
+    space = text.rfind(" ", 1, max_chars + 1)
+    return space if space > 0 else max_chars
