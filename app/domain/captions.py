@@ -15,13 +15,15 @@ class Caption(msgspec.Struct, frozen=True):
         index: of the segment in its text, from 0 on.
         start_s: where its sound begins in the answer, in seconds.
         end_s: where it ends; the next segment begins there.
-        text: as the model reads it.
+        text: as the user wrote it.
+        spoken: as the voice was given it; empty for a pause.
     """
 
     index: int
     start_s: float
     end_s: float
     text: str
+    spoken: str = ""
 
 
 def render_srt(captions: Sequence[Caption]) -> str:

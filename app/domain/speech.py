@@ -8,6 +8,7 @@ import msgspec
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import EmptyInputError, InvalidSpeedError
+from app.domain.text.pronunciations import Pronunciations
 
 MIN_SPEED: Final = 0.25
 MAX_SPEED: Final = 4.0
@@ -82,6 +83,8 @@ class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
         sampling: what of it is not left to the model.
         format: of the answer.
         sample_rate: of the answer in Hz; None follows the format's rule.
+        is_normalized: markup, figures and signs are read; otherwise the text is spoken as it is.
+        pronunciations: words that are said in another way than they are written.
 
     Raises:
         InvalidSpeedError: a speed outside the range, or NaN.
@@ -93,6 +96,8 @@ class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
     sampling: SamplingChoice = SamplingChoice()
     format: AudioFormat = AudioFormat.MP3
     sample_rate: int | None = None
+    is_normalized: bool = True
+    pronunciations: Pronunciations = Pronunciations()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.speed) and MIN_SPEED <= self.speed <= MAX_SPEED):

@@ -24,6 +24,7 @@ from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.key_source import KeySource
+from app.ports.lexicon_source import LexiconSource
 from app.ports.metrics import MetricsSource
 from app.ports.request_observer import RequestObserver
 from app.ports.speech_cache import SpeechCache
@@ -37,7 +38,8 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
     `choice` says which backend the model is, and which better ones it is not. `cache` is what the
     model keeps; None if it keeps nothing. `health` tells how the model is once it is loaded.
-    `tracing` follows requests; None if nobody does. `random` gives numbers in [0, 1).
+    `tracing` follows requests; None if nobody does. `lexicon` knows pronunciations; None without
+    any. `random` gives numbers in [0, 1).
     """
 
     choice: Choice
@@ -52,6 +54,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     cache: SpeechCache | None = None
     health: Callable[[], EngineHealth] = EngineHealth
     tracing: Tracing | None = None
+    lexicon: LexiconSource | None = None
     random: Callable[[], float] = random
 
 
@@ -95,13 +98,21 @@ class Services:
             load_wait_s=settings.model.load_wait_s,
         )
         self.speech = SpeechService(
-            SpeechPorts(ports.model, ports.encoders, ports.clock, ports.observer, ports.cache),
+            SpeechPorts(
+                ports.model,
+                ports.encoders,
+                ports.clock,
+                ports.observer,
+                ports.cache,
+                ports.lexicon,
+            ),
             self.readiness,
             self.admission,
             Catalog(ports.model.info, accepts_unknown=settings.speech.unknown_names == "default"),
             SpeechLimits(
-                settings.speech.max_chars,
-                LookAheadLimits(
+                max_chars=settings.speech.max_chars,
+                has_markup=settings.text.markup == "auto",
+                look_ahead=LookAheadLimits(
                     max_segments=settings.speech.look_ahead_segments,
                     max_unread_s=settings.speech.look_ahead_s,
                 ),

@@ -72,6 +72,13 @@ class AuthSettings(Section, frozen=True):
         return msgspec.Struct.__repr__(shown)
 
 
+class TextSettings(Section, frozen=True):
+    """How what is written is read."""
+
+    markup: Literal["auto", "off"] = "auto"
+    lexicon_file: str = ""
+
+
 class ModelSettings(Section, frozen=True):
     """The speech model."""
 
@@ -176,6 +183,7 @@ class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     model: ModelSettings = ModelSettings()
+    text: TextSettings = TextSettings()
     speech: SpeechSettings = SpeechSettings()
     admission: AdmissionSettings = AdmissionSettings()
     resilience: ResilienceSettings = ResilienceSettings()

@@ -22,6 +22,7 @@ from app.adapters.speech.soprano.traced_package import TracedPackage
 from app.adapters.speech.soprano_onnx.graph import Precision
 from app.adapters.speech.soprano_onnx.traced_model import TracedOnnxModel
 from app.domain.segment import TextSegment
+from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import build_graph_cache
 from app.entrypoints.checkpoints import DEFAULT_REPO, check_checkpoint
 from app.entrypoints.settings import ModelSettings
@@ -93,7 +94,12 @@ class Verification:
 
 def split_texts(texts: Iterable[str]) -> list[TextSegment]:
     """The sentences of each text as the model reads them."""
-    return [sentence for text in texts for sentence in split_for_soprano(text)]
+    return [
+        sentence
+        for text in texts
+        for sentence in segment_text(text, split_for_soprano)
+        if sentence.text
+    ]
 
 
 def judge(sentences: Sequence[ComparedSentence]) -> Judgements:

@@ -1,11 +1,12 @@
 """The port to whatever turns text into sound."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo
+from app.domain.text.mapped_text import MappedText
 
 
 class SpeechModel(Protocol):
@@ -28,10 +29,13 @@ class SpeechModel(Protocol):
         """Give back threads, memory and files. May be called without `load`, and twice."""
         ...
 
-    def split(self, text: str) -> list[TextSegment]:
-        """The segments in which this model speaks `text`; empty if nothing can be pronounced.
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        """The pieces in which this model speaks `paragraphs`, each in the form the voice knows.
 
-        No word is lost or repeated. Works before `load`.
+        No word is lost or repeated; what cannot be pronounced gives no piece. Works before `load`.
+
+        Args:
+            paragraphs: words without figures and signs, in reading order.
         """
         ...
 
@@ -45,7 +49,7 @@ class SpeechModel(Protocol):
         `aclose` stops the work at the next point where the model can stop.
 
         Args:
-            segment: what to say.
+            segment: what to say; its text came from `split`, and it is no pause.
             delivery: its voice is one of `info.voices`, its speed in [info.min_speed,
                 info.max_speed].
             due_at: seconds of the clock's `monotonic` by when its sound is needed. A model that

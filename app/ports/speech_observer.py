@@ -56,6 +56,10 @@ class SpeechObserver(SentenceObserver, Protocol):
         """A request for speech was turned away before it was read; it has no report."""
         ...
 
+    def reading_failed(self, error: Exception) -> None:
+        """A text, or a part of it, is spelled because a rule for reading raised this."""
+        ...
+
     def speech_ended(self, report: SpeechReport) -> None:
         """One request for speech has ended, however it ended. Called exactly once per request."""
         ...

@@ -19,6 +19,7 @@ from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
+from app.domain.text.front_end import segment_text
 from app.ports.speech_model import SpeechModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
@@ -105,13 +106,13 @@ async def speak(model: SpeechModel, text: str, speed: float = 1.0) -> np.ndarray
 async def test_it_knows_itself_and_splits_before_it_is_loaded(unloaded: SpeechModel) -> None:
     assert unloaded.info.voices
     assert unloaded.info.min_speed <= 1.0 <= unloaded.info.max_speed
-    assert len(unloaded.split(TEXT)) == 2
+    assert len(segment_text(TEXT, unloaded.split)) == 2
 
 
 async def test_it_can_be_closed_unloaded_and_twice(unloaded: SpeechModel) -> None:
     await unloaded.close()
     await unloaded.close()
-    assert unloaded.split(TEXT)
+    assert segment_text(TEXT, unloaded.split)
 
 
 async def test_its_info_does_not_change_by_loading(model: SpeechModel) -> None:
@@ -133,7 +134,7 @@ async def test_the_same_words_give_the_same_samples(model: SpeechModel) -> None:
 
 
 async def test_segments_hold_every_word_in_order(model: SpeechModel) -> None:
-    segments = model.split(TEXT)
+    segments = segment_text(TEXT, model.split)
     assert [segment.index for segment in segments] == list(range(len(segments)))
     words = " ".join(segment.text for segment in segments).split()
     assert words in (TEXT.split(), TEXT.lower().split())
@@ -141,7 +142,7 @@ async def test_segments_hold_every_word_in_order(model: SpeechModel) -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "...", "😀"])
 async def test_nothing_to_pronounce_is_no_segment(model: SpeechModel, text: str) -> None:
-    assert model.split(text) == []
+    assert segment_text(text, model.split) == []
 
 
 async def test_slower_is_longer_and_faster_is_shorter(model: SpeechModel) -> None:

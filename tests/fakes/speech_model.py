@@ -1,14 +1,15 @@
 """A SpeechModel that hums: quick, exact, and able to fail or wait on command."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import numpy as np
 
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, Voice
-from app.domain.text_splitting import split_text
+from app.domain.text.mapped_text import MappedText
+from app.domain.text.splitting import fit, is_speakable, split_sentences
 
 HUM_HZ = 220.0
 SECONDS_PER_CHAR = 0.02
@@ -70,8 +71,14 @@ class FakeSpeechModel:
     async def close(self) -> None:
         self.is_closed = True
 
-    def split(self, text: str) -> list[TextSegment]:
-        return split_text(text, 100, lambda paragraph: paragraph.replace(". ", ".\n").split("\n"))
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return [
+            piece
+            for paragraph in paragraphs
+            for sentence in split_sentences(paragraph)
+            for piece in fit(sentence, 100)
+            if is_speakable(piece.text)
+        ]
 
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0

@@ -20,6 +20,7 @@ class FakeSpeechObserver:
         self.retries: list[tuple[SpeechError, int, RetryOutcome]] = []
         self.breaker_changes: list[tuple[BreakerState, BreakerState, str]] = []
         self.refused: list[SpeechError] = []
+        self.reading_failures: list[Exception] = []
         self.reports: list[SpeechReport] = []
         self.store_failures: list[tuple[StoreAction, StoreError]] = []
         self.num_removed: list[int] = []
@@ -50,6 +51,9 @@ class FakeSpeechObserver:
 
     def refused_unread(self, error: SpeechError) -> None:
         self.refused.append(error)
+
+    def reading_failed(self, error: Exception) -> None:
+        self.reading_failures.append(error)
 
     def speech_ended(self, report: SpeechReport) -> None:
         self.reports.append(msgspec.structs.replace(report))

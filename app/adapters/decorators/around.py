@@ -1,7 +1,9 @@
 """What all models around another one have in common."""
 
-from app.domain.segment import TextSegment
+from collections.abc import Sequence
+
 from app.domain.speech import ModelInfo
+from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
 
 
@@ -21,5 +23,5 @@ class AroundModel:
     async def close(self) -> None:
         await self._model.close()
 
-    def split(self, text: str) -> list[TextSegment]:
-        return self._model.split(text)
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return self._model.split(paragraphs)

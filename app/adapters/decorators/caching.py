@@ -4,7 +4,7 @@ Only speech that is the same by right: what is drawn by lot without a seed goes 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -15,6 +15,7 @@ from app.domain.audio import AudioChunk
 from app.domain.repeats import is_repeatable, segment_key
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo
+from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
 
 
@@ -66,8 +67,8 @@ class CachedModel:
             await self._files.close()
         await self._model.close()
 
-    def split(self, text: str) -> list[TextSegment]:
-        return self._model.split(text)
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return self._model.split(paragraphs)
 
     def can_keep(self, delivery: Delivery) -> bool:
         is_on = self._memory.max_bytes > 0 and self.fingerprint != ""

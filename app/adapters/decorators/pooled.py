@@ -5,7 +5,7 @@ meanwhile. It lives from when it has spoken for the first time, so that no reque
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
 from math import inf
 from typing import Any, Final
@@ -28,6 +28,8 @@ from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment
 from app.domain.services.time_limit import within
 from app.domain.speech import Delivery, ModelInfo
+from app.domain.text.front_end import segment_text
+from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
@@ -138,8 +140,8 @@ class PooledModel:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(instance.model.close() for instance in self._instances))
 
-    def split(self, text: str) -> list[TextSegment]:
-        return self._instances[0].model.split(text)
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return self._instances[0].model.split(paragraphs)
 
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
@@ -210,7 +212,7 @@ class PooledModel:
         instance.is_suspect = False
 
     async def _speak_proof(self, instance: Instance) -> None:
-        segments = await asyncio.to_thread(instance.model.split, PROBE_TEXT)
+        segments = segment_text(PROBE_TEXT, instance.model.split)
         delivery = Delivery(instance.model.info.voices[0])
         chunks = self._speak(instance, segments[0], delivery, self._clock.monotonic())
         async with aclosing(chunks):

@@ -5,7 +5,7 @@ the breaker refuses is not repeated. Nothing is repeated once it was heard.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from itertools import count
 
@@ -36,6 +36,8 @@ from app.domain.resilience import (
 from app.domain.retries import RetryBudget, pause_s
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo
+from app.domain.text.front_end import segment_text
+from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import RetryOutcome, SpeechObserver
@@ -87,8 +89,8 @@ class ResilientModel:
 
     async def load(self) -> None:
         await self._model.load()
-        segments = await asyncio.to_thread(self._model.split, PROBE_TEXT)
-        self._probing = asyncio.create_task(self._probe_while_open(segments[0]), name="probe-model")
+        probe = segment_text(PROBE_TEXT, self._model.split)[0]
+        self._probing = asyncio.create_task(self._probe_while_open(probe), name="probe-model")
 
     async def close(self) -> None:
         if self._probing is not None:
@@ -96,8 +98,8 @@ class ResilientModel:
             await asyncio.gather(self._probing, return_exceptions=True)
         await self._model.close()
 
-    def split(self, text: str) -> list[TextSegment]:
-        return self._model.split(text)
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return self._model.split(paragraphs)
 
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0

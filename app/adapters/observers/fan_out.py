@@ -48,6 +48,10 @@ class FanOut:
         for observer in self._observers:
             observer.refused_unread(error)
 
+    def reading_failed(self, error: Exception) -> None:
+        for observer in self._observers:
+            observer.reading_failed(error)
+
     def speech_ended(self, report: SpeechReport) -> None:
         for observer in self._observers:
             observer.speech_ended(report)

@@ -104,6 +104,9 @@ class OpenTelemetry:
     def refused_unread(self, error: SpeechError) -> None:
         pass
 
+    def reading_failed(self, error: Exception) -> None:
+        pass
+
     def speech_ended(self, report: SpeechReport) -> None:
         from opentelemetry import trace
 

@@ -317,6 +317,9 @@ class PrometheusMetrics:
     def refused_unread(self, error: SpeechError) -> None:
         self._refusals.labels(error.code).inc()
 
+    def reading_failed(self, error: Exception) -> None:
+        """The log has it."""
+
     def speech_ended(self, report: SpeechReport) -> None:
         self._requests.labels(report.outcome.value, report.format.value).inc()
         if report.cache is not None:

@@ -1,5 +1,7 @@
 """What happened, as log events with fields. Never the text that was spoken."""
 
+import traceback
+
 import structlog
 
 from app.domain.circuit_breaker import BreakerState
@@ -46,6 +48,12 @@ class StructuredLog:
 
     def refused_unread(self, error: SpeechError) -> None:
         pass  # the event of the request has it
+
+    def reading_failed(self, error: Exception) -> None:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        _log.warning(
+            "text.spelled", error=type(error).__name__, place=f"{place.name}:{place.lineno}"
+        )
 
     def speech_ended(self, report: SpeechReport) -> None:
         write = _log.error if report.outcome is Outcome.FAILED else _log.info

@@ -34,7 +34,7 @@ from app.domain.speech import Delivery, ModelInfo, Voice
 from app.domain.text.mapped_text import MappedText, Rule
 from app.domain.text.number_words import cardinal
 from app.domain.text.reading.letters import JOINT
-from app.domain.text_splitting import fit, fit_text, is_speakable, split_sentences
+from app.domain.text.splitting import fit, is_speakable, split_sentences
 
 SAMPLE_RATE: Final = 24_000
 """Hz; fixed by the package."""
@@ -43,7 +43,7 @@ SAMPLES_PER_FRAME: Final = 300
 """Of the package's inverse transform; a frame is what its network draws at once."""
 
 MAX_SEGMENT_CHARS: Final = 250
-"""Longest segment, in spoken characters: about 16 s of audio, made in about 0.2 s on one core."""
+"""Longest segment, in characters: about 16 s of audio, made in about 0.2 s on one core."""
 
 MAX_CALL_PHONEMES: Final = 300
 """Most phonemes that the network is given at once, at speed 1: 0.2 s on one core. A call cannot be
@@ -209,9 +209,9 @@ def _phonemize(hibari: Any, text: str, speed: float) -> list[list[int]]:
     """Phonemes of `text` for each call of the network; what cannot be read is left out."""
     max_phonemes = round(MAX_CALL_PHONEMES * min(1.0, speed))
     return [
-        hibari.ids(piece)
+        hibari.ids(piece.text)
         for phonemes in _read(hibari, text)
-        for piece in fit_text(phonemes, max_phonemes, lambda part: [1] * len(part))
+        for piece in fit(MappedText.of(phonemes), max_phonemes)
     ]
 
 

@@ -7,14 +7,14 @@ from app.domain.errors import InputTooLongError
 from app.domain.segment import TextSegment
 from app.domain.services.segment_feed import SegmentFeed
 from app.domain.speech import SpeechReport
-from app.domain.text_splitting import cut_whole_sentences
+from app.domain.text.splitting import cut_whole_sentences
 
 
 class LiveText:
     """Takes the pieces of one text. Calls must not overlap.
 
     Args:
-        split: the model's, into its segments.
+        split: into the segments that the model speaks.
         feed: where they go.
         max_chars: that may wait to be spoken, in code points.
         report: counts the characters.
@@ -65,4 +65,4 @@ class LiveText:
     async def _push(self, text: str) -> None:
         if text:
             segments = await asyncio.to_thread(self._split, text)
-            self._feed.push(segment.text for segment in segments)
+            self._feed.push(segments)

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from app.domain.audio import AudioChunk
+from app.domain.audio import AudioChunk, silence
 from app.domain.errors import SynthesisError
 from app.domain.resilience import may_help_to_retry
 from app.domain.segment import TextSegment
@@ -116,7 +116,7 @@ class LookAhead:
         return not is_full and self._unread_s() < self._limits.max_unread_s
 
     def _estimate_s(self, segment: TextSegment) -> float:
-        return segment.num_spoken_chars / CHARS_PER_S / self._delivery.speed
+        return segment.pause_s or len(segment.text) / CHARS_PER_S / self._delivery.speed
 
     def _unread_s(self) -> float:
         """Playing time that is or will be made by the segments begun, and is not handed out."""
@@ -190,6 +190,10 @@ class _Running:
             self._chunks.put_nowait(None)
 
     async def _make(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
+        if self.segment.pause_s:
+            self._made_s = self.segment.pause_s
+            self._chunks.put_nowait(silence(self._made_s, model.info.sample_rate))
+            return
         async with aclosing(model.synthesize(self.segment, delivery, due_at)) as chunks:
             async for chunk in chunks:
                 self._made_s += chunk.duration_s

@@ -19,6 +19,7 @@ from app.domain.errors import (
 from app.domain.resilience import PROBE_TEXT, EngineHealth
 from app.domain.services.time_limit import within
 from app.domain.speech import Delivery
+from app.domain.text.front_end import segment_text
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -143,7 +144,7 @@ class Readiness:
         info = self._model.info
         encoding = AudioEncoding(audio_format, info.sample_rate)
         encoder = await asyncio.to_thread(self._encoders.open, encoding, info.sample_rate)
-        for segment in await asyncio.to_thread(self._model.split, PROBE_TEXT):
+        for segment in segment_text(PROBE_TEXT, self._model.split):
             async with aclosing(
                 self._model.synthesize(segment, Delivery(info.voices[0]))
             ) as chunks:

@@ -4,6 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from app.domain.segment import TextSegment
 
 
@@ -37,11 +39,11 @@ class SegmentFeed:
         """Characters of the segments that nobody has taken yet."""
         return sum(len(segment.text) for segment in self._waiting)
 
-    def push(self, texts: Iterable[str]) -> None:
-        """Add the texts of segments; they are numbered on."""
-        segments = [TextSegment(i, text) for i, text in enumerate(texts, start=self.num_pushed)]
-        self._waiting.extend(segments)
-        self.num_pushed += len(segments)
+    def push(self, segments: Iterable[TextSegment]) -> None:
+        """Add segments; they are numbered on."""
+        for segment in segments:
+            self._waiting.append(msgspec.structs.replace(segment, index=self.num_pushed))
+            self.num_pushed += 1
         self._has_changed.set()
         if self.on_push is not None:
             self.on_push()

@@ -20,7 +20,7 @@ from app.domain.errors import (
     InputTooLongError,
     SlowedInputTooLongError,
 )
-from app.domain.segment import TextSegment
+from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission, Slot
 from app.domain.services.live_text import LiveText
 from app.domain.services.look_ahead import LookAhead, LookAheadLimits
@@ -34,18 +34,23 @@ from app.domain.speech import (
     SpeechOptions,
     SpeechRequest,
 )
+from app.domain.text.front_end import ReadingOptions, segment_text
+from app.domain.text.pronunciations import Pronunciations
 from app.ports.audio_encoder import AudioEncoder, AudioEncoders
 from app.ports.clock import Clock
+from app.ports.lexicon_source import LexiconSource
 from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
-MAX_EXPANSION: Final = 6
-"""How many times `max_chars` a text may have once its numbers and symbols are words: a page of
-prices or dates has five to six times, a page of signs eight."""
+MAX_EXPANSION: Final = 8
+"""How many times `max_chars` a text may have once its numbers and symbols are words."""
 
 MAX_SLOWED_EXPANSION: Final = 8
 """The same, divided by a speed below 1: what is said slowly takes as much longer to make."""
+
+MAX_PAUSES_S: Final = 120.0
+"""Playing time in seconds of all pauses of one text."""
 
 MAX_ENCODED_S: Final = 2.0
 """Playing time in seconds that is encoded in one call, which cannot be interrupted. MP3 takes the
@@ -75,6 +80,7 @@ class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
     clock: Clock
     observer: SpeechObserver
     cache: SpeechCache | None = None
+    lexicon: LexiconSource | None = None
 
 
 class SpeechLimits(msgspec.Struct, frozen=True):
@@ -83,9 +89,11 @@ class SpeechLimits(msgspec.Struct, frozen=True):
     Attributes:
         max_chars: of the text, in code points.
         look_ahead: how much of it is spoken before it is asked for.
+        has_markup: Markdown, HTML and SSML are markup, and not spoken.
     """
 
     max_chars: int = 4_096
+    has_markup: bool = True
     look_ahead: LookAheadLimits = LookAheadLimits()
 
 
@@ -113,6 +121,7 @@ class SpeechService:
         self._admission = admission
         self._max_chars = limits.max_chars
         self._look_ahead = limits.look_ahead
+        self._has_markup = limits.has_markup
         self.catalog = catalog
 
     async def start(
@@ -141,7 +150,7 @@ class SpeechService:
         try:
             self._check_length(request.text)
             plan = self._plan(request)
-            segments = await asyncio.to_thread(self._split, request.text, request.speed)
+            segments = await asyncio.to_thread(self._split, request.text, request)
             await self._admit(segments, plan.delivery, slot, watch)
             stream = await watch.in_time(
                 self._open(plan, self._speak(feed, plan, slot, watch, is_whole=is_whole), watch)
@@ -150,7 +159,7 @@ class SpeechService:
             slot.leave()
             watch.end(error)
             raise
-        feed.push(segment.text for segment in segments)
+        feed.push(segments)
         feed.finish()
         try:
             await stream.prime()
@@ -179,7 +188,7 @@ class SpeechService:
         except BaseException as error:
             watch.end(error)
             raise
-        split = partial(self._split, speed=options.speed)
+        split = partial(self._split, options=options)
         return LiveSpeech(LiveText(split, feed, self._max_chars, watch.report), stream)
 
     def _watch(self, audio_format: AudioFormat, caller: Caller) -> RequestWatch:
@@ -190,16 +199,27 @@ class SpeechService:
         if len(text) > self._max_chars:
             raise InputTooLongError(len(text), self._max_chars)
 
-    def _split(self, text: str, speed: float) -> list[TextSegment]:
+    def _split(self, text: str, options: SpeechOptions) -> list[TextSegment]:
         """The segments of `text`; what there is to say bounds the work of a request."""
-        segments = self._ports.model.split(text)
-        num_chars = sum(segment.num_spoken_chars for segment in segments)
-        num_slowed_chars = round(num_chars / min(1.0, speed))
+        segments = segment_text(
+            text, self._ports.model.split, self._reading(options), self._ports.observer.reading_failed
+        )
+        num_chars = count_chars(segments)
+        num_slowed_chars = round(num_chars / min(1.0, options.speed))
         if num_chars > MAX_EXPANSION * self._max_chars:
             raise ExpandedInputTooLongError(num_chars, MAX_EXPANSION * self._max_chars)
         if num_slowed_chars > MAX_SLOWED_EXPANSION * self._max_chars:
             raise SlowedInputTooLongError(num_slowed_chars, MAX_SLOWED_EXPANSION * self._max_chars)
         return segments
+
+    def _reading(self, options: SpeechOptions) -> ReadingOptions:
+        lexicon = self._ports.lexicon
+        known = lexicon.pronunciations if lexicon is not None else Pronunciations()
+        return ReadingOptions(
+            is_normalized=options.is_normalized,
+            has_markup=self._has_markup,
+            pronunciations=known.merged(options.pronunciations),
+        )
 
     def _plan(self, options: SpeechOptions) -> "_Plan":
         self.catalog.check_model(options.model)
@@ -216,7 +236,7 @@ class SpeechService:
         cache = self._ports.cache
         status = await asyncio.to_thread(_look_up, cache, segments, delivery)
         if segments and status is not CacheStatus.HIT:
-            await slot.enter(sum(segment.num_spoken_chars for segment in segments))
+            await slot.enter(count_chars(segments))
         if not self._readiness.is_ready:  # what is kept is known once the model is
             await watch.in_time(self._readiness.wait_until_ready())
             status = await asyncio.to_thread(_look_up, cache, segments, delivery)
@@ -291,10 +311,11 @@ def _look_up(
     """How many of the segments need not be spoken again."""
     if cache is None or not segments or not cache.can_keep(delivery):
         return CacheStatus.BYPASS
-    num_held = sum(cache.holds(segment, delivery) for segment in segments)
-    if num_held == 0:
-        return CacheStatus.MISS
-    return CacheStatus.HIT if num_held == len(segments) else CacheStatus.PARTIAL
+    spoken = [segment for segment in segments if segment.text]
+    num_held = sum(cache.holds(segment, delivery) for segment in spoken)
+    if num_held == len(spoken):
+        return CacheStatus.HIT
+    return CacheStatus.PARTIAL if num_held else CacheStatus.MISS
 
 
 async def _encode(

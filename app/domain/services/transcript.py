@@ -31,5 +31,5 @@ class Transcript:
         self.under_way = None
         start_s = self.captions[-1].end_s if self.captions else 0.0
         end_s = self._num_samples / self._sample_rate
-        self.captions.append(Caption(segment.index, start_s, end_s, segment.text))
+        self.captions.append(Caption(segment.index, start_s, end_s, segment.source, segment.text))
         return self.captions[-1]

@@ -5,6 +5,7 @@ Markup, reading, the voice's own form: three steps, each of which can be read an
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count, groupby
 from typing import Final
 
 import msgspec
@@ -12,12 +13,14 @@ import msgspec
 from app.domain.segment import TextSegment
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import Pause, read_markup
+from app.domain.text.number_words import cardinal
 from app.domain.text.pronunciations import Pronunciations
 from app.domain.text.reading.read import clean, read
 
 Split = Callable[[Sequence[MappedText]], list[MappedText]]
 """A voice's: paragraphs of words to the pieces it speaks, in its own form."""
 
+_WORD: Final = re.compile(r"\S+")
 _UP_TO_SPACE: Final = re.compile(r"\S*")
 
 
@@ -35,36 +38,69 @@ class ReadingOptions(msgspec.Struct, frozen=True):
     pronunciations: Pronunciations = Pronunciations()
 
 
+DEFAULT_READING: Final = ReadingOptions()
+
+
 def read_text(text: str, options: ReadingOptions) -> list[MappedText | Pause]:
     """The paragraphs of `text` as they are spoken, by any voice, and the pauses in it."""
     has_markup = options.is_normalized and options.has_markup
     parts: list[MappedText | Pause] = []
     for part in read_markup(text, is_markup=has_markup):
-        if isinstance(part, MappedText):
-            part = options.pronunciations.apply(part)
-            part = read(part) if options.is_normalized else clean(part)
-            if not len(part):
-                continue
-        parts.append(part)
+        if isinstance(part, Pause):
+            parts.append(part)
+            continue
+        respelled = options.pronunciations.apply(part)
+        words = read(respelled) if options.is_normalized else clean(respelled)
+        if len(words):
+            parts.append(words)
     return parts
 
 
-def segment_text(text: str, split: Split, options: ReadingOptions) -> list[TextSegment]:
+def segment_text(
+    text: str,
+    split: Split,
+    options: ReadingOptions = DEFAULT_READING,
+    on_failure: Callable[[Exception], None] | None = None,
+) -> list[TextSegment]:
     """What is spoken of `text`, piece by piece; empty if there is nothing to pronounce.
 
-    Without white space, the sources of all segments together are `text`.
+    Without white space, the sources of all segments together are `text`. Never fails: a text that
+    a rule cannot read, or a voice cannot split, is spelled.
+
+    Args:
+        text: as the user wrote it.
+        split: the voice's.
+        options: how to read.
+        on_failure: told why the text is spelled.
     """
+    try:
+        pieces = _split_all(read_text(text, options), split)
+    except Exception as error:  # noqa: BLE001 - a text is no reason to fail
+        if on_failure is not None:
+            on_failure(error)
+        pieces = _split_all([_spell_out(text)], split)
+    sources = _sources(text, pieces)
+    return [_segment(*one) for one in zip(count(), pieces, sources, strict=False)]
+
+
+def _split_all(parts: Iterable[MappedText | Pause], split: Split) -> list[MappedText | Pause]:
     pieces: list[MappedText | Pause] = []
-    under_way: list[MappedText] = []
-    for part in read_text(text, options):
-        if isinstance(part, MappedText):
-            under_way.append(part)
-            continue
-        pieces += split(under_way)
-        pieces.append(part)
-        under_way = []
-    pieces += split(under_way)
-    return [_segment(*one) for one in zip(range(len(pieces)), pieces, _sources(text, pieces))]
+    for is_pause, group in groupby(parts, lambda part: isinstance(part, Pause)):
+        pieces += group if is_pause else split([part for part in group if isinstance(part, MappedText)])
+    return pieces
+
+
+def _spell_out(text: str) -> MappedText:
+    """The letters and figures of `text` one by one, with a pause after each word.
+
+    Uses none of the rules for reading, for one of them has failed.
+    """
+    return clean(MappedText.of(text).sub(_WORD, _spell_word))
+
+
+def _spell_word(word: re.Match[str]) -> str:
+    names = (cardinal(char) if char.isdecimal() else char for char in word[0] if char.isalnum())
+    return " ".join(names) + ","
 
 
 def _segment(index: int, piece: MappedText | Pause, source: str) -> TextSegment:

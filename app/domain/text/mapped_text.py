@@ -63,7 +63,7 @@ class MappedText:
         return self[start : start + len(self.text.strip())]
 
     def apply(self, rules: Iterable[Rule]) -> "MappedText":
-        """Every match of every rule rewritten; a rule sees what the rules before it have written."""
+        """Every match of every rule rewritten; a rule sees what the rules before have written."""
         mapped = self
         for pattern, rewrite in rules:
             mapped = mapped.sub(pattern, rewrite)

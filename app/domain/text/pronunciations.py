@@ -26,7 +26,7 @@ class Pronunciations:
         InvalidRequestError: a word or its respelling cannot be one.
     """
 
-    def __init__(self, respellings: Mapping[str, str] = {}) -> None:  # noqa: B006 - never changed
+    def __init__(self, respellings: Mapping[str, str] = {}) -> None:
         for word, respelling in respellings.items():
             check_pronunciation(word, respelling)
         self.respellings: Final = dict(respellings)
@@ -61,7 +61,8 @@ def check_pronunciation(word: str, respelling: str) -> None:
     """Return if the two can be a word and its respelling; raises InvalidRequestError."""
     if not word.strip() or word != word.strip() or len(word) > MAX_WORD_CHARS:
         raise InvalidRequestError(
-            f"{word[:MAX_WORD_CHARS]!r} is no word: 1 to {MAX_WORD_CHARS} characters, no space at the ends."
+            f"{word[:MAX_WORD_CHARS]!r} is no word: it has 1 to {MAX_WORD_CHARS} characters and no"
+            " space at its ends."
         )
     if len(respelling) > MAX_RESPELLING_CHARS or not _RESPELLING.fullmatch(respelling):
         raise InvalidRequestError(

@@ -5,16 +5,11 @@ No word is lost or repeated.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from itertools import accumulate
+from collections.abc import Iterator
 from typing import Final
 
-from app.domain.segment import spoken_lengths
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import begins_item, goes_on
-
-Measure = Callable[[str], list[int]]
-"""The length of each character of a text: 1, or more where it takes longer to say."""
 
 _SENTENCE_END: Final = re.compile(r"[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
 """In a text that was read, every point ends a sentence: abbreviations have none any more."""
@@ -92,34 +87,15 @@ def is_speakable(text: str) -> bool:
     )
 
 
-def fit(text: MappedText, max_length: int) -> Iterator[MappedText]:
-    """Cut `text` into pieces of at most `max_length`: after a clause mark, else a space, else hard.
-
-    The length is that of what there is to say, see `spoken_lengths`.
-    """
-    start = 0
-    for piece in fit_text(text.text, max_length):
-        start = text.text.index(piece, start)
-        yield text[start : start + len(piece)]
-        start += len(piece)
-
-
-def fit_text(text: str, max_length: int, measure: Measure = spoken_lengths) -> Iterator[str]:
-    """The same of a text without an original, and with any measure."""
-    rest = text
-    while len(fitting := _fitting_prefix(rest, max_length, measure)) < len(rest):
-        cut = _cut_position(rest, len(fitting))
+def fit(text: MappedText, max_chars: int) -> Iterator[MappedText]:
+    """Pieces of at most `max_chars`, cut after a clause mark, else at a space, else hard."""
+    rest = text.strip()
+    while len(rest) > max_chars:
+        cut = _cut_position(rest.text, max_chars)
         yield rest[:cut].strip()
         rest = rest[cut:].strip()
-    if rest:
+    if len(rest):
         yield rest
-
-
-def _fitting_prefix(text: str, max_length: int, measure: Measure) -> str:
-    """As much of `text` as has at most `max_length`, but one character at least."""
-    head = text[: max_length + 1]
-    ends = accumulate(measure(head))
-    return head[: max(1, sum(end <= max_length for end in ends))]
 
 
 def _cut_position(text: str, max_chars: int) -> int:

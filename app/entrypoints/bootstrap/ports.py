@@ -32,6 +32,7 @@ from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.adapters.speech.soprano.checkpoint import file_states
+from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.circuit_breaker import BreakerPolicy, BreakerState
 from app.domain.resilience import ResiliencePolicy, TimeLimits
@@ -49,10 +50,12 @@ from app.entrypoints.settings import (
     SettingsError,
     StoreSettings,
     TelemetrySettings,
+    TextSettings,
 )
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.key_source import KeySource
+from app.ports.lexicon_source import LexiconSource
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 from app.ports.tracing import Tracing
@@ -116,6 +119,7 @@ def build_ports(settings: Settings) -> Ports:
         metrics=metrics,
         health=resilient.health,
         tracing=tracing,
+        lexicon=build_lexicon(settings.text, clock),
     )
 
 
@@ -246,6 +250,20 @@ def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:
         return FixedKeys(Keyring(given))
     except InvalidKeysError as error:
         raise SettingsError(f"The keys of [auth] cannot be used: {error}") from error
+
+
+def build_lexicon(settings: TextSettings, clock: Clock | None = None) -> LexiconSource | None:
+    """The pronunciations of the settings; None if there are none.
+
+    Raises:
+        SettingsError: the file cannot be used.
+    """
+    if not settings.lexicon_file:
+        return None
+    try:
+        return LexiconFile(Path(settings.lexicon_file), clock or SystemClock())
+    except InvalidLexiconError as error:
+        raise SettingsError(f"text.lexicon_file cannot be used: {error}") from error
 
 
 def _build_stores(settings: StoreSettings, clock: Clock) -> AudioStores:

@@ -10,6 +10,7 @@ from app.entrypoints.cli.bench.command import bench
 from app.entrypoints.cli.config import config
 from app.entrypoints.cli.keys import keys
 from app.entrypoints.cli.models import models
+from app.entrypoints.cli.normalize import normalize
 from app.entrypoints.cli.say import say
 from app.entrypoints.cli.serve import serve
 from app.entrypoints.cli.verify import verify
@@ -22,7 +23,7 @@ def cli() -> None:
     """Text to speech on your own machine, for OpenAI clients."""
 
 
-for command in (serve, say, bench, verify, models, keys, config):
+for command in (serve, say, normalize, bench, verify, models, keys, config):
     cli.add_command(command)
 
 

@@ -41,12 +41,16 @@ class AudioDelta(msgspec.Struct, frozen=True, tag="speech.audio.delta"):
 
 
 class CaptionEvent(msgspec.Struct, frozen=True, tag="speech.caption"):
-    """Extension: a segment that is said whole; times in seconds of the file."""
+    """Extension: a segment that is said whole; times in seconds of the file.
+
+    `text` is as the user wrote it, `spoken` as the voice was given it.
+    """
 
     index: int
     start: float
     end: float
     text: str
+    spoken: str
 
 
 class AudioStored(msgspec.Struct, frozen=True, tag="speech.audio.stored"):
@@ -105,7 +109,7 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
 
 
 def _caption_event(caption: Caption) -> CaptionEvent:
-    return CaptionEvent(caption.index, caption.start_s, caption.end_s, caption.text)
+    return CaptionEvent(caption.index, caption.start_s, caption.end_s, caption.text, caption.spoken)
 
 
 def _stored_event(kept: Kept) -> AudioStored:

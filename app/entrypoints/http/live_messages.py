@@ -65,13 +65,17 @@ class Started(msgspec.Struct, tag="utterance.started"):
 
 
 class Spoken(msgspec.Struct, tag="caption"):
-    """A segment has been sent whole; times in seconds of the file."""
+    """A segment has been sent whole; times in seconds of the file.
+
+    `text` is as the user wrote it, `spoken` as the voice was given it.
+    """
 
     utterance: int
     index: int
     start: float
     end: float
     text: str
+    spoken: str
 
 
 class Ended(msgspec.Struct, tag="utterance.ended"):

@@ -369,7 +369,14 @@ class LiveSession:
 
 
 def _spoken(utterance: Utterance, caption: Caption) -> Spoken:
-    return Spoken(utterance.number, caption.index, caption.start_s, caption.end_s, caption.text)
+    return Spoken(
+        utterance.number,
+        caption.index,
+        caption.start_s,
+        caption.end_s,
+        caption.text,
+        caption.spoken,
+    )
 
 
 def _decode(frame: dict[str, Any]) -> ClientMessage:

@@ -8,6 +8,7 @@ from msgspec import Meta
 from app.domain.audio import AudioFormat
 from app.domain.catalog import Catalog
 from app.domain.speech import SamplingChoice, SpeechOptions, SpeechRequest
+from app.domain.text.pronunciations import Pronunciations
 from app.entrypoints.backends import Choice
 
 FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
@@ -109,6 +110,31 @@ class SpeechFields(msgspec.Struct, kw_only=True):
         | None
     ) = None
 
+    normalize: (
+        Annotated[
+            bool,
+            Meta(
+                description="Extension: false speaks the text as it is: no markup, no figures read."
+            ),
+        ]
+        | None
+    ) = None
+    pronunciations: (
+        Annotated[
+            dict[
+                Annotated[str, Meta(min_length=1, max_length=100)],
+                Annotated[str, Meta(min_length=1, max_length=200)],
+            ],
+            Meta(
+                max_length=100,
+                description="Extension: words, and how each is said, in letters a to z. A word in "
+                "small letters is meant in any case.",
+                examples=[{"Soprano": "so prah no", "GIF": "jif"}],
+            ),
+        ]
+        | None
+    ) = None
+
     def to_options(self, default: AudioFormat) -> SpeechOptions:
         """The domain's options, in the format `default` unless another is asked for."""
         return SpeechOptions(**self._options(default))
@@ -126,6 +152,8 @@ class SpeechFields(msgspec.Struct, kw_only=True):
             ),
             "format": AudioFormat(self.response_format or default),
             "sample_rate": self.sample_rate,
+            "is_normalized": self.normalize is not False,
+            "pronunciations": Pronunciations(self.pronunciations or {}),
         }
 
 

@@ -14,6 +14,7 @@ from app.adapters.clock.system import SystemClock
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import CheckpointError
 from app.domain.resilience import ResiliencePolicy, TimeLimits
+from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.isolation import Assignment, build_assigned, worker_environment
 from app.entrypoints.bootstrap.ports import _identify, build_ports, resilience_policy, time_limits
 from app.entrypoints.settings import (
@@ -129,7 +130,7 @@ def test_isolated_instances_are_pooled_and_counted_also_of_the_embedded_voice() 
     isolated = build_ports(Settings(model=model))
     assert b"soprano_instances_alive 0.0" in isolated.metrics.render()
     assert isolated.model.info.num_streams == 3 * alone.model.info.num_streams
-    assert len(isolated.model.split("One. Two.")) >= 1
+    assert len(segment_text("One. Two.", isolated.model.split)) >= 1
 
 
 def test_what_a_worker_is_told_holds_no_secret_and_builds_its_model() -> None:

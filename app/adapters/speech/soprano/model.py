@@ -5,7 +5,7 @@ has left. Later the stream breaks off.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -17,13 +17,14 @@ from app.adapters.speech.soprano.checkpoint import Checkpoint
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.shapes import SAMPLE_RATE
 from app.adapters.speech.soprano.speaker import SopranoSpeaker
-from app.adapters.speech.soprano.text import prompt_for, split_for_soprano, split_or_spell
+from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
 from app.adapters.speech.soprano.tokenizer_files import load_tokenizer
 from app.adapters.speech.soprano.windows import SAMPLES_PER_TOKEN
 from app.domain.audio import AudioChunk
 from app.domain.errors import SentenceError, SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, Voice
+from app.domain.text.mapped_text import MappedText
 from app.ports.speech_observer import SentenceObserver
 
 VOICE: Final = Voice(id="soprano", name="Soprano", language="en")
@@ -79,14 +80,13 @@ class SopranoModel:
         self.speaker = self._build_speaker(checkpoint)
         self.speaker.load()
         self._tokenizer = load_tokenizer(checkpoint.directory)
-        split_for_soprano("1")  # what reads numbers is imported here, not in the first request
 
     async def close(self) -> None:
         if self.speaker is not None:
             await asyncio.to_thread(self.speaker.close)
 
-    def split(self, text: str) -> list[TextSegment]:
-        return split_or_spell(text)
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return split_for_soprano(paragraphs)
 
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0

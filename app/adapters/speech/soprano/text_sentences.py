@@ -33,7 +33,7 @@ _SENTENCE: Final = re.compile(
 
 
 def split_sentences(text: MappedText) -> list[MappedText]:
-    """The sentences of a `text` in Soprano's form, each of at most MAX_SENTENCE_CHARS characters."""
+    """The sentences of a `text` in Soprano's form, of at most MAX_SENTENCE_CHARS characters."""
     text = text.sub(_LONG_WORD, lambda word: _WORD_PIECE.sub(r"\g<0> ", word[0]))
     pieces = (piece.strip() for piece in _cut(text))
     return [piece for piece in pieces if piece.text.strip(" .,!?-'")]

@@ -3,8 +3,7 @@
 Who the worker is and how it is started comes from outside; whether it lives is the line's to tell.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from app.adapters.speech.worker.failures import restore
 from app.adapters.speech.worker.line import Line
@@ -14,6 +13,7 @@ from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, SentenceError, SpeechError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo
+from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SentenceObserver
@@ -59,13 +59,12 @@ class WorkerModel:
         """Of the worker, once there is one."""
         return self._line.pid if self._line is not None else None
 
-    def split(self, text: str) -> list[TextSegment]:
-        return self._outline.split(text)
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return self._outline.split(paragraphs)
 
     async def load(self) -> None:
         self._line = Line(await self._start(), self._clock, self._on_death)
         await self._line.loaded
-        await asyncio.to_thread(self.split, "1")  # what it imports is imported here, not later
 
     async def close(self) -> None:
         if self._line is not None:

@@ -16,12 +16,14 @@ from app.adapters.speech.embedded_voice import (
     MAX_WORD_LETTERS,
     SAMPLE_RATE,
     EmbeddedVoice,
-    make_sayable,
+    in_voice_form,
     trim_silence,
 )
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
+from app.domain.text.front_end import segment_text
+from app.domain.text.mapped_text import MappedText
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ async def voice() -> AsyncIterator[EmbeddedVoice]:
 
 async def duration_s(voice: EmbeddedVoice, text: str) -> float:
     total = 0.0
-    for segment in voice.split(text):
+    for segment in segment_text(text, voice.split):
         async for chunk in voice.synthesize(segment, Delivery(voice.info.voices[0])):
             total += chunk.duration_s
     return total
@@ -51,7 +53,7 @@ async def test_long_texts_at_the_same_time_leave_no_memory_behind(voice: Embedde
     await duration_s(voice, "One short sentence.")
     before = resident_mb()
     text = "word after word goes on and on, " * 7 + "."
-    assert len(voice.split(text)) == 1
+    assert len(segment_text(text, voice.split)) == 1
     await asyncio.gather(duration_s(voice, text), duration_s(voice, text))
     assert resident_mb() - before < 50
 
@@ -59,9 +61,9 @@ async def test_long_texts_at_the_same_time_leave_no_memory_behind(voice: Embedde
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Plain text, 12.5 and café.", "Plain text, 12.5 and café."),
-        ("1" * 20, " ".join("1" * 20)),
-        ("1,234,567", "1,234,567"),
+        ("Plain text, and café.", "Plain text, and café."),
+        ("room 7", "room seven "),
+        ("the U\u2060S Senate", "the U S Senate"),
         ("cafe\u0301", "café"),
         ("Ștefan, cœur, Ő", "Stefan, coeur, O"),
         ("你好", "NiHao"),
@@ -71,12 +73,12 @@ async def test_long_texts_at_the_same_time_leave_no_memory_behind(voice: Embedde
     ],
 )
 def test_only_what_the_package_cannot_say_is_rewritten(text: str, expected: str) -> None:
-    assert make_sayable(text) == expected
+    assert in_voice_form(MappedText.of(text)).text == expected
 
 
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "Zs"]), max_size=200))
 def test_no_word_is_longer_than_the_package_can_spell(text: str) -> None:
-    words = re.findall(r"[^\W\d_]+", make_sayable(text))
+    words = re.findall(r"[^\W\d_]+", in_voice_form(MappedText.of(text)).text)
     assert max(map(len, words), default=0) <= MAX_WORD_LETTERS
 
 
@@ -128,7 +130,7 @@ async def test_no_text_makes_a_call_of_the_network_long(
     voice: EmbeddedVoice, text: str, speed: float
 ) -> None:
     network = RecordingNetwork(voice)
-    segment = voice.split(text * 250)[0]
+    segment = segment_text(text * 250, voice.split)[0]
     delivery = Delivery(voice.info.voices[0], speed)
     chunks = [chunk async for chunk in voice.synthesize(segment, delivery)]
     assert len(chunks) == len(network.num_phonemes) > 0
@@ -148,15 +150,16 @@ async def test_a_client_that_leaves_ends_a_long_segment_after_the_call_under_way
     assert len(network.num_phonemes) == num_calls + 1
 
 
-@given(st.text(alphabet=st.sampled_from("+-=a1.%/&@é#_'"), min_size=1, max_size=400))
+@given(st.text(alphabet=st.sampled_from("+-=a.%/&@é#_'"), min_size=1, max_size=400))
 def test_no_run_without_a_space_is_longer_than_the_package_reads_quickly(text: str) -> None:
-    sayable = make_sayable(text)
+    sayable = in_voice_form(MappedText.of(text)).text
     assert max(map(len, sayable.split())) <= MAX_RUN_CHARS
     assert sayable.replace(" ", "").replace("(", "") == text.replace(",", "").replace("(", "")
 
 
 def test_an_address_of_usual_length_stays_whole() -> None:
-    assert make_sayable("See example.org/a/b?c=1 now.") == "See example.org/a/b?c=1 now."
+    address = "See example.org/a/b?c now."
+    assert in_voice_form(MappedText.of(address)).text == address
 
 
 async def test_unloaded_it_cannot_speak() -> None:

@@ -9,9 +9,14 @@ from app.domain.segment import TextSegment
 from app.domain.services.live_text import LiveText
 from app.domain.services.segment_feed import SegmentFeed
 from app.domain.speech import SpeechReport
+from app.domain.text.front_end import segment_text
 from tests.fakes.speech_model import FakeSpeechModel
 
 MAX_CHARS = 40
+
+
+def split_in_words(text: str) -> list[TextSegment]:
+    return segment_text(text, FakeSpeechModel().split)
 
 
 class Rig:
@@ -20,7 +25,7 @@ class Rig:
     def __init__(self, split: Callable[[str], list[TextSegment]] | None = None) -> None:
         self.feed = SegmentFeed()
         self.report = SpeechReport(format=AudioFormat.PCM)
-        self.text = LiveText(split or FakeSpeechModel().split, self.feed, MAX_CHARS, self.report)
+        self.text = LiveText(split or split_in_words, self.feed, MAX_CHARS, self.report)
 
     def taken(self) -> list[tuple[int, str]]:
         taken = []

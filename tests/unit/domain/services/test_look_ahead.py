@@ -34,7 +34,7 @@ def segments(count: int, num_chars: int = NUM_CHARS) -> list[TextSegment]:
 def feed_of(segments: list[TextSegment]) -> SegmentFeed:
     """Those segments, and maybe more to come."""
     feed = SegmentFeed()
-    feed.push(segment.text for segment in segments)
+    feed.push(segments)
     return feed
 
 
@@ -179,7 +179,7 @@ async def test_a_segment_that_comes_later_is_begun_at_once_while_another_is_spok
     async with aclosing(rig.ahead.speak(feed)) as parts:
         first = asyncio.ensure_future(anext(parts))
         await settle()
-        feed.push(["bbb comes later."])
+        feed.push([TextSegment(0, "bbb comes later.")])
         await settle()
         assert rig.begun() == [0, 1]
         first.cancel()
@@ -198,10 +198,10 @@ async def test_it_waits_for_a_text_that_is_being_written_and_ends_with_it() -> N
 
     listening = asyncio.create_task(listen())
     await settle()
-    feed.push(["000 is here."])
+    feed.push([TextSegment(0, "000 is here.")])
     await settle()
     assert heard == ["000 is here."]
-    feed.push(["001 is here.", "002 too."])
+    feed.push([TextSegment(0, "001 is here."), TextSegment(1, "002 too.")])
     feed.finish()
     await asyncio.wait_for(listening, 1)
     assert heard == ["000 is here.", "001 is here.", "002 too."]

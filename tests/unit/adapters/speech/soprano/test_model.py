@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from app.domain.errors import (
 )
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
+from app.domain.text.front_end import segment_text
 from tests.checkpoints.build import expected_samples
 from tests.held_call import HeldCall
 from tests.soprano_models import build_soprano, load_standin
@@ -82,7 +83,7 @@ async def test_the_samples_are_those_of_the_package(
 ) -> None:
     directory = make_checkpoint(tokens_per_sentence=40)
     async with loaded(build_model(directory)) as model:
-        spoken = [await speak(model, segment) for segment in model.split(TEXT)]
+        spoken = [await speak(model, segment) for segment in segment_text(TEXT, model.split)]
         ours = np.concatenate(spoken)
     theirs = reference(directory, TEXT)
     peak = np.abs(theirs).max()
@@ -197,7 +198,7 @@ async def test_awkward_text_is_split_and_never_raises(
         "😀",
         "." * 99,
     ):
-        segments = model.split(text)
+        segments = segment_text(text, model.split)
         assert all(len(segment.text) <= 330 for segment in segments)
         assert len(segments) <= 200
         assert not any(mark in s.text for s in segments for mark in ("[STOP]", "[START]"))
@@ -208,7 +209,7 @@ async def test_nothing_is_printed(
 ) -> None:
     with structlog.testing.capture_logs():
         async with loaded(build_model(make_checkpoint())) as model:
-            model.split(TEXT)
+            segment_text(TEXT, model.split)
             await speak(model)
     assert capfd.readouterr().out == ""
 
@@ -261,17 +262,3 @@ async def test_an_error_of_lmdeploy_is_typed(make_checkpoint: MakeCheckpoint) ->
 async def test_unloaded_it_cannot_speak(build_model: BuildModel, tmp_path: Path) -> None:
     with pytest.raises(SynthesisError):
         await speak(build_model(tmp_path))
-
-
-class Unreadable(str):
-    """A text that fails whatever looks at its characters."""
-
-    __slots__ = ()
-
-    def __iter__(self) -> Iterator[str]:
-        raise RuntimeError
-
-
-def test_a_text_that_cannot_be_read_is_spelled(tmp_path: Path) -> None:
-    segments = build_soprano("onnx", tmp_path).split(Unreadable("No. 7"))
-    assert [segment.text for segment in segments] == ["n o, seven."]

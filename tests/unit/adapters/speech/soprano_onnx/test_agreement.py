@@ -32,6 +32,7 @@ from app.adapters.speech.soprano.traced_package import TracedPackage
 from app.adapters.speech.soprano_onnx.graph import Precision
 from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano_onnx.traced_model import TracedOnnxModel
+from app.domain.text.front_end import segment_text
 from tests.checkpoints.build import FULL, build_checkpoint
 from tests.soprano_models import build_onnx_speaker
 from tests.unit.adapters.speech.soprano.text_corpus import corpus
@@ -45,7 +46,9 @@ MAX_TOKENS = 64
 @cache
 def prompts() -> list[str]:
     """Of the different sentences in a corpus of varied English, in an order that mixes kinds."""
-    sentences = [sentence for text in corpus()[::4] for sentence in split_for_soprano(text)]
+    sentences = [
+        sentence for text in corpus()[::4] for sentence in segment_text(text, split_for_soprano)
+    ]
     different = list(dict.fromkeys(prompt_for(sentence) for sentence in sentences))
     order = np.random.default_rng(0).permutation(len(different))
     return [different[index] for index in order]

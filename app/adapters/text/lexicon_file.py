@@ -1,0 +1,116 @@
+"""Pronunciations in a TOML file that may change while they are used, such as `gif = "jif"`."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from app.domain.errors import InvalidRequestError
+from app.domain.text.pronunciations import Pronunciations, check_pronunciation
+from app.ports.clock import Clock
+
+LOOK_EVERY_S: Final = 1.0
+"""Seconds for which the file is not looked at again."""
+
+MAX_FILE_BYTES: Final = 1_048_576
+"""Of a file that is read."""
+
+_log = structlog.get_logger(__name__)
+
+
+class InvalidLexiconError(Exception):
+    """The file cannot be used; the message names the line where one is wrong."""
+
+
+class LexiconFile:
+    """A LexiconSource over a file. A new file that cannot be used changes nothing, and is logged.
+
+    Args:
+        path: of the file.
+        clock: says when to look again.
+
+    Raises:
+        InvalidLexiconError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._looked_at = clock.monotonic()
+        self._state = _state(path)
+        self._pronunciations = read_lexicon(path)
+
+    @property
+    def pronunciations(self) -> Pronunciations:
+        now = self._clock.monotonic()
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            self._reload()
+        return self._pronunciations
+
+    def _reload(self) -> None:
+        state = _state(self._path)  # before reading: a change meanwhile is seen the next time
+        if state == self._state:
+            return
+        self._state = state
+        try:
+            self._pronunciations = read_lexicon(self._path)
+        except InvalidLexiconError as error:
+            _log.error("lexicon.not_reloaded", reason=str(error))
+        else:
+            _log.info("lexicon.reloaded", num_words=len(self._pronunciations.respellings))
+
+
+def read_lexicon(path: Path) -> Pronunciations:
+    """The pronunciations in the file.
+
+    Raises:
+        InvalidLexiconError: not to be read, damaged, or with a word or respelling that is none.
+    """
+    try:
+        text = _content(path).decode()
+        entries = tomllib.loads(text)
+    except OSError as error:
+        raise InvalidLexiconError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidLexiconError(f"{path} is not TOML: {error}") from error
+    return Pronunciations({word: _respelling(path, text, word, entries[word]) for word in entries})
+
+
+def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise InvalidLexiconError(f"{path} is not a regular file.")
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise InvalidLexiconError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
+    return content
+
+
+def _respelling(path: Path, text: str, word: str, value: Any) -> str:
+    if not isinstance(value, str):
+        value = ""  # no letters, which is what is said of it
+    try:
+        check_pronunciation(word, value)
+    except InvalidRequestError as error:
+        raise InvalidLexiconError(f"{path}, line {_line_of(text, word)}: {error}") from error
+    return value
+
+
+def _line_of(text: str, word: str) -> int:
+    """Where the word stands first as a key; 1 if it is written in another way."""
+    keys = (f"{word}", f'"{word}"', f"'{word}'", f"[{word}]")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip().partition("=")[0].strip() in keys:
+            return number
+    return 1
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """By which one content of a file is told from another, without reading it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,0 +1,76 @@
+"""`soprano-api normalize`: what is spoken for what is written, without speaking it."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+import msgspec
+
+from app.domain.text.front_end import ReadingOptions, read_text, segment_text
+from app.domain.text.markup import Pause
+from app.domain.text.reading.letters import JOINT
+from app.domain.text.splitting import split_sentences
+from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
+from app.entrypoints.cli.options import common_options, settings_from
+from app.entrypoints.log import configure_logging
+from app.entrypoints.settings import Settings
+from app.ports.speech_model import SpeechModel
+
+STANDARD: Final = "-"
+"""Means standard input as the text."""
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--jsonl", is_flag=True, help="Read a JSON string a line, and write one a line.")
+@click.option("--voice-form", is_flag=True, help="As the voice of the backend is given it.")
+@common_options
+def normalize(
+    text: str | None, *, jsonl: bool, voice_form: bool, config: str | None, **flags: Any
+) -> None:
+    """Print what is spoken for TEXT, a sentence a line.
+
+    Without TEXT, or with '-', reads standard input.
+    """
+    loaded = settings_from(config, {"log_level": flags.pop("log_level") or "warning", **flags})
+    settings = loaded.settings
+    configure_logging(settings.log)
+    model = build_ports(settings).model if voice_form else None
+    options = _reading(settings)
+    if not jsonl:
+        text = sys.stdin.read() if text in (None, STANDARD) else text
+        for sentence in _sentences(text or "", options, model):
+            click.echo(sentence)
+        return
+    for number, line in enumerate(sys.stdin, start=1):
+        if line.strip():
+            click.echo(
+                msgspec.json.encode(" ".join(_sentences(_decode(line, number), options, model)))
+            )
+
+
+def _decode(line: str, number: int) -> str:
+    try:
+        return msgspec.json.decode(line, type=str)
+    except msgspec.DecodeError as error:
+        raise click.ClickException(f"Line {number} is not a JSON string: {error}") from error
+
+
+def _reading(settings: Settings) -> ReadingOptions:
+    lexicon = build_lexicon(settings.text)
+    options = ReadingOptions(has_markup=settings.text.markup == "auto")
+    if lexicon is None:
+        return options
+    return msgspec.structs.replace(options, pronunciations=lexicon.pronunciations)
+
+
+def _sentences(text: str, options: ReadingOptions, model: SpeechModel | None) -> Iterator[str]:
+    if model is not None:
+        yield from (
+            segment.text for segment in segment_text(text, model.split, options) if segment.text
+        )
+        return
+    for part in read_text(text, options):
+        if not isinstance(part, Pause):
+            yield from (one.text.replace(JOINT, "") for one in split_sentences(part))
