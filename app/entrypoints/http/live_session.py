@@ -212,7 +212,8 @@ class LiveSession:
 
     async def _say_goodbye(self, message: Failed, code: int, reason: str) -> None:
         await self._send(message)
-        await self._socket.close(code, reason)
+        with suppress(*CLIENT_LEFT):
+            await self._socket.close(code, reason)
 
     async def _handle(self, message: ClientMessage) -> None:
         match message:

@@ -12,6 +12,7 @@ import h11
 import structlog
 from litestar.types import Receive, ReceiveMessage, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode
 from websockets.http11 import Request
@@ -266,6 +267,16 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
         else:
             super().send_receive_event_to_app()
+
+    async def send(self, message: Any) -> None:
+        """Send for the application; raises OSError once the connection is closed, as ASGI has it.
+
+        uvicorn takes what comes after its parser has closed the connection for a mistake of the
+        application, which cannot know of it yet.
+        """
+        if self.handshake_complete and self.close_sent:
+            raise ClientDisconnected
+        await super().send(message)
 
     def data_received(self, data: bytes) -> None:
         """Parse a handshake, and frames once it is answered.

@@ -16,6 +16,20 @@ NO_FRAME = bytes([0x8F, 0x00])
 TEXT, PING, CLOSE = (bytes([0x80 | opcode, 0x80, 0, 0, 0, 0]) for opcode in (1, 9, 8))
 
 
+def open_socket(app: Any) -> tuple[SocketProtocol, Mock, "asyncio.Task[None]"]:
+    """A connection that has sent its handshake, and the task that runs `app` for it."""
+    state, transport = ServerState(), Mock(spec=asyncio.Transport)
+    transport.get_extra_info.return_value = None
+    transport.is_closing.return_value = False
+    limits = ConnectionLimits(head_timeout_s=10, write_stall_s=10, max_connections=10)
+    config = Config(app, log_config=None, ws_ping_interval=None)
+    protocol = SocketProtocol(limits, config=config, server_state=state, app_state={})
+    protocol.connection_made(transport)
+    protocol.data_received(HANDSHAKE)
+    (task,) = state.tasks
+    return protocol, transport, task
+
+
 @pytest.mark.parametrize(
     ("sent", "is_answered"),
     [(NO_FRAME, True), (NO_FRAME, False), (TEXT, False), (PING, False), (CLOSE, False)],
@@ -30,15 +44,7 @@ async def test_what_is_no_frame_ends_the_connection_and_before_the_handshake_so_
         await send({"type": "websocket.accept"})
         messages.append(await receive())
 
-    state, transport = ServerState(), Mock(spec=asyncio.Transport)
-    transport.get_extra_info.return_value = None
-    transport.is_closing.return_value = False
-    limits = ConnectionLimits(head_timeout_s=10, write_stall_s=10, max_connections=10)
-    config = Config(app, log_config=None, ws_ping_interval=None)
-    protocol = SocketProtocol(limits, config=config, server_state=state, app_state={})
-    protocol.connection_made(transport)
-    protocol.data_received(HANDSHAKE)
-    (task,) = state.tasks
+    protocol, transport, task = open_socket(app)
     if is_answered:
         while not protocol.handshake_complete:
             await asyncio.sleep(0)
@@ -51,3 +57,25 @@ async def test_what_is_no_frame_ends_the_connection_and_before_the_handshake_so_
         "websocket.connect",
         *(["websocket.disconnect"] if is_answered else []),  # else its answer finds nobody
     ]
+
+
+async def test_what_is_sent_after_the_parser_has_closed_the_connection_finds_nobody() -> None:
+    """As ASGI says it: OSError. The application may be amid a message that it began before."""
+    errors: list[OSError] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        for message in ({"type": "websocket.send", "bytes": b"x"}, {"type": "websocket.close"}):
+            try:
+                await send(message)
+            except OSError as error:
+                errors.append(error)
+
+    protocol, _, task = open_socket(app)
+    while not protocol.handshake_complete:
+        await asyncio.sleep(0)
+    protocol.data_received(NO_FRAME)
+    await task
+    assert len(errors) == 2
