@@ -13,8 +13,9 @@ from app.domain.audio import AudioEncoding
 from app.domain.errors import InvalidIdempotencyKeyError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, SamplingChoice
+from app.domain.text.front_end import ReadingOptions
 
-KEY_VERSION: Final = 1
+KEY_VERSION: Final = 2
 """To be raised when the same key would stand for other samples or bytes than before."""
 
 MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
@@ -45,25 +46,30 @@ def segment_key(fingerprint: str, segment: TextSegment, delivery: Delivery) -> s
         segment: spoken.
         delivery: how.
     """
-    said = {**msgspec.structs.asdict(segment), "index": None}
     how = {**msgspec.structs.asdict(delivery), "voice": delivery.voice.id}
-    return _digest("segment", fingerprint, said, how).hex()
+    return _digest("segment", fingerprint, segment.text, how).hex()
 
 
 def entity_tag(
-    fingerprint: str, text: str, delivery: Delivery, encoding: AudioEncoding, form: str
+    fingerprint: str,
+    text: str,
+    reading: ReadingOptions,
+    delivery: Delivery,
+    encoding: AudioEncoding,
+    form: str,
 ) -> str:
     """A strong entity tag (RFC 9110, section 8.8.3), quoted: equal ones mean equal bytes.
 
     Args:
         fingerprint: of what speaks.
         text: of the request.
+        reading: of the text.
         delivery: how it is spoken.
         encoding: of the answer.
         form: of the answer, as far as it changes the bytes: streamed or whole.
     """
     how = {**msgspec.structs.asdict(delivery), "voice": delivery.voice.id}
-    digest = _digest("answer", fingerprint, text, how, encoding, form)
+    digest = _digest("answer", fingerprint, text, reading, how, encoding, form)
     return f'"{digest.hex()[:_NUM_TAG_CHARS]}"'
 
 

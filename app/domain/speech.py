@@ -61,6 +61,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
             waiting, as far as that can be told beforehand.
         has_sampling: whether it draws its sound by lot, and follows all of SamplingChoice; else it
             follows the seed alone.
+        min_segment_chars: a shorter segment is not spoken alone if it has a neighbour.
     """
 
     id: str
@@ -71,6 +72,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_speed: float = 1.0
     num_streams: int = 8
     has_sampling: bool = False
+    min_segment_chars: int = 0
 
 
 class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ def build_checkpoint(  # noqa: PLR0913 - one argument for each thing a test may 
     *,
     tokens_per_sentence: int = 12,
     decoder_version: Literal["1.0", "1.1"] = "1.1",
-    loops: bool = False,
+    loops: bool | Literal["greedily"] = False,
     never_stops: bool = False,
     says: Literal["chain", "anything"] = "chain",
     seed: int = 0,
@@ -74,7 +74,8 @@ def build_checkpoint(  # noqa: PLR0913 - one argument for each thing a test may 
             package fails, see `expected_samples`.
         decoder_version: "1.1" is what the package loads; "1.0" is narrower, its input kernel is 3.
         loops: say LOOP_TOKENS more, whose hidden states are nearly the same, before [STOP]; the
-            package's detector takes that for a hallucination.
+            package's detector takes that for a hallucination. "greedily" is the loop alone where
+            the likeliest token is taken, and about every other time no loop where others are drawn.
         never_stops: start over where [STOP] would come, until the limit of 512 tokens. Neighbouring
             hidden states still differ as in any sentence.
         says: "anything" is other tokens for every text, each chosen by all that came before, and
@@ -97,6 +98,7 @@ def build_checkpoint(  # noqa: PLR0913 - one argument for each thing a test may 
             num_tokens=num_tokens,
             num_looping=LOOP_TOKENS if loops else 0,
             never_stops=never_stops,
+            loops_greedily=loops == "greedily",
         )
     weights = build_language_model(model_rng, size, spoken)
     write_safetensors(directory / "model.safetensors", weights)

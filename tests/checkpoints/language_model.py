@@ -29,6 +29,9 @@ The repetition penalty leaves 1/1.2 of it ([STOP] is in the prompt), so that sam
 chain even at a temperature of 1.
 """
 
+_SECOND = np.float32(0.999)
+"""Logit of the second likeliest token as a part of that of the likeliest: two in a hundred less."""
+
 _LOOP_SHARED, _LOOP_OWN = 0.98, 0.16
 """Parts of a looping token's embedding: one that all share, and its own, which the head reads."""
 
@@ -68,10 +71,17 @@ FULL = CheckpointSize(vocab_size=8_192, num_layers=17, mlp_size=2_304)
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """What the model says: `links` of an id and the one after it, and which ids sound alike."""
+    """What the model says.
+
+    Attributes:
+        links: of an id and the one after it.
+        looping: ids that sound alike.
+        second: an id that is a little less likely than another one after the same id.
+    """
 
     links: Sequence[tuple[int, int]]
     looping: Sequence[int]
+    second: int | None = None
 
 
 class Crowds(msgspec.Struct, frozen=True):
@@ -94,11 +104,17 @@ def draw_chain(
     num_tokens: int,
     num_looping: int,
     never_stops: bool,
+    loops_greedily: bool,
 ) -> Chain:
-    """Different ids in random order, the looping ones last."""
+    """Different ids in random order, the looping ones last, or instead of the others."""
     said = rng.choice(audio_ids, num_tokens, replace=False).tolist()
+    looping = said[num_tokens - num_looping :]
+    if loops_greedily:
+        words = said[: num_tokens - num_looping]
+        links = [*pairwise([START, *looping, STOP]), *pairwise([START, *words, STOP])]
+        return Chain(links, looping, words[0])
     after = said[0] if never_stops else STOP
-    return Chain(list(pairwise([START, *said, after])), said[num_tokens - num_looping :])
+    return Chain(list(pairwise([START, *said, after])), looping)
 
 
 def build_language_model(
@@ -168,6 +184,8 @@ def _link(
     directions[[following for _, following in chain.links]] = 0.0
     for token, following in chain.links:
         directions[following] += answers[token]
+    if chain.second is not None:
+        directions[chain.second] *= _SECOND
     return embedding, directions
 
 

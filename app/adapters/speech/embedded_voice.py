@@ -182,8 +182,8 @@ def _composed(text: MappedText) -> MappedText:
 
 
 def _transliterate(match: re.Match[str]) -> str | None:
-    """Letters beyond Latin by their usual Latin spelling; accents, marks and symbols stay."""
-    return anyascii(match[0]) if match[0].isalpha() else None
+    """Letters beyond Latin and figures in ASCII; accents, marks and symbols stay."""
+    return anyascii(match[0]) if match[0].isalnum() else None
 
 
 _LAST_LATIN: Final = 0xFF
@@ -192,7 +192,7 @@ _LAST_LATIN: Final = 0xFF
 
 _FORM: Final[tuple[Rule, ...]] = (
     (re.compile(JOINT), " "),
-    (re.compile(rf"[^\x00-\x{_LAST_LATIN:02x}]"), _transliterate),
+    (re.compile(rf"[^\x00-\x{_LAST_LATIN:02x}]|[\xb2\xb3\xb9\xbc-\xbe]"), _transliterate),
     (re.compile(r"\d+"), lambda figures: f" {cardinal(figures[0])} "),
     (_LONG_WORD, lambda word: " ".join(_pieces(word[0]))),
     (_LONG_RUN, lambda run: " ".join(_RUN_PIECE.findall(run[0]))),

@@ -89,13 +89,12 @@ def _content(path: Path) -> bytes:
 
 
 def _respelling(path: Path, text: str, word: str, value: Any) -> str:
-    if not isinstance(value, str):
-        value = ""  # no letters, which is what is said of it
+    respelling = value if isinstance(value, str) else ""  # no letters, which is what is said of it
     try:
-        check_pronunciation(word, value)
+        check_pronunciation(word, respelling)
     except InvalidRequestError as error:
         raise InvalidLexiconError(f"{path}, line {_line_of(text, word)}: {error}") from error
-    return value
+    return respelling
 
 
 def _line_of(text: str, word: str) -> int:

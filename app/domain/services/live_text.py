@@ -17,6 +17,7 @@ class LiveText:
         split: into the segments that the model speaks.
         feed: where they go.
         max_chars: that may wait to be spoken, in code points.
+        min_chars: fewer wait for the next sentence; a voice may garble what is very short.
         report: counts the characters.
     """
 
@@ -26,11 +27,14 @@ class LiveText:
         feed: SegmentFeed,
         max_chars: int,
         report: SpeechReport,
+        *,
+        min_chars: int = 0,
     ) -> None:
         self._split = split
         self._feed = feed
         self._max_chars = max_chars
         self._report = report
+        self._min_chars = min_chars
         self._rest = ""
 
     async def write(self, piece: str) -> None:
@@ -43,7 +47,10 @@ class LiveText:
         if num_waiting > self._max_chars:
             raise InputTooLongError(num_waiting, self._max_chars)
         self._report.num_chars += len(piece)
-        whole, self._rest = cut_whole_sentences(self._rest + piece)
+        whole, rest = cut_whole_sentences(self._rest + piece)
+        if len(whole.strip()) < self._min_chars:
+            whole, rest = "", whole + rest
+        self._rest = rest
         await self._push(whole)
 
     async def flush(self) -> None:

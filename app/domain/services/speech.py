@@ -44,13 +44,11 @@ from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
 MAX_EXPANSION: Final = 8
-"""How many times `max_chars` a text may have once its numbers and symbols are words."""
+"""How many times `max_chars` a text may have once its numbers and symbols are words: a page of
+prices of nine figures has less than eight times, a page of `>` twelve."""
 
 MAX_SLOWED_EXPANSION: Final = 8
 """The same, divided by a speed below 1: what is said slowly takes as much longer to make."""
-
-MAX_PAUSES_S: Final = 120.0
-"""Playing time in seconds of all pauses of one text."""
 
 MAX_ENCODED_S: Final = 2.0
 """Playing time in seconds that is encoded in one call, which cannot be interrupted. MP3 takes the
@@ -189,7 +187,14 @@ class SpeechService:
             watch.end(error)
             raise
         split = partial(self._split, options=options)
-        return LiveSpeech(LiveText(split, feed, self._max_chars, watch.report), stream)
+        text = LiveText(
+            split,
+            feed,
+            self._max_chars,
+            watch.report,
+            min_chars=self._ports.model.info.min_segment_chars,
+        )
+        return LiveSpeech(text, stream)
 
     def _watch(self, audio_format: AudioFormat, caller: Caller) -> RequestWatch:
         ports = self._ports
@@ -202,7 +207,10 @@ class SpeechService:
     def _split(self, text: str, options: SpeechOptions) -> list[TextSegment]:
         """The segments of `text`; what there is to say bounds the work of a request."""
         segments = segment_text(
-            text, self._ports.model.split, self._reading(options), self._ports.observer.reading_failed
+            text,
+            self._ports.model.split,
+            self.reading(options),
+            self._ports.observer.reading_failed,
         )
         num_chars = count_chars(segments)
         num_slowed_chars = round(num_chars / min(1.0, options.speed))
@@ -212,7 +220,8 @@ class SpeechService:
             raise SlowedInputTooLongError(num_slowed_chars, MAX_SLOWED_EXPANSION * self._max_chars)
         return segments
 
-    def _reading(self, options: SpeechOptions) -> ReadingOptions:
+    def reading(self, options: SpeechOptions) -> ReadingOptions:
+        """How a text is read that is asked for in this way."""
         lexicon = self._ports.lexicon
         known = lexicon.pronunciations if lexicon is not None else Pronunciations()
         return ReadingOptions(

@@ -5,7 +5,7 @@ Markup, reading, the voice's own form: three steps, each of which can be read an
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count, groupby
+from itertools import count
 from typing import Final
 
 import msgspec
@@ -85,9 +85,14 @@ def segment_text(
 
 def _split_all(parts: Iterable[MappedText | Pause], split: Split) -> list[MappedText | Pause]:
     pieces: list[MappedText | Pause] = []
-    for is_pause, group in groupby(parts, lambda part: isinstance(part, Pause)):
-        pieces += group if is_pause else split([part for part in group if isinstance(part, MappedText)])
-    return pieces
+    under_way: list[MappedText] = []
+    for part in parts:
+        if isinstance(part, MappedText):
+            under_way.append(part)
+            continue
+        pieces += [*split(under_way), part]
+        under_way = []
+    return pieces + split(under_way)
 
 
 def _spell_out(text: str) -> MappedText:

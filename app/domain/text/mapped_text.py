@@ -70,25 +70,29 @@ class MappedText:
         return mapped
 
     def sub(self, pattern: re.Pattern[str], rewrite: Rewrite | str) -> "MappedText":
-        """Every match of `pattern` rewritten; all that it becomes stands for all of the match."""
+        """Every match of `pattern` rewritten.
+
+        What is as long as before keeps its spans; else all of it stands for all of the match.
+        """
         text, last = self.text, 0
         texts: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
         for match in pattern.finditer(text):
             new = rewrite if isinstance(rewrite, str) else rewrite(match)
-            if new is None:
+            if new is None or new == match[0]:
                 continue
             start, end = match.span()
+            kept = end if len(new) == end - start else start
             texts += text[last:start], new
-            starts += self.starts[last:start]
-            ends += self.ends[last:start]
-            if new:
+            starts += self.starts[last:kept]
+            ends += self.ends[last:kept]
+            if kept == start and new:
                 span_start, span_end = self._span(start, end)
                 starts += [span_start] * len(new)
                 ends += [span_end] * len(new)
             last = end
-        if last == 0 and not texts:
+        if not texts:
             return self
         texts.append(text[last:])
         starts += self.starts[last:]
@@ -96,7 +100,11 @@ class MappedText:
         return MappedText("".join(texts), starts, ends)
 
     def _span(self, start: int, end: int) -> tuple[int, int]:
-        if start < end:
-            return self.starts[start], self.ends[end - 1]
-        place = self.ends[start - 1] if start else 0
-        return place, place
+        """What the characters from `start` to `end` stand for, without what others stand for."""
+        before = self.ends[start - 1] if start else 0
+        after = self.starts[end] if end < len(self.text) else self.ends[-1] if self.ends else 0
+        if after < before:  # both are of one rewritten match, and so is what lies between
+            return after, before
+        span_start = max(before, self.starts[start]) if start < end else before
+        span_end = min(after, self.ends[end - 1]) if start < end else before
+        return span_start, max(span_start, span_end)

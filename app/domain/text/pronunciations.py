@@ -1,9 +1,10 @@
 """Words that are said in another way than they are written, by a respelling in plain letters."""
 
 import re
-from collections.abc import Mapping
-from functools import cached_property
+from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from app.domain.errors import InvalidRequestError
 from app.domain.text.mapped_text import MappedText
@@ -14,28 +15,23 @@ MAX_RESPELLING_CHARS: Final = 200
 _RESPELLING: Final = re.compile(r"[A-Za-z]+(?:[ '-][A-Za-z]+)*")
 
 
-class Pronunciations:
+class Pronunciations(msgspec.Struct, frozen=True):
     """Respellings of whole words.
 
     A word in small letters is meant in any case; one with a capital only as it is written.
 
-    Args:
+    Attributes:
         respellings: word to letters, spaces, hyphens and apostrophes.
 
     Raises:
         InvalidRequestError: a word or its respelling cannot be one.
     """
 
-    def __init__(self, respellings: Mapping[str, str] = {}) -> None:
-        for word, respelling in respellings.items():
+    respellings: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        for word, respelling in self.respellings.items():
             check_pronunciation(word, respelling)
-        self.respellings: Final = dict(respellings)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pronunciations) and self.respellings == other.respellings
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self.respellings.items()))
 
     def merged(self, other: "Pronunciations") -> "Pronunciations":
         """These and `other`; where both have a word, `other` counts."""
@@ -45,16 +41,19 @@ class Pronunciations:
 
     def apply(self, text: MappedText) -> MappedText:
         """`text` with the respellings in the place of the words."""
-        return text.sub(self._pattern, self._respell) if self.respellings else text
-
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        words = sorted(self.respellings, key=len, reverse=True)
-        any_case = "|".join(re.escape(word) for word in words)
-        return re.compile(rf"(?<!\w)(?:{any_case})(?!\w)", re.IGNORECASE)
+        if not self.respellings:
+            return text
+        return text.sub(_any_of(frozenset(self.respellings)), self._respell)
 
     def _respell(self, match: re.Match[str]) -> str | None:
         return self.respellings.get(match[0]) or self.respellings.get(match[0].lower())
+
+
+@lru_cache(maxsize=64)
+def _any_of(words: frozenset[str]) -> re.Pattern[str]:
+    longest_first = sorted(words, key=lambda word: (-len(word), word))
+    alternatives = "|".join(re.escape(word) for word in longest_first)
+    return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.IGNORECASE)
 
 
 def check_pronunciation(word: str, respelling: str) -> None:

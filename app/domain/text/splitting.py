@@ -17,7 +17,7 @@ _SENTENCE_END: Final = re.compile(r"[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
 _LIVE_END: Final = re.compile(
     r"""
       (?<![.!?\u2026]) (?P<mark>[.!?\u2026]++) ["'\u2019\u201d)\]*_~`]*+ \s++ (?=[^\s]) (?![a-z,;:])
-    | (?P<line>\n\s*) (?=\S)
+    | (?<=\S) (?P<line>[^\S\n]*+ \n \s*+) (?=\S)
     """,
     re.VERBOSE,
 )

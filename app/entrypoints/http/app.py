@@ -109,6 +109,7 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
     repeats = Repeats(
         services.speech.catalog,
         ports.cache,
+        services.speech.reading,
         IdempotencyKeys(ports.clock),
         settings.model.temperature,
     )

@@ -5,6 +5,7 @@ those bytes.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,8 @@ from app.domain.catalog import Catalog
 from app.domain.errors import InvalidIdempotencyKeyError, InvalidRequestError
 from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS, derive_seed, entity_tag, is_repeatable
 from app.domain.services.idempotency import IdempotencyKeys
-from app.domain.speech import CacheStatus, Delivery, SpeechReport, SpeechRequest
+from app.domain.speech import CacheStatus, Delivery, SpeechOptions, SpeechReport, SpeechRequest
+from app.domain.text.front_end import ReadingOptions
 from app.entrypoints.http.schemas import CreateSpeech
 from app.ports.speech_cache import SpeechCache
 
@@ -54,6 +56,7 @@ class Repeats:
     Args:
         catalog: resolves names.
         cache: tells what speaks; None gives no entity tags.
+        reading: tells how a request is read.
         keys: remembers idempotency keys.
         default_temperature: of the model, where a request chooses none.
     """
@@ -62,11 +65,13 @@ class Repeats:
         self,
         catalog: Catalog,
         cache: SpeechCache | None,
+        reading: Callable[[SpeechOptions], ReadingOptions],
         keys: IdempotencyKeys,
         default_temperature: float,
     ) -> None:
         self._catalog = catalog
         self._cache = cache
+        self._reading = reading
         self._keys = keys
         self._default_temperature = default_temperature
 
@@ -132,6 +137,7 @@ class Repeats:
         return entity_tag(
             self._cache.fingerprint,
             speech.text,
+            self._reading(speech),
             Delivery(voice, speech.speed, speech.sampling),
             AudioEncoding(speech.format, rate),
             form,

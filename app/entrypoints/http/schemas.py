@@ -122,8 +122,8 @@ class SpeechFields(msgspec.Struct, kw_only=True):
     pronunciations: (
         Annotated[
             dict[
-                Annotated[str, Meta(min_length=1, max_length=100)],
-                Annotated[str, Meta(min_length=1, max_length=200)],
+                Annotated[str, Meta(pattern=r"^\S(.{0,98}\S)?$")],
+                Annotated[str, Meta(pattern=r"^[A-Za-z]([A-Za-z]|[ '-][A-Za-z]){0,199}$")],
             ],
             Meta(
                 max_length=100,

@@ -18,6 +18,8 @@ from app.domain.repeats import (
 )
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, SamplingChoice, Voice
+from app.domain.text.front_end import ReadingOptions
+from app.domain.text.pronunciations import Pronunciations
 from tests.fakes.speech_model import FAKE_INFO
 
 SAMPLED = msgspec.structs.replace(FAKE_INFO, has_sampling=True)
@@ -80,12 +82,16 @@ def test_whatever_changes_the_samples_changes_the_key(change: dict[str, Any]) ->
         {"encoding": AudioEncoding(AudioFormat.FLAC, 16_000)},
         {"encoding": AudioEncoding(AudioFormat.WAV, 24_000)},
         {"form": "whole"},
+        {"reading": ReadingOptions(is_normalized=False)},
+        {"reading": ReadingOptions(has_markup=False)},
+        {"reading": ReadingOptions(pronunciations=Pronunciations({"gif": "jif"}))},
     ],
 )
 def test_whatever_changes_the_bytes_changes_the_tag(change: dict[str, Any]) -> None:
     same: dict[str, Any] = {
         "fingerprint": "m",
         "text": "Hello.",
+        "reading": ReadingOptions(),
         "delivery": DELIVERY,
         "encoding": ENCODING,
         "form": "streamed",

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.shapes import SAMPLE_RATE
 from app.adapters.speech.soprano.speaker import SopranoSpeaker
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
+from app.adapters.speech.soprano.text_sentences import MIN_SENTENCE_CHARS
 from app.adapters.speech.soprano.tokenizer_files import load_tokenizer
 from app.adapters.speech.soprano.windows import SAMPLES_PER_TOKEN
 from app.domain.audio import AudioChunk
@@ -63,6 +63,7 @@ class SopranoModel:
             voices=(VOICE,),
             num_streams=num_streams,
             has_sampling=True,
+            min_segment_chars=MIN_SENTENCE_CHARS,
         )
         self._find_checkpoint = find_checkpoint
         self._build_speaker = build_speaker
@@ -97,7 +98,7 @@ class SopranoModel:
         prompt = prompt_for(segment)
         tally = _Tally(len(self._tokenizer.encode(prompt).ids))
         for attempt in range(self._max_regenerations + 1):
-            sampling = msgspec.structs.replace(chosen, attempt=attempt)
+            sampling = chosen.for_attempt(attempt)
             try:
                 async with aclosing(self.speaker.speak(prompt, sampling, due_at)) as pieces:
                     async for samples in pieces:

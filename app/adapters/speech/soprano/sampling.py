@@ -9,6 +9,10 @@ from app.domain.speech import SamplingChoice
 GREEDY_TEMPERATURE: Final = 0.001
 """What the package takes for a temperature of 0."""
 
+RETRY_TEMPERATURE: Final = 0.3
+"""Lowest temperature of a second attempt at a sentence: without any, it would be the first again.
+It is what other engines run this model with."""
+
 MAX_NEW_TOKENS: Final = 512
 """Of one sentence, in the package and on the model card."""
 
@@ -30,6 +34,13 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float = 1.2
     seed: int = 0
     attempt: int = 0
+
+    def for_attempt(self, attempt: int) -> "Sampling":
+        """These settings for an attempt from 0 on: a later one must not choose as the first did."""
+        if attempt == 0:
+            return self
+        temperature = max(self.temperature, RETRY_TEMPERATURE)
+        return msgspec.structs.replace(self, attempt=attempt, temperature=temperature)
 
     def chosen(self, choice: SamplingChoice) -> "Sampling":
         """These settings but for what a request chooses."""

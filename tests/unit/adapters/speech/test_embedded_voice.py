@@ -69,7 +69,7 @@ async def test_long_texts_at_the_same_time_leave_no_memory_behind(voice: Embedde
         ("你好", "NiHao"),
         ("Привет", "Privet"),
         ("see [text](/link/)", "see [text] (/link/)"),
-        ("日 😀 €5", "Ri 😀 €5"),
+        ("日 😀 €", "Ri 😀 €"),
     ],
 )
 def test_only_what_the_package_cannot_say_is_rewritten(text: str, expected: str) -> None:

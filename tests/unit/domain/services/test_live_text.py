@@ -22,10 +22,14 @@ def split_in_words(text: str) -> list[TextSegment]:
 class Rig:
     """A live text, and the segments that leave it."""
 
-    def __init__(self, split: Callable[[str], list[TextSegment]] | None = None) -> None:
+    def __init__(
+        self, split: Callable[[str], list[TextSegment]] | None = None, min_chars: int = 0
+    ) -> None:
         self.feed = SegmentFeed()
         self.report = SpeechReport(format=AudioFormat.PCM)
-        self.text = LiveText(split or split_in_words, self.feed, MAX_CHARS, self.report)
+        self.text = LiveText(
+            split or split_in_words, self.feed, MAX_CHARS, self.report, min_chars=min_chars
+        )
 
     def taken(self) -> list[tuple[int, str]]:
         taken = []
@@ -88,3 +92,12 @@ async def test_a_text_that_cannot_be_split_at_its_end_has_ended_all_the_same() -
 
 def refuse() -> NoReturn:
     raise InputTooLongError(1_000, MAX_CHARS)
+
+
+async def test_a_sentence_that_is_too_short_for_the_voice_waits_for_the_next() -> None:
+    rig = Rig(min_chars=12)
+    await rig.text.write("Yes. No. ")
+    await rig.text.write("Maybe. So")
+    assert rig.taken() == [(0, "Yes."), (1, "No."), (2, "Maybe.")]
+    await rig.text.finish()
+    assert rig.taken() == [(3, "So")]

@@ -6,7 +6,9 @@ from app.domain.segment import TextSegment
 from app.domain.services.transcript import Transcript
 
 RATE = 100
-FIRST, SECOND, THIRD = (TextSegment(index, f"Text {index}.") for index in range(3))
+FIRST, SECOND, THIRD = (
+    TextSegment(index, f"text {index}.", f"Text #{index}.") for index in range(3)
+)
 
 
 def sound(num_samples: int) -> AudioChunk:
@@ -17,9 +19,9 @@ def test_captions_follow_each_other_by_the_samples_heard() -> None:
     transcript = Transcript()
     transcript.heard(FIRST, sound(30))
     transcript.heard(FIRST, sound(70))
-    assert transcript.ended(FIRST) == Caption(0, 0.0, 1.0, "Text 0.")
+    assert transcript.ended(FIRST) == Caption(0, 0.0, 1.0, "Text #0.", "text 0.")
     transcript.heard(THIRD, sound(1))
-    assert transcript.ended(THIRD) == Caption(2, 1.0, 1.01, "Text 2.")
+    assert transcript.ended(THIRD) == Caption(2, 1.0, 1.01, "Text #2.", "text 2.")
     assert [caption.index for caption in transcript.captions] == [0, 2]
 
 

@@ -167,6 +167,17 @@ async def test_a_sentence_that_runs_away_is_begun_again_and_then_an_error(
     assert sum(chunk.num_samples for chunk in chunks) < expected_samples(17)
 
 
+@pytest.mark.parametrize("backend", ["transformers", "onnx"])  # the stand-in of lmdeploy is greedy
+async def test_a_sentence_that_runs_away_greedily_is_drawn_again_and_heard_whole(
+    make_checkpoint: MakeCheckpoint, backend: str
+) -> None:
+    directory = make_checkpoint(loops="greedily", tokens_per_sentence=20)
+    async with loaded(build_soprano(backend, directory, max_regenerations=8)) as model:
+        first, again = [await speak(model) for _ in range(2)]
+    assert len(first) == expected_samples(20)
+    assert np.array_equal(first, again)
+
+
 async def test_a_sentence_that_never_ends_is_an_error_and_never_whole(
     build_model: BuildModel, make_checkpoint: MakeCheckpoint
 ) -> None:
