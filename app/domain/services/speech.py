@@ -45,10 +45,8 @@ from app.ports.speech_observer import SpeechObserver
 
 MAX_EXPANSION: Final = 8
 """How many times `max_chars` a text may have once its numbers and symbols are words: a page of
-prices of nine figures has less than eight times, a page of `>` twelve."""
-
-MAX_SLOWED_EXPANSION: Final = 8
-"""The same, divided by a speed below 1: what is said slowly takes as much longer to make."""
+prices of nine figures has less than eight times, a page of `>` twelve. At a speed below 1 they
+are divided by it: what is said slowly takes as much longer to make."""
 
 MAX_ENCODED_S: Final = 2.0
 """Playing time in seconds that is encoded in one call, which cannot be interrupted. MP3 takes the
@@ -214,10 +212,11 @@ class SpeechService:
         )
         num_chars = count_chars(segments)
         num_slowed_chars = round(num_chars / min(1.0, options.speed))
-        if num_chars > MAX_EXPANSION * self._max_chars:
-            raise ExpandedInputTooLongError(num_chars, MAX_EXPANSION * self._max_chars)
-        if num_slowed_chars > MAX_SLOWED_EXPANSION * self._max_chars:
-            raise SlowedInputTooLongError(num_slowed_chars, MAX_SLOWED_EXPANSION * self._max_chars)
+        max_chars = MAX_EXPANSION * self._max_chars
+        if num_chars > max_chars:
+            raise ExpandedInputTooLongError(num_chars, max_chars)
+        if num_slowed_chars > max_chars:
+            raise SlowedInputTooLongError(num_slowed_chars, max_chars)
         return segments
 
     def reading(self, options: SpeechOptions) -> ReadingOptions:
