@@ -45,22 +45,29 @@ _INLINE_TAGS: Final = (
     "|nobr|q|rp|rt|ruby|samp|small|span|strike|strong|sub|sup|time|tt|u|var|wbr|head|meta|link|title"
     "|prosody|emphasis|voice|lang|audio|say-as|phoneme|desc|w|svg|path|video|source|iframe|amazon:\\w+"
 )
-_ATTRIBUTES: Final = r"(?:\s[^<>]{0,1000})?"
+_ATTRIBUTES: Final = r"(?:\s+[^<>=]{1,40}=[^<>]{0,1000}|\s+[a-z-]{1,20})?\s*"
 
 _PARAGRAPH: Final = "\n\n"
 
 _HIDDEN: Final[tuple[Rule, ...]] = (
     (re.compile(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]"), "\n"),
-    (re.compile(r"<(think|thinking|script|style)>(?:(?!<\1>).)*?</\1>", re.IGNORECASE | re.DOTALL), "\n"),
+    (
+        re.compile(
+            r"<(think|thinking|script|style)>(?:(?!<\1>).)*?</\1>", re.IGNORECASE | re.DOTALL
+        ),
+        "\n",
+    ),
     (re.compile(r"</?(?:think|thinking|script|style)>", re.IGNORECASE), "\n"),
-    (re.compile(r"<!--.*?-->", re.DOTALL), ""),
+    (re.compile(r"<!--(?:(?!<!--).)*?-->", re.DOTALL), ""),
     (re.compile(r"<!\[CDATA\[|\]\]>|<\?xml[^<>]*>|<!DOCTYPE[^<>]*>", re.IGNORECASE), ""),
 )  # fmt: skip
 _PAUSE: Final = re.compile(
     r"<break(?:\s[^<>]{0,200})?/?>(?:</break>)?|\[pause:? ?(\d{1,5}(?:\.\d{1,3})?) ?(m?s)?\]",
     re.IGNORECASE,
 )
-_PAUSE_TIME: Final = re.compile(r"time\s*=\s*[\"']?\s*\+?(\d{0,5}(?:\.\d{1,6})?)\s*(m?s)", re.IGNORECASE)
+_PAUSE_TIME: Final = re.compile(
+    r"time\s*=\s*[\"']?\s*\+?(\d{0,5}(?:\.\d{1,6})?)\s*(m?s)", re.IGNORECASE
+)
 _PAUSE_STRENGTH: Final = re.compile(r"strength\s*=\s*[\"']?([a-z-]+)", re.IGNORECASE)
 
 
@@ -69,26 +76,56 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 _TAGS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"<sub\s+alias\s*=\s*[\"']([^\"'<>]{0,200})[\"']\s*>[^<>]{0,1000}</sub>", re.IGNORECASE), lambda tag: tag[1]),
+    (
+        re.compile(
+            r"<sub\s+alias\s*=\s*[\"']([^\"'<>]{0,200})[\"']\s*>[^<>]{0,1000}</sub>",
+            re.IGNORECASE,
+        ),
+        lambda tag: tag[1],
+    ),
+    (  # a power; behind a word it is the number of a footnote
+        re.compile(
+            r"<sup>(?:(?<=\b\w<sup>)|(?<=[\d)]<sup>)|(?<=\b[ckm]m<sup>))"
+            r"(-?\d{1,4}|[a-z])</sup>",
+            re.IGNORECASE,
+        ),
+        lambda tag: f"^{tag[1]}",
+    ),
     (re.compile(rf"</?(?:{_BLOCK_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), _PARAGRAPH),
     (re.compile(rf"</?t[dh]{_ATTRIBUTES}/?>", re.IGNORECASE), ", "),
     (re.compile(rf"</?(?:{_INLINE_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), ""),
-    (re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>"), lambda link: f" {link[1].removeprefix('mailto:')} "),
+    (
+        re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>"),
+        lambda link: f" {link[1].removeprefix('mailto:')} ",
+    ),
     (re.compile(r"</?([A-Za-z][\w.-]{1,40})/?>"), lambda tag: f" {tag[1]} "),
     (re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});"), _unescape),
 )  # fmt: skip
-_INLINE: Final[tuple[Rule, ...]] = (
+_EMPHASIS: Final = re.compile(
+    r"(?P<mark>\*\*\*?|\*(?<!\w.)(?<!\*.))(?=[^\s*])(?P<text>[^*]{0,1000}[^\s*])(?P=mark)(?!\*)(?:(?<=\*\*)|(?!\w))"
+)
+_LINKS: Final[tuple[Rule, ...]] = (
+    # fences of code, definitions of links, footnotes
+    (re.compile(r"^[ \t>]*(?:```+|~~~+)[^\n`]*$", re.MULTILINE), ""),
     (re.compile(r"^[ \t]*\[[^\[\]\n]{1,100}\]:[ \t]+\S+.*$", re.MULTILINE), ""),
     (re.compile(r"\[\^[^\[\]\s]{1,40}\](?::[ \t])?"), ""),
     (
         re.compile(
-            r"!?\[(?P<text>[^\[\]\n]{0,1000})\](?:\((?:[^()\s\\]|\\.|\([^()\s]{0,200}\)){0,2000}"
+            r"!?\[(?P<text>(?:[^\[\]\n]|\[[^\[\]\n]{0,200}\]){0,1000})\]"
+            r"(?:\((?:<[^<>\n]{0,2000}>|(?:[^()\s\\<]|\\.|\([^()\s]{0,200}\)){0,2000})"
             r"(?:[ \t]+(?:\"[^\"\n]{0,300}\"|'[^'\n]{0,300}'))?\)|\[[^\[\]\n]{0,100}\])"
         ),
         lambda link: link["text"],
     ),
+)  # fmt: skip
+_INLINE: Final[tuple[Rule, ...]] = (
+    (  # a formula between dollar signs; "$5 and $6" is none
+        re.compile(r"\$(?<![\w$\\].)(?P<formula>(?=[A-Za-z\\(])[^$\n]{0,200}[^$\s\\])\$(?![\w$])"),
+        lambda match: match["formula"],
+    ),
     (re.compile(r"\\(?=[\\`*_{}\[\]()#+.!~>|-])"), ""),
-    (re.compile(r"(?<![0-9\s])\*+(?!\s)|(?<=[0-9])\*+(?![0-9\s])|(?<=\S)\*{2,}|\*{2,}(?=\S)|(?<![^\s\"'(\[{\u201c])\*(?=\S)"), ""),
+    # emphasis; what has no partner is silent where it stands
+    *((_EMPHASIS, lambda match: match["text"]),) * 2,
     (re.compile(r"(?<![^\W_])_+(?=\S)|(?<=\S)_+(?![^\W_])"), ""),
     (re.compile(r"~~|``?"), ""),
 )  # fmt: skip
@@ -99,8 +136,13 @@ _TABLE_RULE: Final = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*
 _QUOTE: Final = re.compile(r"(?:>[ \t]?)+")
 _HEADING: Final = re.compile(r"#{1,6}[ \t]+")
 _HEADING_END: Final = re.compile(r"[ \t]+#+$")
-_BULLET: Final = re.compile(r"(?:[-*+\u2022\u2023\u25e6\u2043\u2013\u2014\u00b7][ \t]+|[\u2022\u2023\u25e6\u2043])(?:\[[ xX]\][ \t]+)?")
-_NUMBERED: Final = re.compile(r"(?P<number>\d{1,3}|[a-zA-Z])(?P<sign>[.)])[ \t]+(?=\S)")
+_BULLET: Final = re.compile(
+    r"(?:[-*+\u2022\u2023\u25e6\u2043\u2013\u2014\u00b7][ \t]+|[\u2022\u2023\u25e6\u2043])"
+    r"(?:\[[ xX]\][ \t]+)?"
+)
+_NUMBERED: Final = re.compile(
+    r"(?P<number>\d{1,3}|[a-zA-Z])(?P<sign>[.)])[ \t]+(?=\S)(?<![a-zA-Z]\. (?=\d))"
+)
 _ONLY_PAGE_OR_NOTHING: Final = re.compile(r"[\s*_~`]*")
 
 _FUNCTION_WORD: Final = re.compile(
@@ -152,7 +194,7 @@ def _seconds(number: str, unit: str) -> float:
 
 def _paragraphs(mapped: MappedText, *, is_markup: bool) -> Iterator[MappedText]:
     if is_markup:
-        mapped = mapped.apply(_TAGS).apply(_INLINE)
+        mapped = mapped.apply(_LINKS).apply(_TAGS).apply(_INLINE)
     under_way: list[MappedText] = []
     for line, is_own in _lines(mapped, is_markup=is_markup):
         if under_way and (line is None or is_own or not goes_on(under_way[-1].text, line.text)):
@@ -169,8 +211,12 @@ def _lines(mapped: MappedText, *, is_markup: bool) -> Iterator[tuple[MappedText 
     start = 0
     was_heading = False
     for raw in mapped.text.split("\n"):
-        line = mapped[start : start + len(raw)].strip()
-        start += len(raw) + 1
+        line_start, start = start, start + len(raw) + 1
+        if not raw or raw.isspace():
+            yield None, was_heading
+            was_heading = False
+            continue
+        line = mapped[line_start : start - 1].strip()
         is_own, is_heading = False, False
         if is_markup:
             line, is_own, is_heading = _without_marks(line)
@@ -233,14 +279,22 @@ def goes_on(line: str, following: str) -> bool:
 
 
 _BROKEN_WORD: Final = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]$")
+_HYPHENATED: Final = re.compile(
+    r"\b(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|self|well|non|ex|half|mid|cross"
+    r"|high|low|long|short|full|all)-$",
+    re.IGNORECASE,
+)
+"""First halves of words that keep their hyphen."""
 
 
 def _joined(lines: list[MappedText]) -> MappedText:
     """One paragraph of lines; a word that was broken at the end of a line is whole again."""
-    parts = [lines[0]]
+    runs = [[lines[0]]]
     for line in lines[1:]:
-        if line.text[0].islower() and _BROKEN_WORD.search(parts[-1].text):
-            parts[-1] = MappedText.join([parts[-1][:-1], line])
+        last = runs[-1][-1]
+        if line.text[0].islower() and _BROKEN_WORD.search(last.text):
+            is_hyphenated = _HYPHENATED.search(last.text)
+            runs[-1][-1:] = [last if is_hyphenated else last[:-1], line]
         else:
-            parts.append(line)
-    return MappedText.join(parts, " ")
+            runs.append([line])
+    return MappedText.join((MappedText.join(run) for run in runs), " ")

@@ -1,20 +1,24 @@
 """Numbers in English words (American: no "and"), from their figures. Any number of figures."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 MAX_NAMED_FIGURES: Final = 36
 """A longer number is read figure by figure: up to here there are names (decillions)."""
 
 _ONES: Final = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-    " sixteen seventeen eighteen nineteen"
-).split()
-_TENS: Final = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen",
+)  # fmt: skip
+_TENS: Final = (
+    "-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+)  # fmt: skip
 _SCALES: Final = (
-    " thousand million billion trillion quadrillion quintillion sextillion septillion octillion"
-    " nonillion decillion"
-).split(" ")
+    "", "thousand", "million", "billion", "trillion", "quadrillion", "quintillion", "sextillion",
+    "septillion", "octillion", "nonillion", "decillion",
+)  # fmt: skip
 _IRREGULAR_ORDINALS: Final = {
     "one": "first",
     "two": "second",
@@ -24,7 +28,12 @@ _IRREGULAR_ORDINALS: Final = {
     "nine": "ninth",
     "twelve": "twelfth",
 }
-_FRACTION_NAMES: Final = {"1": ("over one",) * 2, "2": ("half", "halves"), "4": ("quarter", "quarters")}
+_FRACTION_NAMES: Final = {
+    "1": ("over one",) * 2,
+    "2": ("half", "halves"),
+    "4": ("quarter", "quarters"),
+}
+_POWER_NAMES: Final = {"2": "squared", "3": "cubed"}
 _LAST_WORD: Final = re.compile(r"[a-z]+$")
 
 
@@ -33,8 +42,9 @@ def digits(figures: str) -> str:
     return " ".join(_ONES[int(figure)] for figure in figures)
 
 
+@lru_cache(maxsize=1 << 10)
 def cardinal(figures: str) -> str:
-    """ "one thousand two hundred thirty-four"; commas are skipped, too long a number is spelled."""
+    """Such as "one thousand two"; commas are skipped, a number that is too long is spelled."""
     figures = figures.replace(",", "")
     if len(figures) > MAX_NAMED_FIGURES:
         return digits(figures)
@@ -60,15 +70,16 @@ def _below_thousand(number: int) -> str:
 
 
 def below_hundred(number: int) -> str:
-    """ "forty-two"."""
+    """Such as "forty-two"."""
     if number < len(_ONES):
         return _ONES[number]
     tens, ones = divmod(number, 10)
     return f"{_TENS[tens]}-{_ONES[ones]}" if ones else _TENS[tens]
 
 
+@lru_cache(maxsize=1 << 10)
 def ordinal(figures: str) -> str:
-    """ "twenty-first"."""
+    """Such as "twenty-first"."""
     return to_ordinal(cardinal(figures))
 
 
@@ -94,7 +105,7 @@ def year(figures: str) -> str:
     """As a year of up to four figures is read: "nineteen oh five", "two thousand nine"."""
     number = int(figures)
     hundreds, rest = divmod(number, 100)
-    if number < 1010 or hundreds % 10 == 0 and rest < 10 or number > 9999:  # noqa: PLR2004
+    if number < 1010 or (hundreds % 10 == 0 and rest < 10) or number > 9999:  # noqa: PLR2004
         return cardinal(figures)
     if not rest:
         return f"{below_hundred(hundreds)} hundred"
@@ -103,8 +114,9 @@ def year(figures: str) -> str:
     return f"{below_hundred(hundreds)} {below_hundred(rest)}"
 
 
+@lru_cache(maxsize=1 << 10)
 def decimal(number: str) -> str:
-    """Figures with commas and at most one point, a sign before them: "minus two point zero five"."""
+    """Figures with commas, a point, a sign before them: "minus two point zero five"."""
     sign = "minus " if number[0] in "-\u2212" else ""
     whole, point, rest = number.lstrip("-+\u2212").partition(".")
     words = cardinal(whole) if whole else ""
@@ -113,8 +125,9 @@ def decimal(number: str) -> str:
     return sign + words
 
 
+@lru_cache(maxsize=1 << 10)
 def fraction(written: str) -> str:
-    """ "two and three quarters" for "2 3/4"; a hyphen may stand for the space."""
+    """Such as "two and three quarters" for "2 3/4"; a hyphen may stand for the space."""
     whole, _, parts = written.replace("-", " ").rpartition(" ")
     top, _, bottom = parts.partition("/")
     named = _FRACTION_NAMES.get(bottom) or (ordinal(bottom), plural(ordinal(bottom)))
@@ -125,3 +138,15 @@ def fraction(written: str) -> str:
 def is_one(number: str) -> bool:
     """Whether the noun after it is singular: 1 and -1, not 1.0."""
     return number.lstrip("-+\u2212") in ("1", "01")
+
+
+def power(exponent: str) -> str:
+    """Such as "squared", "to the eighth", "to the minus three", "to the n"."""
+    if exponent in _POWER_NAMES:
+        return _POWER_NAMES[exponent]
+    figures = exponent.lstrip("-+\u2212")
+    if not figures.isdecimal():
+        return f"to the {exponent}"
+    if figures != exponent:
+        return f"to the {'plus' if exponent[0] == '+' else 'minus'} {cardinal(figures)}"
+    return f"to the {ordinal(figures)}"

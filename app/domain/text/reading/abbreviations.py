@@ -1,11 +1,15 @@
 """Short forms of words, by what stands around them; letters with points."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
+from app.domain.text.reading.figures import any_of
 from app.domain.text.reading.letters import JOINT, spelled
 from app.domain.text.reading.sentence_ends import ends_sentence
+from app.domain.text.reading.spacing import touches_word
+from app.domain.text.reading.units import UNITS
 
 _TITLES: Final = {
     "Mr": "mister", "Mrs": "missus", "Ms": "miz", "Mx": "mix", "Dr": "doctor", "Drs": "doctors",
@@ -14,7 +18,8 @@ _TITLES: Final = {
     "Capt": "captain", "Lt": "lieutenant", "Col": "colonel", "Sgt": "sergeant",
     "Cmdr": "commander", "Rev": "reverend", "Hon": "honorable", "Pres": "president",
     "Supt": "superintendent", "Cpl": "corporal", "Maj": "major", "Adm": "admiral",
-    "Fr": "father", "Msgr": "monsignor", "Messrs": "messers", "Insp": "inspector", "Det": "detective",
+    "Fr": "father", "Msgr": "monsignor", "Messrs": "messers", "Insp": "inspector",
+    "Det": "detective",
 }  # fmt: skip
 """With a point, before a name."""
 
@@ -26,7 +31,8 @@ _WITHOUT_POINT: Final = ("Mr", "Mrs", "Ms", "Dr", "Prof")
 
 _STREETS: Final = {
     "St": "Street", "Dr": "Drive", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Ln": "Lane",
-    "Ct": "Court", "Sq": "Square", "Pl": "Place", "Pkwy": "Parkway", "Hwy": "Highway", "Ter": "Terrace",
+    "Ct": "Court", "Sq": "Square", "Pl": "Place", "Pkwy": "Parkway", "Hwy": "Highway",
+    "Ter": "Terrace",
     "Cres": "Crescent", "Rte": "Route", "Expy": "Expressway",
 }  # fmt: skip
 _NAMES_AFTER: Final = {
@@ -36,16 +42,20 @@ _NAMES_AFTER: Final = {
     "Govt": "Government", "Intl": "International", "Natl": "National", "Hosp": "Hospital",
 }  # fmt: skip
 _BEFORE_FIGURES: Final = {
-    "no": "number", "nos": "numbers", "vol": "volume", "vols": "volumes", "p": "page",
-    "pp": "pages", "pg": "page", "fig": "figure", "figs": "figures", "ch": "chapter", "chap": "chapter",
+    "no": "number", "nos": "numbers", "vol": "volume", "vols": "volumes", "pp": "pages",
+    "pg": "page", "fig": "figure", "figs": "figures", "ch": "chapter", "chap": "chapter",
     "sec": "section", "art": "article", "par": "paragraph", "eq": "equation", "ex": "example",
     "ed": "edition", "tel": "telephone", "ext": "extension", "apt": "apartment", "rm": "room",
-    "est": "established", "c": "circa", "ca": "circa", "ver": "version", "v": "version", "nr": "number",
-    "app": "appendix", "tab": "table", "ph": "phone", "flt": "flight", "rte": "route", "hwy": "highway", "ste": "suite",
+    "est": "established", "ca": "circa", "ver": "version", "nr": "number", "app": "appendix",
+    "tab": "table", "ph": "phone", "flt": "flight", "rte": "route", "hwy": "highway",
+    "ste": "suite", "p": "page", "c": "circa", "v": "version",
 }  # fmt: skip
+"""Short forms with a point that are read so only before figures, Roman or not."""
+
 _ALWAYS: Final = {
     "approx.": "approximately", "vs.": "versus", "vs": "versus", "e.g.": "for example",
-    "eg.": "for example", "e.g": "for example", "i.e.": "that is", "ie.": "that is", "i.e": "that is",
+    "eg.": "for example", "e.g": "for example", "i.e.": "that is", "ie.": "that is",
+    "i.e": "that is",
     "etc.": "et cetera", "etc": "et cetera", "cf.": "compare", "et al.": "et al", "viz.": "namely",
     "a.k.a.": spelled("AKA"), "w/o": "without", "w/": "with ", "b/c": "because", "and/or": "and or",
     "c/o": "care of", "incl.": "including", "excl.": "excluding", "max.": "maximum",
@@ -53,14 +63,22 @@ _ALWAYS: Final = {
     "govt.": "government", "misc.": "miscellaneous", "esp.": "especially", "ca.": "circa",
     "tbsp.": "tablespoons", "tsp.": "teaspoons", "Ph.D.": spelled("PhD"), "PhD": spelled("PhD"),
     "Ph.Ds": spelled("PhD") + "s", "24/7": "twenty-four seven", "401(k)": f"four oh one{JOINT} K",
-    "24/7/365": "twenty-four seven three sixty-five", "9/11": "nine eleven", "50/50": "fifty fifty", "20/20": "twenty twenty",
+    "24/7/365": "twenty-four seven three sixty-five", "9/11": "nine eleven",
+    "50/50": "fifty fifty", "20/20": "twenty twenty",
     "P.S.": spelled("PS"), "R.I.P.": spelled("RIP"), "o'clock": "o'clock", "O'Clock": "o'clock",
-    "fl. oz.": "fluid ounces", "sq. ft.": "square feet", "N/A": "not applicable", "n/a": "not applicable", "I/O": f"I{JOINT}O",
-    ".NET": "dot net", "C++": "C plus plus", "c++": "C plus plus", "C#": "C sharp", "F#": "F sharp", "R&D": "R and D", "Q&A": "Q and A", "AT&T": f"A{JOINT}T and T", "B&B": "B and B", "M&A": "M and A", "P&L": "P and L", "R&B": "R and B", "S&P": "S and P", "H&M": "H and M", "M&M": "M and M",
-    "cont'd": "continued", "int'l": "international", "Rd.": "Road", "Blvd.": "Boulevard", "Ave.": "Avenue", "Hwy.": "Highway", "Pkwy.": "Parkway",
+    "fl. oz.": "fluid ounces", "sq. ft.": "square feet", "N/A": "not applicable",
+    "n/a": "not applicable", "I/O": f"I{JOINT}O",
+    ".NET": "dot net", "C++": "C plus plus", "c++": "C plus plus", "C#": "C sharp",
+    "F#": "F sharp", "R&D": "R and D", "Q&A": "Q and A", "AT&T": f"A{JOINT}T and T",
+    "B&B": "B and B", "M&A": "M and A", "P&L": "P and L", "R&B": "R and B", "S&P": "S and P",
+    "H&M": "H and M", "M&M": "M and M",
+    "cont'd": "continued", "int'l": "international", "Rd.": "Road", "Blvd.": "Boulevard",
+    "Ave.": "Avenue", "Hwy.": "Highway", "Pkwy.": "Parkway",
 }  # fmt: skip
 
-_SPELLED: Final = ("API", "CLI", "CPU", "GPU", "URL", "USB", "HTML", "HTTP", "HTTPS", "SQL", "SDK", "AAA")
+_SPELLED: Final = (
+    "API", "CLI", "CPU", "GPU", "URL", "USB", "HTML", "HTTP", "HTTPS", "SQL", "SDK", "AAA",
+)  # fmt: skip
 """Names of the trade that a voice might take for words; with an s for more than one."""
 
 _WRITTEN_FOR: Final = {
@@ -71,11 +89,18 @@ _WRITTEN_FOR: Final = {
 }  # fmt: skip
 """Units without a number."""
 
-_INITIALS: Final = re.compile(r"[A-Za-z]")
+
+def _in_any_case(words: Iterable[str]) -> set[str]:
+    """The words in small letters, with a capital and in capitals; single letters as they are."""
+    cases = (str.lower, str.capitalize, str.upper)
+    return {case(word) if len(word) > 1 else word for word in words for case in cases}
 
 
-def _alternatives(words: "dict[str, str] | tuple[str, ...]") -> str:
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+_FIGURE_BEFORE: Final = re.compile("[0-9][ -]?$")
+_DETERMINERS: Final = frozenset({
+    "The", "This", "That", "These", "A", "An", "My", "Our", "Your", "His", "Her", "Its", "Their",
+})  # fmt: skip
+_STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)|\b[0-9]+(?:st|nd|rd|th))$")
 
 
 def _with_point(words: str, match: re.Match[str]) -> str:
@@ -83,61 +108,103 @@ def _with_point(words: str, match: re.Match[str]) -> str:
     return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
 
 
-def _read_initialism(match: re.Match[str]) -> str | None:
-    letters = "".join(_INITIALS.findall(match["letters"]))
-    tail = match["tail"] or ""
-    return _with_point(spelled(letters.upper()) + tail, match)
+def _read_initialism(match: re.Match[str]) -> str:
+    letters = match["letters"].replace(".", "").upper()
+    return _with_point(spelled(letters) + (match["tail"] or ""), match)
 
 
 def _read_street(match: re.Match[str]) -> str | None:
-    rest = match.string[match.end() : match.end() + 2]
-    is_before_name = rest[:1] == " " and rest[1:].isupper() and not ends_sentence(match)
-    if match["short"] in ("Dr", "St") and is_before_name:
+    text, start, end = match.string, match.start(), match.end()
+    name = _STREET_NAME.search(text, max(0, start - 24), start)
+    if not name or name["word"] in _DETERMINERS:
         return None
-    return _with_point(f"{match['name']} {_STREETS[match['short']]}", match)
+    is_before_name = text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()
+    if match["short"] in ("Dr", "St") and is_before_name and not ends_sentence(match):
+        return None
+    return _with_point(f" {_STREETS[match['short']]}", match)
 
 
-RULES: Final[tuple[Rule, ...]] = (
+def _read_title(match: re.Match[str]) -> str | None:
+    short, title = match["short"], _TITLES[match["short"]]
+    if touches_word(match):
+        return None
+    if match["space"] is not None:  # before a name
+        return f"{title} " if match["point"] or short in _WITHOUT_POINT else None
+    return _with_point(title, match) if match["point"] and short not in _ALSO_WORDS else None
+
+
+def _read_name_after(match: re.Match[str]) -> str | None:
+    return None if touches_word(match) else _with_point(_NAMES_AFTER[match["short"]], match)
+
+
+def _read_fixed(match: re.Match[str]) -> str | None:
+    before = match.string[max(0, match.start() - 6) : match.start()]
+    is_unit = match[0] in UNITS and _FIGURE_BEFORE.search(before)
+    is_path = before.endswith(("slash ", "dot "))
+    return None if is_unit or is_path else _with_point(_ALWAYS[match[0]], match)
+
+
+def _read_spelled(match: re.Match[str]) -> str | None:
+    return None if touches_word(match) else spelled(match[1]) + ("'s" if match[2] else "")
+
+
+def _read_unit(match: re.Match[str]) -> str | None:
+    before = match.string[max(0, match.start() - 2) : match.start()]
+    is_part = touches_word(match) or before.endswith("/") or _FIGURE_BEFORE.search(before)
+    return None if is_part else _WRITTEN_FOR[match[1]]
+
+
+def _read_repeated(match: re.Match[str]) -> str | None:
+    """Letters that are no word, such as AAA; not III."""
+    return None if match[1] in "IXCM" else spelled(match[0])
+
+
+def _read_before_figures(match: re.Match[str]) -> str | None:
+    is_part = touches_word(match) or match.string.endswith(".", 0, match.start())
+    return None if is_part else f"{_BEFORE_FIGURES[match['short'].lower()]} "
+
+
+FIGURES_FOLLOW: Final[tuple[Rule, ...]] = (
     (
-        re.compile(rf"(?<![\w./&'-])(?:{_alternatives(_ALWAYS)})(?![\w/&+#])"),
-        lambda match: _with_point(_ALWAYS[match[0]], match),
+        re.compile(
+            rf"(?P<short>{any_of(_in_any_case(_BEFORE_FIGURES))})\. ?"
+            r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)"
+        ),
+        _read_before_figures,
     ),
+)
+FIXED: Final[tuple[Rule, ...]] = (
     (
-        re.compile(rf"(?<![\w.])(?P<short>(?i:{_alternatives(_BEFORE_FIGURES)}))\. ?(?=\d|[IVX]+\b|[A-Z]\b)"),
-        lambda match: _BEFORE_FIGURES[match["short"].lower()] + " ",
+        re.compile(rf"(?<![\w./&'])({any_of(_ALWAYS)})(?![\w/&+#])"),
+        _read_fixed,
     ),
+    (re.compile(rf"({any_of(_WRITTEN_FOR)})(?![\w/])"), _read_unit),
+)
+CAPITALIZED: Final[tuple[Rule, ...]] = (
+    (re.compile(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])"), _read_street),
     (
-        re.compile(rf"(?P<name>\b(?:[A-Z][a-z]+|\d+(?:st|nd|rd|th))) (?P<short>{_alternatives(_STREETS)})\b\.?(?!\w)(?! ?[&/])"),
-        _read_street,
+        re.compile(
+            rf"(?P<short>{any_of(_TITLES)})\b(?P<point>\.)?"
+            r"(?:(?P<space> ?)(?<=[. ])(?=[A-Z])|(?!\w))"
+        ),
+        _read_title,
     ),
-    (
-        re.compile(rf"\b(?P<short>{_alternatives(_TITLES)})\. ?(?=[A-Z])"),
-        lambda match: _TITLES[match["short"]] + " ",
-    ),
-    (
-        re.compile(rf"\b(?P<short>{_alternatives(_WITHOUT_POINT)})(?= [A-Z])"),
-        lambda match: _TITLES[match["short"]],
-    ),
-    (
-        re.compile(rf"\b(?P<short>{_alternatives(tuple(set(_TITLES) - _ALSO_WORDS))})\.(?!\w)"),
-        lambda match: _with_point(_TITLES[match["short"]], match),
-    ),
-    (re.compile(rf"\b({_alternatives(_SPELLED)})('?s)?\b"), lambda match: spelled(match[1]) + ("'s" if match[2] else "")),
-    (re.compile(rf"(?<![\w/])({_alternatives(_WRITTEN_FOR)})(?![\w/])"), lambda match: _WRITTEN_FOR[match[1]]),
-    (
-        re.compile(rf"\b(?P<short>{_alternatives(_NAMES_AFTER)})\.(?!\w)"),
-        lambda match: _with_point(_NAMES_AFTER[match["short"]], match),
-    ),
-    (
-        re.compile(r"(?<![\w.@])(?P<letters>(?:[A-Za-z]\.){1,12}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"),
+    (re.compile(rf"({any_of(_SPELLED)})('?s)?\b"), _read_spelled),
+    (re.compile(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)"), _read_name_after),
+)
+REPEATED: Final[tuple[Rule, ...]] = ((re.compile(r"([A-Z])(?<!\w.)\1{2,5}\b"), _read_repeated),)
+INITIALS: Final[tuple[Rule, ...]] = (
+    (  # U.S., e.U.
+        re.compile(r"(?P<letters>[A-Za-z](?<![\w.@].)\.(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"),
         _read_initialism,
     ),
     (  # an initial before a name: George C. Marshall
-        re.compile(r"(?<![\w.])([A-Z])\.(?= ?[A-Z][\w.])"),
+        re.compile(r"([A-Z])(?<![\w.].)\.(?= ?[A-Z][\w.])"),
         lambda match: None if ends_sentence(match) else match[1],
     ),
-    # Letters that are no word: AAA, WWW.
-    (re.compile(r"\b([A-Z])\1{2,5}\b"), lambda match: None if set(match[0]) & set("IXCM") else spelled(match[0])),
-    (re.compile(r"\bwww\b"), spelled("WWW")),
-    (re.compile(r"(?<=\w)\((\w{1,3})\)(?=\w|\b)|(?<!\w)\((\w{1,3})\)(?=[a-z])"), lambda match: match[1] or match[2]),
+    (re.compile(r"w(?<!\w.)ww\b"), spelled("WWW")),
+    (  # (s)he, cat(s)
+        re.compile(r"\((?:(?<=\w.)\w{1,3}\)(?=\w)|(?<=[a-z].)(?:e?[sd]|r|n)\)|(?<!\w.)\w{1,3}\)(?=[a-z]))"),
+        lambda match: match[0][1:-1],
+    ),
 )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Final
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import digits
 from app.domain.text.reading.letters import spelled
+from app.domain.text.reading.spacing import touches_word
 
 MAX_PATH_CHARS: Final = 60
 """Of a longer path only the name of the server is read; nobody can follow the rest by ear."""
@@ -13,7 +14,8 @@ MAX_PATH_CHARS: Final = 60
 _NAMES: Final = {
     ".": "dot", "/": "slash", "-": "dash", "_": "underscore", "&": "ampersand", "@": "at",
     ":": "colon", "~": "tilde", "+": "plus", "=": "equals", "?": "question mark", "%": "percent",
-    "#": "hash", "!": "exclamation mark", "$": "dollar", "*": "star", ",": "comma", ";": "semicolon",
+    "#": "hash", "!": "exclamation mark", "$": "dollar", "*": "star", ",": "comma",
+    ";": "semicolon",
 }  # fmt: skip
 _PART: Final = re.compile(r"[A-Za-z]+|\d+|[^\w\s]|_|\w")
 
@@ -39,7 +41,9 @@ def _read_part(part: str) -> str:
     return _NAMES.get(part, part)
 
 
-def _read_url(match: re.Match[str]) -> str:
+def _read_url(match: re.Match[str]) -> str | None:
+    if touches_word(match):
+        return None
     rest = match["host"]
     host, slash, path = rest.partition("/")
     host = host.rpartition("@")[2].removeprefix("www.")
@@ -50,24 +54,28 @@ def _read_url(match: re.Match[str]) -> str:
 
 
 def _read_all(match: re.Match[str]) -> str:
-    return f"{' ' if _touches_word(match) else ''}{_read(match[0].removeprefix('.'))}"
+    touches = match.start() > 0 and not match.string[match.start() - 1].isspace()
+    return (" " if touches else "") + _read(match[0].removeprefix("."))
 
 
-def _touches_word(match: re.Match[str]) -> bool:
-    return match.start() > 0 and not match.string[match.start() - 1].isspace()
+def _read_address(match: re.Match[str]) -> str | None:
+    return None if touches_word(match) else _read_all(match)
 
 
-RULES: Final[tuple[Rule, ...]] = (
+URLS: Final[tuple[Rule, ...]] = (
     (
         re.compile(
-            r"(?<![\w])(?i:https?|ftps?|wss?)://(?P<host>[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])"
+            r"(?:http|https|HTTP|HTTPS|Http|Https|ftp|ftps|ws|wss)://"
+            r"(?P<host>[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])"
         ),
         _read_url,
     ),
     (
-        re.compile(r"(?<![\w])(?i:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]"),
-        _read_all,
+        re.compile(r"(?:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]"),
+        _read_address,
     ),
+)
+MAIL: Final[tuple[Rule, ...]] = (
     (
         re.compile(
             r"(?<![A-Za-z0-9._%+&-])\.?[A-Za-z0-9][A-Za-z0-9._%+&-]{0,63}@"
@@ -75,9 +83,11 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         _read_all,
     ),
-    (re.compile(rf"(?<![\w@.-])www\.{_LABEL}(?:\.{_LABEL})*{_PATH}"), _read_all),
+)
+HOSTS: Final[tuple[Rule, ...]] = (
+    (re.compile(rf"www\.(?<![\w@.-]www\.){_LABEL}(?:\.{_LABEL})*{_PATH}"), _read_all),
     (
         re.compile(rf"(?<![\w@.-])(?:{_LABEL}\.){{1,8}}(?:{_TLDS})(?![\w-]|\.\w){_PATH}"),
         _read_all,
     ),
-)  # fmt: skip
+)

@@ -5,10 +5,15 @@ from typing import Final
 
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import below_hundred, ordinal, plural, year
+from app.domain.text.reading.clock import time_of_day
+from app.domain.text.reading.figures import not_after
+from app.domain.text.reading.sentence_ends import ends_sentence
+from app.domain.text.reading.spacing import touches_word
 
 _MONTHS: Final = (
-    "January February March April May June July August September October November December"
-).split()
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
 _MONTH_OF: Final = {
     **{name.lower(): name for name in _MONTHS},
     **{name[:3].lower(): name for name in _MONTHS},
@@ -19,16 +24,28 @@ _DAYS: Final = {
     "Thur": "Thursday", "Thurs": "Thursday", "Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday",
 }  # fmt: skip
 
-_MONTH: Final = (
-    r"(?:[Jj]an(?:uary)?|JAN(?:UARY)?|[Ff]eb(?:ruary)?|FEB(?:RUARY)?|[Mm]ar(?:ch)?|MAR(?:CH)?"
-    r"|[Aa]pr(?:il)?|APR(?:IL)?|[Mm]ay|MAY|[Jj]une?|JUNE?|[Jj]uly?|JULY?|[Aa]ug(?:ust)?|AUG(?:UST)?"
-    r"|[Ss]ept?(?:ember)?|SEPT?(?:EMBER)?|[Oo]ct(?:ober)?|OCT(?:OBER)?|[Nn]ov(?:ember)?"
-    r"|NOV(?:EMBER)?|[Dd]ec(?:ember)?|DEC(?:EMBER)?)\b\.?"
+_SPELLINGS: Final = sorted(
+    {case(name) for name in _MONTH_OF for case in (str.capitalize, str.lower, str.upper)},
+    key=len,
+    reverse=True,
 )
-_YEAR: Final = r"(?:1\d{3}|20\d\d)"
-_DAY: Final = r"(?:3[01]|[12]\d|0?[1-9])"
+_MONTH: Final = rf"(?:{'|'.join(_SPELLINGS)})\b\.?"
+_YEAR: Final = r"(?:1[0-9]{3}|20[0-9][0-9])"
+_DAY: Final = r"(?:3[01]|[12][0-9]|0?[1-9])"
 _NO_MORE: Final = r"(?![\w]|[.,:/%-]\d)"
 _ALSO_WORDS: Final = frozenset({"may", "march", "mar"})
+
+_ATTACK: Final = (9, 11)
+"""Is called nine eleven."""
+
+_DATE_BEFORE: Final = re.compile(
+    r"\b(?i:[a-z]+day,?|on|due|until|till|before|after|since|dated?:?|starting|from|by|through)"
+    r"(?: the)? $"
+)
+_MONTH_BEFORE: Final = re.compile(
+    r"\b(?i:since|from|until|till|through|dated|to|by|in|of|expires:?|exp\.?:?) $"
+)
+_USUAL_DENOMINATORS: Final = frozenset({2, 3, 4, 5, 6, 8, 10})
 
 
 def _month(written: str) -> str:
@@ -47,39 +64,43 @@ def _read_year(figures: str | None) -> str:
     return f" oh {year(figures[1])}" if figures[0] == "0" else f" {below_hundred(int(figures))}"
 
 
+def _is_no_month(match: re.Match[str]) -> bool:
+    """Whether "may" is the verb (nothing says it is the month), or the end of "dismay"."""
+    is_verb = match["month"] in _ALSO_WORDS and not (match["ending"] or match["year"])
+    return is_verb or (match.start("month") == match.start() and touches_word(match))
+
+
 def _read_month_day(match: re.Match[str]) -> str | None:
-    month = match["month"].rstrip(".")
-    if month in _ALSO_WORDS and not (match["ending"] or match["year"]):
+    if match["only_year"]:
+        is_part = touches_word(match)
+        return None if is_part else f"{_month(match['month'])}{_read_year(match['only_year'])}"
+    if _is_no_month(match):
         return None
     until = f" to {_day(match['until'])}" if match["until"] else ""
-    return f"{_month(month)} {_day(match['day'])}{until}{_read_year(match['year'])}"
-
-
-def _read_month_year(match: re.Match[str]) -> str:
-    return f"{_month(match['month'])}{_read_year(match['year'])}"
+    return f"{_month(match['month'])} {_day(match['day'])}{until}{_read_year(match['year'])}"
 
 
 def _read_day_month(match: re.Match[str]) -> str | None:
-    month = match["month"].rstrip(".")
-    if month in _ALSO_WORDS and not (match["ending"] or match["year"]):
+    if _is_no_month(match) or not 1 <= int(match["day"]) <= 31:  # noqa: PLR2004
         return None
-    first = f"{_day(match['day'])}"
-    if match["until"]:
-        first = f"{first} to {_day(match['until'])}"
-    # The point of "25 Sept." may also end the sentence.
-    point = "." if match["month"].endswith(".") and _ends_sentence(match) else ""
-    article = match["the"] or "the "
-    return f"{article}{first} of {_month(month)}{_read_year(match['year'])}{point}"
+    until = f" to {_day(match['until'])}" if match["until"] else ""
+    has_article = match.string[max(0, match.start() - 4) : match.start()].lower().endswith("the ")
+    article = "" if has_article else "the "
+    words = f"{article}{_day(match['day'])}{until} of {_month(match['month'])}"
+    return words + (_read_year(match["year"]) or _kept_point(match))
 
 
-def _ends_sentence(match: re.Match[str]) -> bool:
-    return not match["year"] and match.string[match.end() : match.end() + 2].strip() == ""
+def _kept_point(match: re.Match[str]) -> str:
+    """The point of an abbreviation where it also ends the sentence."""
+    return "." if match[0].endswith(".") and ends_sentence(match) else ""
 
 
 def _read_iso(match: re.Match[str]) -> str:
     month = _MONTHS[int(match["month"]) - 1]
-    time = f", {match['time']}" if match["time"] else ""
-    return f"{month} {_day(match['day'])}{_read_year(match['year'])}{time}"
+    date = f"{month} {_day(match['day'])}{_read_year(match['year'])}"
+    if not match["hour"]:
+        return date
+    return f"{date}, {time_of_day(int(match['hour']), int(match['minute']))}"
 
 
 def _read_figures(match: re.Match[str]) -> str | None:
@@ -89,6 +110,45 @@ def _read_figures(match: re.Match[str]) -> str | None:
     if second <= 12 and first <= 31:  # noqa: PLR2004 - day, month
         return f"the {_day(match['first'])} of {_MONTHS[second - 1]}{_read_year(match['year'])}"
     return None
+
+
+def _read_without_year(match: re.Match[str]) -> str | None:
+    """Such as "by 9/30" and "Thursday, 10/12", where it cannot be a fraction."""
+    before = match.string[max(0, match.start() - 16) : match.start()]
+    month, day = int(match["first"]), int(match["second"])
+    word = _DATE_BEFORE.search(before)
+    if not word or not (1 <= month <= 12 and 1 <= day <= 31) or (month, day) == _ATTACK:  # noqa: PLR2004
+        return None
+    if "day" not in word[0] and month < day and day in _USUAL_DENOMINATORS:
+        return None
+    return f"{_MONTHS[month - 1]} {_day(match['second'])}"
+
+
+def _read_month_of_year(match: re.Match[str]) -> str | None:
+    before = match.string[max(0, match.start() - 10) : match.start()]
+    if not 1 <= int(match["month"]) <= 12 or not _MONTH_BEFORE.search(before):  # noqa: PLR2004
+        return None
+    return f"{_MONTHS[int(match['month']) - 1]}{_read_year(match['year'])}"
+
+
+def _read_months(match: re.Match[str]) -> str | None:
+    """Such as "Jan-Mar" and the first half of "Aug 5-Sep 2"."""
+    if not match["month"][0].isupper() or touches_word(match):
+        return None
+    until = _month(match["until"]) if match["until"] else ""
+    return f"{_month(match['month'])} {match['day'] or ''} to {until}".replace("  ", " ")
+
+
+def _read_month(match: re.Match[str]) -> str | None:
+    return None if touches_word(match) else _month(match[0]) + _kept_point(match)
+
+
+def _read_weekday(match: re.Match[str]) -> str | None:
+    return None if touches_word(match) else _DAYS[match["day"]] + _kept_point(match)
+
+
+def _read_weekdays(match: re.Match[str]) -> str | None:
+    return None if touches_word(match) else f"{_DAYS[match['first']]} to {_DAYS[match['last']]}"
 
 
 def _read_decade(match: re.Match[str]) -> str:
@@ -101,62 +161,113 @@ def _read_years(match: re.Match[str]) -> str:
     return f"{year(match[1])} to{_read_year(match[2])}"
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    (
+_POINTED: Final = [name[:3] for name in _MONTHS if len(name) > 4]  # noqa: PLR2004 - not May
+_DAY_NAME: Final = "|".join(sorted(_DAYS, key=len, reverse=True))
+_HOUR_FOLLOWS: Final = r" [0-9]{1,2}(?::[0-9]{2})? ?[ap]\.?m"
+
+MONTHS: Final[tuple[Rule, ...]] = (
+    (re.compile(rf"(?:{'|'.join(_POINTED)}|Sept)\.(?=,? |[,;:)]|$)"), _read_month),
+)
+WEEKDAYS: Final[tuple[Rule, ...]] = (
+    (  # Mon-Fri
         re.compile(
-            r"(?<![\w.-])(?P<year>[12]\d{3})(?P<sign>[-/])(?P<month>0?[1-9]|1[0-2])(?P=sign)"
-            rf"(?P<day>{_DAY})(?:[T ](?=\d\d:)(?P<time>\d\d:\d\d)(?::\d\d(?:\.\d{{1,9}})?)?(?:Z\b)?)?"
-            r"(?![\w]|[./-]\d)"
+            rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|$))?"
         ),
-        _read_iso,
+        _read_weekdays,
+    ),
+    (  # "Mon.", "Thu, 10/12", "Tue 9am"
+        re.compile(r"(?P<day>Mon|Tues?|Wed|Thu(?:rs?)?|Fri)(?:\.(?=,? |[,;:)\n]|$)|(?=,? [0-9]))"),
+        _read_weekday,
+    ),
+    (  # these are words, too: "Sat down"
+        re.compile(rf"(?P<day>Sat)(?:\.(?=,? [\da-z]|[,;:)]|$)|(?=, [0-9]|{_HOUR_FOLLOWS}))"),
+        _read_weekday,
     ),
     (
         re.compile(
-            r"(?<![\w./-])(?P<first>\d{1,2})(?P<sign>[-/.])(?P<second>\d{1,2})(?P=sign)"
-            r"(?P<year>[12]\d{3}|\d\d)(?![\w]|[./-]\d)"
+            r"(?P<day>Sun)(?:(?:(?<=\bon Sun)|(?<=\band Sun)|(?<=[-\u2013]Sun)|(?<=, Sun))"
+            r"\.(?=[ ,;:)]|$)|\.(?=,? (?:and|or|to|through) [MTWF])"
+            rf"|(?=, [0-9]|{_HOUR_FOLLOWS}))"
+        ),
+        _read_weekday,
+    ),
+)  # fmt: skip
+NUMERIC_DATES: Final[tuple[Rule, ...]] = (
+    (  # 2024-03-15, 2023-11-05T08:15:00Z
+        re.compile(
+            rf"(?P<year>[12]{not_after('.-')}[0-9]{{3}})(?P<sign>[-/])(?P<month>0?[1-9]|1[0-2])(?P=sign)"
+            rf"(?P<day>{_DAY})(?:[T ](?P<hour>[01][0-9]|2[0-4]):(?P<minute>[0-5][0-9])"
+            r"(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z\b|[+-][0-9]{2}:[0-9]{2})?)?(?![\w]|[./-]\d)"
+        ),
+        _read_iso,
+    ),
+    (  # 3/14/2015, 31.12.2023
+        re.compile(
+            rf"(?P<first>[0-9]{not_after('./-')}[0-9]?)(?P<sign>[-/.])(?P<second>[0-9]{{1,2}})(?P=sign)"
+            r"(?P<year>[12][0-9]{3}|[0-9][0-9])(?![\w]|[./-]\d)"
         ),
         _read_figures,
     ),
     (
         re.compile(
-            rf"\b(?P<month>{_MONTH})(?: |-(?=\d))(?P<day>{_DAY})(?P<ending>st|nd|rd|th)?"
-            rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
-            rf"(?:,? (?P<year>{_YEAR})(?!\w|,\d)|(?![\w%\u20ac]|[:./-]\d|,\d\d))"
+            r"(?P<first>[0-9](?<=[a-z,:] .)[0-9]?)/(?P<second>[0-9]{1,2})"
+            r"(?![\w/]|[.,-]\d| (?:of|cups?|tsp|tbsp)\b)"
         ),
-        _read_month_day,
+        _read_without_year,
     ),
     (
         re.compile(
-            rf"(?<![\w.,/:$-])(?P<the>the )?(?P<day>{_DAY})(?P<ending>st|nd|rd|th)?"
+            rf"(?P<month>[0-9](?<= .)[0-9]?)/(?P<year>{_YEAR})(?![\w/]|[.,-]\d)"
+        ),
+        _read_month_of_year,
+    ),
+)  # fmt: skip
+MONTH_RANGES: Final[tuple[Rule, ...]] = (
+    (  # Jan-Mar, Aug 5-Sep 2
+        re.compile(
+            rf"(?P<month>{_MONTH})(?P<day> {_DAY})? ?[-\u2013] ?"
+            rf"(?:(?P<until>{_MONTH})(?! [0-9]{{1,2}}\b)|(?={_MONTH} [0-9]))"
+        ),
+        _read_months,
+    ),
+)
+RULES: Final[tuple[Rule, ...]] = (
+    (  # July 4, 1776; June 3-5; Jan-15; August 1991
+        re.compile(
+            rf"(?P<month>{_MONTH})(?:(?: |-(?=\d))(?P<day>{_DAY})(?P<ending>st|nd|rd|th)?"
+            rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
+            rf"(?:,? (?P<year>{_YEAR})(?!\w|,\d)|(?![\w%\u20ac]|[:./-]\d|,\d\d))"
+            rf"|,? '?(?P<only_year>{_YEAR}|(?<=')[0-9]{{2}}){_NO_MORE})"
+        ),
+        _read_month_day,
+    ),
+    (  # 4 July 1776, 4th of July
+        re.compile(
+            rf"(?P<day>[0-9]{not_after('.,/:$-')}[0-9]?)(?P<ending>st|nd|rd|th)?"
             rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
             rf"(?: (?:of )?|-)(?P<month>{_MONTH})(?:,?[ -](?P<year>{_YEAR})(?!\w|,\d)|(?![\w]))"
         ),
         _read_day_month,
     ),
-    (re.compile(rf"\b(?P<month>{_MONTH}),? (?P<year>{_YEAR}){_NO_MORE}"), _read_month_year),
-    (re.compile(r"(?<=0s)[-\u2013](?='?\d{1,3}0s\b)"), " to "),
-    (re.compile(r"(?<![\w.,])'?(?P<figures>[12]\d\d0|[2-9]0)'?s\b"), _read_decade),
-    (
-        re.compile(rf"(?<![\w.,$\u20ac\u00a3-])({_YEAR}) ?[-\u2013] ?({_YEAR}){_NO_MORE}(?! ?(?:[kcm]?[mg]|lbs?|ft|mi|\u00b0)\b| ?=)"),
-        _read_years,
+)  # fmt: skip
+YEARS: Final[tuple[Rule, ...]] = (
+    (re.compile(r"[-\u2013](?<=0s.)(?='?\d{1,3}0s\b)"), " to "),
+    (re.compile(r"'(?<!\w')(?=[1-9]0s\b)"), ""),
+    (  # 1980s, 80s
+        re.compile(
+            rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b"
+        ),
+        _read_decade,
     ),
-    (re.compile(rf"(?<![\w.,$-])({_YEAR})[-\u2013](\d\d){_NO_MORE}"), _read_years),
     (
         re.compile(
-            rf"\b(?:{'|'.join(day for day in _DAYS if day not in ('Sun', 'Sat'))})\.(?=,? |[,;:)]|$)"
-            r"|\bSat\.(?=,? [\da-z]|[,;:)]|$)"
-            r"|(?:(?<=\bon )|(?<=\band )|(?<=[-\u2013])|(?<=, ))Sun\.(?=[ ,;:)]|$)"
+            rf"([12]{not_after('.,$€£-')}[0-9]{{3}}) ?[-\u2013] ?({_YEAR}){_NO_MORE}"
+            r"(?! ?(?:[kcm]?[mg]|lbs?|ft|mi|\u00b0)\b| ?=)"
         ),
-        lambda match: _DAYS[match[0][:-1]] + _kept_point(match),
+        _read_years,
     ),
     (
-        re.compile(rf"\b(?:{'|'.join(name[:3] for name in _MONTHS if len(name) > 4)}|Sept)\.(?=,? |[,;:)]|$)"),
-        lambda match: _month(match[0]) + _kept_point(match),
+        re.compile(rf"([12]{not_after('.,$-')}[0-9]{{3}})[-\u2013]([0-9]{{2}}){_NO_MORE}"),
+        _read_years,
     ),
 )  # fmt: skip
-
-
-def _kept_point(match: re.Match[str]) -> str:
-    """The point of an abbreviation at the end of the text is also that of the sentence."""
-    rest = match.string[match.end() : match.end() + 2]
-    return "." if not rest.strip() or (rest[0] == " " and rest[1:].isupper()) else ""

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
+from app.domain.text.reading.letters import JOINT
 
 _SPELLINGS: Final = {
     "\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2032": "'", "\u201b": "'", "\u2033": '"',
@@ -17,16 +18,24 @@ _SPELLINGS: Final = {
     "\u2015": "\u2014", "\u2e3a": "\u2014",
     "\u2103": "\u00b0C", "\u2109": "\u00b0F", "\u212b": "\u00c5", "\u2126": "\u03a9",
     "\u00b5": "\u03bc", "\u2116": "No. ", "\u2122": "", "\u00ae": "", "\u2120": "",
-    "\u2026": "\u2026", "\u2044": "/", "\u2215": "/", "\u2217": "*", "\u22c5": "\u00d7",
+    "\u2044": "/", "\u2215": "/", "\u2217": "*", "\u22c5": "\u00d7",
     "\u2219": "\u00d7", "\u2a7d": "\u2264", "\u2a7e": "\u2265", "\u2022": ",", "\u00b7": ",",
     "\u2023": ",", "\u25e6": ",", "\u2043": ",", "\ufe0f": "",
 }  # fmt: skip
 
-_KEPT: Final = frozenset("\u2212\u00b0\u00a7\u00b6\u00a9\u2030\u221e\u221a\u2192\u2248\u2260\u2264\u2265\u00d7\u00f7\u00b1\u00ac\u2211\u03c0")
+_KEPT: Final = frozenset(
+    "\u2212\u00b0\u00a7\u00b6\u00a9\u2030\u221e\u221a\u2192\u2248\u2260\u2264\u2265\u00d7\u00f7\u00b1\u00ac\u2211\u03c0"
+)
 """Symbols with a name; see symbols.py."""
 
-_SUPERSCRIPTS: Final = frozenset("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f")
-_SUBSCRIPTS: Final = frozenset("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089")
+SUPERSCRIPTS: Final = str.maketrans(
+    "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f",
+    "0123456789-+n",
+)
+SUBSCRIPTS: Final = str.maketrans(
+    "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789"
+)
+"""Small figures to figures: they are left as they are here, and read by the rules for numbers."""
 _FRACTION_SLASH: Final = "\u2044"
 
 
@@ -46,44 +55,60 @@ def _clean(char: str) -> str | None:
 def _spell(char: str) -> str | None:
     if char in _SPELLINGS:
         return _SPELLINGS[char]
-    if char in _KEPT or char in _SUPERSCRIPTS or char in _SUBSCRIPTS:
+    if char in _KEPT or ord(char) in SUPERSCRIPTS or ord(char) in SUBSCRIPTS:
         return None
-    if not char.isprintable():
-        return _clean(char)
+    return _spell_by_category(char) if char.isprintable() else _clean(char)
+
+
+def _spell_by_category(char: str) -> str | None:
     category = unicodedata.category(char)
+    compatible = unicodedata.normalize("NFKC", char)
     if category == "Nd":
         return str(unicodedata.digit(char))
-    if category[0] == "Z":
-        return " "
-    compatible = unicodedata.normalize("NFKC", char)
-    if category in ("No", "Nl"):
+    if char.isnumeric():
         return _spell_number(char, compatible)
-    if category[0] == "L":
+    if category[0] in "LMP" or category == "Sc":
         return compatible if compatible.isascii() else None
-    if category in ("So", "Sk", "Cn", "Co", "Cs"):
-        return compatible if compatible.isascii() and compatible.strip() else " "
-    if category == "Sm":
-        return compatible if compatible.isascii() else " "
-    if category[0] == "P" and compatible != char and compatible.isascii():
-        return compatible
-    return None
+    return compatible if compatible.isascii() and compatible.strip() else " "
 
 
-def _spell_number(char: str, compatible: str) -> str | None:
+def _spell_number(char: str, compatible: str) -> str:
+    """A fraction, a Roman numeral, a circled figure, a numeral of another script."""
     if _FRACTION_SLASH in compatible:
-        return f" {compatible.replace(_FRACTION_SLASH, '/')} "
+        return compatible.replace(_FRACTION_SLASH, "/")
     if compatible.isascii():
         return compatible if compatible.isalpha() else f" {compatible.strip('().')} "
-    return " "
+    number = unicodedata.numeric(char)
+    return f" {int(number)} " if number.is_integer() else " "
 
 
-CLEANING: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[^\x20-\x7e]"), lambda char: _clean(char[0])),
-)
+def _respell(match: re.Match[str]) -> str | None:
+    text, start = match.string, match.start()
+    return _spell_between(
+        text[start - 1 : start] if start else "", match[0], text[start + 1 : start + 2]
+    )
+
+
+@lru_cache(maxsize=1 << 13)
+def _spell_between(before: str, char: str, after: str) -> str | None:
+    if char == JOINT:  # between letters it joins
+        return None if before.isalpha() and after.isalpha() else ""
+    spelling = _spell(char)
+    if not spelling or "/" not in spelling or len(spelling) == 1:
+        return spelling
+    # a fraction
+    gap_before = " " if before and not before.isspace() else ""
+    gap_after = " " if after.isalpha() or after.isdecimal() else ""
+    return gap_before + spelling + gap_after
+
+
+CLEANING: Final[tuple[Rule, ...]] = ((re.compile(r"[^\x20-\x7e]"), lambda match: _clean(match[0])),)
 RULES: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[^\x20-\x7e]"), lambda char: _spell(char[0])),
+    (re.compile(r"[^\x20-\x7e]"), _respell),
     (  # thousands with spaces between
-        re.compile(r"(?<![\w.,:/+-])(?<!\d )[1-9]\d{0,2}(?: \d{3})+(?![\w]|[,:/-]\d| \d)"),
+        re.compile(
+            r"[1-9](?<![\w.,:/+-].)(?<![0-9] .)[0-9]{0,2}(?: [0-9]{3})+(?![\w]|[,:/-]\d| \d)"
+        ),
         lambda match: match[0].replace(" ", ","),
     ),
 )

@@ -5,14 +5,36 @@ from typing import Final
 
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import below_hundred, cardinal
+from app.domain.text.reading.figures import not_after
 from app.domain.text.reading.letters import spelled
 from app.domain.text.reading.sentence_ends import ends_sentence
 from app.domain.text.reading.spacing import apart
 
 _NOON: Final = 12
-_LAST_HOUR: Final = 24
+_MIDNIGHT: Final = 24
+_FULL_HOUR: Final = ("hundred", "o'clock")
+_MINUTE: Final = r"[0-5][0-9]"
+_HOUR: Final = r"(?:[01]?[0-9]|2[0-4])"
 _HALF: Final = r"(?P<half>[AaPp])(?:\.? ?[Mm]\b\.?|\.[Mm]\.(?=\w)|[Mm]\.)"
 _ZONE: Final = r"(?: ?(?P<zone>(?i:[ECMP]\.?[SD]\.?T|GMT|UTC|CET|BST)\b\.?))?"
+
+_VERSES_OF: Final = frozenset({
+    "Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Samuel", "Kings",
+    "Chronicles", "Job", "Psalm", "Psalms", "Proverbs", "Ecclesiastes", "Isaiah", "Jeremiah",
+    "Ezekiel", "Daniel", "Matthew", "Mark", "Luke", "John", "Acts", "Romans", "Corinthians",
+    "Galatians", "Ephesians", "Philippians", "Colossians", "Timothy", "Hebrews", "James", "Peter",
+    "Jude", "Revelation", "Surah", "Quran",
+})  # fmt: skip
+"""Before "23:4", which is a chapter and a verse then, and no ratio."""
+
+
+def time_of_day(hour: int, minute: int) -> str:
+    """Such as "eight oh five"; a full hour is only its number."""
+    if minute == 0:
+        return below_hundred(hour)
+    if minute < 10:  # noqa: PLR2004
+        return f"{below_hundred(hour)} oh {below_hundred(minute)}"
+    return f"{below_hundred(hour)} {below_hundred(minute)}"
 
 
 def _half_of_day(match: re.Match[str]) -> str:
@@ -22,30 +44,22 @@ def _half_of_day(match: re.Match[str]) -> str:
     return words + ("." if match[0].endswith(".") and ends_sentence(match) else "")
 
 
-def _hour_and_minutes(hour: int, minutes: int) -> str:
-    if minutes == 0:
-        return below_hundred(hour)
-    if minutes < 10:  # noqa: PLR2004
-        return f"{below_hundred(hour)} oh {below_hundred(minutes)}"
-    return f"{below_hundred(hour)} {below_hundred(minutes)}"
-
-
 def _read_half_day(match: re.Match[str]) -> str | None:
     hour = int(match["hour"])
-    if not hour <= _LAST_HOUR:
+    if hour > _MIDNIGHT:
         return None
     if match["second"]:
         words = _duration(hour, int(match["minute"]), int(match["second"]))
     else:
-        words = _hour_and_minutes(hour, int(match["minute"] or 0))
+        words = time_of_day(hour, int(match["minute"] or 0))
     return words + _half_of_day(match)
 
 
 def _read_half_day_range(match: re.Match[str]) -> str:
-    first = _hour_and_minutes(int(match["hour1"]), int(match["minute1"] or 0))
+    first = time_of_day(int(match["hour1"]), int(match["minute1"] or 0))
     if match["half1"]:
         first += " " + spelled(f"{match['half1'].upper()}M")
-    second = _hour_and_minutes(int(match["hour"]), int(match["minute"] or 0))
+    second = time_of_day(int(match["hour"]), int(match["minute"] or 0))
     return f"{first} to {second}{_half_of_day(match)}"
 
 
@@ -54,61 +68,95 @@ def _read_clock(match: re.Match[str]) -> str:
     if match["second"]:
         return apart(match, _duration(hour, minute, int(match["second"])))
     if minute:
-        return apart(match, _hour_and_minutes(hour, minute))
-    if hour == 0 or hour == _LAST_HOUR:
-        return "midnight"
-    return f"{cardinal(match['hour'])} {chr(39).join(('o', 'clock')) if hour <= _NOON else 'hundred'}"
+        return apart(match, time_of_day(hour, minute))
+    if hour in (0, _MIDNIGHT):
+        return apart(match, "midnight")
+    return apart(match, f"{cardinal(match['hour'])} {_FULL_HOUR[hour <= _NOON]}")
 
 
-def _read_clock_range(match: re.Match[str]) -> str:
-    first = _hour_and_minutes(int(match["hour1"]), int(match["minute1"]))
-    second = _hour_and_minutes(int(match["hour"]), int(match["minute"]))
-    return f"{first} to {second}"
+def _read_clock_range(match: re.Match[str]) -> str | None:
+    hour, minute = int(match["hour"]), int(match["minute"])
+    if int(match["hour1"]) > _MIDNIGHT:
+        return None
+    first = time_of_day(int(match["hour1"]), int(match["minute1"]))
+    second = time_of_day(hour, minute)
+    return f"{first} to {second}" + (" hundred" if hour > _NOON and not minute else "")
+
+
+def _read_duration(match: re.Match[str]) -> str:
+    return " ".join(
+        _count(int(match[unit]), unit) for unit in ("hour", "minute", "second") if match[unit]
+    )
 
 
 def _duration(hours: int, minutes: int, seconds: int) -> str:
-    return (
-        f"{_count(hours, 'hour')} {_count(minutes, 'minute')} and {_count(seconds, 'second')}"
-    )
+    return f"{_count(hours, 'hour')} {_count(minutes, 'minute')} and {_count(seconds, 'second')}"
 
 
 def _count(number: int, noun: str) -> str:
     return f"{cardinal(str(number))} {noun}" + ("" if number == 1 else "s")
 
 
-_MINUTE: Final = r"[0-5]\d"
+def _read_ratio(match: re.Match[str]) -> str:
+    word_before = (
+        match.string[max(0, match.start() - 20) : match.start()].rstrip().rpartition(" ")[2]
+    )
+    to = " " if word_before in _VERSES_OF else " to "
+    return apart(match, f"{cardinal(match[1])}{to}{cardinal(match[2])}")
 
-RULES: Final[tuple[Rule, ...]] = (
-    (
+
+HALF_RANGES: Final[tuple[Rule, ...]] = (
+    (  # 9am-5pm, 12-1 p.m.
         re.compile(
-            rf"(?<![\w.,:])(?P<hour1>\d{{1,2}})(?:[:.](?P<minute1>{_MINUTE}))?"
+            rf"(?P<hour1>[0-9]{not_after('.,:')}[0-9]?)(?:[:.](?P<minute1>{_MINUTE}))?"
             r"(?: ?(?P<half1>[AaPp])\.?[Mm]\b\.?)? ?[-\u2013] ?"
-            rf"(?P<hour>\d{{1,2}})(?:[:.](?P<minute>{_MINUTE}))?(?P<second>(?!))? ?{_HALF}{_ZONE}"
+            rf"(?P<hour>[0-9]{{1,2}})(?:[:.](?P<minute>{_MINUTE}))? ?{_HALF}{_ZONE}"
         ),
         _read_half_day_range,
     ),
-    (
+)
+HALVES: Final[tuple[Rule, ...]] = (
+    (  # 7 pm, 6:05 a.m.
         re.compile(
-            rf"(?<![\w.:])(?P<hour>\d{{1,2}})(?:[:.](?P<minute>{_MINUTE})(?::(?P<second>{_MINUTE}))?)?"
-            rf" ?{_HALF}{_ZONE}"
+            rf"(?P<hour>[0-9]{not_after('.:')}[0-9]?)"
+            rf"(?:[:.](?P<minute>{_MINUTE})(?::(?P<second>{_MINUTE}))?)? ?{_HALF}{_ZONE}"
         ),
         _read_half_day,
     ),
-    (
+)
+DURATIONS: Final[tuple[Rule, ...]] = (
+    (  # 6h 30m, 2h30
         re.compile(
-            rf"(?<![\w.:,])(?P<hour1>[01]?\d|2[0-4]):(?P<minute1>{_MINUTE}) ?[-\u2013] ?"
-            rf"(?P<hour>[01]?\d|2[0-4]):(?P<minute>{_MINUTE})(?![:\d])"
+            rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?) ?h(?:rs?)? ?(?P<minute>[0-5]?[0-9])"
+            r"(?: ?m(?:ins?)?\b(?: ?(?P<second>[0-5]?[0-9]) ?s(?:ecs?)?\b)?|(?![\w]|[.,:/-][0-9]))"
+        ),
+        _read_duration,
+    ),
+    (  # 5m 20s
+        re.compile(
+            rf"(?P<minute>[0-9]{not_after('.:,')}[0-9]?) ?m(?P<hour>(?!))? ?"
+            r"(?P<second>[0-5]?[0-9]) ?s\b"
+        ),
+        _read_duration,
+    ),
+)
+WITH_COLON: Final[tuple[Rule, ...]] = (
+    (  # 9:00-17:00
+        re.compile(
+            rf"(?P<hour1>[0-9]{not_after('.:,')}[0-9]?):(?P<minute1>{_MINUTE})"
+            rf" ?[-\u2013] ?(?P<hour>{_HOUR}):(?P<minute>{_MINUTE})(?![:\d])"
         ),
         _read_clock_range,
     ),
-    (
+    (  # 14:35, 1:30:15
         re.compile(
-            rf"(?<![\w.:,])(?P<hour>\d{{1,2}}):(?P<minute>{_MINUTE})(?::(?P<second>{_MINUTE}))?(?![\d:]|\.\d)"
+            rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?P<minute>{_MINUTE})"
+            rf"(?::(?P<second>{_MINUTE}))?(?![\d:]|\.\d)"
         ),
         _read_clock,
     ),
-    (  # the result of a match, the shape of a picture
-        re.compile(r"(?<![\w.:,])(\d{1,3}):(\d{1,3})(?![\d:]|\.\d)"),
-        lambda match: f"{cardinal(match[1])} to {cardinal(match[2])}",
+    (  # the result of a match, the shape of a picture, chapter and verse
+        re.compile(rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,3}})(?![\d:]|\.\d)"),
+        _read_ratio,
     ),
-)
+)  # fmt: skip

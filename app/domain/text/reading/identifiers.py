@@ -5,9 +5,22 @@ from typing import Final
 
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import cardinal, digits
+from app.domain.text.reading.figures import any_of, not_after
+from app.domain.text.reading.spacing import touches_word
 
 _FREE_OF_CHARGE: Final = frozenset({"800", "900"})
-_GROUP: Final = re.compile(r"\d+|[A-Za-z]+")
+_BEFORE_CODES: Final = [
+    case(word)
+    for case in (str.lower, str.capitalize, str.upper)
+    for word in (
+        "call", "dial", "text", "phone", "pin", "otp", "passcode", "zip", "postcode", "isbn",
+        "code", "password", "card", "account", "ext", "extension", "ending in",
+    )
+]  # fmt: skip
+"""Words before a number that is said figure by figure."""
+
+_GROUP: Final = re.compile(r"[0-9]+|[A-Za-z]+")
+_CODE_PART: Final = re.compile(r"[0-9]+|[^0-9]+")
 
 
 def _read_groups(match: re.Match[str]) -> str:
@@ -21,10 +34,17 @@ def _read_group(group: str) -> str:
     return digits(group) if group.isdecimal() else group.lower()
 
 
-def _read_after_word(match: re.Match[str]) -> str:
-    return match["word"] + " ".join(
-        digits(part) if part.isdecimal() else part for part in re.findall(r"\d+|\D+", match["code"])
-    )
+def _read_after_word(match: re.Match[str]) -> str | None:
+    if touches_word(match):
+        return None
+    parts = _CODE_PART.findall(match["code"])
+    return match["word"] + " ".join(digits(part) if part.isdecimal() else part for part in parts)
+
+
+def _read_account(match: re.Match[str]) -> str:
+    """Letter by letter and figure by figure; spaces and hyphens only group them."""
+    groups = _GROUP.finditer(match[0])
+    return " ".join(digits(one[0]) if one[0].isdecimal() else one[0] for one in groups)
 
 
 def _read_digits(match: re.Match[str]) -> str:
@@ -36,46 +56,90 @@ def _read_ip(match: re.Match[str]) -> str:
 
 
 def _read_version(match: re.Match[str]) -> str:
-    letter = "v " if match["v"] else ""
+    letter = "v " if match[0][0] in "vV" else ""
     return letter + " point ".join(
         digits(part) if part[0] == "0" and len(part) > 1 else cardinal(part)
-        for part in match["parts"].split(".")
+        for part in match[0].lstrip("vV").split(".")
     )
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    # 1-800-FLOWERS
-    (
-        re.compile(r"(?<![\w-])(?:\+?1-)8\d\d-(?=[\dA-Z-]*[A-Z])[\dA-Z]+(?:-[\dA-Z]+){0,3}(?![\w-])"),
-        _read_groups,
-    ),
-    # +1 (212) 555-0100, 212.555.0100, (212) 555-0100, with an extension
-    (
+TELEPHONE_NUMBERS: Final[tuple[Rule, ...]] = (
+    (  # +1 (212) 555-0100, 212.555.0100, (212) 555-0100, with an extension
         re.compile(
-            r"(?<![\w.+])(?:\+?\d{1,3}[-. ]?)?(?:\(\d{3}\) ?|(?<![\d])\d{3}[-. ])\d{3}[-. ]\d{4}"
-            r"(?:-\d{1,4})?(?![\w]|-\d)"
+            r"(?<![\w.+])(?:\+?[0-9]{1,3}[-. ]?)?(?:\([0-9]{3}\) ?|(?<![0-9])[0-9]{3}[-. ])"
+            r"[0-9]{3}[-. ][0-9]{4}(?:-[0-9]{1,4})?(?![\w]|-\d)"
         ),
         _read_groups,
     ),
-    (re.compile(r"(?<![\w.])\+\d{1,3}(?:[ .-]\d{1,4}){2,5}(?![\w]|[.-]\d)"), _read_groups),
-    (re.compile(r"(?<![\w.])\+\d{7,15}(?![\w]|[.-]\d)"), _read_groups),
-    # a social security number, a short number
-    (re.compile(r"(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w]|-\d)"), _read_groups),
-    (re.compile(r"(?<![\w.$\u20ac\u00a3-])\d{3}-\d{4}(?![\w%]|-\d|\.\d| ?=)"), _read_groups),
+    (  # 020 7946 0958
+        re.compile(
+            rf"0{not_after('.,')}(?<![0-9] .)[0-9]{{1,4}}(?:[ -][0-9]{{3,8}}){{1,3}}"
+            r"(?![\w]|[.,-]\d)"
+        ),
+        _read_groups,
+    ),
+    (  # a social security number
+        re.compile(rf"[0-9]{not_after('.-')}[0-9]{{2}}-[0-9]{{2}}-[0-9]{{4}}(?![\w]|-\d)"),
+        _read_groups,
+    ),
+    (  # a telephone number without its area
+        re.compile(
+            rf"[0-9]{not_after('.$€£-')}[0-9]{{2}}-[0-9]{{4}}(?![\w%]|-\d|\.\d| ?=)"
+        ),
+        _read_groups,
+    ),
+    (  # the number of a card, of an account
+        re.compile(rf"[0-9]{not_after('.,')}[0-9]{{3}}(?:[ -][0-9]{{4}}){{2,5}}(?![\w]|[.,-]\d)"),
+        _read_account,
+    ),
+)  # fmt: skip
+RULES: Final[tuple[Rule, ...]] = (
+    (  # 1-800-FLOWERS
+        re.compile(
+            rf"[+1]{not_after('-')}1?-8[0-9][0-9]-(?=[0-9A-Z-]{{0,30}}[A-Z])"
+            r"[0-9A-Z]+(?:-[0-9A-Z]+){0,3}(?![\w-])"
+        ),
+        _read_groups,
+    ),
+    (  # +44 20 7946 0958, +442079460958
+        re.compile(
+            rf"\+{not_after('.')}(?:[0-9]{{1,3}}(?:[ .-][0-9]{{1,8}}){{2,5}}|[0-9]{{7,15}})"
+            r"(?![\w]|[.-]\d)"
+        ),
+        _read_groups,
+    ),
     (
         re.compile(
-            r"(?P<word>\b(?i:call|dial|text|phone|pin|otp|passcode|zip|postcode|isbn|code|password"
-            r"|ending in|card|account|ext|extension)(?i: code| number| no\.?| is|\.|:| #){0,3} )"
-            r"(?P<code>[A-Za-z]{0,4}\d{3,12})(?![\w,]|[.:/-]\d|\.\w| ?%)(?! (?i:people|times|men|women|lines))"
+            rf"[A-Z]{not_after('')}[A-Z][0-9]{{2}}(?: ?[0-9A-Z]{{4}}){{2,7}}"
+            r"(?: ?[0-9]{1,3})?(?!\w)"
+        ),
+        _read_account,
+    ),
+    (re.compile(r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b"), _read_account),
+    (
+        re.compile(
+            rf"(?P<word>{any_of(_BEFORE_CODES)}(?i: code| number| no\.?| is|\.|:| #){{0,3}} )"
+            r"(?P<code>[A-Za-z]{0,4}[0-9]{3,12})(?![\w,]|[.:/-]\d|\.\w| ?%)"
+            r"(?! (?i:people|times|men|women|lines))"
         ),
         _read_after_word,
     ),
-    (re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"), _read_ip),
-    (re.compile(r"(?<![\w.])(?P<v>[vV])?(?P<parts>\d{1,6}(?:\.\d{1,6}){2,5})(?![\w]|\.\d)"), _read_version),
+    # behind the short name of a state: NY 10118
     (
-        re.compile(r"(?<![\w.])(?P<v>[vV])(?P<parts>\d{1,6}(?:\.\d{1,6})?)(?![\w]|\.\d)"),
+        re.compile(r"[0-9](?<=\b[A-Z]{2} .)[0-9]{4}(?:-[0-9]{4})?(?<!000)(?![\w]|[.,-]\d)"),
+        _read_groups,
+    ),
+    (
+        re.compile(rf"[0-9]{not_after('.')}[0-9]{{0,2}}(?:\.[0-9]{{1,3}}){{3}}(?![\w]|\.\d)"),
+        _read_ip,
+    ),
+    (
+        re.compile(
+            rf"[vV0-9]{not_after('.')}(?:(?<=\d)[0-9]{{0,5}}(?:\.[0-9]{{1,6}}){{2,5}}"
+            r"|(?<=[vV])[0-9]{1,6}(?:\.[0-9]{1,6}){0,5})(?![\w]|\.\d)"
+        ),
         _read_version,
     ),
     # What begins with zero is a code, wherever it stands.
-    (re.compile(r"(?<![\w.,:/])0\d+(?![\w]|[.:/,]\d)"), _read_digits),
+    (re.compile(rf"0{not_after('.,:/')}[0-9]+(?![\w]|[.:/,]\d)"), _read_digits),
 )  # fmt: skip

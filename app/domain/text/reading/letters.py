@@ -10,5 +10,5 @@ JOINT: Final = "\u2060"
 
 
 def spelled(letters: str) -> str:
-    """ "USA" with a joint after each letter but the last."""
+    """Such as "USA" with a joint after each letter but the last."""
     return JOINT.join(letters)

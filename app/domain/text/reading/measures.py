@@ -1,115 +1,202 @@
-"""Numbers with units: singular and plural, powers, rates, ranges, feet and inches."""
+"""Signs of numbers, and numbers with units: powers, rates, ranges, percents, feet and inches."""
 
 import re
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
-from app.domain.text.number_words import cardinal, decimal, fraction, is_one
+from app.domain.text.number_words import cardinal, decimal, fraction, is_one, power
+from app.domain.text.reading.characters import SUPERSCRIPTS
+from app.domain.text.reading.figures import NUMBER, any_of, not_after, number
+from app.domain.text.reading.money import SIGNS as COINS
+from app.domain.text.reading.nouns import is_before_noun
 from app.domain.text.reading.sentence_ends import ends_sentence
 from app.domain.text.reading.units import (
-    LENGTHS,
     ONLY_APART,
     ONLY_TOUCHING,
     PER_NAMES,
-    POWERS,
+    TOUCHING_NAMES,
     UNITS,
 )
 
-NUMBER: Final = r"(?:\d{1,3}(?:,\d{3})++(?:\.\d++)?|\d++(?:\.\d++)?|\.\d++)"
+_SIGN_WORDS: Final = {
+    "-": "minus ", "\u2212": "minus ", "\u2013": "minus ", "+": "plus ", "\u00b1": "plus or minus ",
+}  # fmt: skip
 _SCALE: Final = r"(?: (?:hundred|thousand|million|billion|trillion))?"
-_UNIT: Final = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
-_POWER: Final = rf"(?P<length>{'|'.join(LENGTHS)})(?P<power>[\u00b2\u00b3]|\^?[23])"
-_PER: Final = rf"(?:(?: ?/ ?| per )(?P<per>{'|'.join(sorted(map(re.escape, PER_NAMES), key=len, reverse=True))})(?P<per_power>[\u00b2\u00b3])?)?"
+_PER: Final = (
+    rf"(?:(?: ?/ ?| per )(?P<per>{any_of(PER_NAMES)})(?P<per_power>[\u00b2\u00b3]|\^[23])?)?"
+)
 _END: Final = r"(?![\w\u00b0]|'[a-z])"
-SIGN: Final = r"(?P<sign>(?:(?<![\w)\]'\"])|(?<=[?!.,;:]))[-\u2212]|(?<![\w)+])\+|\u00b1)?"
-_LENGTH_NAMES: Final = {"in": ("inch", "inches")}
-_SIGN_WORDS: Final = {"-": "minus ", "\u2212": "minus ", "+": "plus ", "\u00b1": "plus or minus ", None: ""}
+_EXPONENT: Final = r"\^-?[0-9]{1,3}|\u207b?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{1,4}"
+
+_MULTIPLIED: Final = re.compile(
+    r"(?<![\w.])(?!0x)[0-9][0-9.,]{0,12}(?: ?(?:[ckm]?m|in\.?|ft\.?|yd|px|['\"]))? ?$"
+)
+_OPEN_DOUBLE_QUOTE: Final = re.compile(r"(?:^|[\s(\[])\"(?=\S)[^\"]*$")
+_SIDES: Final = {"N": "north", "S": "south", "E": "east", "W": "west"}
+_OPEN_QUOTE: Final = re.compile(r"(?:^|[\s(])'")
+_SUM_FOLLOWS: Final = re.compile(rf" ?{NUMBER}(?: ?=|\^|[\u00b9\u00b2\u00b3\u2070\u2074-\u2079])")
 
 
-def sign_words(sign: str | None) -> str:
-    """ "minus ", "plus ", or nothing."""
-    return _SIGN_WORDS[sign or None]
+def _read_times(match: re.Match[str]) -> str | None:
+    """Such as "2 x 4" is by, unless it is a sum."""
+    text, start = match.string, match.start()
+    if not _MULTIPLIED.search(text, max(0, start - 20), start):
+        return None
+    return " times " if _SUM_FOLLOWS.match(text, match.end()) else " by "
 
 
 def _name(match: re.Match[str], *, is_single: bool) -> str:
-    index = 0 if is_single else 1
-    if match["length"]:
-        names = UNITS.get(match["length"]) or _LENGTH_NAMES[match["length"]]
-        name = f"{POWERS[match['power']]} {names[index]}"
-    else:
-        name = UNITS[match["unit"]][index]
-    if match["per"]:
-        name += f" per {PER_NAMES[match['per']]}"
-        if match["per_power"]:
-            name += " squared" if match["per_power"] == "\u00b2" else " cubed"
-    return name
-
-
-def _point(match: re.Match[str]) -> str:
-    return "." if match[0].endswith(".") and ends_sentence(match) else ""
+    unit = match["unit"]
+    names = TOUCHING_NAMES.get(unit) if not match["gap"] else None
+    name = (names or UNITS[unit])[0 if is_single else 1]
+    if not match["per"]:
+        return name
+    per = PER_NAMES[match["per"]]
+    if not match["per_power"]:
+        return f"{name} per {per}"
+    is_square = match["per_power"][-1] in "2\u00b2"
+    if per.endswith("meter"):
+        return f"{name} per {'square' if is_square else 'cubic'} {per}"
+    return f"{name} per {per} {'squared' if is_square else 'cubed'}"
 
 
 def _read(match: re.Match[str]) -> str | None:
-    number, unit = match["number"], match["unit"]
-    if unit in ONLY_TOUCHING and match["gap"]:
+    first, second, unit, part = match["first"], match["second"], match["unit"], match["part"]
+    if (unit in ONLY_TOUCHING and match["gap"]) or (part and not first.isdecimal()):
         return None
-    if unit in ONLY_APART and not match["gap"] and "." not in (number or "") and not match["per"]:
+    if unit in ONLY_APART and not (match["gap"] or match["per"] or (unit == "s" and "." in first)):
         return None
-    if match["fraction"]:
-        is_single = " " not in match["fraction"]
-        words = f"{fraction(match['fraction'])} {_name(match, is_single=is_single)}"
+    is_attribute = match["gap"] == "-" or is_before_noun(match)
+    if part:
+        is_single = is_attribute or part[0] == "/"
+        words = fraction(first + part)
     else:
-        is_single = is_one(number) and not match["scale"] and not match["low"]
-        words = f"{decimal(number)}{match['scale']} {_name(match, is_single=is_single)}"
-    if match["low"]:
-        words = f"{decimal(match['low'])} to {words}"
-    elif match["by"]:
-        words = f"{decimal(match['by'])} by {words}"
-    return f"{sign_words(match['sign'])}{words}{_point(match)}"
+        is_single = is_attribute or (is_one(first) and not match["scale"] and not second)
+        words = decimal(first) + (f" to {decimal(second)}" if second else "")
+    if match["exponent"]:
+        words += " " + power(match["exponent"].lstrip("^").translate(SUPERSCRIPTS))
+    point = "." if match[0].endswith(".") and ends_sentence(match) else ""
+    return f"{words}{match['scale']} {_name(match, is_single=is_single)}{point}"
 
 
 def _read_feet(match: re.Match[str]) -> str:
     feet, inches = match["feet"], match["inches"]
     words = f"{cardinal(feet)} {'foot' if is_one(feet) else 'feet'}"
-    return f"{words} {decimal(inches)} {'inch' if is_one(inches) else 'inches'}" if inches else words
+    return f"{words} {decimal(inches)} {'inch' if is_one(inches) else 'inches'}"
+
+
+def _read_angle(match: re.Match[str]) -> str:
+    words = [
+        f"{decimal(match[unit])} {unit.removesuffix('s') if is_one(match[unit]) else unit}"
+        for unit in ("degrees", "minutes", "seconds")
+        if match[unit]
+    ]
+    return " ".join([*words, _SIDES[match["side"]]] if match["side"] else words)
+
+
+def _read_only_feet(match: re.Match[str]) -> str | None:
+    if _OPEN_QUOTE.search(match.string, max(0, match.start() - 60), match.start() + 1):
+        return None
+    is_single = is_one(match[1]) or is_before_noun(match)
+    return f"{cardinal(match[1])} {'foot' if is_single else 'feet'}"
 
 
 def _read_inches(match: re.Match[str]) -> str | None:
-    if match.string.count('"', 0, match.start()) % 2:
-        return None  # it closes a quotation
-    return f"{decimal(match[1])} {'inch' if is_one(match[1]) else 'inches'}"
+    first, part = match["first"], match["part"]
+    closes_quotation = _OPEN_DOUBLE_QUOTE.search(
+        match.string, max(0, match.start() - 300), match.start()
+    )
+    if closes_quotation or (part and not first.isdecimal()):
+        return None
+    is_single = is_one(first) or is_before_noun(match)
+    words = fraction(first + part) if part else decimal(first)
+    return f"{words} {'inch' if is_single else 'inches'}"
 
 
 def _read_percent(match: re.Match[str]) -> str:
-    low = f"{decimal(match['low'])} to " if match["low"] else ""
-    return f"{sign_words(match['sign'])}{low}{decimal(match['number'])} percent"
+    high = f" to {decimal(match['second'])}" if match["second"] else ""
+    return f"{decimal(match['first'])}{high} percent"
 
 
 def _read_per(match: re.Match[str]) -> str:
     return f"{decimal(match[1])} per {PER_NAMES[match[2]]}"
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(r"(?<![\w.,])(?P<feet>\d{1,3})' ?(?P<inches>\d{1,2}(?:\.\d)?)(?:\"|''|(?![\w'.]))"),
-        _read_feet,
-    ),
-    (re.compile(rf"(?<![\w.,'])({NUMBER})\"(?= ?[a-z,.;x)]|$)"), _read_inches),
+SIGNS: Final[tuple[Rule, ...]] = (
     (
         re.compile(
-            rf"(?<![\w.,$]){SIGN}(?:(?P<low>{NUMBER})%? ?(?:[-\u2013\u2014]| to ) ?)?(?P<number>{NUMBER}) ?%"
+            rf"[-\u2212+\u00b1\u2013](?:(?<=[-\u2212])(?<![\w)\]'\"^%\u00b0{COINS}].)|(?<=\+)(?<![\w)+].)|(?<=\u00b1)"
+            r"|(?<=\u2013)(?<![\w\u2013)%\u00b0].)(?=[0-9.]{1,8} ?[%\u00b0]))"
+            rf"(?=\.?[0-9]|[{COINS}] ?\.?[0-9])"
+        ),
+        lambda match: _SIGN_WORDS[match[0]],
+    ),
+)  # fmt: skip
+PRODUCTS: Final[tuple[Rule, ...]] = (
+    (re.compile(r"[x\u00d7](?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.])x(?=[0-9])"), _read_times),
+)
+QUOTED_LENGTHS: Final[tuple[Rule, ...]] = (
+    (  # 40 degrees 26'46"N
+        re.compile(
+            rf"(?P<degrees>[0-9]{not_after('.,')}[0-9]{{0,2}})\u00b0 ?(?P<minutes>[0-9]{{1,2}})'"
+            r"(?: ?(?P<seconds>[0-9]{1,2}(?:\.[0-9]{1,4})?)(?:\"|''))?(?: ?(?P<side>[NSEW])\b)?"
+        ),
+        _read_angle,
+    ),
+    (  # 5'11"
+        re.compile(
+            rf"(?P<feet>[0-9]{not_after('.,')}[0-9]{{0,2}})' ?(?P<inches>[0-9]{{1,2}}(?:\.[0-9])?)"
+            r"(?:\"|''|(?![\w'.]))"
+        ),
+        _read_feet,
+    ),
+    (  # 8' by 10', a 12' ladder
+        re.compile(rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z])"),
+        _read_only_feet,
+    ),
+    (re.compile(r"([0-9](?:(?<=feet by .)|(?<=feet by [0-9].))[0-9]?)'"), _read_only_feet),
+)  # fmt: skip
+INCHES: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(
+            r"(?P<first>[0-9](?<![\w.,'/].)[0-9.,]*+)(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)?"
+            r"\"(?= *[a-z,.;x)]|$)"
+        ),
+        _read_inches,
+    ),
+)  # fmt: skip
+PERCENTS: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(
+            rf"(?P<first>{number(not_after('.,$'))})"
+            rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER}))? ?%"
         ),
         _read_percent,
     ),
+)
+FEET: Final[tuple[Rule, ...]] = (
+    (  # 5 ft 10 in
+        re.compile(
+            rf"(?P<feet>[0-9]{not_after('.,')}[0-9]{{0,2}}) ?(?:ft|feet|foot)\.?,? "
+            r"(?P<inches>[0-9]{1,2}(?:\.[0-9])?) ?(?:in\b\.?|inch(?:es)?\b)"
+        ),
+        _read_feet,
+    ),
+)  # fmt: skip
+RATES: Final[tuple[Rule, ...]] = (
+    (re.compile(rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)"), _read_per),
+)
+RULES: Final[tuple[Rule, ...]] = (
     (
         re.compile(
-            rf"(?<![\w.$/])(?<!\d,){SIGN}"
-            rf"(?:(?P<low>{NUMBER})(?: ?\u00b0[CF]?)? ?[-\u2013] ?|(?P<by>{NUMBER}) ?[x\u00d7] ?)?"
-            rf"(?:(?P<fraction>(?:\d{{1,3}}[ -])?\d{{1,2}}/[1-9]\d?)|(?P<number>{NUMBER})(?P<scale>{_SCALE}))(?P<gap> ?|-)"
-            rf"(?:{_POWER}|(?P<unit>{_UNIT})){_PER}{_END}"
+            rf"(?P<first>{number(not_after('.$/^') + '(?<![0-9],.)')})"
+            r"(?:(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)"
+            rf"|(?: ?\u00b0[CF]?)? ?[-\u2013] ?(?P<second>{NUMBER}))?+"
+            rf"(?P<exponent>{_EXPONENT})?+(?P<scale>{_SCALE})(?P<gap> |-|)"
+            rf"(?P<unit>{any_of(UNITS)}){_PER}{_END}"
         ),
         _read,
     ),
-    (re.compile(rf"(?<![\w.,/])({NUMBER})/({'|'.join(sorted(PER_NAMES, key=len, reverse=True))})\b(?!/)"), _read_per),
-    (re.compile(r"\u00b0(?P<scale>[CF])\b"), lambda match: {"C": "degrees Celsius", "F": "degrees Fahrenheit"}[match[1]]),
+    (re.compile(r"\u00b0C\b"), "degrees Celsius"),
+    (re.compile(r"\u00b0F\b"), "degrees Fahrenheit"),
 )  # fmt: skip

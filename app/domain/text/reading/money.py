@@ -5,9 +5,16 @@ from typing import Final
 
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import cardinal, decimal, is_one
+from app.domain.text.reading.figures import any_of, not_after
+from app.domain.text.reading.letters import JOINT
+from app.domain.text.reading.nouns import is_before_noun
+from app.domain.text.reading.spacing import touches_word
 from app.domain.text.reading.units import PER_NAMES
 
-_COINS: Final = {
+Coin = tuple[str, str, str, str]
+"""Its name, singular and plural, and that of its hundredth part, if it has one."""
+
+_COINS: Final[dict[str, Coin]] = {
     "$": ("dollar", "dollars", "cent", "cents"),
     "\u20ac": ("euro", "euros", "cent", "cents"),
     "\u00a3": ("pound", "pounds", "penny", "pence"),
@@ -21,145 +28,137 @@ _COINS: Final = {
     "\u20b4": ("hryvnia", "hryvnia", "", ""),
     "\u20bf": ("bitcoin", "bitcoins", "", ""),
     "\u0e3f": ("baht", "baht", "", ""),
+    "CHF": ("Swiss franc", "Swiss francs", "", ""),
+    "CNY": ("yuan", "yuan", "", ""),
+    "R$": ("real", "reais", "centavo", "centavos"),
+    "SEK": ("krona", "kronor", "", ""),
+    "NOK": ("krone", "kroner", "", ""),
+    "DKK": ("krone", "kroner", "", ""),
+    "MXN": ("Mexican peso", "Mexican pesos", "", ""),
+    "ZAR": ("rand", "rand", "", ""),
+    "PLN": ("zloty", "zlotys", "", ""),
+    "CZK": ("koruna", "koruna", "", ""),
 }
 _CODES: Final = {
-    "USD": "US $", "EUR": "\u20ac", "GBP": "\u00a3", "JPY": "\u00a5", "KRW": "\u20a9",
+    "USD": f"U{JOINT}S $", "EUR": "\u20ac", "GBP": "\u00a3", "JPY": "\u00a5", "KRW": "\u20a9",
     "INR": "\u20b9", "RUB": "\u20bd", "AUD": "Australian $", "CAD": "Canadian $",
     "NZD": "New Zealand $", "HKD": "Hong Kong $", "CHF": "CHF", "CNY": "CNY", "RMB": "CNY",
-    "US$": "US $", "A$": "Australian $", "AU$": "Australian $", "C$": "Canadian $",
+    "US$": f"U{JOINT}S $", "A$": "Australian $", "AU$": "Australian $", "C$": "Canadian $",
     "CA$": "Canadian $", "NZ$": "New Zealand $", "HK$": "Hong Kong $", "S$": "Singapore $",
     "R$": "R$", "Rs.": "\u20b9", "Rs": "\u20b9", "SEK": "SEK", "NOK": "NOK", "DKK": "DKK",
     "MXN": "MXN", "BRL": "R$", "ZAR": "ZAR", "PLN": "PLN", "CZK": "CZK",
 }  # fmt: skip
-_OTHER_COINS: Final = {
-    "CHF": ("Swiss franc", "Swiss francs", "", ""), "CNY": ("yuan", "yuan", "", ""),
-    "R$": ("real", "reais", "centavo", "centavos"), "SEK": ("krona", "kronor", "", ""),
-    "NOK": ("krone", "kroner", "", ""), "DKK": ("krone", "kroner", "", ""),
-    "MXN": ("Mexican peso", "Mexican pesos", "", ""), "ZAR": ("rand", "rand", "", ""),
-    "PLN": ("zloty", "zlotys", "", ""), "CZK": ("koruna", "koruna", "", ""),
-}  # fmt: skip
+"""What else is written for a coin; before its sign, whose it is."""
+
 _SCALES: Final = {
     "k": "thousand", "m": "million", "mn": "million", "mm": "million", "mio": "million",
     "b": "billion", "bn": "billion", "t": "trillion", "tn": "trillion", "tr": "trillion",
 }  # fmt: skip
 
-_SIGN: Final = "[" + "".join(_COINS) + "]"
-_CODE: Final = "(?:" + "|".join(re.escape(code) for code in sorted(_CODES, key=len, reverse=True)) + ")"
-_AMOUNT: Final = r"(?:\d{1,3}(?:,\d{3})++(?:\.\d++)?|\d++(?:\.\d++)?|\.\d++)"
+SIGNS: Final = "".join(sign for sign in _COINS if len(sign) == 1)
+_SIGN: Final = any_of([*SIGNS, *_CODES])
+SIGN: Final = re.compile(_SIGN)
+SIGN_WITHOUT_FIGURE: Final = re.compile(rf"{_SIGN}(?! ?\.?[0-9])")
+
+_AMOUNT: Final = r"(?:[0-9](?:[.,]?[0-9])*+|\.[0-9]++)"
 _SCALE: Final = (
-    r"(?: ?-?(?:hundred|thousand|million|billion|trillion)\b"
-    r"|(?: ?(?i:[kmbt]n?|mio|mm|tr))(?![\w'])(?!/))"
+    r"(?:[ -]?(?:hundred|thousand|million|billion|trillion|crore|lakh)\b"
+    r"|(?: ?(?i:[kmbt]n?|mio\.?|mm|tr))(?![\w']))"
 )
-_PER: Final = rf"(?: ?/ ?(?P<per>{'|'.join(sorted(PER_NAMES, key=len, reverse=True))})\b)?"
-_MINUS: Final = r"(?:(?<![\w)])[-\u2212]|\+)?"
+_PER: Final = rf"(?:(?: ?/ ?| per )(?P<per>{any_of(PER_NAMES)})\b)?"
+
+_DECIMAL_COMMA: Final = re.compile(r"[0-9]+,[0-9]{1,2}")
+_GROUPED_BY_POINTS: Final = re.compile(
+    r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3}){2,}"
+)
 
 
-def _coins(sign: str | None) -> tuple[str, tuple[str, str, str, str]]:
-    """What goes before the name of the coin, such as US, and its names."""
-    sign = _CODES.get(sign or "", sign or "")
-    area, _, coin = sign.rpartition(" ")
-    return (f"{area} " if area else ""), _COINS.get(coin) or _OTHER_COINS[coin]
+def _plain(written: str) -> str:
+    """The figures of an amount with at most a point: 1,234.50, 1.234,50, 1,00,000 or 27,50."""
+    if _GROUPED_BY_POINTS.fullmatch(written):
+        return written.replace(".", "").replace(",", ".")
+    if _DECIMAL_COMMA.fullmatch(written):
+        return written.replace(",", ".")
+    whole, point, rest = written.replace(",", "").partition(".")
+    return whole + point + rest.replace(".", "")
 
 
 def _scale(written: str) -> str:
-    name = written.strip(" -")
+    name = written.strip(" -.")
     return _SCALES.get(name.lower(), name)
 
 
-def _words(amount: str, scale: str | None, sign: str) -> str:
-    area, (one, many, cent, cents) = _coins(sign)
+def _words(written: str, scale: str | None, sign: str, *, is_attribute: bool = False) -> str:
+    """The amount; as an attribute ("a fifty dollar bill") its coins are in the singular."""
+    area, _, symbol = _CODES.get(sign, sign).rpartition(" ")
+    one, many, cent, cents = _COINS[symbol]
+    if is_attribute:
+        many, cents = one, cent
+    one, many = f"{area} {one}".lstrip(), f"{area} {many}".lstrip()
+    amount = _plain(written)
     if scale:
-        return f"{decimal(amount)} {_scale(scale)} {area}{many}"
+        return f"{decimal(amount)} {_scale(scale)} {many}"
     whole, _, rest = amount.partition(".")
     rest = rest.rstrip("0")
     if not rest or not cent or len(rest) > 2:  # noqa: PLR2004 - cents have two figures
         number = amount if rest else whole
-        return f"{decimal(number)} {area}{one if is_one(number) else many}"
+        return f"{decimal(number)} {one if is_one(number) else many}"
     num_cents = int(rest.ljust(2, "0"))
     minor = f"{cardinal(str(num_cents))} {cent if num_cents == 1 else cents}"
-    if not whole.strip("0,"):
+    if not whole.strip("0"):
         return minor
-    return f"{cardinal(whole)} {area}{one if is_one(whole) else many} {minor}"
+    return f"{cardinal(whole)} {one if is_one(whole) else many} {minor}"
 
 
-def _read(match: re.Match[str]) -> str:
-    groups = match.groupdict()
-    sign = groups.get("sign") or groups["behind"]
-    amount = groups["amount"]
-    if re.fullmatch(r"\d+,\d\d", amount):  # 27,50 with the sign behind
-        amount = amount.replace(",", ".")
-    words = _words(amount, groups["scale"], sign)
-    if groups.get("from"):
-        words = f"{_first(match, sign)} to {words}"
-    if groups.get("per"):
-        words += f" per {PER_NAMES[groups['per']]}"
-    signs = groups.get("minus") or groups.get("minus2") or ""
-    glue = " " if _touches_word(match) else ""
-    return f"{glue}{'minus ' if signs in ('-', chr(0x2212)) and signs else ''}{words}"
+def _read_sign_before(match: re.Match[str]) -> str | None:
+    sign, amount, scale = match["sign"], match["amount"], match["scale"]
+    touches = touches_word(match)
+    if touches and sign[0].isalpha():
+        return None
+    if not match["high"]:
+        words = _words(amount, scale, sign, is_attribute=is_before_noun(match))
+    else:  # "$5-10 million": the lower end takes the coin and the scale of the upper one
+        words = _words(match["high"], match["high_scale"], sign)
+        if match["sign2"]:
+            words = f"{_words(amount, scale, sign)} to {words}"
+        else:
+            low_scale = f" {_scale(scale)}" if scale else ""
+            words = f"{decimal(_plain(amount))}{low_scale} to {words}"
+    if match["per"]:
+        words += f" per {PER_NAMES[match['per']]}"
+    return f"{' ' if touches else ''}{'minus ' if match['minus'] else ''}{words}"
 
 
-def _first(match: re.Match[str], sign: str) -> str:
-    """The lower end of a range; it takes the scale and the coin of the upper one, if it has none."""
-    if match["sign2"]:
-        return _words(match["from"], match["scale1"], sign)
-    if match["scale1"]:
-        return f"{decimal(match['from'])} {_scale(match['scale1'])}"
-    return decimal(match["from"])
-
-
-def _touches_word(match: re.Match[str]) -> bool:
-    return match.start() > 0 and match.string[match.start() - 1].isalnum()
+def _read_sign_behind(match: re.Match[str]) -> str | None:
+    low = f"{decimal(_plain(match['first']))} to " if match["second"] else ""
+    amount = match["second"] or match["first"]
+    is_attribute = is_before_noun(match)
+    return low + _words(amount, match["scale"], match["sign"], is_attribute=is_attribute)
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    # $5-10 million, $250-$300
-    (
+    (  # $5, US$ 5 million, $-5, $5-10 million, $250-$300
         re.compile(
-            rf"(?<![\w$])(?P<minus>{_MINUS})(?P<sign>{_CODE} ?|{_SIGN} ?)(?P<from>{_AMOUNT})"
-            rf"(?P<scale1>{_SCALE})? ?[-\u2013\u2014] ?(?P<sign2>{_CODE} ?|{_SIGN} ?)?(?P<amount>{_AMOUNT})"
-            rf"(?P<scale>{_SCALE})?(?![\w-]|[.,]\d){_PER}"
+            rf"(?P<sign>{_SIGN}) ?(?P<minus>[-\u2212])?(?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?"
+            rf"(?: ?[-\u2013\u2014] ?(?P<sign2>{_SIGN} ?)?(?P<high>{_AMOUNT})"
+            rf"(?P<high_scale>{_SCALE})?(?![\w-]|[.,]\d))?{_PER}"
         ),
-        lambda match: _read(_Stripped(match)),  # type: ignore[arg-type]
+        _read_sign_before,
     ),
-    (
+)  # fmt: skip
+SIGN_BEHIND: Final[tuple[Rule, ...]] = (
+    (  # 5 EUR, 20 euro sign, 27,50 euro sign
         re.compile(
-            rf"(?P<minus>{_MINUS})(?:(?<![A-Za-z])(?P<sign>{_CODE}) ?|(?P<sign_>{_SIGN}) ?)"
-            rf"(?P<minus2>[-\u2212])?(?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?{_PER}"
+            rf"(?P<first>[0-9]{not_after('.,')}(?:[.,]?[0-9])*+)"
+            rf"(?: ?[-\u2013] ?(?P<second>{_AMOUNT}))?(?P<scale>{_SCALE})? ?"
+            rf"(?P<sign>[{SIGNS}](?!\.?[0-9])|(?!Rs)(?:{any_of(_CODES)})\b)"
         ),
-        lambda match: _read(_Stripped(match)),  # type: ignore[arg-type]
+        _read_sign_behind,
     ),
-    # 5 EUR, 20 euro sign, 27,50 euro sign
+)
+CENTS: Final[tuple[Rule, ...]] = (
     (
-        re.compile(
-            rf"(?<![\w.,])(?P<minus>{_MINUS})(?P<amount>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|\d+(?:[.,]\d\d)?(?!\d)|\d+\.\d+)"
-            rf"(?P<scale>{_SCALE})? ?(?:(?P<behind>{_SIGN})(?![\d.])|(?P<sign_>(?!Rs)[A-Z]{{3}})\b)"
-        ),
-        lambda match: _read(_Stripped(match)) if _is_money(match) else None,  # type: ignore[arg-type]
-    ),
-    (
-        re.compile(rf"(?<![\w.,])(?P<amount>{_AMOUNT}) ?\u00a2"),
+        re.compile(rf"(?P<amount>[.0-9]{not_after('.,')}(?:[.,]?[0-9])*+) ?\u00a2"),
         lambda match: f"{decimal(match[1])} {'cent' if is_one(match[1]) else 'cents'}",
     ),
 )  # fmt: skip
-
-
-def _is_money(match: re.Match[str]) -> bool:
-    return bool(match["behind"]) or match["sign_"] in _CODES
-
-
-class _Stripped:
-    """A match whose sign is in one group, without the space behind it."""
-
-    def __init__(self, match: re.Match[str]) -> None:
-        self._match = match
-        self.string = match.string
-        self.start = match.start
-
-    def groupdict(self) -> dict[str, str]:
-        groups = self._match.groupdict()
-        groups["sign"] = (groups.get("sign") or groups.get("sign_") or "").strip()
-        groups["sign2"] = (groups.get("sign2") or "").strip()
-        return groups
-
-    def __getitem__(self, name: str) -> str:
-        return self.groupdict()[name]

@@ -1,4 +1,4 @@
-"""What is left of figures: fractions, ranges, signs, ordinals, years, decimals, whole numbers.
+"""What is left of figures: powers, fractions, ranges, ordinals, years, decimals, whole numbers.
 
 When these rules are done, no figure is left.
 """
@@ -15,16 +15,14 @@ from app.domain.text.number_words import (
     fraction,
     ordinal,
     plural,
+    power,
     year,
 )
-from app.domain.text.reading.measures import SIGN, sign_words
-from app.domain.text.reading.spacing import apart
+from app.domain.text.reading.characters import SUBSCRIPTS, SUPERSCRIPTS
+from app.domain.text.reading.figures import NUMBER, not_after, number
+from app.domain.text.reading.spacing import apart, touches_word
 
-_SUPERSCRIPTS: Final = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f", "0123456789-+n")
-_SUBSCRIPTS: Final = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789")
-_POWER_WORDS: Final = {"2": "squared", "3": "cubed"}
-_NUMBER: Final = r"(?:\d{1,3}(?:,\d{3})++(?:\.\d++)?|\d++(?:\.\d++)?|\.\d++)"
-
+_SMALL: Final = "[\u2080-\u2089\u2070\u00b9\u00b2\u00b3\u2074-\u2079]"
 _LONGEST_COUNT: Final = 6
 """More figures without commas are a code, unless the last three are zero."""
 
@@ -33,46 +31,42 @@ _QUANTITY: Final = re.compile(
     r"|(?!(?:was|is|has|this|his|its|as|us|series|always|perhaps|plus|minus|times|does|sales|things)\b)[a-z]{3,}s)\b"
 )
 _YEAR_BEFORE: Final = re.compile(
-    r"(?i:\b(?:in|since|by|of|from|until|till|before|after|during|year|circa|late|early|mid|and|to|around|for))[ -]$"
+    r"(?i:\b(?:in|since|by|of|from|until|till|before|after|during|year|circa|late|early|mid|pre|post|and|to"
+    r"|around|for|the|our|its|their|spring|summer|fall|autumn|winter|[qh][1-4]|fy))[ -]$"
 )
+_NAME_BEFORE: Final = re.compile(r"(?:^|\W)[A-Z][A-Za-z]+ $")
+_USUAL_DENOMINATORS: Final = frozenset({
+    "2", "3", "4", "5", "6", "7", "8", "10", "12", "16", "20", "32", "64", "100", "1000",
+})  # fmt: skip
 
 
-def _read_fraction(match: re.Match[str]) -> str:
-    whole = f"{match['whole']} " if match["whole"] else ""
-    return fraction(f"{whole}{match['top']}/{match['bottom']}")
+def _read_fraction(match: re.Match[str]) -> str | None:
+    first, top, bottom = match.groups()
+    if top:
+        return fraction(f"{first} {top}/{bottom}")
+    if bottom not in _USUAL_DENOMINATORS:
+        before = match.string[max(0, match.start() - 24) : match.start()]
+        if _NAME_BEFORE.search(before):
+            return f"{cardinal(first)} slash {cardinal(bottom)}"  # Windows 10/11
+    return fraction(f"{first}/{bottom}")
 
 
 def _read_power(match: re.Match[str]) -> str:
-    power = (match["super"] or match["caret"]).translate(_SUPERSCRIPTS)
-    if power in _POWER_WORDS:
-        return f" {_POWER_WORDS[power]}"
-    if power.lstrip("-").isdecimal():
-        minus = "minus " if power[0] == "-" else ""
-        figures = power.lstrip("-")
-        words = cardinal(figures) if minus else ordinal(figures)
-        return f" to the {minus}{words}"
-    return f" to the {power}"
+    return f" {power(match[1].translate(SUPERSCRIPTS))}"
 
 
-def _read_subscript(match: re.Match[str]) -> str:
-    return f" {cardinal(match[0].translate(_SUBSCRIPTS))} "
+def _read_small(match: re.Match[str]) -> str:
+    return f" {cardinal(match[0].translate(SUBSCRIPTS).translate(SUPERSCRIPTS))} "
 
 
-def _read_range(match: re.Match[str]) -> str | None:
+def _read_range(match: re.Match[str]) -> str:
     low, high = match["low"], match["high"]
-    first, second = _whole(low), _whole(high)
-    if match["equals"] is not None:
-        return f"{first} minus {second}"
-    if match["gap"] and match["dash"] == "-":
+    first, second = decimal(low), decimal(high)
+    if match["equals"] is not None or (match["gap"] and match["dash"] == "-"):
         return f"{first} minus {second}"
     lower, higher = float(low.replace(",", "")), float(high.replace(",", ""))
-    if lower < higher or (match["dash"] == "-" and 0 < higher and lower < 100):  # noqa: PLR2004
-        return f"{first} to {second}"
-    return f"{first} {second}"
-
-
-def _whole(number: str) -> str:
-    return decimal(number)
+    is_score = lower < 200 and (higher > 0 or lower < 100)  # noqa: PLR2004
+    return f"{first} to {second}" if lower < higher or is_score else f"{first} {second}"
 
 
 def _read_ordinal(match: re.Match[str]) -> str:
@@ -89,20 +83,17 @@ def _ending(figures: str) -> str:
     return {"1": "st", "2": "nd", "3": "rd"}.get(figures[-1], "th")
 
 
-def _read_signed(match: re.Match[str]) -> str:
-    return f"{sign_words(match['sign'])}{match['number']}"
-
-
 def _read_decimal(match: re.Match[str]) -> str:
     return apart(match, decimal(match[0]))
 
 
 def _read_whole(match: re.Match[str]) -> str:
-    figures = match[0]
-    is_round = figures.endswith("000")
+    figures, end = match[0], match.end()
+    if touches_word(match) or match.string[end : end + 1].isalpha():
+        return apart(match, _serial(figures))
     if figures[0] == "0" and len(figures) > 1:
         return digits(figures)
-    if len(figures) > _LONGEST_COUNT and not is_round:
+    if len(figures) > _LONGEST_COUNT and not figures.endswith("000"):
         return digits(figures)
     if len(figures) == 4 and "1010" <= figures <= "2099" and not _is_quantity(match):  # noqa: PLR2004
         return year(figures)
@@ -118,74 +109,81 @@ def _is_quantity(match: re.Match[str]) -> bool:
 
 
 def _serial(figures: str) -> str:
-    if len(figures) >= 4 or figures[0] == "0":  # noqa: PLR2004
-        if len(figures) == 4 and figures[0] in "12" and figures[1] != "0" or figures.startswith("20") and len(figures) == 4:  # noqa: PLR2004
-            return year(figures)
-        return cardinal(figures) if figures.endswith("000") else digits(figures)
-    return cardinal(figures)
+    """Figures that touch letters: B2A23C, 1080p, SHA256."""
+    if figures.endswith("000") and figures[0] != "0":
+        return cardinal(figures)
+    if len(figures) == 4 and "1010" <= figures <= "2099":  # noqa: PLR2004
+        return year(figures)
+    return digits(figures) if len(figures) > 3 or figures[0] == "0" else cardinal(figures)  # noqa: PLR2004
 
 
 def _read_plural(match: re.Match[str]) -> str:
     return plural(below_hundred(int(match[1])) if len(match[1]) < 3 else cardinal(match[1]))  # noqa: PLR2004
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    # powers and indices
+POWERS: Final[tuple[Rule, ...]] = (
     (
-        re.compile(
-            "(?<=[\\w)])(?:(?P<super>[\u207b\u207a]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207f]{1,6})|\\^(?P<caret>-?\\d{1,4}|[a-z])(?![\\w]))"
-        ),
+        re.compile("([\u207b\u207a\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207f](?<=[\\w)].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,6})"),
         _read_power,
     ),
-    (re.compile("[\u2080-\u2089]+"), _read_subscript),
-    (re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+"), lambda match: f" {cardinal(match[0].translate(_SUPERSCRIPTS))} "),
-    # 2x8, 3 x 4
-    (
-        re.compile(rf"(?<![\w.])({_NUMBER}) ?[x\u00d7] ?(?={_NUMBER}(?!\w))(?=[^=]{{0,24}}=)"),
-        lambda match: f"{match[1]} times ",
-    ),
-    (re.compile(rf"(?<![\w.])({_NUMBER}) ?[x\u00d7] ?(?={_NUMBER}(?!\w))"), lambda match: f"{match[1]} by "),
-    # 1/2, 2 1/4
-    (
+    (re.compile(r"\^(?<=[\w)].)[{(]?(-?[0-9]{1,4}|[a-z])(?!\w)[})]?"), _read_power),
+    (re.compile(f"{_SMALL}{_SMALL}*"), _read_small),
+)  # fmt: skip
+SLASHES: Final[tuple[Rule, ...]] = (
+    (  # 1/2, 2 1/4
         re.compile(
-            r"(?<![\w.,/:-])(?:(?P<whole>\d{1,3})(?: |-| and ))?(?P<top>\d{1,3})/(?P<bottom>[1-9]\d{0,3})"
-            r"(?:ths?|TH|rds?|nds?|s)?(?![\w/]|\.\d|-\d)"
+            rf"(?P<first>[0-9]{not_after('.,/:-')}[0-9]{{0,2}})"
+            r"(?:(?: |-| and )(?P<top>[0-9]{1,3}))?"
+            r"/(?P<bottom>[1-9][0-9]{0,3})(?:ths?|TH|rds?|nds?|s)?(?![\w/]|\.\d|-\d)"
         ),
         _read_fraction,
     ),
-    (re.compile(r"(?<![\w/])(\d{1,3})/(\d{1,3})/(\d{1,3})(?![\w/])"), lambda match: " ".join(match.groups())),
-    (re.compile(r"(?<=\d)/(?=\d{5})"), " "),
-    (re.compile(r"(?<=\d)/(?=\d)"), " slash "),
-    (re.compile(r"(?<=\d) ?\* ?(?=\d)"), " times "),
-    (re.compile(r"(?<=\d)/f\b"), " per F"),
-    # ranges
-    (
+    (  # 31/31/100, 25/235212
         re.compile(
-            rf"(?<![\w.,:/-])(?P<low>{_NUMBER})(?P<gap> ?)(?P<dash>[-\u2013])(?(gap) ?)(?P<high>{_NUMBER})"
+            r"/(?:(?<=[0-9].)(?=[0-9]{1,3}/[0-9]|[0-9]{5})|(?<=/[0-9].)(?=[0-9])|(?<=/[0-9]{2}.)(?=[0-9]))"
+        ),
+        " ",
+    ),
+    (re.compile(r"/(?<=[0-9].)(?=[0-9])"), " slash "),
+    (re.compile(r"/(?<=[0-9].)f\b"), " per F"),
+)  # fmt: skip
+COMPOUND: Final[tuple[Rule, ...]] = (
+    (re.compile(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])"), " times "),
+    (  # ranges, sums
+        re.compile(
+            rf"(?P<low>{number(not_after('.,:/-'))})(?P<gap> ?)(?P<dash>[-\u2013])(?(gap) ?)"
+            rf"(?P<high>{NUMBER})"
             r"(?![\w/]|-\d|-[A-Za-z]{1,2}\b|[.:]\d|,\d)(?P<equals>(?= ?=))?"
         ),
         _read_range,
     ),
-    # ordinals
-    (
-        re.compile(r"(?<![\w.])(?<!\d,)(?P<figures>\d{1,3}(?:,\d{3})+|\d+)(?P<ending>(?i:st|nd|rd|th))\b"),
+    (re.compile(r"[-\u2013](?<=[0-9].)(?=[0-9.]{1,6}[kKMB]\b)"), " to "),
+    (  # ordinals
+        re.compile(
+            rf"(?P<figures>[0-9]{not_after('.')}(?<![0-9],.)(?:[0-9]{{0,2}}(?:,[0-9]{{3}})++|[0-9]*+))"
+            r"(?P<ending>(?i:st|nd|rd|th))\b"
+        ),
         _read_ordinal,
     ),
-    (re.compile(r"(?<![\w.,])(\d{2,3})'?s\b"), _read_plural),
-    # signs
-    (re.compile(rf"(?<![\d]){SIGN}(?P<number>(?<=[-+\u2212\u00b1]){_NUMBER})"), _read_signed),
+    (re.compile(rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b"), _read_plural),
     (re.compile(r"\u2212"), " minus "),
     # decimals and thousands
-    (re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)"), _read_decimal),
-    (re.compile(r"(?<![\d.])\d+\.\d+(?![.\d])"), _read_decimal),
-    (re.compile(r"(?<![\w.])\.\d+"), _read_decimal),
-    # figures beside letters: a serial number, B2A23C
-    (re.compile(r"(?<!\d)\d{5,}(?=-[A-Za-z])(?!\d*000-)"), lambda match: digits(match[0])),
-    (re.compile(r"(?<=[A-Za-z])-(?=\d)|(?<=\d)-(?=[A-Za-z])"), " "),
-    (re.compile(r"(?<=[^\W\d_])\d+(?=[^\W\d_])"), lambda match: f" {_serial(match[0])} "),
-    (re.compile(r"(?<=[^\W\d_])\d+"), lambda match: f" {_serial(match[0])}"),
-    (re.compile(r"(?<!\d)\d+(?=[^\W\d_])"), lambda match: f"{_serial(match[0])} "),
-    (re.compile(r"(?<!\d)\d+'(?=s{2,})"), lambda match: f"{_serial(match[0][:-1])} "),
-    # whole numbers
-    (re.compile(r"\d+"), _read_whole),
+    (
+        re.compile(r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])"),
+        _read_decimal,
+    ),
+    (re.compile(r"[0-9](?<![0-9.].)[0-9]*+\.[0-9]++(?!\.?[0-9])"), _read_decimal),
+    (re.compile(rf"\.{not_after('.')}[0-9]+"), _read_decimal),
+    # figures beside letters
+    (
+        re.compile(r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)"),
+        lambda match: digits(match[0]),
+    ),
+    (re.compile(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))"), " "),
+)  # fmt: skip
+STRETCHED: Final[tuple[Rule, ...]] = (
+    (re.compile(r"[0-9](?<![0-9].)[0-9]*+'(?=ss)"), lambda match: f"{cardinal(match[0][:-1])} "),
+)
+WHOLE: Final[tuple[Rule, ...]] = (
+    (re.compile(r"[0-9](?<![0-9].)[0-9]*+"), _read_whole),
 )  # fmt: skip

@@ -8,25 +8,57 @@ from app.domain.text.number_words import cardinal, ordinal
 
 _VALUES: Final = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _VALID: Final = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
-_NUMERAL: Final = r"(?P<numeral>[IVXLCDM]{1,9})"
 
-_HEADINGS: Final = (
-    "Chapter|Part|Section|Act|Scene|Volume|Book|Appendix|Article|Figure|Table|Phase|Stage|Title|Canto"
-    "|Level|Grade|Category|Class|Type|Tier|Division|Corps|Episode|Season|Lesson|Unit|Module|Round"
-    "|Step|Exhibit|Schedule|Annex|Mark|Vatican|Apollo|Henry Part"
+_HEADINGS: Final = frozenset({
+    "Chapter", "Part", "Section", "Act", "Scene", "Volume", "Book", "Appendix", "Article",
+    "Figure", "Table", "Phase", "Stage", "Title", "Canto", "Level", "Grade", "Category", "Class",
+    "Type", "Tier", "Division", "Corps", "Episode", "Season", "Lesson", "Unit", "Module", "Round",
+    "Step", "Exhibit", "Schedule", "Annex", "Mark", "Vatican", "Apollo", "War", "Bowl",
+    "WrestleMania",
+})  # fmt: skip
+_RULERS: Final = frozenset({
+    "Abdul", "Abdullah", "Adrian", "Ahmed", "Albert", "Alexander", "Alexandra", "Alexios",
+    "Alfonso", "Amenhotep", "Andrew", "Anne", "Artaxerxes", "Baldwin", "Bayezid", "Beatrix",
+    "Benedict", "Boniface", "Carl", "Carlos", "Casimir", "Catherine", "Charles", "Christian",
+    "Clement", "Cleopatra", "Constantine", "Darius", "David", "Edmund", "Edward", "Elizabeth",
+    "Emanuel", "Emmanuel", "Eric", "Eugene", "Felipe", "Ferdinand", "Francis", "Franz",
+    "Frederick", "Friedrich", "George", "Gregory", "Gustav", "Haakon", "Harald", "Harold", "Henri",
+    "Henry", "Honorius", "Hussein", "Innocent", "Isabella", "Ivan", "James", "John", "Joseph",
+    "Juan", "Julius", "Justin", "Justinian", "Kamehameha", "Kenneth", "Ladislaus", "Leo",
+    "Leopold", "Louis", "Ludwig", "Manuel", "Margaret", "Maria", "Mary", "Maximilian", "Mehmed",
+    "Michael", "Murad", "Mustafa", "Napoleon", "Nicholas", "Norodom", "Olaf", "Olav", "Oscar",
+    "Osman", "Otto", "Paul", "Pedro", "Peter", "Philip", "Pius", "Ptolemy", "Rama", "Rameses",
+    "Ramesses", "Ramses", "Richard", "Robert", "Rudolf", "Sam", "Selim", "Seti", "Sigismund",
+    "Sixtus", "Stanislaus", "Stephen", "Suleiman", "Theodosius", "Thomas", "Thutmose", "Umberto",
+    "Urban", "Vajiralongkorn", "Victor", "Victoria", "Vittorio", "Walter", "Wilhelm", "Willem",
+    "William", "Xerxes",
+})  # fmt: skip
+_RULERS_WITH_ONE: Final = frozenset({"Elizabeth", "Napoleon"})
+_CROWNS: Final = frozenset({"King", "Queen", "Pope", "Emperor", "Tsar", "Sultan", "Pharaoh"})
+_COUNTED_FROM_ONE: Final = frozenset({"War", "Bowl", "WrestleMania", "Vatican", "Schedule"})
+_WORDS: Final = frozenset(
+    {
+        "MIX",
+        "DIM",
+        "MILL",
+        "CIVIL",
+        "CD",
+        "DC",
+        "MC",
+        "MD",
+        "DM",
+        "CC",
+        "MM",
+        "LI",
+        "CV",
+        "DI",
+        "MI",
+        "DIV",
+        "LCD",
+        "XL",
+        "XXL",
+    }
 )
-_ALWAYS_COUNTED: Final = "World War|Super Bowl|WrestleMania|Star Wars Episode|Vatican|Schedule"
-_RULERS: Final = (
-    "Abdul|Adrian|Albert|Alexander|Alexandra|Alexios|Alfonso|Amenhotep|Andrew|Anne|Artaxerxes|Baldwin|Beatrix"
-    "|Benedict|Boniface|Carl|Carlos|Catherine|Charles|Christian|Clement|Cleopatra|Constantine|Darius|David"
-    "|Edmund|Edward|Elizabeth|Eric|Eugene|Felipe|Ferdinand|Francis|Franz|Frederick|Friedrich|George|Gregory"
-    "|Gustav|Haakon|Harald|Harold|Henri|Henry|Honorius|Innocent|Isabella|Ivan|James|John|Joseph|Juan|Julius"
-    "|Justin|Justinian|Kamehameha|Kenneth|Ladislaus|Leo|Leopold|Louis|Ludwig|Malcolm|Manuel|Margaret|Maria|Mary"
-    "|Maximilian|Mehmed|Michael|Murad|Mustafa|Napoleon|Nicholas|Olaf|Olav|Oscar|Otto|Paul|Pedro|Peter|Philip"
-    "|Pius|Ptolemy|Ramesses|Ramses|Rameses|Richard|Robert|Rudolf|Selim|Seti|Sigismund|Sixtus|Stephen|Suleiman"
-    "|Theodosius|Thutmose|Umberto|Urban|Victor|Victoria|Vittorio|Wilhelm|Willem|William|Xerxes|Emmanuel|Emanuel|Sam|Thomas|Walter|Hussein|Abdullah|Rama|Vajiralongkorn|Norodom|Ahmed|Osman|Bayezid|Casimir|Stanislaus"
-)
-_WORDS: Final = frozenset({"MIX", "DIM", "MILL", "CIVIL", "CD", "DC", "MC", "MD", "DM", "CC", "MM", "LI", "CV", "DI", "MI", "DIV", "LCD", "XL", "XXL"})
 """Numerals that are more often words or letters; never read after any capitalized word."""
 
 
@@ -36,51 +68,47 @@ def value(numeral: str) -> int | None:
         return None
     values = [_VALUES[letter] for letter in numeral]
     return sum(
-        -one if one < other else one
-        for one, other in zip(values, [*values[1:], 0], strict=True)
+        -one if one < other else one for one, other in zip(values, [*values[1:], 0], strict=True)
     )
 
 
-def _read_counted(match: re.Match[str]) -> str | None:
-    number = value(match["numeral"])
-    if number is None:
+_WORDS_BEFORE: Final = re.compile(r"(?:\b(?P<crown>[A-Z][a-z]+) )?\b(?P<word>[A-Za-z]+),?$")
+_RULER_NUMERAL: Final = re.compile(r"[IVX]{1,7}")
+_PRONOUN: Final = re.compile(r"'(?:m|d|v|ll)| [a-z]+ (?:you|him|her|it|them)\b")
+_ONE_ENDS: Final = re.compile(r"[.,:;)]|$| ?[-\u2013\u2014]| (?:of|and|to|or|is|was)\b")
+
+
+def _read(match: re.Match[str]) -> str | None:
+    """By the word before it: after a heading a number, after a ruler an ordinal."""
+    number = value(match[1])
+    before = _WORDS_BEFORE.search(match.string, max(0, match.start() - 40), match.start())
+    if number is None or not before:
         return None
-    return f"{match['before']} {cardinal(str(number))}"
+    if before["word"] in _RULERS and _RULER_NUMERAL.fullmatch(match[1]):
+        is_ordinal = _is_of_ruler(match, before)
+        return f" the {ordinal(str(number))}" if is_ordinal else None
+    return f" {cardinal(str(number))}" if _is_number(match, before["word"]) else None
 
 
-def _read_ruler(match: re.Match[str]) -> str | None:
-    number = value(match["numeral"])
-    if number is None or (len(match["numeral"]) == 1 and match["numeral"] not in "IVX"):
-        return None
-    return f"{match['before']} the {ordinal(str(number))}"
+def _is_of_ruler(match: re.Match[str], before: re.Match[str]) -> bool:
+    """Any numeral but I, which must be that of a king and no pronoun."""
+    if match[1] != "I":
+        return True
+    is_ruler = before["crown"] in _CROWNS or before["word"] in _RULERS_WITH_ONE
+    return is_ruler and not _PRONOUN.match(match.string, match.end())
 
 
-def _read_after_name(match: re.Match[str]) -> str | None:
-    if match["numeral"] in _WORDS:
-        return None
-    return _read_counted(match)
+def _is_number(match: re.Match[str], word: str) -> bool:
+    numeral = match[1]
+    if word in _COUNTED_FROM_ONE:
+        return numeral in "IVX" or len(numeral) > 1
+    if word.title() in _HEADINGS:
+        if numeral == "I":
+            return _ONE_ENDS.match(match.string, match.end()) is not None
+        return numeral in "VX" or len(numeral) > 1
+    is_name = word[0].isupper() and word[1:].islower()
+    is_numeral = len(numeral) > 1 and _RULER_NUMERAL.fullmatch(numeral) is not None
+    return is_name and is_numeral and numeral not in _WORDS
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"\b(?P<before>{_ALWAYS_COUNTED}) {_NUMERAL}\b(?!')"), _read_counted),
-    (
-        re.compile(rf"\b(?P<before>(?i:{_HEADINGS})) (?P<numeral>[IVXLCDM]{{2,9}}|[VX])\b(?!'|\.\w)"),
-        _read_counted,
-    ),
-    (
-        re.compile(rf"\b(?P<before>{_HEADINGS}|{_HEADINGS.upper()}) (?P<numeral>I)(?=[.,:;)]|$| ?[-\u2013\u2014]| (?:of|and|to|or|is|was)\b)"),
-        _read_counted,
-    ),
-    (
-        re.compile(rf"\b(?P<before>{_RULERS}) (?P<numeral>[IVX]{{2,7}}|[VX])\b(?![.]?\w)"),
-        _read_ruler,
-    ),
-    (
-        re.compile(rf"\b(?P<before>(?:King|Queen|Pope|Emperor|Tsar|Sultan|Pharaoh) (?:{_RULERS})|Elizabeth|Napoleon) (?P<numeral>I)\b(?!'m|'d|'v|'ll| [a-z]+ (?:you|him|her|it|them)\b)"),
-        _read_ruler,
-    ),
-    (
-        re.compile(r"\b(?P<before>[A-Z][a-z]+) (?P<numeral>[IVX]{2,6})\b(?!'|\.\w)"),
-        _read_after_name,
-    ),
-)  # fmt: skip
+RULES: Final[tuple[Rule, ...]] = ((re.compile(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)"), _read),)

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
+from app.domain.text.reading.spacing import apart, touches_word
 
 _NAMES: Final = {
     "&": "and", "%": "percent", "+": "plus", "=": "equals", "<": "less than", ">": "greater than",
@@ -14,33 +15,64 @@ _NAMES: Final = {
     "\u2192": "to", "\u2248": "approximately", "\u2260": "is not equal to",
     "\u2264": "less than or equal to", "\u2265": "greater than or equal to", "\u00d7": "times",
     "\u00f7": "divided by", "\u00b1": "plus or minus", "\u2211": "sum of",
-    "<=": "less than or equal to", ">=": "greater than or equal to", "!=": "is not equal to",
-    "==": "equals", "=>": "to", "->": "to", "-->": "to", "...": "...", "\u20bd": "rubles",
+    "\u20bd": "rubles",
     "\u20ba": "lira", "\u20aa": "shekels", "\u20ab": "dong", "\u20b4": "hryvnia", "\u0e3f": "baht",
 }  # fmt: skip
 _SILENT: Final = r"[*~^|`_\u00ac]"
 _GREEK: Final = {
-    "\u03b1": "alpha", "\u03b2": "beta", "\u03b3": "gamma", "\u03b4": "delta", "\u0394": "delta", "\u03b5": "epsilon",
-    "\u03b6": "zeta", "\u03b7": "eta", "\u03b8": "theta", "\u03ba": "kappa", "\u03bb": "lambda", "\u03bc": "mu",
-    "\u03bd": "nu", "\u03be": "xi", "\u03c0": "pi", "\u03c1": "rho", "\u03c3": "sigma", "\u03a3": "sigma", "\u03c4": "tau",
-    "\u03c6": "phi", "\u03a6": "phi", "\u03c7": "chi", "\u03c8": "psi", "\u03c9": "omega", "\u03a9": "omega", "\u0393": "gamma",
+    "\u03b1": "alpha", "\u03b2": "beta", "\u03b3": "gamma", "\u03b4": "delta", "\u0394": "delta",
+    "\u03b5": "epsilon",
+    "\u03b6": "zeta", "\u03b7": "eta", "\u03b8": "theta", "\u03ba": "kappa", "\u03bb": "lambda",
+    "\u03bc": "mu",
+    "\u03bd": "nu", "\u03be": "xi", "\u03c0": "pi", "\u03c1": "rho", "\u03c3": "sigma",
+    "\u03a3": "sigma", "\u03c4": "tau",
+    "\u03c6": "phi", "\u03a6": "phi", "\u03c7": "chi", "\u03c8": "psi", "\u03c9": "omega",
+    "\u03a9": "omega", "\u0393": "gamma",
+}  # fmt: skip
+
+
+_OPERATORS: Final = {
+    "<=": "less than or equal to", ">=": "greater than or equal to", "!=": "is not equal to",
+    "==": "equals", "=>": "to", "->": "to", "-->": "to", "<-": "", "--": "\u2013",
 }  # fmt: skip
 
 
 def _read(match: re.Match[str]) -> str:
-    return f" {_NAMES[match[0]]} "
+    return _apart(match, _NAMES[match[0]])
+
+
+def _apart(match: re.Match[str], words: str) -> str:
+    """`words` with a space to what stands before, and to a word that follows."""
+    text, start, end = match.string, match.start(), match.end()
+    before = " " if start and text[start - 1] != " " else ""
+    after = text[end : end + 1]
+    return before + words + (" " if after.isalnum() or (after and after in "([{'\"") else "")
+
+
+def _read_hash(match: re.Match[str]) -> str:
+    return " " if touches_word(match) else "hashtag "
+
+
+def _read_point(match: re.Match[str]) -> str:
+    """Of a file, a host, a method: "main.py", ".config"."""
+    return " dot " if touches_word(match) else "dot "
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    (re.compile(r"#(?=\w)"), lambda match: "hashtag " if not match.string[max(0, match.start() - 1) : match.start()].isalnum() else " "),
-    (re.compile(r"~ ?(?=\w)(?<=[\s(]..)|^~ ?(?=\w)|(?<=\s)~ ?(?=[a-z])"), "about "),
-    (re.compile(r"(?<=[A-Za-z])\+\+"), " plus plus"),
-    (re.compile(r"(?<![^\W\d_])[" + "".join(_GREEK) + r"](?![^\W\d_])"), lambda match: _GREEK[match[0]]),
-    (re.compile(r"(?<=[\w)]) - (?=[\w(])"), " \u2013 "),
-    (re.compile(r"(?<!\w)\.(?=[a-z])"), "dot "),
-    (re.compile(r"(?<=[A-Za-z])\.(?=[a-z])"), " dot "),
-    (re.compile(r"(?<=[a-z])([.!?])(?=[A-Z][a-z' ])"), lambda match: f"{match[1]} "),
-    (re.compile(r"(?<=[.!?,;:])(?=[A-Za-z])(?<=[a-z][.!?,;:])"), " "),
-    (re.compile(r"<=|>=|!=|==|-{1,2}>|=>|[" + re.escape("".join(name for name in _NAMES if len(name) == 1)) + "]"), _read),
+    (re.compile(r"#(?=\w)"), _read_hash),
+    (re.compile("\u00a7\u00a7"), "sections "),
+    (re.compile(r"~(?<![\w)].) ?(?=\w)"), "about "),
+    (re.compile(r"\+\+(?<=[A-Za-z]..)"), lambda match: apart(match, "plus plus")),
+    (re.compile(rf"[{''.join(_GREEK)}](?<![^\W\d_].)(?![^\W\d_])"), lambda match: _GREEK[match[0]]),
+    (re.compile(r" - (?<=[\w)] - )(?=[\w(])"), " \u2013 "),
+    (re.compile(r"\*(?<=\b\w.)(?=\w\b)"), " times "),
+    (
+        re.compile("|".join(re.escape(sign) for sign in sorted(_OPERATORS, key=len, reverse=True))),
+        lambda match: _apart(match, _OPERATORS[match[0]]),
+    ),
+    (re.compile(rf"[{re.escape(''.join(_NAMES))}]"), _read),
     (re.compile(_SILENT), " "),
+    (re.compile(r"\.\.(?=\w)"), ".. "),
+    (re.compile(r"\.(?:(?<![\w.].)(?=[a-z])|(?<=[A-Za-z].)(?=[a-z]|NET\b))"), _read_point),
+    (re.compile(r"[.!?,;:](?<=[a-z].)(?=[A-Za-z])"), lambda match: f"{match[0]} "),
 )  # fmt: skip

@@ -8,22 +8,26 @@ UNITS: Final = {
     "mm": ("millimeter", "millimeters"), "cm": ("centimeter", "centimeters"),
     "dm": ("decimeter", "decimeters"), "m": ("meter", "meters"), "km": ("kilometer", "kilometers"),
     "in.": ("inch", "inches"), "ft": ("foot", "feet"), "ft.": ("foot", "feet"),
-    "yd": ("yard", "yards"), "yds": ("yard", "yards"), "mi": ("mile", "miles"), "mi.": ("mile", "miles"),
+    "yd": ("yard", "yards"), "yds": ("yard", "yards"), "mi": ("mile", "miles"),
+    "mi.": ("mile", "miles"),
     "nmi": ("nautical mile", "nautical miles"), "ha": ("hectare", "hectares"),
-    "ac": ("acre", "acres"), "sq ft": ("square foot", "square feet"),
-    "sq. ft.": ("square foot", "square feet"), "sq m": ("square meter", "square meters"),
-    "sq km": ("square kilometer", "square kilometers"), "sq mi": ("square mile", "square miles"),
+    "ac": ("acre", "acres"),
     "ml": ("milliliter", "milliliters"), "mL": ("milliliter", "milliliters"),
     "cl": ("centiliter", "centiliters"), "dl": ("deciliter", "deciliters"),
     "l": ("liter", "liters"), "L": ("liter", "liters"), "hl": ("hectoliter", "hectoliters"),
-    "cc": ("C\u2060C", "C\u2060C"), "gal": ("gallon", "gallons"), "pt": ("pint", "pints"), "qt": ("quart", "quarts"),
+    "cc": ("C\u2060C", "C\u2060C"), "gal": ("gallon", "gallons"), "pt": ("pint", "pints"),
+    "pt.": ("pint", "pints"), "pts": ("point", "points"), "pts.": ("point", "points"),
+    "qt": ("quart", "quarts"), "qts": ("quart", "quarts"), "qt.": ("quart", "quarts"),
+    "qts.": ("quart", "quarts"),
+    "gal.": ("gallon", "gallons"),
     "fl oz": ("fluid ounce", "fluid ounces"), "fl. oz.": ("fluid ounce", "fluid ounces"),
     "tsp": ("teaspoon", "teaspoons"), "tsp.": ("teaspoon", "teaspoons"),
     "tbsp": ("tablespoon", "tablespoons"), "tbsp.": ("tablespoon", "tablespoons"),
     # mass
     "\u03bcg": ("microgram", "micrograms"), "mcg": ("microgram", "micrograms"),
     "mg": ("milligram", "milligrams"), "g": ("gram", "grams"), "kg": ("kilogram", "kilograms"),
-    "kgs": ("kilogram", "kilograms"), "oz": ("ounce", "ounces"), "oz.": ("ounce", "ounces"), "lb": ("pound", "pounds"),
+    "kgs": ("kilogram", "kilograms"), "oz": ("ounce", "ounces"), "oz.": ("ounce", "ounces"),
+    "lb": ("pound", "pounds"),
     "lb.": ("pound", "pounds"), "lbs": ("pound", "pounds"), "lbs.": ("pound", "pounds"),
     # time
     "ns": ("nanosecond", "nanoseconds"), "\u03bcs": ("microsecond", "microseconds"),
@@ -34,17 +38,22 @@ UNITS: Final = {
     "hrs": ("hour", "hours"), "hrs.": ("hour", "hours"), "yr": ("year", "years"),
     "yrs": ("year", "years"), "wk": ("week", "weeks"), "wks": ("week", "weeks"),
     # temperature, angle
-    "\u00b0C": ("degree Celsius", "degrees Celsius"), "\u00b0 C": ("degree Celsius", "degrees Celsius"),
-    "\u00b0F": ("degree Fahrenheit", "degrees Fahrenheit"), "\u00b0 F": ("degree Fahrenheit", "degrees Fahrenheit"),
+    "\u00b0C": ("degree Celsius", "degrees Celsius"),
+    "\u00b0 C": ("degree Celsius", "degrees Celsius"),
+    "\u00b0F": ("degree Fahrenheit", "degrees Fahrenheit"),
+    "\u00b0 F": ("degree Fahrenheit", "degrees Fahrenheit"),
     "\u00b0": ("degree", "degrees"), "\u00b0K": ("kelvin", "kelvins"),
     # speed
     "mph": ("mile per hour", "miles per hour"), "MPH": ("mile per hour", "miles per hour"),
     "kph": ("kilometer per hour", "kilometers per hour"),
     "kmh": ("kilometer per hour", "kilometers per hour"),
-    "km/h": ("kilometer per hour", "kilometers per hour"), "mpg": ("mile per gallon", "miles per gallon"),
+    "km/h": ("kilometer per hour", "kilometers per hour"),
+    "mpg": ("mile per gallon", "miles per gallon"),
     "kn": ("knot", "knots"), "rpm": ("revolution per minute", "revolutions per minute"),
-    "RPM": ("revolution per minute", "revolutions per minute"), "bpm": ("beat per minute", "beats per minute"),
-    "BPM": ("beat per minute", "beats per minute"), "fps": ("frame per second", "frames per second"),
+    "RPM": ("revolution per minute", "revolutions per minute"),
+    "bpm": ("beat per minute", "beats per minute"),
+    "BPM": ("beat per minute", "beats per minute"),
+    "fps": ("frame per second", "frames per second"),
     "FPS": ("frame per second", "frames per second"), "dpi": ("dot per inch", "dots per inch"),
     "DPI": ("dot per inch", "dots per inch"), "ppm": ("part per million", "parts per million"),
     "ppb": ("part per billion", "parts per billion"),
@@ -54,6 +63,8 @@ UNITS: Final = {
     "TB": ("terabyte", "terabytes"), "PB": ("petabyte", "petabytes"),
     "KiB": ("kibibyte", "kibibytes"), "MiB": ("mebibyte", "mebibytes"),
     "GiB": ("gibibyte", "gibibytes"), "TiB": ("tebibyte", "tebibytes"),
+    "kbit": ("kilobit", "kilobits"), "Mbit": ("megabit", "megabits"),
+    "Gbit": ("gigabit", "gigabits"),
     "Kb": ("kilobit", "kilobits"), "kb": ("kilobit", "kilobits"), "Mb": ("megabit", "megabits"),
     "Gb": ("gigabit", "gigabits"), "bps": ("bit per second", "bits per second"),
     "kbps": ("kilobit per second", "kilobits per second"),
@@ -66,11 +77,13 @@ UNITS: Final = {
     "Hz": ("hertz", "hertz"), "kHz": ("kilohertz", "kilohertz"), "MHz": ("megahertz", "megahertz"),
     "GHz": ("gigahertz", "gigahertz"), "THz": ("terahertz", "terahertz"),
     "mW": ("milliwatt", "milliwatts"), "W": ("watt", "watts"), "kW": ("kilowatt", "kilowatts"),
-    "MW": ("megawatt", "megawatts"), "GW": ("gigawatt", "gigawatts"), "TW": ("terawatt", "terawatts"),
+    "MW": ("megawatt", "megawatts"), "GW": ("gigawatt", "gigawatts"),
+    "TW": ("terawatt", "terawatts"),
     "Wh": ("watt hour", "watt hours"), "kWh": ("kilowatt hour", "kilowatt hours"),
     "MWh": ("megawatt hour", "megawatt hours"), "GWh": ("gigawatt hour", "gigawatt hours"),
     "TWh": ("terawatt hour", "terawatt hours"),
-    "hp": ("horsepower", "horsepower"), "HP": ("horsepower", "horsepower"), "BTU": ("B\u2060T\u2060U", "B\u2060T\u2060Us"),
+    "hp": ("horsepower", "horsepower"), "HP": ("horsepower", "horsepower"),
+    "BTU": ("B\u2060T\u2060U", "B\u2060T\u2060Us"),
     "J": ("joule", "joules"), "kJ": ("kilojoule", "kilojoules"), "MJ": ("megajoule", "megajoules"),
     "cal": ("calorie", "calories"), "kcal": ("kilocalorie", "kilocalories"),
     "V": ("volt", "volts"), "mV": ("millivolt", "millivolts"), "kV": ("kilovolt", "kilovolts"),
@@ -79,24 +92,36 @@ UNITS: Final = {
     "Pa": ("pascal", "pascals"), "hPa": ("hectopascal", "hectopascals"),
     "kPa": ("kilopascal", "kilopascals"), "MPa": ("megapascal", "megapascals"),
     "mbar": ("millibar", "millibars"), "psi": ("P\u2060S\u2060I", "P\u2060S\u2060I"),
-    "N": ("newton", "newtons"), "kN": ("kilonewton", "kilonewtons"), "Nm": ("newton meter", "newton meters"),
+    "N": ("newton", "newtons"), "kN": ("kilonewton", "kilonewtons"),
+    "Nm": ("newton meter", "newton meters"),
     "dB": ("decibel", "decibels"), "px": ("pixel", "pixels"), "MP": ("megapixel", "megapixels"),
     "mol": ("mole", "moles"), "lm": ("lumen", "lumens"),
 }  # fmt: skip
+_LENGTHS: Final = {
+    **{name: UNITS[name] for name in ("mm", "cm", "dm", "m", "km", "ft", "yd", "mi", "nm")},
+    "\u03bcm": UNITS["\u03bcm"], "in": ("inch", "inches"),
+}  # fmt: skip
+_POWERS: Final = {
+    "square": (("sq ", "sq. "), ("", "."), ("2", "\u00b2", "^2")),
+    "cubic": (("cu ", "cu. "), ("", "."), ("3", "\u00b3", "^3")),
+}
+"""Of lengths: what stands before it, what then stands behind, or what stands behind instead."""
+
+for _power, (_befores, _points, _behinds) in _POWERS.items():
+    for _length, (_one, _many) in _LENGTHS.items():
+        _names = (f"{_power} {_one}", f"{_power} {_many}")
+        UNITS.update({before + _length + point: _names for before in _befores for point in _points})
+        UNITS.update({_length + behind: _names for behind in _behinds})
 """What stands behind a number: singular and plural."""
 
-POWERS: Final = {
-    "2": "square", "\u00b2": "square", "^2": "square",
-    "3": "cubic", "\u00b3": "cubic", "^3": "cubic",
-}  # fmt: skip
-
-LENGTHS: Final = ("mm", "cm", "dm", "m", "km", "ft", "yd", "mi", "in", "\u03bcm", "nm")
-
-ONLY_TOUCHING: Final = frozenset({"N", "J", "V", "MP", "ac", "pt", "HP"})
+ONLY_TOUCHING: Final = frozenset({"N", "J", "V", "MP", "HP"})
 """Those that must touch the number: with a space between them they may be something else."""
 
-ONLY_APART: Final = frozenset({"s"})
-"""Those that must not, unless the number has a point: "80s" is a decade."""
+ONLY_APART: Final = frozenset({"s", "ac"})
+"""Those that must not, unless the number has a point and they are seconds: "80s" is a decade."""
+
+TOUCHING_NAMES: Final = {"pt": ("point", "points")}
+"""Those that mean something else if they touch the number: the size of a font."""
 
 PER_NAMES: Final = {
     "mo": "month", "month": "month", "mth": "month", "yr": "year", "year": "year", "y": "year",
