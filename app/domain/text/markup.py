@@ -137,11 +137,11 @@ _QUOTE: Final = re.compile(r"(?:>[ \t]?)+")
 _HEADING: Final = re.compile(r"#{1,6}[ \t]+")
 _HEADING_END: Final = re.compile(r"[ \t]+#+$")
 _BULLET: Final = re.compile(
-    r"(?:[-*+\u2022\u2023\u25e6\u2043\u2013\u2014\u00b7][ \t]+|[\u2022\u2023\u25e6\u2043])"
+    r"(?:[-*+\u2022\u2023\u25e6\u2043\u2013\u00b7][ \t]+|[\u2022\u2023\u25e6\u2043])"
     r"(?:\[[ xX]\][ \t]+)?"
 )
 _NUMBERED: Final = re.compile(
-    r"(?P<number>\d{1,3}|[a-zA-Z])(?P<sign>[.)])[ \t]+(?=\S)(?<![a-zA-Z]\. (?=\d))"
+    r"(?:\d{1,3}(?P<sign>[.)])|[a-zA-Z](?P<bracket>\)))[ \t]+(?=\S)"
 )
 _ONLY_PAGE_OR_NOTHING: Final = re.compile(r"[\s*_~`]*")
 
@@ -246,7 +246,7 @@ def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
         line, is_own = line[bullet.end() :].strip(), True
         text = line.text
     if numbered := _NUMBERED.match(text):
-        sign = numbered.start("sign")
+        sign = numbered.start(numbered.lastgroup or 0)
         line = MappedText.join(
             [line[:sign], line[sign : sign + 1].sub(_ANY, ","), line[sign + 1 :]]
         )

@@ -76,9 +76,7 @@ _ALWAYS: Final = {
     "Ave.": "Avenue", "Hwy.": "Highway", "Pkwy.": "Parkway",
 }  # fmt: skip
 
-_SPELLED: Final = (
-    "API", "CLI", "CPU", "GPU", "URL", "USB", "HTML", "HTTP", "HTTPS", "SQL", "SDK", "AAA",
-)  # fmt: skip
+_SPELLED: Final = ("API", "CLI", "CPU", "GPU")
 """Names of the trade that a voice might take for words; with an s for more than one."""
 
 _WRITTEN_FOR: Final = {
@@ -199,7 +197,7 @@ INITIALS: Final[tuple[Rule, ...]] = (
         _read_initialism,
     ),
     (  # an initial before a name: George C. Marshall
-        re.compile(r"([A-Z])(?<![\w.].)\.(?= ?[A-Z][\w.])"),
+        re.compile(r"([A-Z])(?<![\w.\u2060-].)\.(?= ?[A-Z][\w.])"),
         lambda match: None if ends_sentence(match) else match[1],
     ),
     (re.compile(r"w(?<!\w.)ww\b"), spelled("WWW")),

@@ -24,9 +24,9 @@ _SPELLINGS: Final = {
 }  # fmt: skip
 
 _KEPT: Final = frozenset(
-    "\u2212\u00b0\u00a7\u00b6\u00a9\u2030\u221e\u221a\u2192\u2248\u2260\u2264\u2265\u00d7\u00f7\u00b1\u00ac\u2211\u03c0"
+    "\u2212\u00b0\u00a7\u00b6\u00a9\u2030\u221e\u221a\u2192\u2248\u2260\u2264\u2265\u00d7\u00f7\u00b1\u00ac\u2211\u03c0\u2026"
 )
-"""Symbols with a name; see symbols.py."""
+"""Symbols with a name (see symbols.py), and the ellipsis."""
 
 SUPERSCRIPTS: Final = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f",

@@ -28,6 +28,7 @@ ON_PURPOSE = {
         r"\b(?:Mon|Tues|Wed|Thurs|Fri|Sat|Jan|Feb|Mar|Apr|Aug|Sept|Oct|Nov|Dec|Ave)\b"
     ),
     "a saint without a name": r"\bSt\.(?! [A-Z])",
+    "a doctor without a name": r"\bDr\.(?! [A-Z])",
     "Roman numerals": r"\b[IVX]{2,}\b",
     "letters that are named": r"\bPhD\b",
     "the point of a title that also ends a sentence": r"\b(?:Jr|Ltd|Co|Mr|Mrs|Sgt)\.(?!\s\w)",
