@@ -1,12 +1,15 @@
 """A hundred clients that leave, at every stage of an answer: each time the work for it stops."""
 
+import asyncio
 from time import perf_counter
 from typing import Any, Final
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 
+from app.domain.errors import SynthesisError
 from app.domain.speech import Outcome
 from tests.eventually import eventually
 from tests.fakes.speech_observer import FakeSpeechObserver
@@ -73,3 +76,21 @@ async def test_who_leaves_while_the_model_loads_is_not_spoken_to(fakes: Fakes) -
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.post(SPEECH, json=STREAMED)).status_code == 200
     assert [text for text, *_ in fakes.model.spoken] == ["Ready.", "One one.", "Two two."]
+
+
+async def test_an_answer_that_breaks_is_reset_to_http_1_0_which_knows_no_other_end(
+    fakes: Fakes,
+) -> None:
+    fakes.model.fail_on = ("Two two.", SynthesisError())
+    body = msgspec.json.encode(STREAMED)
+    async with serving_when_ready(fakes) as url:
+        address = httpx.URL(url)
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(
+            b"POST /v1/audio/speech HTTP/1.0\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        with pytest.raises(ConnectionResetError):
+            while await asyncio.wait_for(reader.read(65_536), 10):
+                pass
+        writer.close()

@@ -173,7 +173,7 @@ async def test_a_file_is_sent_whole_with_its_type_and_length(
     assert answer.headers["content-type"] == content_type
     assert answer.headers["content-length"] == str(len(CONTENT))
     assert answer.headers["accept-ranges"] == "bytes"
-    assert answer.headers["content-disposition"] == f'inline; filename="{file.name}"'
+    assert answer.headers["content-disposition"] == f'attachment; filename="{file.name}"'
     assert answer.headers["last-modified"] == "Thu, 01 Jan 2026 00:00:00 GMT"
     assert answer.headers["cache-control"] == "private, no-cache"
     assert answer.headers["vary"] == "authorization"

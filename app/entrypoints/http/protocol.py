@@ -4,6 +4,8 @@
 """
 
 import asyncio
+import socket
+import struct
 import sys
 import uuid
 from typing import Any, Final, TypeAlias
@@ -14,10 +16,11 @@ from litestar.types import Receive, ReceiveMessage, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from app.domain.errors import SpeechError
+from app.domain.token_bucket import TokenBucket
 from app.entrypoints.http.connection_limits import ConnectionLimits, WriteWatch
 from app.entrypoints.http.context import SWITCHING_PROTOCOLS
 from app.entrypoints.http.errors import (
@@ -39,6 +42,14 @@ FAREWELL_S: Final = 1.0
 MAX_READ_BYTES: Final = 4_096
 """Read from a connection before the others have their turn. A chunk of one byte or an empty frame
 takes some 10 us to parse: 7 ms for so many, and a second for the 256 KiB that asyncio reads."""
+
+NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""struct linger: discard what is not sent and send RST (socket(7))."""
+
+SMALL_FRAME_BYTES: Final = 64
+MAX_SMALL_FRAMES_PER_MINUTE: Final = 3_000
+"""Control frames and parts of messages that have fewer bytes, on one connection. Each takes some
+10 us to parse."""
 
 NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)
 """States of a client from which nothing more is read: its last request is complete, or broken."""
@@ -102,6 +113,15 @@ class HttpProtocol(H11Protocol):
     def cut(self) -> None:
         """End an answer amid its body; the rest of it, and the last chunk, are never sent."""
         if self.is_busy:
+            self._reset_old_client()
+            self.transport.abort()
+
+    def _reset_old_client(self) -> None:
+        """Close with RST to HTTP/1.0, where FIN is the end of the body: it would seem whole."""
+        connection = self.transport.get_extra_info("socket")
+        is_old = bool(self.scope) and self.scope["http_version"] == "1.0"
+        if is_old and connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -190,7 +210,11 @@ class HttpProtocol(H11Protocol):
             self.cycle.disconnected = True  # uvicorn expects no answer then
             self._refuse(BrokenHttpError())
         else:
-            await self._application(scope, receive_unbroken, send)
+            try:
+                await self._application(scope, receive_unbroken, send)
+            finally:
+                if self.cycle.response_started and not self.cycle.response_complete:
+                    self._reset_old_client()
 
     def _check_body(self) -> None:
         if self._is_body_broken and not self.cycle.response_started:
@@ -224,6 +248,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(**arguments)
         self._limits = limits
         self._writes = WriteWatch(limits.write_stall_s)
+        self._small_frames = TokenBucket(MAX_SMALL_FRAMES_PER_MINUTE, self.loop.time())
+        self._num_frames = 0
         self._last_pong = b""
 
     @property
@@ -245,11 +271,22 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.transport.write(pong)
         super().resume_writing()
 
+    def handle_cont(self, event: Frame) -> None:
+        """Take a part of a message."""
+        self._num_frames += 1
+        super().handle_cont(event)
+
+    def handle_pong(self, event: Frame) -> None:
+        """Take the answer to a ping, or what nobody has asked for."""
+        self._num_frames += 1
+        super().handle_pong(event)
+
     def handle_ping(self) -> None:
         """Answer it; while the client does not take what is sent, only the last one, afterwards.
 
         RFC 6455, section 5.5.3, allows that; answers that nobody reads would fill the memory.
         """
+        self._num_frames += 1
         if self.writable.is_set():
             super().handle_ping()
         else:
@@ -286,11 +323,22 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self.handshake_initiated and not self.handshake_complete:
             self.transport.abort()
             return
+        self._num_frames = 0
         super().data_received(data)
+        self._close_if_flooded(len(data))
         if not self.handshake_initiated:
             self.handshake_complete = self.close_sent = True
             error = describe_handshake_error(self.conn.handshake_exc)
             _answer_and_close(self.transport, error, self.default_headers)
+
+    def _close_if_flooded(self, num_bytes: int) -> None:
+        """End a connection on which too many frames come that hold next to nothing."""
+        now = self.loop.time()
+        num_small = max(0, self._num_frames - num_bytes // SMALL_FRAME_BYTES)
+        is_flooded = any(self._small_frames.take(now) > 0 for _ in range(num_small))
+        if is_flooded and not self.close_sent:
+            self.conn.fail(CloseCode.POLICY_VIOLATION, "too many small frames")
+            self.handle_parser_exception()
 
     def handle_connect(self, event: Request) -> None:
         """Run the application if the handshake is valid."""

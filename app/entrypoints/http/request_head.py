@@ -28,6 +28,11 @@ HEAD: Final = b"HEAD "
 
 HTTP_VERSIONS: Final = (b"1.0", b"1.1")
 
+SMALL_CHUNK_BYTES: Final = 64
+MAX_SMALL_CHUNKS: Final = 1_024
+"""Chunks of fewer bytes in one body. Each takes some 10 us to parse, as a large one does: six bytes
+on the wire would cost as much as four thousand."""
+
 _END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\n[ \t]")
 _REQUEST_LINE = re.compile(rb"[^ ]+ [^ ]+ HTTP/([0-9]+(?:\.[0-9]+)?)\r?")
@@ -41,8 +46,12 @@ class FaultyHeadError(h11.RemoteProtocolError):
         self.error = error
 
 
+class TinyChunksError(h11.RemoteProtocolError):
+    """More small chunks in one body than anybody needs."""
+
+
 class RequestReader(h11.Connection):
-    """h11, with a check of each head before it is parsed.
+    """h11, with a check of each head before it is parsed, and a limit on small chunks.
 
     Attributes:
         is_head: whether the last request that has begun is a HEAD, even if it cannot be parsed.
@@ -51,16 +60,24 @@ class RequestReader(h11.Connection):
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
         self.is_head = False
+        self._num_small_chunks = 0
 
     def next_event(self) -> Any:
-        """As h11 says; raises FaultyHeadError as well."""
+        """As h11 says; raises FaultyHeadError and TinyChunksError as well."""
         if self.their_state is h11.IDLE:
+            self._num_small_chunks = 0
             received = self.trailing_data[0]
             self.is_head = received.startswith(HEAD)
             error = find_fault(received)
             if error is not None:
                 raise FaultyHeadError(error)
-        return super().next_event()
+        event = super().next_event()
+        if isinstance(event, h11.Data) and len(event.data) < SMALL_CHUNK_BYTES:
+            self._num_small_chunks += 1
+            if self._num_small_chunks > MAX_SMALL_CHUNKS:
+                self._process_error(self.their_role)
+                raise TinyChunksError("too many small chunks", error_status_hint=400)
+        return event
 
 
 def find_fault(received: bytes) -> SpeechError | None:

@@ -171,6 +171,7 @@ def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
         ws=cast("Any", partial(SocketProtocol, limits)),
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # sound does not shrink
+        ws_ping_timeout=None,  # a pong may lie behind sound that a player has not taken yet
         host=settings.host,
         port=settings.port,
         loop="asyncio",  # of which a connection can be told how much to read at once

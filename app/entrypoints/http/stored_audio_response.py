@@ -88,7 +88,7 @@ def describe_answer(info: StoredAudio, span: Span | None) -> tuple[int, dict[str
     headers |= {
         "content-type": CONTENT_TYPES[info.audio_format],
         "content-length": str(span.end - span.start),
-        "content-disposition": f'inline; filename="{info.name}"',
+        "content-disposition": f'attachment; filename="{info.name}"',
     }
     if not span.is_partial:
         return 200, headers
