@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final, Self
 
-Rewrite = Callable[[re.Match[str]], str | None]
-"""What a match becomes; None leaves it as it is."""
+Rewrite = Callable[[re.Match[str]], str | tuple[int, int] | None]
+"""What a match becomes: another text, a part of the text by its span, or (None) what it is."""
 
 Rule = tuple[re.Pattern[str], Rewrite | str]
 """What is rewritten, and what it becomes: a constant or a function of the match."""
@@ -83,6 +83,13 @@ class MappedText:
             if new is None or new == match[0]:
                 continue
             start, end = match.span()
+            if isinstance(new, tuple):
+                kept_part = slice(*new)
+                texts += text[last:start], text[kept_part]
+                starts += self.starts[last:start] + self.starts[kept_part]
+                ends += self.ends[last:start] + self.ends[kept_part]
+                last = end
+                continue
             kept = end if len(new) == end - start else start
             texts += text[last:start], new
             starts += self.starts[last:kept]

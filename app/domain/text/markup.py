@@ -115,17 +115,17 @@ _LINKS: Final[tuple[Rule, ...]] = (
             r"(?:\((?:<[^<>\n]{0,2000}>|(?:[^()\s\\<]|\\.|\([^()\s]{0,200}\)){0,2000})"
             r"(?:[ \t]+(?:\"[^\"\n]{0,300}\"|'[^'\n]{0,300}'))?\)|\[[^\[\]\n]{0,100}\])"
         ),
-        lambda link: link["text"],
+        lambda link: link.span("text"),
     ),
 )  # fmt: skip
 _INLINE: Final[tuple[Rule, ...]] = (
     (  # a formula between dollar signs; "$5 and $6" is none
         re.compile(r"\$(?<![\w$\\].)(?P<formula>(?=[A-Za-z\\(])[^$\n]{0,200}[^$\s\\])\$(?![\w$])"),
-        lambda match: match["formula"],
+        lambda match: match.span("formula"),
     ),
     (re.compile(r"\\(?=[\\`*_{}\[\]()#+.!~>|-])"), ""),
     # emphasis; what has no partner is silent where it stands
-    *((_EMPHASIS, lambda match: match["text"]),) * 2,
+    *((_EMPHASIS, lambda match: match.span("text")),) * 2,
     (re.compile(r"(?<![^\W_])_+(?=\S)|(?<=\S)_+(?![^\W_])"), ""),
     (re.compile(r"~~|``?"), ""),
 )  # fmt: skip

@@ -25,6 +25,7 @@ _NAMES: Final = {
 """Signs that are still there, in a text that was not to be read."""
 
 _ELLIPSIS: Final = re.compile(r"\.{3,}")
+_LEADING_PAUSE: Final = re.compile(r"^[ ,]+")
 _ENDS_WITH_MARK: Final = re.compile(r"[.!?]\Z")
 _END: Final = re.compile(r"\Z")
 
@@ -79,7 +80,7 @@ def in_soprano_form(paragraph: MappedText) -> MappedText:
     text = paragraph.apply(_BEFORE_BRACKETS).strip()
     if not _ENDS_WITH_MARK.search(text.text):
         text = text.sub(_END, ".")
-    return _read_brackets(text).apply(_AFTER_BRACKETS).strip()
+    return _read_brackets(text).apply(_AFTER_BRACKETS).sub(_LEADING_PAUSE, "").strip()
 
 
 def _read_brackets(text: MappedText) -> MappedText:

@@ -29,6 +29,7 @@ ON_PURPOSE = {
     ),
     "a saint without a name": r"\bSt\.(?! [A-Z])",
     "a doctor without a name": r"\bDr\.(?! [A-Z])",
+    "a bracket at the beginning": r"(?:^|\n\n)\(",
     "Roman numerals": r"\b[IVX]{2,}\b",
     "letters that are named": r"\bPhD\b",
     "the point of a title that also ends a sentence": r"\b(?:Jr|Ltd|Co|Mr|Mrs|Sgt)\.(?!\s\w)",
