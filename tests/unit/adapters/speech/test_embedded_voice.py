@@ -195,3 +195,48 @@ def test_trimming_keeps_all_sound(lead: int, sound: int, trail: int, speed: floa
 
 def test_trimming_leaves_pure_silence_alone() -> None:
     assert len(trim_silence(np.zeros(100, np.float32), 1.0)) == 100
+
+
+PLAIN_TEXTS = (
+    "King Charles met Queen Victoria.",
+    "The answer is no.",
+    "He ate a fig.",
+    "The book I read",
+    "Gen Z likes it.",
+    "A USB Type C port.",
+    "James Cameron called Mark Cuban.",
+    "Sat down in March, never to rise",
+)
+
+
+def phonemes_of_words(voice: EmbeddedVoice, text: str) -> list[str]:
+    """Of each word: what the package makes of the words alone, below its own reading."""
+    tokens = voice._hibari.g2p.phonemize_tokens(voice._hibari.g2p.tokenize(text))
+    return [token.text for token in tokens if token.phonemes and token.text.strip(".,!?")]
+
+
+@pytest.mark.parametrize("text", PLAIN_TEXTS)
+async def test_the_words_that_are_phonemized_are_the_words_that_were_written(
+    voice: EmbeddedVoice, text: str
+) -> None:
+    (segment,) = segment_text(text, voice.split)
+    assert segment.text == text
+    assert phonemes_of_words(voice, segment.text) == re.findall(r"[A-Za-z']+", text)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("It cost $5.30 on May 5th.", "It cost five dollars thirty cents on May fifth."),
+        ("Meet Dr. Lee at 9:05 p.m.", "Meet doctor Lee at nine oh five P M."),
+        ("Run 12 km in -5 °C.", "Run twelve kilometers in minus five degrees Celsius."),
+    ],
+)
+async def test_figures_sound_as_the_words_that_they_stand_for(
+    voice: EmbeddedVoice, written: str, said: str
+) -> None:
+    (as_figures,) = segment_text(written, voice.split)
+    (as_words,) = segment_text(said, voice.split)
+    assert voice._hibari.g2p(as_figures.text, normalize_text=False) == voice._hibari.g2p(
+        as_words.text, normalize_text=False
+    )

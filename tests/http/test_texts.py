@@ -1,0 +1,97 @@
+"""What a request says of its text, over fakes, on a real socket."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.entrypoints.settings import Settings, TextSettings
+from tests.fakes.speech_model import SECONDS_PER_CHAR
+from tests.server_events import read_events
+from tests.serving import Fakes, serving
+
+SPEECH = "/v1/audio/speech"
+
+
+async def spoken(client: httpx.AsyncClient, fakes: Fakes, text: str, **fields: Any) -> list[str]:
+    num_before = len(fakes.model.spoken)
+    answer = await client.post(SPEECH, json={"input": text, **fields})
+    assert answer.status_code == 200, answer.text
+    return [said for said, *_ in fakes.model.spoken[num_before:]]
+
+
+async def test_figures_and_markup_are_read_unless_the_request_says_no(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    text = "**It** cost $5."
+    assert await spoken(client, fakes, text) == ["It cost five dollars."]
+    assert await spoken(client, fakes, text, normalize=True) == ["It cost five dollars."]
+    assert await spoken(client, fakes, text, normalize=False) == [text]
+
+
+async def test_markup_can_be_switched_off() -> None:
+    fakes = Fakes(Settings(text=TextSettings(markup="off")))
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        assert await spoken(client, fakes, "x <b> y") == ["x less than b greater than y"]
+
+
+async def test_pronunciations_change_their_words_and_nothing_else(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    said = await spoken(client, fakes, "A GIF of 2 gifs.", pronunciations={"gif": "jif"})
+    assert said == ["A jif of two gifs."]
+
+
+@pytest.mark.parametrize(
+    "pronunciations",
+    [
+        *({"gif": "j1f"}, {"gif": ""}, {"": "jif"}, {"gif": 7}, {"a" * 101: "a"}, ["gif"]),
+        {f"w{number}": "a" for number in range(101)},
+    ],
+)
+async def test_pronunciations_that_cannot_be_are_refused(
+    client: httpx.AsyncClient, pronunciations: object
+) -> None:
+    answer = await client.post(SPEECH, json={"input": "Hi.", "pronunciations": pronunciations})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert "pronunciations" in answer.text
+
+
+async def test_captions_have_the_words_of_the_user_and_what_was_spoken(
+    client: httpx.AsyncClient,
+) -> None:
+    text = "# Dr. Who\n\nIt cost $5. [pause:1.5s] Bye!"
+    body = {"input": text, "stream_format": "sse", "captions": True, "response_format": "pcm"}
+    events = read_events((await client.post(SPEECH, json=body)).text)
+    captions = [event for event in events if event["type"] == "speech.caption"]
+    assert [(caption["text"], caption["spoken"]) for caption in captions] == [
+        ("# Dr. Who", "doctor Who"),
+        ("It cost $5.", "It cost five dollars."),
+        ("[pause:1.5s]", ""),
+        ("Bye!", "Bye!"),
+    ]
+    lengths = [round(caption["end"] - caption["start"], 3) for caption in captions]
+    chars = [round(len(caption["spoken"]) * SECONDS_PER_CHAR, 3) for caption in captions]
+    assert lengths == pytest.approx([chars[0], chars[1], 1.5, chars[3]])
+
+
+async def test_a_pause_is_silence_of_exactly_that_length(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    text = 'One. <break time="250ms"/> Two.'
+    answer = await client.post(SPEECH, json={"input": text, "response_format": "pcm"})
+    num_samples = round(4 * SECONDS_PER_CHAR * fakes.model.info.sample_rate)
+    assert f"[{num_samples}][4000][{num_samples}]" in answer.text
+    assert [said for said, *_ in fakes.model.spoken[-2:]] == ["One.", "Two."]
+
+
+async def test_the_tag_of_an_answer_depends_on_how_its_text_is_read(
+    client: httpx.AsyncClient, fakes: Fakes
+) -> None:
+    fakes.cache.fingerprint = "hum"
+    tags = {
+        (await client.post(SPEECH, json={"input": "Gif 5", **fields})).headers["etag"]
+        for fields in ({}, {"normalize": False}, {"pronunciations": {"gif": "jif"}})
+    }
+    assert len(tags) == 3
