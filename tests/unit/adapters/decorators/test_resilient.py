@@ -310,7 +310,7 @@ async def test_repeats_come_to_an_end_when_there_are_too_many() -> None:
 
 async def test_a_text_whose_instances_die_is_tried_twice_more_each_time_it_is_asked_for() -> None:
     rig = Rig()
-    for _ in range(30):
+    for _ in range(70):
         assert await rig.speak()
     for _ in range(3):
         num_spoken = len(rig.fake.spoken)
