@@ -1,5 +1,7 @@
 """The console commands, as typed."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,26 @@ def test_say_reads_standard_input_and_writes_standard_output(tmp_path: Path) -> 
     done = run_console("say", "-o", "-", "--format", "flac", cwd=tmp_path, stdin=b"Hello there.")
     assert done.stdout.startswith(b"fLaC")
     assert not list(tmp_path.iterdir())
+
+
+def test_say_writes_into_a_pipe_and_leaves_it_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        heard = reader.submit(pipe.read_bytes)
+        done = run_console("say", "--backend", "embedded", "-o", str(pipe), "Hello.")
+        assert done.returncode == 0
+        assert heard.result(10).startswith(b"RIFF")
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("output", [".", "", "missing/x.wav"])
+def test_say_refuses_what_can_be_no_file(tmp_path: Path, output: str) -> None:
+    done = run_console(
+        "say", "--backend", "embedded", "--format", "wav", "-o", output, "Hello.", cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("Error: ")
 
 
 def test_say_has_no_limit_on_characters(tmp_path: Path) -> None:

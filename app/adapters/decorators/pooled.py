@@ -38,8 +38,9 @@ FIRST_REBUILD_DELAY_S: Final = 1.0
 MAX_REBUILD_DELAY_S: Final = 60.0
 """An instance that cannot be made is tried again after twice the time, up to this."""
 
-INSTANCE_WAIT_S: Final = 5.0
-"""With none alive, a sentence waits so long for one."""
+INSTANCE_WAIT_S: Final = 15.0
+"""With none alive, a sentence waits so long: on a busy machine a small Soprano is back after 9 s.
+The time that the caller waits goes on."""
 
 SUSPECT_AFTER_S: Final = 2.0
 """An instance that has let a listener wait so long, and then be gone, without sound for anybody,

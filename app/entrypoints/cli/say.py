@@ -143,14 +143,26 @@ async def _keep(stores: AudioStores, stream: SpeechStream, parts: "_Shown") -> s
     return saved.name
 
 
+def _is_regular(path: Path) -> bool:
+    """Whether a file of this name may be made, or replaced."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise click.ClickException(f"{path} cannot be written: it needs a directory and a name.")
+    return path.is_file() or not path.exists()
+
+
 async def _write_file(path: Path, stream: SpeechStream, parts: "_Shown") -> None:
     """The file appears under its name when it is whole.
 
+    A device or a pipe stays what it is, and is written to.
+
     Raises:
-        click.ClickException: there is no directory for it.
+        click.ClickException: it is a directory, or there is none for it.
     """
-    if not path.parent.is_dir():
-        raise click.ClickException(f"There is no directory {path.parent}.")
+    if not _is_regular(path):
+        with path.open("wb") as file:
+            async for part in parts:
+                file.write(part)
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
