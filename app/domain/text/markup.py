@@ -140,9 +140,7 @@ _BULLET: Final = re.compile(
     r"(?:[-*+\u2022\u2023\u25e6\u2043\u2013\u00b7][ \t]+|[\u2022\u2023\u25e6\u2043])"
     r"(?:\[[ xX]\][ \t]+)?"
 )
-_NUMBERED: Final = re.compile(
-    r"(?:\d{1,3}(?P<sign>[.)])|[a-zA-Z](?P<bracket>\)))[ \t]+(?=\S)"
-)
+_NUMBERED: Final = re.compile(r"(?:\d{1,3}(?P<sign>[.)])|[a-zA-Z](?P<bracket>\)))[ \t]+(?=\S)")
 _ONLY_PAGE_OR_NOTHING: Final = re.compile(r"[\s*_~`]*")
 
 _FUNCTION_WORD: Final = re.compile(
