@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check bench overload soak format lock clean
+.PHONY: help run test lint check bench overload reading soak format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: $(VENV)/.dev $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Meas
 
 overload: $(VENV)/.dev ## Offer ten times what can be served, and check what is promised (MODEL=...)
 	$(BIN)/python -m tests.load.overload $(if $(MODEL),--model $(MODEL))
+
+reading: $(VENV)/.dev ## Measure how long texts take to be read, hostile ones too
+	$(BIN)/python -m tests.load.reading
 
 soak: $(VENV)/.dev ## Random clients for MINUTES=5; memory, descriptors, threads and log must stay clean
 	$(BIN)/python -m tests.load.soak --minutes $(MINUTES) $(if $(MODEL),--model $(MODEL))

@@ -169,6 +169,20 @@ def test_a_runaway_is_an_error_when_whole_and_a_cut_when_streamed(
     assert [cut["error"] for cut in cuts] == ["runaway_speech"]
 
 
+def test_a_sentence_that_runs_away_greedily_is_drawn_again_and_heard_whole(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS, loops="greedily")
+    arguments = ["--backend", "onnx", "--model", str(directory)]
+    with server_process(tmp_path / "log", *arguments, environ=WITHOUT_CACHE) as running:
+        answers = [post(ready(running), response_format="pcm") for _ in range(2)]
+        attempts = running.log_events(event="speech.sentence_failed")
+    assert [len(answer.content) for answer in answers] == [2 * expected_samples(NUM_TOKENS)] * 2
+    assert answers[0].content == answers[1].content
+    assert [attempt["error"] for attempt in attempts] == ["runaway_speech"] * len(attempts)
+    assert len(attempts) >= 2
+
+
 def test_two_instances_speak_at_the_same_time(
     make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:
