@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from itertools import count
-from typing import Final
 
 import structlog
 
@@ -22,7 +21,6 @@ from app.domain.circuit_breaker import (
 )
 from app.domain.errors import (
     EngineUnavailableError,
-    InstanceDeadError,
     SpeechError,
     SynthesisError,
 )
@@ -43,10 +41,6 @@ from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import RetryOutcome, SpeechObserver
-
-MAX_DEATHS: Final = 2
-"""How often a call is made again whose instance died: those that die together are not yet known to
-be dead, and a call that lands on one of them has not had its second attempt."""
 
 _log = structlog.get_logger(__name__)
 
@@ -126,10 +120,7 @@ class ResilientModel:
             await self._clock.sleep(pause_s(self._retry, num_retries, self._random))
 
     def _may_retry(self, error: SynthesisError, num_retries: int) -> bool:
-        max_retries = self._retry.max_retries
-        if max_retries and isinstance(error, InstanceDeadError):
-            max_retries = max(max_retries, MAX_DEATHS)
-        if num_retries >= max_retries or not may_help_to_retry(error):
+        if num_retries >= self._retry.max_retries or not may_help_to_retry(error):
             return False
         may_retry = is_free_to_retry(error) or self._budget.take(self._clock.monotonic())
         outcome: RetryOutcome = "retried" if may_retry else "budget_exhausted"
