@@ -352,7 +352,7 @@ async def test_a_text_that_takes_much_longer_to_say_than_its_length_tells_is_ref
     ("text", "speed"),
     [
         ("It was the 7th of May, and the train was late. ", 0.25),
-        ("$123456789.12 ", 1.0),
+        ("$45.67 ", 1.0),
         ("11/27/1977 ", 1.0),
         ("777-7777 ", 1.0),
         ("5% ", 1.0),

@@ -66,14 +66,14 @@ class Hibari:
     def __call__(self, text, seed):
         return None
 
-    def phonemize(self, text):
+    def g2p(self, text, normalize_text):
         if "fatal" in text:
             os.kill(os.getpid(), signal.SIGSEGV)
         if "slowly" in text:
             time.sleep(0.3)
         if "labyrinth" in text:
             time.sleep(1000)
-        return [text]
+        return text
 
     def ids(self, phonemes):
         return list(range(len(phonemes)))

@@ -43,9 +43,9 @@ from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
-MAX_EXPANSION: Final = 8
+MAX_EXPANSION: Final = 6
 """How many times `max_chars` a text may have once its numbers and symbols are words: a page of
-prices of nine figures has less than eight times, a page of `>` twelve. At a speed below 1 they
+prices has five times, one of `%` eight. At a speed below 1 they
 are divided by it: what is said slowly takes as much longer to make."""
 
 MAX_ENCODED_S: Final = 2.0
