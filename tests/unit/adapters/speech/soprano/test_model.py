@@ -34,7 +34,7 @@ MakeCheckpoint = Callable[..., Path]
 BuildModel = Callable[..., SopranoModel]
 TEXT = (
     "The first sentence of this text is here. The second one, which is longer, follows at once; "
-    "and then there is a third, with 3 numbers and $4.50!"
+    "and then there is a third, with 3 numbers in it!"
 )
 SENTENCE = TextSegment(0, "a sentence that is neither short nor long.")
 
