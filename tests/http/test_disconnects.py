@@ -78,19 +78,38 @@ async def test_who_leaves_while_the_model_loads_is_not_spoken_to(fakes: Fakes) -
     assert [text for text, *_ in fakes.model.spoken] == ["Ready.", "One one.", "Two two."]
 
 
+async def ask_as_an_old_client(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A stream over HTTP/1.0."""
+    address, body = httpx.URL(url), msgspec.json.encode(STREAMED)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(
+        b"POST /v1/audio/speech HTTP/1.0\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    )
+    return reader, writer
+
+
 async def test_an_answer_that_breaks_is_reset_to_http_1_0_which_knows_no_other_end(
     fakes: Fakes,
 ) -> None:
     fakes.model.fail_on = ("Two two.", SynthesisError())
-    body = msgspec.json.encode(STREAMED)
     async with serving_when_ready(fakes) as url:
-        address = httpx.URL(url)
-        reader, writer = await asyncio.open_connection(address.host, address.port)
-        writer.write(
-            b"POST /v1/audio/speech HTTP/1.0\r\nHost: localhost\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-        )
+        reader, writer = await ask_as_an_old_client(url)
         with pytest.raises(ConnectionResetError):
             while await asyncio.wait_for(reader.read(65_536), 10):
                 pass
         writer.close()
+
+
+async def test_an_old_client_that_leaves_amid_a_stream_is_no_error(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its socket is closed when the application ends."""
+    async with serving_when_ready(fakes) as url:
+        silent_from(fakes, 1)
+        reader, writer = await ask_as_an_old_client(url)
+        assert (await reader.read(10)).startswith(b"HTTP/1.1 2")
+        writer.close()
+        await eventually(lambda: cancelled(fakes.observer) == 1)
+        await asyncio.sleep(0.1)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import uuid
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import h11
@@ -121,7 +122,8 @@ class HttpProtocol(H11Protocol):
         connection = self.transport.get_extra_info("socket")
         is_old = bool(self.scope) and self.scope["http_version"] == "1.0"
         if is_old and connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            with suppress(OSError):  # the client has left, and the socket is closed
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
