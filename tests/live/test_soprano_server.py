@@ -175,7 +175,8 @@ def test_a_sentence_that_runs_away_greedily_is_drawn_again_and_heard_whole(
     directory = make_checkpoint(tokens_per_sentence=NUM_TOKENS, loops="greedily")
     arguments = ["--backend", "onnx", "--model", str(directory)]
     with server_process(tmp_path / "log", *arguments, environ=WITHOUT_CACHE) as running:
-        answers = [post(ready(running), response_format="pcm") for _ in range(2)]
+        fields = {"response_format": "pcm", "sample_rate": MODEL_RATE}
+        answers = [post(ready(running), **fields) for _ in range(2)]
         attempts = running.log_events(event="speech.sentence_failed")
     assert [len(answer.content) for answer in answers] == [2 * expected_samples(NUM_TOKENS)] * 2
     assert answers[0].content == answers[1].content
