@@ -131,8 +131,8 @@ def _cut(text: str, end: int, next_start: int) -> int:
 
 
 def _start(piece: MappedText | Pause) -> int:
-    return piece.start if isinstance(piece, Pause) else piece.starts[0]
+    return piece.start if isinstance(piece, Pause) else piece.spans[0][0]
 
 
 def _end(piece: MappedText | Pause) -> int:
-    return piece.end if isinstance(piece, Pause) else piece.ends[-1]
+    return piece.end if isinstance(piece, Pause) else piece.spans[-1][1]

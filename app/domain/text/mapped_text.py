@@ -7,7 +7,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final, Self
 
-Rewrite = Callable[[re.Match[str]], str | tuple[int, int] | None]
+Span = tuple[int, int]
+"""Where in a text something begins and ends."""
+
+Rewrite = Callable[[re.Match[str]], str | Span | None]
 """What a match becomes: another text, a part of the text by its span, or (None) what it is."""
 
 Rule = tuple[re.Pattern[str], Rewrite | str]
@@ -19,48 +22,48 @@ class MappedText:
 
     Attributes:
         text: the rewritten text.
-        starts: where in the original each character comes from, ascending; as long as `text`.
-        ends: where that span ends, ascending; a character that was inserted has an empty span.
+        spans: of each character; their starts ascend, and so do their ends. A character that was
+            inserted has an empty one.
     """
 
-    __slots__ = ("ends", "starts", "text")
+    __slots__ = ("spans", "text")
 
-    def __init__(self, text: str, starts: list[int], ends: list[int]) -> None:
+    def __init__(self, text: str, spans: list[Span]) -> None:
         self.text: Final = text
-        self.starts: Final = starts
-        self.ends: Final = ends
+        self.spans: Final = spans
 
     @classmethod
     def of(cls, original: str) -> Self:
         """`original` itself."""
-        return cls(original, list(range(len(original))), list(range(1, len(original) + 1)))
+        return cls(original, list(zip(range(len(original)), range(1, len(original) + 1))))
 
     def __len__(self) -> int:
         return len(self.text)
 
     def __getitem__(self, part: slice) -> "MappedText":
-        return MappedText(self.text[part], self.starts[part], self.ends[part])
+        return MappedText(self.text[part], self.spans[part])
 
     @staticmethod
     def join(parts: "Iterable[MappedText]", separator: str = "") -> "MappedText":
         """All parts, which come from the same original in this order, one behind the other."""
         texts: list[str] = []
-        starts: list[int] = []
-        ends: list[int] = []
+        spans: list[Span] = []
         for part in parts:
-            if starts and separator:
+            if spans and separator:
+                end = spans[-1][1]
                 texts.append(separator)
-                starts += [ends[-1]] * len(separator)
-                ends += [ends[-1]] * len(separator)
+                spans += [(end, end)] * len(separator)
             texts.append(part.text)
-            starts += part.starts
-            ends += part.ends
-        return MappedText("".join(texts), starts, ends)
+            spans += part.spans
+        return MappedText("".join(texts), spans)
 
     def strip(self) -> "MappedText":
         """Without white space at both ends."""
+        stripped = self.text.strip()
+        if len(stripped) == len(self.text):
+            return self
         start = len(self.text) - len(self.text.lstrip())
-        return self[start : start + len(self.text.strip())]
+        return self[start : start + len(stripped)]
 
     def apply(self, rules: Iterable[Rule]) -> "MappedText":
         """Every match of every rule rewritten; a rule sees what the rules before have written."""
@@ -76,42 +79,38 @@ class MappedText:
         """
         text, last = self.text, 0
         texts: list[str] = []
-        starts: list[int] = []
-        ends: list[int] = []
+        spans: list[Span] = []
         for match in pattern.finditer(text):
             new = rewrite if isinstance(rewrite, str) else rewrite(match)
             if new is None or new == match[0]:
                 continue
             start, end = match.span()
+            if last < start:
+                texts.append(text[last:start])
+                spans += self.spans[last:start]
             if isinstance(new, tuple):
-                kept_part = slice(*new)
-                texts += text[last:start], text[kept_part]
-                starts += self.starts[last:start] + self.starts[kept_part]
-                ends += self.ends[last:start] + self.ends[kept_part]
-                last = end
-                continue
-            kept = end if len(new) == end - start else start
-            texts += text[last:start], new
-            starts += self.starts[last:kept]
-            ends += self.ends[last:kept]
-            if kept == start and new:
-                span_start, span_end = self._span(start, end)
-                starts += [span_start] * len(new)
-                ends += [span_end] * len(new)
+                kept = slice(*new)
+                texts.append(text[kept])
+                spans += self.spans[kept]
+            else:
+                texts.append(new)
+                is_as_long = len(new) == end - start
+                spans += self.spans[start:end] if is_as_long else [self._span(start, end)] * len(new)
             last = end
-        if not texts:
+        if not last:
             return self
         texts.append(text[last:])
-        starts += self.starts[last:]
-        ends += self.ends[last:]
-        return MappedText("".join(texts), starts, ends)
+        spans += self.spans[last:]
+        return MappedText("".join(texts), spans)
 
-    def _span(self, start: int, end: int) -> tuple[int, int]:
+    def _span(self, start: int, end: int) -> Span:
         """What the characters from `start` to `end` stand for, without what others stand for."""
-        before = self.ends[start - 1] if start else 0
-        after = self.starts[end] if end < len(self.text) else self.ends[-1] if self.ends else 0
+        spans = self.spans
+        before = spans[start - 1][1] if start else 0
+        after = spans[end][0] if end < len(spans) else spans[-1][1] if spans else 0
         if after < before:  # both are of one rewritten match, and so is what lies between
             return after, before
-        span_start = max(before, self.starts[start]) if start < end else before
-        span_end = min(after, self.ends[end - 1]) if start < end else before
-        return span_start, max(span_start, span_end)
+        if start == end:
+            return before, before
+        span_start = max(before, spans[start][0])
+        return span_start, max(span_start, min(after, spans[end - 1][1]))

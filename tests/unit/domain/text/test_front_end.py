@@ -158,7 +158,7 @@ def test_spans_lie_in_the_source_in_order_and_do_not_overlap(text: str, voice: s
     parts = [part for part in read_text(text, ReadingOptions()) if not isinstance(part, Pause)]
     end = 0
     for piece in VOICES[voice](parts):
-        for start, stop in dict.fromkeys(zip(piece.starts, piece.ends, strict=True)):
+        for start, stop in dict.fromkeys(piece.spans):
             assert end <= start <= stop <= len(text)
             end = stop
 

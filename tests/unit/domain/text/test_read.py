@@ -176,11 +176,11 @@ def test_what_was_read_is_read_as_it_is(text: str) -> None:
 def test_what_is_spoken_comes_from_the_text_in_its_order(text: str) -> None:
     end = 0
     for part in parts_of(text):
-        assert len(part.starts) == len(part.ends) == len(part.text)
-        assert part.starts == sorted(part.starts)
-        assert part.ends == sorted(part.ends)
-        spans = list(zip(part.starts, part.ends, strict=True))
-        assert all(0 <= start <= stop <= len(text) for start, stop in spans)
-        if spans:
-            assert end <= spans[0][0]
-            end = spans[-1][1]
+        assert len(part.spans) == len(part.text)
+        starts, ends = [start for start, _ in part.spans], [end for _, end in part.spans]
+        assert starts == sorted(starts)
+        assert ends == sorted(ends)
+        assert all(0 <= start <= stop <= len(text) for start, stop in part.spans)
+        if part.spans:
+            assert end <= starts[0]
+            end = ends[-1]
