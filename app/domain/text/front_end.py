@@ -44,16 +44,13 @@ DEFAULT_READING: Final = ReadingOptions()
 def read_text(text: str, options: ReadingOptions) -> list[MappedText | Pause]:
     """The paragraphs of `text` as they are spoken, by any voice, and the pauses in it."""
     has_markup = options.is_normalized and options.has_markup
-    parts: list[MappedText | Pause] = []
-    for part in read_markup(text, is_markup=has_markup):
-        if isinstance(part, Pause):
-            parts.append(part)
-            continue
-        respelled = options.pronunciations.apply(part)
-        words = read(respelled) if options.is_normalized else clean(respelled)
-        if len(words):
-            parts.append(words)
-    return parts
+    parts = read_markup(text, is_markup=has_markup)
+    paragraphs = [
+        options.pronunciations.apply(part) for part in parts if isinstance(part, MappedText)
+    ]
+    words = iter(read(paragraphs) if options.is_normalized else map(clean, paragraphs))
+    spoken = [part if isinstance(part, Pause) else next(words) for part in parts]
+    return [part for part in spoken if isinstance(part, Pause) or len(part)]
 
 
 def segment_text(
@@ -131,8 +128,8 @@ def _cut(text: str, end: int, next_start: int) -> int:
 
 
 def _start(piece: MappedText | Pause) -> int:
-    return piece.start if isinstance(piece, Pause) else piece.spans[0][0]
+    return piece.start if isinstance(piece, Pause) else piece.span(0)[0]
 
 
 def _end(piece: MappedText | Pause) -> int:
-    return piece.end if isinstance(piece, Pause) else piece.spans[-1][1]
+    return piece.end if isinstance(piece, Pause) else piece.span(-1)[1]

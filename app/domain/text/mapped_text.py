@@ -16,46 +16,73 @@ Rewrite = Callable[[re.Match[str]], str | Span | None]
 Rule = tuple[re.Pattern[str], Rewrite | str]
 """What is rewritten, and what it becomes: a constant or a function of the match."""
 
+_SHIFT: Final = 32
+_END: Final = (1 << _SHIFT) - 1
+_STEP: Final = (1 << _SHIFT) + 1
+"""From the span of a character of the original to the next one: both ends are one more."""
+
 
 class MappedText:
     """`text`, and for each of its characters the span of the original that it stands for.
 
+    The starts of the spans ascend, and so do their ends. A character that was inserted has an empty
+    one. Each is packed into one integer: a list of integers is copied quickly, and they are no work
+    for the garbage collector.
+
     Attributes:
         text: the rewritten text.
-        spans: of each character; their starts ascend, and so do their ends. A character that was
-            inserted has an empty one.
+        packed: the span of each character, see `span`.
     """
 
-    __slots__ = ("spans", "text")
+    __slots__ = ("packed", "text")
 
-    def __init__(self, text: str, spans: list[Span]) -> None:
+    def __init__(self, text: str, packed: list[int]) -> None:
         self.text: Final = text
-        self.spans: Final = spans
+        self.packed: Final = packed
 
     @classmethod
     def of(cls, original: str) -> Self:
         """`original` itself."""
-        return cls(original, list(zip(range(len(original)), range(1, len(original) + 1))))
+        return cls(original, list(range(1, len(original) * _STEP + 1, _STEP)))
+
+    @property
+    def spans(self) -> list[Span]:
+        """That of each character."""
+        return [self.span(index) for index in range(len(self))]
+
+    def span(self, index: int) -> Span:
+        """What the character at `index` stands for."""
+        packed = self.packed[index]
+        return packed >> _SHIFT, packed & _END
 
     def __len__(self) -> int:
         return len(self.text)
 
     def __getitem__(self, part: slice) -> "MappedText":
-        return MappedText(self.text[part], self.spans[part])
+        return MappedText(self.text[part], self.packed[part])
 
     @staticmethod
     def join(parts: "Iterable[MappedText]", separator: str = "") -> "MappedText":
         """All parts, which come from the same original in this order, one behind the other."""
         texts: list[str] = []
-        spans: list[Span] = []
+        packed: list[int] = []
         for part in parts:
-            if spans and separator:
-                end = spans[-1][1]
+            if texts and separator:
+                end = packed[-1] & _END if packed else 0
                 texts.append(separator)
-                spans += [(end, end)] * len(separator)
+                packed += [end << _SHIFT | end] * len(separator)
             texts.append(part.text)
-            spans += part.spans
-        return MappedText("".join(texts), spans)
+            packed += part.packed
+        return MappedText("".join(texts), packed)
+
+    def split(self, separator: str) -> "list[MappedText]":
+        """The parts between the separators, without white space at their ends."""
+        parts: list[MappedText] = []
+        start = 0
+        for text in self.text.split(separator):
+            parts.append(self[start : start + len(text)].strip())
+            start += len(text) + len(separator)
+        return parts
 
     def strip(self) -> "MappedText":
         """Without white space at both ends."""
@@ -77,40 +104,41 @@ class MappedText:
 
         What is as long as before keeps its spans; else all of it stands for all of the match.
         """
-        text, last = self.text, 0
+        text, own, last = self.text, self.packed, 0
         texts: list[str] = []
-        spans: list[Span] = []
+        packed: list[int] = []
         for match in pattern.finditer(text):
             new = rewrite if isinstance(rewrite, str) else rewrite(match)
-            if new is None or new == match[0]:
-                continue
             start, end = match.span()
+            if new is None or new == text[start:end]:
+                continue
             if last < start:
                 texts.append(text[last:start])
-                spans += self.spans[last:start]
-            if isinstance(new, tuple):
+                packed += own[last:start]
+            if not isinstance(new, str):
                 kept = slice(*new)
                 texts.append(text[kept])
-                spans += self.spans[kept]
+                packed += own[kept]
             else:
                 texts.append(new)
                 is_as_long = len(new) == end - start
-                spans += self.spans[start:end] if is_as_long else [self._span(start, end)] * len(new)
+                packed += own[start:end] if is_as_long else [self._cover(start, end)] * len(new)
             last = end
-        if not last:
+        if not texts:
             return self
         texts.append(text[last:])
-        spans += self.spans[last:]
-        return MappedText("".join(texts), spans)
+        packed += own[last:]
+        return MappedText("".join(texts), packed)
 
-    def _span(self, start: int, end: int) -> Span:
+    def _cover(self, start: int, end: int) -> int:
         """What the characters from `start` to `end` stand for, without what others stand for."""
-        spans = self.spans
-        before = spans[start - 1][1] if start else 0
-        after = spans[end][0] if end < len(spans) else spans[-1][1] if spans else 0
+        packed = self.packed
+        before = packed[start - 1] & _END if start else 0
+        after = packed[end] >> _SHIFT if end < len(packed) else packed[-1] & _END if packed else 0
         if after < before:  # both are of one rewritten match, and so is what lies between
-            return after, before
+            return after << _SHIFT | before
         if start == end:
-            return before, before
-        span_start = max(before, spans[start][0])
-        return span_start, max(span_start, min(after, spans[end - 1][1]))
+            return before << _SHIFT | before
+        first, last = packed[start] >> _SHIFT, packed[end - 1] & _END
+        first = max(first, before)
+        return first << _SHIFT | max(first, min(last, after))

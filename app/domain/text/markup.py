@@ -169,7 +169,7 @@ def read_markup(text: str, *, is_markup: bool = True) -> list[MappedText | Pause
     last = 0
     for match in _PAUSE.finditer(mapped.text):
         parts += _paragraphs(mapped[last : match.start()], is_markup=True)
-        start, end = mapped.spans[match.start()][0], mapped.spans[match.end() - 1][1]
+        start, end = mapped.span(match.start())[0], mapped.span(match.end() - 1)[1]
         if duration_s := _duration_s(match):
             parts.append(Pause(duration_s, start, end))
         last = match.end()

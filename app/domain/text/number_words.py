@@ -37,6 +37,7 @@ _POWER_NAMES: Final = {"2": "squared", "3": "cubed"}
 _LAST_WORD: Final = re.compile(r"[a-z]+$")
 
 
+@lru_cache(maxsize=1 << 10)
 def digits(figures: str) -> str:
     """Figure by figure: "zero four five one"."""
     return " ".join(_ONES[int(figure)] for figure in figures)
@@ -101,6 +102,7 @@ def plural(words: str) -> str:
     return f"{words}es" if words.endswith("x") else f"{words}s"
 
 
+@lru_cache(maxsize=1 << 10)
 def year(figures: str) -> str:
     """As a year of up to four figures is read: "nineteen oh five", "two thousand nine"."""
     number = int(figures)

@@ -1,7 +1,6 @@
 """Short forms of words, by what stands around them; letters with points."""
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
@@ -68,7 +67,7 @@ _ALWAYS: Final = {
     "P.S.": spelled("PS"), "R.I.P.": spelled("RIP"), "o'clock": "o'clock", "O'Clock": "o'clock",
     "fl. oz.": "fluid ounces", "sq. ft.": "square feet", "N/A": "not applicable",
     "n/a": "not applicable", "I/O": f"I{JOINT}O",
-    ".NET": "dot net", "C++": "C plus plus", "c++": "C plus plus", "C#": "C sharp",
+    "C++": "C plus plus", "c++": "C plus plus", "C#": "C sharp",
     "F#": "F sharp", "R&D": "R and D", "Q&A": "Q and A", "AT&T": f"A{JOINT}T and T",
     "B&B": "B and B", "M&A": "M and A", "P&L": "P and L", "R&B": "R and B", "S&P": "S and P",
     "H&M": "H and M", "M&M": "M and M",
@@ -88,17 +87,14 @@ _WRITTEN_FOR: Final = {
 """Units without a number."""
 
 
-def _in_any_case(words: Iterable[str]) -> set[str]:
-    """The words in small letters, with a capital and in capitals; single letters as they are."""
-    cases = (str.lower, str.capitalize, str.upper)
-    return {case(word) if len(word) > 1 else word for word in words for case in cases}
+_MARKED: Final = r"(?=\w{1,6}[./&+#(']|vs|etc|PhD|et al)"
+"""What all of _ALWAYS have, and few other words."""
 
-
-_FIGURE_BEFORE: Final = re.compile("[0-9][ -]?$")
+_FIGURE_BEFORE: Final = re.compile(r"[0-9][ -]?\Z")
 _DETERMINERS: Final = frozenset({
     "The", "This", "That", "These", "A", "An", "My", "Our", "Your", "His", "Her", "Its", "Their",
 })  # fmt: skip
-_STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)|\b[0-9]+(?:st|nd|rd|th))$")
+_STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)|\b[0-9]+(?:st|nd|rd|th))\Z")
 
 
 def _with_point(words: str, match: re.Match[str]) -> str:
@@ -158,24 +154,26 @@ def _read_repeated(match: re.Match[str]) -> str | None:
 
 
 def _read_before_figures(match: re.Match[str]) -> str | None:
+    short = match["short"]
     is_part = touches_word(match) or match.string.endswith(".", 0, match.start())
-    return None if is_part else f"{_BEFORE_FIGURES[match['short'].lower()]} "
+    words = _BEFORE_FIGURES.get(short if len(short) == 1 else short.lower())
+    return f"{words} " if words and not is_part else None
 
 
 FIGURES_FOLLOW: Final[tuple[Rule, ...]] = (
     (
         re.compile(
-            rf"(?P<short>{any_of(_in_any_case(_BEFORE_FIGURES))})\. ?"
+            r"(?P<short>\b[A-Za-z]{1,4})\. ?"
             r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)"
         ),
         _read_before_figures,
     ),
 )
 FIXED: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(rf"(?<![\w./&'])({any_of(_ALWAYS)})(?![\w/&+#])"),
-        _read_fixed,
-    ),
+    (re.compile(rf"\b{_MARKED}(?<![./&']){any_of(_ALWAYS)}(?![\w/&+#])"), _read_fixed),
+    (re.compile(r"\.NET(?<![\w./&'].NET)(?![\w/&+#])"), "dot net"),
+)
+UNITS_ALONE: Final[tuple[Rule, ...]] = (
     (re.compile(rf"({any_of(_WRITTEN_FOR)})(?![\w/])"), _read_unit),
 )
 CAPITALIZED: Final[tuple[Rule, ...]] = (
@@ -189,18 +187,20 @@ CAPITALIZED: Final[tuple[Rule, ...]] = (
     ),
     (re.compile(rf"({any_of(_SPELLED)})('?s)?\b"), _read_spelled),
     (re.compile(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)"), _read_name_after),
+    (re.compile(r"([A-Z])(?<!\w.)\1{2,5}\b"), _read_repeated),
 )
-REPEATED: Final[tuple[Rule, ...]] = ((re.compile(r"([A-Z])(?<!\w.)\1{2,5}\b"), _read_repeated),)
 INITIALS: Final[tuple[Rule, ...]] = (
     (  # U.S., e.U.
-        re.compile(r"(?P<letters>[A-Za-z](?<![\w.@].)\.(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"),
+        re.compile(r"(?P<letters>\b(?<![.@])[A-Za-z]\.(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"),
         _read_initialism,
     ),
     (  # an initial before a name: George C. Marshall
         re.compile(r"([A-Z])(?<![\w.\u2060-].)\.(?= ?[A-Z][\w.])"),
         lambda match: None if ends_sentence(match) else match[1],
     ),
-    (re.compile(r"w(?<!\w.)ww\b"), spelled("WWW")),
+)  # fmt: skip
+BARE_WWW: Final[tuple[Rule, ...]] = ((re.compile(r"w(?<!\w.)ww\b"), spelled("WWW")),)
+OPTIONAL_LETTERS: Final[tuple[Rule, ...]] = (
     (  # (s)he, cat(s)
         re.compile(r"\((?:(?<=\w.)\w{1,3}\)(?=\w)|(?<=[a-z].)(?:e?[sd]|r|n)\)|(?<!\w.)\w{1,3}\)(?=[a-z]))"),
         lambda match: match[0][1:-1],

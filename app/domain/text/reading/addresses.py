@@ -87,7 +87,10 @@ MAIL: Final[tuple[Rule, ...]] = (
 HOSTS: Final[tuple[Rule, ...]] = (
     (re.compile(rf"www\.(?<![\w@.-]www\.){_LABEL}(?:\.{_LABEL})*{_PATH}"), _read_all),
     (
-        re.compile(rf"(?<![\w@.-])(?:{_LABEL}\.){{1,8}}(?:{_TLDS})(?![\w-]|\.\w){_PATH}"),
+        re.compile(
+            rf"\b(?<![@.-])(?:{_LABEL}\.){{1,8}}(?:{_TLDS})"
+            rf"(?![\w-]|\.\w){_PATH}"
+        ),
         _read_all,
     ),
 )

@@ -6,7 +6,7 @@ from typing import Final
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
-from app.domain.text.reading.figures import not_after
+from app.domain.text.reading.figures import any_of, not_after
 from app.domain.text.reading.sentence_ends import ends_sentence
 from app.domain.text.reading.spacing import touches_word
 
@@ -24,12 +24,10 @@ _DAYS: Final = {
     "Thur": "Thursday", "Thurs": "Thursday", "Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday",
 }  # fmt: skip
 
-_SPELLINGS: Final = sorted(
-    {case(name) for name in _MONTH_OF for case in (str.capitalize, str.lower, str.upper)},
-    key=len,
-    reverse=True,
-)
-_MONTH: Final = rf"(?:{'|'.join(_SPELLINGS)})\b\.?"
+_SPELLINGS: Final = {
+    case(name) for name in _MONTH_OF for case in (str.capitalize, str.lower, str.upper)
+}
+_MONTH: Final = rf"{any_of(_SPELLINGS)}\b\.?"
 _YEAR: Final = r"(?:1[0-9]{3}|20[0-9][0-9])"
 _DAY: Final = r"(?:3[01]|[12][0-9]|0?[1-9])"
 _NO_MORE: Final = r"(?![\w]|[.,:/%-]\d)"
@@ -40,10 +38,10 @@ _ATTACK: Final = (9, 11)
 
 _DATE_BEFORE: Final = re.compile(
     r"\b(?i:[a-z]+day,?|on|due|until|till|before|after|since|dated?:?|starting|from|by|through)"
-    r"(?: the)? $"
+    r"(?: the)? \Z"
 )
 _MONTH_BEFORE: Final = re.compile(
-    r"\b(?i:since|from|until|till|through|dated|to|by|in|of|expires:?|exp\.?:?) $"
+    r"\b(?i:since|from|until|till|through|dated|to|by|in|of|expires:?|exp\.?:?) \Z"
 )
 _USUAL_DENOMINATORS: Final = frozenset({2, 3, 4, 5, 6, 8, 10})
 
@@ -161,17 +159,18 @@ def _read_years(match: re.Match[str]) -> str:
     return f"{year(match[1])} to{_read_year(match[2])}"
 
 
-_POINTED: Final = [name[:3] for name in _MONTHS if len(name) > 4]  # noqa: PLR2004 - not May
-_DAY_NAME: Final = "|".join(sorted(_DAYS, key=len, reverse=True))
+_POINTED: Final = {name[:3] for name in _MONTHS if name != "May"} | {"Sept"}
+DAY_NAMES: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DAY_NAME: Final = any_of(_DAYS)
 _HOUR_FOLLOWS: Final = r" [0-9]{1,2}(?::[0-9]{2})? ?[ap]\.?m"
 
 MONTHS: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"(?:{'|'.join(_POINTED)}|Sept)\.(?=,? |[,;:)]|$)"), _read_month),
+    (re.compile(rf"{any_of(_POINTED)}\.(?=,? |[,;:)\n]|$)"), _read_month),
 )
 WEEKDAYS: Final[tuple[Rule, ...]] = (
     (  # Mon-Fri
         re.compile(
-            rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|$))?"
+            rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|\n|$))?"
         ),
         _read_weekdays,
     ),
@@ -180,13 +179,13 @@ WEEKDAYS: Final[tuple[Rule, ...]] = (
         _read_weekday,
     ),
     (  # these are words, too: "Sat down"
-        re.compile(rf"(?P<day>Sat)(?:\.(?=,? [\da-z]|[,;:)]|$)|(?=, [0-9]|{_HOUR_FOLLOWS}))"),
+        re.compile(rf"(?P<day>Sat)(?:\.(?=,? [\da-z]|[,;:)\n]|$)|(?=, [0-9]|{_HOUR_FOLLOWS}))"),
         _read_weekday,
     ),
     (
         re.compile(
             r"(?P<day>Sun)(?:(?:(?<=\bon Sun)|(?<=\band Sun)|(?<=[-\u2013]Sun)|(?<=, Sun))"
-            r"\.(?=[ ,;:)]|$)|\.(?=,? (?:and|or|to|through) [MTWF])"
+            r"\.(?=[ ,;:)\n]|$)|\.(?=,? (?:and|or|to|through) [MTWF])"
             rf"|(?=, [0-9]|{_HOUR_FOLLOWS}))"
         ),
         _read_weekday,

@@ -103,8 +103,8 @@ def _spell_between(before: str, char: str, after: str) -> str | None:
 
 
 CLEANING: Final[tuple[Rule, ...]] = ((re.compile(r"[^\x20-\x7e]"), lambda match: _clean(match[0])),)
-RULES: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[^\x20-\x7e]"), _respell),
+RULES: Final[tuple[Rule, ...]] = ((re.compile(r"[^\n\x20-\x7e]"), _respell),)
+THOUSANDS: Final[tuple[Rule, ...]] = (
     (  # thousands with spaces between
         re.compile(
             r"[1-9](?<![\w.,:/+-].)(?<![0-9] .)[0-9]{0,2}(?: [0-9]{3})+(?![\w]|[,:/-]\d| \d)"

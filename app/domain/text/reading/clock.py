@@ -98,9 +98,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _read_ratio(match: re.Match[str]) -> str:
-    word_before = (
-        match.string[max(0, match.start() - 20) : match.start()].rstrip().rpartition(" ")[2]
-    )
+    before = match.string[max(0, match.start() - 20) : match.start()].rpartition("\n")[2]
+    word_before = before.rstrip().rpartition(" ")[2]
     to = " " if word_before in _VERSES_OF else " to "
     return apart(match, f"{cardinal(match[1])}{to}{cardinal(match[2])}")
 

@@ -66,11 +66,15 @@ def _read_version(match: re.Match[str]) -> str:
 TELEPHONE_NUMBERS: Final[tuple[Rule, ...]] = (
     (  # +1 (212) 555-0100, 212.555.0100, (212) 555-0100, with an extension
         re.compile(
-            r"(?<![\w.+])(?:\+?[0-9]{1,3}[-. ]?)?(?:\([0-9]{3}\) ?|(?<![0-9])[0-9]{3}[-. ])"
+            r"[+(0-9](?<![\w.+].)(?:(?<=\()[0-9]{3}\) ?|(?<=[0-9])[0-9]{2}[-. ]"
+            r"|(?:(?<=\+)[0-9]{1,3}|(?<=[0-9])[0-9]{0,2})[-. ]?"
+            r"(?:\([0-9]{3}\) ?|(?<![0-9])[0-9]{3}[-. ]))"
             r"[0-9]{3}[-. ][0-9]{4}(?:-[0-9]{1,4})?(?![\w]|-\d)"
         ),
         _read_groups,
     ),
+)  # fmt: skip
+NUMBERS_FROM_ZERO: Final[tuple[Rule, ...]] = (
     (  # 020 7946 0958
         re.compile(
             rf"0{not_after('.,')}(?<![0-9] .)[0-9]{{1,4}}(?:[ -][0-9]{{3,8}}){{1,3}}"
@@ -78,22 +82,28 @@ TELEPHONE_NUMBERS: Final[tuple[Rule, ...]] = (
         ),
         _read_groups,
     ),
+)  # fmt: skip
+SOCIAL_SECURITY_NUMBERS: Final[tuple[Rule, ...]] = (
     (  # a social security number
         re.compile(rf"[0-9]{not_after('.-')}[0-9]{{2}}-[0-9]{{2}}-[0-9]{{4}}(?![\w]|-\d)"),
         _read_groups,
     ),
+)  # fmt: skip
+LOCAL_NUMBERS: Final[tuple[Rule, ...]] = (
     (  # a telephone number without its area
         re.compile(
             rf"[0-9]{not_after('.$€£-')}[0-9]{{2}}-[0-9]{{4}}(?![\w%]|-\d|\.\d| ?=)"
         ),
         _read_groups,
     ),
+)  # fmt: skip
+CARD_NUMBERS: Final[tuple[Rule, ...]] = (
     (  # the number of a card, of an account
         re.compile(rf"[0-9]{not_after('.,')}[0-9]{{3}}(?:[ -][0-9]{{4}}){{2,5}}(?![\w]|[.,-]\d)"),
         _read_account,
     ),
 )  # fmt: skip
-RULES: Final[tuple[Rule, ...]] = (
+NAMED_NUMBERS: Final[tuple[Rule, ...]] = (
     (  # 1-800-FLOWERS
         re.compile(
             rf"[+1]{not_after('-')}1?-8[0-9][0-9]-(?=[0-9A-Z-]{{0,30}}[A-Z])"
@@ -101,6 +111,8 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         _read_groups,
     ),
+)  # fmt: skip
+INTERNATIONAL_NUMBERS: Final[tuple[Rule, ...]] = (
     (  # +44 20 7946 0958, +442079460958
         re.compile(
             rf"\+{not_after('.')}(?:[0-9]{{1,3}}(?:[ .-][0-9]{{1,8}}){{2,5}}|[0-9]{{7,15}})"
@@ -108,6 +120,8 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         _read_groups,
     ),
+)  # fmt: skip
+BANK_ACCOUNTS: Final[tuple[Rule, ...]] = (
     (
         re.compile(
             rf"[A-Z]{not_after('')}[A-Z][0-9]{{2}}(?: ?[0-9A-Z]{{4}}){{2,7}}"
@@ -115,7 +129,11 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         _read_account,
     ),
+)  # fmt: skip
+BOOK_NUMBERS: Final[tuple[Rule, ...]] = (
     (re.compile(r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b"), _read_account),
+)
+CODES: Final[tuple[Rule, ...]] = (
     (
         re.compile(
             rf"(?P<word>{any_of(_BEFORE_CODES)}(?i: code| number| no\.?| is|\.|:| #){{0,3}} )"
@@ -124,15 +142,21 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         _read_after_word,
     ),
+)  # fmt: skip
+ZIP_CODES: Final[tuple[Rule, ...]] = (
     # behind the short name of a state: NY 10118
     (
         re.compile(r"[0-9](?<=\b[A-Z]{2} .)[0-9]{4}(?:-[0-9]{4})?(?<!000)(?![\w]|[.,-]\d)"),
         _read_groups,
     ),
+)
+NETWORK_ADDRESSES: Final[tuple[Rule, ...]] = (
     (
         re.compile(rf"[0-9]{not_after('.')}[0-9]{{0,2}}(?:\.[0-9]{{1,3}}){{3}}(?![\w]|\.\d)"),
         _read_ip,
     ),
+)
+VERSIONS: Final[tuple[Rule, ...]] = (
     (
         re.compile(
             rf"[vV0-9]{not_after('.')}(?:(?<=\d)[0-9]{{0,5}}(?:\.[0-9]{{1,6}}){{2,5}}"
@@ -140,6 +164,8 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         _read_version,
     ),
+)
+FROM_ZERO: Final[tuple[Rule, ...]] = (
     # What begins with zero is a code, wherever it stands.
     (re.compile(rf"0{not_after('.,:/')}[0-9]+(?![\w]|[.:/,]\d)"), _read_digits),
 )  # fmt: skip

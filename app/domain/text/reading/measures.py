@@ -29,11 +29,11 @@ _END: Final = r"(?![\w\u00b0]|'[a-z])"
 _EXPONENT: Final = r"\^-?[0-9]{1,3}|\u207b?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{1,4}"
 
 _MULTIPLIED: Final = re.compile(
-    r"(?<![\w.])(?!0x)[0-9][0-9.,]{0,12}(?: ?(?:[ckm]?m|in\.?|ft\.?|yd|px|['\"]))? ?$"
+    r"(?<![\w.])(?!0x)[0-9][0-9.,]{0,12}(?: ?(?:[ckm]?m|in\.?|ft\.?|yd|px|['\"]))? ?\Z"
 )
-_OPEN_DOUBLE_QUOTE: Final = re.compile(r"(?:^|[\s(\[])\"(?=\S)[^\"]*$")
+_OPEN_DOUBLE_QUOTE: Final = re.compile(r"(?:^|[\s(\[])\"(?=\S)[^\"\n]*\Z")
 _SIDES: Final = {"N": "north", "S": "south", "E": "east", "W": "west"}
-_OPEN_QUOTE: Final = re.compile(r"(?:^|[\s(])'")
+_OPEN_QUOTE: Final = re.compile(r"(?:^|[\s(])'[^\n]*\Z")
 _SUM_FOLLOWS: Final = re.compile(rf" ?{NUMBER}(?: ?=|\^|[\u00b9\u00b2\u00b3\u2070\u2074-\u2079])")
 
 
@@ -133,9 +133,9 @@ SIGNS: Final[tuple[Rule, ...]] = (
     ),
 )  # fmt: skip
 PRODUCTS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[x\u00d7](?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.])x(?=[0-9])"), _read_times),
+    (re.compile(r"[x\u00d7](?:(?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.]x)(?=[0-9]))"), _read_times),
 )
-QUOTED_LENGTHS: Final[tuple[Rule, ...]] = (
+ANGLES: Final[tuple[Rule, ...]] = (
     (  # 40 degrees 26'46"N
         re.compile(
             rf"(?P<degrees>[0-9]{not_after('.,')}[0-9]{{0,2}})\u00b0 ?(?P<minutes>[0-9]{{1,2}})'"
@@ -143,6 +143,8 @@ QUOTED_LENGTHS: Final[tuple[Rule, ...]] = (
         ),
         _read_angle,
     ),
+)  # fmt: skip
+QUOTED_FEET: Final[tuple[Rule, ...]] = (
     (  # 5'11"
         re.compile(
             rf"(?P<feet>[0-9]{not_after('.,')}[0-9]{{0,2}})' ?(?P<inches>[0-9]{{1,2}}(?:\.[0-9])?)"
@@ -160,7 +162,7 @@ INCHES: Final[tuple[Rule, ...]] = (
     (
         re.compile(
             r"(?P<first>[0-9](?<![\w.,'/].)[0-9.,]*+)(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)?"
-            r"\"(?= *[a-z,.;x)]|$)"
+            r"\"(?= *[a-z,.;x)]|\n|$)"
         ),
         _read_inches,
     ),
@@ -197,6 +199,8 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         _read,
     ),
+)  # fmt: skip
+DEGREES: Final[tuple[Rule, ...]] = (
     (re.compile(r"\u00b0C\b"), "degrees Celsius"),
     (re.compile(r"\u00b0F\b"), "degrees Fahrenheit"),
 )  # fmt: skip

@@ -56,9 +56,7 @@ _SCALES: Final = {
 }  # fmt: skip
 
 SIGNS: Final = "".join(sign for sign in _COINS if len(sign) == 1)
-_SIGN: Final = any_of([*SIGNS, *_CODES])
-SIGN: Final = re.compile(_SIGN)
-SIGN_WITHOUT_FIGURE: Final = re.compile(rf"{_SIGN}(?! ?\.?[0-9])")
+SIGN: Final = any_of([*SIGNS, *_CODES])
 
 _AMOUNT: Final = r"(?:[0-9](?:[.,]?[0-9])*+|\.[0-9]++)"
 _SCALE: Final = (
@@ -139,14 +137,12 @@ def _read_sign_behind(match: re.Match[str]) -> str | None:
 RULES: Final[tuple[Rule, ...]] = (
     (  # $5, US$ 5 million, $-5, $5-10 million, $250-$300
         re.compile(
-            rf"(?P<sign>{_SIGN}) ?(?P<minus>[-\u2212])?(?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?"
-            rf"(?: ?[-\u2013\u2014] ?(?P<sign2>{_SIGN} ?)?(?P<high>{_AMOUNT})"
+            rf"(?P<sign>{SIGN}) ?(?P<minus>[-\u2212])?(?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?"
+            rf"(?: ?[-\u2013\u2014] ?(?P<sign2>{SIGN} ?)?(?P<high>{_AMOUNT})"
             rf"(?P<high_scale>{_SCALE})?(?![\w-]|[.,]\d))?{_PER}"
         ),
         _read_sign_before,
     ),
-)  # fmt: skip
-SIGN_BEHIND: Final[tuple[Rule, ...]] = (
     (  # 5 EUR, 20 euro sign, 27,50 euro sign
         re.compile(
             rf"(?P<first>[0-9]{not_after('.,')}(?:[.,]?[0-9])*+)"

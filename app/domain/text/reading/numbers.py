@@ -32,9 +32,9 @@ _QUANTITY: Final = re.compile(
 )
 _YEAR_BEFORE: Final = re.compile(
     r"(?i:\b(?:in|since|by|of|from|until|till|before|after|during|year|circa|late|early|mid|pre|post|and|to"
-    r"|around|for|the|our|its|their|spring|summer|fall|autumn|winter|[qh][1-4]|fy))[ -]$"
+    r"|around|for|the|our|its|their|spring|summer|fall|autumn|winter|[qh][1-4]|fy))[ -]\Z"
 )
-_NAME_BEFORE: Final = re.compile(r"(?:^|\W)[A-Z][A-Za-z]+ $")
+_NAME_BEFORE: Final = re.compile(r"(?:^|\W)[A-Z][A-Za-z]+ \Z")
 _USUAL_DENOMINATORS: Final = frozenset({
     "2", "3", "4", "5", "6", "7", "8", "10", "12", "16", "20", "32", "64", "100", "1000",
 })  # fmt: skip
@@ -147,8 +147,10 @@ SLASHES: Final[tuple[Rule, ...]] = (
     (re.compile(r"/(?<=[0-9].)(?=[0-9])"), " slash "),
     (re.compile(r"/(?<=[0-9].)f\b"), " per F"),
 )  # fmt: skip
-COMPOUND: Final[tuple[Rule, ...]] = (
+PRODUCTS: Final[tuple[Rule, ...]] = (
     (re.compile(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])"), " times "),
+)  # fmt: skip
+RANGES: Final[tuple[Rule, ...]] = (
     (  # ranges, sums
         re.compile(
             rf"(?P<low>{number(not_after('.,:/-'))})(?P<gap> ?)(?P<dash>[-\u2013])(?(gap) ?)"
@@ -158,6 +160,8 @@ COMPOUND: Final[tuple[Rule, ...]] = (
         _read_range,
     ),
     (re.compile(r"[-\u2013](?<=[0-9].)(?=[0-9.]{1,6}[kKMB]\b)"), " to "),
+)  # fmt: skip
+ORDINALS: Final[tuple[Rule, ...]] = (
     (  # ordinals
         re.compile(
             rf"(?P<figures>[0-9]{not_after('.')}(?<![0-9],.)(?:[0-9]{{0,2}}(?:,[0-9]{{3}})++|[0-9]*+))"
@@ -165,16 +169,24 @@ COMPOUND: Final[tuple[Rule, ...]] = (
         ),
         _read_ordinal,
     ),
+)  # fmt: skip
+PLURALS: Final[tuple[Rule, ...]] = (
     (re.compile(rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b"), _read_plural),
+)  # fmt: skip
+MINUS: Final[tuple[Rule, ...]] = (
     (re.compile(r"\u2212"), " minus "),
-    # decimals and thousands
+)  # fmt: skip
+THOUSANDS: Final[tuple[Rule, ...]] = (
     (
         re.compile(r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])"),
         _read_decimal,
     ),
+)  # fmt: skip
+DECIMALS: Final[tuple[Rule, ...]] = (
     (re.compile(r"[0-9](?<![0-9.].)[0-9]*+\.[0-9]++(?!\.?[0-9])"), _read_decimal),
     (re.compile(rf"\.{not_after('.')}[0-9]+"), _read_decimal),
-    # figures beside letters
+)  # fmt: skip
+BESIDE_LETTERS: Final[tuple[Rule, ...]] = (
     (
         re.compile(r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)"),
         lambda match: digits(match[0]),

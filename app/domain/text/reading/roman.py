@@ -1,6 +1,7 @@
 """Roman numerals, where they are numerals: after a heading, a title or the name of a ruler."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
@@ -62,6 +63,7 @@ _WORDS: Final = frozenset(
 """Numerals that are more often words or letters; never read after any capitalized word."""
 
 
+@lru_cache(maxsize=1 << 10)
 def value(numeral: str) -> int | None:
     """What a numeral stands for, or None if it is none."""
     if not numeral or not _VALID.fullmatch(numeral):
@@ -72,22 +74,28 @@ def value(numeral: str) -> int | None:
     )
 
 
-_WORDS_BEFORE: Final = re.compile(r"(?:\b(?P<crown>[A-Z][a-z]+) )?\b(?P<word>[A-Za-z]+),?$")
+_WORDS_BEFORE: Final = re.compile(r"(?:\b(?P<crown>[A-Z][a-z]+) )?\b(?P<word>[A-Za-z]+),?\Z")
 _RULER_NUMERAL: Final = re.compile(r"[IVX]{1,7}")
 _PRONOUN: Final = re.compile(r"'(?:m|d|v|ll)| [a-z]+ (?:you|him|her|it|them)\b")
-_ONE_ENDS: Final = re.compile(r"[.,:;)]|$| ?[-\u2013\u2014]| (?:of|and|to|or|is|was)\b")
+_ONE_ENDS: Final = re.compile(r"[.,:;)\n]|$| ?[-\u2013\u2014]| (?:of|and|to|or|is|was)\b")
 
 
 def _read(match: re.Match[str]) -> str | None:
     """By the word before it: after a heading a number, after a ruler an ordinal."""
     number = value(match[1])
-    before = _WORDS_BEFORE.search(match.string, max(0, match.start() - 40), match.start())
+    before = _WORDS_BEFORE.search(match.string, _start_of_words(match), match.start())
     if number is None or not before:
         return None
     if before["word"] in _RULERS and _RULER_NUMERAL.fullmatch(match[1]):
         is_ordinal = _is_of_ruler(match, before)
         return f" the {ordinal(str(number))}" if is_ordinal else None
     return f" {cardinal(str(number))}" if _is_number(match, before["word"]) else None
+
+
+def _start_of_words(match: re.Match[str]) -> int:
+    """Where the two words before the match begin."""
+    text, end = match.string, match.start()
+    return text.rfind(" ", 0, max(0, text.rfind(" ", 0, end))) + 1
 
 
 def _is_of_ruler(match: re.Match[str], before: re.Match[str]) -> bool:

@@ -18,7 +18,7 @@ _NAMES: Final = {
     "\u20bd": "rubles",
     "\u20ba": "lira", "\u20aa": "shekels", "\u20ab": "dong", "\u20b4": "hryvnia", "\u0e3f": "baht",
 }  # fmt: skip
-_SILENT: Final = r"[*~^|`_\u00ac]"
+_SILENT: Final = "*~^|`_\u00ac"
 _GREEK: Final = {
     "\u03b1": "alpha", "\u03b2": "beta", "\u03b3": "gamma", "\u03b4": "delta", "\u0394": "delta",
     "\u03b5": "epsilon",
@@ -44,7 +44,7 @@ def _read(match: re.Match[str]) -> str:
 def _apart(match: re.Match[str], words: str) -> str:
     """`words` with a space to what stands before, and to a word that follows."""
     text, start, end = match.string, match.start(), match.end()
-    before = " " if start and text[start - 1] != " " else ""
+    before = " " if start and not text[start - 1].isspace() else ""
     after = text[end : end + 1]
     return before + words + (" " if after.isalnum() or (after and after in "([{'\"") else "")
 
@@ -58,6 +58,10 @@ def _read_point(match: re.Match[str]) -> str:
     return " dot " if touches_word(match) else "dot "
 
 
+SIGN: Final = (
+    rf"[{re.escape(''.join([*_NAMES, *_GREEK, _SILENT]))}!-]"
+    r"(?:(?<![!-])|(?<=-)[->]|(?<=!)=|(?<= -) )"
+)
 RULES: Final[tuple[Rule, ...]] = (
     (re.compile(r"#(?=\w)"), _read_hash),
     (re.compile("\u00a7\u00a7"), "sections "),
@@ -71,7 +75,9 @@ RULES: Final[tuple[Rule, ...]] = (
         lambda match: _apart(match, _OPERATORS[match[0]]),
     ),
     (re.compile(rf"[{re.escape(''.join(_NAMES))}]"), _read),
-    (re.compile(_SILENT), " "),
+    (re.compile(f"[{_SILENT}]"), " "),
+)
+MARKS: Final[tuple[Rule, ...]] = (
     (re.compile(r"\.\.(?=\w)"), ".. "),
     (re.compile(r"\.(?:(?<![\w.].)(?=[a-z])|(?<=[A-Za-z].)(?=[a-z]|NET\b))"), _read_point),
     (re.compile(r"[.!?,;:](?<=[a-z].)(?=[A-Za-z])"), lambda match: f"{match[0]} "),

@@ -45,7 +45,11 @@ def spoken(written: str) -> str:
 
 
 def parts_of(written: str) -> list[MappedText]:
-    return [read(part) for part in read_markup(written) if isinstance(part, MappedText)]
+    return read(paragraphs_of(written))
+
+
+def paragraphs_of(written: str) -> list[MappedText]:
+    return [part for part in read_markup(written) if isinstance(part, MappedText)]
 
 
 def words_of(text: str) -> list[str]:
@@ -169,7 +173,16 @@ def test_what_a_figure_or_sign_stood_beside_is_read_too(written: str, said: str)
 @given(TEXTS)
 def test_what_was_read_is_read_as_it_is(text: str) -> None:
     for part in parts_of(text):
-        assert read(MappedText.of(part.text)).text == part.text
+        (again,) = read([MappedText.of(part.text)])
+        assert again.text == part.text
+
+
+@given(st.lists(TEXTS, max_size=5))
+def test_a_paragraph_is_read_alike_whatever_stands_beside_it(texts: list[str]) -> None:
+    paragraphs = [part for text in texts for part in paragraphs_of(text)]
+    together = read(paragraphs)
+    alone = [words for paragraph in paragraphs for words in read([paragraph])]
+    assert [part.text for part in together] == [part.text for part in alone]
 
 
 @given(TEXTS)
