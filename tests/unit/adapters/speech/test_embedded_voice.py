@@ -1,8 +1,10 @@
 import asyncio
 import ctypes
+import functools
 import platform
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import psutil
@@ -16,6 +18,8 @@ from app.adapters.speech.embedded_voice import (
     MAX_WORD_LETTERS,
     SAMPLE_RATE,
     EmbeddedVoice,
+    _load_hibari,
+    _read,
     in_voice_form,
     trim_silence,
 )
@@ -74,6 +78,78 @@ async def test_long_texts_at_the_same_time_leave_no_memory_behind(voice: Embedde
 )
 def test_only_what_the_package_cannot_say_is_rewritten(text: str, expected: str) -> None:
     assert in_voice_form(MappedText.of(text)).text == expected
+
+
+WORDS = (
+    "no", "nos", "fig", "book", "Gen", "Type", "C", "Charles", "Queen", "King", "Victoria", "May",
+    "in", "art", "vol", "pp", "sec", "ed", "ex", "par", "tab", "app", "sat", "mar", "sun",
+    "ave", "met", "saw", "table", "chapter", "part", "section", "war", "stage", "mix", "civil",
+    "dim", "mill", "max", "min", "temp", "inch", "do", "re", "mi", "answer", "seven", "river",
+)  # fmt: skip
+"""Ordinary words, most of which are also the short form of another, a numeral or its sign."""
+
+
+@functools.cache
+def package() -> Any:
+    return _load_hibari()
+
+
+def heard(text: str) -> str:
+    """The phonemes of all segments of `text`."""
+    segments = segment_text(text, EmbeddedVoice(num_threads=1).split)
+    return bare("".join("".join(_read(package(), segment.text)) for segment in segments))
+
+
+@functools.cache
+def entry(word: str) -> str:
+    """The phonemes of `word` in the package's dictionary."""
+    return bare(package().g2p(word, normalize_text=False))
+
+
+def bare(phonemes: str) -> str:
+    """Without marks and stress; a weak "a" as a strong one."""
+    return re.sub(r"[\W\u02c8\u02cc]", "", phonemes).replace("\u0250", "\u00e6")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=12),
+    st.sampled_from([" today", " today.", ", today", "? Today!"]),
+)
+def test_the_words_that_are_heard_are_the_words_that_are_written(
+    words: list[str], end: str
+) -> None:
+    assert heard(" ".join(words) + end) == "".join(map(entry, [*words, "today"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "phonemes"),
+    [
+        ("King Charles met Queen Victoria.", "kɪŋ ʧɑɹlz mɛt kwin vɪktɔɹiə"),
+        ("The answer is no.", "ði ænsəɹ ɪz nO"),
+        ("He ate a fig.", "hi At æ fɪɡ"),
+        ("The book I read", "ðə bʊk I ɹɛd"),
+        ("Gen Z", "ʤɛn zi"),
+        ("A USB Type C port.", "æ juɛsbi tIp si pɔɹt"),
+        ("I am in art with Gen May.", "I æm ɪn ɑɹt wɪð ʤɛn mA"),
+    ],
+)  # fmt: skip
+def test_no_word_is_taken_for_a_numeral_or_a_short_form(text: str, phonemes: str) -> None:
+    assert heard(text) == phonemes.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "in_words"),
+    [
+        ("King Charles has 3 cars.", "King Charles has three cars."),
+        ("The answer is no. 5 of 21 came.", "The answer is number five of twenty-one came."),
+        ("Queen Elizabeth II met 100 men.", "Queen Elizabeth the second met one hundred men."),
+        ("It costs $5.3bn.", "It costs five point three billion dollars."),
+        ("Dial 0451 in May 1990.", "Dial zero four five one in May nineteen ninety."),
+    ],
+)
+def test_figures_are_heard_as_their_words(written: str, in_words: str) -> None:
+    assert heard(written) == heard(in_words)
 
 
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "Zs"]), max_size=200))
