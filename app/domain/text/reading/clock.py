@@ -155,7 +155,7 @@ WITH_COLON: Final[tuple[Rule, ...]] = (
         _read_clock,
     ),
     (  # the result of a match, the shape of a picture, chapter and verse
-        re.compile(rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,3}})(?![\d:]|\.\d)"),
+        re.compile(rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,5}})(?![\d:]|\.\d)"),
         _read_ratio,
     ),
 )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Final
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import cardinal, digits
 from app.domain.text.reading.figures import any_of, not_after
+from app.domain.text.reading.letters import spelled
 from app.domain.text.reading.spacing import touches_word
 
 _FREE_OF_CHARGE: Final = frozenset({"800", "900"})
@@ -44,7 +45,7 @@ def _read_after_word(match: re.Match[str]) -> str | None:
 def _read_account(match: re.Match[str]) -> str:
     """Letter by letter and figure by figure; spaces and hyphens only group them."""
     groups = _GROUP.finditer(match[0])
-    return " ".join(digits(one[0]) if one[0].isdecimal() else one[0] for one in groups)
+    return " ".join(digits(one[0]) if one[0].isdecimal() else spelled(one[0]) for one in groups)
 
 
 def _read_digits(match: re.Match[str]) -> str:
@@ -77,7 +78,8 @@ TELEPHONE_NUMBERS: Final[tuple[Rule, ...]] = (
 NUMBERS_FROM_ZERO: Final[tuple[Rule, ...]] = (
     (  # 020 7946 0958
         re.compile(
-            rf"0{not_after('.,')}(?<![0-9] .)[0-9]{{1,4}}(?:[ -][0-9]{{3,8}}){{1,3}}"
+            rf"[(0]{not_after('.,')}(?<![0-9] .)(?:(?<=\()0[0-9]{{1,4}}\) ?[0-9]{{3,8}}"
+            r"|(?<=0)[0-9]{1,4}[ -][0-9]{3,8})(?:[ -][0-9]{3,8}){0,2}"
             r"(?![\w]|[.,-]\d)"
         ),
         _read_groups,

@@ -133,7 +133,14 @@ SIGNS: Final[tuple[Rule, ...]] = (
     ),
 )  # fmt: skip
 PRODUCTS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[x\u00d7](?:(?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.]x)(?=[0-9]))"), _read_times),
+    (  # 3x faster
+        re.compile(r" ?[x\u00d7](?:(?<=[0-9].)|(?<=[0-9] .))(?= (?:as|more|less|the|[a-z]+er)\b)"),
+        " times",
+    ),
+    (
+        re.compile(r" ?[x\u00d7](?:(?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.]x)(?=[0-9])) ?"),
+        _read_times,
+    ),
 )
 ANGLES: Final[tuple[Rule, ...]] = (
     (  # 40 degrees 26'46"N
@@ -144,6 +151,12 @@ ANGLES: Final[tuple[Rule, ...]] = (
         _read_angle,
     ),
 )  # fmt: skip
+SIDES: Final[tuple[Rule, ...]] = (
+    (  # 45 degrees N
+        re.compile(r"(?<=[0-9]\u00b0) ?[NSEW]\b"),
+        lambda match: f" {_SIDES[match[0].strip()]}",
+    ),
+)
 QUOTED_FEET: Final[tuple[Rule, ...]] = (
     (  # 5'11"
         re.compile(
@@ -185,7 +198,9 @@ FEET: Final[tuple[Rule, ...]] = (
         _read_feet,
     ),
 )  # fmt: skip
+_PERIODS: Final = r"(?:day|night|week|month|year|hour|hr|min|sec|person|user)\b"
 RATES: Final[tuple[Rule, ...]] = (
+    (re.compile(rf"/(?<=[a-z]s.)(?={_PERIODS})"), " per "),  # 7 days/week
     (re.compile(rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)"), _read_per),
 )
 RULES: Final[tuple[Rule, ...]] = (

@@ -6,7 +6,7 @@ from typing import Final
 _ARTICLE: Final = re.compile(r"(?<!\w)[Aa]n? \Z")
 _NOUN: Final = re.compile(
     r" (?!(?:of|in|from|to|away|and|or|per|at|on|for|with|by|a|an|the|each|more|less|is|was|are"
-    r"|were|than|as|if|but|ago|apart|below|above|under|over)\b)[a-z]{2}"
+    r"|were|than|as|if|but|ago|apart|below|above|under|over)\b)(?:[a-z]{2}|[A-Z]{2,5}\b)"
 )
 
 

@@ -191,6 +191,7 @@ BESIDE_LETTERS: Final[tuple[Rule, ...]] = (
         re.compile(r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)"),
         lambda match: digits(match[0]),
     ),
+    (re.compile(r"e-(?<=[0-9]..)(?=[0-9])"), " e minus "),
     (re.compile(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))"), " "),
 )  # fmt: skip
 STRETCHED: Final[tuple[Rule, ...]] = (

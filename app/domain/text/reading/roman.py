@@ -119,4 +119,15 @@ def _is_number(match: re.Match[str], word: str) -> bool:
     return is_name and is_numeral and numeral not in _WORDS
 
 
-RULES: Final[tuple[Rule, ...]] = ((re.compile(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)"), _read),)
+def _read_century(match: re.Match[str]) -> str | None:
+    number = value(match[0])
+    return ordinal(str(number)) if number else None
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(r"\b[IVX]{1,6}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)"),
+        _read_century,
+    ),
+    (re.compile(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)"), _read),
+)

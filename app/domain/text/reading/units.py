@@ -114,7 +114,7 @@ for _power, (_befores, _points, _behinds) in _POWERS.items():
         UNITS.update({_length + behind: _names for behind in _behinds})
 """What stands behind a number: singular and plural."""
 
-ONLY_TOUCHING: Final = frozenset({"N", "J", "V", "MP", "HP"})
+ONLY_TOUCHING: Final = frozenset({"N", "J", "MP", "HP"})
 """Those that must touch the number: with a space between them they may be something else."""
 
 ONLY_APART: Final = frozenset({"s", "ac"})
