@@ -192,7 +192,7 @@ CAPITALIZED: Final[tuple[Rule, ...]] = (
 )
 INITIALS: Final[tuple[Rule, ...]] = (
     (  # U.S., e.U.
-        re.compile(r"(?P<letters>\b(?<![.@])[A-Za-z]\.(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"),
+        re.compile(r"(?P<letters>[A-Za-z]\.(?<![\w.@]..)(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"),
         _read_initialism,
     ),
     (  # an initial before a name: George C. Marshall

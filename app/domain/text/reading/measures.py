@@ -10,6 +10,7 @@ from app.domain.text.reading.figures import NUMBER, any_of, not_after, number
 from app.domain.text.reading.money import SIGNS as COINS
 from app.domain.text.reading.nouns import is_before_noun
 from app.domain.text.reading.sentence_ends import ends_sentence
+from app.domain.text.reading.spacing import apart
 from app.domain.text.reading.units import (
     ONLY_APART,
     ONLY_TOUCHING,
@@ -42,7 +43,8 @@ def _read_times(match: re.Match[str]) -> str | None:
     text, start = match.string, match.start()
     if not _MULTIPLIED.search(text, max(0, start - 20), start):
         return None
-    return " times " if _SUM_FOLLOWS.match(text, match.end()) else " by "
+    gap = "" if text[start - 1] == " " else " "
+    return f"{gap}times " if _SUM_FOLLOWS.match(text, match.end()) else f"{gap}by "
 
 
 def _name(match: re.Match[str], *, is_single: bool) -> str:
@@ -134,11 +136,11 @@ SIGNS: Final[tuple[Rule, ...]] = (
 )  # fmt: skip
 PRODUCTS: Final[tuple[Rule, ...]] = (
     (  # 3x faster
-        re.compile(r" ?[x\u00d7](?:(?<=[0-9].)|(?<=[0-9] .))(?= (?:as|more|less|the|[a-z]+er)\b)"),
-        " times",
+        re.compile(r"[x\u00d7](?:(?<=[0-9].)|(?<=[0-9] .))(?= (?:as|more|less|the|[a-z]+er)\b)"),
+        lambda match: apart(match, "times"),
     ),
     (
-        re.compile(r" ?[x\u00d7](?:(?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.]x)(?=[0-9])) ?"),
+        re.compile(r"[x\u00d7](?:(?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.]x)(?=[0-9])) ?"),
         _read_times,
     ),
 )
@@ -174,7 +176,8 @@ QUOTED_FEET: Final[tuple[Rule, ...]] = (
 INCHES: Final[tuple[Rule, ...]] = (
     (
         re.compile(
-            r"(?P<first>[0-9](?<![\w.,'/].)[0-9.,]*+)(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)?"
+            r"(?P<first>[0-9](?<![\w.,'/].)[0-9]*+(?:,[0-9]{3})*+(?:\.[0-9]++)?)"
+            r"(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)?"
             r"\"(?= *[a-z,.;x)]|\n|$)"
         ),
         _read_inches,

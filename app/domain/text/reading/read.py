@@ -90,7 +90,7 @@ _WORDS: Final[tuple[Step, ...]] = (
 )
 _AMOUNTS: Final[tuple[Step, ...]] = (
     (rf"[-\u2212\u2013+\u00b1][0.{money.SIGNS}]", measures.SIGNS),
-    (r"[x\u00d7] ?[0.]|0 ?[x\u00d7] ", measures.PRODUCTS),
+    (r"[x\u00d7](?: ?[0.]|(?<=0.) |(?<=0 .) )", measures.PRODUCTS),
     (money.SIGN, money.RULES),
     ("\u00a2", money.CENTS),
     ("\u00b0 ?0", measures.ANGLES),

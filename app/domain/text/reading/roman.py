@@ -126,7 +126,9 @@ def _read_century(match: re.Match[str]) -> str | None:
 
 RULES: Final[tuple[Rule, ...]] = (
     (
-        re.compile(r"\b[IVX]{1,6}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)"),
+        re.compile(
+            r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)"
+        ),
         _read_century,
     ),
     (re.compile(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)"), _read),
