@@ -99,7 +99,7 @@ def _words(written: str, scale: str | None, sign: str, *, is_attribute: bool = F
     whole, _, rest = amount.partition(".")
     rest = rest.rstrip("0")
     if not rest or not cent or len(rest) > 2:  # noqa: PLR2004 - cents have two figures
-        number = amount if rest else whole
+        number = amount if rest else whole or "0"
         return f"{decimal(number)} {one if is_one(number) else many}"
     num_cents = int(rest.ljust(2, "0"))
     minor = f"{cardinal(str(num_cents))} {cent if num_cents == 1 else cents}"
