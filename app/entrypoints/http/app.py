@@ -40,6 +40,7 @@ from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.speech_answers import SpeechAnswers
 from app.entrypoints.http.stored_audio import StoredAudioController
 from app.entrypoints.http.traffic import Traffic
+from app.entrypoints.http.whole_response import HeldAnswers
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
@@ -115,7 +116,13 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
 
     callers = Callers(ports.clock, settings.admission.request_timeout_s)
     speech_answers = SpeechAnswers(
-        services.speech, callers, writer, repeats, services.library, ports.clock
+        services.speech,
+        callers,
+        writer,
+        repeats,
+        services.library,
+        HeldAnswers(),
+        ports.clock,
     )
 
     def clock() -> Clock:
