@@ -249,11 +249,12 @@ async def test_two_lines_of_ranges_are_several_ranges(
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-async def test_a_range_beyond_the_end_is_told_the_size(
-    client: httpx.AsyncClient, stores: AudioStores
+@pytest.mark.parametrize("value", ["bytes=1024-", "bytes=-0"])
+async def test_a_range_without_a_byte_of_the_file_is_told_the_size(
+    client: httpx.AsyncClient, stores: AudioStores, value: str
 ) -> None:
     file = await keep(stores)
-    answer = await client.get(f"{FILES}/{file.name}", headers={"range": "bytes=1024-"})
+    answer = await client.get(f"{FILES}/{file.name}", headers={"range": value})
     assert_error(answer, 416, None, "range_not_satisfiable")
     assert answer.headers["content-range"] == "bytes */1024"
 

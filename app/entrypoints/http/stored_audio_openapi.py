@@ -35,7 +35,7 @@ FILE_ERRORS: Final = {
 READ_ERRORS: Final = {
     **FILE_ERRORS,
     412: _error("The file is in another state than the conditions of the request."),
-    416: _error("The range begins beyond the end; `content-range` has the size."),
+    416: _error("The range has no byte of the file; `content-range` has the size."),
 }
 CAPTIONS_ERRORS: Final = {
     **FILE_ERRORS,
