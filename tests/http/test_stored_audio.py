@@ -368,6 +368,26 @@ async def test_a_deleted_file_is_gone_and_so_are_its_captions(
         assert_error(answer, 404, "file_name", "file_not_found")
 
 
+async def test_a_file_is_deleted_only_in_the_state_that_the_request_is_for(
+    client: httpx.AsyncClient, stores: AudioStores
+) -> None:
+    file = await keep(stores)
+    path = f"{FILES}/{file.name}"
+    etag = (await client.head(path)).headers["etag"]
+    for headers in (
+        {"if-match": '"other"'},
+        {"if-none-match": "*"},
+        {"if-none-match": etag},
+        {"if-unmodified-since": "Wed, 31 Dec 2025 23:59:59 GMT"},
+    ):
+        refused = await client.delete(path, headers=headers)
+        assert_error(refused, 412, None, "precondition_failed")
+    assert (await client.get(path)).content == CONTENT
+    assert (await client.delete(path, headers={"if-match": etag})).status_code == 200
+    missing = await client.delete(path, headers={"if-match": etag})
+    assert_error(missing, 404, "file_name", "file_not_found")
+
+
 async def test_a_file_deleted_while_it_is_sent_arrives_whole(
     client: httpx.AsyncClient, stores: AudioStores
 ) -> None:

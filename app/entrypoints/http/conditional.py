@@ -63,6 +63,19 @@ def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:
     return _find_span(headers["range"], file) if _may_be_partial(headers, file) else whole
 
 
+def check_change(headers: Mapping[str, str], file: Validators) -> None:
+    """Return if a request that changes `file` is for the state it has; `headers` as above.
+
+    Raises:
+        PreconditionFailedError: the request is for another state of the file.
+    """
+    if _is_for_another_state(headers, file):
+        raise PreconditionFailedError
+    # If-Modified-Since is for GET and HEAD alone (RFC 9110, section 13.1.3).
+    if "if-none-match" in headers and _is_known(headers, file):
+        raise PreconditionFailedError
+
+
 def _is_for_another_state(headers: Mapping[str, str], file: Validators) -> bool:
     if "if-match" in headers:
         return file.etag not in parse_etags(headers["if-match"])
