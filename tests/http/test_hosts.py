@@ -10,6 +10,7 @@ from app.entrypoints.http.allowed_hosts import AllowedHosts, host_name
 from app.entrypoints.http.security_headers import SECURITY_HEADERS
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.serving import Fakes, serving
+from tests.wire import exchange
 
 KEY = "sk-soprano-0123456789abcdef"
 PAGE = "https://chat.example.org"
@@ -102,6 +103,23 @@ async def test_a_request_to_another_name_is_refused_and_told_which_setting_to_ch
             assert "server.allowed_hosts" in error["message"]
         assert (await client.get(FILES, headers={"host": "localhost"})).json()["data"]
     assert [text for text, *_ in fakes.model.spoken] == ["Ready.", "One.", "Two."]
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://localhost:8000/health/live", "evil.example", 200),
+        ("http://evil.example/health/live", "localhost", 421),
+        ("http://localhost@evil.example/health/live", "localhost", 421),
+    ],
+)
+async def test_a_name_in_the_target_counts_in_place_of_the_header(
+    target: str, host: str, status: int
+) -> None:
+    head = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    async with serving(served_as().app()) as url:
+        answer = await exchange(url, head.encode())
+    assert answer.status == status
 
 
 @pytest.mark.parametrize("host", ["speech.example.org", "speech.example.org:443", "localhost:1"])

@@ -34,6 +34,7 @@ MAX_SMALL_CHUNKS: Final = 1_024
 on the wire would cost as much as four thousand."""
 
 _EMPTY_LINES = re.compile(rb"(\r?\n)*")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
 _END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\n[ \t]")
 _REQUEST_LINE = re.compile(rb"[^ ]+ [^ ]+ HTTP/([0-9]+(?:\.[0-9]+)?)\r?")
@@ -76,6 +77,8 @@ class RequestReader(h11.Connection):
             if error is not None:
                 raise FaultyHeadError(error)
         event = super().next_event()
+        if isinstance(event, h11.Request):
+            return without_authority(event)
         if isinstance(event, h11.Data) and len(event.data) < SMALL_CHUNK_BYTES:
             self._num_small_chunks += 1
             if self._num_small_chunks > MAX_SMALL_CHUNKS:
@@ -88,6 +91,24 @@ class RequestReader(h11.Connection):
         lines = _EMPTY_LINES.match(self.trailing_data[0])
         if lines is not None and lines.end():
             self._receive_buffer.maybe_extract_at_most(lines.end())
+
+
+def without_authority(request: h11.Request) -> h11.Request:
+    """The same request to a path; a name in its target, as proxies send it, replaces `Host`.
+
+    RFC 9112, section 3.2.2.
+    """
+    target = _ABSOLUTE.fullmatch(request.target)
+    if target is None:
+        return request
+    path = target[2] if target[2].startswith(b"/") else b"/" + target[2]
+    headers = [(name, value) for name, value in request.headers if name != b"host"]
+    return h11.Request(
+        method=request.method,
+        target=path,
+        headers=[(b"host", target[1]), *headers],
+        http_version=request.http_version,
+    )
 
 
 def find_fault(received: bytes) -> SpeechError | None:

@@ -83,3 +83,21 @@ def test_empty_lines_before_a_request_are_ignored_in_whatever_parts_they_come(li
 def test_what_is_not_quite_an_empty_line_is_refused(line: bytes) -> None:
     with pytest.raises(h11.RemoteProtocolError):
         read(line + HEAD)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://b:80/health/live?x=/", b"/health/live?x=/", b"b:80"),
+        (b"HTTPS://[::1]", b"/", b"[::1]"),
+        (b"http://b?x", b"/?x", b"b"),
+        (b"http:///health/live", b"http:///health/live", b"a"),
+        (b"ftp://b/", b"ftp://b/", b"a"),
+        (b"/http://b/", b"/http://b/", b"a"),
+    ],
+)
+def test_the_host_in_a_target_replaces_the_header(target: bytes, path: bytes, host: bytes) -> None:
+    (event,) = read(HEAD.replace(b"/health/live", target))
+    assert isinstance(event, h11.Request)
+    assert event.target == path
+    assert sorted(event.headers) == [(b"host", host), (b"x", b"b")]
