@@ -1,15 +1,17 @@
 """Web pages of strangers: by a name of their own that resolves here, and by what browsers tell."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from app.entrypoints.http.allowed_hosts import AllowedHosts, host_name
 from app.entrypoints.http.security_headers import SECURITY_HEADERS
 from app.entrypoints.settings import ServerSettings, Settings
-from tests.serving import Fakes, serving
+from tests.serving import Fakes, serving, serving_until_stopped
 from tests.wire import exchange
 
 KEY = "sk-soprano-0123456789abcdef"
@@ -198,3 +200,17 @@ async def test_every_answer_tells_browsers_what_other_pages_may_not_do(
     assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs an address of IPv6")
+async def test_the_address_that_the_log_names_can_be_asked_also_with_ipv6() -> None:
+    fakes = served_as(host="::1")
+    with capture_logs() as events:
+        settings, intake = fakes.settings.server, fakes.intake
+        async with (
+            serving_until_stopped(fakes.app(), settings, intake),
+            httpx.AsyncClient() as client,
+        ):
+            (url,) = [event["url"] for event in events if event["event"] == "server.listening"]
+            assert url.startswith("http://[::1]:")
+            assert (await client.get(f"{url}/health/live")).status_code == 200
