@@ -136,6 +136,10 @@ class ServerProcess:
         self.pid = process.pid
         self.log_path = log_path
 
+    def is_running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.poll() is None
+
     def exit_code(self) -> int:
         """Of the process, once it has ended."""
         return self._process.wait(STOP_TIMEOUT_S)

@@ -1,7 +1,7 @@
 """Who waits for the model, who is next, and who is sent away. Pure: times in, decisions out.
 
 Callers take turns, so that one who sends much does not keep the others waiting; when the line is
-full, whoever has most in it makes room for those with less.
+full, whoever has most in it makes room for those with less. Long texts may not take all turns.
 """
 
 import math
@@ -19,6 +19,13 @@ WAIT_MARGIN: Final = 0.5
 """Part of the longest wait that the line is made for: requests differ, the machine may become twice
 as slow, and one that waited for nothing is worse off than one that was sent away at once."""
 
+MAX_SHORT_CHARS: Final = 1_000
+"""Of a short text: about a minute of speech."""
+
+SHORT_TEXTS_SHARE: Final = 4
+"""One of so many turns is kept for short texts; long ones that are read as fast as they are made
+have theirs for minutes."""
+
 MIN_RETRY_AFTER_S: Final = 1.0
 MAX_RETRY_AFTER_S: Final = 60.0
 RETRY_SPREAD_S: Final = 2.0
@@ -35,6 +42,7 @@ class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
         max_queued: requests that wait to begin.
         max_queued_chars: characters of all of them; a single one may have more.
         max_wait_s: for how long, in seconds.
+        max_short_chars: of a text that may take any turn.
     """
 
     max_running: int = 8
@@ -42,6 +50,12 @@ class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_queued: int = 32
     max_queued_chars: int = 65_536
     max_wait_s: float = 10.0
+    max_short_chars: int = MAX_SHORT_CHARS
+
+    @property
+    def max_long_running(self) -> int:
+        """Long texts that the model works for at the same time."""
+        return self.max_running - self.max_running // SHORT_TEXTS_SHARE
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -133,10 +147,11 @@ class AdmissionQueue:
         self._num_queued = 0
         self._num_chars = 0
         self._num_running = 0
+        self._num_long_running = 0
         self._num_open = 0
         self._pace = Pace()
-        self._last_turn: tuple[int, float] | None = None
-        """Characters of the request that took the last turn, and when; None if one is free."""
+        self._last_turn: tuple[Ticket, float] | None = None
+        """The request that took the last turn of its kind, and when; None if one is free."""
 
     def load(self, now: float) -> QueueLoad:
         """What goes on at `now`."""
@@ -183,30 +198,28 @@ class AdmissionQueue:
     def next(self, now: float) -> tuple[Ticket | None, list[Ticket]]:
         """The request that begins now, if one can; and those before it that waited too long."""
         expired = []
-        while self._num_queued and self._has_slot():
-            caller, line = next(iter(self._lines.items()))
-            ticket = line[0]
+        while ticket := self._first_that_may_begin():
             self._remove(ticket)
             if ticket.expires_at < now:
                 expired.append(ticket)
                 continue
-            if caller in self._lines:
-                self._lines[caller] = self._lines.pop(caller)
-            self._num_running += 1
+            if ticket.caller in self._lines:
+                self._lines[ticket.caller] = self._lines.pop(ticket.caller)
+            self._count_running(ticket, 1)
             self._num_open += 1
-            if not self._has_slot():
-                self._last_turn = ticket.num_chars, now
+            if not self._has_turn_for(ticket):
+                self._last_turn = ticket, now
             return ticket, expired
         return None, expired
 
-    def pause(self, now: float) -> None:
+    def pause(self, ticket: Ticket, now: float) -> None:
         """The model has nothing to do for one that had begun."""
-        self._num_running -= 1
+        self._count_running(ticket, -1)
         self._note_pace(now)
 
-    def resume(self) -> None:
+    def resume(self, ticket: Ticket) -> None:
         """It has again; such a one does not wait a second time."""
-        self._num_running += 1
+        self._count_running(ticket, 1)
 
     def end(self, now: float) -> None:
         """One that had paused has ended."""
@@ -220,18 +233,34 @@ class AdmissionQueue:
 
     def _note_pace(self, now: float) -> None:
         """If a turn has come free, say how long that took; nobody needs to have waited for it."""
-        if self._last_turn and self._has_slot():
-            num_chars, taken_at = self._last_turn
-            self._pace.record(num_chars, now - taken_at)
+        if self._last_turn and self._has_turn_for(self._last_turn[0]):
+            ticket, taken_at = self._last_turn
+            self._pace.record(ticket.num_chars, now - taken_at)
             self._last_turn = None
 
-    def _has_slot(self) -> bool:
-        is_full = self._num_running >= self._limits.max_running
-        return not is_full and self._num_open < self._limits.max_open
+    def _first_that_may_begin(self) -> Ticket | None:
+        """Of the caller whose turn it is, else of the next one."""
+        if not self._has_turn_for(_SHORTEST):
+            return None
+        waiting = (ticket for line in self._lines.values() for ticket in line)
+        return next(filter(self._has_turn_for, waiting), None)
+
+    def _has_turn_for(self, ticket: Ticket) -> bool:
+        limits = self._limits
+        if self._is_long(ticket) and self._num_long_running >= limits.max_long_running:
+            return False
+        return self._num_running < limits.max_running and self._num_open < limits.max_open
+
+    def _is_long(self, ticket: Ticket) -> bool:
+        return ticket.num_chars > self._limits.max_short_chars
+
+    def _count_running(self, ticket: Ticket, change: int) -> None:
+        self._num_running += change
+        self._num_long_running += change * self._is_long(ticket)
 
     def _has_room_for(self, ticket: Ticket) -> bool:
         if not self._num_queued:
-            return self._has_slot() or self._limits.max_queued > 0
+            return self._has_turn_for(ticket) or self._limits.max_queued > 0
         num_chars = self._num_chars + ticket.num_chars
         return self._num_queued < self._max_queued() and num_chars <= self._limits.max_queued_chars
 

@@ -27,9 +27,13 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) -> float:
-    """Seconds before the next retry, after `num_retries` of them: any time up to the longest."""
+    """Seconds before the next retry, after `num_retries` of them.
+
+    From half of the longest pause up to all of it, by chance: instances that die together become
+    known one after another within some milliseconds, and a retry must not meet the next of them.
+    """
     longest_s = min(policy.max_delay_s, policy.delay_s * 2.0 ** min(num_retries, 30))
-    return random() * longest_s
+    return (1.0 + random()) / 2 * longest_s
 
 
 class RetryBudget:

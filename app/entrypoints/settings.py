@@ -18,6 +18,9 @@ ENV_PREFIX: Final = "SOPRANO_"
 CONFIG_VARIABLE: Final = "SOPRANO_CONFIG"
 """Environment variable that names the settings file, unless `--config` does."""
 
+MAX_FILE_BYTES: Final = 1_048_576
+"""Of a settings file: a device may have no end."""
+
 SECRETS: Final = frozenset({"auth.keys"})
 """Settings whose values are never shown."""
 
@@ -264,14 +267,22 @@ def _from_file(path: str | None) -> Iterator[Origin]:
     if path is None:
         return
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        tables = tomllib.loads(_read_text(Path(path)))
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
     for section, table in tables.items():
         if not isinstance(table, dict):
             raise SettingsError(f"{section} from file {path}: expected a [section].")
         for name, value in table.items():
             yield _checked(Origin(f"{section}.{name}", value, f"file {path}", is_text=False))
+
+
+def _read_text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes.")
+    return content.decode()
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[Origin]:
@@ -320,11 +331,12 @@ def _checked(origin: Origin) -> Origin:
 def _converted(origin: Origin) -> Any:
     section, _, name = origin.key.partition(".")
     kind = _FIELDS[section][name]
+    found = f"{origin.key} = {shown_value(origin.key, origin.value)} from {origin.source}"
+    if "\0" in str(origin.value):
+        raise SettingsError(f"{found}: expected no NUL character.")
     try:
         return msgspec.convert(origin.value, kind, strict=not origin.is_text)
     except msgspec.ValidationError as error:
-        shown = shown_value(origin.key, origin.value)
-        found = f"{origin.key} = {shown} from {origin.source}"
         raise SettingsError(f"{found}: expected {describe_range(kind)}.") from error
 
 

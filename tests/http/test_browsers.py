@@ -64,9 +64,15 @@ async def test_a_preflight_is_answered_without_a_key() -> None:
         assert "POST" in answer.headers["access-control-allow-methods"]
         allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
         assert {"authorization", "content-type"} <= set(allowed)
-        refused = await client.options(SPEECH, headers=preflight_headers("https://evil.org"))
-        assert refused.status_code == 400
-        assert "access-control-allow-origin" not in refused.headers
+
+
+@pytest.mark.parametrize("path", [SPEECH, "/nowhere"])
+async def test_a_preflight_of_a_foreign_page_is_refused_in_openais_form(path: str) -> None:
+    async with client_of(with_origins(PAGE)) as client:
+        refused = await client.options(path, headers=preflight_headers("https://evil.org"))
+    assert refused.status_code == 403
+    assert refused.json()["error"]["code"] == "origin_not_allowed"
+    assert not [name for name in refused.headers if name.startswith("access-control")]
 
 
 async def test_every_answer_tells_the_browser_that_the_page_may_read_it() -> None:

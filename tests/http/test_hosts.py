@@ -1,15 +1,18 @@
 """Web pages of strangers: by a name of their own that resolves here, and by what browsers tell."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from app.entrypoints.http.allowed_hosts import AllowedHosts, host_name
 from app.entrypoints.http.security_headers import SECURITY_HEADERS
 from app.entrypoints.settings import ServerSettings, Settings
-from tests.serving import Fakes, serving
+from tests.serving import Fakes, serving, serving_until_stopped
+from tests.wire import exchange
 
 KEY = "sk-soprano-0123456789abcdef"
 PAGE = "https://chat.example.org"
@@ -104,6 +107,23 @@ async def test_a_request_to_another_name_is_refused_and_told_which_setting_to_ch
     assert [text for text, *_ in fakes.model.spoken] == ["Ready.", "One.", "Two."]
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://localhost:8000/health/live", "evil.example", 200),
+        ("http://evil.example/health/live", "localhost", 421),
+        ("http://localhost@evil.example/health/live", "localhost", 421),
+    ],
+)
+async def test_a_name_in_the_target_counts_in_place_of_the_header(
+    target: str, host: str, status: int
+) -> None:
+    head = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    async with serving(served_as().app()) as url:
+        answer = await exchange(url, head.encode())
+    assert answer.status == status
+
+
 @pytest.mark.parametrize("host", ["speech.example.org", "speech.example.org:443", "localhost:1"])
 async def test_a_name_that_is_configured_is_answered(host: str) -> None:
     async with client_of(served_as("speech.example.org"), host=host) as client:
@@ -180,3 +200,17 @@ async def test_every_answer_tells_browsers_what_other_pages_may_not_do(
     assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs an address of IPv6")
+async def test_the_address_that_the_log_names_can_be_asked_also_with_ipv6() -> None:
+    fakes = served_as(host="::1")
+    with capture_logs() as events:
+        settings, intake = fakes.settings.server, fakes.intake
+        async with (
+            serving_until_stopped(fakes.app(), settings, intake),
+            httpx.AsyncClient() as client,
+        ):
+            (url,) = [event["url"] for event in events if event["event"] == "server.listening"]
+            assert url.startswith("http://[::1]:")
+            assert (await client.get(f"{url}/health/live")).status_code == 200

@@ -200,6 +200,20 @@ async def test_a_head_that_is_refused_is_an_answer_in_openais_form_and_one_event
         assert_is_refused(answer, status, code, events, is_head=True)
 
 
+@pytest.mark.parametrize("start", [b"\r\n", b"\r\n\r\n"])
+async def test_empty_lines_before_a_request_are_ignored(url: str, start: bytes) -> None:
+    answer = await exchange(url, start + request(b"GET", b"/health/live", b"Connection: close"))
+    assert answer.status == 200
+
+
+async def test_an_empty_line_between_two_requests_is_ignored(url: str) -> None:
+    first = request(b"POST", SPEECH, b"Content-Length: 2") + b"{}"
+    last = request(b"GET", b"/health/live", b"Connection: close")
+    answer = await exchange(url, first + b"\r\n" + last)
+    assert answer.status == 400
+    assert b"HTTP/1.1 200" in answer.body
+
+
 async def test_the_largest_head_is_served(url: str) -> None:
     for headers in ([b"X: a"] * 98, [b"X: " + b"a" * 8_100]):
         target = b"/health/live?" + b"a" * (8_192 - len(b"/health/live?"))

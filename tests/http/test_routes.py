@@ -41,7 +41,13 @@ async def test_voices_and_models_are_listed_as_chat_front_ends_read_them(
     assert models[0] == {"id": "hum"}
 
 
-@pytest.mark.parametrize("path", ["/nope", "/v1", "/v1/readyz", "/v1/audio", "/health", "/test"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nope", "/v1", "/v1/readyz", "/v1/audio", "/health", "/test", "/schema/nope",
+        "/schema/nope.json",
+    ],
+)  # fmt: skip
 async def test_an_unknown_address_is_a_404_in_openais_shape(
     client: httpx.AsyncClient, path: str
 ) -> None:

@@ -249,11 +249,12 @@ async def test_two_lines_of_ranges_are_several_ranges(
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-async def test_a_range_beyond_the_end_is_told_the_size(
-    client: httpx.AsyncClient, stores: AudioStores
+@pytest.mark.parametrize("value", ["bytes=1024-", "bytes=-0"])
+async def test_a_range_without_a_byte_of_the_file_is_told_the_size(
+    client: httpx.AsyncClient, stores: AudioStores, value: str
 ) -> None:
     file = await keep(stores)
-    answer = await client.get(f"{FILES}/{file.name}", headers={"range": "bytes=1024-"})
+    answer = await client.get(f"{FILES}/{file.name}", headers={"range": value})
     assert_error(answer, 416, None, "range_not_satisfiable")
     assert answer.headers["content-range"] == "bytes */1024"
 
@@ -365,6 +366,26 @@ async def test_a_deleted_file_is_gone_and_so_are_its_captions(
     for path in ("", "/captions.srt", "/captions.vtt"):
         answer = await client.get(f"{FILES}/{file.name}{path}")
         assert_error(answer, 404, "file_name", "file_not_found")
+
+
+async def test_a_file_is_deleted_only_in_the_state_that_the_request_is_for(
+    client: httpx.AsyncClient, stores: AudioStores
+) -> None:
+    file = await keep(stores)
+    path = f"{FILES}/{file.name}"
+    etag = (await client.head(path)).headers["etag"]
+    for headers in (
+        {"if-match": '"other"'},
+        {"if-none-match": "*"},
+        {"if-none-match": etag},
+        {"if-unmodified-since": "Wed, 31 Dec 2025 23:59:59 GMT"},
+    ):
+        refused = await client.delete(path, headers=headers)
+        assert_error(refused, 412, None, "precondition_failed")
+    assert (await client.get(path)).content == CONTENT
+    assert (await client.delete(path, headers={"if-match": etag})).status_code == 200
+    missing = await client.delete(path, headers={"if-match": etag})
+    assert_error(missing, 404, "file_name", "file_not_found")
 
 
 async def test_a_file_deleted_while_it_is_sent_arrives_whole(

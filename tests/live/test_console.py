@@ -1,13 +1,15 @@
 """The console commands, as typed."""
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.listening import decode_file
-from tests.serving import run_console
+from tests.serving import clean_environment, run_console
 
 pytestmark = pytest.mark.live
 
@@ -131,3 +133,45 @@ def test_each_command_explains_itself(tmp_path: Path, command: list[str]) -> Non
     done = run_console(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert b"Usage: soprano-api" in done.stdout
+
+
+def run_redirected(
+    redirection: str, *arguments: str, cwd: Path
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `soprano-api` as a shell does with `redirection`."""
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m", "app"]
+    environ = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": ""}
+    return subprocess.run(
+        [*shell, *arguments],
+        cwd=cwd,
+        env=clean_environment(environ),
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a full device")
+@pytest.mark.parametrize("redirection", [">&-", "> /dev/full"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["config"], ["models", "list"], ["keys", "create", "alice"], ["say", "Hi.", "-o", "a.wav"],
+        ["say", "Hi.", "-o", "-"], ["say", "Hi.", "-o", "-", "--format", "opus"], ["--help"],
+    ],
+)  # fmt: skip
+def test_standard_output_that_takes_nothing_is_one_clear_line(
+    tmp_path: Path, redirection: str, arguments: list[str]
+) -> None:
+    done = run_redirected(redirection, *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("soprano-api: ")
+    assert "closed" in line or "No space left" in line
+
+
+def test_say_without_standard_input_is_one_clear_line(tmp_path: Path) -> None:
+    done = run_redirected("<&-", "say", "-o", "a.wav", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.decode() == "Error: Standard input is closed.\n"
+    assert not list(tmp_path.iterdir())

@@ -275,6 +275,31 @@ async def test_whole_answers_of_the_embedded_voice_outlive_all_workers_one_by_on
     assert [answer.content for answer in answers] == [answer.content for answer in known]
 
 
+async def test_whole_answers_outlive_all_workers_that_are_killed_at_once(tmp_path: Path) -> None:
+    """A repeat must not meet the next worker that is dead and not yet known to be."""
+    with server_process(
+        tmp_path / "server.log", "--backend", "embedded", environ=ISOLATED
+    ) as server:
+        statuses: list[int] = []
+        for num_died in (0, 2, 4):
+            await asyncio.to_thread(wait_for_instances, server, 2 + num_died)
+            asking = [
+                asyncio.create_task(
+                    asyncio.to_thread(
+                        ask_for_whole,
+                        server,
+                        " ".join(f"This is {part} of text {number}." for part in range(20)),
+                    )
+                )
+                for number in range(num_died, num_died + 6)
+            ]
+            await asyncio.sleep(0.5)
+            for pid in started(server)[num_died : num_died + 2]:
+                os.kill(pid, signal.SIGKILL)
+            statuses += [answer.status_code for answer in await asyncio.gather(*asking)]
+    assert statuses == [200] * 18
+
+
 async def test_long_texts_that_are_heard_from_another_worker_go_on_without_a_gap(
     make_checkpoint: Callable[..., Path], tmp_path: Path, load: Any
 ) -> None:

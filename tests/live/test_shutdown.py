@@ -136,6 +136,19 @@ def test_what_takes_too_long_is_cut_and_a_second_signal_does_not_wait_for_it(
         assert server.log_events(level="error") == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_until_the_very_end_do_not_change_the_exit_code(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with server_process(tmp_path / "log", "--backend", "embedded") as server:
+        wait_for_status(f"{server.url}/health/ready")
+        while server.is_running():
+            os.kill(server.pid, number)
+            time.sleep(0.001)
+        assert server.exit_code() == 0
+        assert server.log_events(level="error") == []
+
+
 SHORTER_TEXT: Final = LONG_TEXT[:600]
 REQUESTS: Final = (
     body(SHORTER_TEXT, response_format="wav"),

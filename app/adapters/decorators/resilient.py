@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from itertools import count
+from typing import Final
 
 import structlog
 
@@ -21,6 +22,7 @@ from app.domain.circuit_breaker import (
 )
 from app.domain.errors import (
     EngineUnavailableError,
+    NoInstanceError,
     SpeechError,
     SynthesisError,
 )
@@ -41,6 +43,10 @@ from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import RetryOutcome, SpeechObserver
+
+RESTART_S: Final = 15.0
+"""For so long after a call found no instance (and had waited for one) more such calls say nothing
+of the engine: all that waited fail at once, and a large model on a busy machine needs the time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -71,6 +77,7 @@ class ResilientModel:
         self._random = random
         self._budget = RetryBudget(policy.retry)
         self._has_opened = asyncio.Event()
+        self._absent_since: float | None = None
         self._probing: asyncio.Task[None] | None = None
         self.breaker = CircuitBreaker(policy.breaker, random, self._breaker_changed)
         if policy.mode is BreakerState.FORCED_OPEN:
@@ -141,15 +148,26 @@ class ResilientModel:
                     if is_silent and permit.is_probe:
                         self._record(permit, CallOutcome.SUCCESS)
                     is_silent = False
+                    self._absent_since = None
                     yield chunk
         except BaseException as error:
-            self._record(permit, outcome_of(error))
+            self._record(permit, self._outcome_of(error))
             if isinstance(error, SpeechError) or not isinstance(error, Exception):
                 raise
             _log.exception("speech.model_raised")
             raise SynthesisError from error
         outcome = outcome_of_silence(segment.text) if is_silent else CallOutcome.SUCCESS
         self._record(permit, outcome)
+
+    def _outcome_of(self, error: BaseException) -> CallOutcome:
+        """As the domain says, but that no instance lives counts only if it lasts."""
+        if not isinstance(error, NoInstanceError):
+            return outcome_of(error)
+        now = self._clock.monotonic()
+        if self._absent_since is None:
+            self._absent_since = now
+        is_restart = now - self._absent_since < RESTART_S
+        return CallOutcome.IGNORED if is_restart else outcome_of(error)
 
     def _acquire(self) -> Permit:
         permit = self.breaker.acquire(self._clock.monotonic())

@@ -64,8 +64,8 @@ class Admission:
         """What a request of `caller` needs to be spoken; not entered yet."""
         return Slot(self, caller)
 
-    async def wait(self, caller: Caller, num_chars: int) -> None:
-        """Return when the request may begin; it then counts as running.
+    async def wait(self, caller: Caller, num_chars: int) -> Ticket:
+        """The ticket of the request, when it may begin; it then counts as running.
 
         Raises:
             ServerOverloadedError: too much waits already.
@@ -80,6 +80,7 @@ class Admission:
         if not turn.done():
             await self._wait_for(turn, ticket)
         turn.result()
+        return ticket
 
     def _arrive(self, ticket: Ticket, turn: "asyncio.Future[None]") -> None:
         try:
@@ -100,7 +101,7 @@ class Admission:
         except asyncio.CancelledError:
             self._waiting.pop(ticket, None)
             if not self._queue.leave(ticket) and _is_given(turn):
-                self.pause()  # in the same moment its turn came
+                self.pause(ticket)  # in the same moment its turn came
                 self.end()
             raise
 
@@ -130,15 +131,15 @@ class Admission:
 
     # What the slots tell.
 
-    def pause(self) -> None:
+    def pause(self, ticket: Ticket) -> None:
         """A running request has nothing for the model to do."""
         now = self._clock.monotonic()
-        self._queue.pause(now)
+        self._queue.pause(ticket, now)
         self._serve(now)
 
-    def resume(self) -> None:
+    def resume(self, ticket: Ticket) -> None:
         """It has again."""
-        self._queue.resume()
+        self._queue.resume(ticket)
 
     def end(self) -> None:
         """A paused request has ended."""
@@ -167,19 +168,19 @@ class Slot:
         self._caller = caller
         self._num_segments = 0
         self._is_running = False
-        self.is_entered = False
+        self._ticket: Ticket | None = None
 
     async def enter(self, num_chars: int) -> None:
         """Return when the request may begin; see `Admission.wait`."""
-        await self._admission.wait(self._caller, num_chars)
-        self.is_entered = self._is_running = True
+        self._ticket = await self._admission.wait(self._caller, num_chars)
+        self._is_running = True
 
     def segment_began(self) -> None:
         """The model has one more segment of it to speak."""
         self._num_segments += 1
-        if self.is_entered and not self._is_running:
+        if self._ticket and not self._is_running:
             self._is_running = True
-            self._admission.resume()
+            self._admission.resume(self._ticket)
 
     def segment_ended(self) -> None:
         """It has one less."""
@@ -189,13 +190,13 @@ class Slot:
 
     def leave(self) -> None:
         """The request is over. May be called twice, and without `enter`."""
-        if not self.is_entered:
+        if self._ticket is None:
             return
         self._rest()
-        self.is_entered = False
+        self._ticket = None
         self._admission.end()
 
     def _rest(self) -> None:
-        if self._is_running:
+        if self._ticket and self._is_running:
             self._is_running = False
-            self._admission.pause()
+            self._admission.pause(self._ticket)

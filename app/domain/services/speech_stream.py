@@ -1,6 +1,6 @@
 """An answer on its way out, part by part."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
@@ -87,18 +87,17 @@ class SpeechStream:
             if isinstance(part, bytes):
                 yield part
 
-    async def collect(self) -> bytes:
-        """The whole file, its head corrected for its length.
+    async def save(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        """Write the whole file; its first bytes are then to be replaced by `head()`.
 
         Raises:
             SpeechError: speaking broke off, or took longer than the caller waits.
         """
-        body = b"".join(await self._watch.in_time(self._all_bytes()))
-        head = self.head()
-        return head + body[len(head) :]
+        await self._watch.in_time(self._write_all(write))
 
-    async def _all_bytes(self) -> list[bytes]:
-        return [part async for part in self]
+    async def _write_all(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        async for part in self:
+            await write(part)
 
     def head(self) -> bytes:
         """See AudioEncoder.head; for whoever writes the parts to a file."""

@@ -79,13 +79,15 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
             sample_rate=sample_rate,
         )
         asyncio.run(_run(settings.settings, request, target))
-    except (SpeechError, OSError) as error:
+    except SpeechError as error:
         raise click.ClickException(str(error)) from error
 
 
 def _read_text(text: str | None) -> str:
     if text is not None and text != STANDARD:
         return text
+    if sys.stdin is None:
+        raise click.ClickException("Standard input is closed.")
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:

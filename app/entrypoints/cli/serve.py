@@ -72,6 +72,7 @@ def run_server(settings: Settings) -> int:
     _stop_on_signals(server)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve())
+        _ignore_signals()
         exit_code = 1 if failures else 0
         _leave_within(THREADS_END_S, exit_code)
     return exit_code
@@ -113,6 +114,12 @@ def _stop_on_signals(server: SpeechServer) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+
+
+def _ignore_signals() -> None:
+    """Python gives them their default effect before it ends, unless they are ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave_within(limit_s: float, exit_code: int) -> None:

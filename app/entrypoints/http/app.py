@@ -31,7 +31,7 @@ from app.entrypoints.http.live_speech import live_speech
 from app.entrypoints.http.methods import HeadAsGet
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
-from app.entrypoints.http.origins import OriginCheck, cors_config
+from app.entrypoints.http.origins import OriginCheck, PreflightCheck, cors_config
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.owner import owner
 from app.entrypoints.http.repeats import Repeats
@@ -40,6 +40,7 @@ from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.speech_answers import SpeechAnswers
 from app.entrypoints.http.stored_audio import StoredAudioController
 from app.entrypoints.http.traffic import Traffic
+from app.entrypoints.http.whole_response import HeldAnswers
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
@@ -96,7 +97,8 @@ def create_app(
         logging_config=None,
     )
     app.state.overload = OverloadCheck(services.access, services.admission, ports.requests)
-    checked = HostCheck(AddressCheck(HeadAsGet(app.asgi_handler)), hosts, services.access)
+    inner = app.asgi_handler if cors is None else PreflightCheck(app.asgi_handler, cors)
+    checked = HostCheck(AddressCheck(HeadAsGet(inner)), hosts, services.access)
     handler = RequestContext(checked, ports.clock)
     app.asgi_handler = Traffic(handler, ports.clock, ports.requests, ports.tracing)
     return app
@@ -116,7 +118,13 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
 
     callers = Callers(ports.clock, settings.admission.request_timeout_s)
     speech_answers = SpeechAnswers(
-        services.speech, callers, writer, repeats, services.library, ports.clock
+        services.speech,
+        callers,
+        writer,
+        repeats,
+        services.library,
+        HeldAnswers(),
+        ports.clock,
     )
 
     def clock() -> Clock:

@@ -3,13 +3,19 @@
 Headers are parsed by werkzeug; which of them counts is decided here. Knows nothing of files.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from werkzeug.http import parse_date, parse_etags, parse_range_header, unquote_etag
 
 from app.entrypoints.http.errors import PreconditionFailedError, RangeNotSatisfiableError
+
+_LAST_NOTHING: Final = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.ASCII | re.IGNORECASE)
+"""The last 0 bytes: a valid range that cannot be satisfied (RFC 9110, section 14.1.2), which
+werkzeug takes for an invalid one."""
 
 
 class Validators(msgspec.Struct, frozen=True):
@@ -47,7 +53,7 @@ def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:
 
     Raises:
         PreconditionFailedError: the request is for another state of the file.
-        RangeNotSatisfiableError: the range begins beyond the end.
+        RangeNotSatisfiableError: the range begins beyond the end, or is the last 0 bytes.
     """
     if _is_for_another_state(headers, file):
         raise PreconditionFailedError
@@ -55,6 +61,19 @@ def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:
         return None
     whole = Span(0, file.num_bytes)
     return _find_span(headers["range"], file) if _may_be_partial(headers, file) else whole
+
+
+def check_change(headers: Mapping[str, str], file: Validators) -> None:
+    """Return if a request that changes `file` is for the state it has; `headers` as above.
+
+    Raises:
+        PreconditionFailedError: the request is for another state of the file.
+    """
+    if _is_for_another_state(headers, file):
+        raise PreconditionFailedError
+    # If-Modified-Since is for GET and HEAD alone (RFC 9110, section 13.1.3).
+    if "if-none-match" in headers and _is_known(headers, file):
+        raise PreconditionFailedError
 
 
 def _is_for_another_state(headers: Mapping[str, str], file: Validators) -> bool:
@@ -85,6 +104,8 @@ def _may_be_partial(headers: Mapping[str, str], file: Validators) -> bool:
 
 def _find_span(header: str, file: Validators) -> Span:
     """The one range of bytes; the whole file if there are several or the header is malformed."""
+    if _LAST_NOTHING.fullmatch(header):
+        raise RangeNotSatisfiableError(file.num_bytes)
     asked = parse_range_header(header)
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
         return Span(0, file.num_bytes)

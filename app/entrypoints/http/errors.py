@@ -226,7 +226,7 @@ _HTTP_MESSAGES: Final = {
     405: "This address does not answer to this method.",
     412: "The file is not, or no longer, the one that the request is for.",
     413: "The request body is too large.",
-    416: "The range begins beyond the end of the file.",
+    416: "The range begins beyond the end of the file, or is empty.",
 }
 
 
@@ -252,7 +252,7 @@ class PreconditionFailedError(HTTPException):
 
 
 class RangeNotSatisfiableError(HTTPException):
-    """A range of bytes that begins beyond the end of a file of `num_bytes`."""
+    """A range with none of the bytes of a file of `num_bytes`."""
 
     status_code = 416
 

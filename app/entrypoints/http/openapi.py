@@ -1,10 +1,12 @@
 """The description of the interface, and a page that shows it without internet."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.resources import files
 from typing import Any, Final
 
-from litestar import Request, Router
+from litestar import Request, Response, Router
+from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
@@ -216,6 +218,13 @@ def read_page(name: str) -> bytes:
     return files("app.entrypoints.http").joinpath("static", name).read_bytes()
 
 
+def _refuse_unknown(response: Response[Any]) -> Response[Any]:
+    """The framework answers to unknown addresses below its own with a page of HTML."""
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        raise NotFoundException
+    return response
+
+
 def openapi_config(version: str) -> OpenAPIConfig:
     """The schema at /schema/openapi.json, the page at /schema."""
     return OpenAPIConfig(
@@ -229,6 +238,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
             dto=None,
             return_dto=None,
             opt=OPEN,
+            after_request=_refuse_unknown,
         ),
         use_handler_docstrings=True,
         render_plugins=[OfflineDocs(path="/"), JsonRenderPlugin(path="/openapi.json")],

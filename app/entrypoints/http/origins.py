@@ -10,7 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.entrypoints.http.allowed_hosts import AllowedHosts, host_name
 from app.entrypoints.http.errors import ForeignOriginError
-from app.entrypoints.http.refusal import refuse
+from app.entrypoints.http.refusal import refuse, send_error
 
 EXPOSED_HEADERS: Final = (
     "cache-status",
@@ -93,6 +93,28 @@ class OriginCheck(ASGIMiddleware):
 
     def _is_allowed(self, origin: str) -> bool:
         return self._cors is not None and self._cors.is_origin_allowed(origin)
+
+
+class PreflightCheck:
+    """ASGI wrapper: refuses preflights of foreign pages; the framework would in plain text.
+
+    Args:
+        app: what is wrapped; takes every OPTIONS with an origin for a preflight.
+        cors: names the pages that may use the server.
+    """
+
+    def __init__(self, app: ASGIApp, cors: CORSConfig) -> None:
+        self._app = app
+        self._cors = cors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request, or refuse it."""
+        if scope["type"] == ScopeType.HTTP and scope["method"] == HttpMethod.OPTIONS:
+            origin = Headers.from_scope(scope).get("origin")
+            if origin and not self._cors.is_origin_allowed(origin):
+                await send_error(scope, send, ForeignOriginError())
+                return
+        await self._app(scope, receive, send)
 
 
 def _has_user_data(scope: Scope) -> bool:

@@ -20,7 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
-from app.domain.errors import SpeechError
+from app.domain.errors import ServerDrainingError, SpeechError
 from app.domain.token_bucket import TokenBucket
 from app.entrypoints.http.connection_limits import ConnectionLimits, WriteWatch
 from app.entrypoints.http.context import SWITCHING_PROTOCOLS
@@ -112,10 +112,25 @@ class HttpProtocol(H11Protocol):
         return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
 
     def cut(self) -> None:
-        """End an answer amid its body; the rest of it, and the last chunk, are never sent."""
-        if self.is_busy:
+        """End an answer amid its body; the rest of it, and the last chunk, are never sent.
+
+        A request of whose answer nothing was sent is told that the server is about to end.
+        """
+        if self._is_unanswered:
+            self._refuse_running(ServerDrainingError())
+        elif self.is_busy:
             self._reset_old_client()
             self.transport.abort()
+
+    @property
+    def _is_unanswered(self) -> bool:
+        has_unsent = self.transport.get_write_buffer_size() > 0  # of the answer before
+        return self._is_answering and not self.cycle.response_started and not has_unsent
+
+    def _refuse_running(self, error: SpeechError) -> None:
+        """Refuse a request that the application has, and which it may no longer answer."""
+        self.cycle.disconnected = True  # uvicorn expects no answer then
+        self._refuse(error)
 
     def _reset_old_client(self) -> None:
         """Close with RST to HTTP/1.0, where FIN is the end of the body: it would seem whole."""
@@ -209,8 +224,7 @@ class HttpProtocol(H11Protocol):
             return message
 
         if self._is_body_broken:
-            self.cycle.disconnected = True  # uvicorn expects no answer then
-            self._refuse(BrokenHttpError())
+            self._refuse_running(BrokenHttpError())
         else:
             try:
                 await self._application(scope, receive_unbroken, send)

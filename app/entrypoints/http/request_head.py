@@ -33,6 +33,8 @@ MAX_SMALL_CHUNKS: Final = 1_024
 """Chunks of fewer bytes in one body. Each takes some 10 us to parse, as a large one does: six bytes
 on the wire would cost as much as four thousand."""
 
+_EMPTY_LINES = re.compile(rb"(\r?\n)*")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
 _END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\n[ \t]")
 _REQUEST_LINE = re.compile(rb"[^ ]+ [^ ]+ HTTP/([0-9]+(?:\.[0-9]+)?)\r?")
@@ -66,18 +68,47 @@ class RequestReader(h11.Connection):
         """As h11 says; raises FaultyHeadError and TinyChunksError as well."""
         if self.their_state is h11.IDLE:
             self._num_small_chunks = 0
+            self._skip_empty_lines()
             received = self.trailing_data[0]
+            if received == b"\r":  # maybe of one more empty line
+                return h11.NEED_DATA
             self.is_head = received.startswith(HEAD)
             error = find_fault(received)
             if error is not None:
                 raise FaultyHeadError(error)
         event = super().next_event()
+        if isinstance(event, h11.Request):
+            return without_authority(event)
         if isinstance(event, h11.Data) and len(event.data) < SMALL_CHUNK_BYTES:
             self._num_small_chunks += 1
             if self._num_small_chunks > MAX_SMALL_CHUNKS:
                 self._process_error(self.their_role)
                 raise TinyChunksError("too many small chunks", error_status_hint=400)
         return event
+
+    def _skip_empty_lines(self) -> None:
+        """Before a request line they are ignored (RFC 9112, section 2.2)."""
+        lines = _EMPTY_LINES.match(self.trailing_data[0])
+        if lines is not None and lines.end():
+            self._receive_buffer.maybe_extract_at_most(lines.end())
+
+
+def without_authority(request: h11.Request) -> h11.Request:
+    """The same request to a path; a name in its target, as proxies send it, replaces `Host`.
+
+    RFC 9112, section 3.2.2.
+    """
+    target = _ABSOLUTE.fullmatch(request.target)
+    if target is None:
+        return request
+    path = target[2] if target[2].startswith(b"/") else b"/" + target[2]
+    headers = [(name, value) for name, value in request.headers if name != b"host"]
+    return h11.Request(
+        method=request.method,
+        target=path,
+        headers=[(b"host", target[1]), *headers],
+        http_version=request.http_version,
+    )
 
 
 def find_fault(received: bytes) -> SpeechError | None:

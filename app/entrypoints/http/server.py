@@ -72,8 +72,7 @@ class SpeechServer(uvicorn.Server):
             return
         for listener in self._listeners():
             _limit_unsent(listener.fileno())
-            host, port = listener.getsockname()[:2]
-            _log.info("server.listening", url=f"http://{host}:{port}", docs="/schema")
+            _log.info("server.listening", url=_url(*listener.getsockname()[:2]), docs="/schema")
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what the event loop has to say; that no file is left for a connection, once a second.
@@ -151,6 +150,10 @@ class SpeechServer(uvicorn.Server):
         self._ends_at = now + FAREWELL_S
         for connection in self._connections:
             connection.cut()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _limit_unsent(listener: int) -> None:

@@ -1,6 +1,5 @@
 """From a request for speech to its answer: streamed, whole, or as events; kept if asked for."""
 
-from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +19,7 @@ from app.entrypoints.http.events import EventWriter
 from app.entrypoints.http.repeats import Repeats
 from app.entrypoints.http.schemas import CONTENT_TYPES, CreateSpeech
 from app.entrypoints.http.stored_audio import FILES_PATH
+from app.entrypoints.http.whole_response import HeldAnswers, WholeResponse
 from app.ports.clock import Clock
 
 WARNING_CODE: Final = 299
@@ -37,6 +37,7 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
     events: EventWriter
     repeats: Repeats
     library: AudioLibrary
+    held: HeldAnswers
     clock: Clock
 
     async def answer(self, request: Request[Any, Any, Any], data: CreateSpeech) -> ASGIResponse:
@@ -61,10 +62,15 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
         headers.update(self.repeats.headers(repeat, stream.report))
         if data.stream_format == "sse":
             return self._in_events(stream, data, headers)
+        media_type = CONTENT_TYPES[stream.encoding.format]
         if data.is_streamed:
-            media_type = CONTENT_TYPES[stream.encoding.format]
             return StreamResponse(stream, aiter(stream), self.clock, headers, media_type)
-        return await _whole(request, stream, headers)
+
+        def whole_headers() -> dict[str, str]:
+            timing = {"server-timing": describe_timing(stream.report)}
+            return headers | timing | _describe_kept(stream.kept)
+
+        return WholeResponse(stream, self.held, self.clock, whole_headers, media_type)
 
     def _in_events(
         self, stream: SpeechStream, data: CreateSpeech, headers: dict[str, str]
@@ -90,17 +96,6 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
         if warnings:
             headers["warning"] = ", ".join(f'{WARNING_CODE} - "{text}"' for text in warnings)
         return headers
-
-
-async def _whole(
-    request: Request[Any, Any, Any], stream: SpeechStream, headers: dict[str, str]
-) -> ASGIResponse:
-    async with aclosing(stream):
-        body = await until_disconnect(request.receive, stream.collect())
-    headers["server-timing"] = describe_timing(stream.report)
-    headers.update(_describe_kept(stream.kept))
-    media_type = CONTENT_TYPES[stream.encoding.format]
-    return ASGIResponse(body=body, headers=headers, media_type=media_type)
 
 
 def _describe_kept(kept: Kept | None) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """/v1/audio/files: what was stored, as files of its owner."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from litestar import Controller, Response, delete, get, route
+from litestar import Controller, Request, Response, delete, get, route
 from litestar.di import NamedDependency
 from litestar.enums import HttpMethod
 from litestar.params import FromPath, QueryParameter
@@ -10,15 +10,22 @@ from litestar.response.base import ASGIResponse
 
 from app.domain.captions import render_srt, render_vtt
 from app.domain.services.library import AudioLibrary, PageQuery
+from app.entrypoints.http.conditional import check_change
 from app.entrypoints.http.stored_audio_openapi import (
     CAPTIONS_ERRORS,
-    FILE_ERRORS,
+    DELETE_ERRORS,
     LIST_ERRORS,
     READ_ERRORS,
     CaptionsOperation,
+    DeletionOperation,
     StoredAudioOperation,
 )
-from app.entrypoints.http.stored_audio_response import CACHE_HEADERS, StoredAudioResponse
+from app.entrypoints.http.stored_audio_response import (
+    CACHE_HEADERS,
+    StoredAudioResponse,
+    headers_of,
+    validators_of,
+)
 from app.entrypoints.http.stored_audio_schemas import (
     StoredAudioDeleted,
     StoredAudioList,
@@ -87,14 +94,21 @@ class StoredAudioController(Controller):
     @delete(
         "/{name:str}",
         operation_id="deleteAudioFile",
+        operation_class=DeletionOperation,
         summary="Delete stored audio",
         status_code=200,
-        responses=FILE_ERRORS,
+        responses=DELETE_ERRORS,
     )
     async def delete_file(
-        self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
+        self,
+        name: FromPath[str],
+        library: NamedDependency[AudioLibrary],
+        owner: Owner,
+        request: Request[Any, Any, Any],
     ) -> StoredAudioDeleted:
         """Removes a file and its captions; answers that are on their way still end."""
+        async with library.open_file(owner, name) as audio:
+            check_change(headers_of(request), validators_of(audio.info))
         await library.delete(owner, name)
         return StoredAudioDeleted(id=name)
 

@@ -32,10 +32,13 @@ FILE_ERRORS: Final = {
     404: _error("No such file."),
     **STORE_ERRORS,
 }
-READ_ERRORS: Final = {
+DELETE_ERRORS: Final = {
     **FILE_ERRORS,
     412: _error("The file is in another state than the conditions of the request."),
-    416: _error("The range begins beyond the end; `content-range` has the size."),
+}
+READ_ERRORS: Final = {
+    **DELETE_ERRORS,
+    416: _error("The range has no byte of the file; `content-range` has the size."),
 }
 CAPTIONS_ERRORS: Final = {
     **FILE_ERRORS,
@@ -44,14 +47,24 @@ CAPTIONS_ERRORS: Final = {
 
 _TEXT: Final = Schema(type=OpenAPIType.STRING)
 _BINARY: Final = Schema(type=OpenAPIType.STRING, content_encoding="binary")
-_REQUEST_HEADERS: Final = {
+_CHANGE_HEADERS: Final = {
+    "If-Match": "`etag` that the file must have; else 412.",
+    "If-Unmodified-Since": "Date since which the file must not have changed; else 412.",
+}
+_READ_HEADERS: Final = {
     "Range": "One range of bytes; several at once are answered with the whole file.",
     "If-Range": "Of the range: an `etag` or date; the whole file if it has another.",
     "If-None-Match": "`etag` of a copy; 304 if it is still right.",
     "If-Modified-Since": "Date of a copy; 304 if it is still right.",
-    "If-Match": "`etag` that the file must have; else 412.",
-    "If-Unmodified-Since": "Date since which the file must not have changed; else 412.",
+    **_CHANGE_HEADERS,
 }
+
+
+def _parameters(described: dict[str, str]) -> list[Parameter | Reference]:
+    return [
+        Parameter(name=name, param_in="header", schema=_TEXT, description=description)
+        for name, description in described.items()
+    ]
 
 
 def _headers(**described: str) -> dict[str, OpenAPIHeader | Reference]:
@@ -75,11 +88,7 @@ class StoredAudioOperation(Operation):
 
     def __post_init__(self) -> None:
         """Describe headers and answers, which the framework cannot read off the handler."""
-        wanted = [
-            Parameter(name=name, param_in="header", schema=_TEXT, description=description)
-            for name, description in _REQUEST_HEADERS.items()
-        ]
-        self.parameters = [*(self.parameters or []), *wanted]
+        self.parameters = [*(self.parameters or []), *_parameters(_READ_HEADERS)]
         self.responses = {
             **(self.responses or {}),
             "200": _audio("The file."),
@@ -88,6 +97,15 @@ class StoredAudioOperation(Operation):
                 description="The copy is still right.", headers=_headers(etag="Of the file.")
             ),
         }
+
+
+@dataclass
+class DeletionOperation(Operation):
+    """Deleting a file, maybe on a condition."""
+
+    def __post_init__(self) -> None:
+        """Describe the headers, which the framework cannot read off the handler."""
+        self.parameters = [*(self.parameters or []), *_parameters(_CHANGE_HEADERS)]
 
 
 @dataclass

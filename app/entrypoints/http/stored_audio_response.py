@@ -47,7 +47,7 @@ class StoredAudioResponse(ASGIResponse):
         """Send the answer; before its first byte raises what the store and the conditions raise."""
         request = Request[Any, Any, Any](scope)
         async with self._opening as audio:
-            span = choose_span(_headers_of(request), _validators(audio.info))
+            span = choose_span(headers_of(request), validators_of(audio.info))
             status, headers = describe_answer(audio.info, span)
             await send(
                 {
@@ -62,7 +62,8 @@ class StoredAudioResponse(ASGIResponse):
                 await _send_span(audio, span, receive, send)
 
 
-def _headers_of(request: Request[Any, Any, Any]) -> dict[str, str]:
+def headers_of(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """The headers of a request as `conditional` reads them."""
     headers = {name: ", ".join(request.headers.getall(name)) for name in request.headers}
     if is_head(request.scope):
         # Defined for GET only (RFC 9110, section 14.2).
@@ -70,13 +71,14 @@ def _headers_of(request: Request[Any, Any, Any]) -> dict[str, str]:
     return headers
 
 
-def _validators(info: StoredAudio) -> Validators:
+def validators_of(info: StoredAudio) -> Validators:
+    """The state of a stored file."""
     return Validators(info.version, info.created_at.replace(microsecond=0), info.num_bytes)
 
 
 def describe_answer(info: StoredAudio, span: Span | None) -> tuple[int, dict[str, str]]:
     """Status and headers of the answer that sends `span`; None sends nothing (304)."""
-    validators = _validators(info)
+    validators = validators_of(info)
     headers = {
         "accept-ranges": "bytes",
         "etag": quote_etag(validators.etag),

@@ -43,7 +43,7 @@ def begin_all(queue: AdmissionQueue) -> list[Ticket]:
     """All that wait, in the order in which they begin."""
     begun: list[Ticket] = []
     while True:
-        queue.pause(0.0)
+        queue.pause(ticket(), 0.0)
         found, _ = queue.next(0.0)
         if found is None:
             return begun
@@ -52,7 +52,7 @@ def begin_all(queue: AdmissionQueue) -> list[Ticket]:
 
 def move(queue: AdmissionQueue, *, every_s: float) -> None:
     """Let it be known how fast turns come free, with a request of 10 characters."""
-    queue.pause(every_s)  # it had the only turn since 0.0
+    queue.pause(ticket(), every_s)  # it had the only turn since 0.0
     queue.arrive(ticket(at=every_s))
     queue.next(every_s)
 
@@ -117,7 +117,7 @@ def test_what_waited_too_long_is_not_begun() -> None:
     late, good = ticket(until=5.0), ticket(until=9.0)
     queue.arrive(late)
     queue.arrive(good)
-    queue.pause(5.1)
+    queue.pause(ticket(), 5.1)
     assert queue.next(5.1) == (good, [late])
 
 
@@ -151,13 +151,25 @@ def test_without_a_line_only_what_begins_at_once_is_taken() -> None:
 def test_a_paused_request_leaves_its_place_to_another_and_needs_none_to_go_on() -> None:
     queue = full_queue()
     queue.arrive(ticket())
-    queue.pause(0.0)
+    queue.pause(ticket(), 0.0)
     assert queue.next(0.0)[0] is not None
-    queue.resume()
+    queue.resume(ticket())
     assert queue.load(0.0).num_running == 2
     queue.arrive(ticket())
-    queue.pause(0.0)
+    queue.pause(ticket(), 0.0)
     assert queue.next(0.0)[0] is None
+
+
+def test_a_quarter_of_the_turns_is_kept_for_short_texts() -> None:
+    queue = AdmissionQueue(AdmissionLimits(max_running=8))
+    long_ones = [ticket("ann", num_chars=1_001) for _ in range(8)]
+    short = ticket("ann", num_chars=1_000)
+    for one in [*long_ones, short]:
+        queue.arrive(one)
+    begun = [queue.next(0.0)[0] for _ in range(8)]
+    assert begun == [*long_ones[:6], short, None]
+    queue.pause(long_ones[0], 0.0)
+    assert queue.next(0.0)[0] is long_ones[6]
 
 
 def test_no_more_are_open_than_may_be() -> None:
@@ -165,7 +177,7 @@ def test_no_more_are_open_than_may_be() -> None:
     for _ in range(2):
         queue.arrive(ticket())
         assert queue.next(0.0)[0] is not None
-        queue.pause(0.0)
+        queue.pause(ticket(), 0.0)
     queue.arrive(ticket())
     assert queue.next(0.0)[0] is None
     queue.end(0.0)
@@ -181,7 +193,7 @@ def test_callers_are_told_to_wait_until_those_before_them_have_begun() -> None:
 
 def test_time_in_which_a_turn_is_free_does_not_count_for_the_pace() -> None:
     queue = full_queue()
-    queue.pause(1.0)
+    queue.pause(ticket(), 1.0)
     queue.arrive(ticket(at=1_000.0))
     queue.next(1_000.0)
     queue.arrive(ticket(at=1_000.0, num_chars=30))
@@ -193,7 +205,7 @@ def test_the_pace_is_known_before_anybody_has_waited() -> None:
     num_running = 0
     for now in range(0, 40, 2):  # four that ask, listen, and ask again
         if num_running == 4:
-            queue.pause(now)
+            queue.pause(ticket(), now)
             queue.end(now)
             num_running -= 1
         queue.arrive(ticket(at=now))
@@ -213,7 +225,7 @@ def test_what_callers_are_told_to_wait_is_never_absurd(begun: list[tuple[int, fl
         if not queue.is_full():
             queue.arrive(ticket(num_chars=num_chars))
         now += interval_s
-        queue.pause(now)
+        queue.pause(ticket(), now)
         queue.next(now)
     assert MIN_RETRY_AFTER_S <= queue.retry_after_s() <= MAX_RETRY_AFTER_S
 
@@ -233,7 +245,12 @@ class QueueMachine(RuleBasedStateMachine):
     """Any order of arrivals, departures, pauses, returns and ends."""
 
     LIMITS = AdmissionLimits(
-        max_running=2, max_open=4, max_queued=5, max_queued_chars=100, max_wait_s=10.0
+        max_running=4,
+        max_open=6,
+        max_queued=5,
+        max_queued_chars=100,
+        max_wait_s=10.0,
+        max_short_chars=30,
     )
 
     def __init__(self) -> None:
@@ -241,9 +258,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = AdmissionQueue(self.LIMITS)
         self.now = 0.0
         self.waiting: dict[str | None, list[Ticket]] = {}  # whose turn it is comes first
-        self.num_running = 0
-        self.num_paused = 0
-        self.filled_at: float | None = None
+        self.running: list[Ticket] = []
+        self.paused: list[Ticket] = []
+        self.last_turn: tuple[Ticket, float] | None = None
         self.intervals_s: list[float] = []  # from one that took the last turn until one came free
 
     def all_waiting(self) -> list[Ticket]:
@@ -255,13 +272,16 @@ class QueueMachine(RuleBasedStateMachine):
         if not line:
             del self.waiting[one.caller]
 
-    def is_full(self) -> bool:
-        return self.num_running >= 2 or self.num_running + self.num_paused >= 4
+    def may_begin(self, one: Ticket) -> bool:
+        num_long = sum(other.num_chars > 30 for other in self.running)
+        if one.num_chars > 30 and num_long >= 3:
+            return False
+        return len(self.running) < 4 and len(self.running) + len(self.paused) < 6
 
     def note_interval(self) -> None:
-        if self.filled_at is not None and not self.is_full():
-            self.intervals_s.append(self.now - self.filled_at)
-            self.filled_at = None
+        if self.last_turn is not None and self.may_begin(self.last_turn[0]):
+            self.intervals_s.append(self.now - self.last_turn[1])
+            self.last_turn = None
 
     def most_waiting(self) -> int:
         """By what was seen of the pace."""
@@ -306,7 +326,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.now += seconds
 
     def serve(self) -> None:
-        """Whoever begins is first of the caller whose turn it is, and not late."""
+        """Whoever begins is the first that may, in the order of the callers, and not late."""
         while True:
             found, expired = self.queue.next(self.now)
             for one in expired:
@@ -314,38 +334,39 @@ class QueueMachine(RuleBasedStateMachine):
                 self.forget(one)
             if found is None:
                 break
-            caller = next(iter(self.waiting))
-            assert found is self.waiting[caller][0]
+            assert found is next(filter(self.may_begin, self.all_waiting()))
             assert found.expires_at >= self.now
             self.forget(found)
-            if caller in self.waiting:
-                self.waiting[caller] = self.waiting.pop(caller)
-            self.num_running += 1
-            if self.is_full():
-                self.filled_at = self.now
-        assert self.is_full() or not self.waiting
+            if found.caller in self.waiting:
+                self.waiting[found.caller] = self.waiting.pop(found.caller)
+            self.running.append(found)
+            if not self.may_begin(found):
+                self.last_turn = found, self.now
+        assert not any(map(self.may_begin, self.all_waiting()))
 
-    @precondition(lambda self: self.num_running)
-    @rule()
-    def pause(self) -> None:
-        self.queue.pause(self.now)
-        self.num_running -= 1
-        self.num_paused += 1
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def pause(self, data: st.DataObject) -> None:
+        one = data.draw(st.sampled_from(self.running))
+        self.queue.pause(one, self.now)
+        self.running.remove(one)
+        self.paused.append(one)
         self.note_interval()
         self.serve()
 
-    @precondition(lambda self: self.num_paused)
-    @rule()
-    def resume(self) -> None:
-        self.queue.resume()
-        self.num_running += 1
-        self.num_paused -= 1
+    @precondition(lambda self: self.paused)
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        one = data.draw(st.sampled_from(self.paused))
+        self.queue.resume(one)
+        self.paused.remove(one)
+        self.running.append(one)
 
-    @precondition(lambda self: self.num_paused)
-    @rule()
-    def end(self) -> None:
+    @precondition(lambda self: self.paused)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        self.paused.remove(data.draw(st.sampled_from(self.paused)))
         self.queue.end(self.now)
-        self.num_paused -= 1
         self.note_interval()
         self.serve()
 
@@ -362,8 +383,8 @@ class QueueMachine(RuleBasedStateMachine):
         load, waiting = self.queue.load(self.now), self.all_waiting()
         assert load.num_queued == len(waiting) <= 5
         assert load.num_queued_chars == sum(one.num_chars for one in waiting)
-        assert load.num_running == self.num_running
-        assert load.num_open == self.num_running + self.num_paused
+        assert load.num_running == len(self.running)
+        assert load.num_open == len(self.running) + len(self.paused)
         arrivals = [one.arrived_at for one in waiting]
         assert load.oldest_s == self.now - min(arrivals, default=self.now)
 

@@ -42,5 +42,6 @@ def test_of_few_calls_three_may_be_repeated_in_a_minute_and_of_many_a_tenth() ->
 @given(st.integers(0, 100), st.floats(0, 1, exclude_max=True))
 def test_a_pause_is_any_time_up_to_the_longest(num_retries: int, chance: float) -> None:
     pause_s = pause_of(RetryPolicy(), num_retries, lambda: chance)
-    assert 0 <= pause_s <= min(1.0, 0.05 * 2**num_retries)
-    assert pause_s == pytest.approx(chance * min(1.0, 0.05 * 2**num_retries))
+    longest_s = min(1.0, 0.05 * 2**num_retries)
+    assert longest_s / 2 <= pause_s <= longest_s
+    assert pause_s == pytest.approx((0.5 + chance / 2) * longest_s)

@@ -93,8 +93,12 @@ def test_a_bad_value_names_key_value_range_and_origin(
 
 @pytest.mark.parametrize(
     "text",
-    ["[server]\nport = '8000'", "[server]\nprot = 1", "[sever]\nport = 1", "port = 1", "[server"],
-)
+    [
+        "[server]\nport = '8000'", "[server]\nprot = 1", "[sever]\nport = 1", "port = 1", "[server",
+        '[store]\ndirectory = "a\\u0000b"', '[auth]\nkeys = "a\\u0000b"',
+        "[store]\ndirectory = " + "[" * 20_000,
+    ],
+)  # fmt: skip
 def test_a_file_is_strict(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "c.toml", text)
     with pytest.raises(SettingsError, match=r"c\.toml"):
@@ -104,6 +108,14 @@ def test_a_file_is_strict(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="nowhere"):
         load_settings(config=str(tmp_path / "nowhere.toml"), environ={})
+
+
+def test_no_more_of_a_file_is_read_than_a_mebibyte(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", "#" * 2**20)
+    assert load_settings(config=path, environ={}).settings == Settings()
+    write(tmp_path / "c.toml", "#" * (2**20 + 1))
+    with pytest.raises(SettingsError, match=r"c\.toml cannot be read: it has more than 1048576"):
+        load_settings(config=path, environ={})
 
 
 def test_every_default_lies_in_its_own_range() -> None:

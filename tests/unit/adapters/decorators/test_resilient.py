@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from app.adapters.decorators.pooled import PooledModel
-from app.adapters.decorators.resilient import ResilientModel
+from app.adapters.decorators.resilient import RESTART_S, ResilientModel
 from app.adapters.decorators.time_limited import BUSY_TIMES, TimeLimitedModel
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
@@ -335,8 +335,28 @@ async def test_a_pool_without_instances_is_asked_again_as_soon_as_it_has_one() -
     rig = Rig()
     for _ in range(20):
         assert await rig.speak()
-    await rig.fail(4, NoInstanceError())
+    await rig.fail(20, NoInstanceError())
+    await rig.clock.advance(RESTART_S - 1)
+    await rig.fail(20, NoInstanceError())
     assert await rig.speak()
+    assert rig.states == []
+
+
+async def test_a_pool_that_has_had_no_instances_for_long_is_left_alone() -> None:
+    rig = Rig()
+    await rig.fail(1, NoInstanceError())
+    await rig.clock.advance(RESTART_S)
+    await rig.fail(5, NoInstanceError())
+    assert rig.states == [OPEN]
+
+
+async def test_a_pool_that_lost_its_instances_twice_has_the_time_of_a_restart_each_time() -> None:
+    rig = Rig()
+    for _ in range(2):
+        await rig.fail(20, NoInstanceError())
+        assert await rig.speak()
+        await rig.clock.advance(RESTART_S)
+    assert rig.states == []
 
 
 async def test_a_first_chunk_may_take_ten_seconds_from_when_it_is_due() -> None:

@@ -1,5 +1,6 @@
 """Heads that come at once and in parts, and what is wrong with them."""
 
+import h11
 import pytest
 
 from app.entrypoints.http.errors import (
@@ -8,7 +9,7 @@ from app.entrypoints.http.errors import (
     HttpVersionError,
     TargetTooLongError,
 )
-from app.entrypoints.http.request_head import find_fault
+from app.entrypoints.http.request_head import RequestReader, find_fault
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n"
 
@@ -57,3 +58,46 @@ def test_the_fault_of_a_head_is_found(
 )
 def test_a_fault_is_found_before_the_head_is_whole(begun: bytes, error: type[Exception]) -> None:
     assert isinstance(find_fault(begun), error)
+
+
+def read(*parts: bytes) -> list[h11.Event | type[h11.NEED_DATA]]:
+    """The event after each part."""
+    reader = RequestReader()
+    events = []
+    for part in parts:
+        reader.receive_data(part)
+        events.append(reader.next_event())
+    return events
+
+
+@pytest.mark.parametrize("lines", [b"\r\n", b"\n", b"\r\n\r\n\n"])
+def test_empty_lines_before_a_request_are_ignored_in_whatever_parts_they_come(lines: bytes) -> None:
+    whole = lines + HEAD
+    for size in range(1, len(whole)):
+        *_, event = read(whole[:size], whole[size:])
+        assert isinstance(event, h11.Request)
+        assert event.target == b"/health/live"
+
+
+@pytest.mark.parametrize("line", [b"\r", b"\r\r\n", b" \r\n"])
+def test_what_is_not_quite_an_empty_line_is_refused(line: bytes) -> None:
+    with pytest.raises(h11.RemoteProtocolError):
+        read(line + HEAD)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://b:80/health/live?x=/", b"/health/live?x=/", b"b:80"),
+        (b"HTTPS://[::1]", b"/", b"[::1]"),
+        (b"http://b?x", b"/?x", b"b"),
+        (b"http:///health/live", b"http:///health/live", b"a"),
+        (b"ftp://b/", b"ftp://b/", b"a"),
+        (b"/http://b/", b"/http://b/", b"a"),
+    ],
+)
+def test_the_host_in_a_target_replaces_the_header(target: bytes, path: bytes, host: bytes) -> None:
+    (event,) = read(HEAD.replace(b"/health/live", target))
+    assert isinstance(event, h11.Request)
+    assert event.target == path
+    assert sorted(event.headers) == [(b"host", host), (b"x", b"b")]

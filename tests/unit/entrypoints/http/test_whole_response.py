@@ -1,0 +1,60 @@
+import tracemalloc
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from app.domain.errors import ServerOverloadedError
+from app.entrypoints.http.whole_response import MAX_BYTES_IN_MEMORY, HeldAnswer, HeldAnswers
+
+PART: Final = bytes(range(256)) * 256
+NUM_PARTS: Final = 512
+"""32 MiB."""
+
+
+async def write_parts(answer: HeldAnswer) -> None:
+    for _ in range(NUM_PARTS):
+        await answer.write(PART)
+
+
+async def test_a_long_answer_takes_no_memory_while_it_is_held_or_read(tmp_path: Path) -> None:
+    tracemalloc.start()
+    async with HeldAnswers(directory=str(tmp_path)).open() as answer:
+        await write_parts(answer)
+        async for block in answer.read(b"HEAD"):
+            assert block
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answer.num_bytes == NUM_PARTS * len(PART)
+    assert peak_bytes < 4 * MAX_BYTES_IN_MEMORY
+
+
+@pytest.mark.parametrize("num_parts", [1, NUM_PARTS])
+@pytest.mark.parametrize("head", [b"", b"HEAD"])
+async def test_it_is_read_as_written_but_for_its_head(num_parts: int, head: bytes) -> None:
+    async with HeldAnswers().open() as answer:
+        for _ in range(num_parts):
+            await answer.write(PART)
+        blocks = [block async for block in answer.read(head)]
+    assert b"".join(blocks) == head + (num_parts * PART)[len(head) :]
+
+
+async def test_more_than_may_be_held_is_refused_until_another_answer_is_sent() -> None:
+    held = HeldAnswers(max_bytes=2 * len(PART))
+    async with held.open() as second:
+        async with held.open() as first:
+            await first.write(PART)
+            await second.write(PART)
+            with pytest.raises(ServerOverloadedError):
+                await second.write(PART)
+        await second.write(PART)
+    async with held.open() as third:
+        await third.write(2 * PART)
+
+
+async def test_an_answer_that_cannot_be_written_down_is_refused(tmp_path: Path) -> None:
+    async with HeldAnswers(directory=str(tmp_path / "missing")).open() as answer:
+        with pytest.raises(ServerOverloadedError):
+            await write_parts(answer)
+    async with HeldAnswers(directory=str(tmp_path)).open() as answer:
+        await write_parts(answer)
