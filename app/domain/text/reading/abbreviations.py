@@ -57,6 +57,9 @@ _ALWAYS: Final = {
     "i.e": "that is",
     "etc.": "et cetera", "etc": "et cetera", "cf.": "compare", "et al.": "et al", "viz.": "namely",
     "a.k.a.": spelled("AKA"), "w/o": "without", "w/": "with ", "b/c": "because", "and/or": "and or",
+    "he/she": "he or she", "she/he": "she or he", "s/he": "she or he",
+    "He/she": "He or she", "S/he": "She or he", "his/her": "his or her",
+    "him/her": "him or her", "A/C": spelled("AC"), "approx": "approximately",
     "c/o": "care of", "incl.": "including", "excl.": "excluding", "max.": "maximum",
     "min.": "minimum", "avg.": "average", "temp.": "temperature", "dept.": "department",
     "govt.": "government", "misc.": "miscellaneous", "esp.": "especially", "ca.": "circa",
@@ -75,6 +78,12 @@ _ALWAYS: Final = {
     "cont'd": "continued", "int'l": "international", "Rd.": "Road", "Blvd.": "Boulevard",
     "Ave.": "Avenue", "Hwy.": "Highway", "Pkwy.": "Parkway",
 }  # fmt: skip
+
+_ALWAYS.update({  # at the beginning of a sentence
+    f"{short.capitalize()}.": words.capitalize()
+    for short, words in [(key[:-1], words) for key, words in _ALWAYS.items() if key.endswith(".")]
+    if short.isalpha() and short.islower()
+})  # fmt: skip
 
 _SPELLED: Final = ("API", "CLI", "CPU", "GPU")
 """Names of the trade that a voice might take for words; with an s for more than one."""
@@ -95,7 +104,9 @@ _FIGURE_BEFORE: Final = re.compile(r"[0-9][ -]?\Z")
 _DETERMINERS: Final = frozenset({
     "The", "This", "That", "These", "A", "An", "My", "Our", "Your", "His", "Her", "Its", "Their",
 })  # fmt: skip
-_STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)|\b[0-9]+(?:st|nd|rd|th))\Z")
+_SIDES: Final = {"N": "North", "S": "South", "E": "East", "W": "West"}
+_WORLD_WARS: Final = {"WWI": "World War one", "WWII": "World War two"}
+_STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)(?:'s)?|\b[0-9]+(?:st|nd|rd|th))\Z")
 
 
 def _with_point(words: str, match: re.Match[str]) -> str:
@@ -172,12 +183,21 @@ FIGURES_FOLLOW: Final[tuple[Rule, ...]] = (
 )
 FIXED: Final[tuple[Rule, ...]] = (
     (re.compile(rf"\b{_MARKED}(?<![./&']){any_of(_ALWAYS)}(?![\w/&+#])"), _read_fixed),
+    (re.compile(r"fl(?<=[0-9](?:st|nd|rd|th) fl)\b\.?(?!\w)"), "floor"),
     (re.compile(r"\.NET(?<![\w./&'].NET)(?![\w/&+#])"), "dot net"),
 )
 UNITS_ALONE: Final[tuple[Rule, ...]] = (
     (re.compile(rf"({any_of(_WRITTEN_FOR)})(?![\w/])"), _read_unit),
 )
 CAPITALIZED: Final[tuple[Rule, ...]] = (
+    (  # 35 W. 4th St.
+        re.compile(
+            r"(?P<side>[NSEW])(?<=[0-9] .)\.? "
+            r"(?=[0-9]{1,3}(?:st|nd|rd|th)\b|[A-Z][a-z]+ (?:St|Ave|Blvd|Rd|Dr|Ln|Street|Avenue)\b)"
+        ),
+        lambda match: f"{_SIDES[match['side']]} ",
+    ),
+    (re.compile(r"WWI(?<!\w...)I?\b"), lambda match: _WORLD_WARS[match[0]]),
     (re.compile(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])"), _read_street),
     (
         re.compile(

@@ -111,4 +111,10 @@ THOUSANDS: Final[tuple[Rule, ...]] = (
         ),
         lambda match: match[0].replace(" ", ","),
     ),
+    (  # 2.500.000
+        re.compile(
+            r"[1-9](?<![\w.,:/-].)[0-9]{0,2}(?:\.[0-9]{3})*\.[0-9]{3}\.000(?![\w]|[.,:/-]\d)"
+        ),
+        lambda match: match[0].replace(".", ","),
+    ),
 )

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
-from app.domain.text.number_words import below_hundred, cardinal
+from app.domain.text.number_words import below_hundred, cardinal, digits
 from app.domain.text.reading.figures import not_after
 from app.domain.text.reading.letters import spelled
 from app.domain.text.reading.sentence_ends import ends_sentence
@@ -83,6 +83,15 @@ def _read_clock_range(match: re.Match[str]) -> str | None:
     return f"{first} to {second}" + (" hundred" if hour > _NOON and not minute else "")
 
 
+def _read_military(match: re.Match[str]) -> str | None:
+    """Such as "eighteen hundred hours", "zero six thirty hours"."""
+    hour, minute = match["hour"], match["minute"]
+    if hour[0] != "0" and minute != "00":
+        return None
+    hours = digits(hour) if hour[0] == "0" else cardinal(hour)
+    return f"{hours} {'hundred' if minute == '00' else below_hundred(int(minute))} "
+
+
 def _read_duration(match: re.Match[str]) -> str:
     return " ".join(
         _count(int(match[unit]), unit) for unit in ("hour", "minute", "second") if match[unit]
@@ -137,6 +146,14 @@ DURATIONS: Final[tuple[Rule, ...]] = (
             r"(?P<second>[0-5]?[0-9]) ?s\b"
         ),
         _read_duration,
+    ),
+)
+MILITARY: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(
+            rf"(?P<hour>[0-2]{not_after('.:,')}[0-9])(?P<minute>{_MINUTE}) ?(?=h(?:ou)?rs\b)"
+        ),
+        _read_military,
     ),
 )
 WITH_COLON: Final[tuple[Rule, ...]] = (

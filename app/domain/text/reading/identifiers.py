@@ -15,7 +15,8 @@ _BEFORE_CODES: Final = [
     for case in (str.lower, str.capitalize, str.upper)
     for word in (
         "call", "dial", "text", "phone", "pin", "otp", "passcode", "zip", "postcode", "isbn",
-        "code", "password", "card", "account", "ext", "extension", "ending in",
+        "code", "password", "card", "account", "ext", "extension", "ending in", "ending with",
+        "ends in", "ends with",
     )
 ]  # fmt: skip
 """Words before a number that is said figure by figure."""
@@ -78,7 +79,7 @@ TELEPHONE_NUMBERS: Final[tuple[Rule, ...]] = (
 NUMBERS_FROM_ZERO: Final[tuple[Rule, ...]] = (
     (  # 020 7946 0958
         re.compile(
-            rf"[(0]{not_after('.,')}(?<![0-9] .)(?:(?<=\()0[0-9]{{1,4}}\) ?[0-9]{{3,8}}"
+            rf"[(0]{not_after('.,-')}(?<![0-9] .)(?:(?<=\()0[0-9]{{1,4}}\) ?[0-9]{{3,8}}"
             r"|(?<=0)[0-9]{1,4}[ -][0-9]{3,8})(?:[ -][0-9]{3,8}){0,2}"
             r"(?![\w]|[.,-]\d)"
         ),

@@ -9,7 +9,7 @@ from app.domain.text.reading.characters import SUPERSCRIPTS
 from app.domain.text.reading.figures import NUMBER, any_of, not_after, number
 from app.domain.text.reading.money import SIGNS as COINS
 from app.domain.text.reading.nouns import is_before_noun
-from app.domain.text.reading.sentence_ends import ends_sentence
+from app.domain.text.reading.sentence_ends import ends_sentence, ends_sentence_before_capital
 from app.domain.text.reading.spacing import apart
 from app.domain.text.reading.units import (
     ONLY_APART,
@@ -35,7 +35,9 @@ _MULTIPLIED: Final = re.compile(
 _OPEN_DOUBLE_QUOTE: Final = re.compile(r"(?:^|[\s(\[])\"(?=\S)[^\"\n]*\Z")
 _SIDES: Final = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _OPEN_QUOTE: Final = re.compile(r"(?:^|[\s(])'[^\n]*\Z")
-_SUM_FOLLOWS: Final = re.compile(rf" ?{NUMBER}(?: ?=|\^|[\u00b9\u00b2\u00b3\u2070\u2074-\u2079])")
+_SUM_FOLLOWS: Final = re.compile(
+    rf" ?{NUMBER}(?: ?[=\u00f7+*]|\^|[\u00b9\u00b2\u00b3\u2070\u2074-\u2079])"
+)
 
 
 def _read_times(match: re.Match[str]) -> str | None:
@@ -77,7 +79,8 @@ def _read(match: re.Match[str]) -> str | None:
         words = decimal(first) + (f" to {decimal(second)}" if second else "")
     if match["exponent"]:
         words += " " + power(match["exponent"].lstrip("^").translate(SUPERSCRIPTS))
-    point = "." if match[0].endswith(".") and ends_sentence(match) else ""
+    is_end = ends_sentence(match) if unit == "in." else ends_sentence_before_capital(match)
+    point = "." if match[0].endswith(".") and is_end else ""
     return f"{words}{match['scale']} {_name(match, is_single=is_single)}{point}"
 
 
@@ -116,8 +119,8 @@ def _read_inches(match: re.Match[str]) -> str | None:
 
 
 def _read_percent(match: re.Match[str]) -> str:
-    high = f" to {decimal(match['second'])}" if match["second"] else ""
-    return f"{decimal(match['first'])}{high} percent"
+    numbers = [decimal(match[name]) for name in ("first", "second", "third") if match[name]]
+    return f"{' to '.join(numbers)} percent"
 
 
 def _read_per(match: re.Match[str]) -> str:
@@ -187,7 +190,8 @@ PERCENTS: Final[tuple[Rule, ...]] = (
     (
         re.compile(
             rf"(?P<first>{number(not_after('.,$'))})"
-            rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER}))? ?%"
+            rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"
+            rf"(?:%?[-\u2013](?P<third>{NUMBER}))?)? ?%"
         ),
         _read_percent,
     ),
@@ -218,6 +222,27 @@ RULES: Final[tuple[Rule, ...]] = (
         _read,
     ),
 )  # fmt: skip
+DECIMAL_COMMAS: Final[tuple[Rule, ...]] = (
+    (  # 3,5 kg
+        re.compile(
+            r",(?<=[0-9].)(?=[0-9]{1,2} ?(?:[kcm]?m|k?g|m?l|t|ha|km/h|\u00b0C|%|\u20ac)(?!\w))"
+            r"(?<![.,][0-9].)(?<![.,][0-9]{2}.)(?<![.,][0-9]{3}.)"
+        ),
+        ".",
+    ),
+)
+_COUNTED: Final = (
+    "people|users|views|downloads|followers|subscribers|dollars|euros|pounds|copies|rows|records"
+    "|tokens|parameters|customers|visitors|votes|units|years|residents|workers|jobs|homes|tonnes|tons"
+)
+SCALES: Final[tuple[Rule, ...]] = (
+    (re.compile(rf"[mM](?<=[0-9].)(?= (?:{_COUNTED})\b)"), " million"),  # 5m dollars
+    (re.compile(rf"[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)"), " billion"),
+    (  # 50k followers; "4k screens" are none
+        re.compile(r"[kK](?<=[0-9].)(?<![^0-9][48].)(?= (?:people|[a-z]{3,}[^s\W]s)\b)"),
+        " thousand",
+    ),
+)
 DEGREES: Final[tuple[Rule, ...]] = (
     (re.compile(r"\u00b0C\b"), "degrees Celsius"),
     (re.compile(r"\u00b0F\b"), "degrees Fahrenheit"),

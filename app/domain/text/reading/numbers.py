@@ -144,6 +144,7 @@ SLASHES: Final[tuple[Rule, ...]] = (
         ),
         " ",
     ),
+    (re.compile(r"/(?<=[0-9]\.[0-9].)(?=100?\b)"), " out of "),  # 9.5/10
     (re.compile(r"/(?<=[0-9].)(?=[0-9])"), " slash "),
     (re.compile(r"/(?<=[0-9].)f\b"), " per F"),
 )  # fmt: skip

@@ -40,7 +40,9 @@ _TIDY: Final[tuple[Rule, ...]] = (
     (re.compile(r" (?=[.,;:!?)\]}](?!\w))(?!\.\.\.)"), ""),
     (re.compile(r"[(\[{] "), lambda match: match[0][0]),
 )
-_NUMBER_SIGN: Final[tuple[Rule, ...]] = ((re.compile(r"#(?<![\w&].)(?=[0-9])"), "number "),)
+_NUMBER_SIGN: Final[tuple[Rule, ...]] = (
+    (re.compile(r"#(?<![\w&].)(?=[0-9]|[A-Z]{1,3}-?[0-9])"), "number "),
+)
 
 _ANY: Final = ""
 _SMALL_FIGURES: Final = "\u00b9\u00b2\u00b3\u2070\u2074-\u2079\u207a\u207b\u207f\u2080-\u2089"
@@ -56,9 +58,10 @@ _NAMES: Final[tuple[Step, ...]] = (
 )
 _CODES_AND_DATES: Final[tuple[Step, ...]] = (
     (r"0[ -]000|0\) ?000", identifiers.NUMBERS_FROM_ZERO),
-    ("0 000", characters.THOUSANDS),
+    (r"0[ .]000", characters.THOUSANDS),
     (r"[-\u2013] ?00?(?:[:.]00)? ?[apAP]", clock.HALF_RANGES),
     ("0 ?[apAP]", clock.HALVES),
+    ("0000 ?h", clock.MILITARY),
     ("0 ?[hm]", clock.DURATIONS),
     ("0:0", clock.WITH_COLON),
     ("0[-/.]0", calendar.NUMERIC_DATES),
@@ -89,6 +92,8 @@ _WORDS: Final[tuple[Step, ...]] = (
     ("[IVXLCDM]", roman.RULES),
 )
 _AMOUNTS: Final[tuple[Step, ...]] = (
+    ("0,00? ?[a-z%\u20ac\u00b0]", measures.DECIMAL_COMMAS),
+    ("0[kKmMbB] [a-z]", measures.SCALES),
     (rf"[-\u2212\u2013+\u00b1][0.{money.SIGNS}]", measures.SIGNS),
     (r"[x\u00d7](?: ?[0.]|(?<=0.) |(?<=0 .) )", measures.PRODUCTS),
     (money.SIGN, money.RULES),
@@ -102,7 +107,7 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     (rf"[0\u00b0{_SMALL_FIGURES}][-.]? ?[A-Za-z\u00b0\u03bc\u03a9]", measures.RULES),
     ("\u00b0[CF]", measures.DEGREES),
     ("[0s]/[A-Za-z]", measures.RATES),
-    ("#0", _NUMBER_SIGN),
+    ("#(?:0|[A-Z]{1,3}-?0)", _NUMBER_SIGN),
     (rf"[\^{_SMALL_FIGURES}]", numbers.POWERS),
     ("0/", numbers.SLASHES),
     (r"\*", numbers.PRODUCTS),

@@ -34,6 +34,7 @@ _GREEK: Final = {
 _OPERATORS: Final = {
     "<=": "less than or equal to", ">=": "greater than or equal to", "!=": "is not equal to",
     "==": "equals", "=>": "to", "->": "to", "-->": "to", "<-": "", "--": "\u2013",
+    "&&": "and", "||": "or",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ UNITS: Final = {
     "fl oz": ("fluid ounce", "fluid ounces"), "fl. oz.": ("fluid ounce", "fluid ounces"),
     "tsp": ("teaspoon", "teaspoons"), "tsp.": ("teaspoon", "teaspoons"),
     "tbsp": ("tablespoon", "tablespoons"), "tbsp.": ("tablespoon", "tablespoons"),
+    "Tbsp": ("tablespoon", "tablespoons"), "Tbsp.": ("tablespoon", "tablespoons"),
     # mass
     "\u03bcg": ("microgram", "micrograms"), "mcg": ("microgram", "micrograms"),
     "mg": ("milligram", "milligrams"), "g": ("gram", "grams"), "kg": ("kilogram", "kilograms"),
@@ -37,6 +38,8 @@ UNITS: Final = {
     "h": ("hour", "hours"), "hr": ("hour", "hours"), "hr.": ("hour", "hours"),
     "hrs": ("hour", "hours"), "hrs.": ("hour", "hours"), "yr": ("year", "years"),
     "yrs": ("year", "years"), "wk": ("week", "weeks"), "wks": ("week", "weeks"),
+    "mos": ("month", "months"), "mos.": ("month", "months"), "wks.": ("week", "weeks"),
+    "yrs.": ("year", "years"), "yr.": ("year", "years"),
     # temperature, angle
     "\u00b0C": ("degree Celsius", "degrees Celsius"),
     "\u00b0 C": ("degree Celsius", "degrees Celsius"),
