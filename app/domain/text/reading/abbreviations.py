@@ -100,6 +100,7 @@ _WRITTEN_FOR: Final = {
 _MARKED: Final = r"(?=\w{1,6}[./&+#(']|vs|etc|PhD|et al)"
 """What all of _ALWAYS have, and few other words."""
 
+_TITLE_FOLLOWS: Final = re.compile(r" (?:&|and) (?:Mr|Mrs|Ms|Dr|Prof)\b\.? [A-Z]")
 _FIGURE_BEFORE: Final = re.compile(r"[0-9][ -]?\Z")
 _DETERMINERS: Final = frozenset({
     "The", "This", "That", "These", "A", "An", "My", "Our", "Your", "His", "Her", "Its", "Their",
@@ -134,6 +135,8 @@ def _read_title(match: re.Match[str]) -> str | None:
     short, title = match["short"], _TITLES[match["short"]]
     if touches_word(match):
         return None
+    if short in _WITHOUT_POINT and _TITLE_FOLLOWS.match(match.string, match.end()):
+        return title  # Mr & Mrs Lee
     if match["space"] is not None:  # before a name
         return f"{title} " if match["point"] or short in _WITHOUT_POINT else None
     return _with_point(title, match) if match["point"] and short not in _ALSO_WORDS else None

@@ -236,12 +236,15 @@ _COUNTED: Final = (
     "|tokens|parameters|customers|visitors|votes|units|years|residents|workers|jobs|homes|tonnes|tons"
 )
 SCALES: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"[mM](?<=[0-9].)(?= (?:{_COUNTED})\b)"), " million"),  # 5m dollars
-    (re.compile(rf"[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)"), " billion"),
+    (re.compile(rf"m(?<=[0-9].)(?= (?:{_COUNTED})\b)"), " million"),  # 5m dollars
+    (re.compile(r"M(?<=[0-9].)(?!\w)"), " million"),
+    (re.compile(rf"b(?<=[0-9].)n\b|[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)"), " billion"),
+    (re.compile(r"B(?<=[0-9]\.[0-9].)(?!\w)"), " billion"),
     (  # 50k followers; "4k screens" are none
         re.compile(r"[kK](?<=[0-9].)(?<![^0-9][48].)(?= (?:people|[a-z]{3,}[^s\W]s)\b)"),
         " thousand",
     ),
+    (re.compile(r"k(?<=[0-9]{2}.)(?<!401.)(?!\w)"), " thousand"),
 )
 DEGREES: Final[tuple[Rule, ...]] = (
     (re.compile(r"\u00b0C\b"), "degrees Celsius"),

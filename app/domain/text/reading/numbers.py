@@ -26,6 +26,9 @@ _SMALL: Final = "[\u2080-\u2089\u2070\u00b9\u00b2\u00b3\u2074-\u2079]"
 _LONGEST_COUNT: Final = 6
 """More figures without commas are a code, unless the last three are zero."""
 
+_PHRASES: Final = frozenset({("24", "7"), ("50", "50")})
+"""That are no ranges."""
+
 _QUANTITY: Final = re.compile(
     r" (?:people|men|women|children|percent|million|billion|thousand"
     r"|(?!(?:was|is|has|this|his|its|as|us|series|always|perhaps|plus|minus|times|does|sales|things)\b)[a-z]{3,}s)\b"
@@ -62,6 +65,8 @@ def _read_small(match: re.Match[str]) -> str:
 def _read_range(match: re.Match[str]) -> str:
     low, high = match["low"], match["high"]
     first, second = decimal(low), decimal(high)
+    if (low, high) in _PHRASES:
+        return f"{first} {second}"
     if match["equals"] is not None or (match["gap"] and match["dash"] == "-"):
         return f"{first} minus {second}"
     lower, higher = float(low.replace(",", "")), float(high.replace(",", ""))
@@ -160,7 +165,10 @@ RANGES: Final[tuple[Rule, ...]] = (
         ),
         _read_range,
     ),
-    (re.compile(r"[-\u2013](?<=[0-9].)(?=[0-9.]{1,6}[kKMB]\b)"), " to "),
+    (
+        re.compile(r"[-\u2013](?<=[0-9].)(?<![A-Za-z][0-9].)(?=[0-9.]{1,6}[kKMB]\b)"),
+        " to ",
+    ),
 )  # fmt: skip
 ORDINALS: Final[tuple[Rule, ...]] = (
     (  # ordinals

@@ -93,7 +93,7 @@ _WORDS: Final[tuple[Step, ...]] = (
 )
 _AMOUNTS: Final[tuple[Step, ...]] = (
     ("0,00? ?[a-z%\u20ac\u00b0]", measures.DECIMAL_COMMAS),
-    ("0[kKmMbB] [a-z]", measures.SCALES),
+    ("0[kKmMbB](?:n\\b| [a-z]|(?<=[kMB])(?!\\w))", measures.SCALES),
     (rf"[-\u2212\u2013+\u00b1][0.{money.SIGNS}]", measures.SIGNS),
     (r"[x\u00d7](?: ?[0.]|(?<=0.) |(?<=0 .) )", measures.PRODUCTS),
     (money.SIGN, money.RULES),

@@ -7,6 +7,7 @@ UNITS: Final = {
     "nm": ("nanometer", "nanometers"), "\u03bcm": ("micrometer", "micrometers"),
     "mm": ("millimeter", "millimeters"), "cm": ("centimeter", "centimeters"),
     "dm": ("decimeter", "decimeters"), "m": ("meter", "meters"), "km": ("kilometer", "kilometers"),
+    "KM": ("kilometer", "kilometers"), "Km": ("kilometer", "kilometers"),
     "in.": ("inch", "inches"), "ft": ("foot", "feet"), "ft.": ("foot", "feet"),
     "yd": ("yard", "yards"), "yds": ("yard", "yards"), "mi": ("mile", "miles"),
     "mi.": ("mile", "miles"),
@@ -27,6 +28,7 @@ UNITS: Final = {
     # mass
     "\u03bcg": ("microgram", "micrograms"), "mcg": ("microgram", "micrograms"),
     "mg": ("milligram", "milligrams"), "g": ("gram", "grams"), "kg": ("kilogram", "kilograms"),
+    "KG": ("kilogram", "kilograms"), "Kg": ("kilogram", "kilograms"),
     "kgs": ("kilogram", "kilograms"), "oz": ("ounce", "ounces"), "oz.": ("ounce", "ounces"),
     "lb": ("pound", "pounds"),
     "lb.": ("pound", "pounds"), "lbs": ("pound", "pounds"), "lbs.": ("pound", "pounds"),
