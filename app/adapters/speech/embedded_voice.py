@@ -64,7 +64,9 @@ SEED: Final = 0
 
 MAX_LEADING_SILENCE_S: Final = 0.06
 MAX_TRAILING_SILENCE_S: Final = 0.30
-"""The voice pads each sentence with up to 0.3 s before and 0.5 s after; more than this is cut."""
+MAX_CUT_SILENCE_S: Final = 0.06
+"""The voice pads each sentence with up to 0.3 s before and 0.5 s after; more than this is cut, and
+still more behind a piece whose sentence goes on in the next one."""
 
 SILENCE_LEVEL: Final = 1e-3
 """Samples below this (-60 dB of full scale) count as silence."""
@@ -145,10 +147,12 @@ class EmbeddedVoice:
             calls = await call(_phonemize, self._hibari, segment.text, delivery.speed)
         seed = SEED if delivery.sampling.seed is None else delivery.sampling.seed
         noise = np.random.default_rng(seed)
-        for ids in calls:
+        for number, ids in enumerate(calls, 1):
             async with self._turns.take(due_at):
                 raw = await call(self._hibari.from_ids, ids, delivery.speed, noise)
-            samples = trim_silence(raw, delivery.speed)
+            goes_on = number < len(calls) or was_cut(segment.text)
+            trailing_s = MAX_CUT_SILENCE_S if goes_on else MAX_TRAILING_SILENCE_S
+            samples = trim_silence(raw, delivery.speed, trailing_s)
             if len(samples):
                 chunk = AudioChunk(samples, SAMPLE_RATE, len(ids), len(raw) // SAMPLES_PER_FRAME)
                 due_at += chunk.duration_s
@@ -237,11 +241,18 @@ def _halve(text: str) -> list[str]:
     return [text[:middle], text[middle:]] if middle else []
 
 
-def trim_silence(samples: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
+def was_cut(segment: str) -> bool:
+    """Whether the sentence of a segment goes on in the next: no mark ends it, and it is long."""
+    return segment[-1].isalnum() and len(segment) > MAX_SEGMENT_CHARS - MAX_WORD_LETTERS
+
+
+def trim_silence(
+    samples: NDArray[np.float32], speed: float, trailing_s: float
+) -> NDArray[np.float32]:
     """Shorten the silence at both ends to its limit; at a slower `speed` the limit is longer."""
     loud = np.flatnonzero(np.abs(samples) > SILENCE_LEVEL)
     if not len(loud):
         return samples
     lead = round(MAX_LEADING_SILENCE_S * SAMPLE_RATE / speed)
-    trail = round(MAX_TRAILING_SILENCE_S * SAMPLE_RATE / speed)
+    trail = round(trailing_s * SAMPLE_RATE / speed)
     return samples[max(0, loud[0] - lead) : loud[-1] + 1 + trail]

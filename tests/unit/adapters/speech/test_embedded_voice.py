@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from app.adapters.speech.embedded_voice import (
     MAX_CALL_PHONEMES,
     MAX_RUN_CHARS,
+    MAX_TRAILING_SILENCE_S,
     MAX_WORD_LETTERS,
     SAMPLE_RATE,
+    SILENCE_LEVEL,
     EmbeddedVoice,
     _load_hibari,
     _read,
@@ -238,6 +240,18 @@ def test_an_address_of_usual_length_stays_whole() -> None:
     assert in_voice_form(MappedText.of(address)).text == address
 
 
+async def test_a_text_without_marks_has_no_long_pause_where_it_is_cut(voice: EmbeddedVoice) -> None:
+    text = " ".join(["meadow", "paper", "window", "quiet", "morning", "lantern", "harbour"] * 16)
+    segments = segment_text(text, voice.split)
+    delivery = Delivery(voice.info.voices[0])
+    chunks = [
+        chunk.samples for segment in segments async for chunk in voice.synthesize(segment, delivery)
+    ]
+    loud = np.flatnonzero(np.abs(np.concatenate(chunks)) > SILENCE_LEVEL)
+    assert len(segments) > 2
+    assert np.diff(loud).max() / SAMPLE_RATE < 0.25
+
+
 async def test_unloaded_it_cannot_speak() -> None:
     voice = EmbeddedVoice()
     with pytest.raises(SynthesisError):
@@ -264,13 +278,13 @@ def test_trimming_keeps_all_sound(lead: int, sound: int, trail: int, speed: floa
     samples = np.concatenate(
         [np.zeros(lead), np.full(sound, 0.5), np.zeros(trail)], dtype=np.float32, casting="unsafe"
     )
-    trimmed = trim_silence(samples, speed)
+    trimmed = trim_silence(samples, speed, MAX_TRAILING_SILENCE_S)
     assert (trimmed == 0.5).sum() == sound
     assert len(trimmed) <= sound + (0.06 + 0.30) / speed * SAMPLE_RATE + 2
 
 
 def test_trimming_leaves_pure_silence_alone() -> None:
-    assert len(trim_silence(np.zeros(100, np.float32), 1.0)) == 100
+    assert len(trim_silence(np.zeros(100, np.float32), 1.0, MAX_TRAILING_SILENCE_S)) == 100
 
 
 PLAIN_TEXTS = (
