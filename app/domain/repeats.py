@@ -1,6 +1,6 @@
 """What makes two requests the same, and whether the same sound may be given for both. Pure.
 
-Every key is a hash over all that decides the samples or bytes it stands for.
+Every key is a hash over all that decides the samples it stands for.
 """
 
 import hashlib
@@ -9,11 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from app.domain.audio import AudioEncoding
 from app.domain.errors import InvalidIdempotencyKeyError
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, SamplingChoice
-from app.domain.text.front_end import ReadingOptions
 
 KEY_VERSION: Final = 2
 """To be raised when the same key would stand for other samples or bytes than before."""
@@ -21,7 +19,6 @@ KEY_VERSION: Final = 2
 MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
 
 _IDEMPOTENCY_KEY: Final = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY_CHARS}}}")
-_NUM_TAG_CHARS: Final = 32
 
 
 def is_repeatable(info: ModelInfo, sampling: SamplingChoice, default_temperature: float) -> bool:
@@ -48,29 +45,6 @@ def segment_key(fingerprint: str, segment: TextSegment, delivery: Delivery) -> s
     """
     how = {**msgspec.structs.asdict(delivery), "voice": delivery.voice.id}
     return _digest("segment", fingerprint, segment.text, how).hex()
-
-
-def entity_tag(
-    fingerprint: str,
-    text: str,
-    reading: ReadingOptions,
-    delivery: Delivery,
-    encoding: AudioEncoding,
-    form: str,
-) -> str:
-    """A strong entity tag (RFC 9110, section 8.8.3), quoted: equal ones mean equal bytes.
-
-    Args:
-        fingerprint: of what speaks.
-        text: of the request.
-        reading: of the text.
-        delivery: how it is spoken.
-        encoding: of the answer.
-        form: of the answer, as far as it changes the bytes: streamed or whole.
-    """
-    how = {**msgspec.structs.asdict(delivery), "voice": delivery.voice.id}
-    digest = _digest("answer", fingerprint, text, reading, how, encoding, form)
-    return f'"{digest.hex()[:_NUM_TAG_CHARS]}"'
 
 
 def check_idempotency_key(key: str) -> None:

@@ -9,14 +9,6 @@ from app.domain.speech import Delivery
 class SpeechCache(Protocol):
     """What is known of kept speech. Every method returns at once, in any thread."""
 
-    @property
-    def fingerprint(self) -> str:
-        """Of all that decides the samples, but text and delivery: model, checkpoint, settings.
-
-        Equal ones speak equal samples. Empty until the model is loaded.
-        """
-        ...
-
     def can_keep(self, delivery: Delivery) -> bool:
         """Whether speech so delivered is kept at all: not if it is drawn by lot without a seed."""
         ...

@@ -8,14 +8,12 @@ class FakeSpeechCache:
     """Attributes may be changed.
 
     Attributes:
-        fingerprint: of what speaks.
         is_on: whether anything can be kept.
         held: the texts that need not be spoken again.
         asked: texts of all segments that were asked for, in order.
     """
 
     def __init__(self) -> None:
-        self.fingerprint = "fake"
         self.is_on = True
         self.held: set[str] = set()
         self.asked: list[str] = []

@@ -84,14 +84,3 @@ async def test_a_pause_is_silence_of_exactly_that_length(
     num_samples = round(4 * SECONDS_PER_CHAR * fakes.model.info.sample_rate)
     assert f"[{num_samples}][4000][{num_samples}]" in answer.text
     assert [said for said, *_ in fakes.model.spoken[-2:]] == ["One.", "Two."]
-
-
-async def test_the_tag_of_an_answer_depends_on_how_its_text_is_read(
-    client: httpx.AsyncClient, fakes: Fakes
-) -> None:
-    fakes.cache.fingerprint = "hum"
-    tags = {
-        (await client.post(SPEECH, json={"input": "Gif 5", **fields})).headers["etag"]
-        for fields in ({}, {"normalize": False}, {"pronunciations": {"gif": "jif"}})
-    }
-    assert len(tags) == 3

@@ -18,8 +18,8 @@ def ready(server: ServerProcess) -> ServerProcess:
     return server
 
 
-def post(server: ServerProcess, **headers: str) -> httpx.Response:
-    return httpx.post(server.url + SPEECH, json=BODY, headers=headers, timeout=60)
+def post(server: ServerProcess) -> httpx.Response:
+    return httpx.post(server.url + SPEECH, json=BODY, timeout=60)
 
 
 def test_what_is_asked_again_is_not_spoken_again_not_even_after_a_restart(tmp_path: Path) -> None:
@@ -27,7 +27,6 @@ def test_what_is_asked_again_is_not_spoken_again_not_even_after_a_restart(tmp_pa
     arguments = ("--backend", "embedded")
     with server_process(tmp_path / "first.log", *arguments, environ=environ) as running:
         first, second = post(ready(running)), post(running)
-        unchanged = post(running, **{"if-none-match": first.headers["etag"]})
         metrics = httpx.get(f"{running.url}/metrics").text.splitlines()
         ended = [e["cache"] for e in running.wait_for_events(2, event="speech.ended")]
     with server_process(tmp_path / "second.log", *arguments, environ=environ) as running:
@@ -37,8 +36,6 @@ def test_what_is_asked_again_is_not_spoken_again_not_even_after_a_restart(tmp_pa
     assert second.headers["cache-status"] == "soprano; hit"
     assert third.headers["cache-status"] == "soprano; hit"
     assert first.content == second.content == third.content
-    assert first.headers["etag"] == second.headers["etag"] == third.headers["etag"]
-    assert unchanged.status_code == 304
     assert ended == ["miss", "hit"]
     assert 'soprano_cache_requests_total{result="hit"} 1.0' in metrics
     (size,) = [line for line in metrics if line.startswith("soprano_cache_bytes ")]

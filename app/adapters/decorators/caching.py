@@ -26,7 +26,8 @@ class CachedModel:
         model: that speaks.
         memory: keeps what was spoken; of size 0 it turns the cache off.
         files: keep it beyond the life of the process; None is memory only.
-        identify: see SpeechCache.fingerprint; called in a worker thread once the model is loaded.
+        identify: names all that decides the samples but text and delivery: model, checkpoint,
+            settings. Called in a thread once the model is loaded; until then nothing is kept.
         default_temperature: of the model, where a request chooses none.
     """
 
@@ -45,7 +46,7 @@ class CachedModel:
         self._default_temperature = default_temperature
         self._shared: dict[str, SharedSpeech] = {}
         self._is_warm = False
-        self.fingerprint = ""
+        self._fingerprint = ""
 
     @property
     def info(self) -> ModelInfo:
@@ -60,7 +61,7 @@ class CachedModel:
         await self._model.load()
         if self._files is not None:
             await self._files.open()
-        self.fingerprint = await asyncio.to_thread(self._identify)
+        self._fingerprint = await asyncio.to_thread(self._identify)
 
     async def close(self) -> None:
         if self._files is not None:
@@ -71,13 +72,13 @@ class CachedModel:
         return self._model.split(paragraphs)
 
     def can_keep(self, delivery: Delivery) -> bool:
-        is_on = self._memory.max_bytes > 0 and self.fingerprint != ""
+        is_on = self._memory.max_bytes > 0 and self._fingerprint != ""
         return is_on and is_repeatable(self.info, delivery.sampling, self._default_temperature)
 
     def holds(self, segment: TextSegment, delivery: Delivery) -> bool:
         if not self.can_keep(delivery):
             return False
-        key = segment_key(self.fingerprint, segment, delivery)
+        key = segment_key(self._fingerprint, segment, delivery)
         return key in self._memory or (self._files is not None and key in self._files)
 
     def synthesize(
@@ -85,7 +86,7 @@ class CachedModel:
     ) -> AsyncGenerator[AudioChunk, None]:
         if not self.can_keep(delivery):
             return self._model.synthesize(segment, delivery, due_at)
-        key = segment_key(self.fingerprint, segment, delivery)
+        key = segment_key(self._fingerprint, segment, delivery)
         return self._repeat(key, partial(self._model.synthesize, segment, delivery, due_at))
 
     async def _repeat(

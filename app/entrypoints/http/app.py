@@ -109,13 +109,8 @@ def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Pr
     writer = EventWriter(ports.clock, speech.sse_keep_alive_s, speech.sse_done_marker)
     limits = LiveLimits(speech.max_chars, settings.server.socket_idle_s)
     repeats = Repeats(
-        services.speech.catalog,
-        ports.cache,
-        services.speech.reading,
-        IdempotencyKeys(ports.clock),
-        settings.model.temperature,
+        services.speech.catalog, IdempotencyKeys(ports.clock), settings.model.temperature
     )
-
     callers = Callers(ports.clock, settings.admission.request_timeout_s)
     speech_answers = SpeechAnswers(
         services.speech,

@@ -103,7 +103,6 @@ SPEECH_HEADERS: Final = {
     "cache-status": _header(
         "Whether the speech was kept from an earlier request (RFC 9211).", OpenAPIType.STRING
     ),
-    "etag": _header("Equal for equal bytes.", OpenAPIType.STRING, is_always_there=False),
     "warning": _header(
         "What was asked for and not done (RFC 7234, section 5.5, code 299).",
         OpenAPIType.STRING,
@@ -138,12 +137,6 @@ REQUEST_HEADERS: Final = (
         description="The same key and body give the same audio; with another body it is an error.",
     ),
     Parameter(
-        name="If-None-Match",
-        param_in="header",
-        schema=Schema(type=OpenAPIType.STRING),
-        description="ETags of answers that the client has; 304 if this would be one of them.",
-    ),
-    Parameter(
         name=TIMEOUT_HEADER,
         param_in="header",
         schema=Schema(type=OpenAPIType.NUMBER, minimum=MIN_TIMEOUT_S),
@@ -165,8 +158,7 @@ class SpeechOperation(Operation):
             if isinstance(response, OpenAPIResponse) and int(status) in ERRORS:
                 _add_examples(response.content or {}, ERRORS[int(status)])
                 response.headers = {**(RETRY_HEADERS if status in RETRIED else ERROR_HEADERS)}
-        unchanged = OpenAPIResponse(description="The audio is that of the tag in If-None-Match.")
-        self.responses = {**responses, "200": _describe_audio(), "304": unchanged}
+        self.responses = {**responses, "200": _describe_audio()}
         self.parameters = [*(self.parameters or []), *REQUEST_HEADERS]
 
 

@@ -52,14 +52,12 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
         keeping = None
         if data.store:
             keeping = Keeping(self.library, caller.name, data.file_name, repeat.request)
-        elif repeat.is_unchanged:
-            return self.repeats.not_modified(repeat)
         starting = self.speech.start(repeat.request, caller, is_whole=not data.is_streamed)
         stream = await until_disconnect(request.receive, starting)
         if keeping is not None:
             keeping.apply_to(stream)
         headers = self._headers(stream, data)
-        headers.update(self.repeats.headers(repeat, stream.report))
+        headers.update(repeat.headers(stream.report))
         if data.stream_format == "sse":
             return self._in_events(stream, data, headers)
         media_type = CONTENT_TYPES[stream.encoding.format]

@@ -5,27 +5,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.audio import AudioEncoding, AudioFormat
 from app.domain.errors import InvalidIdempotencyKeyError
 from app.domain.repeats import (
     check_idempotency_key,
     claim_name,
     derive_seed,
-    entity_tag,
     fingerprint_of,
     is_repeatable,
     segment_key,
 )
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo, SamplingChoice, Voice
-from app.domain.text.front_end import ReadingOptions
-from app.domain.text.pronunciations import Pronunciations
 from tests.fakes.speech_model import FAKE_INFO
 
 SAMPLED = msgspec.structs.replace(FAKE_INFO, has_sampling=True)
 SEGMENT = TextSegment(0, "Hello.")
 DELIVERY = Delivery(Voice("bee", "Bee"))
-ENCODING = AudioEncoding(AudioFormat.WAV, 16_000)
 
 
 @pytest.mark.parametrize(
@@ -70,36 +65,6 @@ CHANGES: list[dict[str, Any]] = [
 def test_whatever_changes_the_samples_changes_the_key(change: dict[str, Any]) -> None:
     same: dict[str, Any] = {"fingerprint": "m", "segment": SEGMENT, "delivery": DELIVERY}
     assert segment_key(**{**same, **change}) != segment_key(**same)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"fingerprint": "n"},
-        {"text": "Hello!"},
-        {"delivery": Delivery(DELIVERY.voice, 1.5)},
-        {"delivery": Delivery(DELIVERY.voice, 1.0, SamplingChoice(seed=1))},
-        {"encoding": AudioEncoding(AudioFormat.FLAC, 16_000)},
-        {"encoding": AudioEncoding(AudioFormat.WAV, 24_000)},
-        {"form": "whole"},
-        {"reading": ReadingOptions(is_normalized=False)},
-        {"reading": ReadingOptions(has_markup=False)},
-        {"reading": ReadingOptions(pronunciations=Pronunciations({"gif": "jif"}))},
-    ],
-)
-def test_whatever_changes_the_bytes_changes_the_tag(change: dict[str, Any]) -> None:
-    same: dict[str, Any] = {
-        "fingerprint": "m",
-        "text": "Hello.",
-        "reading": ReadingOptions(),
-        "delivery": DELIVERY,
-        "encoding": ENCODING,
-        "form": "streamed",
-    }
-    tag = entity_tag(**same)
-    assert tag == entity_tag(**same)
-    assert tag[0] == tag[-1] == '"'
-    assert entity_tag(**{**same, **change}) != tag
 
 
 @pytest.mark.parametrize("key", ["", "a" * 256, "a\nb", "\x7f", "é"])

@@ -312,10 +312,9 @@ async def test_of_size_0_it_is_off() -> None:
 
 async def test_before_the_model_is_loaded_nothing_is_kept() -> None:
     rig = Rig()
-    assert rig.cached.fingerprint == ""
     assert not rig.cached.can_keep(DELIVERY)
     await rig.load()
-    assert rig.cached.fingerprint == "one"
+    assert rig.cached.can_keep(DELIVERY)
 
 
 async def test_speech_that_outgrows_the_memory_is_still_heard_by_all_who_follow() -> None:
