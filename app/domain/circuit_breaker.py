@@ -18,16 +18,11 @@ MAX_DOUBLINGS: Final = 30
 
 
 class BreakerState(StrEnum):
-    """CLOSED lets calls through, OPEN refuses them, HALF_OPEN lets one through to see.
-
-    FORCED_OPEN and DISABLED are for operators: refuse or let through whatever happens.
-    """
+    """CLOSED lets calls through, OPEN refuses them, HALF_OPEN lets one through to see."""
 
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    DISABLED = "disabled"
 
 
 class CallOutcome(StrEnum):
@@ -107,7 +102,7 @@ class CircuitBreaker:
 
     def acquire(self, now: float) -> Permit | Refusal:
         """Ask to call. Each permit must come back to `record`, once the call has ended."""
-        if self.state in {BreakerState.CLOSED, BreakerState.DISABLED}:
+        if self.state is BreakerState.CLOSED:
             return Permit(self._generation)
         if self.state is BreakerState.OPEN and now >= self._open_until:
             self._enter(BreakerState.HALF_OPEN, "it is time for a probe")
@@ -132,31 +127,14 @@ class CircuitBreaker:
                 return max(0.0, self._open_until - now)
             case BreakerState.HALF_OPEN:
                 return PROBE_WAIT_S
-            case BreakerState.FORCED_OPEN:
-                return self._policy.open_s
-            case BreakerState.CLOSED | BreakerState.DISABLED:
+            case BreakerState.CLOSED:
                 return 0.0
 
     def open_for_s(self, now: float) -> float:
         """Seconds since it last let calls through, failed probes included; 0 while it does."""
-        if self.state in {BreakerState.CLOSED, BreakerState.DISABLED}:
+        if self.state is BreakerState.CLOSED:
             return 0.0
         return now - self._open_since
-
-    def force_open(self, now: float) -> None:
-        """Refuse everything until `reset`."""
-        if not self.open_for_s(now):
-            self._open_since = now
-        self._enter(BreakerState.FORCED_OPEN, "by order")
-
-    def disable(self) -> None:
-        """Let everything through until `reset`."""
-        self._enter(BreakerState.DISABLED, "by order")
-
-    def reset(self, now: float) -> None:
-        """Be closed, and remember nothing."""
-        self._num_failed_probes = 0
-        self._close(now, "by order")
 
     def _record_call(self, outcome: CallOutcome, now: float) -> None:
         self._outcomes.append((now, outcome))

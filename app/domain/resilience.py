@@ -34,9 +34,8 @@ class TimeLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResiliencePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """All numbers of it; `mode` is the state the breaker has at the start."""
+    """All numbers of it."""
 
-    mode: BreakerState = BreakerState.CLOSED
     breaker: BreakerPolicy = BreakerPolicy()
     retry: RetryPolicy = RetryPolicy()
 
@@ -81,8 +80,3 @@ def may_help_to_retry(error: Exception) -> bool:
     if isinstance(error, DeviceError | NoInstanceError | EngineBusyError):
         return False
     return isinstance(error, InstanceDeadError | SpeechTimeoutError)
-
-
-def is_free_to_retry(error: Exception) -> bool:
-    """Whether a retry counts against nothing: of one death, the first sentence has paid."""
-    return isinstance(error, InstanceLostError)

@@ -129,24 +129,10 @@ class AdmissionSettings(Section, frozen=True):
 class ResilienceSettings(Section, frozen=True):
     """What is done while the model fails."""
 
-    breaker: Literal["closed", "forced_open", "disabled"] = "closed"
-    window_size: Annotated[int, Meta(ge=1, le=10_000)] = 20
-    window_s: Annotated[float, Meta(ge=1, le=86_400)] = 30.0
-    min_outcomes: Annotated[int, Meta(ge=1, le=10_000)] = 5
-    failure_ratio: Annotated[float, Meta(gt=0, le=1)] = 0.5
-    open_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 5.0
-    max_open_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 60.0
-    open_jitter: Annotated[float, Meta(ge=0, le=0.9)] = 0.2
-    calm_s: Seconds = 60.0
     unready_after_s: Seconds = 10.0
     first_chunk_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 10.0
     chunk_gap_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 5.0
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 1
-    retry_delay_s: Annotated[float, Meta(ge=0, le=60)] = 0.05
-    max_retry_delay_s: Annotated[float, Meta(ge=0, le=60)] = 1.0
-    retry_budget_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.1
-    retry_budget_floor: Annotated[int, Meta(ge=0, le=10_000)] = 3
-    retry_budget_window_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
 
 
 class CacheSettings(Section, frozen=True):

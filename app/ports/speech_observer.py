@@ -9,7 +9,6 @@ from app.domain.speech import ModelInfo, SpeechReport
 StoreAction = Literal["open", "save", "clean_up"]
 """What is done with the store of finished audio."""
 
-RetryOutcome = Literal["retried", "budget_exhausted"]
 """What became of a wish to make a call again: it is made, or there were too many of late."""
 
 
@@ -44,8 +43,8 @@ class SpeechObserver(SentenceObserver, Protocol):
         """One instance of the model, from 0 on, has stopped working, and will be made anew."""
         ...
 
-    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
-        """A sentence failed in a way that another attempt, of this number from 1 on, may mend."""
+    def speech_retried(self, error: SpeechError, attempt: int) -> None:
+        """A sentence failed, and is begun again; `attempt` counts from 1 on."""
         ...
 
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:

@@ -67,8 +67,7 @@ def test_it_takes_whatever_happens_to_the_breaker_without_raising(
 ) -> None:
     observer = make()
     observer.breaker_changed(BreakerState.CLOSED, new, "tested")
-    observer.speech_retried(InstanceDeadError(), 1, "retried")
-    observer.speech_retried(InstanceDeadError(), 1, "budget_exhausted")
+    observer.speech_retried(InstanceDeadError(), 1)
 
 
 @pytest.mark.parametrize("make", OBSERVERS.values(), ids=OBSERVERS.keys())

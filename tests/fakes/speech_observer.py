@@ -5,7 +5,7 @@ import msgspec
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
-from app.ports.speech_observer import RetryOutcome, StoreAction
+from app.ports.speech_observer import StoreAction
 
 
 class FakeSpeechObserver:
@@ -17,7 +17,7 @@ class FakeSpeechObserver:
         self.nums_running: list[int] = []
         self.failed_sentences: list[tuple[SentenceError, int]] = []
         self.deaths: list[tuple[int, InstanceDeath]] = []
-        self.retries: list[tuple[SpeechError, int, RetryOutcome]] = []
+        self.retries: list[tuple[SpeechError, int]] = []
         self.breaker_changes: list[tuple[BreakerState, BreakerState, str]] = []
         self.refused: list[SpeechError] = []
         self.reading_failures: list[Exception] = []
@@ -43,8 +43,8 @@ class FakeSpeechObserver:
     def instance_died(self, index: int, reason: InstanceDeath) -> None:
         self.deaths.append((index, reason))
 
-    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
-        self.retries.append((error, attempt, outcome))
+    def speech_retried(self, error: SpeechError, attempt: int) -> None:
+        self.retries.append((error, attempt))
 
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         self.breaker_changes.append((old, new, reason))

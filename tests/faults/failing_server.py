@@ -15,9 +15,11 @@ from app.adapters.decorators.resilient import ResilientModel
 from app.adapters.decorators.time_limited import TimeLimitedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.domain.audio import AudioChunk
+from app.domain.circuit_breaker import BreakerPolicy
+from app.domain.resilience import ResiliencePolicy
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery
-from app.entrypoints.bootstrap.ports import build_ports, resilience_policy, time_limits
+from app.entrypoints.bootstrap.ports import build_ports, time_limits
 from app.entrypoints.cli import serve
 from app.entrypoints.cli.main import main
 from app.entrypoints.services import Ports
@@ -46,7 +48,7 @@ class FailingVoice(EmbeddedVoice):
 def build_failing_ports(settings: Settings) -> Ports:
     ports = build_ports(settings)
     voice = FailingVoice(settings.model.num_threads, Path(os.environ["SPEECH_FAULT"]))
-    policy = resilience_policy(settings.resilience)
+    policy = ResiliencePolicy(breaker=BreakerPolicy(open_s=1.0, max_open_s=1.0))
     limited = TimeLimitedModel(voice, ports.clock, time_limits(settings.resilience))
     model = ResilientModel(limited, ports.clock, policy, ports.observer, random.random)
     return msgspec.structs.replace(ports, model=model, cache=None, health=model.health)

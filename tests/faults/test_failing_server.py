@@ -53,8 +53,6 @@ def server(tmp_path: Path) -> Iterator[FailingServer]:
     fault.write_text("")
     environ = {
         "SPEECH_FAULT": str(fault),
-        "SOPRANO_RESILIENCE__OPEN_S": "1",
-        "SOPRANO_RESILIENCE__MAX_OPEN_S": "1",
         "SOPRANO_RESILIENCE__FIRST_CHUNK_S": "1",
     }
     with server_process(

@@ -30,19 +30,18 @@ from app.domain.resilience import (
     PROBE_TEXT,
     EngineHealth,
     ResiliencePolicy,
-    is_free_to_retry,
     may_help_to_retry,
     outcome_of,
     outcome_of_silence,
 )
-from app.domain.retries import RetryBudget, pause_s
+from app.domain.retries import pause_s
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, ModelInfo
 from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import RetryOutcome, SpeechObserver
+from app.ports.speech_observer import SpeechObserver
 
 RESTART_S: Final = 15.0
 """For so long after a call found no instance (and had waited for one) more such calls say nothing
@@ -75,15 +74,10 @@ class ResilientModel:
         self._retry = policy.retry
         self._observer = observer
         self._random = random
-        self._budget = RetryBudget(policy.retry)
         self._has_opened = asyncio.Event()
         self._absent_since: float | None = None
         self._probing: asyncio.Task[None] | None = None
         self.breaker = CircuitBreaker(policy.breaker, random, self._breaker_changed)
-        if policy.mode is BreakerState.FORCED_OPEN:
-            self.breaker.force_open(clock.monotonic())
-        elif policy.mode is BreakerState.DISABLED:
-            self.breaker.disable()
 
     @property
     def info(self) -> ModelInfo:
@@ -111,7 +105,6 @@ class ResilientModel:
     async def synthesize(
         self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        self._budget.count_call(self._clock.monotonic())
         for num_retries in count():
             has_spoken = False
             try:
@@ -129,10 +122,8 @@ class ResilientModel:
     def _may_retry(self, error: SynthesisError, num_retries: int) -> bool:
         if num_retries >= self._retry.max_retries or not may_help_to_retry(error):
             return False
-        may_retry = is_free_to_retry(error) or self._budget.take(self._clock.monotonic())
-        outcome: RetryOutcome = "retried" if may_retry else "budget_exhausted"
-        self._observer.speech_retried(error, num_retries + 1, outcome)
-        return may_retry
+        self._observer.speech_retried(error, num_retries + 1)
+        return True
 
     async def _call(
         self, segment: TextSegment, delivery: Delivery, due_at: float

@@ -3,7 +3,7 @@
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, SpeechReport
-from app.ports.speech_observer import RetryOutcome, SpeechObserver, StoreAction
+from app.ports.speech_observer import SpeechObserver, StoreAction
 
 
 class FanOut:
@@ -36,9 +36,9 @@ class FanOut:
         for observer in self._observers:
             observer.instance_died(index, reason)
 
-    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
+    def speech_retried(self, error: SpeechError, attempt: int) -> None:
         for observer in self._observers:
-            observer.speech_retried(error, attempt, outcome)
+            observer.speech_retried(error, attempt)
 
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         for observer in self._observers:

@@ -13,7 +13,7 @@ from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
 from app.ports.clock import Clock
-from app.ports.speech_observer import RetryOutcome, StoreAction
+from app.ports.speech_observer import StoreAction
 from app.ports.tracing import Attributes
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class OpenTelemetry:
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         _add_event("speech.sentence_failed", {"error.type": error.code, "soprano.attempt": attempt})
 
-    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
+    def speech_retried(self, error: SpeechError, attempt: int) -> None:
         _add_event("speech.retried", {"error.type": error.code, "soprano.attempt": attempt})
 
     def store_failed(self, action: StoreAction, error: StoreError) -> None:

@@ -32,7 +32,7 @@ from app.domain.errors import (
 )
 from app.domain.speech import CacheStatus, ModelInfo, Outcome, SpeechReport
 from app.ports.request_observer import RequestReport
-from app.ports.speech_observer import RetryOutcome, StoreAction
+from app.ports.speech_observer import StoreAction
 
 FIRST_AUDIO_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5)
@@ -58,10 +58,8 @@ QUEUE_GAUGES: Final = {
 
 BREAKER_LEVELS: Final = {
     BreakerState.CLOSED: 0,
-    BreakerState.DISABLED: 0,
     BreakerState.HALF_OPEN: 1,
     BreakerState.OPEN: 2,
-    BreakerState.FORCED_OPEN: 2,
 }
 
 
@@ -198,8 +196,7 @@ class PrometheusMetrics:
         )
         self._retries = Counter(
             "soprano_retries",
-            "Sentences that failed before their first sound and were to be begun again.",
-            ["outcome"],
+            "Sentences that failed before their first sound and were begun again.",
             registry=registry,
         )
         self._instance_deaths = Counter(
@@ -254,7 +251,6 @@ class PrometheusMetrics:
             self._sentences_failed: failures,
             self._refusals: refusals,
             self._cache_requests: CacheStatus,
-            self._retries: get_args(RetryOutcome),
             self._breaker_transitions: BreakerState,
             self._instance_deaths: get_args(InstanceDeath),
         }
@@ -307,8 +303,8 @@ class PrometheusMetrics:
     def instance_died(self, index: int, reason: InstanceDeath) -> None:
         self._instance_deaths.labels(reason).inc()
 
-    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
-        self._retries.labels(outcome).inc()
+    def speech_retried(self, error: SpeechError, attempt: int) -> None:
+        self._retries.inc()
 
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         self._breaker_state.set(BREAKER_LEVELS[new])

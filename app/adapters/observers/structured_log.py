@@ -7,7 +7,7 @@ import structlog
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
-from app.ports.speech_observer import RetryOutcome, StoreAction
+from app.ports.speech_observer import StoreAction
 
 _log = structlog.get_logger(__name__)
 
@@ -39,8 +39,8 @@ class StructuredLog:
     def instance_died(self, index: int, reason: InstanceDeath) -> None:
         _log.error("model.instance_died", instance=index, reason=reason)
 
-    def speech_retried(self, error: SpeechError, attempt: int, outcome: RetryOutcome) -> None:
-        _log.warning("speech.retried", error=error.code, attempt=attempt, outcome=outcome)
+    def speech_retried(self, error: SpeechError, attempt: int) -> None:
+        _log.warning("speech.retried", error=error.code, attempt=attempt)
 
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         write = _log.error if new is BreakerState.OPEN else _log.info

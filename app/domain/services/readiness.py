@@ -61,12 +61,10 @@ class EngineCheck:
     def trouble(self) -> str | None:
         """Why it is left alone now, be it for ever so short a time, or None."""
         health = self._ask()
-        if health.breaker in {BreakerState.CLOSED, BreakerState.DISABLED}:
+        if health.breaker is BreakerState.CLOSED:
             return None
-        since = f"it is left alone since {health.open_for_s:.0f} s."
-        if health.breaker is BreakerState.FORCED_OPEN:
-            return f"The speech model is not asked, as resilience.breaker says; {since}"
-        return f"The speech model failed repeatedly; {since}"
+        since_s = f"{health.open_for_s:.0f} s"
+        return f"The speech model failed repeatedly; it is left alone since {since_s}."
 
 
 class Readiness:

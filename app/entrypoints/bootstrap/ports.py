@@ -34,7 +34,6 @@ from app.adapters.observers.structured_log import StructuredLog
 from app.adapters.speech.soprano.checkpoint import file_states
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
-from app.domain.circuit_breaker import BreakerPolicy, BreakerState
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.retries import RetryPolicy
 from app.entrypoints.backends import Choice, choose_backend
@@ -140,27 +139,7 @@ def _watched(model: SpeechModel, observer: SpeechObserver, tracing: Tracing | No
 
 def resilience_policy(settings: ResilienceSettings) -> ResiliencePolicy:
     """The section as the domain has it."""
-    return ResiliencePolicy(
-        mode=BreakerState(settings.breaker),
-        breaker=BreakerPolicy(
-            window_size=settings.window_size,
-            window_s=settings.window_s,
-            min_outcomes=settings.min_outcomes,
-            failure_ratio=settings.failure_ratio,
-            open_s=settings.open_s,
-            max_open_s=settings.max_open_s,
-            jitter=settings.open_jitter,
-            calm_s=settings.calm_s,
-        ),
-        retry=RetryPolicy(
-            max_retries=settings.max_retries,
-            delay_s=settings.retry_delay_s,
-            max_delay_s=settings.max_retry_delay_s,
-            budget_ratio=settings.retry_budget_ratio,
-            budget_floor=settings.retry_budget_floor,
-            budget_window_s=settings.retry_budget_window_s,
-        ),
-    )
+    return ResiliencePolicy(retry=RetryPolicy(max_retries=settings.max_retries))
 
 
 def time_limits(settings: ResilienceSettings) -> TimeLimits:

@@ -12,7 +12,7 @@ from app.domain.text.pronunciations import Pronunciations
 from app.entrypoints.backends import Choice
 
 FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
-BreakerName = Literal["closed", "open", "half_open", "forced_open", "disabled"]
+BreakerName = Literal["closed", "open", "half_open"]
 VoiceName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 CONTENT_TYPES: Final = {

@@ -303,18 +303,6 @@ async def test_a_clock_that_jumps_only_lets_a_probe_through() -> None:
     assert bench.refusal() == PROBE_WAIT_S
 
 
-def test_by_order_it_refuses_everything_or_nothing() -> None:
-    bench = Bench()
-    bench.breaker.force_open(bench.now())
-    assert bench.refusal() > 0
-    bench.breaker.disable()
-    bench.end(*[FAILURE] * 50)
-    bench.breaker.reset(bench.now())
-    bench.end(*[FAILURE] * 5)
-    states = BreakerState
-    assert bench.told == [states.FORCED_OPEN, states.DISABLED, states.CLOSED, states.OPEN]
-
-
 def test_a_window_smaller_than_the_minimum_is_enough_when_full() -> None:
     bench = Bench(BreakerPolicy(window_size=2))
     bench.end(FAILURE, FAILURE)

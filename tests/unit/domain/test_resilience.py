@@ -19,7 +19,6 @@ from app.domain.errors import (
     TruncatedSpeechError,
 )
 from app.domain.resilience import (
-    is_free_to_retry,
     may_help_to_retry,
     outcome_of,
     outcome_of_silence,
@@ -53,11 +52,6 @@ def test_each_failure_counts_as_what_it_says_about_the_engine(
 ) -> None:
     assert outcome_of(error) is outcome
     assert may_help_to_retry(error) is is_retried
-
-
-def test_of_one_death_one_retry_counts() -> None:
-    assert is_free_to_retry(InstanceLostError())
-    assert not is_free_to_retry(InstanceDeadError())
 
 
 def test_a_refusal_is_never_repeated() -> None:

@@ -11,7 +11,6 @@ import pytest
 import structlog.testing
 
 from app.adapters.clock.system import SystemClock
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import CheckpointError
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.text.front_end import segment_text
@@ -75,28 +74,9 @@ def test_the_model_is_its_own_cache_and_its_size_is_a_metric() -> None:
 def test_the_numbers_of_resilience_have_one_default_and_each_setting_its_place() -> None:
     assert resilience_policy(ResilienceSettings()) == ResiliencePolicy()
     assert time_limits(ResilienceSettings()) == TimeLimits()
-    numbers = {
-        name: 2 * getattr(ResilienceSettings(), name)
-        for name in ResilienceSettings.__struct_fields__
-        if name not in {"breaker", "unready_after_s"}
-    }
-    settings = ResilienceSettings(**numbers)
-    policy = resilience_policy(settings)
-    parts = (policy.breaker, policy.retry, time_limits(settings))
-    taken = [value for part in parts for value in msgspec.structs.astuple(part)]
-    defaults = [
-        value
-        for part in (type(part)() for part in parts)
-        for value in msgspec.structs.astuple(part)
-    ]
-    assert taken == [2 * value for value in defaults]
-    assert len(taken) == len(numbers)
-
-
-def test_the_breaker_can_be_forced_by_a_setting() -> None:
-    ports = build_ports(Settings(resilience=ResilienceSettings(breaker="forced_open")))
-    assert ports.health().breaker is BreakerState.FORCED_OPEN
-    assert b"soprano_breaker_state 2.0" in ports.metrics.render()
+    settings = ResilienceSettings(max_retries=7, first_chunk_s=8.0, chunk_gap_s=9.0)
+    assert resilience_policy(settings).retry.max_retries == 7
+    assert time_limits(settings) == TimeLimits(first_chunk_s=8.0, chunk_gap_s=9.0)
 
 
 def test_what_runs_is_a_metric_before_it_is_loaded() -> None:

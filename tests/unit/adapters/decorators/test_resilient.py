@@ -226,7 +226,7 @@ async def test_a_sentence_whose_instance_died_is_begun_again_once() -> None:
     assert task.result() == 3
     assert len(rig.fake.spoken) == 2
     assert rig.clock.slept_s[-1] != 0
-    assert [(attempt, outcome) for _, attempt, outcome in rig.observer.retries] == [(1, "retried")]
+    assert [attempt for _, attempt in rig.observer.retries] == [1]
 
 
 async def test_a_sentence_is_begun_again_on_another_instance() -> None:
@@ -253,14 +253,14 @@ async def test_a_sentence_is_begun_again_on_another_instance() -> None:
 
 
 async def test_a_death_with_many_sentences_is_one_failure_and_all_of_them_are_begun_again() -> None:
-    """However small the budget, and though half of all calls have failed."""
-    rig = Rig(ResiliencePolicy(retry=RetryPolicy(budget_floor=1, budget_ratio=0)))
+    """Though half of all calls have failed."""
+    rig = Rig()
     rig.fake.failures = [InstanceDeadError(), *(InstanceLostError() for _ in range(19))]
     tasks = [rig.begin(f"Sentence {number}.") for number in range(20)]
     await rig.clock.advance(2)
     assert [await task > 0 for task in tasks] == [True] * 20
     assert rig.states == []
-    assert [outcome for *_, outcome in rig.observer.retries] == ["retried"] * 20
+    assert len(rig.observer.retries) == 20
 
 
 async def test_it_is_not_begun_again_more_often() -> None:
@@ -293,18 +293,6 @@ async def test_nothing_is_repeated_once_it_was_heard_and_it_counts_once() -> Non
     assert rig.state is OPEN
     assert rig.observer.retries == []
     assert len(rig.fake.spoken) == 5
-
-
-async def test_repeats_come_to_an_end_when_there_are_too_many() -> None:
-    rig = Rig()
-    for _ in range(30):
-        assert await rig.speak()
-    for number in range(3):
-        rig.fake.failures = [InstanceDeadError()]
-        await rig.finish(rig.begin(f"Sentence {number}."))
-    await rig.fail(1, InstanceDeadError())
-    outcomes = [outcome for _, _, outcome in rig.observer.retries]
-    assert outcomes == ["retried"] * 3 + ["budget_exhausted"]
 
 
 async def test_a_text_whose_instances_die_is_tried_once_more_each_time_it_is_asked_for() -> None:
@@ -499,12 +487,3 @@ async def test_probes_of_which_instances_die_go_on_until_one_succeeds() -> None:
     await rig.clock.advance(5 + 10 + 20 + 40)
     assert rig.state is CLOSED
     await rig.model.close()
-
-
-async def test_by_order_it_refuses_everything_or_nothing() -> None:
-    forced = Rig(ResiliencePolicy(mode=BreakerState.FORCED_OPEN))
-    with pytest.raises(EngineUnavailableError):
-        await forced.speak()
-    disabled = Rig(ResiliencePolicy(mode=BreakerState.DISABLED))
-    await disabled.fail(50)
-    assert await disabled.speak()

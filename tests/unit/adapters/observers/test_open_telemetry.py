@@ -143,7 +143,7 @@ def test_what_went_wrong_on_the_way_is_an_event() -> None:
     tracing, exporter = in_memory_tracing()
     with tracing.follow("POST", {}, HTTP) as request:
         tracing.sentence_failed(RunawaySpeechError(), 0)
-        tracing.speech_retried(InstanceDeadError(), 1, "retried")
+        tracing.speech_retried(InstanceDeadError(), 1)
         tracing.store_failed("save", StoreError("/secret/path"))
     request.end({})
     (span,) = exporter.get_finished_spans()

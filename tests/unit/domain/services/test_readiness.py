@@ -116,9 +116,7 @@ def test_a_model_is_well_until_it_was_left_alone_for_too_long(
     [
         (BreakerState.OPEN, "failed repeatedly"),
         (BreakerState.HALF_OPEN, "failed repeatedly"),
-        (BreakerState.FORCED_OPEN, "resilience.breaker"),
         (BreakerState.CLOSED, None),
-        (BreakerState.DISABLED, None),
     ],
 )
 def test_trouble_is_told_in_words_from_its_beginning(
