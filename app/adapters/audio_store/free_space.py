@@ -1,4 +1,4 @@
-"""How much room the store has, asked so that a disk that does not answer holds nobody up."""
+"""How much room the store has, asked in a thread: a disk that does not answer holds nobody up."""
 
 import math
 import shutil
@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
-PATIENCE_S: Final = 0.1
-"""For an answer; a disk that is there gives it at once."""
+START_WAIT_S: Final = 0.1
+"""For the first answer; a disk that is there gives it at once."""
 
 
 class FreeSpace:
@@ -15,16 +15,21 @@ class FreeSpace:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
-        self._asking: threading.Thread | None = None
         self._num_bytes = math.nan
+        self._begin_to_ask()
+        self._asking.join(START_WAIT_S)
 
     def __call__(self) -> float:
-        """Bytes; NaN where it cannot be told, or not at once."""
-        if self._asking is None or not self._asking.is_alive():
-            self._asking = threading.Thread(target=self._ask, name="store-space", daemon=True)
-            self._asking.start()
-        self._asking.join(PATIENCE_S)
-        return math.nan if self._asking.is_alive() else self._num_bytes
+        """Bytes, as of the call before; NaN where it cannot be told or the disk does not answer."""
+        if self._asking.is_alive():
+            return math.nan
+        num_bytes = self._num_bytes
+        self._begin_to_ask()
+        return num_bytes
+
+    def _begin_to_ask(self) -> None:
+        self._asking = threading.Thread(target=self._ask, name="store-space", daemon=True)
+        self._asking.start()
 
     def _ask(self) -> None:
         try:
