@@ -259,8 +259,10 @@ class AdmissionQueue:
         self._num_long_running += change * self._is_long(ticket)
 
     def _has_room_for(self, ticket: Ticket) -> bool:
+        if self._has_turn_for(ticket):  # those who wait have none, so it begins at once
+            return True
         if not self._num_queued:
-            return self._has_turn_for(ticket) or self._limits.max_queued > 0
+            return self._limits.max_queued > 0
         num_chars = self._num_chars + ticket.num_chars
         return self._num_queued < self._max_queued() and num_chars <= self._limits.max_queued_chars
 

@@ -14,6 +14,7 @@ from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError
 from app.domain.resilience import ResiliencePolicy, TimeLimits
+from app.domain.retries import RetryPolicy
 from app.domain.segment import TextSegment
 from app.domain.speech import Delivery, Outcome
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
@@ -96,7 +97,7 @@ class Rig:
 async def rig() -> AsyncIterator[Rig]:
     fakes, model = Fakes(), ScriptedModel()
     limited = TimeLimitedModel(model, fakes.clock, TimeLimits())
-    policy = ResiliencePolicy()
+    policy = ResiliencePolicy(retry=RetryPolicy(delay_s=0.0))
     resilient = ResilientModel(limited, fakes.clock, policy, fakes.observer, lambda: 0.0)
     app = fakes.app(model=resilient, health=resilient.health, encoders=StreamingEncoders())
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:

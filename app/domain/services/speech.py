@@ -227,6 +227,7 @@ class SpeechService:
             is_normalized=options.is_normalized,
             has_markup=self._has_markup,
             pronunciations=known.merged(options.pronunciations),
+            max_chars=MAX_EXPANSION * self._max_chars,
         )
 
     def _plan(self, options: SpeechOptions) -> "_Plan":

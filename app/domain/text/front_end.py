@@ -6,10 +6,12 @@ Markup, reading, the voice's own form: three steps, each of which can be read an
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from math import inf
 from typing import Final
 
 import msgspec
 
+from app.domain.errors import ExpandedInputTooLongError, InputTooLongError
 from app.domain.segment import TextSegment
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import Pause, read_markup
@@ -31,23 +33,32 @@ class ReadingOptions(msgspec.Struct, frozen=True):
         is_normalized: figures and signs are read as words; otherwise the text is spoken as it is.
         has_markup: Markdown, HTML and SSML are taken out first.
         pronunciations: words that are said in another way than they are written.
+        max_chars: of the text with its pronunciations, which may be much longer.
     """
 
     is_normalized: bool = True
     has_markup: bool = True
     pronunciations: Pronunciations = Pronunciations()
+    max_chars: float = inf
 
 
 DEFAULT_READING: Final = ReadingOptions()
 
 
 def read_text(text: str, options: ReadingOptions) -> list[MappedText | Pause]:
-    """The paragraphs of `text` as they are spoken, by any voice, and the pauses in it."""
+    """The paragraphs of `text` as they are spoken, by any voice, and the pauses in it.
+
+    Raises:
+        ExpandedInputTooLongError: before the text is read.
+    """
     has_markup = options.is_normalized and options.has_markup
     parts = read_markup(text, is_markup=has_markup)
     paragraphs = [
         options.pronunciations.apply(part) for part in parts if isinstance(part, MappedText)
     ]
+    num_chars = sum(map(len, paragraphs))
+    if num_chars > options.max_chars:
+        raise ExpandedInputTooLongError(num_chars, round(options.max_chars))
     words = iter(read(paragraphs) if options.is_normalized else map(clean, paragraphs))
     spoken = [part if isinstance(part, Pause) else next(words) for part in parts]
     return [part for part in spoken if isinstance(part, Pause) or len(part)]
@@ -61,17 +72,22 @@ def segment_text(
 ) -> list[TextSegment]:
     """What is spoken of `text`, piece by piece; empty if there is nothing to pronounce.
 
-    Without white space, the sources of all segments together are `text`. Never fails: a text that
-    a rule cannot read, or a voice cannot split, is spelled.
+    Without white space, the sources of all segments together are `text`. A text that a rule cannot
+    read, or a voice cannot split, is spelled.
 
     Args:
         text: as the user wrote it.
         split: the voice's.
         options: how to read.
         on_failure: told why the text is spelled.
+
+    Raises:
+        ExpandedInputTooLongError: see read_text.
     """
     try:
         pieces = _split_all(read_text(text, options), split)
+    except InputTooLongError:
+        raise
     except Exception as error:  # noqa: BLE001 - a text is no reason to fail
         if on_failure is not None:
             on_failure(error)

@@ -38,7 +38,13 @@ MAX_LIVE_CHARS: Final = 250
 for the first word than a writer takes for so much."""
 
 _MAX_ABBREVIATION_CHARS: Final = 16
-_THOUGHT: Final = re.compile(r"<(/?)(?:think|thinking)>", re.IGNORECASE)
+_BEFORE_FIGURES: Final = re.compile(
+    r"(?:^|[\s(])(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|[Ss]ec|[Cc]h|[Aa]rt|[Ee]q|[Ee]x|[Tt]el"
+    r"|[Ee]xt|[Aa]pp|[Tt]ab|[Rr]m|[Aa]pt|[Vv]er)$"
+)
+"""The same where figures follow: "Jan. 5", "Sec. 4"."""
+
+_UNSPOKEN: Final = re.compile(r"<(/?)(?:think|thinking|script|style)\b[^>]*>", re.IGNORECASE)
 _CLAUSE_END: Final = re.compile(r"[,;:\u2014\uff0c\u3001\uff1b\u3002\uff01\uff1f](?=\s|[^\W\d])")
 _SPOKEN_SYMBOLS: Final = frozenset("&%@#\u00b0\u00a7\u00a9\u00ae\u2122")
 
@@ -56,17 +62,34 @@ def cut_whole_sentences(text: str) -> tuple[str, str]:
 
     Whether a mark ends a sentence may depend on what follows, so the last one waits for that. A
     sentence of more than MAX_LIVE_CHARS characters counts as whole at its last clause, else word.
-    Nothing is cut within a thought of the writer, which is not spoken.
+    Nothing is cut within what is not spoken: a thought of the writer, a script.
     """
-    thoughts = list(_THOUGHT.finditer(text))
-    if thoughts and not thoughts[-1][1]:
-        start = thoughts[-1].start()
+    spans = _unspoken_spans(text)
+    if spans and spans[-1][1] == len(text):
+        start = spans[-1][0]
         return text[:start], text[start:]
-    ends = [end.end() for end in _LIVE_END.finditer(text) if _is_end(text, end)]
-    cut = ends[-1] if ends else 0
+    cut = 0
+    for end in _LIVE_END.finditer(text):
+        is_inside = any(start < end.end() < stop for start, stop in spans)
+        if not is_inside and _is_end(text, end):
+            cut = end.end()
     if len(text) - cut > MAX_LIVE_CHARS:
         cut += _cut_position(text[cut:], len(text) - cut - 1)
+        cut = next((stop for start, stop in spans if start < cut < stop), cut)
     return text[:cut], text[cut:]
+
+
+def _unspoken_spans(text: str) -> list[tuple[int, int]]:
+    """From each opening tag to its closing one, or the end of the text."""
+    spans: list[tuple[int, int]] = []
+    start: int | None = None
+    for tag in _UNSPOKEN.finditer(text):
+        if not tag[1] and start is None:
+            start = tag.start()
+        elif tag[1] and start is not None:
+            spans.append((start, tag.end()))
+            start = None
+    return spans if start is None else [*spans, (start, len(text))]
 
 
 def _is_end(text: str, end: re.Match[str]) -> bool:
@@ -76,6 +99,8 @@ def _is_end(text: str, end: re.Match[str]) -> bool:
         is_blank = end["line"].count("\n") > 1
         return is_blank or not line or begins_item(following) or not goes_on(line, following)
     before = text[max(0, end.start() - _MAX_ABBREVIATION_CHARS) : end.start()]
+    if text[end.end()].isdecimal() and _BEFORE_FIGURES.search(before):
+        return False
     return not (end["mark"] == "." and _ABBREVIATION.search(before))
 
 
@@ -89,13 +114,15 @@ def is_speakable(text: str) -> bool:
 
 def fit(text: MappedText, max_chars: int) -> Iterator[MappedText]:
     """Pieces of at most `max_chars`, cut after a clause mark, else at a space, else hard."""
-    rest = text.strip()
-    while len(rest) > max_chars:
-        cut = _cut_position(rest.text, max_chars)
-        yield rest[:cut].strip()
-        rest = rest[cut:].strip()
-    if len(rest):
-        yield rest
+    text, start = text.strip(), 0
+    while len(text) - start > max_chars:
+        end = start + _cut_position(text.text[start : start + max_chars + 1], max_chars)
+        yield text[start:end].strip()
+        start = end
+        while text.text[start].isspace():
+            start += 1
+    if start < len(text):
+        yield text[start:].strip()
 
 
 def _cut_position(text: str, max_chars: int) -> int:

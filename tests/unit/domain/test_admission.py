@@ -160,6 +160,18 @@ def test_a_paused_request_leaves_its_place_to_another_and_needs_none_to_go_on() 
     assert queue.next(0.0)[0] is None
 
 
+def test_a_short_text_that_can_begin_at_once_needs_no_room_in_the_line() -> None:
+    queue = AdmissionQueue(AdmissionLimits(max_running=4, max_queued=2))
+    for _ in range(5):
+        queue.arrive(ticket(num_chars=1_001))
+        queue.next(0.0)
+    with pytest.raises(ServerOverloadedError):
+        queue.arrive(ticket(num_chars=1_001))
+    short = ticket(num_chars=10)
+    assert queue.arrive(short) == []
+    assert queue.next(0.0) == (short, [])
+
+
 def test_a_quarter_of_the_turns_is_kept_for_short_texts() -> None:
     queue = AdmissionQueue(AdmissionLimits(max_running=8))
     long_ones = [ticket("ann", num_chars=1_001) for _ in range(8)]
@@ -220,13 +232,16 @@ def test_the_pace_is_known_before_anybody_has_waited() -> None:
 @given(st.lists(st.tuples(st.integers(1, 5_000), st.floats(0.001, 100.0)), max_size=20))
 def test_what_callers_are_told_to_wait_is_never_absurd(begun: list[tuple[int, float]]) -> None:
     queue = full_queue(max_queued=100, max_queued_chars=200_000)
-    now = 0.0
+    now, running = 0.0, ticket()
     for num_chars, interval_s in begun:
         if not queue.is_full():
             queue.arrive(ticket(num_chars=num_chars))
         now += interval_s
-        queue.pause(ticket(), now)
-        queue.next(now)
+        queue.pause(running, now)
+        found, _ = queue.next(now)
+        running = found or running
+        if found is None:
+            queue.resume(running)
     assert MIN_RETRY_AFTER_S <= queue.retry_after_s() <= MAX_RETRY_AFTER_S
 
 
@@ -293,6 +308,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     def expected_removals(self, caller: str | None, num_chars: int) -> int | None:
         """How many of those who have most must go; None if that does not make room."""
+        if self.may_begin(ticket(caller, num_chars)):
+            return 0
         lines = {name: [one.num_chars for one in line] for name, line in self.waiting.items()}
         num_removed = 0
         while True:

@@ -27,6 +27,7 @@ ON_PURPOSE = {
     "days, months and streets without a point": (
         r"\b(?:Mon|Tues|Wed|Thurs|Fri|Sat|Jan|Feb|Mar|Apr|Aug|Sept|Oct|Nov|Dec|Ave)\b"
     ),
+    "streets with a point": r"\b(?:Blvd|Rd|Ln|Ct|Sq|Pl|Pkwy|Hwy|Ter|Cres|Rte|Expy)\b",
     "a saint without a name": r"\bSt\.(?! [A-Z])",
     "a doctor without a name": r"\bDr\.(?! [A-Z])",
     "a bracket at the beginning": r"(?:^|\n\n)\(",
