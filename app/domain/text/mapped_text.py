@@ -105,24 +105,28 @@ class MappedText:
         What is as long as before keeps its spans; else all of it stands for all of the match.
         """
         text, own, last = self.text, self.packed, 0
+        constant = rewrite if isinstance(rewrite, str) else None
         texts: list[str] = []
         packed: list[int] = []
         for match in pattern.finditer(text):
-            new = rewrite if isinstance(rewrite, str) else rewrite(match)
-            start, end = match.span()
-            if new is None or new == text[start:end]:
+            new = constant if constant is not None else rewrite(match)  # type: ignore[operator]
+            if new is None:
                 continue
+            start, end = match.span()
+            if not isinstance(new, str):
+                kept = slice(*new)
+                new, spans = text[kept], own[kept]
+            elif len(new) != end - start:
+                spans = [self._cover(start, end)] * len(new)
+            elif new == match[0]:
+                continue
+            else:
+                spans = own[start:end]
             if last < start:
                 texts.append(text[last:start])
                 packed += own[last:start]
-            if not isinstance(new, str):
-                kept = slice(*new)
-                texts.append(text[kept])
-                packed += own[kept]
-            else:
-                texts.append(new)
-                is_as_long = len(new) == end - start
-                packed += own[start:end] if is_as_long else [self._cover(start, end)] * len(new)
+            texts.append(new)
+            packed += spans
             last = end
         if not texts:
             return self

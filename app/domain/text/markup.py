@@ -133,7 +133,7 @@ _INLINE: Final[tuple[Rule, ...]] = (
 _FENCE: Final = re.compile(r"(?:```+|~~~+)[\w+#.-]*")
 _RULE: Final = re.compile(r"(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,}|={3,}|#+)")
 _TABLE_RULE: Final = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
-_QUOTE: Final = re.compile(r"(?:>[ \t]?)+")
+_QUOTE: Final = re.compile(r"(?:>(?![0-9=])[ \t]?)+")
 _HEADING: Final = re.compile(r"#{1,6}[ \t]+")
 _HEADING_END: Final = re.compile(r"[ \t]+#+$")
 _BULLET: Final = re.compile(

@@ -112,6 +112,14 @@ THOUSANDS: Final[tuple[Rule, ...]] = (
         ),
         lambda match: match[0].replace(" ", ","),
     ),
+    (  # 1'250'000, as the Swiss write it
+        re.compile(r"[1-9](?<![\w.,:/'-].)[0-9]{0,2}(?:'[0-9]{3})+(?![\w']|[,:/-]\d)"),
+        lambda match: match[0].replace("'", ","),
+    ),
+    (  # 1,00,000, as it is written in India
+        re.compile(r"[1-9](?<![\w.,:/-].)[0-9]?(?:,[0-9]{2})+,[0-9]{3}(?![\w]|[,:/-]\d)"),
+        lambda match: f"{int(match[0].replace(',', '')):,}",
+    ),
     (  # 2.500.000
         re.compile(
             r"[1-9](?<![\w.,:/-].)[0-9]{0,2}(?:\.[0-9]{3})*\.[0-9]{3}\.000(?![\w]|[.,:/-]\d)"

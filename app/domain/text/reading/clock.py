@@ -106,11 +106,13 @@ def _count(number: int, noun: str) -> str:
     return f"{cardinal(str(number))} {noun}" + ("" if number == 1 else "s")
 
 
-def _read_ratio(match: re.Match[str]) -> str:
+def _read_ratio(match: re.Match[str]) -> str | None:
     before = match.string[max(0, match.start() - 20) : match.start()].rpartition("\n")[2]
     word_before = before.rstrip().rpartition(" ")[2]
-    to = " " if word_before in _VERSES_OF else " to "
-    return apart(match, f"{cardinal(match[1])}{to}{cardinal(match[2])}")
+    if word_before in _VERSES_OF:
+        last = f" to {cardinal(match[3])}" if match[3] else ""
+        return apart(match, f"{cardinal(match[1])} {cardinal(match[2])}{last}")
+    return None if match[3] else apart(match, f"{cardinal(match[1])} to {cardinal(match[2])}")
 
 
 HALF_RANGES: Final[tuple[Rule, ...]] = (
@@ -172,7 +174,9 @@ WITH_COLON: Final[tuple[Rule, ...]] = (
         _read_clock,
     ),
     (  # the result of a match, the shape of a picture, chapter and verse
-        re.compile(rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,5}})(?![\d:]|\.\d)"),
+        re.compile(rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,5}})"
+            r"(?:[-\u2013]([0-9]{1,3}))?(?![\d:]|\.\d)"
+        ),
         _read_ratio,
     ),
 )  # fmt: skip

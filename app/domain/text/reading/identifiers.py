@@ -168,7 +168,17 @@ VERSIONS: Final[tuple[Rule, ...]] = (
         _read_version,
     ),
 )
+EMERGENCY: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(
+            r"911(?<![\w.,$\u20ac\u00a3:/-]...)(?<!Porsche 911)(?![\w%]|[.,:/-]\d| [a-z]+s\b"
+            r"| people)"
+        ),
+        "nine one one",
+    ),
+)
 FROM_ZERO: Final[tuple[Rule, ...]] = (
+    (re.compile(r"0(?<=[\s(]'.)(?=[1-9]\b)"), "oh "),  # the '05 one
     # What begins with zero is a code, wherever it stands.
     (re.compile(rf"0{not_after('.,:/')}[0-9]+(?![\w]|[.:/,]\d)"), _read_digits),
 )  # fmt: skip

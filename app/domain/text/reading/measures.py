@@ -30,7 +30,7 @@ _END: Final = r"(?![\w\u00b0]|'[a-z])"
 _EXPONENT: Final = r"\^-?[0-9]{1,3}|\u207b?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{1,4}"
 
 _MULTIPLIED: Final = re.compile(
-    r"(?<![\w.])(?!0x)[0-9][0-9.,]{0,12}(?: ?(?:[ckm]?m|in\.?|ft\.?|yd|px|['\"]))? ?\Z"
+    r"(?<![A-Za-wyz0-9_.])(?!0x)[0-9][0-9.,]{0,12}(?: ?(?:[ckm]?m|in\.?|ft\.?|yd|px|['\"]))? ?\Z"
 )
 _OPEN_DOUBLE_QUOTE: Final = re.compile(r"(?:^|[\s(\[])\"(?=\S)[^\"\n]*\Z")
 _SIDES: Final = {"N": "north", "S": "south", "E": "east", "W": "west"}
@@ -181,7 +181,7 @@ INCHES: Final[tuple[Rule, ...]] = (
         re.compile(
             r"(?P<first>[0-9](?<![\w.,'/].)[0-9]*+(?:,[0-9]{3})*+(?:\.[0-9]++)?)"
             r"(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)?"
-            r"\"(?= *[a-z,.;x)]|\n|$)"
+            r"\"(?= *(?:[a-z,.;x)]|TV)|\n|$)"
         ),
         _read_inches,
     ),
@@ -236,6 +236,7 @@ _COUNTED: Final = (
     "|tokens|parameters|customers|visitors|votes|units|years|residents|workers|jobs|homes|tonnes|tons"
 )
 SCALES: Final[tuple[Rule, ...]] = (
+    (re.compile(r"m(?<=[0-9].)(?= ago\b)"), " minutes"),
     (re.compile(rf"m(?<=[0-9].)(?= (?:{_COUNTED})\b)"), " million"),  # 5m dollars
     (re.compile(r"M(?<=[0-9].)(?!\w)"), " million"),
     (re.compile(rf"b(?<=[0-9].)n\b|[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)"), " billion"),
@@ -245,6 +246,27 @@ SCALES: Final[tuple[Rule, ...]] = (
         " thousand",
     ),
     (re.compile(r"k(?<=[0-9]{2}.)(?<!401.)(?!\w)"), " thousand"),
+)
+_LASTS_BEFORE: Final = re.compile(
+    r"\b(?:wait(?:ed|s)?|time ?out(?: of)?|takes?|took|sleeps?|slept|for|after|every|within|under"
+    r"|last(?:s|ed)?|exactly|another)[ =]\Z",
+    re.IGNORECASE,
+)
+
+
+def _read_seconds(match: re.Match[str]) -> str | None:
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    return f"{cardinal(match[1])} seconds" if _LASTS_BEFORE.search(before) else None
+
+
+SECONDS: Final[tuple[Rule, ...]] = (
+    (  # wait 30s; the 90s are a decade
+        re.compile(
+            rf"([0-9]{not_after('.,')}[0-9]{{1,2}})s\b"
+            r"(?!['\u2019-]| (?!(?:before|after|and|then|or|in|on|at|to|until|per|is|was)\b)[a-z])"
+        ),
+        _read_seconds,
+    ),
 )
 DEGREES: Final[tuple[Rule, ...]] = (
     (re.compile(r"\u00b0C\b"), "degrees Celsius"),

@@ -149,7 +149,8 @@ SLASHES: Final[tuple[Rule, ...]] = (
         ),
         " ",
     ),
-    (re.compile(r"/(?<=[0-9]\.[0-9].)(?=100?\b)"), " out of "),  # 9.5/10
+    (re.compile(r" / (?<=[0-9] / )(?=[0-9.]+ =)"), " divided by "),
+    (re.compile(r"/(?<=[0-9]\.[0-9].)(?=(?:5|100?)\b)"), " out of "),  # 9.5/10
     (re.compile(r"/(?<=[0-9].)(?=[0-9])"), " slash "),
     (re.compile(r"/(?<=[0-9].)f\b"), " per F"),
 )  # fmt: skip
@@ -201,6 +202,9 @@ BESIDE_LETTERS: Final[tuple[Rule, ...]] = (
         lambda match: digits(match[0]),
     ),
     (re.compile(r"e-(?<=[0-9]..)(?=[0-9])"), " e minus "),
+    (re.compile(r"-(?<=[ijkmnxyt]-)(?<![\w.].-)(?=[0-9]{1,2}\b)"), " minus "),  # n-1
+    (re.compile(r"-(?<=T-)(?<!\w.-)(?=[0-9]+ (?:day|hour|minute|second)s?\b)"), " minus "),
+    (re.compile(r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)"), " to "),
     (re.compile(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))"), " "),
 )  # fmt: skip
 STRETCHED: Final[tuple[Rule, ...]] = (

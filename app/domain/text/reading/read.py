@@ -58,7 +58,7 @@ _NAMES: Final[tuple[Step, ...]] = (
 )
 _CODES_AND_DATES: Final[tuple[Step, ...]] = (
     (r"0[ -]000|0\) ?000", identifiers.NUMBERS_FROM_ZERO),
-    (r"0[ .]000", characters.THOUSANDS),
+    (r"0[ .']000|0,00,0", characters.THOUSANDS),
     (r"[-\u2013] ?00?(?:[:.]00)? ?[apAP]", clock.HALF_RANGES),
     ("0 ?[apAP]", clock.HALVES),
     ("0000 ?h", clock.MILITARY),
@@ -66,6 +66,7 @@ _CODES_AND_DATES: Final[tuple[Step, ...]] = (
     ("0:0", clock.WITH_COLON),
     ("0[-/.]0", calendar.NUMERIC_DATES),
     (_ANY, calendar.RULES),
+    ("00s", measures.SECONDS),
     ("0(?:'?s| ?[-\u2013])", calendar.YEARS),
     ("[A-Z]00", identifiers.BANK_ACCOUNTS),
     ("000[-. ]0000", identifiers.TELEPHONE_NUMBERS),
@@ -79,6 +80,7 @@ _CODES_AND_DATES: Final[tuple[Step, ...]] = (
     ("[A-Z] 00000", identifiers.ZIP_CODES),
     (r"\.0+\.0+\.0", identifiers.NETWORK_ADDRESSES),
     (r"[.vV](?:(?<=\.)0+\.0|(?<=[vV])0)", identifiers.VERSIONS),
+    ("000", identifiers.EMERGENCY),
     ("00", identifiers.FROM_ZERO),
 )
 _WORDS: Final[tuple[Step, ...]] = (
@@ -109,7 +111,7 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     ("[0s]/[A-Za-z]", measures.RATES),
     ("#(?:0|[A-Z]{1,3}-?0)", _NUMBER_SIGN),
     (rf"[\^{_SMALL_FIGURES}]", numbers.POWERS),
-    ("0/", numbers.SLASHES),
+    ("0 ?/", numbers.SLASHES),
     (r"\*", numbers.PRODUCTS),
     ("0 ?[-\u2013]", numbers.RANGES),
     ("0[sntrSNTR]", numbers.ORDINALS),

@@ -126,3 +126,29 @@ def test_a_long_run_of_marks_or_spaces_is_read_once(run: str) -> None:
     text = "One." + run * 200_000
     whole, rest = cut_whole_sentences(text)
     assert whole + rest == text
+
+
+@pytest.mark.parametrize("step", [1, 7, 1_000])
+@pytest.mark.parametrize(
+    "unspoken",
+    [
+        "<think>First thought. Second thought.</think>",
+        "<thinking>\nOne.\n\nTwo.\n</thinking>",
+        "<style>a {b: c}. p {d: e}. </style>",
+    ],
+)
+def test_nothing_is_cut_within_what_is_not_spoken(unspoken: str, step: int) -> None:
+    text = f"Hello. {unspoken} The answer is four. Well."
+    rest, pieces = "", list[str]()
+    for start in range(0, len(text), step):
+        whole, rest = cut_whole_sentences(rest + text[start : start + step])
+        pieces.append(whole)
+    assert "".join([*pieces, rest]) == text
+    assert any(unspoken in piece for piece in [*pieces, rest])
+
+
+@pytest.mark.parametrize(
+    "text", ["Jan. 5 is a day. ", "See Sec. 4 of it. ", "Born Dec. 25, 1990. "]
+)
+def test_a_short_form_before_figures_ends_no_sentence(text: str) -> None:
+    assert cut_whole_sentences(text + "Yes") == (text, "Yes")
