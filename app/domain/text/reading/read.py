@@ -168,12 +168,12 @@ def read(paragraphs: Sequence[MappedText]) -> list[MappedText]:
 def _read_once(lines: MappedText) -> MappedText:
     text, zeros = lines.text, _zeros(lines.text)
     for needed, steps in STAGES:
-        if lines.text is not text:
-            text, zeros = lines.text, _zeros(lines.text)
         if needed.search(zeros):
             for needs, rules in steps:
                 if needs.search(zeros):
                     lines = lines.apply(rules)
+                    if lines.text is not text:
+                        text, zeros = lines.text, _zeros(lines.text)
     return lines
 
 
