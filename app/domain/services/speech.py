@@ -45,8 +45,8 @@ from app.ports.speech_observer import SpeechObserver
 
 MAX_EXPANSION: Final = 6
 """How many times `max_chars` a text may have once its numbers and symbols are words: a page of
-prices has five times, one of `%` eight. At a speed below 1 they
-are divided by it: what is said slowly takes as much longer to make."""
+prices has five times, one of `%` eight. At a speed below 1 they are divided by it: what is said
+slowly takes as much longer to make."""
 
 MAX_ENCODED_S: Final = 2.0
 """Playing time in seconds that is encoded in one call, which cannot be interrupted. MP3 takes the
@@ -207,7 +207,7 @@ class SpeechService:
         segments = segment_text(
             text,
             self._ports.model.split,
-            self.reading(options),
+            self._reading(options),
             self._ports.observer.reading_failed,
         )
         num_chars = count_chars(segments)
@@ -219,7 +219,7 @@ class SpeechService:
             raise SlowedInputTooLongError(num_slowed_chars, max_chars)
         return segments
 
-    def reading(self, options: SpeechOptions) -> ReadingOptions:
+    def _reading(self, options: SpeechOptions) -> ReadingOptions:
         """How a text is read that is asked for in this way."""
         lexicon = self._ports.lexicon
         known = lexicon.pronunciations if lexicon is not None else Pronunciations()

@@ -10,6 +10,9 @@ from typing import Final
 
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import begins_item, goes_on
+from app.domain.text.reading.abbreviations import BEFORE_FIGURES
+from app.domain.text.reading.calendar import POINTED_MONTHS
+from app.domain.text.reading.figures import any_of
 
 _SENTENCE_END: Final = re.compile(r"[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
 """In a text that was read, every point ends a sentence: abbreviations have none any more."""
@@ -39,8 +42,7 @@ for the first word than a writer takes for so much."""
 
 _MAX_ABBREVIATION_CHARS: Final = 16
 _BEFORE_FIGURES: Final = re.compile(
-    r"(?:^|[\s(])(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|[Ss]ec|[Cc]h|[Aa]rt|[Ee]q|[Ee]x|[Tt]el"
-    r"|[Ee]xt|[Aa]pp|[Tt]ab|[Rr]m|[Aa]pt|[Vv]er)$"
+    rf"(?:^|[\s(])(?:{any_of(POINTED_MONTHS)}|(?i:{any_of(BEFORE_FIGURES)}))$"
 )
 """The same where figures follow: "Jan. 5", "Sec. 4"."""
 

@@ -8,7 +8,7 @@ from app.domain.text.reading.figures import any_of
 from app.domain.text.reading.letters import JOINT, spelled
 from app.domain.text.reading.sentence_ends import ends_sentence
 from app.domain.text.reading.spacing import touches_word
-from app.domain.text.reading.units import UNITS
+from app.domain.text.reading.units import COMPASS_POINTS, UNITS
 
 _TITLES: Final = {
     "Mr": "mister", "Mrs": "missus", "Ms": "miz", "Mx": "mix", "Dr": "doctor", "Drs": "doctors",
@@ -40,7 +40,7 @@ _NAMES_AFTER: Final = {
     "Ste": "Suite", "Assn": "Association", "Dept": "Department", "Univ": "University",
     "Govt": "Government", "Intl": "International", "Natl": "National", "Hosp": "Hospital",
 }  # fmt: skip
-_BEFORE_FIGURES: Final = {
+BEFORE_FIGURES: Final = {
     "no": "number", "nos": "numbers", "vol": "volume", "vols": "volumes", "pp": "pages",
     "pg": "page", "fig": "figure", "figs": "figures", "ch": "chapter", "chap": "chapter",
     "sec": "section", "art": "article", "par": "paragraph", "eq": "equation", "ex": "example",
@@ -106,7 +106,6 @@ _FIGURE_BEFORE: Final = re.compile(r"[0-9][ -]?\Z")
 _DETERMINERS: Final = frozenset({
     "The", "This", "That", "These", "A", "An", "My", "Our", "Your", "His", "Her", "Its", "Their",
 })  # fmt: skip
-_SIDES: Final = {"N": "North", "S": "South", "E": "East", "W": "West"}
 _WORLD_WARS: Final = {"WWI": "World War one", "WWII": "World War two"}
 _STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)(?:'s)?|\b[0-9]+(?:st|nd|rd|th))\Z")
 
@@ -172,7 +171,7 @@ def _read_repeated(match: re.Match[str]) -> str | None:
 def _read_before_figures(match: re.Match[str]) -> str | None:
     short = match["short"]
     is_part = touches_word(match) or match.string.endswith(".", 0, match.start())
-    words = _BEFORE_FIGURES.get(short if len(short) == 1 else short.lower())
+    words = BEFORE_FIGURES.get(short if len(short) == 1 else short.lower())
     return f"{words} " if words and not is_part else None
 
 
@@ -199,7 +198,7 @@ CAPITALIZED: Final[tuple[Rule, ...]] = (
             r"(?P<side>[NSEW])(?<=[0-9] .)\.? "
             r"(?=[0-9]{1,3}(?:st|nd|rd|th)\b|[A-Z][a-z]+ (?:St|Ave|Blvd|Rd|Dr|Ln|Street|Avenue)\b)"
         ),
-        lambda match: f"{_SIDES[match['side']]} ",
+        lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
     ),
     (re.compile(r"WWI(?<!\w...)I?\b"), lambda match: _WORLD_WARS[match[0]]),
     (re.compile(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])"), _read_street),

@@ -159,13 +159,14 @@ def _read_years(match: re.Match[str]) -> str:
     return f"{year(match[1])} to{_read_year(match[2])}"
 
 
-_POINTED: Final = {name[:3] for name in _MONTHS if name != "May"} | {"Sept"}
-DAY_NAMES: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+POINTED_MONTHS: Final = {name[:3] for name in _MONTHS if name != "May"} | {"Sept"}
+"""With a point, and no words."""
+
 _DAY_NAME: Final = any_of(_DAYS)
 _HOUR_FOLLOWS: Final = r" [0-9]{1,2}(?::[0-9]{2})? ?[ap]\.?m"
 
 MONTHS: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"{any_of(_POINTED)}\.(?=,? |[,;:)\n]|$)"), _read_month),
+    (re.compile(rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)"), _read_month),
 )
 WEEKDAYS: Final[tuple[Rule, ...]] = (
     (  # Mon-Fri

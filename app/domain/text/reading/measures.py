@@ -12,6 +12,7 @@ from app.domain.text.reading.nouns import is_before_noun
 from app.domain.text.reading.sentence_ends import ends_sentence, ends_sentence_before_capital
 from app.domain.text.reading.spacing import apart
 from app.domain.text.reading.units import (
+    COMPASS_POINTS,
     ONLY_APART,
     ONLY_TOUCHING,
     PER_NAMES,
@@ -33,7 +34,6 @@ _MULTIPLIED: Final = re.compile(
     r"(?<![A-Za-wyz0-9_.])(?!0x)[0-9][0-9.,]{0,12}(?: ?(?:[ckm]?m|in\.?|ft\.?|yd|px|['\"]))? ?\Z"
 )
 _OPEN_DOUBLE_QUOTE: Final = re.compile(r"(?:^|[\s(\[])\"(?=\S)[^\"\n]*\Z")
-_SIDES: Final = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _OPEN_QUOTE: Final = re.compile(r"(?:^|[\s(])'[^\n]*\Z")
 _SUM_FOLLOWS: Final = re.compile(
     rf" ?{NUMBER}(?: ?[=\u00f7+*]|\^|[\u00b9\u00b2\u00b3\u2070\u2074-\u2079])"
@@ -96,7 +96,7 @@ def _read_angle(match: re.Match[str]) -> str:
         for unit in ("degrees", "minutes", "seconds")
         if match[unit]
     ]
-    return " ".join([*words, _SIDES[match["side"]]] if match["side"] else words)
+    return " ".join([*words, COMPASS_POINTS[match["side"]]] if match["side"] else words)
 
 
 def _read_only_feet(match: re.Match[str]) -> str | None:
@@ -159,7 +159,7 @@ ANGLES: Final[tuple[Rule, ...]] = (
 SIDES: Final[tuple[Rule, ...]] = (
     (  # 45 degrees N
         re.compile(r"(?<=[0-9]\u00b0) ?[NSEW]\b"),
-        lambda match: f" {_SIDES[match[0].strip()]}",
+        lambda match: f" {COMPASS_POINTS[match[0].strip()]}",
     ),
 )
 QUOTED_FEET: Final[tuple[Rule, ...]] = (

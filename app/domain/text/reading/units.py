@@ -119,6 +119,8 @@ for _power, (_befores, _points, _behinds) in _POWERS.items():
         UNITS.update({_length + behind: _names for behind in _behinds})
 """What stands behind a number: singular and plural."""
 
+COMPASS_POINTS: Final = {"N": "north", "S": "south", "E": "east", "W": "west"}
+
 ONLY_TOUCHING: Final = frozenset({"N", "J", "MP", "HP"})
 """Those that must touch the number: with a space between them they may be something else."""
 
