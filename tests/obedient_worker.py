@@ -24,7 +24,7 @@ from app.adapters.speech.worker.server import ModelServer
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, ModelLoadError, RunawaySpeechError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.entrypoints.bootstrap.isolation import worker_environment
 from app.entrypoints.log import configure_logging
 from app.entrypoints.settings import LogSettings
@@ -60,11 +60,11 @@ class ObedientModel(FakeSpeechModel):
         await super().load()
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         await self._obey(segment.text)
         number = 0
-        async for chunk in super().synthesize(segment, delivery, due_at):
+        async for chunk in super().synthesize(segment, params, due_at):
             yield chunk
             number += 1
             if segment.text.startswith("slow"):

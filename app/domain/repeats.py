@@ -11,7 +11,7 @@ import msgspec
 
 from app.domain.errors import InvalidIdempotencyKeyError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, ModelInfo, SamplingChoice
+from app.domain.speech import ModelInfo, SamplingParams, SynthesisParams
 
 KEY_VERSION: Final = 2
 """To be raised when the same key would stand for other samples or bytes than before."""
@@ -21,7 +21,7 @@ MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
 _IDEMPOTENCY_KEY: Final = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY_CHARS}}}")
 
 
-def is_repeatable(info: ModelInfo, sampling: SamplingChoice, default_temperature: float) -> bool:
+def is_repeatable(info: ModelInfo, sampling: SamplingParams, default_temperature: float) -> bool:
     """Whether the same request gives the same sound by right: nothing is drawn, or by a seed.
 
     Args:
@@ -35,15 +35,15 @@ def is_repeatable(info: ModelInfo, sampling: SamplingChoice, default_temperature
     return (default_temperature if chosen is None else chosen) == 0
 
 
-def segment_key(fingerprint: str, segment: TextSegment, delivery: Delivery) -> str:
+def segment_key(fingerprint: str, segment: TextSegment, params: SynthesisParams) -> str:
     """Names the samples of a segment, in 64 hexadecimal digits; its place in a text is no matter.
 
     Args:
         fingerprint: of what speaks.
         segment: spoken.
-        delivery: how.
+        params: how.
     """
-    how = {**msgspec.structs.asdict(delivery), "voice": delivery.voice.id}
+    how = {**msgspec.structs.asdict(params), "voice": params.voice.id}
     return _digest("segment", fingerprint, segment.text, how).hex()
 
 

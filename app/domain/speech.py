@@ -23,7 +23,7 @@ class Voice(msgspec.Struct, frozen=True):
     language: str = "en"
 
 
-class SamplingChoice(msgspec.Struct, frozen=True, kw_only=True):
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How a model that draws its sound by lot shall draw; None leaves it to the model's settings.
 
     Attributes:
@@ -39,12 +39,12 @@ class SamplingChoice(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float | None = None
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class SynthesisParams(msgspec.Struct, frozen=True):
     """How a text is spoken: by which voice, how fast, how drawn."""
 
     voice: Voice
     speed: float = 1.0
-    sampling: SamplingChoice = SamplingChoice()
+    sampling: SamplingParams = SamplingParams()
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         max_speed: fastest pace that `synthesize` accepts.
         num_streams: texts that it can speak at the same time without keeping their listeners
             waiting, as far as that can be told beforehand.
-        has_sampling: whether it draws its sound by lot, and follows all of SamplingChoice; else it
+        has_sampling: whether it draws its sound by lot, and follows all of SamplingParams; else it
             follows the seed alone.
         min_segment_chars: a shorter segment is not spoken alone if it has a neighbour.
     """
@@ -95,7 +95,7 @@ class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     voice: str | None = None
     speed: float = 1.0
-    sampling: SamplingChoice = SamplingChoice()
+    sampling: SamplingParams = SamplingParams()
     format: AudioFormat = AudioFormat.MP3
     sample_rate: int | None = None
     is_normalized: bool = True

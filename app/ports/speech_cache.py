@@ -3,16 +3,16 @@
 from typing import Protocol
 
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 
 
 class SpeechCache(Protocol):
     """What is known of kept speech. Every method returns at once, in any thread."""
 
-    def can_keep(self, delivery: Delivery) -> bool:
+    def can_keep(self, params: SynthesisParams) -> bool:
         """Whether speech so delivered is kept at all: not if it is drawn by lot without a seed."""
         ...
 
-    def holds(self, segment: TextSegment, delivery: Delivery) -> bool:
+    def holds(self, segment: TextSegment, params: SynthesisParams) -> bool:
         """Whether the segment need not be spoken again. May be a moment out of date."""
         ...

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, ModelInfo
+from app.domain.speech import ModelInfo, SynthesisParams
 from app.domain.text.mapped_text import MappedText
 
 
@@ -40,17 +40,17 @@ class SpeechModel(Protocol):
         ...
 
     def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         """Speak one segment, chunk by chunk, at `info.sample_rate`.
 
-        The same text and delivery give the same samples, whatever else is spoken at the time. A
+        The same text and params give the same samples, whatever else is spoken at the time. A
         chunk holds at least one sample; a segment that turns out to be silent gives no chunk.
         `aclose` stops the work at the next point where the model can stop.
 
         Args:
             segment: what to say; its text came from `split`, and it is no pause.
-            delivery: its voice is one of `info.voices`, its speed in [info.min_speed,
+            params: its voice is one of `info.voices`, its speed in [info.min_speed,
                 info.max_speed].
             due_at: seconds of the clock's `monotonic` by when its sound is needed. A model that
                 cannot speak everything at once begins with what is due first.

@@ -8,13 +8,13 @@ import pytest
 from app.adapters.decorators.caching import CachedModel
 from app.adapters.decorators.kept_speech import KeptSpeech
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.ports.speech_cache import SpeechCache
 from tests.fakes.speech_cache import FakeSpeechCache
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 
 SEGMENT = TextSegment(0, "One sentence.")
-DELIVERY = Delivery(FAKE_INFO.voices[0])
+PARAMS = SynthesisParams(FAKE_INFO.voices[0])
 
 
 class Case(msgspec.Struct):
@@ -41,7 +41,7 @@ async def cached(*, is_on: bool) -> Case:
     await model.load()
 
     async def fill() -> None:
-        async for _ in model.synthesize(SEGMENT, DELIVERY):
+        async for _ in model.synthesize(SEGMENT, PARAMS):
             pass
 
     return Case(model, fill)
@@ -56,17 +56,17 @@ async def test_it_holds_what_was_put_in_and_nothing_else(
     make: Callable[..., Awaitable[Case]],
 ) -> None:
     case = await make(is_on=True)
-    assert case.cache.can_keep(DELIVERY)
-    assert not case.cache.holds(SEGMENT, DELIVERY)
+    assert case.cache.can_keep(PARAMS)
+    assert not case.cache.holds(SEGMENT, PARAMS)
     await case.fill()
-    assert case.cache.holds(SEGMENT, DELIVERY)
-    assert case.cache.holds(TextSegment(5, SEGMENT.text), DELIVERY)
-    assert not case.cache.holds(TextSegment(0, "Another one."), DELIVERY)
+    assert case.cache.holds(SEGMENT, PARAMS)
+    assert case.cache.holds(TextSegment(5, SEGMENT.text), PARAMS)
+    assert not case.cache.holds(TextSegment(0, "Another one."), PARAMS)
 
 
 @both
 async def test_turned_off_it_holds_nothing(make: Callable[..., Awaitable[Case]]) -> None:
     case = await make(is_on=False)
     await case.fill()
-    assert not case.cache.can_keep(DELIVERY)
-    assert not case.cache.holds(SEGMENT, DELIVERY)
+    assert not case.cache.can_keep(PARAMS)
+    assert not case.cache.holds(SEGMENT, PARAMS)

@@ -18,7 +18,7 @@ from app.adapters.decorators.traced import TracedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.ports.speech_model import SpeechModel
 from tests.fakes.clock import FakeClock
@@ -94,7 +94,7 @@ async def model(unloaded: SpeechModel) -> AsyncIterator[SpeechModel]:
 async def speak(model: SpeechModel, text: str, speed: float = 1.0) -> np.ndarray:
     samples = []
     async with aclosing(
-        model.synthesize(TextSegment(0, text), Delivery(model.info.voices[0], speed))
+        model.synthesize(TextSegment(0, text), SynthesisParams(model.info.voices[0], speed))
     ) as chunks:
         async for chunk in chunks:
             assert chunk.num_samples > 0
@@ -153,7 +153,7 @@ async def test_slower_is_longer_and_faster_is_shorter(model: SpeechModel) -> Non
 
 
 async def test_closing_a_generator_early_leaves_the_model_usable(model: SpeechModel) -> None:
-    chunks = model.synthesize(TextSegment(0, TEXT), Delivery(model.info.voices[0]))
+    chunks = model.synthesize(TextSegment(0, TEXT), SynthesisParams(model.info.voices[0]))
     await anext(chunks)
     await chunks.aclose()
     assert len(await speak(model, "Still here."))
@@ -161,8 +161,8 @@ async def test_closing_a_generator_early_leaves_the_model_usable(model: SpeechMo
 
 async def test_it_counts_what_it_reads_and_draws(model: SpeechModel) -> None:
     async def count(text: str) -> tuple[int, int]:
-        segment, delivery = TextSegment(0, text), Delivery(model.info.voices[0])
-        chunks = [chunk async for chunk in model.synthesize(segment, delivery)]
+        segment, params = TextSegment(0, text), SynthesisParams(model.info.voices[0])
+        chunks = [chunk async for chunk in model.synthesize(segment, params)]
         num_read = sum(chunk.num_input_tokens for chunk in chunks)
         return num_read, sum(chunk.num_output_tokens for chunk in chunks)
 

@@ -1,7 +1,7 @@
 """A SpeechCache that holds what a test says."""
 
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 
 
 class FakeSpeechCache:
@@ -18,9 +18,9 @@ class FakeSpeechCache:
         self.held: set[str] = set()
         self.asked: list[str] = []
 
-    def can_keep(self, delivery: Delivery) -> bool:
+    def can_keep(self, params: SynthesisParams) -> bool:
         return self.is_on
 
-    def holds(self, segment: TextSegment, delivery: Delivery) -> bool:
+    def holds(self, segment: TextSegment, params: SynthesisParams) -> bool:
         self.asked.append(segment.text)
         return self.is_on and segment.text in self.held

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, ModelInfo, Voice
+from app.domain.speech import ModelInfo, SynthesisParams, Voice
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.splitting import fit, is_speakable, split_sentences
 
@@ -47,7 +47,7 @@ class FakeSpeechModel:
     def __init__(self, info: ModelInfo = FAKE_INFO) -> None:
         self.info = info
         self.spoken: list[tuple[str, str, float]] = []
-        self.deliveries: list[Delivery] = []
+        self.deliveries: list[SynthesisParams] = []
         self.due_at: list[float] = []
         self.num_chunks = 0
         self.num_running = 0
@@ -81,17 +81,17 @@ class FakeSpeechModel:
         ]
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        self.spoken.append((segment.text, delivery.voice.id, delivery.speed))
-        self.deliveries.append(delivery)
+        self.spoken.append((segment.text, params.voice.id, params.speed))
+        self.deliveries.append(params)
         self.due_at.append(due_at)
         self.num_running += 1
         failure = self.failures.pop(0) if self.failures else None
         try:
             if self.before_speaking is not None:
                 await self.before_speaking(segment)
-            for number, samples in enumerate(self._chunks(segment.text, delivery.speed)):
+            for number, samples in enumerate(self._chunks(segment.text, params.speed)):
                 self._maybe_fail(segment.text, number)
                 if failure is not None and number >= self.fail_after_chunks:
                     raise failure

@@ -18,7 +18,7 @@ from app.domain.audio import AudioChunk
 from app.domain.circuit_breaker import BreakerPolicy
 from app.domain.resilience import ResiliencePolicy
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.entrypoints.bootstrap.ports import build_ports, time_limits
 from app.entrypoints.cli import serve
 from app.entrypoints.cli.main import main
@@ -34,14 +34,14 @@ class FailingVoice(EmbeddedVoice):
         self._fault = fault
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         how = self._fault.read_text()
         if how == "raise":
             raise RuntimeError("as demanded")
         if how == "hang":
             await asyncio.Event().wait()
-        async for chunk in super().synthesize(segment, delivery, due_at):
+        async for chunk in super().synthesize(segment, params, due_at):
             yield chunk
 
 

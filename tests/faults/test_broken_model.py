@@ -16,7 +16,7 @@ from app.domain.errors import InstanceDeadError
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.retries import RetryPolicy
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, Outcome
+from app.domain.speech import Outcome, SynthesisParams
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.listening import decode_file
 from tests.serving import Fakes, serving
@@ -50,7 +50,7 @@ class ScriptedModel(FakeSpeechModel):
         self.is_hanging = False
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         self.num_calls += 1
         self.num_running += 1

@@ -89,7 +89,7 @@ async def test_a_key_makes_what_is_drawn_repeatable(
     drawing_client: httpx.AsyncClient, drawing: Fakes
 ) -> None:
     answers = [await post(drawing_client, {"idempotency-key": key}) for key in ("a", "a", "b")]
-    seeds = [delivery.sampling.seed for delivery in drawing.model.deliveries[-6::2]]
+    seeds = [params.sampling.seed for params in drawing.model.deliveries[-6::2]]
     assert None not in seeds
     assert seeds[0] == seeds[1] != seeds[2]
     assert [answer.headers["idempotency-key"] for answer in answers] == ["a", "a", "b"]

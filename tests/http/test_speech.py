@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.errors import SpeechError, SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import Outcome, SamplingChoice
+from app.domain.speech import Outcome, SamplingParams
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.settings import Settings, SpeechSettings
 from tests.factories import CreateSpeechFactory
@@ -388,15 +388,13 @@ async def test_what_a_request_says_of_chance_reaches_the_model(
         "repetition_penalty": 1.1,
     }
     answer = await client.post(SPEECH, json=body(input="One. Two.", **chosen))
-    assert {delivery.sampling for delivery in fakes.model.deliveries[-2:]} == {
-        SamplingChoice(**chosen)
-    }
+    assert {params.sampling for params in fakes.model.deliveries[-2:]} == {SamplingParams(**chosen)}
     assert "temperature and the like were ignored" in answer.headers["warning"]
 
 
 async def test_a_seed_alone_needs_no_warning(client: httpx.AsyncClient, fakes: Fakes) -> None:
     answer = await client.post(SPEECH, json=body(seed=7))
-    assert fakes.model.deliveries[-1].sampling == SamplingChoice(seed=7)
+    assert fakes.model.deliveries[-1].sampling == SamplingParams(seed=7)
     assert "warning" not in answer.headers
 
 

@@ -14,7 +14,7 @@ from app.adapters.decorators.speech_files import SpeechFiles
 from app.domain.audio import AudioChunk
 from app.domain.repeats import is_repeatable, segment_key
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, ModelInfo
+from app.domain.speech import ModelInfo, SynthesisParams
 from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
 
@@ -26,7 +26,7 @@ class CachedModel:
         model: that speaks.
         memory: keeps what was spoken; of size 0 it turns the cache off.
         files: keep it beyond the life of the process; None is memory only.
-        identify: names all that decides the samples but text and delivery: model, checkpoint,
+        identify: names all that decides the samples but text and params: model, checkpoint,
             settings. Called in a thread once the model is loaded; until then nothing is kept.
         default_temperature: of the model, where a request chooses none.
     """
@@ -71,23 +71,23 @@ class CachedModel:
     def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
         return self._model.split(paragraphs)
 
-    def can_keep(self, delivery: Delivery) -> bool:
+    def can_keep(self, params: SynthesisParams) -> bool:
         is_on = self._memory.max_bytes > 0 and self._fingerprint != ""
-        return is_on and is_repeatable(self.info, delivery.sampling, self._default_temperature)
+        return is_on and is_repeatable(self.info, params.sampling, self._default_temperature)
 
-    def holds(self, segment: TextSegment, delivery: Delivery) -> bool:
-        if not self.can_keep(delivery):
+    def holds(self, segment: TextSegment, params: SynthesisParams) -> bool:
+        if not self.can_keep(params):
             return False
-        key = segment_key(self._fingerprint, segment, delivery)
+        key = segment_key(self._fingerprint, segment, params)
         return key in self._memory or (self._files is not None and key in self._files)
 
     def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        if not self.can_keep(delivery):
-            return self._model.synthesize(segment, delivery, due_at)
-        key = segment_key(self._fingerprint, segment, delivery)
-        return self._repeat(key, partial(self._model.synthesize, segment, delivery, due_at))
+        if not self.can_keep(params):
+            return self._model.synthesize(segment, params, due_at)
+        key = segment_key(self._fingerprint, segment, params)
+        return self._repeat(key, partial(self._model.synthesize, segment, params, due_at))
 
     async def _repeat(
         self, key: str, speak: Callable[[], AsyncGenerator[AudioChunk, None]]

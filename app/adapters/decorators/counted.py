@@ -6,7 +6,7 @@ from contextlib import aclosing
 from app.adapters.decorators.around import AroundModel
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
@@ -23,12 +23,12 @@ class CountedModel(AroundModel):
         self._num_running = 0
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         self._num_running += 1
         self._observer.sentence_begun(self._num_running)
         try:
-            async with aclosing(self._model.synthesize(segment, delivery, due_at)) as chunks:
+            async with aclosing(self._model.synthesize(segment, params, due_at)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:

@@ -27,7 +27,7 @@ from app.domain.errors import (
 from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment
 from app.domain.services.time_limit import within
-from app.domain.speech import Delivery, ModelInfo
+from app.domain.speech import ModelInfo, SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
@@ -145,11 +145,11 @@ class PooledModel:
         return self._instances[0].model.split(paragraphs)
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         instance = await self._choose(due_at)
         _log.debug("pool.begun", instance=instance.index, num_running=len(instance.due_times))
-        async with aclosing(self._speak(instance, segment, delivery, due_at)) as chunks:
+        async with aclosing(self._speak(instance, segment, params, due_at)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -168,13 +168,13 @@ class PooledModel:
             await within(self._clock, INSTANCE_WAIT_S, self._has_alive.wait())
 
     async def _speak(
-        self, instance: Instance, segment: TextSegment, delivery: Delivery, due_at: float
+        self, instance: Instance, segment: TextSegment, params: SynthesisParams, due_at: float
     ) -> AsyncGenerator[AudioChunk, None]:
         """Through this instance, with an eye on how it does."""
         instance.due_times.append(begins_due_at := due_at)
         waits_since = max(self._clock.monotonic(), due_at)
         try:
-            async with aclosing(instance.model.synthesize(segment, delivery, due_at)) as chunks:
+            async with aclosing(instance.model.synthesize(segment, params, due_at)) as chunks:
                 async for chunk in chunks:
                     now = instance.last_sound_at = self._clock.monotonic()
                     due_at = max(due_at, now) + chunk.duration_s
@@ -214,8 +214,8 @@ class PooledModel:
 
     async def _speak_proof(self, instance: Instance) -> None:
         segments = segment_text(PROBE_TEXT, instance.model.split)
-        delivery = Delivery(instance.model.info.voices[0])
-        chunks = self._speak(instance, segments[0], delivery, self._clock.monotonic())
+        params = SynthesisParams(instance.model.info.voices[0])
+        chunks = self._speak(instance, segments[0], params, self._clock.monotonic())
         async with aclosing(chunks):
             async for _ in chunks:
                 pass

@@ -36,7 +36,7 @@ from app.domain.resilience import (
 )
 from app.domain.retries import pause_s
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, ModelInfo
+from app.domain.speech import ModelInfo, SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
@@ -103,12 +103,12 @@ class ResilientModel:
         return self._model.split(paragraphs)
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         for num_retries in count():
             has_spoken = False
             try:
-                async with aclosing(self._call(segment, delivery, due_at)) as chunks:
+                async with aclosing(self._call(segment, params, due_at)) as chunks:
                     async for chunk in chunks:
                         has_spoken = True
                         yield chunk
@@ -126,7 +126,7 @@ class ResilientModel:
         return True
 
     async def _call(
-        self, segment: TextSegment, delivery: Delivery, due_at: float
+        self, segment: TextSegment, params: SynthesisParams, due_at: float
     ) -> AsyncGenerator[AudioChunk, None]:
         """One attempt, with a permit that comes back however it ends."""
         permit = self._acquire()
@@ -134,7 +134,7 @@ class ResilientModel:
             due_at = min(due_at, self._clock.monotonic())
         is_silent = True
         try:
-            async with aclosing(self._model.synthesize(segment, delivery, due_at)) as chunks:
+            async with aclosing(self._model.synthesize(segment, params, due_at)) as chunks:
                 async for chunk in chunks:
                     if is_silent and permit.is_probe:
                         self._record(permit, CallOutcome.SUCCESS)
@@ -186,8 +186,8 @@ class ResilientModel:
                 await self._probe(segment)
 
     async def _probe(self, segment: TextSegment) -> None:
-        delivery = Delivery(self.info.voices[0])
-        call = self._call(segment, delivery, self._clock.monotonic())
+        params = SynthesisParams(self.info.voices[0])
+        call = self._call(segment, params, self._clock.monotonic())
         async with aclosing(call) as chunks:
             with suppress(SpeechError):
                 await anext(chunks, None)

@@ -14,7 +14,7 @@ from app.domain.audio import AudioChunk
 from app.domain.errors import EngineBusyError, SpeechTimeoutError
 from app.domain.resilience import TimeLimits
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 
@@ -57,7 +57,7 @@ class TimeLimitedModel(AroundModel):
         await super().close()
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> Chunks:
         """See SpeechModel.
 
@@ -65,7 +65,7 @@ class TimeLimitedModel(AroundModel):
             EngineBusyError: the next chunk did not come in time, though others got theirs.
             SpeechTimeoutError: nothing came in time, for anybody.
         """
-        chunks = self._model.synthesize(segment, delivery, due_at)
+        chunks = self._model.synthesize(segment, params, due_at)
         limit_s = self._limits.first_chunk_s
         if self._last_sound_at == -inf:
             limit_s = max(limit_s, WARM_UP_LIMIT_S)

@@ -18,7 +18,7 @@ from app.adapters.decorators.around import AroundModel
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import MAX_SPEED, MIN_SPEED, Delivery, ModelInfo
+from app.domain.speech import MAX_SPEED, MIN_SPEED, ModelInfo, SynthesisParams
 
 MIN_TEMPO: Final = 0.5
 MAX_TEMPO: Final = 2.0
@@ -34,17 +34,17 @@ class TimeStretchedModel(AroundModel):
         return msgspec.structs.replace(self._model.info, min_speed=MIN_SPEED, max_speed=MAX_SPEED)
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         native = self._model.info
-        own_speed = min(max(delivery.speed, native.min_speed), native.max_speed)
-        own = msgspec.structs.replace(delivery, speed=own_speed)
+        own_speed = min(max(params.speed, native.min_speed), native.max_speed)
+        own = msgspec.structs.replace(params, speed=own_speed)
         async with aclosing(self._model.synthesize(segment, own, due_at)) as chunks:
-            if own_speed == delivery.speed:
+            if own_speed == params.speed:
                 async for chunk in chunks:
                     yield chunk
                 return
-            stretcher = TimeStretcher(native.sample_rate, delivery.speed / own_speed)
+            stretcher = TimeStretcher(native.sample_rate, params.speed / own_speed)
             async for chunk in chunks:
                 for stretched in await asyncio.to_thread(stretcher.push, chunk):
                     yield stretched

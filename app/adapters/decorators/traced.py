@@ -7,7 +7,7 @@ from app.adapters.decorators.around import AroundModel
 from app.domain.audio import AudioChunk
 from app.domain.errors import SpeechError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.ports.speech_model import SpeechModel
 from app.ports.tracing import Tracing
 
@@ -23,13 +23,13 @@ class TracedModel(AroundModel):
         self._tracing = tracing
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         known = {"soprano.sentence": segment.index, "soprano.characters": len(segment.text)}
         span = self._tracing.begin("speech.sentence", known)
         audio_s, outcome, error = 0.0, "cancelled", None
         try:
-            async with aclosing(self._model.synthesize(segment, delivery, due_at)) as chunks:
+            async with aclosing(self._model.synthesize(segment, params, due_at)) as chunks:
                 async for chunk in chunks:
                     if not audio_s:
                         span.add_event("speech.first_audio")

@@ -30,7 +30,7 @@ from app.adapters.speech.turns import Turns
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError, SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, ModelInfo, Voice
+from app.domain.speech import ModelInfo, SynthesisParams, Voice
 from app.domain.text.mapped_text import MappedText, Rule
 from app.domain.text.number_words import cardinal
 from app.domain.text.reading.letters import JOINT
@@ -138,21 +138,21 @@ class EmbeddedVoice:
         ]
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         if self._executor is None:
             raise SynthesisError("The embedded voice is not loaded.")
         call = partial(asyncio.get_running_loop().run_in_executor, self._executor)
         async with self._turns.take(due_at):
-            calls = await call(_phonemize, self._hibari, segment.text, delivery.speed)
-        seed = SEED if delivery.sampling.seed is None else delivery.sampling.seed
+            calls = await call(_phonemize, self._hibari, segment.text, params.speed)
+        seed = SEED if params.sampling.seed is None else params.sampling.seed
         noise = np.random.default_rng(seed)
         for number, ids in enumerate(calls, 1):
             async with self._turns.take(due_at):
-                raw = await call(self._hibari.from_ids, ids, delivery.speed, noise)
+                raw = await call(self._hibari.from_ids, ids, params.speed, noise)
             goes_on = number < len(calls) or was_cut(segment.text)
             trailing_s = MAX_CUT_SILENCE_S if goes_on else MAX_TRAILING_SILENCE_S
-            samples = trim_silence(raw, delivery.speed, trailing_s)
+            samples = trim_silence(raw, params.speed, trailing_s)
             if len(samples):
                 chunk = AudioChunk(samples, SAMPLE_RATE, len(ids), len(raw) // SAMPLES_PER_FRAME)
                 due_at += chunk.duration_s

@@ -18,7 +18,7 @@ from app.domain.resilience import may_help_to_retry
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Slot
 from app.domain.services.segment_feed import SegmentFeed
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 
@@ -45,7 +45,7 @@ class LookAhead:
         model: that speaks.
         clock: of the times by when sound is needed.
         limits: on what is spoken ahead.
-        delivery: of all segments.
+        params: of all segments.
         slot: is told when the model has something to do for the text.
         on_sound: given where the answer is sent whole; called at each chunk that is made. A segment
             is then handed on once all of it is made, so that until then it can be made again.
@@ -56,14 +56,14 @@ class LookAhead:
         model: SpeechModel,
         clock: Clock,
         limits: LookAheadLimits,
-        delivery: Delivery,
+        params: SynthesisParams,
         slot: Slot,
         on_sound: Callable[[], None] | None = None,
     ) -> None:
         self._model = model
         self._clock = clock
         self._limits = limits
-        self._delivery = delivery
+        self._delivery = params
         self._slot = slot
         self._on_sound = on_sound
         self._running: deque[_Running] = deque()
@@ -171,30 +171,30 @@ class _Running:
         total_s = self._made_s if self._is_whole else max(self._made_s, self._estimate_s)
         return total_s - self._taken_s
 
-    def begin(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
+    def begin(self, model: SpeechModel, params: SynthesisParams, due_at: float) -> None:
         self._slot.segment_began()
-        self.task = asyncio.create_task(self._speak(model, delivery, due_at))
+        self.task = asyncio.create_task(self._speak(model, params, due_at))
         self.task.add_done_callback(lambda _: self._slot.segment_ended())
 
-    async def _speak(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
+    async def _speak(self, model: SpeechModel, params: SynthesisParams, due_at: float) -> None:
         try:
             try:
-                await self._make(model, delivery, due_at)
+                await self._make(model, params, due_at)
             except SynthesisError as error:
                 if not self._made_s or self._taken_s or not may_help_to_retry(error):
                     raise
                 self._forget()
-                await self._make(model, delivery, due_at)
+                await self._make(model, params, due_at)
         finally:
             self._is_whole = True
             self._chunks.put_nowait(None)
 
-    async def _make(self, model: SpeechModel, delivery: Delivery, due_at: float) -> None:
+    async def _make(self, model: SpeechModel, params: SynthesisParams, due_at: float) -> None:
         if self.segment.pause_s:
             self._made_s = self.segment.pause_s
             self._chunks.put_nowait(silence(self._made_s, model.info.sample_rate))
             return
-        async with aclosing(model.synthesize(self.segment, delivery, due_at)) as chunks:
+        async with aclosing(model.synthesize(self.segment, params, due_at)) as chunks:
             async for chunk in chunks:
                 self._made_s += chunk.duration_s
                 if self._on_sound is not None:

@@ -18,7 +18,7 @@ from app.domain.errors import (
 )
 from app.domain.resilience import PROBE_TEXT, EngineHealth
 from app.domain.services.time_limit import within
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.clock import Clock
@@ -144,7 +144,7 @@ class Readiness:
         encoder = await asyncio.to_thread(self._encoders.open, encoding, info.sample_rate)
         for segment in segment_text(PROBE_TEXT, self._model.split):
             async with aclosing(
-                self._model.synthesize(segment, Delivery(info.voices[0]))
+                self._model.synthesize(segment, SynthesisParams(info.voices[0]))
             ) as chunks:
                 async for chunk in chunks:
                     await asyncio.to_thread(encoder.encode, chunk)

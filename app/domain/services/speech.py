@@ -28,12 +28,7 @@ from app.domain.services.readiness import Readiness
 from app.domain.services.request_watch import RequestWatch
 from app.domain.services.segment_feed import SegmentFeed
 from app.domain.services.speech_stream import Part, SpeechStream
-from app.domain.speech import (
-    CacheStatus,
-    Delivery,
-    SpeechOptions,
-    SpeechRequest,
-)
+from app.domain.speech import CacheStatus, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
 from app.ports.audio_encoder import AudioEncoder, AudioEncoders
@@ -147,7 +142,7 @@ class SpeechService:
             self._check_length(request.text)
             plan = self._plan(request)
             segments = await asyncio.to_thread(self._split, request.text, request)
-            await self._admit(segments, plan.delivery, slot, watch)
+            await self._admit(segments, plan.params, slot, watch)
             stream = await watch.in_time(
                 self._open(plan, self._speak(feed, plan, slot, watch, is_whole=is_whole), watch)
             )
@@ -235,20 +230,20 @@ class SpeechService:
         voice = self.catalog.find_voice(options.voice)
         model_rate = self._ports.model.info.sample_rate
         rate = choose_sample_rate(options.format, options.sample_rate, model_rate)
-        delivery = Delivery(voice, options.speed, options.sampling)
-        return _Plan(delivery, AudioEncoding(options.format, rate))
+        params = SynthesisParams(voice, options.speed, options.sampling)
+        return _Plan(params, AudioEncoding(options.format, rate))
 
     async def _admit(
-        self, segments: list[TextSegment], delivery: Delivery, slot: Slot, watch: RequestWatch
+        self, segments: list[TextSegment], params: SynthesisParams, slot: Slot, watch: RequestWatch
     ) -> None:
         """Wait for a turn, unless the model is not needed; then until it can speak."""
         cache = self._ports.cache
-        status = await asyncio.to_thread(_look_up, cache, segments, delivery)
+        status = await asyncio.to_thread(_look_up, cache, segments, params)
         if segments and status is not CacheStatus.HIT:
             await slot.enter(count_chars(segments))
         if not self._readiness.is_ready:  # what is kept is known once the model is
             await watch.in_time(self._readiness.wait_until_ready())
-            status = await asyncio.to_thread(_look_up, cache, segments, delivery)
+            status = await asyncio.to_thread(_look_up, cache, segments, params)
         watch.report.cache = status
 
     async def _open(
@@ -257,12 +252,12 @@ class SpeechService:
         audio: AsyncGenerator[AudioChunk | Caption, None],
         watch: RequestWatch,
     ) -> SpeechStream:
-        watch.report.voice = plan.delivery.voice.id
+        watch.report.voice = plan.params.voice.id
         encoder = await asyncio.to_thread(
             self._ports.encoders.open, plan.encoding, self._ports.model.info.sample_rate
         )
         parts = _encode(audio, encoder, watch)
-        return SpeechStream(plan.encoding, plan.delivery, watch, encoder, parts)
+        return SpeechStream(plan.encoding, plan.params, watch, encoder, parts)
 
     async def _speak_live(
         self, feed: SegmentFeed, plan: "_Plan", slot: Slot, watch: RequestWatch
@@ -292,7 +287,7 @@ class SpeechService:
             self._ports.model,
             self._ports.clock,
             self._look_ahead,
-            plan.delivery,
+            plan.params,
             slot,
             watch.sounded if is_whole else None,
         )
@@ -315,13 +310,13 @@ class SpeechService:
 
 
 def _look_up(
-    cache: SpeechCache | None, segments: list[TextSegment], delivery: Delivery
+    cache: SpeechCache | None, segments: list[TextSegment], params: SynthesisParams
 ) -> CacheStatus:
     """How many of the segments need not be spoken again."""
-    if cache is None or not segments or not cache.can_keep(delivery):
+    if cache is None or not segments or not cache.can_keep(params):
         return CacheStatus.BYPASS
     spoken = [segment for segment in segments if segment.text]
-    num_held = sum(cache.holds(segment, delivery) for segment in spoken)
+    num_held = sum(cache.holds(segment, params) for segment in spoken)
     if num_held == len(spoken):
         return CacheStatus.HIT
     return CacheStatus.PARTIAL if num_held else CacheStatus.MISS
@@ -355,5 +350,5 @@ async def _encode(
 class _Plan(msgspec.Struct, frozen=True):
     """How a text is spoken and sent."""
 
-    delivery: Delivery
+    params: SynthesisParams
     encoding: AudioEncoding

@@ -8,7 +8,7 @@ from app.domain.audio import AudioEncoding
 from app.domain.captions import Caption
 from app.domain.errors import StoreError
 from app.domain.services.request_watch import RequestWatch
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.ports.audio_encoder import AudioEncoder
 from app.ports.audio_store import StoredAudio
 
@@ -30,7 +30,7 @@ class SpeechStream:
 
     Attributes:
         encoding: format and sample rate of the bytes.
-        delivery: how it is spoken.
+        params: how it is spoken.
         report: how far it is.
         transcript: what has been said.
         kept: what became of the file, once known, if it was to be kept.
@@ -39,13 +39,13 @@ class SpeechStream:
     def __init__(
         self,
         encoding: AudioEncoding,
-        delivery: Delivery,
+        params: SynthesisParams,
         watch: RequestWatch,
         encoder: AudioEncoder,
         parts: AsyncGenerator[Part, None],
     ) -> None:
         self.encoding = encoding
-        self.delivery = delivery
+        self.params = params
         self.report = watch.report
         self.transcript = watch.transcript
         self._watch = watch

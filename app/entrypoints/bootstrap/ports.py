@@ -184,7 +184,7 @@ def _build_speech_files(settings: CacheSettings, clock: Clock) -> SpeechFiles | 
 
 
 def _identify(backend: str, settings: ModelSettings, clock: Clock) -> str:
-    """All that decides the samples beside text and delivery, as a hash; the model is loaded."""
+    """All that decides the samples beside text and params, as a hash; the model is loaded."""
     versions = {name: _find_version(name) for name in SOUND_PACKAGES}
     files = [] if backend == "embedded" else file_states(locate_checkpoint(settings, clock))
     parts = msgspec.json.encode((backend, settings, versions, files))

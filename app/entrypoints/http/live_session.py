@@ -326,7 +326,7 @@ class LiveSession:
                 encoding.format.value,
                 CONTENT_TYPES[encoding.format],
                 encoding.sample_rate,
-                stream.delivery.voice.id,
+                stream.params.voice.id,
             )
         )
         writing = asyncio.create_task(self._hand_over(utterance, live.text))

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from app.domain.audio import AudioFormat
 from app.domain.catalog import Catalog
-from app.domain.speech import SamplingChoice, SpeechOptions, SpeechRequest
+from app.domain.speech import SamplingParams, SpeechOptions, SpeechRequest
 from app.domain.text.pronunciations import Pronunciations
 from app.entrypoints.backends import Choice
 
@@ -144,7 +144,7 @@ class SpeechFields(msgspec.Struct, kw_only=True):
             "model": self.model,
             "voice": self.voice.id if isinstance(self.voice, VoiceReference) else self.voice,
             "speed": 1.0 if self.speed is None else self.speed,
-            "sampling": SamplingChoice(
+            "sampling": SamplingParams(
                 seed=self.seed,
                 temperature=self.temperature,
                 top_p=self.top_p,

@@ -88,7 +88,7 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
             "server-timing": describe_timing(stream.report),
             "x-sample-rate": str(stream.encoding.sample_rate),
             "x-speech-backend": self.speech.catalog.info.backend,
-            "x-speech-voice": stream.delivery.voice.id,
+            "x-speech-voice": stream.params.voice.id,
         }
         warnings = data.warnings(self.speech.catalog)
         if warnings:

@@ -23,7 +23,7 @@ from app.adapters.speech.soprano.windows import SAMPLES_PER_TOKEN
 from app.domain.audio import AudioChunk
 from app.domain.errors import SentenceError, SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, ModelInfo, Voice
+from app.domain.speech import ModelInfo, SynthesisParams, Voice
 from app.domain.text.mapped_text import MappedText
 from app.ports.speech_observer import SentenceObserver
 
@@ -90,11 +90,11 @@ class SopranoModel:
         return split_for_soprano(paragraphs)
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         if self.speaker is None:
             raise SynthesisError("Soprano is not loaded.")
-        chosen = self._sampling.chosen(delivery.sampling)
+        chosen = self._sampling.chosen(params.sampling)
         prompt = prompt_for(segment)
         tally = _Tally(len(self._tokenizer.encode(prompt).ids))
         for attempt in range(self._max_regenerations + 1):

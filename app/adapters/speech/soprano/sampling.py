@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from app.domain.speech import SamplingChoice
+from app.domain.speech import SamplingParams
 
 GREEDY_TEMPERATURE: Final = 0.001
 """What the package takes for a temperature of 0."""
@@ -42,7 +42,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         temperature = max(self.temperature, RETRY_TEMPERATURE)
         return msgspec.structs.replace(self, attempt=attempt, temperature=temperature)
 
-    def chosen(self, choice: SamplingChoice) -> "Sampling":
+    def chosen(self, choice: SamplingParams) -> "Sampling":
         """These settings but for what a request chooses."""
         fields = msgspec.structs.asdict(choice)
         made = {name: value for name, value in fields.items() if value is not None}

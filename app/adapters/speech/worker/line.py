@@ -34,7 +34,7 @@ from app.adapters.speech.worker.process import Worker, describe_exit, stop_proce
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, InstanceDeath, SpeechError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.ports.clock import Clock
 
 Item = AudioChunk | Failed | SpeechError | None
@@ -86,7 +86,7 @@ class Line:
 
     @contextmanager
     def speak(
-        self, segment: TextSegment, delivery: Delivery, due_at: float
+        self, segment: TextSegment, params: SynthesisParams, due_at: float
     ) -> Iterator[asyncio.Queue[Item]]:
         """Have a sentence spoken; leaving the block stops it, unless it has ended.
 
@@ -97,7 +97,7 @@ class Line:
             raise InstanceDeadError(reason=self._death)
         number = next(self._numbers)
         text = segment.text.encode("utf-8", "surrogatepass")
-        self._worker.channel.send(Speak(number, segment.index, text, delivery, due_at))
+        self._worker.channel.send(Speak(number, segment.index, text, params, due_at))
         items = self._open[number] = asyncio.Queue()
         try:
             yield items

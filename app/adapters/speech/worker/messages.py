@@ -4,7 +4,7 @@ import msgspec
 
 from app.adapters.speech.worker.failures import Failure
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
@@ -20,14 +20,14 @@ class Speak(msgspec.Struct, frozen=True, tag=True):
         id: of the sentence, as long as it is spoken.
         index: of the segment.
         text: of the segment, in UTF-8; half of a surrogate pair is encoded like any code point.
-        delivery: how to speak it.
+        params: how to speak it.
         due_at: as in the port SpeechModel. The clock is the machine's, so both processes have it.
     """
 
     id: int
     index: int
     text: bytes
-    delivery: Delivery
+    params: SynthesisParams
     due_at: float
 
     @property

@@ -12,7 +12,7 @@ from app.adapters.speech.worker.process import Worker
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, SentenceError, SpeechError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, ModelInfo
+from app.domain.speech import ModelInfo, SynthesisParams
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -71,11 +71,11 @@ class WorkerModel:
             await self._line.close()
 
     async def synthesize(
-        self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         if self._line is None:
             raise InstanceDeadError
-        with self._line.speak(segment, delivery, due_at) as items:
+        with self._line.speak(segment, params, due_at) as items:
             while (item := await items.get()) is not None:
                 match item:
                     case SpeechError():

@@ -112,7 +112,7 @@ class ModelServer:
 
     async def _speak(self, model: SpeechModel, order: Speak) -> None:
         _SENTENCE.set(order.id)
-        chunks = model.synthesize(order.segment, order.delivery, order.due_at)
+        chunks = model.synthesize(order.segment, order.params, order.due_at)
         async with aclosing(chunks):
             async for chunk in chunks:
                 sound = Sound(

@@ -17,13 +17,13 @@ from app.adapters.decorators.speech_files import SpeechFiles
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, SamplingChoice
+from app.domain.speech import SamplingParams, SynthesisParams
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 
 TEXT = "A sentence of several chunks."
 SEGMENT = TextSegment(0, TEXT)
-DELIVERY = Delivery(FAKE_INFO.voices[0])
+PARAMS = SynthesisParams(FAKE_INFO.voices[0])
 NUM_CHUNKS = 6
 SAMPLED = msgspec.structs.replace(FAKE_INFO, has_sampling=True)
 
@@ -48,12 +48,16 @@ class Rig:
         return self
 
     def ask(
-        self, text: str = TEXT, delivery: Delivery = DELIVERY, due_at: float = 0.0, index: int = 0
+        self,
+        text: str = TEXT,
+        params: SynthesisParams = PARAMS,
+        due_at: float = 0.0,
+        index: int = 0,
     ) -> AsyncGenerator[AudioChunk, None]:
-        return self.cached.synthesize(TextSegment(index, text), delivery, due_at)
+        return self.cached.synthesize(TextSegment(index, text), params, due_at)
 
-    async def speak(self, text: str = TEXT, delivery: Delivery = DELIVERY) -> list[AudioChunk]:
-        return await drain(self.ask(text, delivery))
+    async def speak(self, text: str = TEXT, params: SynthesisParams = PARAMS) -> list[AudioChunk]:
+        return await drain(self.ask(text, params))
 
     def hold(self) -> asyncio.Event:
         """Sentences wait before their first chunk until the event is set."""
@@ -95,25 +99,27 @@ async def test_what_was_spoken_is_repeated_chunk_by_chunk_without_the_model(rig:
 
 
 @pytest.mark.parametrize(
-    ("text", "delivery"),
+    ("text", "params"),
     [
-        ("Another sentence.", DELIVERY),
-        (TEXT, Delivery(FAKE_INFO.voices[1])),
-        (TEXT, Delivery(FAKE_INFO.voices[0], 1.25)),
-        (TEXT, Delivery(FAKE_INFO.voices[0], 1.0, SamplingChoice(seed=1))),
+        ("Another sentence.", PARAMS),
+        (TEXT, SynthesisParams(FAKE_INFO.voices[1])),
+        (TEXT, SynthesisParams(FAKE_INFO.voices[0], 1.25)),
+        (TEXT, SynthesisParams(FAKE_INFO.voices[0], 1.0, SamplingParams(seed=1))),
     ],
 )
-async def test_another_text_or_delivery_is_spoken(rig: Rig, text: str, delivery: Delivery) -> None:
+async def test_another_text_or_delivery_is_spoken(
+    rig: Rig, text: str, params: SynthesisParams
+) -> None:
     await rig.speak()
-    await rig.speak(text, delivery)
+    await rig.speak(text, params)
     assert len(rig.model.spoken) == 2
 
 
 async def test_what_it_holds_can_be_asked(rig: Rig) -> None:
-    assert not rig.cached.holds(SEGMENT, DELIVERY)
+    assert not rig.cached.holds(SEGMENT, PARAMS)
     await rig.speak()
-    assert rig.cached.holds(TextSegment(3, TEXT), DELIVERY)
-    assert not rig.cached.holds(SEGMENT, Delivery(FAKE_INFO.voices[1]))
+    assert rig.cached.holds(TextSegment(3, TEXT), PARAMS)
+    assert not rig.cached.holds(SEGMENT, SynthesisParams(FAKE_INFO.voices[1]))
 
 
 @pytest.mark.parametrize("num_followers", [2, 5])
@@ -160,7 +166,7 @@ async def test_the_first_of_two_may_leave_and_the_second_hears_everything(
     heard = await second
     assert len(heard) == NUM_CHUNKS
     assert len(rig.model.spoken) == 1
-    assert rig.cached.holds(SEGMENT, DELIVERY)
+    assert rig.cached.holds(SEGMENT, PARAMS)
 
 
 async def test_when_both_have_left_the_model_is_stopped_and_nothing_is_kept(rig: Rig) -> None:
@@ -172,7 +178,7 @@ async def test_when_both_have_left_the_model_is_stopped_and_nothing_is_kept(rig:
     await second.aclose()
     assert rig.model.num_running == 0
     assert rig.cached.num_bytes == 0
-    assert not rig.cached.holds(SEGMENT, DELIVERY)
+    assert not rig.cached.holds(SEGMENT, PARAMS)
     assert len(await rig.speak()) == NUM_CHUNKS
     assert len(rig.model.spoken) == 2
 
@@ -220,7 +226,7 @@ async def test_a_request_that_comes_while_the_last_one_leaves_is_spoken_anew(rig
     assert len(await rig.speak()) == NUM_CHUNKS
     may_stop.set()
     await asyncio.gather(leaving, return_exceptions=True)
-    assert rig.cached.holds(SEGMENT, DELIVERY)
+    assert rig.cached.holds(SEGMENT, PARAMS)
 
 
 async def test_one_who_does_not_listen_holds_up_nobody(rig: Rig) -> None:
@@ -272,49 +278,49 @@ async def test_a_failure_that_nobody_waits_for_is_no_complaint(rig: Rig) -> None
     assert complaints == []
 
 
-UNSEEDED = Delivery(FAKE_INFO.voices[0], 1.0, SamplingChoice(temperature=0.5))
-SEEDED = Delivery(FAKE_INFO.voices[0], 1.0, SamplingChoice(temperature=0.5, seed=1))
+UNSEEDED = SynthesisParams(FAKE_INFO.voices[0], 1.0, SamplingParams(temperature=0.5))
+SEEDED = SynthesisParams(FAKE_INFO.voices[0], 1.0, SamplingParams(temperature=0.5, seed=1))
 
 
 async def test_what_is_drawn_by_lot_is_drawn_each_time_and_for_each() -> None:
     rig = await Rig(has_sampling=True).load()
-    await asyncio.gather(rig.speak(delivery=UNSEEDED), rig.speak(delivery=UNSEEDED))
-    await rig.speak(delivery=UNSEEDED)
+    await asyncio.gather(rig.speak(params=UNSEEDED), rig.speak(params=UNSEEDED))
+    await rig.speak(params=UNSEEDED)
     assert len(rig.model.spoken) == 3
     assert not rig.cached.can_keep(UNSEEDED)
     assert rig.cached.num_bytes == 0
 
 
 @pytest.mark.parametrize(
-    ("delivery", "temperature"),
-    [(SEEDED, 0.9), (DELIVERY, 0.0)],
+    ("params", "temperature"),
+    [(SEEDED, 0.9), (PARAMS, 0.0)],
 )
 async def test_a_seed_or_no_temperature_makes_it_repeatable(
-    delivery: Delivery, temperature: float
+    params: SynthesisParams, temperature: float
 ) -> None:
     rig = await Rig(has_sampling=True, temperature=temperature).load()
-    await rig.speak(delivery=delivery)
-    await rig.speak(delivery=delivery)
+    await rig.speak(params=params)
+    await rig.speak(params=params)
     assert len(rig.model.spoken) == 1
 
 
 async def test_the_default_temperature_counts() -> None:
     rig = await Rig(has_sampling=True, temperature=0.3).load()
-    assert not rig.cached.can_keep(DELIVERY)
+    assert not rig.cached.can_keep(PARAMS)
 
 
 async def test_of_size_0_it_is_off() -> None:
     rig = await Rig(max_bytes=0).load()
     await asyncio.gather(rig.speak(), rig.speak())
     assert len(rig.model.spoken) == 2
-    assert not rig.cached.can_keep(DELIVERY)
+    assert not rig.cached.can_keep(PARAMS)
 
 
 async def test_before_the_model_is_loaded_nothing_is_kept() -> None:
     rig = Rig()
-    assert not rig.cached.can_keep(DELIVERY)
+    assert not rig.cached.can_keep(PARAMS)
     await rig.load()
-    assert rig.cached.can_keep(DELIVERY)
+    assert rig.cached.can_keep(PARAMS)
 
 
 async def test_speech_that_outgrows_the_memory_is_still_heard_by_all_who_follow() -> None:
@@ -328,7 +334,7 @@ async def test_speech_that_outgrows_the_memory_is_still_heard_by_all_who_follow(
     rest = await asyncio.gather(drain(first), drain(second))
     assert samples([*start[::2], *rest[0]]) == samples([*start[1::2], *rest[1]]) == samples(third)
     assert len(third) == NUM_CHUNKS
-    assert not rig.cached.holds(SEGMENT, DELIVERY)
+    assert not rig.cached.holds(SEGMENT, PARAMS)
     assert rig.cached.num_bytes == 0
 
 
@@ -344,14 +350,14 @@ async def test_chunks_keep_all_their_fields() -> None:
 
     class Marking(FakeSpeechModel):
         async def synthesize(
-            self, segment: TextSegment, delivery: Delivery, due_at: float = 0.0
+            self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
         ) -> AsyncGenerator[AudioChunk, None]:
             yield Chunk(np.ones(10, np.float32)[2:], 16_000, mark=5)
 
     cached = CachedModel(Marking(), KeptSpeech(10_000), None, lambda: "x", 0.0)
     await cached.load()
     for _ in range(2):
-        (chunk,) = await drain(cached.synthesize(SEGMENT, DELIVERY))
+        (chunk,) = await drain(cached.synthesize(SEGMENT, PARAMS))
         assert isinstance(chunk, Chunk)
         assert (chunk.mark, chunk.num_samples) == (5, 8)
 
@@ -390,7 +396,7 @@ async def follow(actions: list[tuple[str, int]], max_bytes: int) -> None:
                     await chunks.aclose()
                 else:
                     heard += await drain(chunks)
-                    whole = await drain(plain.synthesize(TextSegment(0, text), DELIVERY))
+                    whole = await drain(plain.synthesize(TextSegment(0, text), PARAMS))
                     assert samples(heard) == samples(whole)
         assert rig.cached.num_bytes <= max_bytes
     for _, chunks, _ in asked:
@@ -417,7 +423,7 @@ async def test_a_cache_of_50_mb_never_exceeds_it() -> None:
     for start in range(0, len(texts), 20):
         await asyncio.gather(*map(listen, texts[start : start + 20]))
     assert highest > limit * 0.9
-    held = [rig.cached.holds(TextSegment(0, text), DELIVERY) for text in texts]
+    held = [rig.cached.holds(TextSegment(0, text), PARAMS) for text in texts]
     assert held == sorted(held)
     assert 150 < sum(held) < 200
 
@@ -431,7 +437,7 @@ async def test_what_was_spoken_survives_a_restart(tmp_path: Path) -> None:
     first = await rig.speak()
     await rig.cached.close()
     again = await Rig(files=files(tmp_path)).load()
-    assert again.cached.holds(SEGMENT, DELIVERY)
+    assert again.cached.holds(SEGMENT, PARAMS)
     await again.speak("Ready.")
     assert samples(await again.speak()) == samples(first)
     assert [text for text, *_ in again.model.spoken] == ["Ready."]
@@ -453,7 +459,7 @@ async def test_another_model_finds_nothing_in_the_files(tmp_path: Path) -> None:
     await rig.speak()
     await rig.cached.close()
     other = await Rig(files=files(tmp_path), identity="two").load()
-    assert not other.cached.holds(SEGMENT, DELIVERY)
+    assert not other.cached.holds(SEGMENT, PARAMS)
     await other.cached.close()
 
 
@@ -470,13 +476,13 @@ async def test_what_memory_had_to_let_go_is_read_once_for_all_who_ask(tmp_path: 
 
 
 async def speak_plainly() -> list[AudioChunk]:
-    return await drain(FakeSpeechModel().synthesize(SEGMENT, DELIVERY))
+    return await drain(FakeSpeechModel().synthesize(SEGMENT, PARAMS))
 
 
 async def test_silence_is_not_kept_it_may_be_a_failure(rig: Rig) -> None:
     rig.model._chunks = lambda *_: []  # type: ignore[method-assign]
     assert await rig.speak() == []
-    assert not rig.cached.holds(SEGMENT, DELIVERY)
+    assert not rig.cached.holds(SEGMENT, PARAMS)
     assert rig.memory.num_bytes == 0
     await rig.speak()
     assert len(rig.model.spoken) == 2

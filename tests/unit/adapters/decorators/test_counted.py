@@ -5,18 +5,18 @@ import pytest
 from app.adapters.decorators.counted import CountedModel
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 
-DELIVERY = Delivery(FAKE_INFO.voices[0])
+PARAMS = SynthesisParams(FAKE_INFO.voices[0])
 
 
 async def test_sentences_count_from_the_first_chunk_asked_for_to_their_end() -> None:
     observer = FakeSpeechObserver()
     model = CountedModel(FakeSpeechModel(), observer)
-    first = model.synthesize(TextSegment(0, "First sentence."), DELIVERY)
-    second = model.synthesize(TextSegment(1, "Second sentence."), DELIVERY)
+    first = model.synthesize(TextSegment(0, "First sentence."), PARAMS)
+    second = model.synthesize(TextSegment(1, "Second sentence."), PARAMS)
     assert observer.nums_running == []
     await anext(first)
     await anext(second)
@@ -31,6 +31,6 @@ async def test_a_sentence_that_fails_counts_no_longer() -> None:
     fake.failures = [SynthesisError()]
     model = CountedModel(fake, observer)
     with pytest.raises(SynthesisError):
-        async with aclosing(model.synthesize(TextSegment(0, "One."), DELIVERY)) as chunks:
+        async with aclosing(model.synthesize(TextSegment(0, "One."), PARAMS)) as chunks:
             await anext(chunks)
     assert observer.nums_running == [1, 0]

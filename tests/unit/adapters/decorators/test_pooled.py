@@ -21,14 +21,14 @@ from app.domain.errors import (
 )
 from app.domain.resilience import PROBE_TEXT, TimeLimits
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.ports.speech_model import SpeechModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 SEGMENT = TextSegment(0, "One sentence.")
-DELIVERY = Delivery(FAKE_INFO.voices[0])
+PARAMS = SynthesisParams(FAKE_INFO.voices[0])
 LIMITS = TimeLimits()
 PAUSES_S = {1, 2, 4, 8, 16, 32, 60}
 """Between attempts; the clock is asked for other times as well."""
@@ -75,7 +75,7 @@ class Pool:
             await self.settle()
 
     async def speak(self) -> int:
-        return sum([c.num_samples async for c in self.model.synthesize(SEGMENT, DELIVERY)])
+        return sum([c.num_samples async for c in self.model.synthesize(SEGMENT, PARAMS)])
 
     def begin(self) -> asyncio.Task[int]:
         return asyncio.create_task(self.speak())
@@ -121,7 +121,7 @@ async def test_one_that_cannot_be_loaded_does_not_keep_back_those_behind_it() ->
 async def test_the_least_busy_instance_speaks() -> None:
     pool = Pool(3)
     await pool.load()
-    generators = [pool.model.synthesize(SEGMENT, DELIVERY) for _ in range(6)]
+    generators = [pool.model.synthesize(SEGMENT, PARAMS) for _ in range(6)]
     for generator in generators:
         await anext(generator)
     assert [model.num_running for model in pool.built] == [2, 2, 2]
@@ -137,7 +137,7 @@ async def test_what_is_due_first_is_spread_whatever_is_spoken_ahead() -> None:
     pool = Pool(2)
     await pool.load()
     generators = [
-        pool.model.synthesize(TextSegment(number, f"Sentence {number}."), DELIVERY, due_at)
+        pool.model.synthesize(TextSegment(number, f"Sentence {number}."), PARAMS, due_at)
         for _ in range(4)
         for number, due_at in enumerate([0.0, 5.0, 10.0, 15.0])
     ]
@@ -184,7 +184,7 @@ async def test_an_instance_that_tells_of_its_death_while_idle_is_made_anew() -> 
 async def test_of_all_that_die_with_an_instance_the_first_tells_and_the_others_are_lost() -> None:
     pool = Pool(1)
     await pool.load()
-    generators = [pool.model.synthesize(SEGMENT, DELIVERY) for _ in range(3)]
+    generators = [pool.model.synthesize(SEGMENT, PARAMS) for _ in range(3)]
     for generator in generators:
         await anext(generator)
     pool.built[0].fail_on = (SEGMENT.text, InstanceDeadError())
@@ -349,7 +349,7 @@ async def test_an_instance_that_hangs_is_found_out_and_made_anew() -> None:
     pool = Pool(2, replaces_hung=True)
     await pool.load()
     pool.built[0].before_speaking = hang
-    other = pool.model.synthesize(SEGMENT, DELIVERY)
+    other = pool.model.synthesize(SEGMENT, PARAMS)
     await give_up(pool, SUSPECT_AFTER_S)
     assert pool.model.num_alive == 2
     assert await pool.speak(), "others are not sent there"
@@ -380,7 +380,7 @@ async def test_an_instance_that_proves_that_it_lives_stays() -> None:
 async def test_sound_for_somebody_else_proves_it_as_well() -> None:
     pool = Pool(1, replaces_hung=True)
     await pool.load()
-    listening = pool.model.synthesize(SEGMENT, DELIVERY)
+    listening = pool.model.synthesize(SEGMENT, PARAMS)
     await anext(listening)
     pool.built[0].before_speaking = hang
     await give_up(pool, SUSPECT_AFTER_S)
@@ -409,7 +409,7 @@ async def test_what_is_spoken_ahead_may_wait_as_long_as_it_is_not_due() -> None:
     await pool.load()
     pool.built[0].before_speaking = hang
     due_at = pool.clock.monotonic() + 100
-    waiting = asyncio.ensure_future(anext(pool.model.synthesize(SEGMENT, DELIVERY, due_at)))
+    waiting = asyncio.ensure_future(anext(pool.model.synthesize(SEGMENT, PARAMS, due_at)))
     await pool.clock.advance(50)
     waiting.cancel()
     await pool.settle()

@@ -8,7 +8,7 @@ import pytest
 from app.adapters.decorators.pooled import PooledModel
 from app.domain.errors import InstanceDeadError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from tests.checkpoints.build import expected_samples
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_observer import FakeSpeechObserver
@@ -28,7 +28,7 @@ async def test_killing_one_of_two_instances_leaves_the_other_serving_and_is_mend
     await until_all_live(pool)
 
     async def speak() -> int:
-        chunks = pool.synthesize(SEGMENT, Delivery(pool.info.voices[0]))
+        chunks = pool.synthesize(SEGMENT, SynthesisParams(pool.info.voices[0]))
         return sum([chunk.num_samples async for chunk in chunks])
 
     victim: Any = pool._instances[0].model

@@ -26,14 +26,14 @@ from app.domain.errors import (
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.retries import RetryPolicy
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.ports.speech_model import SpeechModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 TEXT = "One sentence."
-DELIVERY = Delivery(FAKE_INFO.voices[0])
+PARAMS = SynthesisParams(FAKE_INFO.voices[0])
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 NEVER_AGAIN = ResiliencePolicy(retry=RetryPolicy(max_retries=0))
 
@@ -65,7 +65,7 @@ class Rig:
 
     async def speak(self, text: str = TEXT, due_at: float = 0.0) -> int:
         """How many chunks there are."""
-        chunks = self.model.synthesize(TextSegment(0, text), DELIVERY, due_at)
+        chunks = self.model.synthesize(TextSegment(0, text), PARAMS, due_at)
         return len([chunk async for chunk in chunks])
 
     def begin(self, text: str = TEXT, due_at: float = 0.0) -> asyncio.Task[int]:
@@ -161,7 +161,7 @@ async def test_a_probe_that_hangs_is_a_failure_after_the_time_of_a_first_chunk()
 async def test_a_late_end_of_an_old_call_changes_nothing() -> None:
     rig = Rig()
     late = asyncio.Event()
-    old = rig.model.synthesize(TextSegment(0, TEXT), DELIVERY)
+    old = rig.model.synthesize(TextSegment(0, TEXT), PARAMS)
     await anext(old)
     rig.fake.before_chunk = lambda _: _wait_for(late)
     rest = asyncio.create_task(_fail_late(old))
@@ -286,7 +286,7 @@ async def test_nothing_is_repeated_once_it_was_heard_and_it_counts_once() -> Non
     for num_failed in range(1, 6):
         assert rig.state is CLOSED
         rig.fake.failures = [InstanceDeadError()]
-        chunks = rig.model.synthesize(TextSegment(0, f"Sentence {num_failed}."), DELIVERY)
+        chunks = rig.model.synthesize(TextSegment(0, f"Sentence {num_failed}."), PARAMS)
         assert (await anext(chunks)).num_samples
         with pytest.raises(InstanceDeadError):
             await anext(chunks)
@@ -378,7 +378,7 @@ async def test_between_chunks_it_may_be_silent_for_five_seconds_after_what_was_s
     await rig.speak()
     rig.fake.before_chunk = lambda number: rig.clock.sleep(4.9 if number == 1 else 5.2)
     rig.fake.before_speaking = None
-    chunks = rig.model.synthesize(TextSegment(0, TEXT), DELIVERY)
+    chunks = rig.model.synthesize(TextSegment(0, TEXT), PARAMS)
     for _ in range(2):
         chunk = asyncio.ensure_future(anext(chunks))
         await rig.clock.advance(5.2)
@@ -410,7 +410,7 @@ async def test_what_waits_for_others_too_long_is_refused_and_says_nothing_of_the
 async def test_a_sentence_made_ahead_may_pause_until_its_sound_is_played() -> None:
     rig = Rig()
     await rig.speak()
-    chunks = rig.model.synthesize(TextSegment(0, TEXT), DELIVERY, due_at=60.0)
+    chunks = rig.model.synthesize(TextSegment(0, TEXT), PARAMS, due_at=60.0)
     await anext(chunks)
     rig.fake.before_chunk = hang
     rest = asyncio.ensure_future(anext(chunks))

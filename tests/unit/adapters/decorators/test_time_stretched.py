@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.adapters.decorators.time_stretched import TimeStretchedModel, TimeStretcher, chain_tempos
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from tests.fakes.speech_model import HUM_HZ, FakeSpeechModel
 
 RATE = 16_000
@@ -18,7 +18,9 @@ SEGMENT = TextSegment(0, "A sentence of a reasonable length, so that there is so
 
 async def speak(model: TimeStretchedModel, speed: float) -> np.ndarray:
     voice = model.info.voices[0]
-    chunks = [chunk.samples async for chunk in model.synthesize(SEGMENT, Delivery(voice, speed))]
+    chunks = [
+        chunk.samples async for chunk in model.synthesize(SEGMENT, SynthesisParams(voice, speed))
+    ]
     return np.concatenate(chunks)
 
 
@@ -42,7 +44,7 @@ async def test_the_model_does_what_it_can_by_itself(speed: float, own_speed: flo
 async def test_at_its_own_speeds_the_samples_pass_untouched() -> None:
     stretched = await speak(TimeStretchedModel(FakeSpeechModel()), 1.0)
     voice = FakeSpeechModel().info.voices[0]
-    plain = [c.samples async for c in FakeSpeechModel().synthesize(SEGMENT, Delivery(voice))]
+    plain = [c.samples async for c in FakeSpeechModel().synthesize(SEGMENT, SynthesisParams(voice))]
     assert np.array_equal(stretched, np.concatenate(plain))
 
 

@@ -27,7 +27,7 @@ from app.adapters.speech.embedded_voice import (
 )
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 
@@ -43,7 +43,7 @@ async def voice() -> AsyncIterator[EmbeddedVoice]:
 async def duration_s(voice: EmbeddedVoice, text: str) -> float:
     total = 0.0
     for segment in segment_text(text, voice.split):
-        async for chunk in voice.synthesize(segment, Delivery(voice.info.voices[0])):
+        async for chunk in voice.synthesize(segment, SynthesisParams(voice.info.voices[0])):
             total += chunk.duration_s
     return total
 
@@ -209,8 +209,8 @@ async def test_no_text_makes_a_call_of_the_network_long(
 ) -> None:
     network = RecordingNetwork(voice)
     segment = segment_text(text * 250, voice.split)[0]
-    delivery = Delivery(voice.info.voices[0], speed)
-    chunks = [chunk async for chunk in voice.synthesize(segment, delivery)]
+    params = SynthesisParams(voice.info.voices[0], speed)
+    chunks = [chunk async for chunk in voice.synthesize(segment, params)]
     assert len(chunks) == len(network.num_phonemes) > 0
     assert max(network.num_phonemes) <= MAX_CALL_PHONEMES * speed + 2  # a pad at each end
 
@@ -220,7 +220,7 @@ async def test_a_client_that_leaves_ends_a_long_segment_after_the_call_under_way
 ) -> None:
     network = RecordingNetwork(voice)
     segment = TextSegment(0, "+" * 250)  # longer than any that `split` makes
-    chunks = voice.synthesize(segment, Delivery(voice.info.voices[0]))
+    chunks = voice.synthesize(segment, SynthesisParams(voice.info.voices[0]))
     await anext(chunks)
     await chunks.aclose()
     num_calls = len(network.num_phonemes)
@@ -243,9 +243,9 @@ def test_an_address_of_usual_length_stays_whole() -> None:
 async def test_a_text_without_marks_has_no_long_pause_where_it_is_cut(voice: EmbeddedVoice) -> None:
     text = " ".join(["meadow", "paper", "window", "quiet", "morning", "lantern", "harbour"] * 16)
     segments = segment_text(text, voice.split)
-    delivery = Delivery(voice.info.voices[0])
+    params = SynthesisParams(voice.info.voices[0])
     chunks = [
-        chunk.samples for segment in segments async for chunk in voice.synthesize(segment, delivery)
+        chunk.samples for segment in segments async for chunk in voice.synthesize(segment, params)
     ]
     loud = np.flatnonzero(np.abs(np.concatenate(chunks)) > SILENCE_LEVEL)
     assert len(segments) > 2
@@ -255,14 +255,14 @@ async def test_a_text_without_marks_has_no_long_pause_where_it_is_cut(voice: Emb
 async def test_unloaded_it_cannot_speak() -> None:
     voice = EmbeddedVoice()
     with pytest.raises(SynthesisError):
-        await anext(voice.synthesize(TextSegment(0, "Hi."), Delivery(voice.info.voices[0])))
+        await anext(voice.synthesize(TextSegment(0, "Hi."), SynthesisParams(voice.info.voices[0])))
 
 
 async def test_many_sentences_at_once_sound_as_they_do_alone(voice: EmbeddedVoice) -> None:
     sentences = [f"This is sentence number {number} of many." for number in range(12)]
 
     async def speak(text: str) -> np.ndarray:
-        chunks = voice.synthesize(TextSegment(0, text), Delivery(voice.info.voices[0]))
+        chunks = voice.synthesize(TextSegment(0, text), SynthesisParams(voice.info.voices[0]))
         return (await anext(chunks)).samples
 
     alone = [await speak(text) for text in sentences]

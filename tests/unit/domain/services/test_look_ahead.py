@@ -19,7 +19,7 @@ from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission
 from app.domain.services.look_ahead import CHARS_PER_S, LookAhead, LookAheadLimits
 from app.domain.services.segment_feed import SegmentFeed
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import SECONDS_PER_CHAR, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
@@ -56,10 +56,10 @@ class Rig:
         limits = LookAheadLimits(max_segments, max_unread_s)
         self.admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0, FakeSpeechObserver())
         self.slot = self.admission.slot(ANYBODY)
-        delivery = Delivery(self.model.info.voices[0])
+        params = SynthesisParams(self.model.info.voices[0])
         self.num_sounds = 0
         on_sound = self._count_sound if is_whole else None
-        self.ahead = LookAhead(self.model, self.clock, limits, delivery, self.slot, on_sound)
+        self.ahead = LookAhead(self.model, self.clock, limits, params, self.slot, on_sound)
 
     def _count_sound(self) -> None:
         self.num_sounds += 1

@@ -21,13 +21,7 @@ from app.domain.services.admission import Admission
 from app.domain.services.readiness import Readiness
 from app.domain.services.speech import SILENCE_S, SpeechLimits, SpeechPorts, SpeechService
 from app.domain.services.speech_stream import SpeechStream
-from app.domain.speech import (
-    CacheStatus,
-    Outcome,
-    SpeechOptions,
-    SpeechReport,
-    SpeechRequest,
-)
+from app.domain.speech import CacheStatus, Outcome, SpeechOptions, SpeechReport, SpeechRequest
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_cache import FakeSpeechCache

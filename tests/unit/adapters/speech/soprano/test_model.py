@@ -24,7 +24,7 @@ from app.domain.errors import (
     TruncatedSpeechError,
 )
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
 from tests.checkpoints.build import expected_samples
 from tests.held_call import HeldCall
@@ -46,7 +46,7 @@ def build_model(request: pytest.FixtureRequest, lmdeploy_standin: None) -> Build
 
 async def speak(model: SopranoModel, segment: TextSegment = SENTENCE) -> np.ndarray:
     voice = model.info.voices[0]
-    chunks = [chunk.samples async for chunk in model.synthesize(segment, Delivery(voice))]
+    chunks = [chunk.samples async for chunk in model.synthesize(segment, SynthesisParams(voice))]
     return np.concatenate(chunks)
 
 
@@ -121,7 +121,7 @@ async def test_the_first_chunk_comes_after_few_tokens(
 ) -> None:
     directory = make_checkpoint(tokens_per_sentence=60)
     async with loaded(build_model(directory)) as model:
-        chunks = model.synthesize(SENTENCE, Delivery(model.info.voices[0]))
+        chunks = model.synthesize(SENTENCE, SynthesisParams(model.info.voices[0]))
         first = await anext(chunks)
         assert first.num_samples <= 2_048
         await chunks.aclose()
@@ -145,7 +145,7 @@ async def test_a_closed_sentence_draws_no_token_after_the_one_that_had_begun(
     async with loaded(build_model(directory)) as model:
         counter, drawer, name = counter_and_drawing(model)
         held = HeldCall(drawer, name, 100)
-        chunks = model.synthesize(SENTENCE, Delivery(model.info.voices[0]))
+        chunks = model.synthesize(SENTENCE, SynthesisParams(model.info.voices[0]))
         await anext(chunks)
         await asyncio.to_thread(held.wait_until_begun)
         before = counter.num_tokens
@@ -162,7 +162,7 @@ async def test_a_sentence_that_runs_away_is_begun_again_and_then_an_error(
     async with loaded(build_model(directory, max_regenerations=2)) as model:
         chunks = []
         with pytest.raises(RunawaySpeechError):
-            async for chunk in model.synthesize(SENTENCE, Delivery(model.info.voices[0])):
+            async for chunk in model.synthesize(SENTENCE, SynthesisParams(model.info.voices[0])):
                 chunks.append(chunk)
     assert sum(chunk.num_samples for chunk in chunks) < expected_samples(17)
 

@@ -24,7 +24,7 @@ from app.adapters.speech.worker.messages import (
 from app.adapters.speech.worker.server import ModelServer
 from app.domain.errors import ModelLoadError, RunawaySpeechError, SpeechError, SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery
+from app.domain.speech import SynthesisParams
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 
@@ -52,8 +52,8 @@ class Rig:
         return self.model
 
     def speak(self, number: int, text: str = TEXT) -> None:
-        delivery = Delivery(FAKE_INFO.voices[0])
-        self.here.send(Speak(number, 0, text.encode(), delivery, 0.0))
+        params = SynthesisParams(FAKE_INFO.voices[0])
+        self.here.send(Speak(number, 0, text.encode(), params, 0.0))
 
     async def receive(self, kind: type) -> Any:
         """The next message of a kind."""

@@ -31,12 +31,12 @@ from app.domain.errors import (
     SynthesisError,
 )
 from app.domain.segment import TextSegment
-from app.domain.speech import Delivery, SamplingChoice, Voice
+from app.domain.speech import SamplingParams, SynthesisParams, Voice
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 from tests.obedient_worker import HURRY, HurriedClock, isolated
 
-DELIVERY = Delivery(FAKE_INFO.voices[0])
+PARAMS = SynthesisParams(FAKE_INFO.voices[0])
 TEXT = "One sentence, which is hummed."
 LIMIT_S = 30.0
 """For whatever should happen soon; generous, for busy machines."""
@@ -51,7 +51,7 @@ async def model() -> AsyncIterator[WorkerModel]:
 
 
 async def speak(model: Any, text: str = TEXT) -> np.ndarray:
-    chunks = model.synthesize(TextSegment(0, text), DELIVERY)
+    chunks = model.synthesize(TextSegment(0, text), PARAMS)
     return np.concatenate([chunk.samples async for chunk in chunks])
 
 
@@ -72,7 +72,7 @@ async def test_it_sounds_as_it_would_here(model: WorkerModel) -> None:
 
 
 async def test_samples_are_our_own_and_can_be_written(model: WorkerModel) -> None:
-    chunk = await anext(model.synthesize(TextSegment(0, TEXT), DELIVERY))
+    chunk = await anext(model.synthesize(TextSegment(0, TEXT), PARAMS))
     assert chunk.samples.base is None
     chunk.samples[0] = 1.0
 
@@ -91,9 +91,9 @@ async def test_any_text_crosses(model: WorkerModel, text: str) -> None:
 
 
 async def test_all_of_a_delivery_crosses(model: WorkerModel) -> None:
-    sampling = SamplingChoice(seed=2**31, temperature=0.5, top_p=0.1)
-    delivery = Delivery(Voice("bee", "Bée", "fr"), 1.25, sampling)
-    chunks = model.synthesize(TextSegment(7, TEXT), delivery, due_at=1e9)
+    sampling = SamplingParams(seed=2**31, temperature=0.5, top_p=0.1)
+    params = SynthesisParams(Voice("bee", "Bée", "fr"), 1.25, sampling)
+    chunks = model.synthesize(TextSegment(7, TEXT), params, due_at=1e9)
     fast = [chunk async for chunk in chunks]
     assert sum(chunk.num_samples for chunk in fast) < len(await speak(model))
     assert fast[0].num_input_tokens == len(TEXT)
@@ -146,7 +146,7 @@ async def test_what_happens_to_a_sentence_is_told_here_in_the_context_of_its_lis
 
 async def test_a_stopped_sentence_soon_takes_nothing(model: WorkerModel) -> None:
     generators = [
-        model.synthesize(TextSegment(0, f"{order} {TEXT * 50}"), DELIVERY)
+        model.synthesize(TextSegment(0, f"{order} {TEXT * 50}"), PARAMS)
         for order in ("slow", "late hang", "hang")
     ]
     for generator in generators[:2]:
@@ -163,7 +163,7 @@ async def test_a_stopped_sentence_soon_takes_nothing(model: WorkerModel) -> None
 
 
 async def test_a_reader_who_sleeps_holds_up_nobody(model: WorkerModel) -> None:
-    sleeping = model.synthesize(TextSegment(0, TEXT * 400), DELIVERY)
+    sleeping = model.synthesize(TextSegment(0, TEXT * 400), PARAMS)
     await anext(sleeping)
     async with asyncio.timeout(LIMIT_S):
         assert len(await speak(model))
@@ -184,9 +184,7 @@ async def test_a_worker_that_dies_takes_its_sentences_with_it_at_once(order: str
     await model.load()
     pid = model.pid
     with capture_logs() as events:
-        streams = [
-            model.synthesize(TextSegment(0, f"slow {TEXT * 50}"), DELIVERY) for _ in range(3)
-        ]
+        streams = [model.synthesize(TextSegment(0, f"slow {TEXT * 50}"), PARAMS) for _ in range(3)]
         for stream in streams:
             await anext(stream)
         killer = asyncio.create_task(speak(model, f"late {order}{' x' * 50}"))
