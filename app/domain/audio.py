@@ -76,6 +76,21 @@ class AudioChunk(msgspec.Struct, frozen=True, eq=False):
             yield AudioChunk(self.samples[start : start + max_samples], self.sample_rate)
 
 
+class PlaybackClock:
+    """When a listener who plays audio as it arrives has played all of it.
+
+    Attributes:
+        ends_at: seconds of the port Clock's `monotonic`; before the first chunk, when it is due.
+    """
+
+    def __init__(self, starts_at: float) -> None:
+        self.ends_at = starts_at
+
+    def on_chunk(self, chunk: AudioChunk, now: float) -> None:
+        """Add a chunk that arrives now: it plays at once, or after those before it."""
+        self.ends_at = max(self.ends_at, now) + chunk.duration_s
+
+
 class AudioEncoding(msgspec.Struct, frozen=True):
     """What the listener receives: a format and its sample rate in Hz."""
 

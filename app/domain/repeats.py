@@ -43,7 +43,7 @@ def segment_key(fingerprint: str, segment: TextSegment, params: SynthesisParams)
         segment: spoken.
         params: how.
     """
-    how = {**msgspec.structs.asdict(params), "voice": params.voice.id}
+    how = {"voice": params.voice.id, "speed": params.speed, "sampling": params.sampling}
     return _digest("segment", fingerprint, segment.text, how).hex()
 
 

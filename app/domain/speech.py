@@ -40,11 +40,19 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SynthesisParams(msgspec.Struct, frozen=True):
-    """How a text is spoken: by which voice, how fast, how drawn."""
+    """How a segment is synthesized.
+
+    Attributes:
+        voice: that speaks.
+        speed: pace; 1 is the model's own.
+        sampling: what of it is not left to the model.
+        is_whole: no chunk is used before the last one has come.
+    """
 
     voice: Voice
     speed: float = 1.0
     sampling: SamplingParams = SamplingParams()
+    is_whole: bool = False
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

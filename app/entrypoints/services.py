@@ -15,7 +15,7 @@ from app.domain.services.access_control import AccessControl
 from app.domain.services.admission import Admission
 from app.domain.services.intake import Intake
 from app.domain.services.library import AudioLibrary
-from app.domain.services.look_ahead import LookAheadLimits
+from app.domain.services.prefetch import PrefetchLimits
 from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
 from app.entrypoints.backends import Choice
@@ -112,9 +112,9 @@ class Services:
             SpeechLimits(
                 max_chars=settings.speech.max_chars,
                 has_markup=settings.text.markup == "auto",
-                look_ahead=LookAheadLimits(
+                prefetch=PrefetchLimits(
                     max_segments=settings.speech.look_ahead_segments,
-                    max_unread_s=settings.speech.look_ahead_s,
+                    max_buffered_s=settings.speech.look_ahead_s,
                 ),
             ),
         )

@@ -123,11 +123,8 @@ class AudioLibrary:
         store = await self._stores.for_owner(owner)
         await store.delete(name)
 
-    @asynccontextmanager
-    async def record(
-        self, owner: str | None, stem: str, audio_format: AudioFormat
-    ) -> AsyncIterator[Recording]:
-        """Keep audio while it is made. Leaving the context without `finish` keeps nothing.
+    def record(self, owner: str | None, stem: str, audio_format: AudioFormat) -> Recording:
+        """Begin to store audio while it is made. Closing it without `finish` stores nothing.
 
         Args:
             owner: whose file it will be.
@@ -146,11 +143,7 @@ class AudioLibrary:
                 parts, stem=stem, audio_format=audio_format, head=head, captions=captions
             )
 
-        recording = Recording(save, self._clock, self._save_failed)
-        try:
-            yield recording
-        finally:
-            await recording.stop()
+        return Recording(save, self._clock, self._save_failed)
 
     async def clean_up(self) -> None:
         """Bring every owner's files within the limits. Never raises: failures are told."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from app.domain.errors import InputTooLongError
 from app.domain.segment import TextSegment
-from app.domain.services.segment_feed import SegmentFeed
+from app.domain.services.prefetch import Prefetcher
 from app.domain.speech import SpeechReport
 from app.domain.text.splitting import cut_whole_sentences
 
@@ -15,7 +15,7 @@ class LiveText:
 
     Args:
         split: into the segments that the model speaks.
-        feed: where they go.
+        prefetcher: where they go.
         max_chars: that may wait to be spoken, in code points.
         min_chars: fewer wait for the next sentence; a voice may garble what is very short.
         report: counts the characters.
@@ -24,14 +24,14 @@ class LiveText:
     def __init__(
         self,
         split: Callable[[str], list[TextSegment]],
-        feed: SegmentFeed,
+        prefetcher: Prefetcher,
         max_chars: int,
         report: SpeechReport,
         *,
         min_chars: int = 0,
     ) -> None:
         self._split = split
-        self._feed = feed
+        self._prefetcher = prefetcher
         self._max_chars = max_chars
         self._report = report
         self._min_chars = min_chars
@@ -43,7 +43,7 @@ class LiveText:
         Raises:
             InputTooLongError: too many wait to be spoken; none of `piece` was taken.
         """
-        num_waiting = len(self._rest) + self._feed.num_waiting_chars + len(piece)
+        num_waiting = len(self._rest) + self._prefetcher.num_waiting_chars + len(piece)
         if num_waiting > self._max_chars:
             raise InputTooLongError(num_waiting, self._max_chars)
         self._report.num_chars += len(piece)
@@ -63,13 +63,13 @@ class LiveText:
         try:
             await self.flush()
         finally:
-            self._feed.finish()
+            self._prefetcher.finish()
 
     def abandon(self) -> None:
         """No more will come, and what is not whole is not spoken."""
-        self._feed.finish()
+        self._prefetcher.finish()
 
     async def _push(self, text: str) -> None:
         if text:
             segments = await asyncio.to_thread(self._split, text)
-            self._feed.push(segments)
+            self._prefetcher.push(segments)

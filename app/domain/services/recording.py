@@ -38,7 +38,7 @@ class Save(Protocol):
 
 
 class Recording:
-    """One file being made. Opened by `AudioLibrary.record`, which also stops it.
+    """One file being made. Begun by `AudioLibrary.record`; whoever has it closes it.
 
     Args:
         save: keeps the file.
@@ -83,7 +83,7 @@ class Recording:
             raise self.error or StoreError("The recording was stopped.")
         return self._saved
 
-    async def stop(self) -> None:
+    async def aclose(self) -> None:
         """Keep nothing, unless `finish` has."""
         self._saving.cancel()
         if not self._has_stalled:

@@ -12,8 +12,7 @@ from typing import Final
 import msgspec
 
 from app.domain.admission import ANYBODY, Caller
-from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, silence
-from app.domain.captions import Caption
+from app.domain.audio import AudioChunk, AudioEncoding, choose_sample_rate, silence
 from app.domain.catalog import Catalog
 from app.domain.errors import (
     ExpandedInputTooLongError,
@@ -21,34 +20,32 @@ from app.domain.errors import (
     SlowedInputTooLongError,
 )
 from app.domain.segment import TextSegment, count_chars
-from app.domain.services.admission import Admission, Slot
+from app.domain.services.admission import Admission
 from app.domain.services.live_text import LiveText
-from app.domain.services.look_ahead import LookAhead, LookAheadLimits
+from app.domain.services.prefetch import Prefetcher, PrefetchLimits
 from app.domain.services.readiness import Readiness
-from app.domain.services.request_watch import RequestWatch
-from app.domain.services.segment_feed import SegmentFeed
+from app.domain.services.speech_job import SpeechJob
 from app.domain.services.speech_stream import Part, SpeechStream
 from app.domain.speech import CacheStatus, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
-from app.ports.audio_encoder import AudioEncoder, AudioEncoders
+from app.ports.audio_encoder import AudioEncoders
 from app.ports.clock import Clock
 from app.ports.lexicon_source import LexiconSource
 from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
+# How many times `max_chars` a text may have once its numbers and symbols are words: a page of
+# prices has five times, one of `%` eight. At a speed below 1 the limit is multiplied by it, because
+# slow speech takes as much longer to make.
 MAX_EXPANSION: Final = 6
-"""How many times `max_chars` a text may have once its numbers and symbols are words: a page of
-prices has five times, one of `%` eight. At a speed below 1 they are divided by it: what is said
-slowly takes as much longer to make."""
 
+# Playing time that is encoded in one call, which cannot be interrupted. MP3 takes longest: 20 ms of
+# processor time a second at 48 kHz.
 MAX_ENCODED_S: Final = 2.0
-"""Playing time in seconds that is encoded in one call, which cannot be interrupted. MP3 takes the
-longest: 20 ms of processor a second at 48 kHz."""
 
-SILENCE_S: Final = 0.2
-"""Playing time in seconds of the answer to a text with nothing to pronounce."""
+SILENCE_S: Final = 0.2  # playing time of the answer to a text with nothing to pronounce
 
 
 class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
@@ -79,13 +76,13 @@ class SpeechLimits(msgspec.Struct, frozen=True):
 
     Attributes:
         max_chars: of the text, in code points.
-        look_ahead: how much of it is spoken before it is asked for.
         has_markup: Markdown, HTML and SSML are markup, and not spoken.
+        prefetch: how much of it is synthesized before it is asked for.
     """
 
     max_chars: int = 4_096
     has_markup: bool = True
-    look_ahead: LookAheadLimits = LookAheadLimits()
+    prefetch: PrefetchLimits = PrefetchLimits()
 
 
 class SpeechService:
@@ -110,9 +107,7 @@ class SpeechService:
         self._ports = ports
         self._readiness = readiness
         self._admission = admission
-        self._max_chars = limits.max_chars
-        self._look_ahead = limits.look_ahead
-        self._has_markup = limits.has_markup
+        self._limits = limits
         self.catalog = catalog
 
     async def start(
@@ -123,8 +118,8 @@ class SpeechService:
         Args:
             request: what to speak.
             caller: for whom.
-            is_whole: nothing is sent before all of it is there. A segment that is lost with an
-                instance of the model, half made, can then be made again.
+            is_whole: nothing is sent before all of it is there, so a segment that is lost with its
+                instance of the model can be synthesized again.
 
         Raises:
             InvalidRequestError: the request cannot work as asked.
@@ -133,30 +128,24 @@ class SpeechService:
             RequestTimeoutError: it took longer than the caller waits.
             SynthesisError, EncodingError: speaking failed before the first bytes.
         """
-        feed, slot = SegmentFeed(), self._admission.slot(caller)
-        watch = self._watch(request.format, caller)
-        watch.report.num_chars = len(request.text)
+        job = self._open_job(request, caller)
+        job.report.num_chars = len(request.text)
         if is_whole:
-            watch.report.stalled_s = None
+            job.report.stalled_s = None
         try:
             self._check_length(request.text)
-            plan = self._plan(request)
+            self._plan(job, is_whole=is_whole)
             segments = await asyncio.to_thread(self._split, request.text, request)
-            await self._admit(segments, plan.params, slot, watch)
-            stream = await watch.in_time(
-                self._open(plan, self._speak(feed, plan, slot, watch, is_whole=is_whole), watch)
-            )
+            await self._admit(job, segments)
+            await job.in_time(self._open_encoder(job))
         except BaseException as error:
-            slot.leave()
-            watch.end(error)
+            job.end(error)
             raise
-        feed.push(segments)
-        feed.finish()
-        try:
-            await stream.prime()
-        except BaseException:
-            await stream.aclose()
-            raise
+        prefetcher = self._prefetcher(job)
+        prefetcher.push(segments)
+        prefetcher.finish()
+        stream = SpeechStream(job, self._render(job, prefetcher))
+        await stream.prime()
         return stream
 
     async def start_live(self, options: SpeechOptions, caller: Caller = ANYBODY) -> LiveSpeech:
@@ -169,186 +158,140 @@ class SpeechService:
             InvalidRequestError: what is asked for cannot work.
             ModelLoadingError, ModelLoadError: the model cannot speak yet, or ever.
         """
-        feed, slot = SegmentFeed(), self._admission.slot(caller)
-        watch = self._watch(options.format, caller)
-        watch.report.stalled_s = None
+        job = self._open_job(options, caller)
+        job.report.stalled_s = None
         try:
-            plan = self._plan(options)
+            self._plan(job)
             await self._readiness.wait_until_ready()
-            stream = await self._open(plan, self._speak_live(feed, plan, slot, watch), watch)
+            await self._open_encoder(job)
         except BaseException as error:
-            watch.end(error)
+            job.end(error)
             raise
-        split = partial(self._split, options=options)
+        prefetcher = self._prefetcher(job)
         text = LiveText(
-            split,
-            feed,
-            self._max_chars,
-            watch.report,
+            partial(self._split, options=options),
+            prefetcher,
+            self._limits.max_chars,
+            job.report,
             min_chars=self._ports.model.info.min_segment_chars,
         )
-        return LiveSpeech(text, stream)
+        return LiveSpeech(text, SpeechStream(job, self._render(job, prefetcher, is_live=True)))
 
-    def _watch(self, audio_format: AudioFormat, caller: Caller) -> RequestWatch:
+    def _open_job(self, options: SpeechOptions, caller: Caller) -> SpeechJob:
+        slot, ports = self._admission.slot(caller), self._ports
+        return SpeechJob(options, caller, slot, ports.clock, ports.observer)
+
+    def _prefetcher(self, job: SpeechJob) -> Prefetcher:
         ports = self._ports
-        return RequestWatch(ports.clock, ports.observer, audio_format, caller.deadline)
+        return Prefetcher(ports.model, ports.clock, self._limits.prefetch, job.slot, job.playback)
 
     def _check_length(self, text: str) -> None:
-        if len(text) > self._max_chars:
-            raise InputTooLongError(len(text), self._max_chars)
+        if len(text) > self._limits.max_chars:
+            raise InputTooLongError(len(text), self._limits.max_chars)
+
+    def _plan(self, job: SpeechJob, *, is_whole: bool = False) -> None:
+        """Resolve the names of the request."""
+        options = job.options
+        self.catalog.check_model(options.model)
+        voice = self.catalog.find_voice(options.voice)
+        model_rate = self._ports.model.info.sample_rate
+        rate = choose_sample_rate(options.format, options.sample_rate, model_rate)
+        job.params = SynthesisParams(voice, options.speed, options.sampling, is_whole=is_whole)
+        job.encoding = AudioEncoding(options.format, rate)
 
     def _split(self, text: str, options: SpeechOptions) -> list[TextSegment]:
-        """The segments of `text`; what there is to say bounds the work of a request."""
-        segments = segment_text(
-            text,
-            self._ports.model.split,
-            self._reading(options),
-            self._ports.observer.reading_failed,
+        """The segments of `text`; how much there is to say bounds the work of a request."""
+        lexicon = self._ports.lexicon
+        known = lexicon.pronunciations if lexicon is not None else Pronunciations()
+        max_chars = MAX_EXPANSION * self._limits.max_chars
+        reading = ReadingOptions(
+            is_normalized=options.is_normalized,
+            has_markup=self._limits.has_markup,
+            pronunciations=known.merged(options.pronunciations),
+            max_chars=max_chars,
         )
+        ports = self._ports
+        segments = segment_text(text, ports.model.split, reading, ports.observer.reading_failed)
         num_chars = count_chars(segments)
         num_slowed_chars = round(num_chars / min(1.0, options.speed))
-        max_chars = MAX_EXPANSION * self._max_chars
         if num_chars > max_chars:
             raise ExpandedInputTooLongError(num_chars, max_chars)
         if num_slowed_chars > max_chars:
             raise SlowedInputTooLongError(num_slowed_chars, max_chars)
         return segments
 
-    def _reading(self, options: SpeechOptions) -> ReadingOptions:
-        """How a text is read that is asked for in this way."""
-        lexicon = self._ports.lexicon
-        known = lexicon.pronunciations if lexicon is not None else Pronunciations()
-        return ReadingOptions(
-            is_normalized=options.is_normalized,
-            has_markup=self._has_markup,
-            pronunciations=known.merged(options.pronunciations),
-            max_chars=MAX_EXPANSION * self._max_chars,
-        )
-
-    def _plan(self, options: SpeechOptions) -> "_Plan":
-        self.catalog.check_model(options.model)
-        voice = self.catalog.find_voice(options.voice)
-        model_rate = self._ports.model.info.sample_rate
-        rate = choose_sample_rate(options.format, options.sample_rate, model_rate)
-        params = SynthesisParams(voice, options.speed, options.sampling)
-        return _Plan(params, AudioEncoding(options.format, rate))
-
-    async def _admit(
-        self, segments: list[TextSegment], params: SynthesisParams, slot: Slot, watch: RequestWatch
-    ) -> None:
-        """Wait for a turn, unless the model is not needed; then until it can speak."""
-        cache = self._ports.cache
-        status = await asyncio.to_thread(_look_up, cache, segments, params)
+    async def _admit(self, job: SpeechJob, segments: list[TextSegment]) -> None:
+        """Wait for a slot, unless everything is cached; then until the model is ready."""
+        status = await asyncio.to_thread(self._look_up, segments, job.params)
         if segments and status is not CacheStatus.HIT:
-            await slot.enter(count_chars(segments))
-        if not self._readiness.is_ready:  # what is kept is known once the model is
-            await watch.in_time(self._readiness.wait_until_ready())
-            status = await asyncio.to_thread(_look_up, cache, segments, params)
-        watch.report.cache = status
+            await job.slot.enter(count_chars(segments))
+        if not self._readiness.is_ready:  # the cache knows its entries once the model is loaded
+            await job.in_time(self._readiness.wait_until_ready())
+            status = await asyncio.to_thread(self._look_up, segments, job.params)
+        job.report.cache = status
 
-    async def _open(
-        self,
-        plan: "_Plan",
-        audio: AsyncGenerator[AudioChunk | Caption, None],
-        watch: RequestWatch,
-    ) -> SpeechStream:
-        watch.report.voice = plan.params.voice.id
-        encoder = await asyncio.to_thread(
-            self._ports.encoders.open, plan.encoding, self._ports.model.info.sample_rate
-        )
-        parts = _encode(audio, encoder, watch)
-        return SpeechStream(plan.encoding, plan.params, watch, encoder, parts)
+    def _look_up(self, segments: list[TextSegment], params: SynthesisParams) -> CacheStatus:
+        """How many of the segments are cached."""
+        cache = self._ports.cache
+        if cache is None or not segments or not cache.can_keep(params):
+            return CacheStatus.BYPASS
+        spoken = [segment for segment in segments if segment.text]
+        num_held = sum(cache.holds(segment, params) for segment in spoken)
+        if num_held == len(spoken):
+            return CacheStatus.HIT
+        return CacheStatus.PARTIAL if num_held else CacheStatus.MISS
 
-    async def _speak_live(
-        self, feed: SegmentFeed, plan: "_Plan", slot: Slot, watch: RequestWatch
-    ) -> AsyncGenerator[AudioChunk | Caption, None]:
-        while not (feed.has_next or feed.is_over):
-            await feed.wait()
-        watch.waits_from_now()
-        if feed.has_next:
-            await slot.enter(feed.num_waiting_chars)
-        async with aclosing(self._speak(feed, plan, slot, watch)) as parts:
-            async for part in parts:
-                yield part
+    async def _open_encoder(self, job: SpeechJob) -> None:
+        job.report.voice = job.params.voice.id
+        model_rate = self._ports.model.info.sample_rate
+        job.encoder = await asyncio.to_thread(self._ports.encoders.open, job.encoding, model_rate)
 
-    async def _speak(
-        self,
-        feed: SegmentFeed,
-        plan: "_Plan",
-        slot: Slot,
-        watch: RequestWatch,
-        *,
-        is_whole: bool = False,
-    ) -> AsyncGenerator[AudioChunk | Caption, None]:
-        """The chunks of all segments in order, a caption after each; a short silence for none."""
-        is_silent = True
-        watch.begun(feed.num_pushed)
-        ahead = LookAhead(
-            self._ports.model,
-            self._ports.clock,
-            self._look_ahead,
-            plan.params,
-            slot,
-            watch.sounded if is_whole else None,
-        )
+    async def _wait_for_text(self, job: SpeechJob, prefetcher: Prefetcher) -> None:
+        """Wait until something is written, and then for a slot."""
+        has_text = await prefetcher.wait_for_segment()
+        job.on_text()
+        if has_text:
+            await job.slot.enter(prefetcher.num_waiting_chars)
+
+    async def _render(
+        self, job: SpeechJob, prefetcher: Prefetcher, *, is_live: bool = False
+    ) -> AsyncGenerator[Part, None]:
+        """The bytes of the file, and a caption after each segment; a short silence for no segment.
+
+        The chunks of all segments pass here, in order. However it ends, the job is told.
+        """
         try:
-            async with aclosing(ahead.speak(feed)) as parts:
-                async for segment, chunk in parts:
-                    if chunk is not None:
-                        is_silent = False
-                        watch.transcript.heard(segment, chunk)
-                        yield chunk
-                        continue
-                    watch.report.num_segments_spoken += 1
-                    if caption := watch.transcript.ended(segment):
-                        yield caption
-        finally:
-            slot.leave()
-        watch.report.num_segments = feed.num_pushed
-        if is_silent:
-            yield silence(SILENCE_S, self._ports.model.info.sample_rate)
+            if is_live:
+                await self._wait_for_text(job, prefetcher)
+            job.on_begin(prefetcher.num_pushed)
+            async with aclosing(prefetcher.chunks(job.params)) as chunks:
+                async for segment, chunk in chunks:
+                    part = await self._render_chunk(job, segment, chunk)
+                    if part:
+                        yield part
+                        job.on_demand()
+            job.slot.leave()
+            job.report.num_segments = prefetcher.num_pushed
+            if not job.report.audio_s:
+                pause = silence(SILENCE_S, self._ports.model.info.sample_rate)
+                if encoded := await self._render_chunk(job, None, pause):
+                    yield encoded
+            if last := await asyncio.to_thread(job.encoder.finish):
+                yield last
+        except BaseException as error:
+            job.end(error)
+            raise
+        job.end(None)
 
-
-def _look_up(
-    cache: SpeechCache | None, segments: list[TextSegment], params: SynthesisParams
-) -> CacheStatus:
-    """How many of the segments need not be spoken again."""
-    if cache is None or not segments or not cache.can_keep(params):
-        return CacheStatus.BYPASS
-    spoken = [segment for segment in segments if segment.text]
-    num_held = sum(cache.holds(segment, params) for segment in spoken)
-    if num_held == len(spoken):
-        return CacheStatus.HIT
-    return CacheStatus.PARTIAL if num_held else CacheStatus.MISS
-
-
-async def _encode(
-    audio: AsyncGenerator[AudioChunk | Caption, None], encoder: AudioEncoder, watch: RequestWatch
-) -> AsyncGenerator[Part, None]:
-    """The bytes of the file. However it ends, the observer is told once."""
-    try:
-        async with aclosing(audio):
-            async for part in audio:
-                if isinstance(part, Caption):
-                    yield part
-                    watch.asked()
-                    continue
-                watch.heard(part)
-                for piece in part.pieces(MAX_ENCODED_S):
-                    if encoded := await asyncio.to_thread(encoder.encode, piece):
-                        yield encoded
-                        watch.asked()
-        last = await asyncio.to_thread(encoder.finish)
-        if last:
-            yield last
-    except BaseException as error:
-        watch.end(error)
-        raise
-    watch.end(None)
-
-
-class _Plan(msgspec.Struct, frozen=True):
-    """How a text is spoken and sent."""
-
-    params: SynthesisParams
-    encoding: AudioEncoding
+    async def _render_chunk(
+        self, job: SpeechJob, segment: TextSegment | None, chunk: AudioChunk | None
+    ) -> Part | None:
+        """The bytes of a chunk, or the caption of a segment that ends; may be nothing."""
+        if chunk is None:
+            return job.on_segment_end(segment) if segment else None
+        job.on_chunk(segment, chunk)
+        pieces = [
+            await asyncio.to_thread(job.encoder.encode, piece)
+            for piece in chunk.pieces(MAX_ENCODED_S)
+        ]
+        return b"".join(pieces)

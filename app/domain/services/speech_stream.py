@@ -1,4 +1,4 @@
-"""An answer on its way out, part by part."""
+"""An answer on its way out, part by part; stored at the same time if that was asked for."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
@@ -7,114 +7,130 @@ import msgspec
 from app.domain.audio import AudioEncoding
 from app.domain.captions import Caption
 from app.domain.errors import StoreError
-from app.domain.services.request_watch import RequestWatch
-from app.domain.speech import SynthesisParams
-from app.ports.audio_encoder import AudioEncoder
+from app.domain.segment import TextSegment
+from app.domain.services.recording import Recording
+from app.domain.services.speech_job import SpeechJob
+from app.domain.speech import SpeechReport, SynthesisParams
 from app.ports.audio_store import StoredAudio
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """What became of a file that was to be kept: it is there, or the store failed."""
+class StoreOutcome(msgspec.Struct, frozen=True):
+    """What became of a file that was to be stored: it is there, or the store failed."""
 
     file: StoredAudio | None
     error: StoreError | None = None
 
 
-Part = bytes | Caption | Kept
-"""Of an answer: bytes of the file, what the bytes since the last caption have said, or, last, the
-file that was kept of it."""
+# Bytes of the file, a caption once the bytes before it have said a segment, or, as the last part,
+# what became of the file that was to be stored.
+Part = bytes | Caption | StoreOutcome
 
 
 class SpeechStream:
-    """One answer on its way out. Made by `SpeechService`; iterate once, then `aclose`.
+    """The parts of one answer. Made by `SpeechService`; iterate once, then `aclose`.
+
+    None of the bytes are empty. A codec may hold back the last bytes of a segment until more come.
+    Raises SpeechError when it breaks off.
 
     Attributes:
-        encoding: format and sample rate of the bytes.
-        params: how it is spoken.
-        report: how far it is.
-        transcript: what has been said.
-        kept: what became of the file, once known, if it was to be kept.
+        stored: what became of the file, once known, if it was to be stored.
     """
 
-    def __init__(
-        self,
-        encoding: AudioEncoding,
-        params: SynthesisParams,
-        watch: RequestWatch,
-        encoder: AudioEncoder,
-        parts: AsyncGenerator[Part, None],
-    ) -> None:
-        self.encoding = encoding
-        self.params = params
-        self.report = watch.report
-        self.transcript = watch.transcript
-        self._watch = watch
-        self._encoder = encoder
+    def __init__(self, job: SpeechJob, parts: AsyncGenerator[Part, None]) -> None:
+        self._job = job
         self._parts = parts
-        self._sources = [parts]
-        self.kept: Kept | None = None
+        self._first: Part | None = None
+        self._recording: Recording | None = None
+        self.stored: StoreOutcome | None = None
+
+    @property
+    def encoding(self) -> AudioEncoding:
+        """Format and sample rate of the bytes."""
+        return self._job.encoding
+
+    @property
+    def params(self) -> SynthesisParams:
+        """How it is synthesized."""
+        return self._job.params
+
+    @property
+    def report(self) -> SpeechReport:
+        """How far it is."""
+        return self._job.report
+
+    @property
+    def captions(self) -> list[Caption]:
+        """Of the segments that are whole."""
+        return self._job.captions
+
+    @property
+    def current_segment(self) -> TextSegment | None:
+        """The segment that has begun and is not whole."""
+        return self._job.current_segment
 
     async def prime(self) -> None:
-        """Make the first bytes, so that a failure to speak shows before anything is sent.
+        """Make the first part, so that a failure shows before anything is sent.
 
         Raises:
-            SpeechError: speaking failed, or took longer than the caller waits.
+            SpeechError: synthesis failed, or took longer than the caller waits; it is closed then.
         """
-        first = await self._watch.in_time(_next_part(self._parts))
-        self.pass_through(lambda rest: _after(first, rest))
+        try:
+            self._first = await self._job.in_time(_next(self._parts))
+        except BaseException:
+            await self.aclose()
+            raise
 
-    def pass_through(
-        self, change: Callable[[AsyncGenerator[Part, None]], AsyncGenerator[Part, None]]
-    ) -> None:
-        """Have all that is still to come pass `change`."""
-        self._parts = change(self._parts)
-        self._sources.append(self._parts)
+    def store_in(self, recording: Recording) -> None:
+        """Store the bytes that are still to come; `stored` is then the last part."""
+        self._recording = recording
 
-    async def parts(self) -> AsyncGenerator[Part, None]:
-        """The file, none of its bytes empty, and a caption after the bytes of each segment.
+    def __aiter__(self) -> "SpeechStream":
+        return self
 
-        A codec may hold back the last bytes of a segment until more come. Raises SpeechError when
-        it breaks off.
-        """
-        async for part in self._parts:
-            if isinstance(part, Kept):
-                self.kept = part
-            yield part
+    async def __anext__(self) -> Part:
+        part, self._first = self._first, None
+        if part is None:
+            part = await _next(self._parts)
+        if self._recording is None or self.stored is not None:
+            if part is None:
+                raise StopAsyncIteration
+            return part
+        if part is None:
+            part = self.stored = await self._finish(self._recording)
+        elif isinstance(part, bytes):
+            await self._recording.write(part)
+        return part
 
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        """The file alone, part by part."""
-        async for part in self.parts():
-            if isinstance(part, bytes):
-                yield part
+    async def _finish(self, recording: Recording) -> StoreOutcome:
+        try:
+            return StoreOutcome(await recording.finish(head=self.head(), captions=self.captions))
+        except StoreError as error:
+            return StoreOutcome(None, error)
 
     async def save(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Write the whole file; its first bytes are then to be replaced by `head()`.
 
         Raises:
-            SpeechError: speaking broke off, or took longer than the caller waits.
+            SpeechError: synthesis broke off, or took longer than the caller waits.
         """
-        await self._watch.in_time(self._write_all(write))
+        await self._job.in_time(self._write_all(write))
 
     async def _write_all(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         async for part in self:
-            await write(part)
+            if isinstance(part, bytes):
+                await write(part)
 
     def head(self) -> bytes:
-        """See AudioEncoder.head; for whoever writes the parts to a file."""
-        return self._encoder.head()
+        """See AudioEncoder.head; for whoever writes the bytes to a file."""
+        return self._job.encoder.head()
 
     async def aclose(self) -> None:
         """Stop the work if it is not done."""
-        for source in reversed(self._sources):
-            await source.aclose()
+        await self._parts.aclose()
+        self._job.end(GeneratorExit())  # a generator that was never begun has not said so
+        if self._recording is not None:
+            await self._recording.aclose()
 
 
-async def _next_part(parts: AsyncGenerator[Part, None]) -> Part:
-    return await anext(parts, b"")
-
-
-async def _after(first: Part, rest: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
-    if first:
-        yield first
-    async for part in rest:
-        yield part
+async def _next(parts: AsyncGenerator[Part, None]) -> Part | None:
+    return await anext(parts, None)

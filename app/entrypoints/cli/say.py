@@ -191,7 +191,8 @@ class _Shown:
             self._progress.update(
                 task, completed=report.num_segments_spoken, audio=f"{report.audio_s:.1f} s of audio"
             )
-            yield part
+            if isinstance(part, bytes):
+                yield part
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class StreamResponse(ASGIResponse):
 
     Args:
         stream: that is sent.
-        body: what it gives, as bytes on the wire.
+        body: the bytes on the wire; the stream itself if they are those of the file.
         clock: of the time for the last words.
         last_words: sent before a cut, of the error that is the reason.
         headers: of the answer.
@@ -45,7 +45,7 @@ class StreamResponse(ASGIResponse):
     def __init__(
         self,
         stream: SpeechStream,
-        body: AsyncGenerator[bytes, None],
+        body: AsyncGenerator[bytes, None] | SpeechStream,
         clock: Clock,
         headers: dict[str, str],
         media_type: str,
@@ -75,7 +75,8 @@ class StreamResponse(ASGIResponse):
     async def _send_parts(self, send: Send) -> None:
         async with aclosing(self._body) as parts:
             async for part in parts:
-                await _send_part(send, part)
+                if isinstance(part, bytes):
+                    await _send_part(send, part)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _say_why(self, send: Send, error: Exception) -> None:

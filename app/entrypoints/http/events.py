@@ -13,7 +13,7 @@ import msgspec
 
 from app.domain.captions import Caption
 from app.domain.errors import SpeechError
-from app.domain.services.speech_stream import Kept, SpeechStream
+from app.domain.services.speech_stream import SpeechStream, StoreOutcome
 from app.domain.speech import SpeechReport
 from app.entrypoints.http.errors import INTERNAL_ERROR, describe_speech_error
 from app.entrypoints.http.schemas import ErrorDetail
@@ -96,10 +96,10 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
                 yield line
 
     async def _events(self, stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:
-        async for part in stream.parts():
+        async for part in stream:
             if isinstance(part, bytes):
                 yield _event(AudioDelta(base64.b64encode(part).decode()))
-            elif isinstance(part, Kept):
+            elif isinstance(part, StoreOutcome):
                 yield _event(_stored_event(part))
             elif has_captions:
                 yield _event(_caption_event(part))
@@ -112,9 +112,9 @@ def _caption_event(caption: Caption) -> CaptionEvent:
     return CaptionEvent(caption.index, caption.start_s, caption.end_s, caption.text, caption.spoken)
 
 
-def _stored_event(kept: Kept) -> AudioStored:
-    name = kept.file.name if kept.file else None
-    return AudioStored(name, describe_speech_error(kept.error) if kept.error else None)
+def _stored_event(stored: StoreOutcome) -> AudioStored:
+    name = stored.file.name if stored.file else None
+    return AudioStored(name, describe_speech_error(stored.error) if stored.error else None)
 
 
 def usage_of(report: SpeechReport) -> Usage:

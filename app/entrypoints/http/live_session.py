@@ -331,7 +331,7 @@ class LiveSession:
         )
         writing = asyncio.create_task(self._hand_over(utterance, live.text))
         try:
-            async for part in stream.parts():
+            async for part in stream:
                 if isinstance(part, Caption):
                     await self._send(_spoken(utterance, part))
                 elif isinstance(part, bytes):

@@ -87,11 +87,11 @@ class Utterance:
         """Where it broke off."""
         if self._stream is None:
             return Cancelled(self.number)
-        transcript, num_samples = self._stream.transcript, self.num_samples()
+        stream, num_samples = self._stream, self.num_samples()
         return Cancelled(
             self.number,
             num_samples,
-            num_samples / self._stream.encoding.sample_rate,
-            " ".join(caption.text for caption in transcript.captions),
-            transcript.under_way.text if transcript.under_way else "",
+            num_samples / stream.encoding.sample_rate,
+            " ".join(caption.text for caption in stream.captions),
+            stream.current_segment.text if stream.current_segment else "",
         )

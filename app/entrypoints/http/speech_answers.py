@@ -6,10 +6,10 @@ import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
-from app.domain.services.keeping import Keeping
+from app.domain.file_name import choose_stem
 from app.domain.services.library import AudioLibrary
 from app.domain.services.speech import SpeechService
-from app.domain.services.speech_stream import Kept, SpeechStream
+from app.domain.services.speech_stream import SpeechStream, StoreOutcome
 from app.domain.speech import SpeechReport
 from app.entrypoints.http import events
 from app.entrypoints.http.audio_response import StreamResponse
@@ -49,24 +49,22 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
         """
         caller = self.callers.recognize(request)
         repeat = self.repeats.recognize(request, data, caller.name)
-        keeping = None
-        if data.store:
-            keeping = Keeping(self.library, caller.name, data.file_name, repeat.request)
+        stem = choose_stem(data.file_name, repeat.request.format) if data.store else None
         starting = self.speech.start(repeat.request, caller, is_whole=not data.is_streamed)
         stream = await until_disconnect(request.receive, starting)
-        if keeping is not None:
-            keeping.apply_to(stream)
+        if stem is not None:
+            stream.store_in(self.library.record(caller.name, stem, stream.encoding.format))
         headers = self._headers(stream, data)
         headers.update(repeat.headers(stream.report))
         if data.stream_format == "sse":
             return self._in_events(stream, data, headers)
         media_type = CONTENT_TYPES[stream.encoding.format]
         if data.is_streamed:
-            return StreamResponse(stream, aiter(stream), self.clock, headers, media_type)
+            return StreamResponse(stream, stream, self.clock, headers, media_type)
 
         def whole_headers() -> dict[str, str]:
             timing = {"server-timing": describe_timing(stream.report)}
-            return headers | timing | _describe_kept(stream.kept)
+            return headers | timing | _describe_stored(stream.stored)
 
         return WholeResponse(stream, self.held, self.clock, whole_headers, media_type)
 
@@ -96,12 +94,12 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
         return headers
 
 
-def _describe_kept(kept: Kept | None) -> dict[str, str]:
-    if kept is not None and kept.file is not None:
-        name = kept.file.name
+def _describe_stored(stored: StoreOutcome | None) -> dict[str, str]:
+    if stored is not None and stored.file is not None:
+        name = stored.file.name
         return {"x-stored-file": name, "content-location": f"{FILES_PATH}/{name}"}
-    if kept is not None and kept.error is not None:
-        return {"x-store-error": kept.error.code}
+    if stored is not None and stored.error is not None:
+        return {"x-store-error": stored.error.code}
     return {}
 
 

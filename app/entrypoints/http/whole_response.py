@@ -112,7 +112,7 @@ class WholeResponse(StreamResponse):
         headers: Callable[[], dict[str, str]],
         media_type: str,
     ) -> None:
-        super().__init__(stream, aiter(stream), clock, {}, media_type)
+        super().__init__(stream, stream, clock, {}, media_type)
         self._held = held
         self._last_headers = headers
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 from hypothesis import given
@@ -105,7 +106,7 @@ async def test_a_file_that_could_not_be_kept_is_remembered_until_the_next_cleani
 ) -> None:
     error = StoreFullError("no room")
     stores.by_owner[None].fail_with = error
-    async with library.record(None, "speech", AudioFormat.WAV) as recording:
+    async with aclosing(library.record(None, "speech", AudioFormat.WAV)) as recording:
         with pytest.raises(StoreFullError):
             await recording.finish()
     assert library.error is error

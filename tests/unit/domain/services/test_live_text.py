@@ -3,14 +3,18 @@ from typing import NoReturn
 
 import pytest
 
-from app.domain.audio import AudioFormat
+from app.domain.admission import ANYBODY, AdmissionLimits
+from app.domain.audio import AudioFormat, PlaybackClock
 from app.domain.errors import InputTooLongError
 from app.domain.segment import TextSegment
+from app.domain.services.admission import Admission
 from app.domain.services.live_text import LiveText
-from app.domain.services.segment_feed import SegmentFeed
+from app.domain.services.prefetch import Prefetcher, PrefetchLimits
 from app.domain.speech import SpeechReport
 from app.domain.text.front_end import segment_text
+from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
+from tests.fakes.speech_observer import FakeSpeechObserver
 
 MAX_CHARS = 40
 
@@ -19,24 +23,39 @@ def split_in_words(text: str) -> list[TextSegment]:
     return segment_text(text, FakeSpeechModel().split)
 
 
+class Waiting(Prefetcher):
+    """Segments that wait until the test takes them."""
+
+    def __init__(self) -> None:
+        clock = FakeClock()
+        admission = Admission(AdmissionLimits(), clock, lambda: 0.0, FakeSpeechObserver())
+        slot, playback = admission.slot(ANYBODY), PlaybackClock(0.0)
+        super().__init__(FakeSpeechModel(), clock, PrefetchLimits(), slot, playback)
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_finished and not self._waiting
+
+    def take_all(self) -> list[tuple[int, str]]:
+        taken = [(segment.index, segment.text) for segment in self._waiting]
+        self._waiting.clear()
+        return taken
+
+
 class Rig:
     """A live text, and the segments that leave it."""
 
     def __init__(
         self, split: Callable[[str], list[TextSegment]] | None = None, min_chars: int = 0
     ) -> None:
-        self.feed = SegmentFeed()
+        self.feed = Waiting()
         self.report = SpeechReport(format=AudioFormat.PCM)
         self.text = LiveText(
             split or split_in_words, self.feed, MAX_CHARS, self.report, min_chars=min_chars
         )
 
     def taken(self) -> list[tuple[int, str]]:
-        taken = []
-        while self.feed.has_next:
-            segment = self.feed.take()
-            taken.append((segment.index, segment.text))
-        return taken
+        return self.feed.take_all()
 
 
 async def test_a_sentence_leaves_when_the_next_one_begins() -> None:

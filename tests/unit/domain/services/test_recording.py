@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 
@@ -39,7 +40,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 async def test_what_is_written_is_kept_with_head_and_captions(scene: Scene) -> None:
-    async with scene.library.record("anna", "talk", MP3) as recording:
+    async with aclosing(scene.library.record("anna", "talk", MP3)) as recording:
         for part in (b"????", b"so", b"und"):
             await recording.write(part)
         file = await recording.finish(head=b"HEAD", captions=CAPTIONS)
@@ -51,7 +52,7 @@ async def test_what_is_written_is_kept_with_head_and_captions(scene: Scene) -> N
 
 
 async def test_leaving_without_finish_keeps_nothing(scene: Scene) -> None:
-    async with scene.library.record(None, "talk", MP3) as recording:
+    async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
         await recording.write(b"sound")
     assert scene.store.saved == []
     assert scene.observer.store_failures == []
@@ -59,7 +60,7 @@ async def test_leaving_without_finish_keeps_nothing(scene: Scene) -> None:
 
 async def test_an_error_of_the_speech_is_passed_on_and_keeps_nothing(scene: Scene) -> None:
     with pytest.raises(ValueError, match="the model failed"):
-        async with scene.library.record(None, "talk", MP3) as recording:
+        async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
             await recording.write(b"sound")
             raise ValueError("the model failed")
     assert scene.store.saved == []
@@ -69,7 +70,7 @@ async def test_a_cancelled_speech_keeps_nothing(scene: Scene) -> None:
     has_begun = asyncio.Event()
 
     async def speak() -> None:
-        async with scene.library.record(None, "talk", MP3) as recording:
+        async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
             await recording.write(b"sound")
             has_begun.set()
             await asyncio.Event().wait()
@@ -86,7 +87,7 @@ async def test_nothing_is_kept_after_a_cancelled_finish(scene: Scene) -> None:
     scene.store.may_take.clear()
 
     async def speak() -> None:
-        async with scene.library.record(None, "talk", MP3) as recording:
+        async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
             await recording.write(b"sound")
             await recording.finish()
 
@@ -107,7 +108,7 @@ async def test_nothing_is_kept_after_a_cancelled_finish(scene: Scene) -> None:
 async def test_a_store_that_fails_at_any_part_is_told_at_the_end_and_once(
     scene: Scene, error: StoreError, num_before: int
 ) -> None:
-    async with scene.library.record(None, "talk", MP3) as recording:
+    async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
         for _ in range(num_before):
             await recording.write(b"part")
         scene.store.fail_with = error
@@ -123,7 +124,7 @@ async def test_a_store_that_fails_at_any_part_is_told_at_the_end_and_once(
 
 async def test_a_store_that_cannot_be_opened_is_told_at_the_end(scene: Scene) -> None:
     scene.stores.fail_with = StoreError("no disk")
-    async with scene.library.record(None, "talk", MP3) as recording:
+    async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
         for _ in range(3 * MAX_WAITING_PARTS):
             await recording.write(b"part")
         with pytest.raises(StoreError, match="no disk"):
@@ -132,7 +133,7 @@ async def test_a_store_that_cannot_be_opened_is_told_at_the_end(scene: Scene) ->
 
 async def test_a_bug_of_the_store_is_a_store_error_too(scene: Scene) -> None:
     scene.store.fail_with = ZeroDivisionError("secret details")
-    async with scene.library.record(None, "talk", MP3) as recording:
+    async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
         for _ in range(3 * MAX_WAITING_PARTS):
             await recording.write(b"part")
         with pytest.raises(StoreError, match="failed: ZeroDivisionError") as caught:
@@ -147,7 +148,7 @@ async def test_the_speech_waits_for_a_store_that_lags_behind(scene: Scene) -> No
 
     async def speak() -> None:
         nonlocal num_written
-        async with scene.library.record(None, "talk", MP3) as recording:
+        async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
             for _ in range(100):
                 await recording.write(b"x")
                 num_written += 1
@@ -166,7 +167,7 @@ async def test_a_store_that_takes_nothing_is_given_up_and_the_speech_goes_on(sce
     scene.store.may_take.clear()
 
     async def speak() -> None:
-        async with scene.library.record(None, "talk", MP3) as recording:
+        async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
             for _ in range(100):
                 await recording.write(b"x")
             with pytest.raises(StoreError, match="does not answer"):
@@ -183,7 +184,7 @@ async def test_a_store_that_takes_nothing_is_given_up_and_the_speech_goes_on(sce
 
 async def test_a_store_that_does_not_end_is_given_up(scene: Scene) -> None:
     async def speak() -> None:
-        async with scene.library.record(None, "talk", MP3) as recording:
+        async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
             await recording.write(b"x")
             scene.store.may_take.clear()
             with pytest.raises(StoreError, match="does not answer"):
@@ -196,7 +197,7 @@ async def test_a_store_that_does_not_end_is_given_up(scene: Scene) -> None:
 
 
 async def test_finishing_after_the_end_is_an_error(scene: Scene) -> None:
-    async with scene.library.record(None, "talk", MP3) as recording:
+    async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
         pass
     with pytest.raises(StoreError, match="stopped"):
         await recording.finish()

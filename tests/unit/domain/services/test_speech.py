@@ -121,7 +121,8 @@ async def test_segments_are_spoken_in_order_by_the_voice_and_at_the_speed_asked_
 
 async def test_what_is_collected_is_what_is_streamed_but_for_the_head(rig: Rig) -> None:
     request = SpeechRequest(text=FIVE_SENTENCES)
-    parts = [part async for part in await rig.service.start(request)]
+    stream = await rig.service.start(request)
+    parts = [part async for part in stream if isinstance(part, bytes)]
     whole = await collect(await rig.service.start(request))
     assert b"".join(parts)[8:] == whole[8:]
     assert parts[0].startswith(b"<000000>")
@@ -165,7 +166,7 @@ async def test_a_failure_later_breaks_off_the_stream(rig: Rig) -> None:
     received = []
     with pytest.raises(SynthesisError):
         async for part in stream:
-            received.append(part)
+            received += [part] if isinstance(part, bytes) else []
     assert received
     assert b"!" not in b"".join(received)
     (report,) = rig.observer.reports

@@ -1,0 +1,197 @@
+"""Synthesizes the segments of one text ahead of its listener, so that they follow without a gap.
+
+Knows how much of a text may be synthesized before it is asked for, and by when each segment is due;
+which of several texts goes first is the model's to decide.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from app.domain.audio import AudioChunk, PlaybackClock, silence
+from app.domain.segment import TextSegment, count_chars
+from app.domain.services.admission import Slot
+from app.domain.speech import SynthesisParams
+from app.ports.clock import Clock
+from app.ports.speech_model import SpeechModel
+
+CHARS_PER_S: Final = 15.0  # of English speech, about: 150 words a minute of 5 letters and a space
+
+
+class PrefetchLimits(msgspec.Struct, frozen=True):
+    """How far ahead of its listener a text is synthesized.
+
+    Attributes:
+        max_segments: synthesized at the same time, the one that is sent included.
+        max_buffered_s: playing time, in seconds, beyond which no further segment is begun.
+    """
+
+    max_segments: int = 10
+    max_buffered_s: float = 60.0
+
+
+class Prefetcher:
+    """The segments of one text: those that wait, and those that are being synthesized. Use it once.
+
+    Args:
+        model: synthesizes.
+        clock: of the times by when audio is due.
+        limits: on what is synthesized ahead.
+        slot: is told when the model has something to do for the text.
+        playback: of the listener; whoever takes the chunks adds each of them.
+
+    Attributes:
+        num_pushed: segments that have come so far.
+    """
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        clock: Clock,
+        limits: PrefetchLimits,
+        slot: Slot,
+        playback: PlaybackClock,
+    ) -> None:
+        self._model = model
+        self._clock = clock
+        self._limits = limits
+        self._slot = slot
+        self._playback = playback
+        self._waiting: deque[TextSegment] = deque()
+        self._running: deque[_SegmentTask] = deque()
+        self._params: SynthesisParams | None = None
+        self._has_changed = asyncio.Event()
+        self._is_finished = False
+        self.num_pushed = 0
+
+    @property
+    def num_waiting_chars(self) -> int:
+        """Characters of the segments that are not begun."""
+        return count_chars(self._waiting)
+
+    def push(self, segments: Iterable[TextSegment]) -> None:
+        """Add segments, which are numbered on from those before."""
+        for segment in segments:
+            self._waiting.append(msgspec.structs.replace(segment, index=self.num_pushed))
+            self.num_pushed += 1
+        self._has_changed.set()
+        if self._params is not None:
+            self._begin(self._params)
+
+    def finish(self) -> None:
+        """Take no more segments."""
+        self._is_finished = True
+        self._has_changed.set()
+
+    async def wait_for_segment(self) -> bool:
+        """Whether there is a segment that is not begun; waits until there is, or none will come."""
+        while not self._waiting and not self._is_finished:
+            await self._change()
+        return bool(self._waiting)
+
+    async def _change(self) -> None:
+        """Return at the next `push` or `finish`."""
+        self._has_changed.clear()
+        await self._has_changed.wait()
+
+    async def chunks(
+        self, params: SynthesisParams
+    ) -> AsyncGenerator[tuple[TextSegment, AudioChunk | None], None]:
+        """Each chunk with its segment, and None at the segment's end; all in order.
+
+        Further segments are begun only while more is asked for, or when they come. `aclose` stops
+        the work. A segment that fails raises its error when its turn to be sent has come.
+        """
+        self._params = params
+        try:
+            while True:
+                self._begin(params)
+                if self._running:
+                    running = self._running[0]
+                    chunk = await running.next()
+                    if chunk is None:
+                        self._running.popleft()
+                    yield running.segment, chunk
+                elif self._is_finished:
+                    return
+                else:
+                    await self._change()
+        finally:
+            self._params = None
+            tasks = [running.task for running in self._running]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, params: SynthesisParams) -> None:
+        """Begin as many of the waiting segments as the limits allow."""
+        while self._waiting and self._has_room():
+            segment, due_at = self._waiting.popleft(), self._due_at()
+            running = _SegmentTask(self._model, segment, params, due_at)
+            self._slot.segment_began()
+            running.task.add_done_callback(lambda _: self._slot.segment_ended())
+            self._running.append(running)
+
+    def _has_room(self) -> bool:
+        if not self._running:
+            return True
+        is_full = len(self._running) >= self._limits.max_segments
+        return not is_full and self._buffered_s() < self._limits.max_buffered_s
+
+    def _buffered_s(self) -> float:
+        """Playing time of the begun segments that is not handed out, made or estimated."""
+        return sum(running.buffered_s for running in self._running)
+
+    def _due_at(self) -> float:
+        """When a listener who plays everything without a pause will need the next segment."""
+        return max(self._clock.monotonic(), self._playback.ends_at) + self._buffered_s()
+
+
+class _SegmentTask:
+    """A segment that is being synthesized, and its chunks that are not handed out yet."""
+
+    def __init__(
+        self, model: SpeechModel, segment: TextSegment, params: SynthesisParams, due_at: float
+    ) -> None:
+        self.segment = segment
+        self._estimate_s = segment.pause_s or len(segment.text) / CHARS_PER_S / params.speed
+        self._made_s = 0.0
+        self._taken_s = 0.0
+        self._is_whole = False
+        self._chunks: asyncio.Queue[AudioChunk | None] = asyncio.Queue()
+        self.task = asyncio.create_task(self._synthesize(model, params, due_at))
+
+    @property
+    def buffered_s(self) -> float:
+        """Playing time that is made, or expected, and not handed out."""
+        total_s = self._made_s if self._is_whole else max(self._made_s, self._estimate_s)
+        return total_s - self._taken_s
+
+    async def next(self) -> AudioChunk | None:
+        """The next chunk; None at the end. Raises what the model raised."""
+        chunk = await self._chunks.get()
+        if chunk is None:
+            await self.task
+        else:
+            self._taken_s += chunk.duration_s
+        return chunk
+
+    async def _synthesize(self, model: SpeechModel, params: SynthesisParams, due_at: float) -> None:
+        try:
+            if self.segment.pause_s:
+                self._put(silence(self.segment.pause_s, model.info.sample_rate))
+                return
+            async with aclosing(model.synthesize(self.segment, params, due_at)) as chunks:
+                async for chunk in chunks:
+                    self._put(chunk)
+        finally:
+            self._is_whole = True
+            self._chunks.put_nowait(None)
+
+    def _put(self, chunk: AudioChunk) -> None:
+        self._made_s += chunk.duration_s
+        self._chunks.put_nowait(chunk)

@@ -1,0 +1,53 @@
+import numpy as np
+
+from app.domain.admission import ANYBODY, AdmissionLimits
+from app.domain.audio import AudioChunk
+from app.domain.captions import Caption
+from app.domain.segment import TextSegment
+from app.domain.services.admission import Admission
+from app.domain.services.speech_job import SpeechJob
+from app.domain.speech import SpeechOptions
+from tests.fakes.clock import FakeClock
+from tests.fakes.speech_observer import FakeSpeechObserver
+
+RATE = 100
+FIRST, SECOND, THIRD = (
+    TextSegment(index, f"text {index}.", f"Text #{index}.") for index in range(3)
+)
+
+
+def open_job() -> SpeechJob:
+    clock, observer = FakeClock(), FakeSpeechObserver()
+    admission = Admission(AdmissionLimits(), clock, lambda: 0.0, observer)
+    return SpeechJob(SpeechOptions(), ANYBODY, admission.slot(ANYBODY), clock, observer)
+
+
+def sound(num_samples: int) -> AudioChunk:
+    return AudioChunk(np.zeros(num_samples, np.float32), RATE)
+
+
+def test_captions_follow_each_other_by_the_samples_heard() -> None:
+    job = open_job()
+    job.on_chunk(FIRST, sound(30))
+    job.on_chunk(FIRST, sound(70))
+    assert job.on_segment_end(FIRST) == Caption(0, 0.0, 1.0, "Text #0.", "text 0.")
+    job.on_chunk(THIRD, sound(1))
+    assert job.on_segment_end(THIRD) == Caption(2, 1.0, 1.01, "Text #2.", "text 2.")
+    assert [caption.index for caption in job.captions] == [0, 2]
+
+
+def test_a_segment_without_sound_has_no_caption() -> None:
+    job = open_job()
+    job.on_chunk(FIRST, sound(1))
+    job.on_segment_end(FIRST)
+    assert job.on_segment_end(SECOND) is None
+    assert len(job.captions) == 1
+
+
+def test_the_segment_under_way_is_the_one_that_is_heard() -> None:
+    job = open_job()
+    assert job.current_segment is None
+    job.on_chunk(FIRST, sound(1))
+    assert job.current_segment is FIRST
+    job.on_segment_end(FIRST)
+    assert job.current_segment is None
