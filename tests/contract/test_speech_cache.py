@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from app.adapters.decorators.caching import CachedModel
-from app.adapters.decorators.kept_speech import KeptSpeech
+from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from app.ports.speech_cache import SpeechCache
@@ -36,7 +35,7 @@ async def fake(*, is_on: bool) -> Case:
 
 async def cached(*, is_on: bool) -> Case:
     model = CachedModel(
-        FakeSpeechModel(), KeptSpeech(100_000 if is_on else 0), None, lambda: "one", 0.0
+        FakeSpeechModel(), MemoryCache(100_000 if is_on else 0), None, lambda: "one", 0.0
     )
     await model.load()
 

@@ -7,15 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.adapters.decorators.caching import CachedModel
-from app.adapters.decorators.counted import CountedModel
-from app.adapters.decorators.kept_speech import KeptSpeech
-from app.adapters.decorators.pooled import PooledModel
-from app.adapters.decorators.resilient import ResilientModel
-from app.adapters.decorators.time_limited import TimeLimitedModel
-from app.adapters.decorators.time_stretched import TimeStretchedModel
-from app.adapters.decorators.traced import TracedModel
+from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.adapters.speech.embedded_voice import EmbeddedVoice
+from app.adapters.speech.pool import PooledModel
+from app.adapters.speech.resilient import ResilientModel
+from app.adapters.speech.time_stretched import TimeStretchedModel
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
@@ -24,8 +20,8 @@ from app.ports.speech_model import SpeechModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
-from tests.fakes.tracing import FakeTracing
 from tests.obedient_worker import isolated
+from tests.pools import pool_of
 from tests.soprano_models import build_soprano
 
 MODELS: dict[str, Callable[[Path], SpeechModel]] = {
@@ -45,36 +41,38 @@ MODELS: dict[str, Callable[[Path], SpeechModel]] = {
     "cached nothing": lambda _: cached(FakeSpeechModel(), max_bytes=0),
     "cached embedded": lambda _: cached(TimeStretchedModel(EmbeddedVoice())),
     "cached onnx": lambda checkpoint: cached(TimeStretchedModel(build_soprano("onnx", checkpoint))),
-    "limited fake": lambda _: TimeLimitedModel(FakeSpeechModel(), FakeClock(), TimeLimits()),
-    "counted fake": lambda _: CountedModel(FakeSpeechModel(), FakeSpeechObserver()),
-    "traced fake": lambda _: TracedModel(FakeSpeechModel(), FakeTracing()),
     "pooled fake": lambda _: pooled(),
     "isolated fake": lambda _: isolated(),
     "resilient pooled isolated fake": lambda _: resilient(
         PooledModel(
-            lambda _, on_death: isolated(on_death=on_death), 1, FakeClock(), FakeSpeechObserver()
+            lambda _, on_death: isolated(on_death=on_death),
+            1,
+            FakeClock(),
+            FakeSpeechObserver(),
+            TimeLimits(),
         )
     ),
     "resilient fake": lambda _: resilient(FakeSpeechModel()),
     "resilient pooled fake": lambda _: resilient(pooled()),
-    "resilient embedded": lambda _: resilient(EmbeddedVoice()),
+    "resilient embedded": lambda _: resilient(pool_of(EmbeddedVoice(), FakeClock())),
     "resilient onnx": lambda checkpoint: resilient(build_soprano("onnx", checkpoint)),
 }
 TEXT = "The first sentence of this text is here. And this, my friends, is the second one."
 
 
 def resilient(model: SpeechModel) -> ResilientModel:
-    clock = FakeClock()
-    limited = TimeLimitedModel(model, clock, TimeLimits())
-    return ResilientModel(limited, clock, ResiliencePolicy(), FakeSpeechObserver(), lambda: 0.5)
+    clock, policy = FakeClock(), ResiliencePolicy()
+    return ResilientModel(model, clock, policy, FakeSpeechObserver(), lambda: 0.5)
 
 
 def pooled() -> PooledModel:
-    return PooledModel(lambda *_: FakeSpeechModel(), 2, FakeClock(), FakeSpeechObserver())
+    return PooledModel(
+        lambda *_: FakeSpeechModel(), 2, FakeClock(), FakeSpeechObserver(), TimeLimits()
+    )
 
 
 def cached(model: SpeechModel, max_bytes: int = 10_000_000) -> CachedModel:
-    return CachedModel(model, KeptSpeech(max_bytes), None, lambda: "tested", 0.0)
+    return CachedModel(model, MemoryCache(max_bytes), None, lambda: "tested", 0.0)
 
 
 @pytest.fixture(params=list(MODELS))

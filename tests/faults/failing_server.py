@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from app.adapters.decorators.resilient import ResilientModel
-from app.adapters.decorators.time_limited import TimeLimitedModel
 from app.adapters.speech.embedded_voice import EmbeddedVoice
+from app.adapters.speech.pool import PooledModel
+from app.adapters.speech.resilient import ResilientModel
 from app.domain.audio import AudioChunk
 from app.domain.circuit_breaker import BreakerPolicy
 from app.domain.resilience import ResiliencePolicy
@@ -49,8 +49,9 @@ def build_failing_ports(settings: Settings) -> Ports:
     ports = build_ports(settings)
     voice = FailingVoice(settings.model.num_threads, Path(os.environ["SPEECH_FAULT"]))
     policy = ResiliencePolicy(breaker=BreakerPolicy(open_s=1.0, max_open_s=1.0))
-    limited = TimeLimitedModel(voice, ports.clock, time_limits(settings.resilience))
-    model = ResilientModel(limited, ports.clock, policy, ports.observer, random.random)
+    limits = time_limits(settings.resilience)
+    pool = PooledModel(lambda *_: voice, 1, ports.clock, ports.observer, limits)
+    model = ResilientModel(pool, ports.clock, policy, ports.observer, random.random)
     return msgspec.structs.replace(ports, model=model, cache=None, health=model.health)
 
 

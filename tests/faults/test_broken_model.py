@@ -8,17 +8,17 @@ import httpx
 import numpy as np
 import pytest
 
-from app.adapters.decorators.resilient import ResilientModel
-from app.adapters.decorators.time_limited import TimeLimitedModel
 from app.adapters.encoding.encoders import StreamingEncoders
+from app.adapters.speech.resilient import ResilientModel
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError
-from app.domain.resilience import ResiliencePolicy, TimeLimits
+from app.domain.resilience import ResiliencePolicy
 from app.domain.retries import RetryPolicy
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome, SynthesisParams
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.listening import decode_file
+from tests.pools import pool_of
 from tests.serving import Fakes, serving
 
 SPEECH = "/v1/audio/speech"
@@ -96,9 +96,9 @@ class Rig:
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     fakes, model = Fakes(), ScriptedModel()
-    limited = TimeLimitedModel(model, fakes.clock, TimeLimits())
+    pool = pool_of(model, fakes.clock, fakes.observer)
     policy = ResiliencePolicy(retry=RetryPolicy(delay_s=0.0))
-    resilient = ResilientModel(limited, fakes.clock, policy, fakes.observer, lambda: 0.0)
+    resilient = ResilientModel(pool, fakes.clock, policy, fakes.observer, lambda: 0.0)
     app = fakes.app(model=resilient, health=resilient.health, encoders=StreamingEncoders())
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
         while (await client.get("/health/ready")).status_code != 200:

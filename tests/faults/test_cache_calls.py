@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.adapters.decorators.kept_speech import Chunks
-from app.adapters.decorators.speech_files import SpeechFiles
+from app.adapters.speech.disk_cache import Chunks, DiskCache
 from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
 from app.domain.audio import AudioChunk
@@ -26,7 +25,7 @@ class Rig:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.files = SpeechFiles(directory, 1_100, FakeClock())
+        self.files = DiskCache(directory, 1_100, FakeClock())
 
     async def write(self, key: str) -> None:
         self.files.write(key, CHUNKS)

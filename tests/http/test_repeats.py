@@ -8,8 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from app.adapters.decorators.caching import CachedModel
-from app.adapters.decorators.kept_speech import KeptSpeech
+from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.domain.segment import TextSegment
 from app.entrypoints.http.app import create_app
 from app.entrypoints.settings import ModelSettings, Settings
@@ -140,7 +139,7 @@ async def test_a_key_of_255_characters_is_fine(client: httpx.AsyncClient) -> Non
 @pytest.fixture
 async def cached(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
     """Over the real cache around the fake model."""
-    model = CachedModel(fakes.model, KeptSpeech(1_000_000), None, lambda: "one", 0.0)
+    model = CachedModel(fakes.model, MemoryCache(1_000_000), None, lambda: "one", 0.0)
     ports = msgspec.structs.replace(fakes.ports(), model=model, cache=model)
     async with (
         serving(create_app(ports, fakes.settings)) as url,

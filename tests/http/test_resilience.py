@@ -9,17 +9,17 @@ import msgspec
 import pytest
 
 from app.adapters.clock.system import SystemClock
-from app.adapters.decorators.resilient import ResilientModel
-from app.adapters.decorators.time_limited import TimeLimitedModel
 from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
+from app.adapters.speech.resilient import ResilientModel
 from app.domain.circuit_breaker import BreakerPolicy
 from app.domain.errors import SynthesisError
-from app.domain.resilience import ResiliencePolicy, TimeLimits
+from app.domain.resilience import ResiliencePolicy
 from app.domain.retries import RetryPolicy
 from app.entrypoints.http.app import create_app
 from app.entrypoints.services import Ports
 from app.ports.clock import Clock
+from tests.pools import pool_of
 from tests.serving import Fakes, serving
 
 SPEECH = "/v1/audio/speech"
@@ -28,8 +28,8 @@ SPEECH = "/v1/audio/speech"
 def resilient_ports(fakes: Fakes, clock: Clock, policy: ResiliencePolicy) -> Ports:
     metrics = PrometheusMetrics()
     observer = FanOut(fakes.observer, metrics)
-    limited = TimeLimitedModel(fakes.model, clock, TimeLimits())
-    model = ResilientModel(limited, clock, policy, observer, lambda: 0.5)
+    pool = pool_of(fakes.model, clock)
+    model = ResilientModel(pool, clock, policy, observer, lambda: 0.5)
     return msgspec.structs.replace(
         fakes.ports(),
         model=model,

@@ -15,15 +15,6 @@ from app.adapters.audio_store.filesystem import StoreLimits
 from app.adapters.audio_store.free_space import FreeSpace
 from app.adapters.audio_store.owners import FilesystemAudioStores
 from app.adapters.clock.system import SystemClock
-from app.adapters.decorators.caching import CachedModel
-from app.adapters.decorators.counted import CountedModel
-from app.adapters.decorators.kept_speech import KeptSpeech
-from app.adapters.decorators.pooled import PooledModel
-from app.adapters.decorators.resilient import ResilientModel
-from app.adapters.decorators.speech_files import SpeechFiles
-from app.adapters.decorators.time_limited import TimeLimitedModel
-from app.adapters.decorators.time_stretched import TimeStretchedModel
-from app.adapters.decorators.traced import TracedModel
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.keys.fixed import FixedKeys
 from app.adapters.keys.watched_file import WatchedKeyFile
@@ -31,7 +22,12 @@ from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
+from app.adapters.speech.cache import CachedModel, MemoryCache
+from app.adapters.speech.disk_cache import DiskCache
+from app.adapters.speech.pool import PooledModel
+from app.adapters.speech.resilient import ResilientModel
 from app.adapters.speech.soprano.checkpoint import file_states
+from app.adapters.speech.time_stretched import TimeStretchedModel
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, TimeLimits
@@ -57,7 +53,6 @@ from app.ports.key_source import KeySource
 from app.ports.lexicon_source import LexiconSource
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
-from app.ports.tracing import Tracing
 
 DISTRIBUTION: Final = "soprano-tts-api"
 
@@ -91,15 +86,10 @@ def build_ports(settings: Settings) -> Ports:
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
     choice = choose_backend(settings.model.backend, look_around(settings.model))
     _log_choice(choice, settings.model)
-    instances = _build_model(choice.backend, settings, clock, observer)
-    if isinstance(instances, PooledModel):
-        metrics.watch_instances(lambda: instances.num_alive)
+    pool = _build_pool(choice.backend, settings, clock, observer)
+    metrics.watch_instances(lambda: pool.num_alive)
     resilient = ResilientModel(
-        _watched(instances, observer, tracing),
-        clock,
-        resilience_policy(settings.resilience),
-        observer,
-        random.random,
+        pool, clock, resilience_policy(settings.resilience), observer, random.random, tracing
     )
     model = _build_cached(TimeStretchedModel(resilient), choice.backend, settings, clock)
     metrics.describe_build(version(DISTRIBUTION), model.info)
@@ -130,11 +120,6 @@ def _build_tracing(settings: TelemetrySettings, clock: Clock) -> OpenTelemetry |
     except ImportError as error:
         advice = f"pip install '{DISTRIBUTION}[telemetry]'"
         raise SettingsError(f"telemetry.traces needs OpenTelemetry: {advice} ({error}).") from error
-
-
-def _watched(model: SpeechModel, observer: SpeechObserver, tracing: Tracing | None) -> SpeechModel:
-    counted = CountedModel(model, observer)
-    return counted if tracing is None else TracedModel(counted, tracing)
 
 
 def resilience_policy(settings: ResilienceSettings) -> ResiliencePolicy:
@@ -170,17 +155,17 @@ def _build_cached(
 ) -> CachedModel:
     return CachedModel(
         model,
-        KeptSpeech(settings.cache.max_bytes),
-        _build_speech_files(settings.cache, clock),
+        MemoryCache(settings.cache.max_bytes),
+        _build_disk_cache(settings.cache, clock),
         partial(_identify, backend, settings.model, clock),
         settings.model.temperature,
     )
 
 
-def _build_speech_files(settings: CacheSettings, clock: Clock) -> SpeechFiles | None:
+def _build_disk_cache(settings: CacheSettings, clock: Clock) -> DiskCache | None:
     if not settings.directory or not settings.max_bytes:
         return None
-    return SpeechFiles(Path(settings.directory), settings.max_disk_bytes, clock)
+    return DiskCache(Path(settings.directory), settings.max_disk_bytes, clock)
 
 
 def _identify(backend: str, settings: ModelSettings, clock: Clock) -> str:
@@ -198,26 +183,20 @@ def _find_version(distribution: str) -> str | None:
         return None
 
 
-def _build_model(
+def _build_pool(
     backend: str, settings: Settings, clock: Clock, observer: SpeechObserver
-) -> SpeechModel:
-    num_instances = settings.model.instances
-    limited = partial(TimeLimitedModel, clock=clock, limits=time_limits(settings.resilience))
+) -> PooledModel:
+    limits = time_limits(settings.resilience)
     if settings.model.isolation == "process":
         if sys.platform == "win32":
             raise SettingsError("model.isolation = 'process' is not possible on Windows.")
         isolated = partial(build_isolated, backend, settings, clock, observer)
         return PooledModel(
-            lambda index, on_death: limited(isolated(index, on_death)),
-            num_instances,
-            clock,
-            observer,
-            replaces_hung=True,
+            isolated, settings.model.instances, clock, observer, limits, replaces_hung=True
         )
     build = partial(build_instance, backend, settings.model, clock, observer)
-    if backend == "embedded":
-        return limited(build(0))
-    return PooledModel(lambda index, _: limited(build(index)), num_instances, clock, observer)
+    num_instances = 1 if backend == "embedded" else settings.model.instances
+    return PooledModel(lambda index, _: build(index), num_instances, clock, observer, limits)
 
 
 def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:

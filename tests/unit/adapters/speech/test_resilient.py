@@ -1,14 +1,15 @@
 """A model that fails, hangs, dies and comes back, behind the decorator. Time passes as told."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Any
 
+import msgspec
 import pytest
 
-from app.adapters.decorators.pooled import PooledModel
-from app.adapters.decorators.resilient import RESTART_S, ResilientModel
-from app.adapters.decorators.time_limited import BUSY_TIMES, TimeLimitedModel
+from app.adapters.speech.pool import BUSY_TIMES, PooledModel
+from app.adapters.speech.resilient import HOLD_MARGIN_S, RESTART_S, ResilientModel
 from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     DeviceError,
@@ -22,15 +23,19 @@ from app.domain.errors import (
     SpeechError,
     SpeechTimeoutError,
     SynthesisError,
+    TruncatedSpeechError,
 )
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.retries import RetryPolicy
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from app.ports.speech_model import SpeechModel
+from app.ports.tracing import Tracing
 from tests.fakes.clock import FakeClock
-from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
+from tests.fakes.speech_model import FAKE_INFO, SECONDS_PER_CHAR, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
+from tests.fakes.tracing import FakeTracing
+from tests.pools import pool_of
 
 TEXT = "One sentence."
 PARAMS = SynthesisParams(FAKE_INFO.voices[0])
@@ -42,17 +47,21 @@ class Rig:
     """The decorator around a fake, without the chance."""
 
     def __init__(
-        self, policy: ResiliencePolicy | None = None, model: SpeechModel | None = None
+        self,
+        policy: ResiliencePolicy | None = None,
+        model: SpeechModel | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.fake = FakeSpeechModel()
         self.observer = FakeSpeechObserver()
         self.model = ResilientModel(
-            model or TimeLimitedModel(self.fake, self.clock, TimeLimits()),
+            model or self.fake,
             self.clock,
             policy or ResiliencePolicy(),
             self.observer,
             lambda: 0.5,
+            tracing,
         )
 
     @property
@@ -81,6 +90,19 @@ class Rig:
         """Let time pass until the task is done."""
         await self.clock.advance(within_s)
         assert task.done()
+
+
+async def limited_rig(policy: ResiliencePolicy | None = None) -> Rig:
+    """The decorator around a pool of one fake, which has synthesized once."""
+    rig = Rig(policy)
+    pool = pool_of(rig.fake, rig.clock, rig.observer)
+    rig.model = ResilientModel(
+        pool, rig.clock, policy or ResiliencePolicy(), rig.observer, lambda: 0.5
+    )
+    await pool.load()
+    rig.fake.spoken.clear()
+    rig.observer.nums_running.clear()
+    return rig
 
 
 async def hang(_: object = None) -> None:
@@ -144,8 +166,7 @@ async def test_a_probe_that_is_cancelled_gives_its_permit_back() -> None:
 
 
 async def test_a_probe_that_hangs_is_a_failure_after_the_time_of_a_first_chunk() -> None:
-    rig = Rig(NEVER_AGAIN)
-    await rig.speak()
+    rig = await limited_rig(NEVER_AGAIN)
     await rig.fail(5)
     await rig.clock.advance(5)
     rig.fake.before_speaking = hang
@@ -239,7 +260,7 @@ async def test_a_sentence_is_begun_again_on_another_instance() -> None:
             model.may_load.clear()
         return model
 
-    pool = PooledModel(build, 2, FakeClock(), FakeSpeechObserver())
+    pool = PooledModel(build, 2, FakeClock(), FakeSpeechObserver(), TimeLimits())
     await pool.load()
     while pool.num_alive < 2:
         await asyncio.sleep(0.001)
@@ -348,8 +369,7 @@ async def test_a_pool_that_lost_its_instances_twice_has_the_time_of_a_restart_ea
 
 
 async def test_a_first_chunk_may_take_ten_seconds_from_when_it_is_due() -> None:
-    rig = Rig(NEVER_AGAIN)
-    await rig.speak()
+    rig = await limited_rig(NEVER_AGAIN)
     rig.fake.before_speaking = hang
     soon, later = rig.begin(), rig.begin(due_at=30.0)
     await rig.clock.advance(9.5)
@@ -364,9 +384,8 @@ async def test_a_first_chunk_may_take_ten_seconds_from_when_it_is_due() -> None:
 
 
 async def test_a_first_chunk_that_is_late_is_asked_for_once_more() -> None:
-    rig = Rig()
-    await rig.speak()
-    rig.fake.before_speaking = lambda _: rig.clock.sleep(11 if len(rig.fake.spoken) == 2 else 9)
+    rig = await limited_rig()
+    rig.fake.before_speaking = lambda _: rig.clock.sleep(11 if len(rig.fake.spoken) == 1 else 9)
     task = rig.begin()
     await rig.clock.advance(20)
     assert task.result() == 3
@@ -374,8 +393,7 @@ async def test_a_first_chunk_that_is_late_is_asked_for_once_more() -> None:
 
 
 async def test_between_chunks_it_may_be_silent_for_five_seconds_after_what_was_said() -> None:
-    rig = Rig()
-    await rig.speak()
+    rig = await limited_rig()
     rig.fake.before_chunk = lambda number: rig.clock.sleep(4.9 if number == 1 else 5.2)
     rig.fake.before_speaking = None
     chunks = rig.model.synthesize(TextSegment(0, TEXT), PARAMS)
@@ -391,8 +409,7 @@ async def test_between_chunks_it_may_be_silent_for_five_seconds_after_what_was_s
 
 async def test_what_waits_for_others_too_long_is_refused_and_says_nothing_of_the_model() -> None:
     """Overload is not a defect: it must not open the breaker, nor cut what is merely late."""
-    rig = Rig()
-    await rig.speak()
+    rig = await limited_rig()
     rig.fake.before_speaking = hang
     waiting = [rig.begin(f"Sentence {number}.") for number in range(10)]
     await rig.clock.advance(0)
@@ -408,12 +425,10 @@ async def test_what_waits_for_others_too_long_is_refused_and_says_nothing_of_the
 
 
 async def test_a_sentence_made_ahead_may_pause_until_its_sound_is_played() -> None:
-    rig = Rig()
-    await rig.speak()
-    chunks = rig.model.synthesize(TextSegment(0, TEXT), PARAMS, due_at=60.0)
-    await anext(chunks)
-    rig.fake.before_chunk = hang
-    rest = asyncio.ensure_future(anext(chunks))
+    rig = await limited_rig(NEVER_AGAIN)
+    rig.fake.before_chunk = lambda number: hang() if number else asyncio.sleep(0)
+    rest = rig.begin(due_at=60.0)
+    await rig.clock.advance(0)
     await rig.clock.advance(65)
     assert not rest.done()
     await rig.clock.advance(0.1)
@@ -421,8 +436,7 @@ async def test_a_sentence_made_ahead_may_pause_until_its_sound_is_played() -> No
 
 
 async def test_closing_waits_for_nothing_that_does_not_stop() -> None:
-    rig = Rig(NEVER_AGAIN)
-    await rig.speak()
+    rig = await limited_rig(NEVER_AGAIN)
     rig.fake.before_speaking = lambda _: _ignore_cancellation(asyncio.Event())
     task = rig.begin()
     await rig.clock.advance(10)
@@ -434,15 +448,16 @@ async def test_closing_waits_for_nothing_that_does_not_stop() -> None:
 
 async def test_until_it_has_spoken_once_it_may_take_its_time() -> None:
     rig = Rig()
+    pool = pool_of(rig.fake, rig.clock)
     rig.fake.before_speaking = lambda _: rig.clock.sleep(100)
-    task = rig.begin()
+    loading = asyncio.create_task(pool.load())
     await rig.clock.advance(100)
-    assert task.result() == 3
+    await loading
+    assert pool.num_alive == 1
 
 
 async def test_a_model_that_does_not_even_stop_holds_nobody_up() -> None:
-    rig = Rig(NEVER_AGAIN)
-    await rig.speak()
+    rig = await limited_rig(NEVER_AGAIN)
     is_over = asyncio.Event()
     rig.fake.before_speaking = lambda _: _ignore_cancellation(is_over)
     task = rig.begin()
@@ -487,3 +502,144 @@ async def test_probes_of_which_instances_die_go_on_until_one_succeeds() -> None:
     await rig.clock.advance(5 + 10 + 20 + 40)
     assert rig.state is CLOSED
     await rig.model.close()
+
+
+async def durations(
+    rig: Rig, due_at: float = 0.0, *, is_whole: bool = False
+) -> AsyncGenerator[float, None]:
+    params = msgspec.structs.replace(PARAMS, is_whole=is_whole)
+    async with aclosing(rig.model.synthesize(TextSegment(0, TEXT), params, due_at)) as chunks:
+        async for chunk in chunks:
+            yield chunk.duration_s
+
+
+LOST = [InstanceDeadError(), SpeechTimeoutError(5)]
+HALF_MADE = [{"due_at": 60.0}, {"is_whole": True}]
+
+
+@pytest.mark.parametrize("how", HALF_MADE, ids=["not due yet", "whole"])
+@pytest.mark.parametrize("error", LOST, ids=["dead", "silent"])
+async def test_what_is_lost_half_made_is_made_again(
+    error: SpeechError, how: dict[str, Any]
+) -> None:
+    """A sentence that is not due yet, and one of an answer that is sent whole."""
+    rig = Rig()
+    rig.fake.fail_after_chunks = 2
+    rig.fake.failures = [error]
+    task = asyncio.create_task(total(durations(rig, **how)))
+    await rig.clock.advance(1)
+    assert task.result() == pytest.approx(len(TEXT) * SECONDS_PER_CHAR)
+    assert len(rig.fake.spoken) == 2
+
+
+async def total(values: AsyncGenerator[float, None]) -> float:
+    return sum([value async for value in values])
+
+
+@pytest.mark.parametrize("how", HALF_MADE, ids=["not due yet", "whole"])
+async def test_it_is_not_made_a_third_time(how: dict[str, Any]) -> None:
+    rig = Rig()
+    rig.fake.fail_after_chunks = 2
+    rig.fake.failures = [*LOST]
+    task = asyncio.create_task(total(durations(rig, **how)))
+    await rig.clock.advance(1)
+    assert isinstance(task.exception(), SpeechTimeoutError)
+    assert len(rig.fake.spoken) == 2
+    assert rig.fake.num_running == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SynthesisError(),
+        TruncatedSpeechError(),
+        InvalidAudioError("NaN"),
+        DeviceError(),
+        NoInstanceError(),
+        EngineBusyError(60),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_fails_by_itself_is_not_made_again(error: SpeechError) -> None:
+    rig = Rig()
+    rig.fake.fail_after_chunks = 2
+    rig.fake.failures = [error]
+    with pytest.raises(type(error)):
+        await total(durations(rig, is_whole=True))
+    assert len(rig.fake.spoken) == 1
+
+
+async def test_chunks_leave_once_they_are_due_and_all_that_were_held_with_them() -> None:
+    rig = Rig()
+    due_at = rig.clock.monotonic() + 10
+    rig.fake.before_chunk = lambda number: rig.clock.sleep(0 if number < 2 else 10 - HOLD_MARGIN_S)
+    chunks = durations(rig, due_at)
+    first = asyncio.ensure_future(anext(chunks))
+    await rig.clock.advance(10 - HOLD_MARGIN_S - 0.1)
+    assert not first.done()
+    await rig.clock.advance(0.1)
+    assert first.result()
+    assert rig.fake.num_chunks == 3
+    await chunks.aclose()
+
+
+async def test_a_whole_sentence_leaves_however_early_it_is() -> None:
+    rig = Rig()
+    assert await total(durations(rig, due_at=1_000.0)) == pytest.approx(
+        len(TEXT) * SECONDS_PER_CHAR
+    )
+
+
+async def test_sentences_count_from_the_first_chunk_asked_for_to_their_end() -> None:
+    rig = Rig()
+    first, second = durations(rig), durations(rig)
+    assert rig.observer.nums_running == []
+    await anext(first)
+    await anext(second)
+    assert rig.observer.nums_running == [1, 2]
+    await second.aclose()
+    assert [duration async for duration in first]
+    assert rig.observer.nums_running == [1, 2, 1, 0]
+
+
+async def test_a_sentence_that_fails_counts_no_longer() -> None:
+    rig = Rig()
+    await rig.fail()
+    assert rig.observer.nums_running == [1, 0]
+
+
+async def test_a_sentence_is_a_span_with_its_first_sound_and_without_its_text() -> None:
+    tracing = FakeTracing()
+    audio_s = await total(durations(Rig(tracing=tracing)))
+    (span,) = tracing.spans
+    assert span.name == "speech.sentence"
+    assert span.events == ["speech.first_audio"]
+    assert span.attributes == {
+        "soprano.sentence": 0,
+        "soprano.characters": len(TEXT),
+        "soprano.outcome": "completed",
+        "soprano.audio_s": audio_s,
+    }
+    assert (span.error, span.num_ends) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [(SynthesisError(), "synthesis_failed"), (ZeroDivisionError("secret"), "ZeroDivisionError")],
+)
+async def test_a_sentence_that_fails_is_a_span_with_an_error(failure: Exception, code: str) -> None:
+    tracing = FakeTracing()
+    await Rig(tracing=tracing).fail(error=failure)
+    (span,) = tracing.spans
+    assert (span.error, span.num_ends, span.events) == (code, 1, [])
+    assert span.attributes["soprano.outcome"] == "failed"
+
+
+async def test_a_sentence_that_nobody_hears_to_its_end_is_no_error() -> None:
+    tracing = FakeTracing()
+    chunks = durations(Rig(tracing=tracing))
+    await anext(chunks)
+    await chunks.aclose()
+    (span,) = tracing.spans
+    assert (span.attributes["soprano.outcome"], span.error) == ("cancelled", None)
+    assert span.num_ends == 1

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.adapters.decorators.pooled import PooledModel
+from app.adapters.speech.pool import PooledModel
 from app.domain.errors import InstanceDeadError
+from app.domain.resilience import TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from tests.checkpoints.build import expected_samples
@@ -22,7 +23,11 @@ async def test_killing_one_of_two_instances_leaves_the_other_serving_and_is_mend
 ) -> None:
     directory = make_checkpoint(tokens_per_sentence=30)
     pool = PooledModel(
-        lambda *_: build_soprano("transformers", directory), 2, FakeClock(), FakeSpeechObserver()
+        lambda *_: build_soprano("transformers", directory),
+        2,
+        FakeClock(),
+        FakeSpeechObserver(),
+        TimeLimits(),
     )
     await pool.load()
     await until_all_live(pool)

@@ -5,7 +5,7 @@ overlap-add) does the rest.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from fractions import Fraction
 from typing import Any, Final
@@ -14,11 +14,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.adapters.decorators.around import AroundModel
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import MAX_SPEED, MIN_SPEED, ModelInfo, SynthesisParams
+from app.domain.text.mapped_text import MappedText
+from app.ports.speech_model import SpeechModel
 
 MIN_TEMPO: Final = 0.5
 MAX_TEMPO: Final = 2.0
@@ -26,30 +27,46 @@ MAX_TEMPO: Final = 2.0
 (FFmpeg filters documentation, section atempo); further away, several are chained."""
 
 
-class TimeStretchedModel(AroundModel):
-    """SpeechModel that speaks at any speed in [0.25, 4] around one that cannot."""
+class TimeStretchedModel:
+    """SpeechModel with any speed in [0.25, 4] around one that has fewer."""
+
+    def __init__(self, model: SpeechModel) -> None:
+        self._model = model
 
     @property
     def info(self) -> ModelInfo:
         return msgspec.structs.replace(self._model.info, min_speed=MIN_SPEED, max_speed=MAX_SPEED)
 
-    async def synthesize(
+    async def load(self) -> None:
+        await self._model.load()
+
+    async def close(self) -> None:
+        await self._model.close()
+
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return self._model.split(paragraphs)
+
+    def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
         native = self._model.info
         own_speed = min(max(params.speed, native.min_speed), native.max_speed)
         own = msgspec.structs.replace(params, speed=own_speed)
-        async with aclosing(self._model.synthesize(segment, own, due_at)) as chunks:
-            if own_speed == params.speed:
-                async for chunk in chunks:
-                    yield chunk
-                return
-            stretcher = TimeStretcher(native.sample_rate, params.speed / own_speed)
-            async for chunk in chunks:
-                for stretched in await asyncio.to_thread(stretcher.push, chunk):
-                    yield stretched
-            for stretched in await asyncio.to_thread(stretcher.finish):
+        chunks = self._model.synthesize(segment, own, due_at)
+        if own_speed == params.speed:
+            return chunks
+        return _stretch(chunks, TimeStretcher(native.sample_rate, params.speed / own_speed))
+
+
+async def _stretch(
+    chunks: AsyncGenerator[AudioChunk, None], stretcher: "TimeStretcher"
+) -> AsyncGenerator[AudioChunk, None]:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            for stretched in await asyncio.to_thread(stretcher.push, chunk):
                 yield stretched
+        for stretched in await asyncio.to_thread(stretcher.finish):
+            yield stretched
 
 
 class TimeStretcher:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.adapters.decorators.kept_speech import KeptSpeech, chunk_bytes, entry_bytes
+from app.adapters.speech.cache import MemoryCache, chunk_bytes, entry_bytes
 from app.domain.audio import AudioChunk
 
 MAX_BYTES = 20_000
@@ -16,10 +16,10 @@ def chunks(*sizes: int) -> tuple[AudioChunk, ...]:
     return tuple(AudioChunk(np.zeros(size, np.float32), 16_000) for size in sizes)
 
 
-def insert(kept: KeptSpeech, key: str, entry: tuple[AudioChunk, ...]) -> bool:
+def insert(kept: MemoryCache, key: str, entry: tuple[AudioChunk, ...]) -> bool:
     if not kept.reserve(entry_bytes(entry)):
         return False
-    kept.keep(key, entry)
+    kept.put(key, entry)
     return True
 
 
@@ -28,7 +28,7 @@ class AnySequence(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept = KeptSpeech(MAX_BYTES)
+        self.kept = MemoryCache(MAX_BYTES)
         self.used: OrderedDict[str, int] = OrderedDict()
         self.reserved: list[int] = []
 
@@ -85,7 +85,7 @@ def test_an_entry_costs_its_samples_and_a_little(sizes: list[int]) -> None:
 
 
 def test_silent_segments_are_bounded_as_well() -> None:
-    kept = KeptSpeech(MAX_BYTES)
+    kept = MemoryCache(MAX_BYTES)
     for number in range(1_000):
         insert(kept, str(number), ())
     assert sum(str(number) in kept for number in range(1_000)) <= MAX_BYTES // 1_000
@@ -93,4 +93,4 @@ def test_silent_segments_are_bounded_as_well() -> None:
 
 @pytest.mark.parametrize("num_bytes", [1, MAX_BYTES])
 def test_of_size_0_it_keeps_nothing(num_bytes: int) -> None:
-    assert not KeptSpeech(0).reserve(num_bytes)
+    assert not MemoryCache(0).reserve(num_bytes)

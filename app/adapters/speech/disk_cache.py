@@ -1,4 +1,4 @@
-"""Speech on disk, a file per segment, bounded in bytes: what was used longest ago goes first.
+"""Audio of segments on disk, a file each, bounded in bytes; the least recently used go first.
 
 All files are touched by one thread of its own, so a slow disk holds up nothing but its own hits. A
 disk that fails is a cache that is empty: it is logged, and speech goes on. A directory belongs to
@@ -6,6 +6,7 @@ one server.
 """
 
 import asyncio
+import hashlib
 import os
 import re
 import secrets
@@ -16,21 +17,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+import msgspec
+import numpy as np
 import structlog
 
-from app.adapters.decorators.kept_speech import Chunks
-from app.adapters.decorators.speech_layout import from_bytes, to_bytes
+from app.domain.audio import AudioChunk
+from app.domain.errors import InvalidAudioError
 from app.ports.clock import Clock
 
 SUFFIX: Final = ".speech"
 DIRECTORY_MODE: Final = 0o700
-FILE_MODE: Final = 0o600
-"""What people had spoken is nobody else's business."""
+FILE_MODE: Final = 0o600  # what people had synthesized is nobody else's business
 
+# Beyond these nothing is written: the disk is slower than the model, and memory is not for that.
 MAX_WAITING_WRITES: Final = 64
-"""Further speech is not written: the disk is slower than the model, and memory is not for that."""
+
+SAMPLES: Final = "samples"
+SAMPLE_TYPE: Final = np.dtype("<f4")
 
 _ENTRY: Final = re.compile(r"([0-9a-f]{64})" + re.escape(SUFFIX))
 _PARTIAL: Final = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{16}\.part")
@@ -39,8 +44,13 @@ _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+Chunks = tuple[AudioChunk, ...]  # all of one segment, in order
 
-class SpeechFiles:
+_FIELDS: Final = {field.name: field.type for field in msgspec.structs.fields(AudioChunk)}
+_NUM_CHECKSUM_BYTES: Final = hashlib.sha256().digest_size
+
+
+class DiskCache:
     """Entries by key, each a file named `<key>.speech` that is there whole or not at all.
 
     A file of that name that is damaged or of another version is removed when it is met; files with
@@ -72,7 +82,7 @@ class SpeechFiles:
 
     async def open(self) -> None:
         """Find what an earlier process kept."""
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="speech-files")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="disk-cache")
         await self._in_thread(self._find_all, None)
 
     async def close(self) -> None:
@@ -96,7 +106,7 @@ class SpeechFiles:
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
 
-    def mark_used(self, key: str) -> None:
+    def touch(self, key: str) -> None:
         """An entry was used without being read."""
         with suppress(KeyError):
             self._num_bytes_of.move_to_end(key)
@@ -145,7 +155,7 @@ class SpeechFiles:
         now = self._clock.now().timestamp()
         with suppress(OSError):  # a disk that can only be read
             os.utime(path, (now, now))
-        self.mark_used(key)
+        self.touch(key)
         return chunks
 
     def _write(self, key: str, chunks: Chunks) -> None:
@@ -199,3 +209,38 @@ def _content(path: Path, max_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
             return b""
         return file.read()
+
+
+def to_bytes(chunks: Chunks) -> bytes:
+    """A SHA-256, then all fields of all chunks in MessagePack; samples as little-endian float32."""
+    body = msgspec.msgpack.encode([_to_fields(chunk) for chunk in chunks])
+    return hashlib.sha256(body).digest() + body
+
+
+def from_bytes(content: bytes) -> Chunks | None:
+    """The same chunks, bit by bit; None if the content is damaged or of another version."""
+    checksum, body = content[:_NUM_CHECKSUM_BYTES], content[_NUM_CHECKSUM_BYTES:]
+    if hashlib.sha256(body).digest() != checksum:
+        return None
+    try:
+        stored = msgspec.msgpack.decode(body, type=list[dict[str, Any]])
+        return tuple(_from_fields(fields) for fields in stored)
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, InvalidAudioError):
+        return None
+
+
+def _to_fields(chunk: AudioChunk) -> dict[str, Any]:
+    samples = chunk.samples.astype(SAMPLE_TYPE, copy=False).tobytes()
+    return {**msgspec.structs.asdict(chunk), SAMPLES: samples}
+
+
+def _from_fields(stored: dict[str, Any]) -> AudioChunk:
+    if stored.keys() != _FIELDS.keys():
+        raise ValueError(stored.keys())
+    others = {
+        name: msgspec.convert(value, _FIELDS[name])
+        for name, value in stored.items()
+        if name != SAMPLES
+    }
+    samples = np.frombuffer(stored[SAMPLES], SAMPLE_TYPE).astype(np.float32)
+    return AudioChunk(samples=samples, **others)

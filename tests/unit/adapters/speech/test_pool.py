@@ -4,12 +4,12 @@ from errno import EMFILE
 
 import pytest
 
-from app.adapters.decorators.pooled import (
+from app.adapters.speech.pool import (
     INSTANCE_WAIT_S,
     SUSPECT_AFTER_S,
+    WARM_UP_LIMIT_S,
     PooledModel,
 )
-from app.adapters.decorators.time_limited import WARM_UP_LIMIT_S, TimeLimitedModel
 from app.domain.errors import (
     DeviceError,
     InstanceDeadError,
@@ -45,7 +45,12 @@ class Pool:
         self.clock = FakeClock()
         self.observer = FakeSpeechObserver()
         self.model = PooledModel(
-            self._build, num_instances, self.clock, self.observer, replaces_hung=replaces_hung
+            self._build,
+            num_instances,
+            self.clock,
+            self.observer,
+            LIMITS,
+            replaces_hung=replaces_hung,
         )
 
     def _build(self, index: int, on_death: Callable[[InstanceDeadError], None]) -> SpeechModel:
@@ -56,7 +61,7 @@ class Pool:
             model.failures = [self.warm_up_errors.pop()]
         self.built.append(model)
         self.tell_of_death.append(on_death)
-        return TimeLimitedModel(model, self.clock, LIMITS)
+        return model
 
     async def load(self) -> None:
         """Until all live."""
@@ -121,9 +126,13 @@ async def test_one_that_cannot_be_loaded_does_not_keep_back_those_behind_it() ->
 async def test_the_least_busy_instance_speaks() -> None:
     pool = Pool(3)
     await pool.load()
+    for model in pool.built:
+        model.before_chunk = hang_later
     generators = [pool.model.synthesize(SEGMENT, PARAMS) for _ in range(6)]
     for generator in generators:
         await anext(generator)
+    for model in pool.built:
+        model.before_chunk = None
     assert [model.num_running for model in pool.built] == [2, 2, 2]
     await generators[1].aclose()
     assert await pool.speak()
@@ -184,10 +193,11 @@ async def test_an_instance_that_tells_of_its_death_while_idle_is_made_anew() -> 
 async def test_of_all_that_die_with_an_instance_the_first_tells_and_the_others_are_lost() -> None:
     pool = Pool(1)
     await pool.load()
+    pool.built[0].fail_after_chunks = 1
+    pool.built[0].fail_on = (SEGMENT.text, InstanceDeadError())
     generators = [pool.model.synthesize(SEGMENT, PARAMS) for _ in range(3)]
     for generator in generators:
         await anext(generator)
-    pool.built[0].fail_on = (SEGMENT.text, InstanceDeadError())
     errors: list[type[BaseException]] = []
     for generator in generators:
         with pytest.raises(InstanceDeadError) as raised:
@@ -337,6 +347,12 @@ async def hang(_: object) -> None:
     await asyncio.Event().wait()
 
 
+async def hang_later(number: int) -> None:
+    """After the first chunk."""
+    if number:
+        await asyncio.Event().wait()
+
+
 async def give_up(pool: Pool, after_s: float) -> None:
     """Ask for a sentence, and be gone after a time without sound."""
     waiting = pool.begin()
@@ -380,6 +396,7 @@ async def test_an_instance_that_proves_that_it_lives_stays() -> None:
 async def test_sound_for_somebody_else_proves_it_as_well() -> None:
     pool = Pool(1, replaces_hung=True)
     await pool.load()
+    pool.built[0].before_chunk = lambda number: pool.clock.sleep(4.0 if number else 0.0)
     listening = pool.model.synthesize(SEGMENT, PARAMS)
     await anext(listening)
     pool.built[0].before_speaking = hang

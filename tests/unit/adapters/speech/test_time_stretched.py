@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.adapters.decorators.time_stretched import TimeStretchedModel, TimeStretcher, chain_tempos
+from app.adapters.speech.time_stretched import TimeStretchedModel, TimeStretcher, chain_tempos
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams

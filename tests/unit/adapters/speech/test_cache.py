@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.adapters.decorators.caching import CachedModel
-from app.adapters.decorators.kept_speech import KeptSpeech, entry_bytes
-from app.adapters.decorators.speech_files import SpeechFiles
+from app.adapters.speech.cache import CachedModel, MemoryCache, entry_bytes
+from app.adapters.speech.disk_cache import DiskCache
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
@@ -34,13 +33,13 @@ class Rig:
     def __init__(
         self,
         max_bytes: int = 1_000_000,
-        files: SpeechFiles | None = None,
+        files: DiskCache | None = None,
         temperature: float = 0.0,
         identity: str = "one",
         **info: Any,
     ) -> None:
         self.model = FakeSpeechModel(msgspec.structs.replace(FAKE_INFO, **info))
-        self.memory = KeptSpeech(max_bytes)
+        self.memory = MemoryCache(max_bytes)
         self.cached = CachedModel(self.model, self.memory, files, lambda: identity, temperature)
 
     async def load(self) -> "Rig":
@@ -354,7 +353,7 @@ async def test_chunks_keep_all_their_fields() -> None:
         ) -> AsyncGenerator[AudioChunk, None]:
             yield Chunk(np.ones(10, np.float32)[2:], 16_000, mark=5)
 
-    cached = CachedModel(Marking(), KeptSpeech(10_000), None, lambda: "x", 0.0)
+    cached = CachedModel(Marking(), MemoryCache(10_000), None, lambda: "x", 0.0)
     await cached.load()
     for _ in range(2):
         (chunk,) = await drain(cached.synthesize(SEGMENT, PARAMS))
@@ -405,7 +404,7 @@ async def follow(actions: list[tuple[str, int]], max_bytes: int) -> None:
     assert rig.model.num_running == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert rig.memory._num_reserved_bytes == 0
-    assert not rig.cached._shared
+    assert not rig.cached._in_flight
 
 
 async def test_a_cache_of_50_mb_never_exceeds_it() -> None:
@@ -428,8 +427,8 @@ async def test_a_cache_of_50_mb_never_exceeds_it() -> None:
     assert 150 < sum(held) < 200
 
 
-def files(path: Path, max_bytes: int = 1_000_000) -> SpeechFiles:
-    return SpeechFiles(path, max_bytes, FakeClock())
+def files(path: Path, max_bytes: int = 1_000_000) -> DiskCache:
+    return DiskCache(path, max_bytes, FakeClock())
 
 
 async def test_what_was_spoken_survives_a_restart(tmp_path: Path) -> None:

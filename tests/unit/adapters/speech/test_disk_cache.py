@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from app.adapters.decorators.speech_files import SpeechFiles
-from app.adapters.decorators.speech_layout import to_bytes
+from app.adapters.speech.disk_cache import DiskCache, to_bytes
 from app.domain.audio import AudioChunk
 from tests.fakes.clock import FakeClock
 
@@ -27,7 +26,7 @@ class Rig:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.clock = FakeClock()
-        self.files = SpeechFiles(directory, MAX_BYTES, self.clock)
+        self.files = DiskCache(directory, MAX_BYTES, self.clock)
 
     async def write(self, number: int) -> None:
         await self.clock.advance(1)
@@ -40,7 +39,7 @@ class Rig:
 
     async def restart(self) -> None:
         await self.files.close()
-        self.files = SpeechFiles(self.directory, MAX_BYTES, self.clock)
+        self.files = DiskCache(self.directory, MAX_BYTES, self.clock)
         await self.files.open()
 
     def names(self) -> list[str]:
@@ -91,8 +90,8 @@ async def test_what_was_used_longest_ago_goes_first(rig: Rig, *, restarts: bool)
 async def test_a_use_that_is_not_a_read_counts(rig: Rig) -> None:
     for number in (1, 2, 3):
         await rig.write(number)
-    rig.files.mark_used(key(1))
-    rig.files.mark_used(key(99))
+    rig.files.touch(key(1))
+    rig.files.touch(key(99))
     await rig.write(4)
     assert key(1) in rig.files
     assert key(2) not in rig.files
@@ -115,7 +114,7 @@ async def test_an_entry_larger_than_the_limit_is_not_written(rig: Rig) -> None:
 async def test_a_smaller_limit_holds_from_the_start_on(rig: Rig) -> None:
     for number in (1, 2, 3):
         await rig.write(number)
-    files = SpeechFiles(rig.directory, NUM_BYTES, rig.clock)
+    files = DiskCache(rig.directory, NUM_BYTES, rig.clock)
     await files.open()
     assert rig.names() == [f"{key(3)}.speech"]
     await files.close()
@@ -174,7 +173,7 @@ async def test_a_directory_that_cannot_be_made_is_a_cache_that_is_empty(tmp_path
     assert [event["event"] for event in events] == ["cache.disk_failed"]
 
 
-class FullDisk(SpeechFiles):
+class FullDisk(DiskCache):
     """Fails with an error while it is set, in the middle of a file."""
 
     error: int | None = None

@@ -1,7 +1,10 @@
-"""Several instances of a model as one: the least busy speaks, a dead one is made anew.
+"""Several instances of a model as one: the least busy one serves, a dead one is replaced.
 
 An instance is dead when it says so (InstanceDeadError), or when it hangs. Requests go to the others
-meanwhile. It lives from when it has spoken for the first time, so that no request warms it up.
+meanwhile. It is alive once it has synthesized for the first time, so that no request warms it up.
+
+Whoever waits for an instance that is silent is told in time. What hangs may also not stop when it
+is told to: it is then stopped in the background.
 """
 
 import asyncio
@@ -13,8 +16,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from app.domain.audio import AudioChunk
+from app.domain.audio import AudioChunk, PlaybackClock
 from app.domain.errors import (
+    EngineBusyError,
     InstanceDeadError,
     InstanceDeath,
     InstanceLostError,
@@ -24,7 +28,7 @@ from app.domain.errors import (
     SpeechTimeoutError,
     SynthesisError,
 )
-from app.domain.resilience import PROBE_TEXT
+from app.domain.resilience import PROBE_TEXT, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.services.time_limit import within
 from app.domain.speech import ModelInfo, SynthesisParams
@@ -34,22 +38,28 @@ from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
+# An instance that cannot be started is tried again after a delay that doubles up to the maximum.
 FIRST_REBUILD_DELAY_S: Final = 1.0
 MAX_REBUILD_DELAY_S: Final = 60.0
-"""An instance that cannot be made is tried again after twice the time, up to this."""
 
+# With no instance alive, a sentence waits so long: on a busy machine a small Soprano is back after
+# 9 s. The caller's own time limit goes on meanwhile.
 INSTANCE_WAIT_S: Final = 15.0
-"""With none alive, a sentence waits so long: on a busy machine a small Soprano is back after 9 s.
-The time that the caller waits goes on."""
 
+# An instance that kept a listener waiting so long, who then left, without audio for anybody, may
+# hang. A step of a network cannot be interrupted, and may take long on a machine with too much to
+# do, so the instance is probed before it is replaced.
 SUSPECT_AFTER_S: Final = 2.0
-"""An instance that has let a listener wait so long, and then be gone, without sound for anybody,
-may hang. A step of a network cannot be interrupted, and may take long on a machine with too much
-to do, so it has to prove it first."""
 
+# The first chunk of an instance may take at least so long; on a GPU much may have to be compiled.
+WARM_UP_LIMIT_S: Final = 120.0
+
+# How many times its limit a sentence may wait while the instance gives audio to others. Late audio
+# is better than none; but one sentence may also hang alone.
+BUSY_TIMES: Final = 12.0
+
+# Makes the instance of an index, from 0 on; it may tell of its death before anybody asks it.
 BuildInstance = Callable[[int, Callable[[InstanceDeadError], None]], SpeechModel]
-"""Makes the instance of an index, from 0 on, whose silence is limited; it may tell of its death
-before anybody asks it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -58,11 +68,11 @@ class Instance:
     """One of the models, and what it does now.
 
     Attributes:
-        due_times: of the sentences that it speaks.
+        due_times: of the sentences that it synthesizes.
         is_alive: it can be asked.
         is_suspect: it may hang.
         has_told: a sentence has failed for its death.
-        last_sound_at: seconds of the clock.
+        last_audio_at: seconds of the clock; -inf before the first audio.
     """
 
     model: SpeechModel
@@ -73,13 +83,13 @@ class Instance:
         self.is_alive = False
         self.is_suspect = False
         self.has_told = False
-        self.last_sound_at = -inf
+        self.last_audio_at = -inf
 
     def load_for(self, due_at: float) -> tuple[bool, int, int]:
-        """How little it is the one to speak a sentence; the least is the best.
+        """Its load for a sentence that is due then; the instance with the least takes it.
 
-        Whether it may hang, how many of its sentences are due before, how many it has. So those
-        that are heard now are spread over all instances, whatever is spoken ahead.
+        Whether it may hang, how many of its sentences are due before, how many it has. So the
+        sentences that are played now are spread over all instances, whatever is prefetched.
         """
         num_before = sum(other <= due_at for other in self.due_times)
         return self.is_suspect, num_before, len(self.due_times)
@@ -93,7 +103,8 @@ class PooledModel:
         num_instances: at least 1.
         clock: measures, and waits between attempts.
         observer: told of deaths.
-        replaces_hung: whether one that hangs is made anew. Its `close` must be able to end it.
+        limits: on the silence of an instance.
+        replaces_hung: whether one that hangs is replaced. Its `close` must be able to end it.
     """
 
     def __init__(
@@ -102,12 +113,14 @@ class PooledModel:
         num_instances: int,
         clock: Clock,
         observer: SpeechObserver,
+        limits: TimeLimits,
         *,
         replaces_hung: bool = False,
     ) -> None:
         self._build = build
         self._clock = clock
         self._observer = observer
+        self._limits = limits
         self._replaces_hung = replaces_hung
         self._instances = [self._new(index) for index in range(num_instances)]
         self._has_alive = asyncio.Event()
@@ -147,11 +160,29 @@ class PooledModel:
     async def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
+        """See SpeechModel.
+
+        Raises:
+            EngineBusyError: the next chunk did not come in time, though others got theirs.
+            SpeechTimeoutError: nothing came in time, for anybody.
+        """
         instance = await self._choose(due_at)
         _log.debug("pool.begun", instance=instance.index, num_running=len(instance.due_times))
-        async with aclosing(self._speak(instance, segment, params, due_at)) as chunks:
-            async for chunk in chunks:
+        call = _Call(instance, segment, params, due_at, self._limits, self._clock)
+        try:
+            async for chunk in call:
                 yield chunk
+        except InstanceDeadError as error:
+            self._replace(instance, error.reason)
+            if instance.has_told:
+                raise InstanceLostError(reason=error.reason) from error
+            instance.has_told = True
+            raise
+        except (asyncio.CancelledError, SpeechTimeoutError):
+            self._note_leaving(instance, call.waits_since)
+            raise
+        finally:
+            await self._end(call)
 
     async def _choose(self, due_at: float) -> Instance:
         """The least busy one; one that may hang only if there is no other."""
@@ -167,58 +198,46 @@ class PooledModel:
         with suppress(TimeoutError):
             await within(self._clock, INSTANCE_WAIT_S, self._has_alive.wait())
 
-    async def _speak(
-        self, instance: Instance, segment: TextSegment, params: SynthesisParams, due_at: float
-    ) -> AsyncGenerator[AudioChunk, None]:
-        """Through this instance, with an eye on how it does."""
-        instance.due_times.append(begins_due_at := due_at)
-        waits_since = max(self._clock.monotonic(), due_at)
-        try:
-            async with aclosing(instance.model.synthesize(segment, params, due_at)) as chunks:
-                async for chunk in chunks:
-                    now = instance.last_sound_at = self._clock.monotonic()
-                    due_at = max(due_at, now) + chunk.duration_s
-                    yield chunk
-                    waits_since = max(self._clock.monotonic(), due_at)
-        except InstanceDeadError as error:
-            self._replace(instance, error.reason)
-            if instance.has_told:
-                raise InstanceLostError(reason=error.reason) from error
-            instance.has_told = True
-            raise
-        except (asyncio.CancelledError, SpeechTimeoutError):
-            self._note_leaving(instance, waits_since)
-            raise
-        finally:
-            instance.due_times.remove(begins_due_at)
+    async def _end(self, call: "_Call") -> None:
+        """Stop a call. One that timed out may hang, and is waited for in the background."""
+        if call.has_timed_out:
+            self._run(call.aclose())
+        else:
+            await call.aclose()
 
     def _note_leaving(self, instance: Instance, waited_since: float) -> None:
         """Somebody no longer waits for the next chunk."""
-        silent_since = max(waited_since, instance.last_sound_at)
+        silent_since = max(waited_since, instance.last_audio_at)
         is_long = self._clock.monotonic() - silent_since >= SUSPECT_AFTER_S
         if self._replaces_hung and is_long and instance.is_alive and not instance.is_suspect:
             instance.is_suspect = True
             self._run(self._prove(instance))
 
     async def _prove(self, instance: Instance) -> None:
-        """Find out whether it hangs: it has to give sound, to whomever."""
+        """Find out whether it hangs: it has to give audio, to anybody."""
         asked_at = self._clock.monotonic()
         try:
-            await self._speak_proof(instance)
+            await self._probe(instance)
         except SpeechTimeoutError:
-            if instance.last_sound_at < asked_at:
+            if instance.last_audio_at < asked_at:
                 self._replace(instance, "hung")
         except SpeechError:
             pass  # it has said something, or is dead and known to be
         instance.is_suspect = False
 
-    async def _speak_proof(self, instance: Instance) -> None:
-        segments = segment_text(PROBE_TEXT, instance.model.split)
+    async def _probe(self, instance: Instance) -> None:
+        segment = segment_text(PROBE_TEXT, instance.model.split)[0]
         params = SynthesisParams(instance.model.info.voices[0])
-        chunks = self._speak(instance, segments[0], params, self._clock.monotonic())
-        async with aclosing(chunks):
-            async for _ in chunks:
+        now = self._clock.monotonic()
+        call = _Call(instance, segment, params, now, self._limits, self._clock)
+        try:
+            async for _ in call:
                 pass
+        except InstanceDeadError as error:
+            self._replace(instance, error.reason)
+            raise
+        finally:
+            await self._end(call)
 
     def _replace(self, instance: Instance, reason: InstanceDeath) -> None:
         if not instance.is_alive or self._is_closing:
@@ -274,7 +293,7 @@ class PooledModel:
     async def _warm_up(self, instance: Instance) -> None:
         try:
             with suppress(SentenceError):
-                await self._speak_proof(instance)
+                await self._probe(instance)
         except SpeechTimeoutError as error:
             raise InstanceDeadError(reason="hung") from error
         except SpeechError:
@@ -296,6 +315,116 @@ class PooledModel:
         task = asyncio.create_task(work, name="mend-pool")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class _Call:
+    """One sentence on one instance: its chunks, read by a task and watched by another.
+
+    Time counts from when a chunk is asked for, from when it is due, or from the instance's latest
+    audio for anybody, whichever is last: a sentence may be asked for long before it is due, and the
+    instance may serve others first.
+
+    Attributes:
+        waits_since: when the next chunk was asked for or is due, whichever is later; in seconds of
+            the clock.
+        has_timed_out: it may hang.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        segment: TextSegment,
+        params: SynthesisParams,
+        due_at: float,
+        limits: TimeLimits,
+        clock: Clock,
+    ) -> None:
+        self._instance = instance
+        self._due_at = due_at
+        self._limits = limits
+        self._clock = clock
+        self._playback = PlaybackClock(due_at)
+        self._asked_at = clock.monotonic()
+        self._limit_s = limits.first_chunk_s
+        if instance.last_audio_at == -inf:
+            self._limit_s = max(limits.first_chunk_s, WARM_UP_LIMIT_S)
+        self._queue: asyncio.Queue[AudioChunk | Exception | None] = asyncio.Queue()
+        self.has_timed_out = False
+        instance.due_times.append(due_at)
+        chunks = instance.model.synthesize(segment, params, due_at)
+        self._reading = asyncio.create_task(self._read(chunks))
+        self._watching = asyncio.create_task(self._watch())
+
+    @property
+    def waits_since(self) -> float:
+        return max(self._playback.ends_at, self._asked_at)
+
+    def __aiter__(self) -> "_Call":
+        return self
+
+    async def __anext__(self) -> AudioChunk:
+        item = await self._queue.get()
+        if item is None:
+            raise StopAsyncIteration
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    async def aclose(self) -> None:
+        """Stop the tasks; returns once the model has stopped."""
+        self._watching.cancel()
+        self._reading.cancel()
+        self._instance.due_times.remove(self._due_at)
+        # Unlike `gather`, this ends at once when it is cancelled.
+        await asyncio.wait({self._watching, self._reading})
+
+    async def _read(self, chunks: AsyncGenerator[AudioChunk, None]) -> None:
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    if chunk.num_samples:  # without samples it is no sign of life
+                        now = self._asked_at = self._instance.last_audio_at = (
+                            self._clock.monotonic()
+                        )
+                        self._playback.on_chunk(chunk, now)
+                        self._queue.put_nowait(chunk)
+                        if self._limit_s != self._limits.chunk_gap_s:  # it may be the earlier one
+                            self._limit_s = self._limits.chunk_gap_s
+                            self._watching.cancel()
+                            self._watching = asyncio.create_task(self._watch())
+        except Exception as error:  # noqa: BLE001 - whoever takes the chunks gets it
+            self._queue.put_nowait(error)
+        except asyncio.CancelledError:
+            self._queue.put_nowait(SynthesisError())  # if it was the model, and not `aclose`
+            raise
+        else:
+            self._queue.put_nowait(None)
+        finally:
+            self._watching.cancel()
+
+    async def _watch(self) -> None:
+        """Fail the call when the next chunk is late."""
+        while (error := self._lateness()) is None:
+            limit_at = min(self._late_at, self._ends_at)
+            await self._clock.sleep(limit_at - self._clock.monotonic())
+        self.has_timed_out = True
+        self._queue.put_nowait(error)
+
+    @property
+    def _late_at(self) -> float:
+        return max(self.waits_since, self._instance.last_audio_at) + self._limit_s
+
+    @property
+    def _ends_at(self) -> float:
+        return self.waits_since + BUSY_TIMES * self._limit_s
+
+    def _lateness(self) -> SpeechTimeoutError | None:
+        now = self._clock.monotonic()
+        if now >= self._late_at:
+            return SpeechTimeoutError(self._limit_s)
+        if now >= self._ends_at:
+            return EngineBusyError(self._ends_at - self.waits_since)
+        return None
 
 
 def _is_sudden_death(error: Exception) -> bool:

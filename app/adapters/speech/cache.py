@@ -1,0 +1,311 @@
+"""A model that makes each segment once: what was made is cached, what is being made is shared.
+
+Only deterministic speech: what is sampled without a seed goes straight through.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from app.adapters.speech.disk_cache import Chunks, DiskCache
+from app.domain.audio import AudioChunk
+from app.domain.repeats import is_repeatable, segment_key
+from app.domain.segment import TextSegment
+from app.domain.speech import ModelInfo, SynthesisParams
+from app.domain.text.mapped_text import MappedText
+from app.ports.speech_model import SpeechModel
+
+# What Python needs beside the samples, for an entry with its key and for a chunk; rounded up.
+ENTRY_BYTES: Final = 1_024
+CHUNK_BYTES: Final = 512
+
+StartSynthesis = Callable[[], AsyncGenerator[AudioChunk, None]]
+
+
+def chunk_bytes(chunk: AudioChunk) -> int:
+    """What a chunk takes in memory."""
+    return chunk.samples.nbytes + CHUNK_BYTES
+
+
+def entry_bytes(chunks: Sequence[AudioChunk]) -> int:
+    """What all chunks of a segment take in memory."""
+    return ENTRY_BYTES + sum(map(chunk_bytes, chunks))
+
+
+class CachedModel:
+    """SpeechModel and SpeechCache around a model.
+
+    Args:
+        model: synthesizes what is not cached.
+        memory: holds what was made; of size 0 it turns the cache off.
+        disk: holds it beyond the life of the process; None is memory only.
+        identify: names all that decides the samples but text and params: model, checkpoint,
+            settings. Called in a thread once the model is loaded; until then nothing is cached.
+        default_temperature: of the model, where a request chooses none.
+    """
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        memory: "MemoryCache",
+        disk: DiskCache | None,
+        identify: Callable[[], str],
+        default_temperature: float,
+    ) -> None:
+        self._model = model
+        self._memory = memory
+        self._disk = disk
+        self._identify = identify
+        self._default_temperature = default_temperature
+        self._in_flight: dict[tuple[str, bool], _InFlight] = {}
+        self._is_warm = False
+        self._fingerprint = ""
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._model.info
+
+    @property
+    def num_bytes(self) -> int:
+        """In memory: cached, and made so far of what is in flight."""
+        return self._memory.num_bytes
+
+    async def load(self) -> None:
+        await self._model.load()
+        if self._disk is not None:
+            await self._disk.open()
+        self._fingerprint = await asyncio.to_thread(self._identify)
+
+    async def close(self) -> None:
+        if self._disk is not None:
+            await self._disk.close()
+        await self._model.close()
+
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return self._model.split(paragraphs)
+
+    def can_keep(self, params: SynthesisParams) -> bool:
+        is_on = self._memory.max_bytes > 0 and self._fingerprint != ""
+        return is_on and is_repeatable(self.info, params.sampling, self._default_temperature)
+
+    def holds(self, segment: TextSegment, params: SynthesisParams) -> bool:
+        if not self.can_keep(params):
+            return False
+        key = segment_key(self._fingerprint, segment, params)
+        return key in self._memory or (self._disk is not None and key in self._disk)
+
+    def synthesize(
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
+    ) -> AsyncGenerator[AudioChunk, None]:
+        start = partial(self._model.synthesize, segment, params, due_at)
+        if not self.can_keep(params):
+            return start()
+        key = segment_key(self._fingerprint, segment, params)
+        return self._replay_or_follow(key, start, is_whole=params.is_whole)
+
+    async def _replay_or_follow(
+        self, key: str, start: StartSynthesis, *, is_whole: bool
+    ) -> AsyncGenerator[AudioChunk, None]:
+        cached = self._memory.get(key)
+        if cached is not None:
+            if self._disk is not None:
+                self._disk.touch(key)
+            for chunk in cached:
+                yield chunk
+            return
+        in_flight = self._in_flight.get((key, is_whole))
+        if in_flight is None or not in_flight.can_be_joined:
+            in_flight = self._begin(key, start, is_whole=is_whole)
+        queue = in_flight.join()
+        try:
+            while (next_chunk := await queue.get()) is not None:
+                yield next_chunk
+            in_flight.task.result()
+        finally:
+            await in_flight.leave(queue)
+
+    def _begin(self, key: str, start: StartSynthesis, *, is_whole: bool) -> "_InFlight":
+        in_flight = _InFlight(
+            partial(self._read, key), start, self._memory, partial(self._keep, key)
+        )
+        place = (key, is_whole)
+
+        def forget(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                task.exception()  # a failure that came after the last follower left is nobody's
+            if self._in_flight.get(place) is in_flight:
+                del self._in_flight[place]
+
+        in_flight.task.add_done_callback(forget)
+        self._in_flight[place] = in_flight
+        return in_flight
+
+    async def _read(self, key: str) -> Chunks | None:
+        if self._disk is None:
+            return None
+        if not self._is_warm:  # the first sentence warms the model up; a file would leave it cold
+            self._is_warm = True
+            return None
+        return await self._disk.read(key)
+
+    def _keep(self, key: str, chunks: Chunks) -> None:
+        self._memory.put(key, chunks)
+        if self._disk is not None:
+            self._disk.write(key, chunks)
+
+
+class _InFlight:
+    """A segment that is made once, for all who ask for it meanwhile.
+
+    Nobody waits for anybody else: each follower has a queue of its own. The work stops when the
+    last follower leaves, so it must be joined at once.
+
+    Args:
+        read: gives the chunks from the disk, if they are there.
+        start: synthesizes them otherwise.
+        memory: has room for them, so that others can join late.
+        on_whole: gets all chunks once they are made, unless there was no room for them, or there
+            are none: what is silent once may be a failure, and must not stay so.
+
+    Attributes:
+        can_be_joined: nothing is missing for a follower that comes now.
+        task: that makes the chunks.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[Chunks | None]],
+        start: StartSynthesis,
+        memory: "MemoryCache",
+        on_whole: Callable[[Chunks], None],
+    ) -> None:
+        self._memory = memory
+        self._on_whole = on_whole
+        self._followers: set[asyncio.Queue[AudioChunk | None]] = set()
+        self._made: list[AudioChunk] = []
+        self._num_reserved = ENTRY_BYTES
+        self.can_be_joined = memory.reserve(ENTRY_BYTES)
+        self.task = asyncio.create_task(self._run(read, start))
+
+    def join(self) -> asyncio.Queue[AudioChunk | None]:
+        """A queue of all chunks from the first on, and None at the end."""
+        queue: asyncio.Queue[AudioChunk | None] = asyncio.Queue()
+        for chunk in self._made:
+            queue.put_nowait(chunk)
+        self._followers.add(queue)
+        return queue
+
+    async def leave(self, queue: asyncio.Queue[AudioChunk | None]) -> None:
+        """Take no more; the last one stops the work."""
+        self._followers.discard(queue)
+        if not self._followers and not self.task.done():
+            self._release()
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+
+    async def _run(
+        self, read: Callable[[], Awaitable[Chunks | None]], start: StartSynthesis
+    ) -> None:
+        try:
+            cached = await read()
+            if cached is not None:
+                for chunk in cached:
+                    self._hand_out(chunk)
+            else:
+                async with aclosing(start()) as chunks:
+                    async for chunk in chunks:
+                        self._hand_out(compact(chunk))
+            if self.can_be_joined and self._made:
+                self.can_be_joined = False
+                self._on_whole(tuple(self._made))
+        finally:
+            self._release()
+            for queue in self._followers:
+                queue.put_nowait(None)
+
+    def _hand_out(self, chunk: AudioChunk) -> None:
+        if self.can_be_joined:
+            num_bytes = chunk_bytes(chunk)
+            if self._memory.reserve(num_bytes):
+                self._num_reserved += num_bytes
+                self._made.append(chunk)
+            else:
+                self._release()
+        for queue in self._followers:
+            queue.put_nowait(chunk)
+
+    def _release(self) -> None:
+        """What was made stays with those who follow already; nobody else can join."""
+        self._made.clear()
+        if self.can_be_joined:
+            self.can_be_joined = False
+            self._memory.release(self._num_reserved)
+
+
+def compact(chunk: AudioChunk) -> AudioChunk:
+    """The same chunk; its samples are not a view, which would keep the whole array alive."""
+    if chunk.samples.base is None:
+        return chunk
+    return msgspec.structs.replace(chunk, samples=chunk.samples.copy())
+
+
+class MemoryCache:
+    """Chunks of segments by key, bounded in bytes; the least recently used entries go first.
+
+    What is being made has its place reserved, so the bound holds for both together. Used on the
+    event loop; only `in` may be asked from other threads.
+
+    Args:
+        max_bytes: of all entries and reservations; 0 keeps nothing.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[str, Chunks] = OrderedDict()
+        self._num_entry_bytes = 0
+        self._num_reserved_bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Entries and reservations; never more than `max_bytes`."""
+        return self._num_entry_bytes + self._num_reserved_bytes
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    def get(self, key: str) -> Chunks | None:
+        """The chunks of an entry, which is then the one used last."""
+        chunks = self._entries.get(key)
+        if chunks is not None:
+            self._entries.move_to_end(key)
+        return chunks
+
+    def reserve(self, num_bytes: int) -> bool:
+        """Make room, at the cost of entries; False if others have reserved too much for that."""
+        if self._num_reserved_bytes + num_bytes > self.max_bytes:
+            return False
+        self._num_reserved_bytes += num_bytes
+        while self.num_bytes > self.max_bytes:
+            self._drop(next(iter(self._entries)))
+        return True
+
+    def release(self, num_bytes: int) -> None:
+        """Give back what was reserved."""
+        self._num_reserved_bytes -= num_bytes
+
+    def put(self, key: str, chunks: Chunks) -> None:
+        """Turn the `entry_bytes` that were reserved for it into an entry."""
+        if key in self._entries:
+            self._drop(key)
+        num_bytes = entry_bytes(chunks)
+        self._num_reserved_bytes -= num_bytes
+        self._num_entry_bytes += num_bytes
+        self._entries[key] = chunks
+
+    def _drop(self, key: str) -> None:
+        self._num_entry_bytes -= entry_bytes(self._entries.pop(key))
