@@ -388,10 +388,7 @@ class _Call:
                         )
                         self._playback.on_chunk(chunk, now)
                         self._queue.put_nowait(chunk)
-                        if self._limit_s != self._limits.chunk_gap_s:  # it may be the earlier one
-                            self._limit_s = self._limits.chunk_gap_s
-                            self._watching.cancel()
-                            self._watching = asyncio.create_task(self._watch())
+                        self._limit_s = self._limits.chunk_gap_s
         except Exception as error:  # noqa: BLE001 - whoever takes the chunks gets it
             self._queue.put_nowait(error)
         except asyncio.CancelledError:
@@ -405,8 +402,9 @@ class _Call:
     async def _watch(self) -> None:
         """Fail the call when the next chunk is late."""
         while (error := self._lateness()) is None:
-            limit_at = min(self._late_at, self._ends_at)
-            await self._clock.sleep(limit_at - self._clock.monotonic())
+            left_s = min(self._late_at, self._ends_at) - self._clock.monotonic()
+            # The first chunk may make the limit shorter, by no more than one gap from now.
+            await self._clock.sleep(min(left_s, self._limits.chunk_gap_s))
         self.has_timed_out = True
         self._queue.put_nowait(error)
 

@@ -137,7 +137,6 @@ class SpeechService:
             self._plan(job, is_whole=is_whole)
             segments = await asyncio.to_thread(self._split, request.text, request)
             await self._admit(job, segments)
-            await job.in_time(self._open_encoder(job))
         except BaseException as error:
             job.end(error)
             raise
@@ -263,6 +262,8 @@ class SpeechService:
         try:
             if is_live:
                 await self._wait_for_text(job, prefetcher)
+            else:
+                await self._open_encoder(job)
             job.on_begin(prefetcher.num_pushed)
             async with aclosing(prefetcher.chunks(job.params)) as chunks:
                 async for segment, chunk in chunks:

@@ -16,12 +16,12 @@ async def within(
     work: Coroutine[Any, Any, T],
     on_expiry: Callable[[], None] = lambda: None,
 ) -> T:
-    """The result of `work`; cancelled, and waited for, after `limit_s` seconds.
+    """The result of `work`, which is cancelled after `limit_s` seconds.
 
     Args:
         clock: that waits.
         limit_s: may be infinite.
-        work: runs in a task of its own.
+        work: is awaited in the task of the caller.
         on_expiry: called before it is cancelled for its time.
 
     Raises:
@@ -29,15 +29,22 @@ async def within(
     """
     if math.isinf(limit_s):
         return await work
-    working = asyncio.ensure_future(work)
-    timer = asyncio.ensure_future(clock.sleep(limit_s))
+    task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment] # there is one
+    num_cancels, has_expired = task.cancelling(), False
+
+    async def expire() -> None:
+        nonlocal has_expired
+        await clock.sleep(limit_s)
+        has_expired = True
+        on_expiry()
+        task.cancel()
+
+    timer = asyncio.create_task(expire())
     try:
-        await asyncio.wait({working, timer}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            on_expiry()
-            raise TimeoutError
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if has_expired and task.uncancel() <= num_cancels:
+            raise TimeoutError from None
+        raise
     finally:
-        working.cancel()
         timer.cancel()
-        await asyncio.gather(working, timer, return_exceptions=True)
