@@ -15,7 +15,7 @@ from socket import socket
 
 import msgspec
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.speech.worker.channel import open_channel
 from app.adapters.speech.worker.messages import Begin, ToWorker
 from app.adapters.speech.worker.model import WorkerModel

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.soprano.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.shapes import WINDOW_NAME

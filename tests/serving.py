@@ -21,8 +21,8 @@ import httpx
 import msgspec
 from litestar import Litestar
 
-from app.adapters.clock.system import SystemClock
-from app.domain.services.intake import Intake
+from app.adapters.clock import SystemClock
+from app.domain.services.lifecycle import Intake
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.server import SpeechServer

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
 from app.adapters.speech.soprano.model import SopranoModel

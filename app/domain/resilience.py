@@ -1,10 +1,13 @@
 """What a failure says about the engine, and what is done about it. Pure."""
 
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from math import inf
 from typing import Final
 
 import msgspec
 
-from app.domain.circuit_breaker import BreakerPolicy, BreakerState, CallOutcome
 from app.domain.errors import (
     DeviceError,
     EngineBusyError,
@@ -15,7 +18,196 @@ from app.domain.errors import (
     SentenceError,
     SpeechTimeoutError,
 )
-from app.domain.retries import RetryPolicy
+
+PROBE_WAIT_S: Final = 1.0
+"""What a caller is told to wait while the one call that is let through is on its way."""
+
+MAX_DOUBLINGS: Final = 30
+
+
+class BreakerState(StrEnum):
+    """CLOSED lets calls through, OPEN refuses them, HALF_OPEN lets one through to see."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class CallOutcome(StrEnum):
+    """How a call ended, as far as the engine is concerned; IGNORED says nothing about it."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    IGNORED = "ignored"
+
+
+class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When a breaker opens, and for how long.
+
+    Attributes:
+        window_size: last outcomes that are looked at.
+        window_s: seconds after which an outcome is too old to be one of them.
+        min_outcomes: that there must be; more than the window holds are as many as it holds.
+        failure_ratio: of failures among them at which it opens.
+        open_s: seconds for which it is open at first, twice as long after each failed probe.
+        max_open_s: most of these, before chance is added.
+        jitter: part of that time by which chance makes it longer or shorter, in [0, 1).
+        calm_s: seconds of being closed after which it opens for `open_s` again.
+    """
+
+    window_size: int = 20
+    window_s: float = 30.0
+    min_outcomes: int = 5
+    failure_ratio: float = 0.5
+    open_s: float = 5.0
+    max_open_s: float = 60.0
+    jitter: float = 0.2
+    calm_s: float = 60.0
+
+
+class Permit(msgspec.Struct, frozen=True):
+    """Leave to call; `generation` says in which state of the breaker it was given."""
+
+    generation: int
+    is_probe: bool = False
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """No leave to call; there may be one in `retry_after_s` seconds."""
+
+    retry_after_s: float
+
+
+class CircuitBreaker:
+    """The breaker of one engine. Times are seconds of one clock, and never go back.
+
+    Args:
+        policy: its numbers.
+        random: gives numbers in [0, 1).
+        on_change: told the old state, the new one and the reason in words.
+
+    Attributes:
+        state: as of the last call; that an open time has passed shows when somebody asks.
+    """
+
+    def __init__(
+        self,
+        policy: BreakerPolicy,
+        random: Callable[[], float],
+        on_change: Callable[[BreakerState, BreakerState, str], None] = lambda *_: None,
+    ) -> None:
+        self._policy = policy
+        self._random = random
+        self._on_change = on_change
+        self._outcomes: deque[tuple[float, CallOutcome]] = deque(maxlen=policy.window_size)
+        self._generation = 0
+        self._has_probe = False
+        self._num_failed_probes = 0
+        self._closed_at = -inf
+        self._open_since = 0.0
+        self._open_until = 0.0
+        self.state = BreakerState.CLOSED
+
+    def acquire(self, now: float) -> Permit | Refusal:
+        """Ask to call. Each permit must come back to `record`, once the call has ended."""
+        if self.state is BreakerState.CLOSED:
+            return Permit(self._generation)
+        if self.state is BreakerState.OPEN and now >= self._open_until:
+            self._enter(BreakerState.HALF_OPEN, "it is time for a probe")
+        if self.state is BreakerState.HALF_OPEN and not self._has_probe:
+            self._has_probe = True
+            return Permit(self._generation, is_probe=True)
+        return Refusal(self.wait_s(now))
+
+    def record(self, permit: Permit, outcome: CallOutcome, now: float) -> None:
+        """How the call ended. Of a permit from before the last change of state, nothing counts."""
+        if permit.generation != self._generation:
+            return
+        if permit.is_probe:
+            self._record_probe(outcome, now)
+        elif self.state is BreakerState.CLOSED and outcome is not CallOutcome.IGNORED:
+            self._record_call(outcome, now)
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until a call may be let through; 0 if one would be now."""
+        match self.state:
+            case BreakerState.OPEN:
+                return max(0.0, self._open_until - now)
+            case BreakerState.HALF_OPEN:
+                return PROBE_WAIT_S
+            case BreakerState.CLOSED:
+                return 0.0
+
+    def open_for_s(self, now: float) -> float:
+        """Seconds since it last let calls through, failed probes included; 0 while it does."""
+        if self.state is BreakerState.CLOSED:
+            return 0.0
+        return now - self._open_since
+
+    def _record_call(self, outcome: CallOutcome, now: float) -> None:
+        self._outcomes.append((now, outcome))
+        while now - self._outcomes[0][0] > self._policy.window_s:
+            self._outcomes.popleft()
+        num_failed = sum(outcome is CallOutcome.FAILURE for _, outcome in self._outcomes)
+        num_all = len(self._outcomes)
+        is_enough = num_all >= min(self._policy.min_outcomes, self._policy.window_size)
+        if is_enough and num_failed / num_all >= self._policy.failure_ratio:
+            if now - self._closed_at >= self._policy.calm_s:
+                self._num_failed_probes = 0
+            self._open_since = now
+            self._open(now, f"{num_failed} of the last {num_all} calls failed")
+
+    def _record_probe(self, outcome: CallOutcome, now: float) -> None:
+        self._has_probe = False
+        if outcome is CallOutcome.SUCCESS:
+            self._close(now, "the probe succeeded")
+        elif outcome is CallOutcome.FAILURE:
+            self._num_failed_probes += 1
+            self._open(now, "the probe failed")
+
+    def _open(self, now: float, reason: str) -> None:
+        policy = self._policy
+        doubled = policy.open_s * 2.0 ** min(self._num_failed_probes, MAX_DOUBLINGS)
+        chance = 1 + policy.jitter * (2 * self._random() - 1)
+        self._open_until = now + min(doubled, policy.max_open_s) * chance
+        self._enter(BreakerState.OPEN, reason)
+
+    def _close(self, now: float, reason: str) -> None:
+        self._closed_at = now
+        self._enter(BreakerState.CLOSED, reason)
+
+    def _enter(self, state: BreakerState, reason: str) -> None:
+        old, self.state = self.state, state
+        self._generation += 1
+        self._has_probe = False
+        self._outcomes.clear()
+        if old is not state:
+            self._on_change(old, state, reason)
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and how soon.
+
+    Attributes:
+        max_retries: of one call.
+        delay_s: longest pause before the first retry, in seconds; twice as long before each next.
+        max_delay_s: most of these.
+    """
+
+    max_retries: int = 1
+    delay_s: float = 0.05
+    max_delay_s: float = 1.0
+
+
+def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) -> float:
+    """Seconds before the next retry, after `num_retries` of them.
+
+    From half of the longest pause up to all of it, by chance: instances that die together become
+    known one after another within some milliseconds, and a retry must not meet the next of them.
+    """
+    longest_s = min(policy.max_delay_s, policy.delay_s * 2.0 ** min(num_retries, 30))
+    return (1.0 + random()) / 2 * longest_s
+
 
 PROBE_TEXT: Final = "Ready."
 """What a model has to speak to show that it can."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.hub import (
     DEFAULT_REPO,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from app.adapters.keys.toml_file import add_key, describe_entry
-from app.domain.access import check_name, new_key
+from app.adapters.api_keys import add_key, describe_entry
+from app.domain.api_keys import check_name, new_key
 
 
 def create_key(name: str) -> tuple[str, str]:

@@ -13,10 +13,9 @@ from app.domain.errors import SpeechError
 from app.domain.resilience import EngineHealth
 from app.domain.services.access_control import AccessControl
 from app.domain.services.admission import Admission
-from app.domain.services.intake import Intake
-from app.domain.services.library import AudioLibrary
+from app.domain.services.audio_library import AudioLibrary
+from app.domain.services.lifecycle import EngineCheck, Intake, Readiness
 from app.domain.services.prefetch import PrefetchLimits
-from app.domain.services.readiness import EngineCheck, Readiness
 from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.settings import AdmissionSettings, Settings

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.speech.comparison.sentence import Comparison, compare, speak_reference
 from app.adapters.speech.comparison.verdict import (
     Summary,

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from app.domain.access import Keyring
+from app.domain.api_keys import Keyring
 
 
 class KeySource(Protocol):

@@ -2,8 +2,8 @@
 
 from typing import Literal, Protocol
 
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
+from app.domain.resilience import BreakerState
 from app.domain.speech import ModelInfo, SpeechReport
 
 StoreAction = Literal["open", "save", "clean_up"]

@@ -13,17 +13,17 @@ from tests.serving import clean_environment
 ROOT = Path(__file__).parents[2]
 
 PLANTED = {
-    "hexagon": ("app/domain/audio.py", "import app.adapters.clock.system"),
-    "services > ports > values": ("app/ports/clock.py", "import app.domain.services.readiness"),
+    "hexagon": ("app/domain/audio.py", "import app.adapters.clock"),
+    "services > ports > values": ("app/ports/clock.py", "import app.domain.services.lifecycle"),
     "domain modules have a place": ("app/domain/orphan.py", ""),
     "pure core": ("app/domain/segment.py", "import structlog"),
     "only bootstrap names adapters": (
         "app/entrypoints/http/health.py",
-        "import app.adapters.clock.system",
+        "import app.adapters.clock",
     ),
     "rooms are independent": (
         "app/adapters/speech/sentences.py",
-        "import app.adapters.encoding.wav",
+        "import app.adapters.encoding.pcm",
     ),
     "no cycles": ("app/entrypoints/settings.py", "import app.entrypoints.log"),
 }

@@ -15,8 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
-from app.adapters.audio_store.owners import FilesystemAudioStores
+from app.adapters.audio_store.filesystem import (
+    FilesystemAudioStore,
+    FilesystemAudioStores,
+    StoreLimits,
+)
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import (

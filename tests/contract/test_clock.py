@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.ports.clock import Clock
 from tests.fakes.clock import START, FakeClock
 

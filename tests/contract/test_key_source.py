@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.keys.fixed import FixedKeys
-from app.adapters.keys.toml_file import add_key
-from app.adapters.keys.watched_file import WatchedKeyFile
-from app.domain.access import ApiKey, KeyLimits, Keyring, hash_key
+from app.adapters.api_keys import FixedKeys, WatchedKeyFile, add_key
+from app.domain.api_keys import ApiKey, KeyLimits, Keyring, hash_key
 from app.ports.key_source import KeySource
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_source import FakeKeySource

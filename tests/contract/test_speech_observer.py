@@ -8,7 +8,6 @@ from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
 from app.domain.audio import AudioFormat
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     InstanceDeadError,
     ModelLoadError,
@@ -16,6 +15,7 @@ from app.domain.errors import (
     StoreError,
     StoreFullError,
 )
+from app.domain.resilience import BreakerState
 from app.domain.speech import Outcome, SpeechReport
 from app.ports.speech_observer import SpeechObserver
 from tests.fakes.speech_model import FAKE_INFO

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.domain.access import ApiKey, KeyLimits, Keyring, hash_key
+from app.domain.api_keys import ApiKey, KeyLimits, Keyring, hash_key
 
 
 class FakeKeySource:

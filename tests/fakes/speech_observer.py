@@ -2,8 +2,8 @@
 
 import msgspec
 
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
+from app.domain.resilience import BreakerState
 from app.domain.speech import ModelInfo, SpeechReport
 from app.ports.speech_observer import StoreAction
 

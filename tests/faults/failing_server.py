@@ -15,8 +15,7 @@ from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.adapters.speech.pool import PooledModel
 from app.adapters.speech.resilient import ResilientModel
 from app.domain.audio import AudioChunk
-from app.domain.circuit_breaker import BreakerPolicy
-from app.domain.resilience import ResiliencePolicy
+from app.domain.resilience import BreakerPolicy, ResiliencePolicy
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from app.entrypoints.bootstrap.ports import build_ports, time_limits

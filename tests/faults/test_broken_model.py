@@ -12,8 +12,7 @@ from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.speech.resilient import ResilientModel
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError
-from app.domain.resilience import ResiliencePolicy
-from app.domain.retries import RetryPolicy
+from app.domain.resilience import ResiliencePolicy, RetryPolicy
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome, SynthesisParams
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel

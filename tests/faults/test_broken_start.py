@@ -7,7 +7,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from app.domain.access import Keyring
+from app.domain.api_keys import Keyring
 from app.domain.errors import SpeechError
 from app.entrypoints.http.app import create_app
 from tests.serving import Fakes, serving

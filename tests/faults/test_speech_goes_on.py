@@ -5,8 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.adapters.audio_store.filesystem import StoreLimits
-from app.adapters.audio_store.owners import FilesystemAudioStores
+from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
 from tests.faults.disk import FULL, IO_ERROR, MAX_CALLS, Disk, Fault
 from tests.serving import Fakes, serving
 

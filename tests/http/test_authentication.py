@@ -13,7 +13,7 @@ import pytest
 from litestar import Litestar, Request, get
 from structlog.testing import capture_logs
 
-from app.domain.access import KeyLimits
+from app.domain.api_keys import KeyLimits
 from app.domain.errors import SynthesisError
 from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment

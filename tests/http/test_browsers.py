@@ -8,7 +8,7 @@ import httpx
 import pytest
 from litestar.types import Receive, Scope, Send
 
-from app.domain.access import KeyLimits
+from app.domain.api_keys import KeyLimits
 from app.entrypoints.http.methods import HeadAsGet
 from app.entrypoints.http.origins import EXPOSED_HEADERS, is_same_host
 from app.entrypoints.settings import ServerSettings, Settings

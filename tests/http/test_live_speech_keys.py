@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from app.adapters.encoding.encoders import StreamingEncoders
-from app.domain.access import KeyLimits
+from app.domain.api_keys import KeyLimits
 from app.domain.speech import Outcome
 from app.entrypoints.http.live_session import FAREWELL_S, MAX_WAITING_UTTERANCES
 from app.entrypoints.settings import ServerSettings, Settings, SpeechSettings

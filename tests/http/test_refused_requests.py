@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.services.intake import Intake
+from app.domain.services.lifecycle import Intake
 from app.entrypoints.log import LOGGED_BY_US
 from app.entrypoints.settings import ServerSettings
 from tests.eventually import eventually

@@ -8,14 +8,12 @@ import httpx
 import msgspec
 import pytest
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.speech.resilient import ResilientModel
-from app.domain.circuit_breaker import BreakerPolicy
 from app.domain.errors import SynthesisError
-from app.domain.resilience import ResiliencePolicy
-from app.domain.retries import RetryPolicy
+from app.domain.resilience import BreakerPolicy, ResiliencePolicy, RetryPolicy
 from app.entrypoints.http.app import create_app
 from app.entrypoints.services import Ports
 from app.ports.clock import Clock

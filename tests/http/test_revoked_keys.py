@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.adapters.encoding.encoders import StreamingEncoders
-from app.domain.access import KeyLimits
+from app.domain.api_keys import KeyLimits
 from app.domain.audio import AudioFormat
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome

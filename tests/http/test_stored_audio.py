@@ -12,12 +12,11 @@ import pytest
 from litestar import Litestar
 from litestar.di import Provide
 
-from app.adapters.audio_store.filesystem import StoreLimits
-from app.adapters.audio_store.owners import FilesystemAudioStores
+from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import StoreError, StoreFullError
-from app.domain.services.library import AudioLibrary
+from app.domain.services.audio_library import AudioLibrary
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.schemas import CONTENT_TYPES

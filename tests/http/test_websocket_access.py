@@ -14,7 +14,7 @@ import pytest
 from litestar import Litestar, WebSocket, websocket
 from litestar.types import Receive, Scope, Send
 
-from app.domain.access import KeyLimits
+from app.domain.api_keys import KeyLimits
 from app.entrypoints.http.authentication import LIMITED, key_name, protocol_to_accept
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.serving import Fakes

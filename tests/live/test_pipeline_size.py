@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from app.domain.services.intake import Intake
+from app.domain.services.lifecycle import Intake
 from app.entrypoints.bootstrap.ports import build_ports
 from app.entrypoints.http.app import create_app
 from app.entrypoints.settings import ModelSettings, ServerSettings, Settings, StoreSettings
@@ -31,7 +31,7 @@ class Census:
     def begin(self) -> None:
         hooks, loop = sys.get_asyncgen_hooks(), asyncio.get_running_loop()
 
-        def count_generator(generator: AsyncGenerator[Any, Any]) -> None:
+        def count_generator(generator: Any) -> None:
             if "/app/" in generator.ag_code.co_filename:
                 self.generators.append(generator.ag_code.co_qualname)
             if hooks.firstiter is not None:

@@ -8,9 +8,8 @@ from typing import Final
 import httpx
 import pytest
 
-from app.adapters.audio_store.filesystem import StoreLimits
-from app.adapters.audio_store.owners import FilesystemAudioStores
-from app.adapters.clock.system import SystemClock
+from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
+from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
 from app.ports.audio_store import AudioStores
 from tests.serving import ServerProcess, server_process, wait_for_status

@@ -7,10 +7,11 @@ time, and the file is closed after the last of them, whatever was cancelled mean
 import asyncio
 import errno
 import os
+import re
 import secrets
 import stat
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,17 @@ from functools import partial
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from app.domain.errors import StoredAudioNotFoundError, StoreError, StoreFullError
+import msgspec
+
+from app.domain.audio import AudioFormat
+from app.domain.captions import Caption
+from app.domain.errors import (
+    InvalidFileNameError,
+    StoredAudioNotFoundError,
+    StoreError,
+    StoreFullError,
+)
+from app.domain.file_name import STEM
 
 BLOCK_BYTES: Final = 64 * 1024
 """How much of a file is read at once."""
@@ -247,3 +258,124 @@ def write_all(fd: int, data: bytes, offset: int) -> None:
         num_written = os.pwrite(fd, rest, offset)
         rest = rest[num_written:]
         offset += num_written
+
+
+_NAME: Final = re.compile(
+    rf"{STEM.pattern}_(?P<number>[0-9]{{6}}|[1-9][0-9]{{6,17}})\.(?:{'|'.join(AudioFormat)})"
+)
+_SIDECAR: Final = re.compile(rf"\.(?P<audio>{_NAME.pattern})\.captions")
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidFileNameError for a name that no audio has."""
+    if not is_audio(name):
+        raise InvalidFileNameError
+
+
+def is_audio(name: str) -> bool:
+    """Whether the store could have given this name to audio."""
+    return _NAME.fullmatch(name) is not None
+
+
+def number_of(name: str) -> int:
+    """The number in a name of audio; 0 of any other name."""
+    match = _NAME.fullmatch(name)
+    return int(match["number"]) if match else 0
+
+
+def sidecar_of(name: str) -> str:
+    """Where the captions of audio are: a hidden file, which no name of audio can reach."""
+    return f".{name}.captions"
+
+
+def audio_of(sidecar: str) -> str | None:
+    """The audio that captions belong to; None if the name is not one of captions."""
+    match = _SIDECAR.fullmatch(sidecar)
+    return match["audio"] if match else None
+
+
+_decoder: Final = msgspec.json.Decoder(tuple[Caption, ...])
+
+
+def write_sidecar(file: TempFile, captions: Sequence[Caption], created_at: datetime) -> None:
+    """Write `captions` so that they survive a power cut; no file is made if there are none."""
+    if captions:
+        file.create()
+        file.append(msgspec.json.encode(captions))
+        file.seal(b"", created_at)
+
+
+def put_sidecar(file: TempFile, dir_fd: int, name: str) -> None:
+    """Give audio that was just published its captions; nobody else may hold the name.
+
+    What lies there already is of a file that is gone: a crash left it, and it must not pass for
+    the captions of this one.
+    """
+    if file.is_created:
+        os.rename(file.name, sidecar_of(name), src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    else:
+        unlink(dir_fd, sidecar_of(name))
+
+
+def read_sidecar(directory: Path, name: str) -> Sequence[Caption] | None:
+    """The captions of audio; None if it has none."""
+    file = ReadFile()
+    try:
+        file.open(directory, sidecar_of(name))
+        return _decoder.decode(file.read_all())
+    except StoredAudioNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreError("The captions of a stored file are damaged.") from error
+    finally:
+        file.close()
+
+
+TEMP_MAX_AGE_S: Final = 3600.0
+"""A temporary file not written to for so long has no writer any more; captions that have had no
+audio for so long will have none."""
+
+ORPHAN_MAX_AGE_S: Final = 60.0
+"""The same where the writer's process is gone. Not zero: in another container of the same volume a
+living process has a number that looks dead from here."""
+
+_TEMP_NAME: Final = re.compile(r"\.tmp-(?P<pid>[1-9][0-9]{0,6})-[0-9a-f]{16}")
+
+
+def sweep(dir_fd: int, now: datetime) -> None:
+    """Remove what no writer will finish, and captions whose audio is gone."""
+    for name in os.listdir(dir_fd):
+        if _is_abandoned(dir_fd, name, now) or _is_alone(dir_fd, name, now):
+            # In a directory shared with other users theirs are theirs to remove.
+            with suppress(PermissionError):
+                unlink(dir_fd, name)
+
+
+def _is_abandoned(dir_fd: int, name: str, now: datetime) -> bool:
+    match = _TEMP_NAME.fullmatch(name)
+    age_s = _age_s(dir_fd, name, now) if match else None
+    if match is None or age_s is None or age_s <= ORPHAN_MAX_AGE_S:
+        return False
+    return age_s > TEMP_MAX_AGE_S or not _is_running(int(match["pid"]))
+
+
+def _is_alone(dir_fd: int, name: str, now: datetime) -> bool:
+    audio = audio_of(name)
+    if audio is None or lstat_regular(dir_fd, audio) is not None:
+        return False
+    age_s = _age_s(dir_fd, name, now)
+    return age_s is not None and age_s > TEMP_MAX_AGE_S
+
+
+def _age_s(dir_fd: int, name: str, now: datetime) -> float | None:
+    """Seconds since the last change; None for what is not, or no longer, a regular file."""
+    status = lstat_regular(dir_fd, name)
+    return None if status is None else now.timestamp() - status.st_mtime
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True

@@ -7,6 +7,7 @@ are locks: `.lock` for the one sweeper, `.sequence` for the one publisher; the l
 the last number given, as a hint that may be lost. Captions lie beside their audio, hidden.
 """
 
+import asyncio
 import fcntl
 import os
 import re
@@ -27,24 +28,29 @@ from typing import Final
 
 import msgspec
 
-from app.adapters.audio_store import sidecars
 from app.adapters.audio_store.files import (
     EPOCH,
     FILE_MODE,
     ReadFile,
     TempFile,
     Turns,
+    check_name,
     close,
     in_thread,
+    is_audio,
     link,
     lstat_regular,
+    number_of,
     opened_directory,
+    put_sidecar,
     read_blocks,
+    read_sidecar,
+    sidecar_of,
+    sweep,
     unlink,
     write_all,
+    write_sidecar,
 )
-from app.adapters.audio_store.names import check_name, is_audio, number_of, sidecar_of
-from app.adapters.audio_store.sweeping import sweep
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import (
@@ -117,7 +123,7 @@ class FilesystemAudioStore:
                 await turns.take(file.append, part)
             now = self._clock.now()
             await turns.take(file.seal, head(), now)
-            await turns.take(sidecars.write, sidecar, captions(), now)
+            await turns.take(write_sidecar, sidecar, captions(), now)
             return await turns.take(self._publish, file, sidecar, f"{stem}_{{:06d}}.{audio_format}")
         finally:
             await turns.take_last(partial(_discard, file, sidecar))
@@ -172,7 +178,7 @@ class FilesystemAudioStore:
                 name = pattern.format(number)
                 if link(file, name):
                     with _kept_only_without_error(file.dir_fd, name):
-                        sidecars.put(sidecar, file.dir_fd, name)
+                        put_sidecar(sidecar, file.dir_fd, name)
                     return name
         raise StoreFullError("The store of finished audio has no free number left.")
 
@@ -188,7 +194,7 @@ class FilesystemAudioStore:
     def _read_captions(self, name: str) -> Sequence[Caption]:
         if not self._has(name):
             raise StoredAudioNotFoundError(name)
-        captions = sidecars.read(self._directory, name)
+        captions = read_sidecar(self._directory, name)
         if captions is None:
             raise CaptionsNotFoundError(name)
         return captions
@@ -306,3 +312,50 @@ def _find_surplus(
             return oldest_first[:index]
         num_bytes -= file.num_bytes
     return oldest_first
+
+
+_OWNER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_PREFIX: Final = "owner-"
+
+
+class FilesystemAudioStores:
+    """AudioStores in `directory`; `limits` hold for each owner."""
+
+    def __init__(self, directory: Path, limits: StoreLimits, clock: Clock) -> None:
+        self._directory = directory
+        self._limits = limits
+        self._clock = clock
+        self._opened: dict[str | None, FilesystemAudioStore] = {}
+        self._opening = asyncio.Lock()
+
+    async def for_owner(self, owner: str | None) -> FilesystemAudioStore:
+        directory = self._directory_of(owner)
+        async with self._opening:
+            store = self._opened.get(owner)
+            if store is None:
+                store = FilesystemAudioStore(directory, self._limits, self._clock)
+                await store.open()
+                self._opened[owner] = store
+        return store
+
+    async def owners(self) -> Sequence[str | None]:
+        return [None, *await in_thread(_find_owners, self._directory)]
+
+    async def close(self) -> None:
+        for store in self._opened.values():
+            await store.close()
+        self._opened.clear()
+
+    def _directory_of(self, owner: str | None) -> Path:
+        if owner is None:
+            return self._directory
+        if not _OWNER.fullmatch(owner):
+            raise ValueError(f"{owner!r} cannot be the name of an owner")
+        return self._directory / f"{_PREFIX}{owner}"
+
+
+def _find_owners(directory: Path) -> Sequence[str]:
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry in entries if entry.is_dir()]
+    owners = [name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)]
+    return sorted(filter(_OWNER.fullmatch, owners))

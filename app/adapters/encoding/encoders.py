@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.encoding.ffmpeg import CODECS, FfmpegWriter
-from app.adapters.encoding.resampling import Resampler
-from app.adapters.encoding.wav import PcmWriter, WavWriter
+from app.adapters.encoding.pcm import PcmWriter, Resampler, WavWriter
 from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat
 from app.domain.errors import EncodingError, UnsupportedSampleRateError
 from app.ports.audio_encoder import AudioEncoder

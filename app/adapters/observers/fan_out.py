@@ -1,7 +1,7 @@
 """Several observers as one."""
 
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
+from app.domain.resilience import BreakerState
 from app.domain.speech import ModelInfo, SpeechReport
 from app.ports.speech_observer import SpeechObserver, StoreAction
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
+from app.domain.resilience import BreakerState
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
 from app.ports.clock import Clock
 from app.ports.speech_observer import StoreAction

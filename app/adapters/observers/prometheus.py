@@ -17,7 +17,6 @@ from prometheus_client import (
 
 from app.domain.admission import QueueLoad
 from app.domain.audio import AudioFormat
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     InstanceDeath,
     ModelLoadingError,
@@ -30,6 +29,7 @@ from app.domain.errors import (
     StoreFullError,
     TruncatedSpeechError,
 )
+from app.domain.resilience import BreakerState
 from app.domain.speech import CacheStatus, ModelInfo, Outcome, SpeechReport
 from app.ports.request_observer import RequestReport
 from app.ports.speech_observer import StoreAction

@@ -4,8 +4,8 @@ import traceback
 
 import structlog
 
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
+from app.domain.resilience import BreakerState
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
 from app.ports.speech_observer import StoreAction
 

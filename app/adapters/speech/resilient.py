@@ -15,13 +15,6 @@ import msgspec
 import structlog
 
 from app.domain.audio import AudioChunk
-from app.domain.circuit_breaker import (
-    BreakerState,
-    CallOutcome,
-    CircuitBreaker,
-    Permit,
-    Refusal,
-)
 from app.domain.errors import (
     EngineUnavailableError,
     NoInstanceError,
@@ -30,13 +23,18 @@ from app.domain.errors import (
 )
 from app.domain.resilience import (
     PROBE_TEXT,
+    BreakerState,
+    CallOutcome,
+    CircuitBreaker,
     EngineHealth,
+    Permit,
+    Refusal,
     ResiliencePolicy,
     may_help_to_retry,
     outcome_of,
     outcome_of_silence,
+    pause_s,
 )
-from app.domain.retries import pause_s
 from app.domain.segment import TextSegment
 from app.domain.speech import ModelInfo, SynthesisParams
 from app.domain.text.front_end import segment_text

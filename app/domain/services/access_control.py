@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from contextvars import Context
 from typing import Final
 
-from app.domain.access import ApiKey, KeyLimits, Keyring
 from app.domain.admission import ANYBODY, RETRY_SPREAD_S, Caller
+from app.domain.api_keys import ApiKey, KeyLimits, Keyring, TokenBucket
 from app.domain.errors import InvalidApiKeyError, MissingApiKeyError, RateLimitError
-from app.domain.token_bucket import TokenBucket
 from app.ports.clock import Clock
 from app.ports.key_source import KeySource
 

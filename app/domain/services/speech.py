@@ -21,9 +21,8 @@ from app.domain.errors import (
 )
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
-from app.domain.services.live_text import LiveText
-from app.domain.services.prefetch import Prefetcher, PrefetchLimits
-from app.domain.services.readiness import Readiness
+from app.domain.services.lifecycle import Readiness
+from app.domain.services.prefetch import LiveText, Prefetcher, PrefetchLimits
 from app.domain.services.speech_job import SpeechJob
 from app.domain.services.speech_stream import Part, SpeechStream
 from app.domain.speech import CacheStatus, SpeechOptions, SpeechRequest, SynthesisParams

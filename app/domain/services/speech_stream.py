@@ -8,7 +8,7 @@ from app.domain.audio import AudioEncoding
 from app.domain.captions import Caption
 from app.domain.errors import StoreError
 from app.domain.segment import TextSegment
-from app.domain.services.recording import Recording
+from app.domain.services.audio_library import Recording
 from app.domain.services.speech_job import SpeechJob
 from app.domain.speech import SpeechReport, SynthesisParams
 from app.ports.audio_store import StoredAudio

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 import app
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.speech.worker.channel import Channel, open_channel
 from app.adapters.speech.worker.messages import Begin, ToWorker
 from app.adapters.speech.worker.model import WorkerModel

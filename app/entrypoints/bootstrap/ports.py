@@ -11,13 +11,11 @@ from typing import Final
 import msgspec
 import structlog
 
-from app.adapters.audio_store.filesystem import StoreLimits
+from app.adapters.api_keys import FixedKeys, WatchedKeyFile
+from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
 from app.adapters.audio_store.free_space import FreeSpace
-from app.adapters.audio_store.owners import FilesystemAudioStores
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.encoding.encoders import StreamingEncoders
-from app.adapters.keys.fixed import FixedKeys
-from app.adapters.keys.watched_file import WatchedKeyFile
 from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
@@ -29,9 +27,8 @@ from app.adapters.speech.resilient import ResilientModel
 from app.adapters.speech.soprano.checkpoint import file_states
 from app.adapters.speech.time_stretched import TimeStretchedModel
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
-from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
-from app.domain.resilience import ResiliencePolicy, TimeLimits
-from app.domain.retries import RetryPolicy
+from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
+from app.domain.resilience import ResiliencePolicy, RetryPolicy, TimeLimits
 from app.entrypoints.backends import Choice, choose_backend
 from app.entrypoints.bootstrap.instances import build_instance, locate_checkpoint, look_around
 from app.entrypoints.bootstrap.isolation import build_isolated

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from app.domain.access import InvalidKeysError
+from app.domain.api_keys import InvalidKeysError
 from app.entrypoints.keys import create_key, create_key_in
 
 

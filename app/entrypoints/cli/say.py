@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from app.domain.audio import AudioFormat
 from app.domain.errors import SpeechError
 from app.domain.file_name import DEFAULT_STEM
-from app.domain.services.intake import Intake
+from app.domain.services.lifecycle import Intake
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest
 from app.entrypoints.bootstrap.ports import build_ports

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from app.domain.errors import SpeechError
-from app.domain.services.intake import Intake
+from app.domain.services.lifecycle import Intake
 from app.entrypoints.bootstrap.ports import build_ports
 from app.entrypoints.cli.open_files import raise_open_files_limit
 from app.entrypoints.cli.options import common_options, server_options, settings_from

@@ -10,10 +10,9 @@ from litestar.di import NamedDependency, Provide
 
 from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
+from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.idempotency import IdempotencyKeys
-from app.domain.services.intake import Intake
-from app.domain.services.library import AudioLibrary
-from app.domain.services.readiness import EngineCheck, Readiness
+from app.domain.services.lifecycle import EngineCheck, Intake, Readiness
 from app.domain.services.speech import SpeechService
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.addresses import AddressCheck

@@ -8,8 +8,7 @@ from litestar.di import NamedDependency
 from app.domain.catalog import Catalog
 from app.domain.errors import StoreError
 from app.domain.services.admission import Admission
-from app.domain.services.intake import Intake
-from app.domain.services.readiness import EngineCheck, ModelState, Readiness
+from app.domain.services.lifecycle import EngineCheck, Intake, ModelState, Readiness
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.authentication import OPEN
 from app.entrypoints.http.openapi import NOT_READY

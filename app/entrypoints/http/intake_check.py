@@ -9,7 +9,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.errors import SpeechError
 from app.domain.services.admission import Admission
-from app.domain.services.intake import Intake
+from app.domain.services.lifecycle import Intake
 from app.entrypoints.http.authentication import LIMITED, key_name_in
 from app.entrypoints.http.refusal import refuse
 

@@ -25,8 +25,8 @@ from app.domain.errors import (
     SpeechError,
 )
 from app.domain.services.access_control import Grant
-from app.domain.services.intake import Intake
-from app.domain.services.live_text import LiveText
+from app.domain.services.lifecycle import Intake
+from app.domain.services.prefetch import LiveText
 from app.domain.services.speech import LiveSpeech, SpeechService
 from app.domain.speech import SpeechOptions
 from app.entrypoints.http.errors import (

@@ -5,7 +5,7 @@ from typing import Any, Final
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
-from app.domain.services.intake import Intake
+from app.domain.services.lifecycle import Intake
 from app.domain.services.speech import SpeechService
 from app.entrypoints.http.authentication import LIMITED, grant_in, protocol_to_accept
 from app.entrypoints.http.live_session import LiveLimits, LiveSession

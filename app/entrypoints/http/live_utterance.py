@@ -5,7 +5,7 @@ from typing import Final
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import InputTooLongError
-from app.domain.services.live_text import LiveText
+from app.domain.services.prefetch import LiveText
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechOptions
 from app.entrypoints.http.live_messages import Cancelled, End, Flush, Text

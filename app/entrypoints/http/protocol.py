@@ -20,8 +20,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
+from app.domain.api_keys import TokenBucket
 from app.domain.errors import ServerDrainingError, SpeechError
-from app.domain.token_bucket import TokenBucket
 from app.entrypoints.http.connection_limits import ConnectionLimits, WriteWatch
 from app.entrypoints.http.context import SWITCHING_PROTOCOLS
 from app.entrypoints.http.errors import (

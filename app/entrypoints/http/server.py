@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 import structlog
 import uvicorn
 
-from app.domain.services.intake import Intake
+from app.domain.services.lifecycle import Intake
 from app.entrypoints.http.connection_limits import ConnectionLimits
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol

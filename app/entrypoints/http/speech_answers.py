@@ -7,7 +7,7 @@ from litestar import Request
 from litestar.response.base import ASGIResponse
 
 from app.domain.file_name import choose_stem
-from app.domain.services.library import AudioLibrary
+from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.speech import SpeechService
 from app.domain.services.speech_stream import SpeechStream, StoreOutcome
 from app.domain.speech import SpeechReport

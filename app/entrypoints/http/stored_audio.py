@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 
 from app.domain.captions import render_srt, render_vtt
-from app.domain.services.library import AudioLibrary, PageQuery
+from app.domain.services.audio_library import AudioLibrary, PageQuery
 from app.entrypoints.http.conditional import check_change
 from app.entrypoints.http.stored_audio_openapi import (
     CAPTIONS_ERRORS,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from app.domain.services.library import Page
+from app.domain.services.audio_library import Page
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.ports.audio_store import StoredAudio
 

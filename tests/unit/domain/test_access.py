@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.access import (
+from app.domain.api_keys import (
     ApiKey,
     InvalidKeysError,
     KeyLimits,

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from app.domain.circuit_breaker import (
+from app.domain.resilience import (
     PROBE_WAIT_S,
     BreakerPolicy,
     BreakerState,

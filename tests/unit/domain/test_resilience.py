@@ -2,7 +2,6 @@ import asyncio
 
 import pytest
 
-from app.domain.circuit_breaker import CallOutcome
 from app.domain.errors import (
     DeviceError,
     EngineBusyError,
@@ -19,6 +18,7 @@ from app.domain.errors import (
     TruncatedSpeechError,
 )
 from app.domain.resilience import (
+    CallOutcome,
     may_help_to_retry,
     outcome_of,
     outcome_of_silence,

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.retries import RetryPolicy
-from app.domain.retries import pause_s as pause_of
+from app.domain.resilience import RetryPolicy
+from app.domain.resilience import pause_s as pause_of
 
 
 @given(st.integers(0, 100), st.floats(0, 1, exclude_max=True))

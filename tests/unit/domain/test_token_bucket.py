@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.token_bucket import TokenBucket
+from app.domain.api_keys import TokenBucket
 
 RATES = st.integers(1, 5_000)
 PAUSES_NS = st.lists(st.integers(0, 90 * 10**9) | st.integers(0, 1_000), max_size=80)

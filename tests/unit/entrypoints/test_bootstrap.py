@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import structlog.testing
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.domain.errors import CheckpointError
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.text.front_end import segment_text

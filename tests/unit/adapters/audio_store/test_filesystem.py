@@ -41,7 +41,7 @@ SAVE_IN_A_PROCESS = """
 import asyncio, sys
 from pathlib import Path
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 
@@ -759,7 +759,7 @@ FILL_A_SMALL_DISK = """
 import asyncio, os, sys
 from pathlib import Path
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
 from app.domain.errors import StoreFullError
 
@@ -813,7 +813,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from app.adapters.audio_store import files
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import StoreError

@@ -2,8 +2,8 @@ import pytest
 
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.domain.audio import AudioFormat
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import InstanceDeadError, RunawaySpeechError
+from app.domain.resilience import BreakerState
 from app.domain.speech import CacheStatus, Outcome, SpeechReport
 from app.ports.request_observer import RequestReport
 from tests.fakes.speech_model import FAKE_INFO

@@ -10,7 +10,6 @@ import pytest
 
 from app.adapters.speech.pool import BUSY_TIMES, PooledModel
 from app.adapters.speech.resilient import HOLD_MARGIN_S, RESTART_S, ResilientModel
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     DeviceError,
     EngineBusyError,
@@ -25,8 +24,7 @@ from app.domain.errors import (
     SynthesisError,
     TruncatedSpeechError,
 )
-from app.domain.resilience import ResiliencePolicy, TimeLimits
-from app.domain.retries import RetryPolicy
+from app.domain.resilience import BreakerState, ResiliencePolicy, RetryPolicy, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from app.ports.speech_model import SpeechModel

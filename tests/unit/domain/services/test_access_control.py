@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from app.domain.access import KeyLimits
+from app.domain.api_keys import KeyLimits
 from app.domain.errors import InvalidApiKeyError, MissingApiKeyError, RateLimitError
 from app.domain.services.access_control import AccessControl, Grant
 from tests.fakes.clock import FakeClock

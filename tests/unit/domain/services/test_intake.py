@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from app.domain.errors import ServerDrainingError
-from app.domain.services.intake import Intake
+from app.domain.services.lifecycle import Intake
 
 
 async def test_it_is_open_until_it_drains_and_then_over() -> None:

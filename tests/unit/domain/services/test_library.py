@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import StoreError, StoreFullError, UnknownCursorError
-from app.domain.services.library import AudioLibrary, PageQuery, choose_page
+from app.domain.services.audio_library import AudioLibrary, PageQuery, choose_page
 from app.ports.audio_store import StoredAudio
 from tests.fakes.audio_store import FakeAudioStore, FakeAudioStores
 from tests.fakes.clock import START, FakeClock

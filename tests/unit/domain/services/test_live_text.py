@@ -8,8 +8,7 @@ from app.domain.audio import AudioFormat, PlaybackClock
 from app.domain.errors import InputTooLongError
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission
-from app.domain.services.live_text import LiveText
-from app.domain.services.prefetch import Prefetcher, PrefetchLimits
+from app.domain.services.prefetch import LiveText, Prefetcher, PrefetchLimits
 from app.domain.speech import SpeechReport
 from app.domain.text.front_end import segment_text
 from tests.fakes.clock import FakeClock

@@ -2,7 +2,6 @@ import asyncio
 
 import pytest
 
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     EngineUnavailableError,
     InstanceDeadError,
@@ -10,8 +9,8 @@ from app.domain.errors import (
     RunawaySpeechError,
     SynthesisError,
 )
-from app.domain.resilience import EngineHealth
-from app.domain.services.readiness import EngineCheck, ModelState, Readiness
+from app.domain.resilience import BreakerState, EngineHealth
+from app.domain.services.lifecycle import EngineCheck, ModelState, Readiness
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel

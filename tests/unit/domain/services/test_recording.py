@@ -9,8 +9,12 @@ import pytest
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import StoreError, StoreFullError
-from app.domain.services.library import AudioLibrary
-from app.domain.services.recording import MAX_FINISH_S, MAX_WAIT_S, MAX_WAITING_PARTS
+from app.domain.services.audio_library import (
+    MAX_FINISH_S,
+    MAX_WAIT_S,
+    MAX_WAITING_PARTS,
+    AudioLibrary,
+)
 from tests.fakes.audio_store import FakeAudioStore, FakeAudioStores
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_observer import FakeSpeechObserver

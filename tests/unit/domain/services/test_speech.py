@@ -18,7 +18,7 @@ from app.domain.errors import (
 )
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission
-from app.domain.services.readiness import Readiness
+from app.domain.services.lifecycle import Readiness
 from app.domain.services.speech import SILENCE_S, SpeechLimits, SpeechPorts, SpeechService
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import CacheStatus, Outcome, SpeechOptions, SpeechReport, SpeechRequest

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from app.adapters.keys.toml_file import read_keys
-from app.domain.access import ApiKey, KeyLimits, hash_key
+from app.adapters.api_keys import read_keys
+from app.domain.api_keys import ApiKey, KeyLimits, hash_key
 from app.entrypoints.cli.main import cli
 
 

@@ -45,7 +45,7 @@ REPO = "someone/Some-Voice.1"
 UNREACHABLE = "http://127.0.0.1:9"
 LOCATE = """
 import sys
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.hub import locate
 from app.domain.errors import CheckpointError
 from app.entrypoints.log import configure_logging

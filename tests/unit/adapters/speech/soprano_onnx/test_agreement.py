@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.speech.comparison.measures import peak_difference
 from app.adapters.speech.comparison.sentence import Comparison, Spoken, compare, speak_reference
 from app.adapters.speech.comparison.verdict import (

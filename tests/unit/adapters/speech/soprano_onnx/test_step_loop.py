@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from app.adapters.clock.system import SystemClock
+from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano_onnx.graph import Precision

@@ -6,7 +6,6 @@ from contextlib import aclosing, suppress
 from enum import StrEnum
 
 from app.domain.audio import AudioEncoding, AudioFormat
-from app.domain.circuit_breaker import BreakerState
 from app.domain.errors import (
     EncodingError,
     EngineUnavailableError,
@@ -14,9 +13,10 @@ from app.domain.errors import (
     ModelLoadError,
     ModelLoadingError,
     SentenceError,
+    ServerDrainingError,
     SpeechError,
 )
-from app.domain.resilience import PROBE_TEXT, EngineHealth
+from app.domain.resilience import PROBE_TEXT, BreakerState, EngineHealth
 from app.domain.services.time_limit import within
 from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
@@ -179,3 +179,43 @@ def _as_speech_error(error: Exception) -> SpeechError:
         return error
     described = " ".join(f"{type(error).__name__}: {error}".split())
     return ModelLoadError(f"The speech model could not be loaded: {described}")
+
+
+class Intake:
+    """Open at first, then draining, then over; there is no way back."""
+
+    def __init__(self) -> None:
+        self._draining = asyncio.Event()
+        self._over = asyncio.Event()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing new is taken in; what runs is to finish."""
+        return self._draining.is_set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what still runs must end now."""
+        return self._over.is_set()
+
+    def check(self) -> None:
+        """Return if something new may begin; raises ServerDrainingError."""
+        if self.is_draining:
+            raise ServerDrainingError
+
+    def drain(self) -> None:
+        """Take in nothing new."""
+        self._draining.set()
+
+    def end(self) -> None:
+        """Let nothing go on, either."""
+        self._draining.set()
+        self._over.set()
+
+    async def wait_until_draining(self) -> None:
+        """Return once nothing new is taken in."""
+        await self._draining.wait()
+
+    async def wait_until_over(self) -> None:
+        """Return once nothing may go on."""
+        await self._over.wait()

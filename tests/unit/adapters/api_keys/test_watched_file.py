@@ -9,10 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.adapters.keys import watched_file
-from app.adapters.keys.toml_file import add_key, describe_entry
-from app.adapters.keys.watched_file import WatchedKeyFile
-from app.domain.access import ApiKey, InvalidKeysError, KeyLimits, hash_key
+from app.adapters import api_keys
+from app.adapters.api_keys import WatchedKeyFile, add_key, describe_entry
+from app.domain.api_keys import ApiKey, InvalidKeysError, KeyLimits, hash_key
 from tests.fakes.clock import FakeClock
 
 KEY, OTHER = "sk-soprano-0123456789abcdef", "sk-soprano-fedcba9876543210"
@@ -87,13 +86,13 @@ async def test_the_file_is_looked_at_once_a_second_however_many_ask(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Path] = []
-    real = watched_file._state
+    real = api_keys._state
 
-    def look(path: Path) -> watched_file.State:
+    def look(path: Path) -> api_keys.State:
         looks.append(path)
         return real(path)
 
-    monkeypatch.setattr(watched_file, "_state", look)
+    monkeypatch.setattr(api_keys, "_state", look)
     for _ in range(3):
         await watched.clock.advance(1)
         await asyncio.gather(*(watched.source.current() for _ in range(50)))
