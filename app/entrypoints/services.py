@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from random import random
+from typing import Final
 
 import msgspec
 
@@ -18,7 +19,7 @@ from app.domain.services.lifecycle import EngineCheck, Intake, Readiness
 from app.domain.services.prefetch import PrefetchLimits
 from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
 from app.entrypoints.backends import Choice
-from app.entrypoints.settings import AdmissionSettings, Settings
+from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
@@ -30,6 +31,8 @@ from app.ports.speech_cache import SpeechCache
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 from app.ports.tracing import Tracing
+
+QUEUED_TEXTS: Final = 16  # of the longest that are allowed, in the queue
 
 
 class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -76,14 +79,12 @@ class Services:
         self._ports = ports
         self.intake = intake
         self.choice = ports.choice
-        self.engine = EngineCheck(ports.health, settings.resilience.unready_after_s)
+        self.engine = EngineCheck(ports.health)
         self.metrics = ports.metrics
-        self.library = AudioLibrary(
-            ports.stores, ports.clock, ports.observer, settings.store.clean_up_interval_s
-        )
+        self.library = AudioLibrary(ports.stores, ports.clock, ports.observer)
         self.access = AccessControl(ports.keys, ports.clock, ports.random)
         self.admission = Admission(
-            admission_limits(settings.admission, ports.model.info.num_streams),
+            admission_limits(settings, ports.model.info.num_streams),
             ports.clock,
             ports.random,
             ports.observer,
@@ -112,8 +113,7 @@ class Services:
                 max_chars=settings.speech.max_chars,
                 has_markup=settings.text.markup == "auto",
                 prefetch=PrefetchLimits(
-                    max_segments=settings.speech.look_ahead_segments,
-                    max_buffered_s=settings.speech.look_ahead_s,
+                    max_buffered_s=settings.speech.prefetch_s,
                 ),
             ),
         )
@@ -143,12 +143,12 @@ class Services:
             on_fatal(error)
 
 
-def admission_limits(settings: AdmissionSettings, num_streams: int) -> AdmissionLimits:
+def admission_limits(settings: Settings, num_streams: int) -> AdmissionLimits:
     """The section as the domain has it, for a model that can speak `num_streams` texts at once."""
+    admission = settings.admission
     return AdmissionLimits(
-        max_running=settings.max_running or num_streams,
-        max_open=settings.max_open,
-        max_queued=settings.max_queued,
-        max_queued_chars=settings.max_queued_chars,
-        max_wait_s=settings.max_wait_s,
+        max_running=admission.max_running or num_streams,
+        max_queued=admission.max_queued,
+        max_queued_chars=QUEUED_TEXTS * settings.speech.max_chars,
+        max_wait_s=admission.max_wait_s,
     )

@@ -1,41 +1,33 @@
-"""Every setting with its default and range, and the one place that reads files and environment.
+"""Every setting with its default, range and description. `config/default.toml` is made from it."""
 
-Order: flag, then environment, then file, then default. The origin of each value is kept, so that a
-bad one can be traced.
-"""
-
-import os
-import re
-import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+import textwrap
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-ENV_PREFIX: Final = "SOPRANO_"
-CONFIG_VARIABLE: Final = "SOPRANO_CONFIG"
-"""Environment variable that names the settings file, unless `--config` does."""
+SECRETS: Final = frozenset({"auth.keys"})  # settings whose values are never shown
 
-MAX_FILE_BYTES: Final = 1_048_576
-"""Of a settings file: a device may have no end."""
-
-SECRETS: Final = frozenset({"auth.keys"})
-"""Settings whose values are never shown."""
-
+# Origins of web pages (scheme, host and port), or `*`; a path would never match.
 ORIGINS: Final = r"^ *((\*|[a-z][a-z0-9+.-]*://[^/, ]+) *(, *|$))*$"
-"""Origins of web pages (scheme, host and port), or `*`; a path would never match."""
-
 ORIGINS_IN_WORDS: Final = "origins like https://chat.example.org, without a path, or *; with commas"
 
+# Names or addresses, IPv6 in brackets, or `*`.
 HOSTS: Final = r"^ *((\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]) *(, *|$))*$"
-"""Names or addresses, IPv6 in brackets, or `*`."""
-
 HOSTS_IN_WORDS: Final = "host names like speech.example.org, without a port, or *; with commas"
 
+DEVICES: Final = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+
 Seconds = Annotated[float, Meta(ge=0, le=86_400 * 3_650)]
+Timeout = Annotated[float, Meta(ge=0.1, le=86_400)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Rate = Annotated[int, Meta(ge=0, le=2**31)]
+
+
+def about(text: str) -> Meta:
+    """What a setting does, as `config/default.toml` and the reference say it."""
+    return Meta(description=" ".join(text.split()))
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,29 +37,99 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ServerSettings(Section, frozen=True):
     """The HTTP server."""
 
-    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
-    max_body_bytes: Annotated[int, Meta(ge=1_024, le=2**30)] = 262_144
-    keep_alive_s: Annotated[int, Meta(ge=1, le=3_600)] = 5
-    socket_idle_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
-    head_timeout_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 10.0
-    body_timeout_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 10.0
-    write_stall_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 30.0
-    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4_096
-    shutdown_s: Annotated[int, Meta(ge=0, le=3_600)] = 30
-    allowed_hosts: Annotated[str, Meta(pattern=HOSTS, description=HOSTS_IN_WORDS)] = ""
-    cors_origins: Annotated[str, Meta(pattern=ORIGINS, description=ORIGINS_IN_WORDS)] = ""
+    host: Annotated[
+        str,
+        Meta(min_length=1),
+        about("""Address to listen on. 127.0.0.1 is this machine only; 0.0.0.0 is every network it
+            is in."""),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65_535), about("Port to listen on. 0 takes a free one and logs it.")
+    ] = 8000
+    max_body_bytes: Annotated[
+        int,
+        Meta(ge=1_024, le=2**30),
+        about("""Size of a request body, and of a message on a WebSocket. A larger one is answered
+            with 413, or closes the socket."""),
+    ] = 262_144
+    keep_alive_s: Annotated[
+        int, Meta(ge=1, le=3_600), about("Time after which an idle connection is closed.")
+    ] = 5
+    socket_idle_s: Annotated[
+        float,
+        Meta(ge=1, le=86_400),
+        about("Time without a message or audio after which a WebSocket is closed."),
+    ] = 60.0
+    read_timeout_s: Annotated[
+        float,
+        Meta(ge=0.1, le=3_600),
+        about("""Time in which the headers of a request must arrive, counted from its first byte or,
+            for the first request, from the connection; and again for its body. Late headers close
+            the connection; a late body is answered with 408."""),
+    ] = 10.0
+    send_timeout_s: Annotated[
+        Timeout,
+        about("""Time for which a client may stop reading a response; then it is disconnected."""),
+    ] = 30.0
+    max_connections: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        about("""Open connections, never more than the limit of open files allows. One more is
+            answered with 503."""),
+    ] = 4_096
+    shutdown_s: Annotated[
+        int,
+        Meta(ge=0, le=3_600),
+        about("Time given to running responses after a stop signal; then they are cut."),
+    ] = 30
+    allowed_hosts: Annotated[
+        str,
+        Meta(pattern=HOSTS, title=HOSTS_IN_WORDS),
+        about("""Further names under which the server may be addressed without a key, separated by
+            commas: the name that a reverse proxy passes on, or that of a container
+            ("speech.example.org, soprano"). localhost, loopback addresses and the address above are
+            always allowed, and any address (not any name) if that is 0.0.0.0 or [::]. Everything
+            else is answered with 421, so that no web page can have its own name resolve to this
+            machine. "*" allows any name."""),
+    ] = ""
+    cors_origins: Annotated[
+        str,
+        Meta(pattern=ORIGINS, title=ORIGINS_IN_WORDS),
+        about("""Web pages that may use the server from a browser: their origins
+            ("https://chat.example.org"), separated by commas. "*" allows every page; empty allows
+            only the pages of this server."""),
+    ] = ""
 
 
 class AuthSettings(Section, frozen=True):
-    """Who may use the server. Without keys, everybody."""
+    """API keys. Without any key, everybody may use the server."""
 
-    keys: str = ""
-    keys_file: str = ""
-    requests_per_minute: Annotated[int, Meta(ge=0, le=2**31)] = 0
-    max_concurrent: Annotated[int, Meta(ge=0, le=2**31)] = 0
-    open_lists: bool = True
-    open_metrics: bool = False
+    keys: Annotated[
+        str,
+        about("""Keys as "name:key,name2:key2", best set in the environment (SOPRANO_AUTH__KEYS).
+            They are hashed at the start and never shown."""),
+    ] = ""
+    keys_file: Annotated[
+        str,
+        about("""File of further keys, stored as digests; `soprano-api keys create NAME --file FILE`
+            writes it. It is reloaded when it changes; what runs with a removed key ends within two
+            seconds."""),
+    ] = ""
+    requests_per_minute: Annotated[
+        Rate,
+        about("""Requests for speech, and utterances on WebSockets, per minute and key; as many may
+            come at once. 0 is no limit. The file can give a key its own limit."""),
+    ] = 0
+    max_concurrent: Annotated[
+        Rate,
+        about("""Requests for speech and open WebSockets that a key may have at the same time. 0 is
+            no limit. The file can give a key its own limit."""),
+    ] = 0
+    open_lists: Annotated[
+        bool,
+        about("Answer the lists of models and voices without a key: chat front ends ask for them."),
+    ] = True
+    open_metrics: Annotated[bool, about("Answer /metrics without a key.")] = False
 
     def __repr__(self) -> str:
         """Without the keys."""
@@ -75,95 +137,233 @@ class AuthSettings(Section, frozen=True):
         return msgspec.Struct.__repr__(shown)
 
 
-class TextSettings(Section, frozen=True):
-    """How what is written is read."""
-
-    markup: Literal["auto", "off"] = "auto"
-    lexicon_file: str = ""
-
-
 class ModelSettings(Section, frozen=True):
     """The speech model."""
 
-    backend: Literal["auto", "lmdeploy", "transformers", "onnx", "embedded"] = "auto"
-    checkpoint: str = ""
-    revision: str = ""
-    device: Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    precision: Literal["fp32", "int8"] = "fp32"
-    max_sentences: Annotated[int, Meta(ge=1, le=256)] = 32
-    graph_directory: str = ""
-    max_graph_bytes: Count = 4_000_000_000
-    instances: Annotated[int, Meta(ge=1, le=64)] = 1
-    isolation: Literal["none", "process"] = "none"
-    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
-    top_p: Annotated[float, Meta(gt=0, le=1)] = 0.95
-    repetition_penalty: Annotated[float, Meta(ge=0.5, le=5)] = 1.2
-    seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
-    max_regenerations: Annotated[int, Meta(ge=0, le=10)] = 1
-    num_threads: Annotated[int, Meta(ge=0, le=1_024)] = 0
-    load_wait_s: Seconds = 20.0
+    backend: Annotated[
+        Literal["auto", "lmdeploy", "transformers", "onnx", "embedded"],
+        about("""What runs the model: "lmdeploy" (CUDA), "transformers" (CUDA, MPS, CPU), "onnx"
+            (CPU), "embedded" (the voice that ships with the server), or "auto": the first of these
+            that can run here. Only "auto" falls back."""),
+    ] = "auto"
+    checkpoint: Annotated[
+        str,
+        about("""Directory of a Soprano checkpoint, or a Hugging Face repository
+            ("ekwek/Soprano-1.1-80M"), which is downloaded if it is not cached. Empty is that
+            repository, if it is cached already."""),
+    ] = ""
+    revision: Annotated[
+        str, about("Branch, tag or commit of the repository. Empty is its main branch.")
+    ] = ""
+    device: Annotated[
+        str,
+        Meta(pattern=DEVICES),
+        about("""Where Soprano runs: "cpu", "mps", "cuda", "cuda:1", or "auto"."""),
+    ] = "auto"
+    precision: Annotated[
+        Literal["fp32", "int8"],
+        about("""Precision of the backend "onnx": "fp32", or "int8", which is two to three times as
+            fast and a little less exact (`soprano-api verify` says how much)."""),
+    ] = "fp32"
+    max_batch_size: Annotated[
+        int,
+        Meta(ge=1, le=256),
+        about("""Sentences that the backend "onnx" synthesizes at the same time; more wait. Each
+            takes up to 18 MB of memory, for the longest sentence there can be."""),
+    ] = 32
+    graph_directory: Annotated[
+        str,
+        about("""Where "onnx" keeps the graphs that it builds from checkpoints, up to 4 GB. Empty is
+            the user's cache directory."""),
+    ] = ""
+    instances: Annotated[
+        int,
+        Meta(ge=1, le=64),
+        about("Instances of the model; spread over the CUDA devices if there are several."),
+    ] = 1
+    isolation: Annotated[
+        Literal["none", "process"],
+        about("""Where the instances run: "none" is in the server, "process" is each in a process of
+            its own, which costs memory and protects the server from a crash or hang of the model.
+            The embedded voice has several instances only then."""),
+    ] = "none"
+    temperature: Annotated[
+        float,
+        Meta(ge=0, le=2),
+        about("Sampling temperature of Soprano. 0 takes the most likely token."),
+    ] = 0.0
+    top_p: Annotated[
+        float, Meta(gt=0, le=1), about("Probability mass from which tokens are sampled.")
+    ] = 0.95
+    repetition_penalty: Annotated[
+        float, Meta(ge=0.5, le=5), about("Penalty on tokens that were generated before. 1 is none.")
+    ] = 1.2
+    max_regenerations: Annotated[
+        int,
+        Meta(ge=0, le=10),
+        about("""How often a sentence whose generation did not end is generated again; then it is an
+            error."""),
+    ] = 1
+    num_threads: Annotated[
+        int,
+        Meta(ge=0, le=1_024),
+        about("""Threads of the backends "onnx" and "embedded". 0 is one per physical core."""),
+    ] = 0
+    load_wait_s: Annotated[
+        Seconds,
+        about("""Time for which a request waits for a model that is loading; then it is answered
+            with 503."""),
+    ] = 20.0
+
+
+class TextSettings(Section, frozen=True):
+    """How written text is read."""
+
+    markup: Annotated[
+        Literal["auto", "off"],
+        about(""""auto" removes Markdown, HTML and SSML from a text, "off" reads all of it."""),
+    ] = "auto"
+    lexicon_file: Annotated[
+        str,
+        about("""TOML file of pronunciations, one per line: word = "respelling" in letters a to z.
+            It is reloaded when it changes. Empty is none."""),
+    ] = ""
 
 
 class SpeechSettings(Section, frozen=True):
     """What may be asked for."""
 
-    max_chars: Annotated[int, Meta(ge=1, le=10_000_000)] = 4_096
-    look_ahead_segments: Annotated[int, Meta(ge=1, le=256)] = 10
-    look_ahead_s: Seconds = 60.0
-    sse_keep_alive_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 10.0
-    sse_done_marker: bool = False
-    unknown_names: Literal["reject", "default"] = "reject"
+    max_chars: Annotated[
+        int,
+        Meta(ge=1, le=10_000_000),
+        about("Characters of an input (Unicode code points)."),
+    ] = 4_096
+    prefetch_s: Annotated[
+        Seconds,
+        about("""Playing time that may be synthesized ahead of the listener; then the next sentence
+            waits."""),
+    ] = 60.0
+    sse_done_marker: Annotated[
+        bool,
+        about("""End a stream of events with the line "data: [DONE]". Some clients wait for it,
+            others cannot parse it."""),
+    ] = False
+    unknown_names: Annotated[
+        Literal["reject", "default"],
+        about("""An unknown model or voice name: "reject" answers with an error that lists the known
+            ones, "default" takes the default and says so in a Warning header."""),
+    ] = "reject"
 
 
 class AdmissionSettings(Section, frozen=True):
-    """How much is taken on at a time; the rest waits, or is refused."""
+    """How many requests are processed at a time; others are queued, or rejected."""
 
-    max_running: Annotated[int, Meta(ge=0, le=10_000)] = 0
-    max_open: Annotated[int, Meta(ge=1, le=100_000)] = 128
-    max_queued: Annotated[int, Meta(ge=0, le=100_000)] = 32
-    max_queued_chars: Annotated[int, Meta(ge=1, le=2**53)] = 65_536
-    max_wait_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
-    request_timeout_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 120.0
+    max_running: Annotated[
+        int,
+        Meta(ge=0, le=10_000),
+        about("""Texts that the model works on at the same time; more are queued. 0 is as many as
+            the backend can keep ahead of playback. A quarter is reserved for texts of up to 1000
+            characters, so that long ones cannot take all."""),
+    ] = 0
+    max_queued: Annotated[
+        int,
+        Meta(ge=0, le=100_000),
+        about("""Requests in the queue, with sixteen times speech.max_chars characters in all;
+            further ones are rejected with 503. Fewer are queued if not so many can begin within
+            max_wait_s."""),
+    ] = 32
+    max_wait_s: Annotated[
+        float,
+        Meta(ge=0, le=3_600),
+        about("Time for which a request may be queued; then it is rejected with 503."),
+    ] = 10.0
+    request_timeout_s: Annotated[
+        Timeout,
+        about("""Time in which a response must begin, or be complete if it is not streamed; else it
+            is 504. A client may ask for less with the header X-Request-Timeout-Seconds."""),
+    ] = 120.0
 
 
 class ResilienceSettings(Section, frozen=True):
-    """What is done while the model fails."""
+    """What happens while the model fails."""
 
-    unready_after_s: Seconds = 10.0
-    first_chunk_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 10.0
-    chunk_gap_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 5.0
-    max_retries: Annotated[int, Meta(ge=0, le=10)] = 1
+    first_chunk_timeout_s: Annotated[
+        Timeout,
+        about("""Time in which the first audio of a sentence must come, from when it is asked for
+            and due; twelve times as long while the model gives audio to others."""),
+    ] = 10.0
+    chunk_timeout_s: Annotated[
+        Timeout,
+        about("""The same for further audio, which is due when all audio before it has been
+            played."""),
+    ] = 5.0
+    max_retries: Annotated[
+        int,
+        Meta(ge=0, le=10),
+        about("""How often a sentence is retried after an instance of the model died or hung; never
+            after its audio has been sent."""),
+    ] = 1
 
 
 class CacheSettings(Section, frozen=True):
-    """Speech that is kept because it may be asked for again."""
+    """Audio of sentences that may be asked for again."""
 
-    max_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 50_000_000
-    directory: str = ""
-    max_disk_bytes: Annotated[int, Meta(ge=1_000_000, le=2**53)] = 1_000_000_000
+    max_bytes: Annotated[
+        int,
+        Meta(ge=0, le=2**40),
+        about("""Memory of the cache; the least recently used entries go first. A minute of Soprano
+            takes 7.7 MB. 0 turns the cache off."""),
+    ] = 50_000_000
+    directory: Annotated[
+        str,
+        about("""Directory of a second cache that survives a restart; one server's own. Empty is
+            memory only."""),
+    ] = ""
+    max_disk_bytes: Annotated[
+        int,
+        Meta(ge=1_000_000, le=2**53),
+        about("Size of that directory; the least recently used entries go first."),
+    ] = 1_000_000_000
 
 
 class StoreSettings(Section, frozen=True):
-    """Where finished audio is kept, and how much of it by each owner. 0 is no limit."""
+    """Stored audio. The limits hold for each key; 0 is no limit."""
 
-    directory: Annotated[str, Meta(min_length=1)] = "speech"
-    max_files: Count = 10_000
-    max_bytes: Count = 10_000_000_000
-    max_age_s: Seconds = 0.0
-    clean_up_interval_s: Annotated[float, Meta(ge=1, le=86_400 * 365)] = 300.0
+    directory: Annotated[
+        str,
+        Meta(min_length=1),
+        about("""Directory of stored audio, relative to the working directory. Each key has a
+            directory of its own in it."""),
+    ] = "speech"
+    max_files: Annotated[Count, about("Stored files; the oldest go first.")] = 10_000
+    max_bytes: Annotated[Count, about("Size of the stored audio; the oldest files go first.")] = (
+        10_000_000_000
+    )
+    max_age_s: Annotated[Seconds, about("Time for which a file is stored.")] = 0.0
 
 
 class LogSettings(Section, frozen=True):
     """Log events, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = "auto"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], about("Least severe events that are logged.")
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "console", "json"],
+        about(""""json" is one object per line, "console" is for people; "auto" is console on a
+            terminal, else json."""),
+    ] = "auto"
 
 
 class TelemetrySettings(Section, frozen=True):
-    """What is told to systems that watch many servers."""
+    """Traces."""
 
-    traces: bool = False
+    traces: Annotated[
+        bool,
+        about("""Export a trace of each request with OpenTelemetry; needs the extra "telemetry".
+            Its own variables say where to and how many: OTEL_EXPORTER_OTLP_ENDPOINT,
+            OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME and others."""),
+    ] = False
 
 
 class Settings(Section, frozen=True):
@@ -182,148 +382,39 @@ class Settings(Section, frozen=True):
     telemetry: TelemetrySettings = TelemetrySettings()
 
 
-class SettingsError(Exception):
-    """A setting that cannot be used; the message names it, its value, its range and its origin."""
+# What became of settings of earlier versions.
+FORMER: Final = {
+    "server.head_timeout_s": "it is server.read_timeout_s now",
+    "server.body_timeout_s": "it is server.read_timeout_s now",
+    "server.write_stall_s": "it is server.send_timeout_s now",
+    "model.max_sentences": "it is model.max_batch_size now",
+    "model.max_graph_bytes": "the limit is always 4 GB",
+    "model.seed": "a request may name a seed",
+    "speech.look_ahead_s": "it is speech.prefetch_s now",
+    "speech.look_ahead_segments": "speech.prefetch_s is the limit",
+    "speech.sse_keep_alive_s": "a comment is always sent after 10 s",
+    "admission.max_open": "the limit is always 128",
+    "admission.max_queued_chars": "the limit is sixteen times speech.max_chars",
+    "resilience.unready_after_s": "it is always 10 s",
+    "resilience.first_chunk_s": "it is resilience.first_chunk_timeout_s now",
+    "resilience.chunk_gap_s": "it is resilience.chunk_timeout_s now",
+    "store.clean_up_interval_s": "it is always 5 minutes",
+}
 
 
-class Origin(msgspec.Struct, frozen=True):
-    """A value as found: `key` is `section.name`, `source` says where, in words."""
-
-    key: str
-    value: Any
-    source: str
-    is_text: bool
-
-
-class LoadedSettings(msgspec.Struct, frozen=True):
-    """The settings in force, and for each `section.name` where it came from."""
-
-    settings: Settings
-    sources: dict[str, str]
-
-
-def load_settings(
-    flags: Mapping[str, Any] | None = None,
-    config: str | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> LoadedSettings:
-    """Merge all sources.
-
-    Args:
-        flags: by `section.name`; None values are absent.
-        config: path of a TOML file; else the one that SOPRANO_CONFIG names, if any.
-        environ: the environment; None is that of the process.
-
-    Raises:
-        SettingsError: an unknown key, a bad value, or a file that cannot be read.
-    """
-    environ = os.environ if environ is None else environ
-    found: dict[str, Origin] = {}
-    for origin in (
-        *_from_file(config or environ.get(CONFIG_VARIABLE)),
-        *_from_environment(environ),
-        *_from_flags(flags or {}),
-    ):
-        found[origin.key] = origin
-    sections: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS}
-    for origin in found.values():
-        section, _, name = origin.key.partition(".")
-        sections[section][name] = _converted(origin)
-    settings = msgspec.convert(sections, Settings)
-    sources = {key: found[key].source if key in found else "default" for key in all_keys()}
-    return LoadedSettings(settings, sources)
-
-
-def all_keys() -> list[str]:
-    """Every `section.name`, in the order of their definition."""
-    return [f"{section}.{name}" for section, fields in _FIELDS.items() for name in fields]
-
-
-def _section_fields() -> dict[str, dict[str, Any]]:
+def setting_types() -> dict[str, dict[str, Any]]:
+    """The annotated type of each setting, by section and name, in the order of definition."""
     return {
-        section.name: {field.name: field.type for field in msgspec.structs.fields(section.type)}
+        section.name: get_type_hints(section.type, include_extras=True)
         for section in msgspec.structs.fields(Settings)
     }
 
 
-_FIELDS: Final = _section_fields()
-
-
-def _from_file(path: str | None) -> Iterator[Origin]:
-    if path is None:
-        return
-    try:
-        tables = tomllib.loads(_read_text(Path(path)))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
-    for section, table in tables.items():
-        if not isinstance(table, dict):
-            raise SettingsError(f"{section} from file {path}: expected a [section].")
-        for name, value in table.items():
-            yield _checked(Origin(f"{section}.{name}", value, f"file {path}", is_text=False))
-
-
-def _read_text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes.")
-    return content.decode()
-
-
-def _from_environment(environ: Mapping[str, str]) -> Iterator[Origin]:
-    for variable, value in sorted(environ.items()):
-        is_ours = variable.startswith(ENV_PREFIX) and not _is_service_link(variable, value)
-        if is_ours and variable != CONFIG_VARIABLE:
-            key = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".", 1)
-            yield _checked(Origin(key, value, f"environment {variable}", is_text=True))
-
-
-_SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
-
-
-def _is_service_link(variable: str, value: str) -> bool:
-    """Whether Kubernetes set it, which names a service called soprano in the pods beside it."""
-    if "__" in variable:
-        return False
-    return bool(_SERVICE_LINK.search(variable)) or (variable.endswith("_PORT") and "://" in value)
-
-
-def _from_flags(flags: Mapping[str, Any]) -> Iterator[Origin]:
-    for key, value in flags.items():
-        if value is not None:
-            yield _checked(Origin(key, value, "command line", is_text=True))
-
-
-def environment_without_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a process that gets its settings otherwise; some of ours are secret.
-
-    Args:
-        environ: the environment; None is that of the process.
-    """
-    environ = os.environ if environ is None else environ
-    return {name: value for name, value in environ.items() if not name.startswith(ENV_PREFIX)}
-
-
-def _checked(origin: Origin) -> Origin:
-    section, _, name = origin.key.partition(".")
-    if name in _FIELDS.get(section, {}):
-        return origin
-    known = ", ".join(_FIELDS.get(section, _FIELDS))
-    where = f"[{section}] has" if section in _FIELDS else "the sections are"
-    raise SettingsError(f"{origin.key} from {origin.source} is not a setting; {where}: {known}.")
-
-
-def _converted(origin: Origin) -> Any:
-    section, _, name = origin.key.partition(".")
-    kind = _FIELDS[section][name]
-    found = f"{origin.key} = {shown_value(origin.key, origin.value)} from {origin.source}"
-    if "\0" in str(origin.value):
-        raise SettingsError(f"{found}: expected no NUL character.")
-    try:
-        return msgspec.convert(origin.value, kind, strict=not origin.is_text)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"{found}: expected {describe_range(kind)}.") from error
+def describe(kind: Any) -> str:
+    """What a setting does, in words."""
+    return next(
+        meta.description for meta in get_args(kind) if isinstance(meta, Meta) and meta.description
+    )
 
 
 def shown_value(key: str, value: Any) -> str:
@@ -342,8 +433,8 @@ _KINDS: Final = {
 def describe_range(kind: Any) -> str:
     """The values a setting may have, in words."""
     schema = msgspec.json.schema(kind)
-    if "description" in schema:
-        return str(schema["description"])
+    if "title" in schema:
+        return str(schema["title"])
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
     text = _KINDS[schema["type"]]
@@ -358,3 +449,35 @@ def describe_range(kind: Any) -> str:
     if "minLength" in schema:
         text += f" of at least {schema['minLength']} characters"
     return text
+
+
+def default_toml() -> str:
+    """A settings file with every setting, its description, range and default."""
+    return "\n".join(_default_lines()) + "\n"
+
+
+_HEADER: Final = """
+    Every setting with its default. Copy what you change into a file of your own and name it with
+    --config or SOPRANO_CONFIG. Each setting can also come from the environment, as
+    SOPRANO_<SECTION>__<NAME>, for example SOPRANO_SERVER__PORT=9000. Order: flag, then environment,
+    then file, then the default below. Names end in their unit: _s is seconds. Made by `soprano-api
+    config --example`.
+"""
+
+
+def _default_lines() -> Iterator[str]:
+    yield from _comment(_HEADER)
+    for section, types in setting_types().items():
+        defaults = getattr(Settings(), section)
+        yield ""
+        yield from _comment(type(defaults).__doc__ or "")
+        yield f"[{section}]"
+        for name, kind in types.items():
+            values = describe_range(kind)
+            is_told = values not in (_KINDS["string"], _KINDS["boolean"])
+            yield from _comment(f"{describe(kind)} Value: {values}." if is_told else describe(kind))
+            yield f"{name} = {msgspec.json.encode(getattr(defaults, name)).decode()}"
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(" ".join(text.split()), 98)]

@@ -169,9 +169,9 @@ async def test_the_example_of_a_late_body_is_what_the_server_answers(
     operation = await read_speech(client)
     headers = {"content-type": "application/json"}
     asking = asyncio.create_task(client.post(SPEECH, content=drip(), headers=headers))
-    while fakes.settings.server.body_timeout_s not in fakes.clock.slept_s:
+    while fakes.settings.server.read_timeout_s not in fakes.clock.slept_s:
         await asyncio.sleep(0.01)
-    await fakes.clock.advance(fakes.settings.server.body_timeout_s)
+    await fakes.clock.advance(fakes.settings.server.read_timeout_s)
     is_late.set()
     assert_is_as_described(await asking, operation, "408", "request_too_slow")
 

@@ -262,7 +262,7 @@ async def test_a_listener_who_has_enough_lets_others_speak() -> None:
     fakes = Fakes(
         Settings(
             admission=AdmissionSettings(max_running=1),
-            speech=SpeechSettings(max_chars=100_000, look_ahead_s=1.0),
+            speech=SpeechSettings(max_chars=100_000, prefetch_s=1.0),
         )
     )
     fakes.encoders = StreamingEncoders()  # type: ignore[assignment]

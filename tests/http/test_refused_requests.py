@@ -113,7 +113,7 @@ async def test_a_body_that_breaks_while_it_is_read_is_a_400_of_its_request(
 ) -> None:
     async with wired(url) as (reader, writer):
         writer.write(chunked(b"POST", SPEECH, b"1\r\n{\r\n"))
-        await eventually(lambda: fakes.settings.server.body_timeout_s in fakes.clock.slept_s)
+        await eventually(lambda: fakes.settings.server.read_timeout_s in fakes.clock.slept_s)
         writer.write(b"zz\r\n")
         answer = await rest_of(reader)
     assert (answer.status, answer.error()["code"]) == (400, "invalid_http")

@@ -32,9 +32,7 @@ FAREWELL_S: Final = 1.0
 @pytest.fixture
 def fakes() -> Fakes:
     speech = SpeechSettings(max_chars=len(LONG_TEXT))
-    fakes = Fakes(
-        Settings(speech=speech, admission=AdmissionSettings(max_queued_chars=len(LONG_TEXT)))
-    )
+    fakes = Fakes(Settings(speech=speech))
     fakes.keys.give("ann", ANN)
     fakes.keys.give("bob", BOB)
     return fakes

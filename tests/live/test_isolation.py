@@ -110,16 +110,16 @@ def wait_for_instances(server: ServerProcess, number: int) -> float:
 
 @contextmanager
 def soprano_server(
-    directory: Path, tmp_path: Path, ahead: int = 1, at_once: int = NUM_AT_ONCE
+    directory: Path, tmp_path: Path, prefetch_s: float = 0.0, at_once: int = NUM_AT_ONCE
 ) -> Iterator[ServerProcess]:
     environ = {
         **ISOLATED,
-        "SOPRANO_MODEL__MAX_SENTENCES": str(at_once),
-        "SOPRANO_SPEECH__LOOK_AHEAD_SEGMENTS": str(ahead),
+        "SOPRANO_MODEL__MAX_BATCH_SIZE": str(at_once),
+        "SOPRANO_SPEECH__PREFETCH_S": str(prefetch_s),
         "SOPRANO_ADMISSION__MAX_RUNNING": str(NUM_STREAMS),
         # A busy machine is no reason to give up.
-        "SOPRANO_RESILIENCE__FIRST_CHUNK_S": str(LIMIT_S),
-        "SOPRANO_RESILIENCE__CHUNK_GAP_S": str(LIMIT_S),
+        "SOPRANO_RESILIENCE__FIRST_CHUNK_TIMEOUT_S": str(LIMIT_S),
+        "SOPRANO_RESILIENCE__CHUNK_TIMEOUT_S": str(LIMIT_S),
     }
     arguments = ["--backend", "onnx", "--model", str(directory)]
     with server_process(tmp_path / "server.log", *arguments, environ=environ) as server:
@@ -311,7 +311,7 @@ async def test_long_texts_that_are_heard_from_another_worker_go_on_without_a_gap
         for number in range(4)
     ]
     num_bytes = num_sentences * 2 * expected_samples(num_tokens)
-    with soprano_server(directory, tmp_path, ahead=num_sentences, at_once=32) as server:
+    with soprano_server(directory, tmp_path, prefetch_s=60.0, at_once=32) as server:
         streams, running = await load(server, texts, len(texts))
         os.kill(started(server)[0], signal.SIGKILL)
         await running
@@ -394,7 +394,7 @@ def test_with_one_instance_a_sentence_waits_for_the_next_one(tmp_path: Path) -> 
 def test_an_instance_that_hangs_is_replaced_though_its_process_lives(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    limits = {"resilience__first_chunk_s": "2.5", "resilience__max_retries": "0"}
+    limits = {"resilience__first_chunk_timeout_s": "2.5", "resilience__max_retries": "0"}
     with humming_server(tmp_path, **limits) as server:
         wait_for_instances(server, 2)
         answer = ask(server, "Into the labyrinth.")

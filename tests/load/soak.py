@@ -45,7 +45,6 @@ ENVIRONMENT = {
     "SOPRANO_CACHE__MAX_BYTES": "5000000",
     "SOPRANO_CACHE__MAX_DISK_BYTES": "5000000",
     "SOPRANO_STORE__MAX_FILES": "50",
-    "SOPRANO_STORE__CLEAN_UP_INTERVAL_S": "5",
     "SOPRANO_LOG__FORMAT": "json",
 }
 """Limits that are reached soon, so that what goes on after them is what is measured."""

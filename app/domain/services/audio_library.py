@@ -24,6 +24,8 @@ MAX_WAITING_PARTS: Final = 16
 MAX_WAIT_S: Final = 10.0
 """For how many seconds, before the store is given up."""
 
+CLEAN_UP_INTERVAL_S: Final = 300.0  # between two looks at the limits of the store
+
 MAX_FINISH_S: Final = 60.0
 """The same at the end, when the whole file is pressed onto the disk."""
 
@@ -201,7 +203,7 @@ class AudioLibrary:
         stores: AudioStores,
         clock: Clock,
         observer: SpeechObserver,
-        clean_up_interval_s: float,
+        clean_up_interval_s: float = CLEAN_UP_INTERVAL_S,
     ) -> None:
         self._stores = stores
         self._clock = clock

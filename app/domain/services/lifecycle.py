@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from enum import StrEnum
+from typing import Final
 
 from app.domain.audio import AudioEncoding, AudioFormat
 from app.domain.errors import (
@@ -25,8 +26,11 @@ from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SpeechObserver
 
-RETRY_AFTER_S = 2.0
-"""What a caller is told to wait while the model loads; loading takes a few seconds."""
+RETRY_AFTER_S: Final = 2.0  # while the model loads, which takes a few seconds
+
+# An open circuit makes the server unready only after so long: an instance that is started again
+# needs a few seconds, and nobody gains if a load balancer moves away for those.
+UNREADY_AFTER_S: Final = 10.0
 
 
 class ModelState(StrEnum):
@@ -42,12 +46,10 @@ class EngineCheck:
 
     Args:
         ask: how it is now.
-        unready_after_s: for how long it may be left alone, in seconds, before it is not.
     """
 
-    def __init__(self, ask: Callable[[], EngineHealth], unready_after_s: float) -> None:
+    def __init__(self, ask: Callable[[], EngineHealth]) -> None:
         self._ask = ask
-        self._unready_after_s = unready_after_s
 
     @property
     def health(self) -> EngineHealth:
@@ -56,7 +58,7 @@ class EngineCheck:
 
     def why_not(self) -> str | None:
         """Why it is not well enough, or None."""
-        return self.trouble() if self._ask().open_for_s > self._unready_after_s else None
+        return self.trouble() if self._ask().open_for_s > UNREADY_AFTER_S else None
 
     def trouble(self) -> str | None:
         """Why it is left alone now, be it for ever so short a time, or None."""

@@ -32,6 +32,8 @@ from app.ports.speech_observer import SentenceObserver
 CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 """Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
 
+MAX_GRAPH_BYTES: Final = 4_000_000_000  # a graph has 440 MB in fp32 and 125 MB in int8
+
 SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
 
 
@@ -66,10 +68,9 @@ def build_instance(
             temperature=settings.temperature,
             top_p=settings.top_p,
             repetition_penalty=settings.repetition_penalty,
-            seed=settings.seed,
         ),
         max_regenerations=settings.max_regenerations,
-        num_streams=min(soprano.num_streams, settings.max_sentences),
+        num_streams=min(soprano.num_streams, settings.max_batch_size),
         observer=observer,
     )
 
@@ -93,14 +94,14 @@ def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
     directory = (
         settings.graph_directory or user_cache_path("soprano-api", appauthor=False) / "graphs"
     )
-    return GraphCache(Path(directory), settings.max_graph_bytes, clock)
+    return GraphCache(Path(directory), MAX_GRAPH_BYTES, clock)
 
 
 def _build_onnx(
     checkpoint: Checkpoint, *, settings: ModelSettings, clock: Clock, index: int
 ) -> SopranoSpeaker:
     del index  # all share the processor
-    limits = EngineLimits(settings.max_sentences, settings.num_threads)
+    limits = EngineLimits(settings.max_batch_size, settings.num_threads)
     cache = build_graph_cache(settings, clock)
     return OnnxSpeaker(checkpoint, settings.precision, limits, cache, clock)
 

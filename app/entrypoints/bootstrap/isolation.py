@@ -19,12 +19,8 @@ from app.adapters.speech.worker.process import start_worker
 from app.adapters.speech.worker.server import ModelServer
 from app.domain.errors import InstanceDeadError
 from app.entrypoints.bootstrap.instances import build_instance
-from app.entrypoints.settings import (
-    LogSettings,
-    ModelSettings,
-    Settings,
-    environment_without_settings,
-)
+from app.entrypoints.settings import LogSettings, ModelSettings, Settings
+from app.entrypoints.settings_loader import environment_without_settings
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.speech_observer import SentenceObserver, SpeechObserver

@@ -39,11 +39,11 @@ from app.entrypoints.settings import (
     ModelSettings,
     ResilienceSettings,
     Settings,
-    SettingsError,
     StoreSettings,
     TelemetrySettings,
     TextSettings,
 )
+from app.entrypoints.settings_loader import SettingsError
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.key_source import KeySource
@@ -126,7 +126,9 @@ def resilience_policy(settings: ResilienceSettings) -> ResiliencePolicy:
 
 def time_limits(settings: ResilienceSettings) -> TimeLimits:
     """Those of the section on a model's silence."""
-    return TimeLimits(first_chunk_s=settings.first_chunk_s, chunk_gap_s=settings.chunk_gap_s)
+    return TimeLimits(
+        first_chunk_s=settings.first_chunk_timeout_s, chunk_gap_s=settings.chunk_timeout_s
+    )
 
 
 def build_clock() -> Clock:

@@ -7,14 +7,19 @@ import click
 
 from app.entrypoints.cli.columns import print_columns
 from app.entrypoints.cli.options import common_options, server_options, settings_from
-from app.entrypoints.settings import LoadedSettings, all_keys, shown_value
+from app.entrypoints.settings import default_toml, shown_value
+from app.entrypoints.settings_loader import LoadedSettings, all_keys
 
 
 @click.command()
 @common_options
 @server_options
-def config(config: str | None, **flags: Any) -> None:
+@click.option("--example", is_flag=True, help="Print a settings file with every default instead.")
+def config(config: str | None, *, example: bool, **flags: Any) -> None:
     """Show every setting, its value and where it came from."""
+    if example:
+        click.echo(default_toml(), nl=False)
+        return
     print_columns(list(_rows(settings_from(config, flags))))
 
 

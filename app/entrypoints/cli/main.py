@@ -16,7 +16,7 @@ from app.entrypoints.cli.normalize import normalize
 from app.entrypoints.cli.say import say
 from app.entrypoints.cli.serve import serve
 from app.entrypoints.cli.verify import verify
-from app.entrypoints.settings import SettingsError
+from app.entrypoints.settings_loader import SettingsError
 
 SERVE: Final = "serve"
 """The command that writes nothing on standard output."""

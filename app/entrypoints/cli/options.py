@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from app.entrypoints.settings import LoadedSettings, load_settings
+from app.entrypoints.settings_loader import LoadedSettings, load_settings
 
 Command = Callable[..., Any]
 

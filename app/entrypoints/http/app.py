@@ -85,7 +85,7 @@ def create_app(
         dependencies={**_dependencies(services), **_tools(services, ports, settings)},
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
-            BodyTimeout(ports.clock, settings.server.body_timeout_s),
+            BodyTimeout(ports.clock, settings.server.read_timeout_s),
             OriginCheck(cors, hosts),
             Authentication(services.access, settings.auth),
             IntakeCheck(services.intake, services.admission),
@@ -105,7 +105,7 @@ def create_app(
 
 def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Provide]:
     speech = settings.speech
-    writer = EventWriter(ports.clock, speech.sse_keep_alive_s, speech.sse_done_marker)
+    writer = EventWriter(ports.clock, has_done_marker=speech.sse_done_marker)
     limits = LiveLimits(speech.max_chars, settings.server.socket_idle_s)
     repeats = Repeats(
         services.speech.catalog, IdempotencyKeys(ports.clock), settings.model.temperature

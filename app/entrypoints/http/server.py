@@ -166,7 +166,7 @@ def _limit_unsent(listener: int) -> None:
 
 def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
     limits = ConnectionLimits(
-        settings.head_timeout_s, settings.write_stall_s, settings.max_connections
+        settings.read_timeout_s, settings.send_timeout_s, settings.max_connections
     )
     return uvicorn.Config(
         app,

@@ -22,9 +22,9 @@ from app.entrypoints.settings import (
     ModelSettings,
     ResilienceSettings,
     Settings,
-    SettingsError,
     TelemetrySettings,
 )
+from app.entrypoints.settings_loader import SettingsError
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 
@@ -44,7 +44,7 @@ def test_another_backend_or_setting_is_another_model() -> None:
     changed: list[dict[str, Any]] = [
         {"precision": "int8"},
         {"temperature": 0.5},
-        {"seed": 1},
+        {"top_p": 0.5},
         {"revision": "v2"},
     ]
     identities = [identify(), *(identify(**each) for each in changed)]
@@ -74,7 +74,7 @@ def test_the_model_is_its_own_cache_and_its_size_is_a_metric() -> None:
 def test_the_numbers_of_resilience_have_one_default_and_each_setting_its_place() -> None:
     assert resilience_policy(ResilienceSettings()) == ResiliencePolicy()
     assert time_limits(ResilienceSettings()) == TimeLimits()
-    settings = ResilienceSettings(max_retries=7, first_chunk_s=8.0, chunk_gap_s=9.0)
+    settings = ResilienceSettings(max_retries=7, first_chunk_timeout_s=8.0, chunk_timeout_s=9.0)
     assert resilience_policy(settings).retry.max_retries == 7
     assert time_limits(settings) == TimeLimits(first_chunk_s=8.0, chunk_gap_s=9.0)
 
@@ -105,7 +105,7 @@ def test_traces_without_their_extra_stop_the_start_with_what_to_install(
 
 def test_isolated_instances_are_pooled_and_counted_also_of_the_embedded_voice() -> None:
     alone = build_ports(Settings(model=ModelSettings(backend="embedded", instances=3)))
-    assert b"soprano_instances_alive" not in alone.metrics.render()
+    assert b"soprano_instances_alive 0.0" in alone.metrics.render()
     model = ModelSettings(backend="embedded", instances=3, isolation="process")
     isolated = build_ports(Settings(model=model))
     assert b"soprano_instances_alive 0.0" in isolated.metrics.render()
@@ -114,7 +114,7 @@ def test_isolated_instances_are_pooled_and_counted_also_of_the_embedded_voice() 
 
 
 def test_what_a_worker_is_told_holds_no_secret_and_builds_its_model() -> None:
-    assignment = Assignment("embedded", 1, ModelSettings(seed=7), LogSettings(level="debug"))
+    assignment = Assignment("embedded", 1, ModelSettings(num_threads=7), LogSettings(level="debug"))
     told = msgspec.json.encode(assignment)
     assert msgspec.json.decode(told, type=Assignment) == assignment
     assert set(msgspec.json.decode(told)) == {"backend", "index", "model", "log"}

@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -5,13 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.entrypoints.settings import (
-    Settings,
+from app.entrypoints.settings import FORMER, Settings, default_toml, shown_value
+from app.entrypoints.settings_loader import (
     SettingsError,
     all_keys,
     environment_without_settings,
     load_settings,
-    shown_value,
 )
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -20,6 +20,19 @@ CONFIG = Path(__file__).parents[3] / "config"
 def write(path: Path, text: str) -> str:
     path.write_text(text)
     return str(path)
+
+
+def test_the_default_file_is_the_one_that_the_settings_make() -> None:
+    assert (CONFIG / "default.toml").read_text() == default_toml()
+
+
+@pytest.mark.parametrize("key", FORMER)
+def test_a_former_setting_stops_the_start_and_says_what_became_of_it(key: str) -> None:
+    environ = {f"SOPRANO_{key.replace('.', '__').upper()}": "1"}
+    with pytest.raises(SettingsError, match=re.escape(FORMER[key])):
+        load_settings(environ=environ)
+    for word in FORMER[key].split():
+        assert "." not in word or word.rstrip(".") in all_keys()
 
 
 def test_the_default_file_documents_every_setting_with_its_default() -> None:

@@ -104,7 +104,7 @@ async def test_a_model_that_may_not_be_asked_is_ready(
 def test_a_model_is_well_until_it_was_left_alone_for_too_long(
     open_for_s: float, *, is_well: bool
 ) -> None:
-    check = EngineCheck(lambda: EngineHealth(BreakerState.OPEN, open_for_s), 10.0)
+    check = EngineCheck(lambda: EngineHealth(BreakerState.OPEN, open_for_s))
     assert (check.why_not() is None) is is_well
     assert check.health.breaker is BreakerState.OPEN
     assert check.trouble()
@@ -121,7 +121,7 @@ def test_a_model_is_well_until_it_was_left_alone_for_too_long(
 def test_trouble_is_told_in_words_from_its_beginning(
     state: BreakerState, words: str | None
 ) -> None:
-    trouble = EngineCheck(lambda: EngineHealth(state), 10.0).trouble()
+    trouble = EngineCheck(lambda: EngineHealth(state)).trouble()
     assert trouble is None if words is None else words in str(trouble)
 
 

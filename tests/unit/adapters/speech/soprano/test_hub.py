@@ -49,7 +49,7 @@ from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.hub import locate
 from app.domain.errors import CheckpointError
 from app.entrypoints.log import configure_logging
-from app.entrypoints.settings import LogSettings
+from app.entrypoints.settings import (LogSettings)
 
 configure_logging(LogSettings(format="json"))
 repo, revision = sys.argv[1:]
