@@ -1,6 +1,8 @@
 """Short forms of words, by what stands around them; letters with points."""
 
 import re
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
@@ -98,6 +100,22 @@ _WRITTEN_FOR: Final = {
 """Units without a number."""
 
 
+def _at_marks(words: Iterable[str]) -> str:
+    """A pattern for one of `words` that begins at its first mark, and looks behind for the rest."""
+    cut = {word: next(i for i, char in enumerate(word) if not char.isalnum()) for word in words}
+    by_mark = groupby(sorted(cut, key=lambda word: word[cut[word]]), lambda word: word[cut[word]])
+    return "|".join(
+        re.escape(mark) + "(?:" + "|".join(
+            f"(?<={re.escape(word[: cut[word] + 1])}){re.escape(word[cut[word] + 1 :])}"
+            for word in words
+        ) + ")"
+        for mark, words in by_mark
+    )  # fmt: skip
+
+
+FIXED_NEEDS: Final = _at_marks(
+    re.sub("[0-9]", "0", word) for word in _ALWAYS if not word.isalpha()
+) + (r"|vs|etc|PhD|\.NET|fl(?<=[0-9].. fl)")
 _MARKED: Final = r"(?=\w{1,6}[./&+#(']|vs|etc|PhD|et al)"
 """What all of _ALWAYS have, and few other words."""
 
@@ -178,7 +196,7 @@ def _read_before_figures(match: re.Match[str]) -> str | None:
 FIGURES_FOLLOW: Final[tuple[Rule, ...]] = (
     (
         re.compile(
-            r"(?P<short>\b[A-Za-z]{1,4})\. ?"
+            r"(?P<short>[A-Za-z](?<!\w.)[A-Za-z]{0,3}+)\. ?"
             r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)"
         ),
         _read_before_figures,
@@ -192,7 +210,7 @@ FIXED: Final[tuple[Rule, ...]] = (
 UNITS_ALONE: Final[tuple[Rule, ...]] = (
     (re.compile(rf"({any_of(_WRITTEN_FOR)})(?![\w/])"), _read_unit),
 )
-CAPITALIZED: Final[tuple[Rule, ...]] = (
+SIDES: Final[tuple[Rule, ...]] = (
     (  # 35 W. 4th St.
         re.compile(
             r"(?P<side>[NSEW])(?<=[0-9] .)\.? "
@@ -200,6 +218,8 @@ CAPITALIZED: Final[tuple[Rule, ...]] = (
         ),
         lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
     ),
+)
+CAPITALIZED: Final[tuple[Rule, ...]] = (
     (re.compile(r"WWI(?<!\w...)I?\b"), lambda match: _WORLD_WARS[match[0]]),
     (re.compile(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])"), _read_street),
     (
@@ -211,13 +231,17 @@ CAPITALIZED: Final[tuple[Rule, ...]] = (
     ),
     (re.compile(rf"({any_of(_SPELLED)})('?s)?\b"), _read_spelled),
     (re.compile(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)"), _read_name_after),
-    (re.compile(r"([A-Z])(?<!\w.)\1{2,5}\b"), _read_repeated),
+    (re.compile(r"([A-Z])(?=\1)(?<!\w.)\1{2,5}\b"), _read_repeated),
 )
 INITIALS: Final[tuple[Rule, ...]] = (
     (  # U.S., e.U.
-        re.compile(r"(?P<letters>[A-Za-z]\.(?<![\w.@]..)(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"),
+        re.compile(
+            r"(?P<letters>[A-Za-z]\.(?<![\w.@]..)(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"
+        ),
         _read_initialism,
     ),
+)
+INITIALS_OF_NAMES: Final[tuple[Rule, ...]] = (
     (  # an initial before a name: George C. Marshall
         re.compile(r"([A-Z])(?<![\w.\u2060-].)\.(?= ?[A-Z][\w.])"),
         lambda match: None if ends_sentence(match) else match[1],

@@ -162,6 +162,9 @@ def _read_years(match: re.Match[str]) -> str:
 POINTED_MONTHS: Final = {name[:3] for name in _MONTHS if name != "May"} | {"Sept"}
 """With a point, and no words."""
 
+_BEHIND: Final = "|".join(rf"(?<={name}\.)" for name in sorted(POINTED_MONTHS))
+POINTED_MONTH: Final = rf"\.(?:{_BEHIND})"
+
 _DAY_NAME: Final = any_of(_DAYS)
 _HOUR_FOLLOWS: Final = r" [0-9]{1,2}(?::[0-9]{2})? ?[ap]\.?m"
 
@@ -192,7 +195,7 @@ WEEKDAYS: Final[tuple[Rule, ...]] = (
         _read_weekday,
     ),
 )  # fmt: skip
-NUMERIC_DATES: Final[tuple[Rule, ...]] = (
+ISO_DATES: Final[tuple[Rule, ...]] = (
     (  # 2024-03-15, 2023-11-05T08:15:00Z
         re.compile(
             rf"(?P<year>[12]{not_after('.-')}[0-9]{{3}})(?P<sign>[-/])(?P<month>0?[1-9]|1[0-2])(?P=sign)"
@@ -201,6 +204,8 @@ NUMERIC_DATES: Final[tuple[Rule, ...]] = (
         ),
         _read_iso,
     ),
+)
+NUMERIC_DATES: Final[tuple[Rule, ...]] = (
     (  # 3/14/2015, 31.12.2023
         re.compile(
             rf"(?P<first>[0-9]{not_after('./-')}[0-9]?)(?P<sign>[-/.])(?P<second>[0-9]{{1,2}})(?P=sign)"
@@ -208,6 +213,8 @@ NUMERIC_DATES: Final[tuple[Rule, ...]] = (
         ),
         _read_figures,
     ),
+)
+SHORT_DATES: Final[tuple[Rule, ...]] = (
     (
         re.compile(
             r"(?P<first>[0-9](?<=[a-z,:] .)[0-9]?)/(?P<second>[0-9]{1,2})"
@@ -250,15 +257,15 @@ RULES: Final[tuple[Rule, ...]] = (
         _read_day_month,
     ),
 )  # fmt: skip
-YEARS: Final[tuple[Rule, ...]] = (
+DECADES: Final[tuple[Rule, ...]] = (
     (re.compile(r"[-\u2013](?<=0s.)(?='?\d{1,3}0s\b)"), " to "),
     (re.compile(r"'(?<!\w')(?=[1-9]0s\b)"), ""),
     (  # 1980s, 80s
-        re.compile(
-            rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b"
-        ),
+        re.compile(rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b"),
         _read_decade,
     ),
+)
+YEARS: Final[tuple[Rule, ...]] = (
     (
         re.compile(
             rf"([12]{not_after('.,$€£-')}[0-9]{{3}}) ?[-\u2013] ?({_YEAR}){_NO_MORE}"

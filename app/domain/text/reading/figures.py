@@ -26,10 +26,13 @@ def number(condition: str) -> str:
     )
 
 
-def any_of(words: Iterable[str]) -> str:
-    """A pattern for one of `words`, the longest that fits; it checks the first character first."""
+def any_of(words: Iterable[str], *, first: str = "{}") -> str:
+    """A pattern for one of `words`, the longest that fits; it checks the first character first.
+
+    With `first="(?<={})"` that character was matched before.
+    """
     by_first = groupby(sorted(words, key=lambda word: (word[0], -len(word))), lambda word: word[0])
-    branches = [re.escape(first) + _rest(words) for first, words in by_first]
+    branches = [first.format(re.escape(char)) + _rest(words) for char, words in by_first]
     return f"(?:{'|'.join(branches)})"
 
 

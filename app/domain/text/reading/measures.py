@@ -170,10 +170,14 @@ QUOTED_FEET: Final[tuple[Rule, ...]] = (
         ),
         _read_feet,
     ),
+)
+ONLY_FEET: Final[tuple[Rule, ...]] = (
     (  # 8' by 10', a 12' ladder
         re.compile(rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z])"),
         _read_only_feet,
     ),
+)
+FEET_BY_FEET: Final[tuple[Rule, ...]] = (
     (re.compile(r"([0-9](?:(?<=feet by .)|(?<=feet by [0-9].))[0-9]?)'"), _read_only_feet),
 )  # fmt: skip
 INCHES: Final[tuple[Rule, ...]] = (
@@ -241,6 +245,8 @@ SCALES: Final[tuple[Rule, ...]] = (
     (re.compile(r"M(?<=[0-9].)(?!\w)"), " million"),
     (re.compile(rf"b(?<=[0-9].)n\b|[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)"), " billion"),
     (re.compile(r"B(?<=[0-9]\.[0-9].)(?!\w)"), " billion"),
+)
+THOUSANDS: Final[tuple[Rule, ...]] = (
     (  # 50k followers; "4k screens" are none
         re.compile(r"[kK](?<=[0-9].)(?<![^0-9][48].)(?= (?:people|[a-z]{3,}[^s\W]s)\b)"),
         " thousand",

@@ -143,6 +143,9 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         _read_sign_before,
     ),
+)
+SIGN_BEHIND: Final = SIGN + r"(?!\.?[0-9])"
+BEHIND: Final[tuple[Rule, ...]] = (
     (  # 5 EUR, 20 euro sign, 27,50 euro sign
         re.compile(
             rf"(?P<first>[0-9]{not_after('.,')}(?:[.,]?[0-9])*+)"

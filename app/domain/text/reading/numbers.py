@@ -196,15 +196,17 @@ DECIMALS: Final[tuple[Rule, ...]] = (
     (re.compile(r"[0-9](?<![0-9.].)[0-9]*+\.[0-9]++(?!\.?[0-9])"), _read_decimal),
     (re.compile(rf"\.{not_after('.')}[0-9]+"), _read_decimal),
 )  # fmt: skip
-BESIDE_LETTERS: Final[tuple[Rule, ...]] = (
+LONG_BESIDE_LETTERS: Final[tuple[Rule, ...]] = (
     (
         re.compile(r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)"),
         lambda match: digits(match[0]),
     ),
+)
+QUARTERS: Final[tuple[Rule, ...]] = ((re.compile(r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)"), " to "),)
+BESIDE_LETTERS: Final[tuple[Rule, ...]] = (
     (re.compile(r"e-(?<=[0-9]..)(?=[0-9])"), " e minus "),
     (re.compile(r"-(?<=[ijkmnxyt]-)(?<![\w.].-)(?=[0-9]{1,2}\b)"), " minus "),  # n-1
     (re.compile(r"-(?<=T-)(?<!\w.-)(?=[0-9]+ (?:day|hour|minute|second)s?\b)"), " minus "),
-    (re.compile(r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)"), " to "),
     (re.compile(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))"), " "),
 )  # fmt: skip
 STRETCHED: Final[tuple[Rule, ...]] = (

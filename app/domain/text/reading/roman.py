@@ -124,12 +124,12 @@ def _read_century(match: re.Match[str]) -> str | None:
     return ordinal(str(number)) if number else None
 
 
-RULES: Final[tuple[Rule, ...]] = (
+CENTURIES: Final[tuple[Rule, ...]] = (
     (
         re.compile(
             r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)"
         ),
         _read_century,
     ),
-    (re.compile(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)"), _read),
 )
+RULES: Final[tuple[Rule, ...]] = ((re.compile(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)"), _read),)
