@@ -6,11 +6,14 @@ from itertools import groupby
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
-from app.domain.text.reading.figures import any_of
-from app.domain.text.reading.letters import JOINT, spelled
-from app.domain.text.reading.sentence_ends import ends_sentence
-from app.domain.text.reading.spacing import touches_word
-from app.domain.text.reading.units import COMPASS_POINTS, UNITS
+from app.domain.text.reading.matching import (
+    JOINT,
+    any_of,
+    ends_sentence,
+    spelled,
+    touches_word,
+)
+from app.domain.text.reading.units import COMPASS_POINTS, PER_NAMES, UNITS
 
 _TITLES: Final = {
     "Mr": "mister", "Mrs": "missus", "Ms": "miz", "Mx": "mix", "Dr": "doctor", "Drs": "doctors",
@@ -49,6 +52,7 @@ BEFORE_FIGURES: Final = {
     "ed": "edition", "tel": "telephone", "ext": "extension", "apt": "apartment", "rm": "room",
     "est": "established", "ca": "circa", "ver": "version", "nr": "number", "app": "appendix",
     "tab": "table", "ph": "phone", "flt": "flight", "rte": "route", "hwy": "highway",
+    "op": "opus", "sc": "scene", "dep": "departs", "arr": "arrives",
     "ste": "suite", "p": "page", "c": "circa", "v": "version",
 }  # fmt: skip
 """Short forms with a point that are read so only before figures, Roman or not."""
@@ -69,6 +73,8 @@ _ALWAYS: Final = {
     "tbsp.": "tablespoons", "tsp.": "teaspoons", "Ph.D.": spelled("PhD"), "PhD": spelled("PhD"),
     "Ph.Ds": spelled("PhD") + "s", "Ph.D.s": spelled("PhD") + "s",
     "PhDs": spelled("PhD") + "s", "24/7": "twenty-four seven", "401(k)": f"four oh one{JOINT} K",
+    "y/y": "year over year", "q/q": "quarter over quarter", "m/m": "month over month",
+    "req/s": "requests per second",
     "24/7/365": "twenty-four seven three sixty-five", "9/11": "nine eleven",
     "50/50": "fifty fifty", "20/20": "twenty twenty",
     "P.S.": spelled("PS"), "R.I.P.": spelled("RIP"), "o'clock": "o'clock", "O'Clock": "o'clock",
@@ -125,7 +131,19 @@ _DETERMINERS: Final = frozenset({
     "The", "This", "That", "These", "A", "An", "My", "Our", "Your", "His", "Her", "Its", "Their",
 })  # fmt: skip
 _WORLD_WARS: Final = {"WWI": "World War one", "WWII": "World War two"}
+_ROAD_BEFORE: Final = re.compile(r"\b(?:I|US|SR|Hwy|Highway|Route|Rte|Interstate)[- ][0-9]{1,3} \Z")
 _STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)(?:'s)?|\b[0-9]+(?:st|nd|rd|th))\Z")
+
+
+_PLACE: Final = re.compile(
+    r" (?:Bridge|Station|Baker(?:y|ies)|Caf[e\u00e9]|Theat(?:er|re)|Market|School|Park|Pier|Garage"
+    r"|Hotel|Tunnel|Subway|Library|Grill|Deli|Pub|Bar|Exit|Church|Clinic|Branch|Office|Entrance)\b"
+)
+_COUNTED: Final = re.compile(
+    r"[0-9,]{1,9} (?:people|men|women|children|of (?:us|them|you)|(?:minute|hour|day|week|month"
+    r"|year|time|dollar|percent|guest|student|player)s?)\b"
+)
+"""Behind "no.", which is the answer then."""
 
 
 def _with_point(words: str, match: re.Match[str]) -> str:
@@ -144,7 +162,8 @@ def _read_street(match: re.Match[str]) -> str | None:
     if not name or name["word"] in _DETERMINERS:
         return None
     is_before_name = text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()
-    if match["short"] in ("Dr", "St") and is_before_name and not ends_sentence(match):
+    is_title = match["short"] in ("Dr", "St") and is_before_name and not _PLACE.match(text, end)
+    if is_title and not ends_sentence(match):
         return None
     return _with_point(f" {_STREETS[match['short']]}", match)
 
@@ -189,6 +208,8 @@ def _read_repeated(match: re.Match[str]) -> str | None:
 def _read_before_figures(match: re.Match[str]) -> str | None:
     short = match["short"]
     is_part = touches_word(match) or match.string.endswith(".", 0, match.start())
+    if short in ("no", "No") and _COUNTED.match(match.string, match.end()):
+        return None
     words = BEFORE_FIGURES.get(short if len(short) == 1 else short.lower())
     return f"{words} " if words and not is_part else None
 
@@ -207,10 +228,34 @@ FIXED: Final[tuple[Rule, ...]] = (
     (re.compile(r"fl(?<=[0-9](?:st|nd|rd|th) fl)\b\.?(?!\w)"), "floor"),
     (re.compile(r"\.NET(?<![\w./&'].NET)(?![\w/&+#])"), "dot net"),
 )
+GRADES: Final[tuple[Rule, ...]] = (
+    (  # a B- grade; "A- and B-" may be halves of words
+        re.compile(
+            r"-(?:(?<=\ba [BCD]-)|(?<=\ban [AF]-)|(?<=\bgot [A-D]-)|(?<=: [A-D]-))"
+            r"(?![\w-]| and| or)"
+        ),
+        " minus",
+    ),
+)
+_SHORT_PER: Final = {short: name for short, name in PER_NAMES.items() if short != name}
+RATES: Final[tuple[Rule, ...]] = (
+    (  # cells per mL
+        re.compile(rf"per (?<!\w....)({any_of(_SHORT_PER)})\b(?!['\u2019/])"),
+        lambda match: f"per {_SHORT_PER[match[1]]}",
+    ),
+)
 UNITS_ALONE: Final[tuple[Rule, ...]] = (
     (re.compile(rf"({any_of(_WRITTEN_FOR)})(?![\w/])"), _read_unit),
 )
 SIDES: Final[tuple[Rule, ...]] = (
+    (  # I-95 N
+        re.compile(r"[NSEW](?<=[0-9] .)(?![\w.'-])"),
+        lambda match: (
+            COMPASS_POINTS[match[0]]
+            if _ROAD_BEFORE.search(match.string, max(0, match.start() - 16), match.start())
+            else None
+        ),
+    ),
     (  # 35 W. 4th St.
         re.compile(
             r"(?P<side>[NSEW])(?<=[0-9] .)\.? "
@@ -220,6 +265,18 @@ SIDES: Final[tuple[Rule, ...]] = (
     ),
 )
 CAPITALIZED: Final[tuple[Rule, ...]] = (
+    (  # W 42nd St
+        re.compile(
+            r"(?P<side>[NSEW])(?<!\w.)\.? "
+            r"(?=[0-9]{1,3}(?:st|nd|rd|th) (?:St|Ave|Street|Avenue|Pl)\b)"
+        ),
+        lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
+    ),
+    (  # winds NW 10 mph
+        re.compile(r"[NSEW](?:(?<=[Ww]ind .)|(?<=[Ww]inds .))[NSEW]?\b"),
+        lambda match: "".join(COMPASS_POINTS[letter] for letter in match[0]),
+    ),
+    (re.compile(r"Hwy(?<!\w...)(?= [0-9])"), "Highway"),
     (re.compile(r"WWI(?<!\w...)I?\b"), lambda match: _WORLD_WARS[match[0]]),
     (re.compile(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])"), _read_street),
     (

@@ -10,7 +10,9 @@ from functools import lru_cache
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
-from app.domain.text.reading.letters import JOINT
+from app.domain.text.reading.matching import (
+    JOINT,
+)
 
 _SPELLINGS: Final = {
     "\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2032": "'", "\u201b": "'", "\u2033": '"',

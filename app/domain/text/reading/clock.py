@@ -4,11 +4,13 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
-from app.domain.text.number_words import below_hundred, cardinal, digits
-from app.domain.text.reading.figures import not_after
-from app.domain.text.reading.letters import spelled
-from app.domain.text.reading.sentence_ends import ends_sentence
-from app.domain.text.reading.spacing import apart
+from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
+from app.domain.text.reading.matching import (
+    apart,
+    ends_sentence,
+    not_after,
+    spelled,
+)
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24
@@ -98,6 +100,13 @@ def _read_duration(match: re.Match[str]) -> str:
     )
 
 
+def _read_result(match: re.Match[str]) -> str:
+    """Of a race: with parts of a second."""
+    hours = f"{_count(int(match['hour']), 'hour')} " if match["hour"] else ""
+    seconds = f"{decimal(match['second'].removeprefix('0'))} seconds"
+    return f"{hours}{_count(int(match['minute']), 'minute')} and {seconds}"
+
+
 def _duration(hours: int, minutes: int, seconds: int) -> str:
     return f"{_count(hours, 'hour')} {_count(minutes, 'minute')} and {_count(seconds, 'second')}"
 
@@ -150,6 +159,12 @@ DURATIONS: Final[tuple[Rule, ...]] = (
         _read_duration,
     ),
 )
+PAST_THE_HOUR: Final[tuple[Rule, ...]] = (
+    (  # at :05 and :35
+        re.compile(r":(?<=\s.)([0-5][0-9])(?![\w:]|[.,]\d)"),
+        lambda match: time_of_day(1, int(match[1])).removeprefix("one "),
+    ),
+)
 MILITARY: Final[tuple[Rule, ...]] = (
     (
         re.compile(
@@ -159,6 +174,14 @@ MILITARY: Final[tuple[Rule, ...]] = (
     ),
 )
 WITH_COLON: Final[tuple[Rule, ...]] = (
+    (  # 3:59.4, 1:02:03.5
+        re.compile(
+            rf"(?:(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?=[0-9]+:))?"
+            rf"(?P<minute>[0-9]{not_after('.,')}[0-9]?):(?P<second>{_MINUTE}\.[0-9]{{1,3}})"
+            r"(?![\w:]|[.][0-9])"
+        ),
+        _read_result,
+    ),
     (  # 9:00-17:00
         re.compile(
             rf"(?P<hour1>[0-9]{not_after('.:,')}[0-9]?):(?P<minute1>{_MINUTE})"

@@ -5,9 +5,12 @@ from typing import Final
 
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import cardinal, digits
-from app.domain.text.reading.figures import any_of, not_after
-from app.domain.text.reading.letters import spelled
-from app.domain.text.reading.spacing import touches_word
+from app.domain.text.reading.matching import (
+    any_of,
+    not_after,
+    spelled,
+    touches_word,
+)
 
 _FREE_OF_CHARGE: Final = frozenset({"800", "900"})
 _BEFORE_CODES: Final = [
@@ -16,7 +19,7 @@ _BEFORE_CODES: Final = [
     for word in (
         "call", "dial", "text", "phone", "pin", "otp", "passcode", "zip", "postcode", "isbn",
         "code", "password", "card", "account", "ext", "extension", "ending in", "ending with",
-        "ends in", "ends with",
+        "ends in", "ends with", "port",
     )
 ]  # fmt: skip
 """Words before a number that is said figure by figure."""
@@ -38,6 +41,8 @@ def _read_group(group: str) -> str:
 
 def _read_after_word(match: re.Match[str]) -> str | None:
     if touches_word(match):
+        return None
+    if match["word"].startswith("port") and match["code"].endswith("000"):
         return None
     parts = _CODE_PART.findall(match["code"])
     return match["word"] + " ".join(digits(part) if part.isdecimal() else part for part in parts)
@@ -65,6 +70,43 @@ def _read_version(match: re.Match[str]) -> str:
     )
 
 
+def _read_hexadecimal(match: re.Match[str]) -> str:
+    """Letter by letter and figure by figure, with a pause between the groups."""
+    groups = re.split("[:-]", match[0])
+    return ", ".join(" ".join(digits(c) if c.isdecimal() else c for c in one) for one in groups)
+
+
+def _read_case(match: re.Match[str]) -> str | None:
+    first, second = match[0].split("-")
+    return None if len(first) == len(second) else _read_groups(match)
+
+
+HARDWARE_ADDRESSES: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(
+            r"[0-9A-Fa-f](?<![\w:-].)[0-9A-Fa-f](?P<sign>[:-])(?:[0-9A-Fa-f]{2}(?P=sign)){4}"
+            r"[0-9A-Fa-f]{2}(?![\w:-])"
+        ),
+        _read_hexadecimal,
+    ),
+)
+UNIQUE_IDS: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(
+            r"[0-9A-Fa-f](?<![\w-].)[0-9A-Fa-f]{7}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![\w-])"
+        ),
+        _read_hexadecimal,
+    ),
+)
+HEXADECIMAL: Final[tuple[Rule, ...]] = (
+    (re.compile(r"0(?<!\w.)x[0-9A-Fa-f]{1,16}(?!\w)"), _read_hexadecimal),
+)
+CASES: Final[tuple[Rule, ...]] = (
+    (  # case no. 12-345
+        re.compile(r"[0-9](?<=number .)[0-9]{0,3}-[0-9]{3,8}(?![\w-]|[.,:]\d)"),
+        _read_case,
+    ),
+)
 TELEPHONE_NUMBERS: Final[tuple[Rule, ...]] = (
     (  # +1 (212) 555-0100, 212.555.0100, (212) 555-0100, with an extension
         re.compile(
@@ -159,7 +201,26 @@ NETWORK_ADDRESSES: Final[tuple[Rule, ...]] = (
         _read_ip,
     ),
 )
+_SOFTWARE_BEFORE: Final = "|".join(
+    rf"(?<=\b{name} .)"
+    for name in (
+        "Python",
+        "Node",
+        "Django",
+        "Java",
+        "Go",
+        "Ruby",
+        "PHP",
+        "Rust",
+        "Kubernetes",
+        "Postgres",
+    )
+)
 VERSIONS: Final[tuple[Rule, ...]] = (
+    (  # Python 3.12
+        re.compile(rf"[0-9](?:{_SOFTWARE_BEFORE})[0-9]?\.[1-9][0-9]?(?!\w|\.\d)"),
+        _read_version,
+    ),
     (
         re.compile(
             rf"[vV0-9]{not_after('.')}(?:(?<=\d)[0-9]{{0,5}}(?:\.[0-9]{{1,6}}){{2,5}}"

@@ -6,11 +6,17 @@ from typing import Final
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import cardinal, decimal, fraction, is_one, power
 from app.domain.text.reading.characters import SUPERSCRIPTS
-from app.domain.text.reading.figures import NUMBER, any_of, not_after, number
+from app.domain.text.reading.matching import (
+    NUMBER,
+    any_of,
+    apart,
+    ends_sentence,
+    ends_sentence_before_capital,
+    is_before_noun,
+    not_after,
+    number,
+)
 from app.domain.text.reading.money import SIGNS as COINS
-from app.domain.text.reading.nouns import is_before_noun
-from app.domain.text.reading.sentence_ends import ends_sentence, ends_sentence_before_capital
-from app.domain.text.reading.spacing import apart
 from app.domain.text.reading.units import (
     COMPASS_POINTS,
     ONLY_APART,
@@ -35,8 +41,9 @@ _MULTIPLIED: Final = re.compile(
 )
 _OPEN_DOUBLE_QUOTE: Final = re.compile(r"(?:^|[\s(\[])\"(?=\S)[^\"\n]*\Z")
 _OPEN_QUOTE: Final = re.compile(r"(?:^|[\s(])'[^\n]*\Z")
+_BLOOD_BEFORE: Final = re.compile(r"(?:\bBP|ressure)(?: was| is| of|:)? [0-9]{2,3}\Z")
 _SUM_FOLLOWS: Final = re.compile(
-    rf" ?{NUMBER}(?: ?[=\u00f7+*]|\^|[\u00b9\u00b2\u00b3\u2070\u2074-\u2079])"
+    rf" ?{NUMBER}(?: ?[=\u00f7+*]|\^|[\u207b\u00b9\u00b2\u00b3\u2070\u2074-\u2079])"
 )
 
 
@@ -70,6 +77,8 @@ def _read(match: re.Match[str]) -> str | None:
         return None
     if unit in ONLY_APART and not (match["gap"] or match["per"] or (unit == "s" and "." in first)):
         return None
+    if unit == "bps" and match["gap"] and len(first) < 4:  # noqa: PLR2004 - of an interest rate
+        return f"{decimal(first)} basis {'point' if is_one(first) else 'points'}"
     is_attribute = match["gap"] == "-" or is_before_noun(match)
     if part:
         is_single = is_attribute or part[0] == "/"
@@ -115,7 +124,15 @@ def _read_inches(match: re.Match[str]) -> str | None:
         return None
     is_single = is_one(first) or is_before_noun(match)
     words = fraction(first + part) if part else decimal(first)
+    if match["low"]:
+        words, is_single = f"{decimal(match['low'])} to {words}", False
     return f"{words} {'inch' if is_single else 'inches'}"
+
+
+def _read_pressure(match: re.Match[str]) -> str | None:
+    """Of the blood: BP 120/80, 120/80 mmHg."""
+    before = match.string[max(0, match.start() - 20) : match.start()]
+    return " over " if match["unit"] or _BLOOD_BEFORE.search(before) else None
 
 
 def _read_percent(match: re.Match[str]) -> str:
@@ -139,7 +156,10 @@ SIGNS: Final[tuple[Rule, ...]] = (
 )  # fmt: skip
 PRODUCTS: Final[tuple[Rule, ...]] = (
     (  # 3x faster
-        re.compile(r"[x\u00d7](?:(?<=[0-9].)|(?<=[0-9] .))(?= (?:as|more|less|the|[a-z]+er)\b)"),
+        re.compile(
+            r"[x\u00d7](?:(?<=[0-9].)|(?<=[0-9] .))(?= (?:as|more|less|the|than|an?|per"
+            r"|daily|weekly|monthly|yearly|year|month|week|in|since|over|this|last|[a-z]+er)\b)"
+        ),
         lambda match: apart(match, "times"),
     ),
     (
@@ -173,7 +193,7 @@ QUOTED_FEET: Final[tuple[Rule, ...]] = (
 )
 ONLY_FEET: Final[tuple[Rule, ...]] = (
     (  # 8' by 10', a 12' ladder
-        re.compile(rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z])"),
+        re.compile(rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z]|[.,;)\n]|$)"),
         _read_only_feet,
     ),
 )
@@ -183,13 +203,17 @@ FEET_BY_FEET: Final[tuple[Rule, ...]] = (
 INCHES: Final[tuple[Rule, ...]] = (
     (
         re.compile(
+            r"(?:(?P<low>[0-9](?<![\w.,'/-].)[0-9]{0,2}) ?[-\u2013] ?(?=[0-9.]{1,6}\"))?"
             r"(?P<first>[0-9](?<![\w.,'/].)[0-9]*+(?:,[0-9]{3})*+(?:\.[0-9]++)?)"
             r"(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)?"
-            r"\"(?= *(?:[a-z,.;x)]|TV)|\n|$)"
+            r"\"(?= *(?:[a-z,.;x)]|TV|LED)|\n|$)"
         ),
         _read_inches,
     ),
 )  # fmt: skip
+PRESSURES: Final[tuple[Rule, ...]] = (
+    (re.compile(r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)"), _read_pressure),
+)
 PERCENTS: Final[tuple[Rule, ...]] = (
     (
         re.compile(
@@ -211,7 +235,11 @@ FEET: Final[tuple[Rule, ...]] = (
 )  # fmt: skip
 _PERIODS: Final = r"(?:day|night|week|month|year|hour|hr|min|sec|person|user)\b"
 RATES: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"/(?<=[a-z]s.)(?={_PERIODS})"), " per "),  # 7 days/week
+    (  # 7 days/week, 5 mg/kg/day
+        re.compile(rf"/(?:(?<=[a-z]s.)|(?<=gram.)|(?<=liter.)|(?<=meter.))(?={_PERIODS})"),
+        " per ",
+    ),
+    (re.compile(r"/(?<=[a-z]{2}.)s\b"), " per second"),
     (re.compile(rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)"), _read_per),
 )
 RULES: Final[tuple[Rule, ...]] = (
@@ -251,7 +279,7 @@ THOUSANDS: Final[tuple[Rule, ...]] = (
         re.compile(r"[kK](?<=[0-9].)(?<![^0-9][48].)(?= (?:people|[a-z]{3,}[^s\W]s)\b)"),
         " thousand",
     ),
-    (re.compile(r"k(?<=[0-9]{2}.)(?<!401.)(?!\w)"), " thousand"),
+    (re.compile(r"k(?:(?<=[0-9]{2}.)(?<!401.)|(?<=[0-9]\.[0-9].))(?!\w)"), " thousand"),
 )
 _LASTS_BEFORE: Final = re.compile(
     r"\b(?:wait(?:ed|s)?|time ?out(?: of)?|takes?|took|sleeps?|slept|for|after|every|within|under"
@@ -265,6 +293,18 @@ def _read_seconds(match: re.Match[str]) -> str | None:
     return f"{cardinal(match[1])} seconds" if _LASTS_BEFORE.search(before) else None
 
 
+_TAKES_BEFORE: Final = re.compile(
+    r"\b(?:ETA|wait(?:ed|s)?|time ?out(?: of)?|takes?|took|sleeps?|slept|every|uptime|elapsed"
+    r"|duration|remaining|read(?:ing)? time|cook(?:ing)? time|runtime|total time):?[ =]\Z",
+    re.IGNORECASE,
+)
+
+
+def _read_minutes(match: re.Match[str]) -> str | None:
+    before = match.string[max(0, match.start() - 16) : match.start()]
+    return f"{cardinal(match[1])} minutes" if _TAKES_BEFORE.search(before) else None
+
+
 SECONDS: Final[tuple[Rule, ...]] = (
     (  # wait 30s; the 90s are a decade
         re.compile(
@@ -272,6 +312,15 @@ SECONDS: Final[tuple[Rule, ...]] = (
             r"(?!['\u2019-]| (?!(?:before|after|and|then|or|in|on|at|to|until|per|is|was)\b)[a-z])"
         ),
         _read_seconds,
+    ),
+)
+MINUTES: Final[tuple[Rule, ...]] = (
+    (  # ETA: 5m, took 12m; "for 5m" may be meters
+        re.compile(
+            rf"([0-9]{not_after('.,')}[0-9]{{0,2}})m\b"
+            r"(?!['\u2019-]|\u00b2| [a-z]+ (?:high|long|deep|wide)\b)"
+        ),
+        _read_minutes,
     ),
 )
 DEGREES: Final[tuple[Rule, ...]] = (

@@ -5,10 +5,13 @@ from typing import Final
 
 from app.domain.text.mapped_text import Rule
 from app.domain.text.number_words import cardinal, decimal, is_one
-from app.domain.text.reading.figures import any_of, not_after
-from app.domain.text.reading.letters import JOINT
-from app.domain.text.reading.nouns import is_before_noun
-from app.domain.text.reading.spacing import touches_word
+from app.domain.text.reading.matching import (
+    JOINT,
+    any_of,
+    is_before_noun,
+    not_after,
+    touches_word,
+)
 from app.domain.text.reading.units import PER_NAMES
 
 Coin = tuple[str, str, str, str]
@@ -144,6 +147,12 @@ RULES: Final[tuple[Rule, ...]] = (
         _read_sign_before,
     ),
 )
+LOSSES: Final[tuple[Rule, ...]] = (
+    (  # $(1,200), as bookkeepers write it
+        re.compile(rf"(?P<sign>[{SIGNS}])\((?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?\)"),
+        lambda match: f"minus {_words(match['amount'], match['scale'], match['sign'])}",
+    ),
+)
 SIGN_BEHIND: Final = SIGN + r"(?!\.?[0-9])"
 BEHIND: Final[tuple[Rule, ...]] = (
     (  # 5 EUR, 20 euro sign, 27,50 euro sign
@@ -153,6 +162,24 @@ BEHIND: Final[tuple[Rule, ...]] = (
             rf"(?P<sign>[{SIGNS}](?!\.?[0-9])|(?!Rs)(?:{any_of(_CODES)})\b)"
         ),
         _read_sign_behind,
+    ),
+)
+PER_PERSON: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(
+            r"pp(?:(?<=dollars ..)|(?<=euros ..)|(?<=pounds ..)|(?<=pence ..)|(?<=cents ..))"
+            r"\b(?!\.)"
+        ),
+        "per person",
+    ),
+)
+PAIRS: Final[tuple[Rule, ...]] = (
+    (
+        re.compile(
+            rf"/(?:{'|'.join(f'(?<={code}.)' for code in _CODES if code.isalpha())})"
+            r"(?=[A-Z]{3}\b)"
+        ),
+        " ",
     ),
 )
 CENTS: Final[tuple[Rule, ...]] = (

@@ -19,8 +19,13 @@ from app.domain.text.number_words import (
     year,
 )
 from app.domain.text.reading.characters import SUBSCRIPTS, SUPERSCRIPTS
-from app.domain.text.reading.figures import NUMBER, not_after, number
-from app.domain.text.reading.spacing import apart, touches_word
+from app.domain.text.reading.matching import (
+    NUMBER,
+    apart,
+    not_after,
+    number,
+    touches_word,
+)
 
 _SMALL: Final = "[\u2080-\u2089\u2070\u00b9\u00b2\u00b3\u2074-\u2079]"
 _LONGEST_COUNT: Final = 6
@@ -43,8 +48,30 @@ _USUAL_DENOMINATORS: Final = frozenset({
 })  # fmt: skip
 
 
+_VOTE_BEFORE: Final = re.compile(
+    r"\b(?:pass(?:ed|es)|vot(?:ed?|es|ing)|won|lost|beat|fail(?:ed|s)|approved|rejected|defeated)"
+    r"(?: [a-z]+){0,3} \Z"
+)
+_MODEL_BEFORE: Final = re.compile(r"\b(?:Boeing|Airbus|Embraer|Cessna|Bombardier) [A-Z]?\Z")
+_ODDS_BEFORE: Final = re.compile(r"\b[Oo]dds (?:of|at|are|were|is) \Z")
+_RATED: Final = re.compile(
+    r"\b(?:rat(?:e[ds]?|ings?)|scor(?:e[ds]?|ing)|g[ia]ves?|solid|easy|strong|overall|satisfaction|review|index)"
+    r":?(?: (?:it|this|that|them|him|her|of|is|was|at|as|an?|about))*:? \Z",
+    re.IGNORECASE,
+)
+_RATES: Final = re.compile(r",? (?:would|recommend|stars?\b|rating|from critics)")
+
+
 def _read_fraction(match: re.Match[str]) -> str | None:
     first, top, bottom = match.groups()
+    if not top and bottom in ("5", "10", "100"):
+        before = match.string[max(0, match.start() - 24) : match.start()]
+        if _RATED.search(before) or _RATES.match(match.string, match.end()):
+            return f"{cardinal(first)} out of {cardinal(bottom)}"
+    if not top and _ODDS_BEFORE.search(match.string, max(0, match.start() - 12), match.start()):
+        return f"{cardinal(first)} to {cardinal(bottom)}"
+    if first == "1" and not top and match[0].endswith("s"):
+        return fraction(f"2/{bottom}").removeprefix("two ")  # in 1/2s
     if top:
         return fraction(f"{first} {top}/{bottom}")
     if bottom not in _USUAL_DENOMINATORS:
@@ -70,7 +97,11 @@ def _read_range(match: re.Match[str]) -> str:
     if match["equals"] is not None or (match["gap"] and match["dash"] == "-"):
         return f"{first} minus {second}"
     lower, higher = float(low.replace(",", "")), float(high.replace(",", ""))
+    before = match.string[max(0, match.start() - 32) : match.start()]
+    if _MODEL_BEFORE.search(before):
+        return f"{first} {second}"
     is_score = lower < 200 and (higher > 0 or lower < 100)  # noqa: PLR2004
+    is_score = is_score or _VOTE_BEFORE.search(before) is not None
     return f"{first} to {second}" if lower < higher or is_score else f"{first} {second}"
 
 
@@ -126,6 +157,20 @@ def _read_plural(match: re.Match[str]) -> str:
     return plural(below_hundred(int(match[1])) if len(match[1]) < 3 else cardinal(match[1]))  # noqa: PLR2004
 
 
+def _read_scientific(match: re.Match[str]) -> str:
+    exponent = match["exponent"].replace("+", "").lstrip("0") or "0"
+    return f"{decimal(match['first'])} times ten {power(re.sub('^-0+', '-', exponent))}"
+
+
+SCIENTIFIC: Final[tuple[Rule, ...]] = (
+    (  # 6.02e23
+        re.compile(
+            rf"(?P<first>[0-9]{not_after('.,:/-')}[0-9]?(?:\.[0-9]++)?)[eE]"
+            r"(?P<exponent>[-+]?[0-9]{1,3})(?![\w]|[.,:-]\w)"
+        ),
+        _read_scientific,
+    ),
+)
 POWERS: Final[tuple[Rule, ...]] = (
     (
         re.compile("([\u207b\u207a\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207f](?<=[\\w)].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,6})"),

@@ -4,7 +4,10 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import Rule
-from app.domain.text.reading.spacing import apart, touches_word
+from app.domain.text.reading.matching import (
+    apart,
+    touches_word,
+)
 
 _NAMES: Final = {
     "&": "and", "%": "percent", "+": "plus", "=": "equals", "<": "less than", ">": "greater than",
@@ -65,6 +68,7 @@ SIGN: Final = (
 )
 RULES: Final[tuple[Rule, ...]] = (
     (re.compile(r"#(?=\w)"), _read_hash),
+    (re.compile("\u00a9(?<=opyright .) ?"), ""),
     (re.compile("\u00a7\u00a7"), "sections "),
     (re.compile(r"~(?<![\w)].) ?(?=\w)"), "about "),
     (re.compile(r"\+\+(?<=[A-Za-z]..)"), lambda match: apart(match, "plus plus")),
