@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.reading.matching import (
     JOINT,
     any_of,
@@ -214,100 +214,89 @@ def _read_before_figures(match: re.Match[str]) -> str | None:
     return f"{words} " if words and not is_part else None
 
 
-FIGURES_FOLLOW: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"(?P<short>[A-Za-z](?<!\w.)[A-Za-z]{0,3}+)\. ?"
-            r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)"
-        ),
-        _read_before_figures,
-    ),
+FIGURES_FOLLOW: Final = rule(
+    r"(?P<short>[A-Za-z](?<!\w.)[A-Za-z]{0,3}+)\. ?"
+    r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)",
+    _read_before_figures,
 )
-FIXED: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"\b{_MARKED}(?<![./&']){any_of(_ALWAYS)}(?![\w/&+#])"), _read_fixed),
-    (re.compile(r"fl(?<=[0-9](?:st|nd|rd|th) fl)\b\.?(?!\w)"), "floor"),
-    (re.compile(r"\.NET(?<![\w./&'].NET)(?![\w/&+#])"), "dot net"),
+FIXED: Final = (
+    rule(rf"\b{_MARKED}(?<![./&']){any_of(_ALWAYS)}(?![\w/&+#])", _read_fixed),
+    rule(r"fl(?<=[0-9](?:st|nd|rd|th) fl)\b\.?(?!\w)", "floor"),
+    rule(r"\.NET(?<![\w./&'].NET)(?![\w/&+#])", "dot net"),
 )
-GRADES: Final[tuple[Rule, ...]] = (
-    (  # a B- grade; "A- and B-" may be halves of words
-        re.compile(
-            r"-(?:(?<=\ba [BCD]-)|(?<=\ban [AF]-)|(?<=\bgot [A-D]-)|(?<=: [A-D]-))"
-            r"(?![\w-]| and| or)"
-        ),
-        " minus",
-    ),
+# a B- grade; "A- and B-" may be halves of words
+GRADES: Final = rule(
+    r"-(?:(?<=\ba [BCD]-)|(?<=\ban [AF]-)|(?<=\bgot [A-D]-)|(?<=: [A-D]-))"
+    r"(?![\w-]| and| or)",
+    " minus",
 )
 _SHORT_PER: Final = {short: name for short, name in PER_NAMES.items() if short != name}
-RATES: Final[tuple[Rule, ...]] = (
-    (  # cells per mL
-        re.compile(rf"per (?<!\w....)({any_of(_SHORT_PER)})\b(?!['\u2019/])"),
-        lambda match: f"per {_SHORT_PER[match[1]]}",
-    ),
+# cells per mL
+RATES: Final = rule(
+    rf"per (?<!\w....)({any_of(_SHORT_PER)})\b(?!['\u2019/])",
+    lambda match: f"per {_SHORT_PER[match[1]]}",
 )
-UNITS_ALONE: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"({any_of(_WRITTEN_FOR)})(?![\w/])"), _read_unit),
+UNITS_ALONE: Final = rule(
+    rf"({any_of(_WRITTEN_FOR)})(?![\w/])",
+    _read_unit,
 )
-SIDES: Final[tuple[Rule, ...]] = (
-    (  # I-95 N
-        re.compile(r"[NSEW](?<=[0-9] .)(?![\w.'-])"),
+SIDES: Final = (
+    # I-95 N
+    rule(
+        r"[NSEW](?<=[0-9] .)(?![\w.'-])",
         lambda match: (
             COMPASS_POINTS[match[0]]
             if _ROAD_BEFORE.search(match.string, max(0, match.start() - 16), match.start())
             else None
         ),
     ),
-    (  # 35 W. 4th St.
-        re.compile(
-            r"(?P<side>[NSEW])(?<=[0-9] .)\.? "
-            r"(?=[0-9]{1,3}(?:st|nd|rd|th)\b|[A-Z][a-z]+ (?:St|Ave|Blvd|Rd|Dr|Ln|Street|Avenue)\b)"
-        ),
+    # 35 W. 4th St.
+    rule(
+        r"(?P<side>[NSEW])(?<=[0-9] .)\.? "
+        r"(?=[0-9]{1,3}(?:st|nd|rd|th)\b|[A-Z][a-z]+ (?:St|Ave|Blvd|Rd|Dr|Ln|Street|Avenue)\b)",
         lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
     ),
 )
-CAPITALIZED: Final[tuple[Rule, ...]] = (
-    (  # W 42nd St
-        re.compile(
-            r"(?P<side>[NSEW])(?<!\w.)\.? "
-            r"(?=[0-9]{1,3}(?:st|nd|rd|th) (?:St|Ave|Street|Avenue|Pl)\b)"
-        ),
+CAPITALIZED: Final = (
+    # W 42nd St
+    rule(
+        r"(?P<side>[NSEW])(?<!\w.)\.? "
+        r"(?=[0-9]{1,3}(?:st|nd|rd|th) (?:St|Ave|Street|Avenue|Pl)\b)",
         lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
     ),
-    (  # winds NW 10 mph
-        re.compile(r"[NSEW](?:(?<=[Ww]ind .)|(?<=[Ww]inds .))[NSEW]?\b"),
+    # winds NW 10 mph
+    rule(
+        r"[NSEW](?:(?<=[Ww]ind .)|(?<=[Ww]inds .))[NSEW]?\b",
         lambda match: "".join(COMPASS_POINTS[letter] for letter in match[0]),
     ),
-    (re.compile(r"Hwy(?<!\w...)(?= [0-9])"), "Highway"),
-    (re.compile(r"WWI(?<!\w...)I?\b"), lambda match: _WORLD_WARS[match[0]]),
-    (re.compile(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])"), _read_street),
-    (
-        re.compile(
-            rf"(?P<short>{any_of(_TITLES)})\b(?P<point>\.)?"
-            r"(?:(?P<space> ?)(?<=[. ])(?=[A-Z])|(?!\w))"
-        ),
+    rule(r"Hwy(?<!\w...)(?= [0-9])", "Highway"),
+    rule(r"WWI(?<!\w...)I?\b", lambda match: _WORLD_WARS[match[0]]),
+    rule(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])", _read_street),
+    rule(
+        rf"(?P<short>{any_of(_TITLES)})\b(?P<point>\.)?"
+        r"(?:(?P<space> ?)(?<=[. ])(?=[A-Z])|(?!\w))",
         _read_title,
     ),
-    (re.compile(rf"({any_of(_SPELLED)})('?s)?\b"), _read_spelled),
-    (re.compile(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)"), _read_name_after),
-    (re.compile(r"([A-Z])(?=\1)(?<!\w.)\1{2,5}\b"), _read_repeated),
+    rule(rf"({any_of(_SPELLED)})('?s)?\b", _read_spelled),
+    rule(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)", _read_name_after),
+    rule(r"([A-Z])(?=\1)(?<!\w.)\1{2,5}\b", _read_repeated),
 )
-INITIALS: Final[tuple[Rule, ...]] = (
-    (  # U.S., e.U.
-        re.compile(
-            r"(?P<letters>[A-Za-z]\.(?<![\w.@]..)(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"
-        ),
-        _read_initialism,
-    ),
+# U.S., e.U.
+INITIALS: Final = rule(
+    r"(?P<letters>[A-Za-z]\.(?<![\w.@]..)(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)",
+    _read_initialism,
 )
-INITIALS_OF_NAMES: Final[tuple[Rule, ...]] = (
-    (  # an initial before a name: George C. Marshall
-        re.compile(r"([A-Z])(?<![\w.\u2060-].)\.(?= ?[A-Z][\w.])"),
-        lambda match: None if ends_sentence(match) else match[1],
-    ),
-)  # fmt: skip
-BARE_WWW: Final[tuple[Rule, ...]] = ((re.compile(r"w(?<!\w.)ww\b"), spelled("WWW")),)
-OPTIONAL_LETTERS: Final[tuple[Rule, ...]] = (
-    (  # (s)he, cat(s)
-        re.compile(r"\((?:(?<=\w.)\w{1,3}\)(?=\w)|(?<=[a-z].)(?:e?[sd]|r|n)\)|(?<!\w.)\w{1,3}\)(?=[a-z]))"),
-        lambda match: match[0][1:-1],
-    ),
-)  # fmt: skip
+# an initial before a name: George C. Marshall
+INITIALS_OF_NAMES: Final = rule(
+    r"([A-Z])(?<![\w.\u2060-].)\.(?= ?[A-Z][\w.])",
+    lambda match: None if ends_sentence(match) else match[1],
+)
+BARE_WWW: Final = rule(
+    r"w(?<!\w.)ww\b",
+    spelled("WWW"),
+)
+# (s)he, cat(s)
+OPTIONAL_LETTERS: Final = rule(
+    r"\((?:(?<=\w.)\w{1,3}\)(?=\w)|(?<=[a-z].)(?:e?[sd]|r|n)\)|(?<!\w.)\w{1,3}\)(?=[a-z]))",
+    lambda match: match[0][1:-1],
+)

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
 from app.domain.text.reading.matching import (
@@ -192,125 +192,95 @@ _HOUR_FOLLOWS: Final = (
     r" [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m|[-\u2013] ?[0-9]{1,2}(?![\w]| [a-z]))"
 )
 
-MONTHS: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)"), _read_month),
+MONTHS: Final = rule(
+    rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
+    _read_month,
 )
-WEEKDAYS: Final[tuple[Rule, ...]] = (
-    (  # Mon, Wed and Fri.
-        re.compile(
-            rf"{_DAY_NAME}\b\.?(?:(?:, ?(?:and |or )?| and | or | & |/){_DAY_NAME}\b\.?)+"
-        ),
+WEEKDAYS: Final = (
+    # Mon, Wed and Fri.
+    rule(
+        rf"{_DAY_NAME}\b\.?(?:(?:, ?(?:and |or )?| and | or | & |/){_DAY_NAME}\b\.?)+",
         _read_list_of_weekdays,
     ),
-    (  # Mon-Fri
-        re.compile(
-            rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|\n|$))?"
-        ),
+    # Mon-Fri
+    rule(
+        rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|\n|$))?",
         _read_weekdays,
     ),
-    (  # "Mon.", "Thu, 10/12", "Tue 9am"
-        re.compile(
-            r"(?P<day>Mon|Tues?|Wed|Thu(?:rs?)?|Fri)"
-            rf"(?:\.(?=,? |[,;:)\n]|$)|(?=,? {_DATE_FOLLOWS}))"
-        ),
+    # "Mon.", "Thu, 10/12", "Tue 9am"
+    rule(
+        r"(?P<day>Mon|Tues?|Wed|Thu(?:rs?)?|Fri)"
+        rf"(?:\.(?=,? |[,;:)\n]|$)|(?=,? {_DATE_FOLLOWS}))",
         _read_weekday,
     ),
-    (  # these are words, too: "Sat down"
-        re.compile(
-            r"(?P<day>Sat)(?:\.(?=,? [\da-z]|[,;:)\n]|$)"
-            rf"|(?=, {_DATE_FOLLOWS}|{_HOUR_FOLLOWS}))"
-        ),
+    # these are words, too: "Sat down"
+    rule(
+        r"(?P<day>Sat)(?:\.(?=,? [\da-z]|[,;:)\n]|$)"
+        rf"|(?=, {_DATE_FOLLOWS}|{_HOUR_FOLLOWS}))",
         _read_weekday,
     ),
-    (
-        re.compile(
-            r"(?P<day>Sun)(?:(?:(?<=\bon Sun)|(?<=\band Sun)|(?<=[-\u2013]Sun)|(?<=, Sun))"
-            r"\.(?=[ ,;:)\n]|$)|\.(?=,? (?:and|or|to|through) [MTWF])"
-            rf"|(?=, {_DATE_FOLLOWS}|{_HOUR_FOLLOWS}))"
-        ),
+    rule(
+        r"(?P<day>Sun)(?:(?:(?<=\bon Sun)|(?<=\band Sun)|(?<=[-\u2013]Sun)|(?<=, Sun))"
+        r"\.(?=[ ,;:)\n]|$)|\.(?=,? (?:and|or|to|through) [MTWF])"
+        rf"|(?=, {_DATE_FOLLOWS}|{_HOUR_FOLLOWS}))",
         _read_weekday,
-    ),
-)  # fmt: skip
-ISO_DATES: Final[tuple[Rule, ...]] = (
-    (  # 2024-03-15, 2023-11-05T08:15:00Z
-        re.compile(
-            rf"(?P<year>[12]{not_after('.-')}[0-9]{{3}})(?P<sign>[-/])(?P<month>0?[1-9]|1[0-2])(?P=sign)"
-            rf"(?P<day>{_DAY})(?:[T ](?P<hour>[01][0-9]|2[0-4]):(?P<minute>[0-5][0-9])"
-            r"(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z\b|[+-][0-9]{2}:[0-9]{2})?)?(?![\w]|[./-]\d)"
-        ),
-        _read_iso,
     ),
 )
-NUMERIC_DATES: Final[tuple[Rule, ...]] = (
-    (  # 3/14/2015, 31.12.2023
-        re.compile(
-            rf"(?P<first>[0-9]{not_after('./-')}[0-9]?)(?P<sign>[-/.])(?P<second>[0-9]{{1,2}})(?P=sign)"
-            r"(?P<year>[12][0-9]{3}|[0-9][0-9])(?![\w]|[./-]\d)"
-        ),
-        _read_figures,
-    ),
+# 2024-03-15, 2023-11-05T08:15:00Z
+ISO_DATES: Final = rule(
+    rf"(?P<year>[12]{not_after('.-')}[0-9]{{3}})(?P<sign>[-/])(?P<month>0?[1-9]|1[0-2])(?P=sign)"
+    rf"(?P<day>{_DAY})(?:[T ](?P<hour>[01][0-9]|2[0-4]):(?P<minute>[0-5][0-9])"
+    r"(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z\b|[+-][0-9]{2}:[0-9]{2})?)?(?![\w]|[./-]\d)",
+    _read_iso,
 )
-SHORT_DATES: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"(?P<first>[0-9](?<=[A-Za-z,:] .)[0-9]?)/(?P<second>[0-9]{1,2})"
-            r"(?![\w/]|[.,-]\d| (?:of|cups?|tsp|tbsp)\b)"
-        ),
+# 3/14/2015, 31.12.2023
+NUMERIC_DATES: Final = rule(
+    rf"(?P<first>[0-9]{not_after('./-')}[0-9]?)(?P<sign>[-/.])(?P<second>[0-9]{{1,2}})(?P=sign)"
+    r"(?P<year>[12][0-9]{3}|[0-9][0-9])(?![\w]|[./-]\d)",
+    _read_figures,
+)
+SHORT_DATES: Final = (
+    rule(
+        r"(?P<first>[0-9](?<=[A-Za-z,:] .)[0-9]?)/(?P<second>[0-9]{1,2})"
+        r"(?![\w/]|[.,-]\d| (?:of|cups?|tsp|tbsp)\b)",
         _read_without_year,
     ),
-    (
-        re.compile(
-            rf"(?P<month>[0-9](?<= .)[0-9]?)/(?P<year>{_YEAR})(?![\w/]|[.,-]\d)"
-        ),
-        _read_month_of_year,
-    ),
-)  # fmt: skip
-MONTH_RANGES: Final[tuple[Rule, ...]] = (
-    (  # Jan-Mar, Aug 5-Sep 2
-        re.compile(
-            rf"(?P<month>{_MONTH})(?P<day> {_DAY})? ?[-\u2013] ?"
-            rf"(?:(?P<until>{_MONTH})(?! [0-9]{{1,2}}\b)|(?={_MONTH} [0-9]))"
-        ),
-        _read_months,
-    ),
+    rule(rf"(?P<month>[0-9](?<= .)[0-9]?)/(?P<year>{_YEAR})(?![\w/]|[.,-]\d)", _read_month_of_year),
 )
-RULES: Final[tuple[Rule, ...]] = (
-    (  # July 4, 1776; June 3-5; Jan-15; August 1991
-        re.compile(
-            rf"(?P<month>{_MONTH})(?:(?: |-(?=\d))(?P<day>{_DAY})(?P<ending>st|nd|rd|th)?"
-            rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
-            rf"(?:,? (?P<year>{_YEAR})(?!\w|,\d)|(?![\w%\u20ac]|[:./-]\d|,\d\d))"
-            rf"|,? '?(?P<only_year>{_YEAR}|(?<=')[0-9]{{2}}){_NO_MORE})"
-        ),
+# Jan-Mar, Aug 5-Sep 2
+MONTH_RANGES: Final = rule(
+    rf"(?P<month>{_MONTH})(?P<day> {_DAY})? ?[-\u2013] ?"
+    rf"(?:(?P<until>{_MONTH})(?! [0-9]{{1,2}}\b)|(?={_MONTH} [0-9]))",
+    _read_months,
+)
+RULES: Final = (
+    # July 4, 1776; June 3-5; Jan-15; August 1991
+    rule(
+        rf"(?P<month>{_MONTH})(?:(?: |-(?=\d))(?P<day>{_DAY})(?P<ending>st|nd|rd|th)?"
+        rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
+        rf"(?:,? (?P<year>{_YEAR})(?!\w|,\d)|(?![\w%\u20ac]|[:./-]\d|,\d\d))"
+        rf"|,? '?(?P<only_year>{_YEAR}|(?<=')[0-9]{{2}}){_NO_MORE})",
         _read_month_day,
     ),
-    (  # 4 July 1776, 4th of July
-        re.compile(
-            rf"(?P<day>[0-9]{not_after('.,/:$-')}[0-9]?)(?P<ending>st|nd|rd|th)?"
-            rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
-            rf"(?: (?:of )?|-)(?P<month>{_MONTH})(?:,?[ -](?P<year>{_YEAR})(?!\w|,\d)|(?![\w]))"
-        ),
+    # 4 July 1776, 4th of July
+    rule(
+        rf"(?P<day>[0-9]{not_after('.,/:$-')}[0-9]?)(?P<ending>st|nd|rd|th)?"
+        rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
+        rf"(?: (?:of )?|-)(?P<month>{_MONTH})(?:,?[ -](?P<year>{_YEAR})(?!\w|,\d)|(?![\w]))",
         _read_day_month,
     ),
-)  # fmt: skip
-DECADES: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[-\u2013](?<=0s.)(?='?\d{1,3}0s\b)"), " to "),
-    (re.compile(r"'(?<!\w')(?=[1-9]0s\b)"), ""),
-    (  # 1980s, 80s
-        re.compile(rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b"),
-        _read_decade,
-    ),
 )
-YEARS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"([12]{not_after('.,$€£-')}[0-9]{{3}}) ?[-\u2013] ?({_YEAR}){_NO_MORE}"
-            r"(?! ?(?:[kcm]?[mg]|lbs?|ft|mi|\u00b0)\b| ?=)"
-        ),
+DECADES: Final = (
+    rule(r"[-\u2013](?<=0s.)(?='?\d{1,3}0s\b)", " to "),
+    rule(r"'(?<!\w')(?=[1-9]0s\b)", ""),
+    # 1980s, 80s
+    rule(rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b", _read_decade),
+)
+YEARS: Final = (
+    rule(
+        rf"([12]{not_after('.,$€£-')}[0-9]{{3}}) ?[-\u2013] ?({_YEAR}){_NO_MORE}"
+        r"(?! ?(?:[kcm]?[mg]|lbs?|ft|mi|\u00b0)\b| ?=)",
         _read_years,
     ),
-    (
-        re.compile(rf"([12]{not_after('.,$-')}[0-9]{{3}})[-\u2013]([0-9]{{2}}){_NO_MORE}"),
-        _read_years,
-    ),
-)  # fmt: skip
+    rule(rf"([12]{not_after('.,$-')}[0-9]{{3}})[-\u2013]([0-9]{{2}}){_NO_MORE}", _read_years),
+)

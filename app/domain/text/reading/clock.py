@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
 from app.domain.text.reading.matching import (
     apart,
@@ -124,82 +124,66 @@ def _read_ratio(match: re.Match[str]) -> str | None:
     return None if match[3] else apart(match, f"{cardinal(match[1])} to {cardinal(match[2])}")
 
 
-HALF_RANGES: Final[tuple[Rule, ...]] = (
-    (  # 9am-5pm, 12-1 p.m.
-        re.compile(
-            rf"(?P<hour1>[0-9]{not_after('.,:')}[0-9]?)(?:[:.](?P<minute1>{_MINUTE}))?"
-            r"(?: ?(?P<half1>[AaPp])\.?[Mm]\b\.?)? ?[-\u2013] ?"
-            rf"(?P<hour>[0-9]{{1,2}})(?:[:.](?P<minute>{_MINUTE}))? ?{_HALF}{_ZONE}"
-        ),
-        _read_half_day_range,
-    ),
+# 9am-5pm, 12-1 p.m.
+HALF_RANGES: Final = rule(
+    rf"(?P<hour1>[0-9]{not_after('.,:')}[0-9]?)(?:[:.](?P<minute1>{_MINUTE}))?"
+    r"(?: ?(?P<half1>[AaPp])\.?[Mm]\b\.?)? ?[-\u2013] ?"
+    rf"(?P<hour>[0-9]{{1,2}})(?:[:.](?P<minute>{_MINUTE}))? ?{_HALF}{_ZONE}",
+    _read_half_day_range,
 )
-HALVES: Final[tuple[Rule, ...]] = (
-    (  # 7 pm, 6:05 a.m.
-        re.compile(
-            rf"(?P<hour>[0-9]{not_after('.:')}[0-9]?)"
-            rf"(?:[:.](?P<minute>{_MINUTE})(?::(?P<second>{_MINUTE}))?)? ?{_HALF}{_ZONE}"
-        ),
-        _read_half_day,
-    ),
+# 7 pm, 6:05 a.m.
+HALVES: Final = rule(
+    rf"(?P<hour>[0-9]{not_after('.:')}[0-9]?)"
+    rf"(?:[:.](?P<minute>{_MINUTE})(?::(?P<second>{_MINUTE}))?)? ?{_HALF}{_ZONE}",
+    _read_half_day,
 )
-DURATIONS: Final[tuple[Rule, ...]] = (
-    (  # 6h 30m, 2h30
-        re.compile(
-            rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?) ?h(?:rs?)? ?(?P<minute>[0-5]?[0-9])"
-            r"(?: ?m(?:ins?)?\b(?: ?(?P<second>[0-5]?[0-9]) ?s(?:ecs?)?\b)?|(?![\w]|[.,:/-][0-9]))"
-        ),
+DURATIONS: Final = (
+    # 6h 30m, 2h30
+    rule(
+        rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?) ?h(?:rs?)? ?(?P<minute>[0-5]?[0-9])"
+        r"(?: ?m(?:ins?)?\b(?: ?(?P<second>[0-5]?[0-9]) ?s(?:ecs?)?\b)?|(?![\w]|[.,:/-][0-9]))",
         _read_duration,
     ),
-    (  # 5m 20s
-        re.compile(
-            rf"(?P<minute>[0-9]{not_after('.:,')}[0-9]?) ?m(?P<hour>(?!))? ?"
-            r"(?P<second>[0-5]?[0-9]) ?s\b"
-        ),
+    # 5m 20s
+    rule(
+        rf"(?P<minute>[0-9]{not_after('.:,')}[0-9]?) ?m(?P<hour>(?!))? ?"
+        r"(?P<second>[0-5]?[0-9]) ?s\b",
         _read_duration,
     ),
 )
-PAST_THE_HOUR: Final[tuple[Rule, ...]] = (
-    (  # at :05 and :35
-        re.compile(r":(?<=\s.)([0-5][0-9])(?![\w:]|[.,]\d)"),
-        lambda match: time_of_day(1, int(match[1])).removeprefix("one "),
-    ),
+# at :05 and :35
+PAST_THE_HOUR: Final = rule(
+    r":(?<=\s.)([0-5][0-9])(?![\w:]|[.,]\d)",
+    lambda match: time_of_day(1, int(match[1])).removeprefix("one "),
 )
-MILITARY: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"(?P<hour>[0-2]{not_after('.:,')}[0-9])(?P<minute>{_MINUTE}) ?(?=h(?:ou)?rs\b)"
-        ),
-        _read_military,
-    ),
+MILITARY: Final = rule(
+    rf"(?P<hour>[0-2]{not_after('.:,')}[0-9])(?P<minute>{_MINUTE}) ?(?=h(?:ou)?rs\b)",
+    _read_military,
 )
-WITH_COLON: Final[tuple[Rule, ...]] = (
-    (  # 3:59.4, 1:02:03.5
-        re.compile(
-            rf"(?:(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?=[0-9]+:))?"
-            rf"(?P<minute>[0-9]{not_after('.,')}[0-9]?):(?P<second>{_MINUTE}\.[0-9]{{1,3}})"
-            r"(?![\w:]|[.][0-9])"
-        ),
+WITH_COLON: Final = (
+    # 3:59.4, 1:02:03.5
+    rule(
+        rf"(?:(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?=[0-9]+:))?"
+        rf"(?P<minute>[0-9]{not_after('.,')}[0-9]?):(?P<second>{_MINUTE}\.[0-9]{{1,3}})"
+        r"(?![\w:]|[.][0-9])",
         _read_result,
     ),
-    (  # 9:00-17:00
-        re.compile(
-            rf"(?P<hour1>[0-9]{not_after('.:,')}[0-9]?):(?P<minute1>{_MINUTE})"
-            rf" ?[-\u2013] ?(?P<hour>{_HOUR}):(?P<minute>{_MINUTE})(?![:\d])"
-        ),
+    # 9:00-17:00
+    rule(
+        rf"(?P<hour1>[0-9]{not_after('.:,')}[0-9]?):(?P<minute1>{_MINUTE})"
+        rf" ?[-\u2013] ?(?P<hour>{_HOUR}):(?P<minute>{_MINUTE})(?![:\d])",
         _read_clock_range,
     ),
-    (  # 14:35, 1:30:15
-        re.compile(
-            rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?P<minute>{_MINUTE})"
-            rf"(?::(?P<second>{_MINUTE}))?(?![\d:]|\.\d)"
-        ),
+    # 14:35, 1:30:15
+    rule(
+        rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?P<minute>{_MINUTE})"
+        rf"(?::(?P<second>{_MINUTE}))?(?![\d:]|\.\d)",
         _read_clock,
     ),
-    (  # the result of a match, the shape of a picture, chapter and verse
-        re.compile(rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,5}})"
-            r"(?:[-\u2013]([0-9]{1,3}))?(?![\d:]|\.\d)"
-        ),
+    # the result of a match, the shape of a picture, chapter and verse
+    rule(
+        rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,5}})"
+        r"(?:[-\u2013]([0-9]{1,3}))?(?![\d:]|\.\d)",
         _read_ratio,
     ),
-)  # fmt: skip
+)

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, decimal, is_one
 from app.domain.text.reading.matching import (
     JOINT,
@@ -137,54 +137,37 @@ def _read_sign_behind(match: re.Match[str]) -> str | None:
     return low + _words(amount, match["scale"], match["sign"], is_attribute=is_attribute)
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    (  # $5, US$ 5 million, $-5, $5-10 million, $250-$300
-        re.compile(
-            rf"(?P<sign>{SIGN}) ?(?P<minus>[-\u2212])?(?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?"
-            rf"(?: ?[-\u2013\u2014] ?(?P<sign2>{SIGN} ?)?(?P<high>{_AMOUNT})"
-            rf"(?P<high_scale>{_SCALE})?(?![\w-]|[.,]\d))?{_PER}"
-        ),
-        _read_sign_before,
-    ),
+# $5, US$ 5 million, $-5, $5-10 million, $250-$300
+RULES: Final = rule(
+    rf"(?P<sign>{SIGN}) ?(?P<minus>[-\u2212])?(?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?"
+    rf"(?: ?[-\u2013\u2014] ?(?P<sign2>{SIGN} ?)?(?P<high>{_AMOUNT})"
+    rf"(?P<high_scale>{_SCALE})?(?![\w-]|[.,]\d))?{_PER}",
+    _read_sign_before,
 )
-LOSSES: Final[tuple[Rule, ...]] = (
-    (  # $(1,200), as bookkeepers write it
-        re.compile(rf"(?P<sign>[{SIGNS}])\((?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?\)"),
-        lambda match: f"minus {_words(match['amount'], match['scale'], match['sign'])}",
-    ),
+# $(1,200), as bookkeepers write it
+LOSSES: Final = rule(
+    rf"(?P<sign>[{SIGNS}])\((?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?\)",
+    lambda match: f"minus {_words(match['amount'], match['scale'], match['sign'])}",
 )
 SIGN_BEHIND: Final = SIGN + r"(?!\.?[0-9])"
-BEHIND: Final[tuple[Rule, ...]] = (
-    (  # 5 EUR, 20 euro sign, 27,50 euro sign
-        re.compile(
-            rf"(?P<first>[0-9]{not_after('.,')}(?:[.,]?[0-9])*+)"
-            rf"(?: ?[-\u2013] ?(?P<second>{_AMOUNT}))?(?P<scale>{_SCALE})? ?"
-            rf"(?P<sign>[{SIGNS}](?!\.?[0-9])|(?!Rs)(?:{any_of(_CODES)})\b)"
-        ),
-        _read_sign_behind,
-    ),
+# 5 EUR, 20 euro sign, 27,50 euro sign
+BEHIND: Final = rule(
+    rf"(?P<first>[0-9]{not_after('.,')}(?:[.,]?[0-9])*+)"
+    rf"(?: ?[-\u2013] ?(?P<second>{_AMOUNT}))?(?P<scale>{_SCALE})? ?"
+    rf"(?P<sign>[{SIGNS}](?!\.?[0-9])|(?!Rs)(?:{any_of(_CODES)})\b)",
+    _read_sign_behind,
 )
-PER_PERSON: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"pp(?:(?<=dollars ..)|(?<=euros ..)|(?<=pounds ..)|(?<=pence ..)|(?<=cents ..))"
-            r"\b(?!\.)"
-        ),
-        "per person",
-    ),
+PER_PERSON: Final = rule(
+    r"pp(?:(?<=dollars ..)|(?<=euros ..)|(?<=pounds ..)|(?<=pence ..)|(?<=cents ..))"
+    r"\b(?!\.)",
+    "per person",
 )
-PAIRS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"/(?:{'|'.join(f'(?<={code}.)' for code in _CODES if code.isalpha())})"
-            r"(?=[A-Z]{3}\b)"
-        ),
-        " ",
-    ),
+PAIRS: Final = rule(
+    rf"/(?:{'|'.join(f'(?<={code}.)' for code in _CODES if code.isalpha())})"
+    r"(?=[A-Z]{3}\b)",
+    " ",
 )
-CENTS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(rf"(?P<amount>[.0-9]{not_after('.,')}(?:[.,]?[0-9])*+) ?\u00a2"),
-        lambda match: f"{decimal(match[1])} {'cent' if is_one(match[1]) else 'cents'}",
-    ),
-)  # fmt: skip
+CENTS: Final = rule(
+    rf"(?P<amount>[.0-9]{not_after('.,')}(?:[.,]?[0-9])*+) ?\u00a2",
+    lambda match: f"{decimal(match[1])} {'cent' if is_one(match[1]) else 'cents'}",
+)

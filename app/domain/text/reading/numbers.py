@@ -6,7 +6,7 @@ When these rules are done, no figure is left.
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import (
     below_hundred,
     cardinal,
@@ -162,101 +162,95 @@ def _read_scientific(match: re.Match[str]) -> str:
     return f"{decimal(match['first'])} times ten {power(re.sub('^-0+', '-', exponent))}"
 
 
-SCIENTIFIC: Final[tuple[Rule, ...]] = (
-    (  # 6.02e23
-        re.compile(
-            rf"(?P<first>[0-9]{not_after('.,:/-')}[0-9]?(?:\.[0-9]++)?)[eE]"
-            r"(?P<exponent>[-+]?[0-9]{1,3})(?![\w]|[.,:-]\w)"
-        ),
-        _read_scientific,
-    ),
+# 6.02e23
+SCIENTIFIC: Final = rule(
+    rf"(?P<first>[0-9]{not_after('.,:/-')}[0-9]?(?:\.[0-9]++)?)[eE]"
+    r"(?P<exponent>[-+]?[0-9]{1,3})(?![\w]|[.,:-]\w)",
+    _read_scientific,
 )
-POWERS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile("([\u207b\u207a\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207f](?<=[\\w)].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,6})"),
+POWERS: Final = (
+    rule(
+        "([\u207b\u207a\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207f](?<=[\\w)].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,6})",
         _read_power,
     ),
-    (re.compile(r"\^(?<=[\w)].)[{(]?(-?[0-9]{1,4}|[a-z])(?!\w)[})]?"), _read_power),
-    (re.compile(f"{_SMALL}{_SMALL}*"), _read_small),
-)  # fmt: skip
-SLASHES: Final[tuple[Rule, ...]] = (
-    (  # 1/2, 2 1/4
-        re.compile(
-            rf"(?P<first>[0-9]{not_after('.,/:-')}[0-9]{{0,2}})"
-            r"(?:(?: |-| and )(?P<top>[0-9]{1,3}))?"
-            r"/(?P<bottom>[1-9][0-9]{0,3})(?:ths?|TH|rds?|nds?|s)?(?![\w/]|\.\d|-\d)"
-        ),
+    rule(r"\^(?<=[\w)].)[{(]?(-?[0-9]{1,4}|[a-z])(?!\w)[})]?", _read_power),
+    rule(f"{_SMALL}{_SMALL}*", _read_small),
+)
+SLASHES: Final = (
+    # 1/2, 2 1/4
+    rule(
+        rf"(?P<first>[0-9]{not_after('.,/:-')}[0-9]{{0,2}})"
+        r"(?:(?: |-| and )(?P<top>[0-9]{1,3}))?"
+        r"/(?P<bottom>[1-9][0-9]{0,3})(?:ths?|TH|rds?|nds?|s)?(?![\w/]|\.\d|-\d)",
         _read_fraction,
     ),
-    (  # 31/31/100, 25/235212
-        re.compile(
-            r"/(?:(?<=[0-9].)(?=[0-9]{1,3}/[0-9]|[0-9]{5})|(?<=/[0-9].)(?=[0-9])|(?<=/[0-9]{2}.)(?=[0-9]))"
-        ),
+    # 31/31/100, 25/235212
+    rule(
+        r"/(?:(?<=[0-9].)(?=[0-9]{1,3}/[0-9]|[0-9]{5})|(?<=/[0-9].)(?=[0-9])|(?<=/[0-9]{2}.)(?=[0-9]))",
         " ",
     ),
-    (re.compile(r" / (?<=[0-9] / )(?=[0-9.]+ =)"), " divided by "),
-    (re.compile(r"/(?<=[0-9]\.[0-9].)(?=(?:5|100?)\b)"), " out of "),  # 9.5/10
-    (re.compile(r"/(?<=[0-9].)(?=[0-9])"), " slash "),
-    (re.compile(r"/(?<=[0-9].)f\b"), " per F"),
-)  # fmt: skip
-PRODUCTS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])"), " times "),
-)  # fmt: skip
-RANGES: Final[tuple[Rule, ...]] = (
-    (  # ranges, sums
-        re.compile(
-            rf"(?P<low>{number(not_after('.,:/-'))})(?P<gap> ?)(?P<dash>[-\u2013])(?(gap) ?)"
-            rf"(?P<high>{NUMBER})"
-            r"(?![\w/]|-\d|-[A-Za-z]{1,2}\b|[.:]\d|,\d)(?P<equals>(?= ?=))?"
-        ),
+    rule(r" / (?<=[0-9] / )(?=[0-9.]+ =)", " divided by "),
+    # 9.5/10
+    rule(r"/(?<=[0-9]\.[0-9].)(?=(?:5|100?)\b)", " out of "),
+    rule(r"/(?<=[0-9].)(?=[0-9])", " slash "),
+    rule(r"/(?<=[0-9].)f\b", " per F"),
+)
+PRODUCTS: Final = rule(
+    r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])",
+    " times ",
+)
+RANGES: Final = (
+    # ranges, sums
+    rule(
+        rf"(?P<low>{number(not_after('.,:/-'))})(?P<gap> ?)(?P<dash>[-\u2013])(?(gap) ?)"
+        rf"(?P<high>{NUMBER})"
+        r"(?![\w/]|-\d|-[A-Za-z]{1,2}\b|[.:]\d|,\d)(?P<equals>(?= ?=))?",
         _read_range,
     ),
-    (
-        re.compile(r"[-\u2013](?<=[0-9].)(?<![A-Za-z][0-9].)(?=[0-9.]{1,6}[kKMB]\b)"),
-        " to ",
-    ),
-)  # fmt: skip
-ORDINALS: Final[tuple[Rule, ...]] = (
-    (  # ordinals
-        re.compile(
-            rf"(?P<figures>[0-9]{not_after('.')}(?<![0-9],.)(?:[0-9]{{0,2}}(?:,[0-9]{{3}})++|[0-9]*+))"
-            r"(?P<ending>(?i:st|nd|rd|th))\b"
-        ),
-        _read_ordinal,
-    ),
-)  # fmt: skip
-PLURALS: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b"), _read_plural),
-)  # fmt: skip
-MINUS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"\u2212"), " minus "),
-)  # fmt: skip
-THOUSANDS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])"),
-        _read_decimal,
-    ),
-)  # fmt: skip
-DECIMALS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[0-9](?<![0-9.].)[0-9]*+\.[0-9]++(?!\.?[0-9])"), _read_decimal),
-    (re.compile(rf"\.{not_after('.')}[0-9]+"), _read_decimal),
-)  # fmt: skip
-LONG_BESIDE_LETTERS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)"),
-        lambda match: digits(match[0]),
-    ),
+    rule(r"[-\u2013](?<=[0-9].)(?<![A-Za-z][0-9].)(?=[0-9.]{1,6}[kKMB]\b)", " to "),
 )
-QUARTERS: Final[tuple[Rule, ...]] = ((re.compile(r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)"), " to "),)
-BESIDE_LETTERS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"e-(?<=[0-9]..)(?=[0-9])"), " e minus "),
-    (re.compile(r"-(?<=[ijkmnxyt]-)(?<![\w.].-)(?=[0-9]{1,2}\b)"), " minus "),  # n-1
-    (re.compile(r"-(?<=T-)(?<!\w.-)(?=[0-9]+ (?:day|hour|minute|second)s?\b)"), " minus "),
-    (re.compile(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))"), " "),
-)  # fmt: skip
-STRETCHED: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[0-9](?<![0-9].)[0-9]*+'(?=ss)"), lambda match: f"{cardinal(match[0][:-1])} "),
+# ordinals
+ORDINALS: Final = rule(
+    rf"(?P<figures>[0-9]{not_after('.')}(?<![0-9],.)(?:[0-9]{{0,2}}(?:,[0-9]{{3}})++|[0-9]*+))"
+    r"(?P<ending>(?i:st|nd|rd|th))\b",
+    _read_ordinal,
 )
-WHOLE: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[0-9](?<![0-9].)[0-9]*+"), _read_whole),
-)  # fmt: skip
+PLURALS: Final = rule(
+    rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b",
+    _read_plural,
+)
+MINUS: Final = rule(
+    r"\u2212",
+    " minus ",
+)
+THOUSANDS: Final = rule(
+    r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])",
+    _read_decimal,
+)
+DECIMALS: Final = (
+    rule(r"[0-9](?<![0-9.].)[0-9]*+\.[0-9]++(?!\.?[0-9])", _read_decimal),
+    rule(rf"\.{not_after('.')}[0-9]+", _read_decimal),
+)
+LONG_BESIDE_LETTERS: Final = rule(
+    r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)",
+    lambda match: digits(match[0]),
+)
+QUARTERS: Final = rule(
+    r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)",
+    " to ",
+)
+BESIDE_LETTERS: Final = (
+    rule(r"e-(?<=[0-9]..)(?=[0-9])", " e minus "),
+    # n-1
+    rule(r"-(?<=[ijkmnxyt]-)(?<![\w.].-)(?=[0-9]{1,2}\b)", " minus "),
+    rule(r"-(?<=T-)(?<!\w.-)(?=[0-9]+ (?:day|hour|minute|second)s?\b)", " minus "),
+    rule(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))", " "),
+)
+STRETCHED: Final = rule(
+    r"[0-9](?<![0-9].)[0-9]*+'(?=ss)",
+    lambda match: f"{cardinal(match[0][:-1])} ",
+)
+WHOLE: Final = rule(
+    r"[0-9](?<![0-9].)[0-9]*+",
+    _read_whole,
+)

@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, ordinal, year
 
 _VALUES: Final = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
@@ -39,7 +39,7 @@ _RULERS_WITH_ONE: Final = frozenset({"Elizabeth", "Napoleon"})
 _CROWNS: Final = frozenset({"King", "Queen", "Pope", "Emperor", "Tsar", "Sultan", "Pharaoh"})
 _COUNTED_FROM_ONE: Final = frozenset({"War", "Bowl", "WrestleMania", "Vatican", "Schedule"})
 _WORDS: Final = frozenset(
-    {
+    [
         "MIX",
         "DIM",
         "MILL",
@@ -59,7 +59,7 @@ _WORDS: Final = frozenset(
         "LCD",
         "XL",
         "XXL",
-    }
+    ]
 )
 """Numerals that are more often words or letters; never read after any capitalized word."""
 
@@ -125,13 +125,9 @@ def _read_century(match: re.Match[str]) -> str | None:
     return ordinal(str(number)) if number else None
 
 
-CENTURIES: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)"
-        ),
-        _read_century,
-    ),
+CENTURIES: Final = rule(
+    r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)",
+    _read_century,
 )
 
 
@@ -145,16 +141,18 @@ def _read_year(match: re.Match[str]) -> str | None:
     return year(str(number)) if number and number <= _LAST_YEAR else None
 
 
-PAGES: Final[tuple[Rule, ...]] = (
-    (  # page xii, pages iii-vii
-        re.compile(
-            r"[ivxl](?:(?<=[Pp]age .)|(?<=[Pp]ages .)|(?<=[Cc]hapter .)(?!\b))[ivxl]{0,6}"
-            r"(?:[-\u2013][ivxl]{1,7})?\b(?!['-])"
-        ),
-        _read_page,
-    ),
+# page xii, pages iii-vii
+PAGES: Final = rule(
+    r"[ivxl](?:(?<=[Pp]age .)|(?<=[Pp]ages .)|(?<=[Cc]hapter .)(?!\b))[ivxl]{0,6}"
+    r"(?:[-\u2013][ivxl]{1,7})?\b(?!['-])",
+    _read_page,
 )
-YEARS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"M(?<!\w.)[MDCLXVI]{3,}\b"), _read_year),  # MCMXCIX
+# MCMXCIX
+YEARS: Final = rule(
+    r"M(?<!\w.)[MDCLXVI]{3,}\b",
+    _read_year,
 )
-RULES: Final[tuple[Rule, ...]] = ((re.compile(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)"), _read),)
+RULES: Final = rule(
+    r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)",
+    _read,
+)
