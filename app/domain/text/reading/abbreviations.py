@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from itertools import groupby
 from typing import Final
 
 from app.domain.text.mapped_text import rule
@@ -108,20 +107,17 @@ _WRITTEN_FOR: Final = {
 
 def _at_marks(words: Iterable[str]) -> str:
     """A pattern for one of `words` that begins at its first mark, and looks behind for the rest."""
-    cut = {word: next(i for i, char in enumerate(word) if not char.isalnum()) for word in words}
-    by_mark = groupby(sorted(cut, key=lambda word: word[cut[word]]), lambda word: word[cut[word]])
-    return "|".join(
-        re.escape(mark) + "(?:" + "|".join(
-            f"(?<={re.escape(word[: cut[word] + 1])}){re.escape(word[cut[word] + 1 :])}"
-            for word in words
-        ) + ")"
-        for mark, words in by_mark
-    )  # fmt: skip
+    by_mark: dict[str, list[str]] = {}
+    for word in words:
+        start = next(index for index, char in enumerate(word) if not char.isalnum())
+        by_mark.setdefault(word[start], []).append(
+            f"{re.escape(word[start + 1 :])}(?<={re.escape(word)})"
+        )
+    return "|".join(f"{re.escape(mark)}(?:{'|'.join(by_mark[mark])})" for mark in by_mark)
 
 
-FIXED_NEEDS: Final = _at_marks(
-    re.sub("[0-9]", "0", word) for word in _ALWAYS if not word.isalpha()
-) + (r"|vs|etc|PhD|\.NET|fl(?<=[0-9].. fl)")
+_WITH_MARKS: Final = [re.sub("[0-9]", "0", word) for word in _ALWAYS if not word.isalpha()]
+FIXED_NEEDS: Final = rf"{_at_marks(_WITH_MARKS)}|vs|etc|PhD|\.NET|fl(?<=[0-9].. fl)"
 _MARKED: Final = r"(?=\w{1,6}[./&+#(']|vs|etc|PhD|et al)"
 """What all of _ALWAYS have, and few other words."""
 
@@ -257,19 +253,18 @@ SIDES: Final = (
         lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
     ),
 )
+# W 42nd St
+SIDES_OF_STREETS: Final = rule(
+    r"(?P<side>[NSEW])(?<!\w.)\.? "
+    r"(?=[0-9]{1,3}(?:st|nd|rd|th) (?:St|Ave|Street|Avenue|Pl)\b)",
+    lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
+)
+WINDS: Final = rule(  # winds NW 10 mph
+    r"[NSEW](?:(?<=[Ww]ind .)|(?<=[Ww]inds .))[NSEW]?\b",
+    lambda match: "".join(COMPASS_POINTS[letter] for letter in match[0]),
+)
+HIGHWAYS: Final = rule(r"Hwy(?<!\w...)(?= [0-9])", "Highway")
 CAPITALIZED: Final = (
-    # W 42nd St
-    rule(
-        r"(?P<side>[NSEW])(?<!\w.)\.? "
-        r"(?=[0-9]{1,3}(?:st|nd|rd|th) (?:St|Ave|Street|Avenue|Pl)\b)",
-        lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
-    ),
-    # winds NW 10 mph
-    rule(
-        r"[NSEW](?:(?<=[Ww]ind .)|(?<=[Ww]inds .))[NSEW]?\b",
-        lambda match: "".join(COMPASS_POINTS[letter] for letter in match[0]),
-    ),
-    rule(r"Hwy(?<!\w...)(?= [0-9])", "Highway"),
     rule(r"WWI(?<!\w...)I?\b", lambda match: _WORLD_WARS[match[0]]),
     rule(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])", _read_street),
     rule(

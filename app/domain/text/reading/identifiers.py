@@ -180,14 +180,13 @@ _SOFTWARE_BEFORE: Final = "|".join(
         "Postgres",
     )
 )
-VERSIONS: Final = (
-    # Python 3.12
-    rule(rf"[0-9](?:{_SOFTWARE_BEFORE})[0-9]?\.[1-9][0-9]?(?!\w|\.\d)", _read_version),
-    rule(
-        rf"[vV0-9]{not_after('.')}(?:(?<=\d)[0-9]{{0,5}}(?:\.[0-9]{{1,6}}){{2,5}}"
-        r"|(?<=[vV])[0-9]{1,6}(?:\.[0-9]{1,6}){0,5})(?![\w]|\.\d)",
-        _read_version,
-    ),
+SOFTWARE: Final = rule(  # Python 3.12
+    rf"[0-9](?:{_SOFTWARE_BEFORE})[0-9]?\.[1-9][0-9]?(?!\w|\.\d)", _read_version
+)
+VERSIONS: Final = rule(
+    rf"[vV0-9]{not_after('.')}(?:(?<=\d)[0-9]{{0,5}}(?:\.[0-9]{{1,6}}){{2,5}}"
+    r"|(?<=[vV])[0-9]{1,6}(?:\.[0-9]{1,6}){0,5})(?![\w]|\.\d)",
+    _read_version,
 )
 EMERGENCY: Final = rule(
     r"911(?<![\w.,$\u20ac\u00a3:/-]...)(?<!Porsche 911)(?![\w%]|[.,:/-]\d| [a-z]+s\b"

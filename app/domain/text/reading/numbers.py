@@ -4,6 +4,7 @@ When these rules are done, no figure is left.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from app.domain.text.mapped_text import rule
@@ -54,6 +55,7 @@ _VOTE_BEFORE: Final = re.compile(
 )
 _MODEL_BEFORE: Final = re.compile(r"\b(?:Boeing|Airbus|Embraer|Cessna|Bombardier) [A-Z]?\Z")
 _ODDS_BEFORE: Final = re.compile(r"\b[Oo]dds (?:of|at|are|were|is) \Z")
+_FULL_MARKS: Final = frozenset({"5", "10", "100"})
 _RATED: Final = re.compile(
     r"\b(?:rat(?:e[ds]?|ings?)|scor(?:e[ds]?|ing)|g[ia]ves?|solid|easy|strong|overall|satisfaction|review|index)"
     r":?(?: (?:it|this|that|them|him|her|of|is|was|at|as|an?|about))*:? \Z",
@@ -62,23 +64,28 @@ _RATED: Final = re.compile(
 _RATES: Final = re.compile(r",? (?:would|recommend|stars?\b|rating|from critics)")
 
 
-def _read_fraction(match: re.Match[str]) -> str | None:
-    first, top, bottom = match.groups()
-    if not top and bottom in ("5", "10", "100"):
-        before = match.string[max(0, match.start() - 24) : match.start()]
-        if _RATED.search(before) or _RATES.match(match.string, match.end()):
-            return f"{cardinal(first)} out of {cardinal(bottom)}"
-    if not top and _ODDS_BEFORE.search(match.string, max(0, match.start() - 12), match.start()):
+def _read_fraction(match: re.Match[str]) -> str:
+    text, start = match.string, match.start()
+    is_after_word = text[start - 2 : start - 1].isalpha()
+    if match["top"] or not (is_after_word or match["bottom"] in _FULL_MARKS):
+        return _plain_fraction(match[0])
+    first, bottom = match["first"], match["bottom"]
+    before = text[max(0, start - 24) : start]
+    if bottom in _FULL_MARKS and (_RATED.search(before) or _RATES.match(text, match.end())):
+        return f"{cardinal(first)} out of {cardinal(bottom)}"
+    if _ODDS_BEFORE.search(before):
         return f"{cardinal(first)} to {cardinal(bottom)}"
-    if first == "1" and not top and match[0].endswith("s"):
-        return fraction(f"2/{bottom}").removeprefix("two ")  # in 1/2s
-    if top:
-        return fraction(f"{first} {top}/{bottom}")
-    if bottom not in _USUAL_DENOMINATORS:
-        before = match.string[max(0, match.start() - 24) : match.start()]
-        if _NAME_BEFORE.search(before):
-            return f"{cardinal(first)} slash {cardinal(bottom)}"  # Windows 10/11
-    return fraction(f"{first}/{bottom}")
+    if bottom not in _USUAL_DENOMINATORS and _NAME_BEFORE.search(before):
+        return f"{cardinal(first)} slash {cardinal(bottom)}"  # Windows 10/11
+    return _plain_fraction(match[0])
+
+
+@lru_cache(maxsize=1 << 10)
+def _plain_fraction(written: str) -> str:
+    figures = written.rstrip("thrdnsTH").replace(" and ", " ")
+    if written.endswith("s") and figures.startswith("1/"):
+        return fraction(f"2{figures[1:]}").removeprefix("two ")  # in 1/2s
+    return fraction(figures)
 
 
 def _read_power(match: re.Match[str]) -> str:
