@@ -73,7 +73,7 @@ _ALWAYS: Final = {
     "Ph.Ds": spelled("PhD") + "s", "Ph.D.s": spelled("PhD") + "s",
     "PhDs": spelled("PhD") + "s", "24/7": "twenty-four seven", "401(k)": f"four oh one{JOINT} K",
     "y/y": "year over year", "q/q": "quarter over quarter", "m/m": "month over month",
-    "req/s": "requests per second",
+    "req/s": "requests per second", "ea.": "each",
     "24/7/365": "twenty-four seven three sixty-five", "9/11": "nine eleven",
     "50/50": "fifty fifty", "20/20": "twenty twenty",
     "P.S.": spelled("PS"), "R.I.P.": spelled("RIP"), "o'clock": "o'clock", "O'Clock": "o'clock",

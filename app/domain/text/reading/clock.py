@@ -154,7 +154,7 @@ DURATIONS: Final = (
 # at :05 and :35
 PAST_THE_HOUR: Final = rule(
     r":(?<=\s.)([0-5][0-9])(?![\w:]|[.,]\d)",
-    lambda match: time_of_day(1, int(match[1])).removeprefix("one "),
+    lambda match: digits("00") if match[1] == "00" else time_of_day(1, int(match[1]))[4:],
 )
 MILITARY: Final = rule(
     rf"(?P<hour>[0-2]{not_after('.:,')}[0-9])(?P<minute>{_MINUTE}) ?(?=h(?:ou)?rs\b)",

@@ -213,6 +213,7 @@ RATES: Final = (
     # 7 days/week, 5 mg/kg/day
     rule(rf"/(?:(?<=[a-z]s.)|(?<=gram.)|(?<=liter.)|(?<=meter.))(?={_PERIODS})", " per "),
     rule(r"/(?<=[a-z]{2}.)s\b", " per second"),
+    rule(r"/(?:(?<=gram.)|(?<=liter.)|(?<=meter.))h\b", " per hour"),
     rule(rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)", _read_per),
 )
 RULES: Final = rule(
@@ -248,7 +249,7 @@ THOUSANDS: Final = (
 )
 _LASTS_BEFORE: Final = re.compile(
     r"\b(?:wait(?:ed|s)?|time ?out(?: of)?|takes?|took|sleeps?|slept|for|after|every|within|under"
-    r"|last(?:s|ed)?|exactly|another)[ =]\Z",
+    r"|last(?:s|ed)?|exactly|another):?[ =]\Z",
     re.IGNORECASE,
 )
 

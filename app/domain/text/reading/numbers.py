@@ -165,11 +165,10 @@ def _read_plural(match: re.Match[str]) -> str:
 
 
 def _read_scientific(match: re.Match[str]) -> str:
-    exponent = match["exponent"].replace("+", "").lstrip("0") or "0"
-    return f"{decimal(match['first'])} times ten {power(re.sub('^-0+', '-', exponent))}"
+    """As a product with a power of ten, which the next rules read."""
+    return f"{match['first']} \u00d7 10^{int(match['exponent'])}"
 
 
-# 6.02e23
 SCIENTIFIC: Final = rule(
     rf"(?P<first>[0-9]{not_after('.,:/-')}[0-9]?(?:\.[0-9]++)?)[eE]"
     r"(?P<exponent>[-+]?[0-9]{1,3})(?![\w]|[.,:-]\w)",

@@ -58,6 +58,7 @@ _NAMES: Final[tuple[Step, ...]] = (
     ("- ?[ADFJMNOS]", calendar.MONTH_RANGES),
 )
 _CODES_AND_DATES: Final[tuple[Step, ...]] = (
+    ("0[eE][-+]?0", numbers.SCIENTIFIC),
     ("-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-", identifiers.UNIQUE_IDS),
     ("0x[0-9A-Fa-f]", identifiers.HEXADECIMAL),
     (r"0[ -]000|0\) ?000", identifiers.NUMBERS_FROM_ZERO),
@@ -139,7 +140,6 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     ("\u00b0[CF]", *measures.DEGREES),
     ("/[A-Za-z]", *measures.RATES),
     ("#(?:0|[A-Z]{1,3}-?0)", _NUMBER_SIGN),
-    ("0[eE][-+]?0", numbers.SCIENTIFIC),
     (rf"[\^{_SMALL_FIGURES}]", *numbers.POWERS),
     ("0 ?/", *numbers.SLASHES),
     (r"\*", numbers.PRODUCTS),
