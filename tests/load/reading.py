@@ -1,7 +1,8 @@
 """How long the reading of a text takes: `python -m tests.load.reading`, or `make reading`.
 
 Exits with 1 beyond MAX_DENSE_MS for 300 characters of dense text, or MAX_HOSTILE_MS for 4,096 of
-any pattern. Times are of the thread's processor, the best of several runs.
+any pattern. Times are CPU time of the thread, the best of several runs: neighbours on the machine
+count little.
 """
 
 import sys

@@ -33,7 +33,9 @@ from app.domain.segment import TextSegment
 from app.domain.speech import ModelInfo, SynthesisParams, Voice
 from app.domain.text.mapped_text import MappedText, Rule
 from app.domain.text.number_words import cardinal
-from app.domain.text.reading.letters import JOINT
+from app.domain.text.reading.matching import (
+    JOINT,
+)
 from app.domain.text.splitting import fit, is_speakable, split_sentences
 
 SAMPLE_RATE: Final = 24_000

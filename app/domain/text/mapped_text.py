@@ -16,6 +16,12 @@ Rewrite = Callable[[re.Match[str]], str | Span | None]
 Rule = tuple[re.Pattern[str], Rewrite | str]
 """What is rewritten, and what it becomes: a constant or a function of the match."""
 
+
+def rule(pattern: str, rewrite: Rewrite | str) -> Rule:
+    """The rule for `pattern`, compiled."""
+    return re.compile(pattern), rewrite
+
+
 _SHIFT: Final = 32
 _END: Final = (1 << _SHIFT) - 1
 _STEP: Final = (1 << _SHIFT) + 1
@@ -113,7 +119,7 @@ class MappedText:
             if new is None:
                 continue
             start, end = match.span()
-            if not isinstance(new, str):
+            if isinstance(new, tuple):
                 kept = slice(*new)
                 new, spans = text[kept], own[kept]
             elif len(new) != end - start:

@@ -126,7 +126,7 @@ _INLINE: Final[tuple[Rule, ...]] = (
     (re.compile(r"\\(?=[\\`*_{}\[\]()#+.!~>|-])"), ""),
     # emphasis; what has no partner is silent where it stands
     *((_EMPHASIS, lambda match: match.span("text")),) * 2,
-    (re.compile(r"(?<![^\W_])_+(?=\S)|(?<=\S)_+(?![^\W_])"), ""),
+    (re.compile(r"_(?:(?<![^\W_].)_*(?=\S)|(?<=\S.)_*(?![^\W_]))"), ""),
     (re.compile(r"~~|``?"), ""),
 )  # fmt: skip
 

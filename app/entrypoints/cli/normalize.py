@@ -9,7 +9,9 @@ import msgspec
 
 from app.domain.text.front_end import ReadingOptions, read_text, segment_text
 from app.domain.text.markup import Pause
-from app.domain.text.reading.letters import JOINT
+from app.domain.text.reading.matching import (
+    JOINT,
+)
 from app.domain.text.splitting import split_sentences
 from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
 from app.entrypoints.cli.options import common_options, settings_from

@@ -10,7 +10,9 @@ from typing import Final
 from app.adapters.speech.soprano.text_characters import to_ascii
 from app.domain.text.mapped_text import MappedText, Rule
 from app.domain.text.number_words import cardinal
-from app.domain.text.reading.letters import JOINT
+from app.domain.text.reading.matching import (
+    JOINT,
+)
 
 _AS_THE_MODEL_KNOWS_IT: Final = {"missus": "misess", "miz": "miss"}
 """Words that the package spells in a way of its own."""

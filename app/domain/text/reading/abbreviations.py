@@ -1,14 +1,18 @@
 """Short forms of words, by what stands around them; letters with points."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
-from app.domain.text.reading.figures import any_of
-from app.domain.text.reading.letters import JOINT, spelled
-from app.domain.text.reading.sentence_ends import ends_sentence
-from app.domain.text.reading.spacing import touches_word
-from app.domain.text.reading.units import COMPASS_POINTS, UNITS
+from app.domain.text.mapped_text import rule
+from app.domain.text.reading.matching import (
+    JOINT,
+    any_of,
+    ends_sentence,
+    spelled,
+    touches_word,
+)
+from app.domain.text.reading.units import COMPASS_POINTS, PER_NAMES, UNITS
 
 _TITLES: Final = {
     "Mr": "mister", "Mrs": "missus", "Ms": "miz", "Mx": "mix", "Dr": "doctor", "Drs": "doctors",
@@ -47,6 +51,7 @@ BEFORE_FIGURES: Final = {
     "ed": "edition", "tel": "telephone", "ext": "extension", "apt": "apartment", "rm": "room",
     "est": "established", "ca": "circa", "ver": "version", "nr": "number", "app": "appendix",
     "tab": "table", "ph": "phone", "flt": "flight", "rte": "route", "hwy": "highway",
+    "op": "opus", "sc": "scene", "dep": "departs", "arr": "arrives",
     "ste": "suite", "p": "page", "c": "circa", "v": "version",
 }  # fmt: skip
 """Short forms with a point that are read so only before figures, Roman or not."""
@@ -67,6 +72,8 @@ _ALWAYS: Final = {
     "tbsp.": "tablespoons", "tsp.": "teaspoons", "Ph.D.": spelled("PhD"), "PhD": spelled("PhD"),
     "Ph.Ds": spelled("PhD") + "s", "Ph.D.s": spelled("PhD") + "s",
     "PhDs": spelled("PhD") + "s", "24/7": "twenty-four seven", "401(k)": f"four oh one{JOINT} K",
+    "y/y": "year over year", "q/q": "quarter over quarter", "m/m": "month over month",
+    "req/s": "requests per second", "ea.": "each",
     "24/7/365": "twenty-four seven three sixty-five", "9/11": "nine eleven",
     "50/50": "fifty fifty", "20/20": "twenty twenty",
     "P.S.": spelled("PS"), "R.I.P.": spelled("RIP"), "o'clock": "o'clock", "O'Clock": "o'clock",
@@ -98,6 +105,19 @@ _WRITTEN_FOR: Final = {
 """Units without a number."""
 
 
+def _at_marks(words: Iterable[str]) -> str:
+    """A pattern for one of `words` that begins at its first mark, and looks behind for the rest."""
+    by_mark: dict[str, list[str]] = {}
+    for word in words:
+        start = next(index for index, char in enumerate(word) if not char.isalnum())
+        by_mark.setdefault(word[start], []).append(
+            f"{re.escape(word[start + 1 :])}(?<={re.escape(word)})"
+        )
+    return "|".join(f"{re.escape(mark)}(?:{'|'.join(by_mark[mark])})" for mark in by_mark)
+
+
+_WITH_MARKS: Final = [re.sub("[0-9]", "0", word) for word in _ALWAYS if not word.isalpha()]
+FIXED_NEEDS: Final = rf"{_at_marks(_WITH_MARKS)}|vs|etc|PhD|\.NET|fl(?<=[0-9].. fl)"
 _MARKED: Final = r"(?=\w{1,6}[./&+#(']|vs|etc|PhD|et al)"
 """What all of _ALWAYS have, and few other words."""
 
@@ -107,7 +127,19 @@ _DETERMINERS: Final = frozenset({
     "The", "This", "That", "These", "A", "An", "My", "Our", "Your", "His", "Her", "Its", "Their",
 })  # fmt: skip
 _WORLD_WARS: Final = {"WWI": "World War one", "WWII": "World War two"}
+_ROAD_BEFORE: Final = re.compile(r"\b(?:I|US|SR|Hwy|Highway|Route|Rte|Interstate)[- ][0-9]{1,3} \Z")
 _STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)(?:'s)?|\b[0-9]+(?:st|nd|rd|th))\Z")
+
+
+_PLACE: Final = re.compile(
+    r" (?:Bridge|Station|Baker(?:y|ies)|Caf[e\u00e9]|Theat(?:er|re)|Market|School|Park|Pier|Garage"
+    r"|Hotel|Tunnel|Subway|Library|Grill|Deli|Pub|Bar|Exit|Church|Clinic|Branch|Office|Entrance)\b"
+)
+_COUNTED: Final = re.compile(
+    r"[0-9,]{1,9} (?:people|men|women|children|of (?:us|them|you)|(?:minute|hour|day|week|month"
+    r"|year|time|dollar|percent|guest|student|player)s?)\b"
+)
+"""Behind "no.", which is the answer then."""
 
 
 def _with_point(words: str, match: re.Match[str]) -> str:
@@ -126,7 +158,8 @@ def _read_street(match: re.Match[str]) -> str | None:
     if not name or name["word"] in _DETERMINERS:
         return None
     is_before_name = text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()
-    if match["short"] in ("Dr", "St") and is_before_name and not ends_sentence(match):
+    is_title = match["short"] in ("Dr", "St") and is_before_name and not _PLACE.match(text, end)
+    if is_title and not ends_sentence(match):
         return None
     return _with_point(f" {_STREETS[match['short']]}", match)
 
@@ -171,62 +204,94 @@ def _read_repeated(match: re.Match[str]) -> str | None:
 def _read_before_figures(match: re.Match[str]) -> str | None:
     short = match["short"]
     is_part = touches_word(match) or match.string.endswith(".", 0, match.start())
+    if short in ("no", "No") and _COUNTED.match(match.string, match.end()):
+        return None
     words = BEFORE_FIGURES.get(short if len(short) == 1 else short.lower())
     return f"{words} " if words and not is_part else None
 
 
-FIGURES_FOLLOW: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"(?P<short>\b[A-Za-z]{1,4})\. ?"
-            r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)"
+FIGURES_FOLLOW: Final = rule(
+    r"(?P<short>[A-Za-z](?<!\w.)[A-Za-z]{0,3}+)\. ?"
+    r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)",
+    _read_before_figures,
+)
+FIXED: Final = (
+    rule(rf"\b{_MARKED}(?<![./&']){any_of(_ALWAYS)}(?![\w/&+#])", _read_fixed),
+    rule(r"fl(?<=[0-9](?:st|nd|rd|th) fl)\b\.?(?!\w)", "floor"),
+    rule(r"\.NET(?<![\w./&'].NET)(?![\w/&+#])", "dot net"),
+)
+# a B- grade; "A- and B-" may be halves of words
+GRADES: Final = rule(
+    r"-(?:(?<=\ba [BCD]-)|(?<=\ban [AF]-)|(?<=\bgot [A-D]-)|(?<=: [A-D]-))"
+    r"(?![\w-]| and| or)",
+    " minus",
+)
+_SHORT_PER: Final = {short: name for short, name in PER_NAMES.items() if short != name}
+# cells per mL
+RATES: Final = rule(
+    rf"per (?<!\w....)({any_of(_SHORT_PER)})\b(?!['\u2019/])",
+    lambda match: f"per {_SHORT_PER[match[1]]}",
+)
+UNITS_ALONE: Final = rule(
+    rf"({any_of(_WRITTEN_FOR)})(?![\w/])",
+    _read_unit,
+)
+SIDES: Final = (
+    # I-95 N
+    rule(
+        r"[NSEW](?<=[0-9] .)(?![\w.'-])",
+        lambda match: (
+            COMPASS_POINTS[match[0]]
+            if _ROAD_BEFORE.search(match.string, max(0, match.start() - 16), match.start())
+            else None
         ),
-        _read_before_figures,
     ),
-)
-FIXED: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"\b{_MARKED}(?<![./&']){any_of(_ALWAYS)}(?![\w/&+#])"), _read_fixed),
-    (re.compile(r"fl(?<=[0-9](?:st|nd|rd|th) fl)\b\.?(?!\w)"), "floor"),
-    (re.compile(r"\.NET(?<![\w./&'].NET)(?![\w/&+#])"), "dot net"),
-)
-UNITS_ALONE: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"({any_of(_WRITTEN_FOR)})(?![\w/])"), _read_unit),
-)
-CAPITALIZED: Final[tuple[Rule, ...]] = (
-    (  # 35 W. 4th St.
-        re.compile(
-            r"(?P<side>[NSEW])(?<=[0-9] .)\.? "
-            r"(?=[0-9]{1,3}(?:st|nd|rd|th)\b|[A-Z][a-z]+ (?:St|Ave|Blvd|Rd|Dr|Ln|Street|Avenue)\b)"
-        ),
+    # 35 W. 4th St.
+    rule(
+        r"(?P<side>[NSEW])(?<=[0-9] .)\.? "
+        r"(?=[0-9]{1,3}(?:st|nd|rd|th)\b|[A-Z][a-z]+ (?:St|Ave|Blvd|Rd|Dr|Ln|Street|Avenue)\b)",
         lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
     ),
-    (re.compile(r"WWI(?<!\w...)I?\b"), lambda match: _WORLD_WARS[match[0]]),
-    (re.compile(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])"), _read_street),
-    (
-        re.compile(
-            rf"(?P<short>{any_of(_TITLES)})\b(?P<point>\.)?"
-            r"(?:(?P<space> ?)(?<=[. ])(?=[A-Z])|(?!\w))"
-        ),
+)
+# W 42nd St
+SIDES_OF_STREETS: Final = rule(
+    r"(?P<side>[NSEW])(?<!\w.)\.? "
+    r"(?=[0-9]{1,3}(?:st|nd|rd|th) (?:St|Ave|Street|Avenue|Pl)\b)",
+    lambda match: f"{COMPASS_POINTS[match['side']].capitalize()} ",
+)
+WINDS: Final = rule(  # winds NW 10 mph
+    r"[NSEW](?:(?<=[Ww]ind .)|(?<=[Ww]inds .))[NSEW]?\b",
+    lambda match: "".join(COMPASS_POINTS[letter] for letter in match[0]),
+)
+HIGHWAYS: Final = rule(r"Hwy(?<!\w...)(?= [0-9])", "Highway")
+CAPITALIZED: Final = (
+    rule(r"WWI(?<!\w...)I?\b", lambda match: _WORLD_WARS[match[0]]),
+    rule(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])", _read_street),
+    rule(
+        rf"(?P<short>{any_of(_TITLES)})\b(?P<point>\.)?"
+        r"(?:(?P<space> ?)(?<=[. ])(?=[A-Z])|(?!\w))",
         _read_title,
     ),
-    (re.compile(rf"({any_of(_SPELLED)})('?s)?\b"), _read_spelled),
-    (re.compile(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)"), _read_name_after),
-    (re.compile(r"([A-Z])(?<!\w.)\1{2,5}\b"), _read_repeated),
+    rule(rf"({any_of(_SPELLED)})('?s)?\b", _read_spelled),
+    rule(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)", _read_name_after),
+    rule(r"([A-Z])(?=\1)(?<!\w.)\1{2,5}\b", _read_repeated),
 )
-INITIALS: Final[tuple[Rule, ...]] = (
-    (  # U.S., e.U.
-        re.compile(r"(?P<letters>[A-Za-z]\.(?<![\w.@]..)(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)"),
-        _read_initialism,
-    ),
-    (  # an initial before a name: George C. Marshall
-        re.compile(r"([A-Z])(?<![\w.\u2060-].)\.(?= ?[A-Z][\w.])"),
-        lambda match: None if ends_sentence(match) else match[1],
-    ),
-)  # fmt: skip
-BARE_WWW: Final[tuple[Rule, ...]] = ((re.compile(r"w(?<!\w.)ww\b"), spelled("WWW")),)
-OPTIONAL_LETTERS: Final[tuple[Rule, ...]] = (
-    (  # (s)he, cat(s)
-        re.compile(r"\((?:(?<=\w.)\w{1,3}\)(?=\w)|(?<=[a-z].)(?:e?[sd]|r|n)\)|(?<!\w.)\w{1,3}\)(?=[a-z]))"),
-        lambda match: match[0][1:-1],
-    ),
-)  # fmt: skip
+# U.S., e.U.
+INITIALS: Final = rule(
+    r"(?P<letters>[A-Za-z]\.(?<![\w.@]..)(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)",
+    _read_initialism,
+)
+# an initial before a name: George C. Marshall
+INITIALS_OF_NAMES: Final = rule(
+    r"([A-Z])(?<![\w.\u2060-].)\.(?= ?[A-Z][\w.])",
+    lambda match: None if ends_sentence(match) else match[1],
+)
+BARE_WWW: Final = rule(
+    r"w(?<!\w.)ww\b",
+    spelled("WWW"),
+)
+# (s)he, cat(s)
+OPTIONAL_LETTERS: Final = rule(
+    r"\((?:(?<=\w.)\w{1,3}\)(?=\w)|(?<=[a-z].)(?:e?[sd]|r|n)\)|(?<!\w.)\w{1,3}\)(?=[a-z]))",
+    lambda match: match[0][1:-1],
+)

@@ -3,10 +3,12 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import digits
-from app.domain.text.reading.letters import spelled
-from app.domain.text.reading.spacing import touches_word
+from app.domain.text.reading.matching import (
+    spelled,
+    touches_word,
+)
 
 MAX_PATH_CHARS: Final = 60
 """Of a longer path only the name of the server is read; nobody can follow the rest by ear."""
@@ -62,35 +64,24 @@ def _read_address(match: re.Match[str]) -> str | None:
     return None if touches_word(match) else _read_all(match)
 
 
-URLS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"(?:http|https|HTTP|HTTPS|Http|Https|ftp|ftps|ws|wss)://"
-            r"(?P<host>[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])"
-        ),
+URLS: Final = (
+    rule(
+        r"(?:http|https|HTTP|HTTPS|Http|Https|ftp|ftps|ws|wss)://"
+        r"(?P<host>[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])",
         _read_url,
     ),
-    (
-        re.compile(r"(?:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]"),
-        _read_address,
-    ),
+    rule(r"(?:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]", _read_address),
 )
-MAIL: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"(?<![A-Za-z0-9._%+&-])\.?[A-Za-z0-9][A-Za-z0-9._%+&-]{0,63}@"
-            rf"{_LABEL}(?:\.{_LABEL})+(?![\w]){_PATH}"
-        ),
-        _read_all,
-    ),
+MAIL: Final = rule(
+    r"(?<![A-Za-z0-9._%+&-])\.?[A-Za-z0-9][A-Za-z0-9._%+&-]{0,63}@"
+    rf"{_LABEL}(?:\.{_LABEL})+(?![\w]){_PATH}",
+    _read_all,
 )
-HOSTS: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"www\.(?<![\w@.-]www\.){_LABEL}(?:\.{_LABEL})*{_PATH}"), _read_all),
-    (
-        re.compile(
-            rf"\b(?<![@.-])(?:{_LABEL}\.){{1,8}}(?:{_TLDS})"
-            rf"(?![\w-]|\.\w){_PATH}"
-        ),
+HOSTS: Final = (
+    rule(rf"www\.(?<![\w@.-]www\.){_LABEL}(?:\.{_LABEL})*{_PATH}", _read_all),
+    rule(
+        rf"\b(?<![@.-])(?:{_LABEL}\.){{1,8}}(?:{_TLDS})"
+        rf"(?![\w-]|\.\w){_PATH}",
         _read_all,
     ),
 )

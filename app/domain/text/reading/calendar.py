@@ -3,12 +3,15 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
-from app.domain.text.reading.figures import any_of, not_after
-from app.domain.text.reading.sentence_ends import ends_sentence
-from app.domain.text.reading.spacing import touches_word
+from app.domain.text.reading.matching import (
+    any_of,
+    ends_sentence,
+    not_after,
+    touches_word,
+)
 
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -37,8 +40,14 @@ _ATTACK: Final = (9, 11)
 """Is called nine eleven."""
 
 _DATE_BEFORE: Final = re.compile(
-    r"\b(?i:[a-z]+day,?|on|due|until|till|before|after|since|dated?:?|starting|from|by|through)"
+    r"\b(?i:[a-z]+day,?|on|due|until|till|before|after|since|dated?:?|starting|from|by|through"
+    r"|as of|week of|EO[DBW]|COB)"
     r"(?: the)? \Z"
+)
+_THE: Final = re.compile(r"\b(?i:the|our|your|this|last|next) \Z")
+_EVENT: Final = re.compile(
+    r" (?:party|meeting|event|deadline|game|show|release|class|call|appointment|session|update"
+    r"|edition|issue|order|flight|trip|dinner|concert|launch|match|invoice|payment|delivery)s?\b"
 )
 _MONTH_BEFORE: Final = re.compile(
     r"\b(?i:since|from|until|till|through|dated|to|by|in|of|expires:?|exp\.?:?) \Z"
@@ -114,7 +123,9 @@ def _read_without_year(match: re.Match[str]) -> str | None:
     """Such as "by 9/30" and "Thursday, 10/12", where it cannot be a fraction."""
     before = match.string[max(0, match.start() - 16) : match.start()]
     month, day = int(match["first"]), int(match["second"])
-    word = _DATE_BEFORE.search(before)
+    word = _DATE_BEFORE.search(before) or (
+        _EVENT.match(match.string, match.end()) and _THE.search(before)
+    )
     if not word or not (1 <= month <= 12 and 1 <= day <= 31) or (month, day) == _ATTACK:  # noqa: PLR2004
         return None
     if "day" not in word[0] and month < day and day in _USUAL_DENOMINATORS:
@@ -149,6 +160,13 @@ def _read_weekdays(match: re.Match[str]) -> str | None:
     return None if touches_word(match) else f"{_DAYS[match['first']]} to {_DAYS[match['last']]}"
 
 
+def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
+    if touches_word(match):
+        return None
+    words = _ANY_DAY.sub(lambda day: _DAYS[day[1]], match[0].replace("/", " "))
+    return words + _kept_point(match)
+
+
 def _read_decade(match: re.Match[str]) -> str:
     figures = match["figures"]
     words = year(figures) if len(figures) == 4 else below_hundred(int(figures))  # noqa: PLR2004
@@ -156,118 +174,113 @@ def _read_decade(match: re.Match[str]) -> str:
 
 
 def _read_years(match: re.Match[str]) -> str:
+    if len(match[2]) == 2 and "05" < match[2] <= match[1][2:]:  # noqa: PLR2004 - Motion 2024-17
+        return f"{year(match[1])}{_read_year(match[2])}"
     return f"{year(match[1])} to{_read_year(match[2])}"
 
 
 POINTED_MONTHS: Final = {name[:3] for name in _MONTHS if name != "May"} | {"Sept"}
 """With a point, and no words."""
 
-_DAY_NAME: Final = any_of(_DAYS)
-_HOUR_FOLLOWS: Final = r" [0-9]{1,2}(?::[0-9]{2})? ?[ap]\.?m"
+_BEHIND: Final = "|".join(rf"(?<={name}\.)" for name in sorted(POINTED_MONTHS))
+POINTED_MONTH: Final = rf"\.(?:{_BEHIND})"
 
-MONTHS: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)"), _read_month),
+_DAY_NAME: Final = any_of(_DAYS)
+_ANY_DAY: Final = re.compile(rf"({_DAY_NAME})\b\.?")
+_DATE_FOLLOWS: Final = rf"(?:[0-9]|{_MONTH} [0-9])"
+_HOUR_FOLLOWS: Final = (
+    r" [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m|[-\u2013] ?[0-9]{1,2}(?![\w]| [a-z]))"
 )
-WEEKDAYS: Final[tuple[Rule, ...]] = (
-    (  # Mon-Fri
-        re.compile(
-            rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|\n|$))?"
-        ),
+
+MONTHS: Final = rule(
+    rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
+    _read_month,
+)
+WEEKDAYS: Final = (
+    # Mon, Wed and Fri.
+    rule(
+        rf"{_DAY_NAME}\b\.?(?:(?:, ?(?:and |or )?| and | or | & |/){_DAY_NAME}\b\.?)+",
+        _read_list_of_weekdays,
+    ),
+    # Mon-Fri
+    rule(
+        rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|\n|$))?",
         _read_weekdays,
     ),
-    (  # "Mon.", "Thu, 10/12", "Tue 9am"
-        re.compile(r"(?P<day>Mon|Tues?|Wed|Thu(?:rs?)?|Fri)(?:\.(?=,? |[,;:)\n]|$)|(?=,? [0-9]))"),
+    # "Mon.", "Thu, 10/12", "Tue 9am"
+    rule(
+        r"(?P<day>Mon|Tues?|Wed|Thu(?:rs?)?|Fri)"
+        rf"(?:\.(?=,? |[,;:)\n]|$)|(?=,? {_DATE_FOLLOWS}))",
         _read_weekday,
     ),
-    (  # these are words, too: "Sat down"
-        re.compile(rf"(?P<day>Sat)(?:\.(?=,? [\da-z]|[,;:)\n]|$)|(?=, [0-9]|{_HOUR_FOLLOWS}))"),
+    # these are words, too: "Sat down"
+    rule(
+        r"(?P<day>Sat)(?:\.(?=,? [\da-z]|[,;:)\n]|$)"
+        rf"|(?=, {_DATE_FOLLOWS}|{_HOUR_FOLLOWS}))",
         _read_weekday,
     ),
-    (
-        re.compile(
-            r"(?P<day>Sun)(?:(?:(?<=\bon Sun)|(?<=\band Sun)|(?<=[-\u2013]Sun)|(?<=, Sun))"
-            r"\.(?=[ ,;:)\n]|$)|\.(?=,? (?:and|or|to|through) [MTWF])"
-            rf"|(?=, [0-9]|{_HOUR_FOLLOWS}))"
-        ),
+    rule(
+        r"(?P<day>Sun)(?:(?:(?<=\bon Sun)|(?<=\band Sun)|(?<=[-\u2013]Sun)|(?<=, Sun))"
+        r"\.(?=[ ,;:)\n]|$)|\.(?=,? (?:and|or|to|through) [MTWF])"
+        rf"|(?=, {_DATE_FOLLOWS}|{_HOUR_FOLLOWS}))",
         _read_weekday,
-    ),
-)  # fmt: skip
-NUMERIC_DATES: Final[tuple[Rule, ...]] = (
-    (  # 2024-03-15, 2023-11-05T08:15:00Z
-        re.compile(
-            rf"(?P<year>[12]{not_after('.-')}[0-9]{{3}})(?P<sign>[-/])(?P<month>0?[1-9]|1[0-2])(?P=sign)"
-            rf"(?P<day>{_DAY})(?:[T ](?P<hour>[01][0-9]|2[0-4]):(?P<minute>[0-5][0-9])"
-            r"(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z\b|[+-][0-9]{2}:[0-9]{2})?)?(?![\w]|[./-]\d)"
-        ),
-        _read_iso,
-    ),
-    (  # 3/14/2015, 31.12.2023
-        re.compile(
-            rf"(?P<first>[0-9]{not_after('./-')}[0-9]?)(?P<sign>[-/.])(?P<second>[0-9]{{1,2}})(?P=sign)"
-            r"(?P<year>[12][0-9]{3}|[0-9][0-9])(?![\w]|[./-]\d)"
-        ),
-        _read_figures,
-    ),
-    (
-        re.compile(
-            r"(?P<first>[0-9](?<=[a-z,:] .)[0-9]?)/(?P<second>[0-9]{1,2})"
-            r"(?![\w/]|[.,-]\d| (?:of|cups?|tsp|tbsp)\b)"
-        ),
-        _read_without_year,
-    ),
-    (
-        re.compile(
-            rf"(?P<month>[0-9](?<= .)[0-9]?)/(?P<year>{_YEAR})(?![\w/]|[.,-]\d)"
-        ),
-        _read_month_of_year,
-    ),
-)  # fmt: skip
-MONTH_RANGES: Final[tuple[Rule, ...]] = (
-    (  # Jan-Mar, Aug 5-Sep 2
-        re.compile(
-            rf"(?P<month>{_MONTH})(?P<day> {_DAY})? ?[-\u2013] ?"
-            rf"(?:(?P<until>{_MONTH})(?! [0-9]{{1,2}}\b)|(?={_MONTH} [0-9]))"
-        ),
-        _read_months,
     ),
 )
-RULES: Final[tuple[Rule, ...]] = (
-    (  # July 4, 1776; June 3-5; Jan-15; August 1991
-        re.compile(
-            rf"(?P<month>{_MONTH})(?:(?: |-(?=\d))(?P<day>{_DAY})(?P<ending>st|nd|rd|th)?"
-            rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
-            rf"(?:,? (?P<year>{_YEAR})(?!\w|,\d)|(?![\w%\u20ac]|[:./-]\d|,\d\d))"
-            rf"|,? '?(?P<only_year>{_YEAR}|(?<=')[0-9]{{2}}){_NO_MORE})"
-        ),
+# 2024-03-15, 2023-11-05T08:15:00Z
+ISO_DATES: Final = rule(
+    rf"(?P<year>[12]{not_after('.-')}[0-9]{{3}})(?P<sign>[-/])(?P<month>0?[1-9]|1[0-2])(?P=sign)"
+    rf"(?P<day>{_DAY})(?:[T ](?P<hour>[01][0-9]|2[0-4]):(?P<minute>[0-5][0-9])"
+    r"(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z\b|[+-][0-9]{2}:[0-9]{2})?)?(?![\w]|[./-]\d)",
+    _read_iso,
+)
+# 3/14/2015, 31.12.2023
+NUMERIC_DATES: Final = rule(
+    rf"(?P<first>[0-9]{not_after('./-')}[0-9]?)(?P<sign>[-/.])(?P<second>[0-9]{{1,2}})(?P=sign)"
+    r"(?P<year>[12][0-9]{3}|[0-9][0-9])(?![\w]|[./-]\d)",
+    _read_figures,
+)
+SHORT_DATES: Final = (
+    rule(
+        r"(?P<first>[0-9](?<=[A-Za-z,:] .)[0-9]?)/(?P<second>[0-9]{1,2})"
+        r"(?![\w/]|[.,-]\d| (?:of|cups?|tsp|tbsp)\b)",
+        _read_without_year,
+    ),
+    rule(rf"(?P<month>[0-9](?<= .)[0-9]?)/(?P<year>{_YEAR})(?![\w/]|[.,-]\d)", _read_month_of_year),
+)
+# Jan-Mar, Aug 5-Sep 2
+MONTH_RANGES: Final = rule(
+    rf"(?P<month>{_MONTH})(?P<day> {_DAY})? ?[-\u2013] ?"
+    rf"(?:(?P<until>{_MONTH})(?! [0-9]{{1,2}}\b)|(?={_MONTH} [0-9]))",
+    _read_months,
+)
+RULES: Final = (
+    # July 4, 1776; June 3-5; Jan-15; August 1991
+    rule(
+        rf"(?P<month>{_MONTH})(?:(?: |-(?=\d))(?P<day>{_DAY})(?P<ending>st|nd|rd|th)?"
+        rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
+        rf"(?:,? (?P<year>{_YEAR})(?!\w|,\d)|(?![\w%\u20ac]|[:./-]\d|,\d\d))"
+        rf"|,? '?(?P<only_year>{_YEAR}|(?<=')[0-9]{{2}}){_NO_MORE})",
         _read_month_day,
     ),
-    (  # 4 July 1776, 4th of July
-        re.compile(
-            rf"(?P<day>[0-9]{not_after('.,/:$-')}[0-9]?)(?P<ending>st|nd|rd|th)?"
-            rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
-            rf"(?: (?:of )?|-)(?P<month>{_MONTH})(?:,?[ -](?P<year>{_YEAR})(?!\w|,\d)|(?![\w]))"
-        ),
+    # 4 July 1776, 4th of July
+    rule(
+        rf"(?P<day>[0-9]{not_after('.,/:$-')}[0-9]?)(?P<ending>st|nd|rd|th)?"
+        rf"(?:[-\u2013](?P<until>{_DAY})(?:st|nd|rd|th)?)?"
+        rf"(?: (?:of )?|-)(?P<month>{_MONTH})(?:,?[ -](?P<year>{_YEAR})(?!\w|,\d)|(?![\w]))",
         _read_day_month,
     ),
-)  # fmt: skip
-YEARS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[-\u2013](?<=0s.)(?='?\d{1,3}0s\b)"), " to "),
-    (re.compile(r"'(?<!\w')(?=[1-9]0s\b)"), ""),
-    (  # 1980s, 80s
-        re.compile(
-            rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b"
-        ),
-        _read_decade,
-    ),
-    (
-        re.compile(
-            rf"([12]{not_after('.,$€£-')}[0-9]{{3}}) ?[-\u2013] ?({_YEAR}){_NO_MORE}"
-            r"(?! ?(?:[kcm]?[mg]|lbs?|ft|mi|\u00b0)\b| ?=)"
-        ),
+)
+DECADES: Final = (
+    rule(r"[-\u2013](?<=0s.)(?='?\d{1,3}0s\b)", " to "),
+    rule(r"'(?<!\w')(?=[1-9]0s\b)", ""),
+    # 1980s, 80s
+    rule(rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b", _read_decade),
+)
+YEARS: Final = (
+    rule(
+        rf"([12]{not_after('.,$€£-')}[0-9]{{3}}) ?[-\u2013] ?({_YEAR}){_NO_MORE}"
+        r"(?! ?(?:[kcm]?[mg]|lbs?|ft|mi|\u00b0)\b| ?=)",
         _read_years,
     ),
-    (
-        re.compile(rf"([12]{not_after('.,$-')}[0-9]{{3}})[-\u2013]([0-9]{{2}}){_NO_MORE}"),
-        _read_years,
-    ),
-)  # fmt: skip
+    rule(rf"([12]{not_after('.,$-')}[0-9]{{3}})[-\u2013]([0-9]{{2}}){_NO_MORE}", _read_years),
+)

@@ -9,8 +9,10 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
-from app.domain.text.reading.letters import JOINT
+from app.domain.text.mapped_text import rule
+from app.domain.text.reading.matching import (
+    JOINT,
+)
 
 _SPELLINGS: Final = {
     "\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2032": "'", "\u201b": "'", "\u2033": '"',
@@ -103,27 +105,33 @@ def _spell_between(before: str, char: str, after: str) -> str | None:
     return gap_before + spelling + gap_after
 
 
-CLEANING: Final[tuple[Rule, ...]] = ((re.compile(r"[^\x20-\x7e]"), lambda match: _clean(match[0])),)
-RULES: Final[tuple[Rule, ...]] = ((re.compile(r"[^\n\x20-\x7e]"), _respell),)
-THOUSANDS: Final[tuple[Rule, ...]] = (
-    (  # thousands with spaces between
-        re.compile(
-            r"[1-9](?<![\w.,:/+-].)(?<![0-9] .)[0-9]{0,2}(?: [0-9]{3})+(?![\w]|[,:/-]\d| \d)"
-        ),
+CLEANING: Final = rule(
+    r"[^\x20-\x7e]",
+    lambda match: _clean(match[0]),
+)
+RULES: Final = rule(
+    r"[^\n\x20-\x7e]",
+    _respell,
+)
+THOUSANDS: Final = (
+    # thousands with spaces between
+    rule(
+        r"[1-9](?<![\w.,:/+-].)(?<![0-9] .)[0-9]{0,2}(?: [0-9]{3})+(?![\w]|[,:/-]\d| \d)",
         lambda match: match[0].replace(" ", ","),
     ),
-    (  # 1'250'000, as the Swiss write it
-        re.compile(r"[1-9](?<![\w.,:/'-].)[0-9]{0,2}(?:'[0-9]{3})+(?![\w']|[,:/-]\d)"),
+    # 1'250'000, as the Swiss write it
+    rule(
+        r"[1-9](?<![\w.,:/'-].)[0-9]{0,2}(?:'[0-9]{3})+(?![\w']|[,:/-]\d)",
         lambda match: match[0].replace("'", ","),
     ),
-    (  # 1,00,000, as it is written in India
-        re.compile(r"[1-9](?<![\w.,:/-].)[0-9]?(?:,[0-9]{2})+,[0-9]{3}(?![\w]|[,:/-]\d)"),
+    # 1,00,000, as it is written in India
+    rule(
+        r"[1-9](?<![\w.,:/-].)[0-9]?(?:,[0-9]{2})+,[0-9]{3}(?![\w]|[,:/-]\d)",
         lambda match: f"{int(match[0].replace(',', '')):,}",
     ),
-    (  # 2.500.000
-        re.compile(
-            r"[1-9](?<![\w.,:/-].)[0-9]{0,2}(?:\.[0-9]{3})*\.[0-9]{3}\.000(?![\w]|[.,:/-]\d)"
-        ),
+    # 2.500.000
+    rule(
+        r"[1-9](?<![\w.,:/-].)[0-9]{0,2}(?:\.[0-9]{3})*\.[0-9]{3}\.000(?![\w]|[.,:/-]\d)",
         lambda match: match[0].replace(".", ","),
     ),
 )

@@ -3,12 +3,14 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
-from app.domain.text.number_words import below_hundred, cardinal, digits
-from app.domain.text.reading.figures import not_after
-from app.domain.text.reading.letters import spelled
-from app.domain.text.reading.sentence_ends import ends_sentence
-from app.domain.text.reading.spacing import apart
+from app.domain.text.mapped_text import rule
+from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
+from app.domain.text.reading.matching import (
+    apart,
+    ends_sentence,
+    not_after,
+    spelled,
+)
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24
@@ -98,6 +100,13 @@ def _read_duration(match: re.Match[str]) -> str:
     )
 
 
+def _read_result(match: re.Match[str]) -> str:
+    """Of a race: with parts of a second."""
+    hours = f"{_count(int(match['hour']), 'hour')} " if match["hour"] else ""
+    seconds = f"{decimal(match['second'].removeprefix('0'))} seconds"
+    return f"{hours}{_count(int(match['minute']), 'minute')} and {seconds}"
+
+
 def _duration(hours: int, minutes: int, seconds: int) -> str:
     return f"{_count(hours, 'hour')} {_count(minutes, 'minute')} and {_count(seconds, 'second')}"
 
@@ -115,68 +124,66 @@ def _read_ratio(match: re.Match[str]) -> str | None:
     return None if match[3] else apart(match, f"{cardinal(match[1])} to {cardinal(match[2])}")
 
 
-HALF_RANGES: Final[tuple[Rule, ...]] = (
-    (  # 9am-5pm, 12-1 p.m.
-        re.compile(
-            rf"(?P<hour1>[0-9]{not_after('.,:')}[0-9]?)(?:[:.](?P<minute1>{_MINUTE}))?"
-            r"(?: ?(?P<half1>[AaPp])\.?[Mm]\b\.?)? ?[-\u2013] ?"
-            rf"(?P<hour>[0-9]{{1,2}})(?:[:.](?P<minute>{_MINUTE}))? ?{_HALF}{_ZONE}"
-        ),
-        _read_half_day_range,
-    ),
+# 9am-5pm, 12-1 p.m.
+HALF_RANGES: Final = rule(
+    rf"(?P<hour1>[0-9]{not_after('.,:')}[0-9]?)(?:[:.](?P<minute1>{_MINUTE}))?"
+    r"(?: ?(?P<half1>[AaPp])\.?[Mm]\b\.?)? ?[-\u2013] ?"
+    rf"(?P<hour>[0-9]{{1,2}})(?:[:.](?P<minute>{_MINUTE}))? ?{_HALF}{_ZONE}",
+    _read_half_day_range,
 )
-HALVES: Final[tuple[Rule, ...]] = (
-    (  # 7 pm, 6:05 a.m.
-        re.compile(
-            rf"(?P<hour>[0-9]{not_after('.:')}[0-9]?)"
-            rf"(?:[:.](?P<minute>{_MINUTE})(?::(?P<second>{_MINUTE}))?)? ?{_HALF}{_ZONE}"
-        ),
-        _read_half_day,
-    ),
+# 7 pm, 6:05 a.m.
+HALVES: Final = rule(
+    rf"(?P<hour>[0-9]{not_after('.:')}[0-9]?)"
+    rf"(?:[:.](?P<minute>{_MINUTE})(?::(?P<second>{_MINUTE}))?)? ?{_HALF}{_ZONE}",
+    _read_half_day,
 )
-DURATIONS: Final[tuple[Rule, ...]] = (
-    (  # 6h 30m, 2h30
-        re.compile(
-            rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?) ?h(?:rs?)? ?(?P<minute>[0-5]?[0-9])"
-            r"(?: ?m(?:ins?)?\b(?: ?(?P<second>[0-5]?[0-9]) ?s(?:ecs?)?\b)?|(?![\w]|[.,:/-][0-9]))"
-        ),
+DURATIONS: Final = (
+    # 6h 30m, 2h30
+    rule(
+        rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?) ?h(?:rs?)? ?(?P<minute>[0-5]?[0-9])"
+        r"(?: ?m(?:ins?)?\b(?: ?(?P<second>[0-5]?[0-9]) ?s(?:ecs?)?\b)?|(?![\w]|[.,:/-][0-9]))",
         _read_duration,
     ),
-    (  # 5m 20s
-        re.compile(
-            rf"(?P<minute>[0-9]{not_after('.:,')}[0-9]?) ?m(?P<hour>(?!))? ?"
-            r"(?P<second>[0-5]?[0-9]) ?s\b"
-        ),
+    # 5m 20s
+    rule(
+        rf"(?P<minute>[0-9]{not_after('.:,')}[0-9]?) ?m(?P<hour>(?!))? ?"
+        r"(?P<second>[0-5]?[0-9]) ?s\b",
         _read_duration,
     ),
 )
-MILITARY: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"(?P<hour>[0-2]{not_after('.:,')}[0-9])(?P<minute>{_MINUTE}) ?(?=h(?:ou)?rs\b)"
-        ),
-        _read_military,
-    ),
+# at :05 and :35
+PAST_THE_HOUR: Final = rule(
+    r":(?<=\s.)([0-5][0-9])(?![\w:]|[.,]\d)",
+    lambda match: digits("00") if match[1] == "00" else time_of_day(1, int(match[1]))[4:],
 )
-WITH_COLON: Final[tuple[Rule, ...]] = (
-    (  # 9:00-17:00
-        re.compile(
-            rf"(?P<hour1>[0-9]{not_after('.:,')}[0-9]?):(?P<minute1>{_MINUTE})"
-            rf" ?[-\u2013] ?(?P<hour>{_HOUR}):(?P<minute>{_MINUTE})(?![:\d])"
-        ),
+MILITARY: Final = rule(
+    rf"(?P<hour>[0-2]{not_after('.:,')}[0-9])(?P<minute>{_MINUTE}) ?(?=h(?:ou)?rs\b)",
+    _read_military,
+)
+WITH_COLON: Final = (
+    # 3:59.4, 1:02:03.5
+    rule(
+        rf"(?:(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?=[0-9]+:))?"
+        rf"(?P<minute>[0-9]{not_after('.,')}[0-9]?):(?P<second>{_MINUTE}\.[0-9]{{1,3}})"
+        r"(?![\w:]|[.][0-9])",
+        _read_result,
+    ),
+    # 9:00-17:00
+    rule(
+        rf"(?P<hour1>[0-9]{not_after('.:,')}[0-9]?):(?P<minute1>{_MINUTE})"
+        rf" ?[-\u2013] ?(?P<hour>{_HOUR}):(?P<minute>{_MINUTE})(?![:\d])",
         _read_clock_range,
     ),
-    (  # 14:35, 1:30:15
-        re.compile(
-            rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?P<minute>{_MINUTE})"
-            rf"(?::(?P<second>{_MINUTE}))?(?![\d:]|\.\d)"
-        ),
+    # 14:35, 1:30:15
+    rule(
+        rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?P<minute>{_MINUTE})"
+        rf"(?::(?P<second>{_MINUTE}))?(?![\d:]|\.\d)",
         _read_clock,
     ),
-    (  # the result of a match, the shape of a picture, chapter and verse
-        re.compile(rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,5}})"
-            r"(?:[-\u2013]([0-9]{1,3}))?(?![\d:]|\.\d)"
-        ),
+    # the result of a match, the shape of a picture, chapter and verse
+    rule(
+        rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,5}})"
+        r"(?:[-\u2013]([0-9]{1,3}))?(?![\d:]|\.\d)",
         _read_ratio,
     ),
-)  # fmt: skip
+)

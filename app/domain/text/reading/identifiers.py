@@ -3,11 +3,14 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, digits
-from app.domain.text.reading.figures import any_of, not_after
-from app.domain.text.reading.letters import spelled
-from app.domain.text.reading.spacing import touches_word
+from app.domain.text.reading.matching import (
+    any_of,
+    not_after,
+    spelled,
+    touches_word,
+)
 
 _FREE_OF_CHARGE: Final = frozenset({"800", "900"})
 _BEFORE_CODES: Final = [
@@ -16,7 +19,7 @@ _BEFORE_CODES: Final = [
     for word in (
         "call", "dial", "text", "phone", "pin", "otp", "passcode", "zip", "postcode", "isbn",
         "code", "password", "card", "account", "ext", "extension", "ending in", "ending with",
-        "ends in", "ends with",
+        "ends in", "ends with", "port",
     )
 ]  # fmt: skip
 """Words before a number that is said figure by figure."""
@@ -38,6 +41,8 @@ def _read_group(group: str) -> str:
 
 def _read_after_word(match: re.Match[str]) -> str | None:
     if touches_word(match):
+        return None
+    if match["word"].startswith("port") and match["code"].endswith("000"):
         return None
     parts = _CODE_PART.findall(match["code"])
     return match["word"] + " ".join(digits(part) if part.isdecimal() else part for part in parts)
@@ -65,120 +70,132 @@ def _read_version(match: re.Match[str]) -> str:
     )
 
 
-TELEPHONE_NUMBERS: Final[tuple[Rule, ...]] = (
-    (  # +1 (212) 555-0100, 212.555.0100, (212) 555-0100, with an extension
-        re.compile(
-            r"[+(0-9](?<![\w.+].)(?:(?<=\()[0-9]{3}\) ?|(?<=[0-9])[0-9]{2}[-. ]"
-            r"|(?:(?<=\+)[0-9]{1,3}|(?<=[0-9])[0-9]{0,2})[-. ]?"
-            r"(?:\([0-9]{3}\) ?|(?<![0-9])[0-9]{3}[-. ]))"
-            r"[0-9]{3}[-. ][0-9]{4}(?:-[0-9]{1,4})?(?![\w]|-\d)"
-        ),
-        _read_groups,
-    ),
-)  # fmt: skip
-NUMBERS_FROM_ZERO: Final[tuple[Rule, ...]] = (
-    (  # 020 7946 0958
-        re.compile(
-            rf"[(0]{not_after('.,-')}(?<![0-9] .)(?:(?<=\()0[0-9]{{1,4}}\) ?[0-9]{{3,8}}"
-            r"|(?<=0)[0-9]{1,4}[ -][0-9]{3,8})(?:[ -][0-9]{3,8}){0,2}"
-            r"(?![\w]|[.,-]\d)"
-        ),
-        _read_groups,
-    ),
-)  # fmt: skip
-SOCIAL_SECURITY_NUMBERS: Final[tuple[Rule, ...]] = (
-    (  # a social security number
-        re.compile(rf"[0-9]{not_after('.-')}[0-9]{{2}}-[0-9]{{2}}-[0-9]{{4}}(?![\w]|-\d)"),
-        _read_groups,
-    ),
-)  # fmt: skip
-LOCAL_NUMBERS: Final[tuple[Rule, ...]] = (
-    (  # a telephone number without its area
-        re.compile(
-            rf"[0-9]{not_after('.$€£-')}[0-9]{{2}}-[0-9]{{4}}(?![\w%]|-\d|\.\d| ?=)"
-        ),
-        _read_groups,
-    ),
-)  # fmt: skip
-CARD_NUMBERS: Final[tuple[Rule, ...]] = (
-    (  # the number of a card, of an account
-        re.compile(rf"[0-9]{not_after('.,')}[0-9]{{3}}(?:[ -][0-9]{{4}}){{2,5}}(?![\w]|[.,-]\d)"),
-        _read_account,
-    ),
-)  # fmt: skip
-NAMED_NUMBERS: Final[tuple[Rule, ...]] = (
-    (  # 1-800-FLOWERS
-        re.compile(
-            rf"[+1]{not_after('-')}1?-8[0-9][0-9]-(?=[0-9A-Z-]{{0,30}}[A-Z])"
-            r"[0-9A-Z]+(?:-[0-9A-Z]+){0,3}(?![\w-])"
-        ),
-        _read_groups,
-    ),
-)  # fmt: skip
-INTERNATIONAL_NUMBERS: Final[tuple[Rule, ...]] = (
-    (  # +44 20 7946 0958, +442079460958
-        re.compile(
-            rf"\+{not_after('.')}(?:[0-9]{{1,3}}(?:[ .-][0-9]{{1,8}}){{2,5}}|[0-9]{{7,15}})"
-            r"(?![\w]|[.-]\d)"
-        ),
-        _read_groups,
-    ),
-)  # fmt: skip
-BANK_ACCOUNTS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"[A-Z]{not_after('')}[A-Z][0-9]{{2}}(?: ?[0-9A-Z]{{4}}){{2,7}}"
-            r"(?: ?[0-9]{1,3})?(?!\w)"
-        ),
-        _read_account,
-    ),
-)  # fmt: skip
-BOOK_NUMBERS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b"), _read_account),
+def _read_hexadecimal(match: re.Match[str]) -> str:
+    """Letter by letter and figure by figure, with a pause between the groups."""
+    groups = re.split("[:-]", match[0])
+    return ", ".join(" ".join(digits(c) if c.isdecimal() else c for c in one) for one in groups)
+
+
+def _read_case(match: re.Match[str]) -> str | None:
+    first, second = match[0].split("-")
+    return None if len(first) == len(second) else _read_groups(match)
+
+
+HARDWARE_ADDRESSES: Final = rule(
+    r"[0-9A-Fa-f](?<![\w:-].)[0-9A-Fa-f](?P<sign>[:-])(?:[0-9A-Fa-f]{2}(?P=sign)){4}"
+    r"[0-9A-Fa-f]{2}(?![\w:-])",
+    _read_hexadecimal,
 )
-CODES: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"(?P<word>{any_of(_BEFORE_CODES)}(?i: code| number| no\.?| is|\.|:| #){{0,3}} )"
-            r"(?P<code>[A-Za-z]{0,4}[0-9]{3,12})(?![\w,]|[.:/-]\d|\.\w| ?%)"
-            r"(?! (?i:people|times|men|women|lines))"
-        ),
-        _read_after_word,
-    ),
-)  # fmt: skip
-ZIP_CODES: Final[tuple[Rule, ...]] = (
-    # behind the short name of a state: NY 10118
-    (
-        re.compile(r"[0-9](?<=\b[A-Z]{2} .)[0-9]{4}(?:-[0-9]{4})?(?<!000)(?![\w]|[.,-]\d)"),
-        _read_groups,
-    ),
+UNIQUE_IDS: Final = rule(
+    r"[0-9A-Fa-f](?<![\w-].)[0-9A-Fa-f]{7}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![\w-])",
+    _read_hexadecimal,
 )
-NETWORK_ADDRESSES: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(rf"[0-9]{not_after('.')}[0-9]{{0,2}}(?:\.[0-9]{{1,3}}){{3}}(?![\w]|\.\d)"),
-        _read_ip,
-    ),
+HEXADECIMAL: Final = rule(
+    r"0(?<!\w.)x[0-9A-Fa-f]{1,16}(?!\w)",
+    _read_hexadecimal,
 )
-VERSIONS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"[vV0-9]{not_after('.')}(?:(?<=\d)[0-9]{{0,5}}(?:\.[0-9]{{1,6}}){{2,5}}"
-            r"|(?<=[vV])[0-9]{1,6}(?:\.[0-9]{1,6}){0,5})(?![\w]|\.\d)"
-        ),
-        _read_version,
-    ),
+# case no. 12-345
+CASES: Final = rule(
+    r"[0-9](?<=number .)[0-9]{0,3}-[0-9]{3,8}(?![\w-]|[.,:]\d)",
+    _read_case,
 )
-EMERGENCY: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"911(?<![\w.,$\u20ac\u00a3:/-]...)(?<!Porsche 911)(?![\w%]|[.,:/-]\d| [a-z]+s\b"
-            r"| people)"
-        ),
-        "nine one one",
-    ),
+# +1 (212) 555-0100, 212.555.0100, (212) 555-0100, with an extension
+TELEPHONE_NUMBERS: Final = rule(
+    r"[+(0-9](?<![\w.+].)(?:(?<=\()[0-9]{3}\) ?|(?<=[0-9])[0-9]{2}[-. ]"
+    r"|(?:(?<=\+)[0-9]{1,3}|(?<=[0-9])[0-9]{0,2})[-. ]?"
+    r"(?:\([0-9]{3}\) ?|(?<![0-9])[0-9]{3}[-. ]))"
+    r"[0-9]{3}[-. ][0-9]{4}(?:-[0-9]{1,4})?(?![\w]|-\d)",
+    _read_groups,
 )
-FROM_ZERO: Final[tuple[Rule, ...]] = (
-    (re.compile(r"0(?<=[\s(]'.)(?=[1-9]\b)"), "oh "),  # the '05 one
+# 020 7946 0958
+NUMBERS_FROM_ZERO: Final = rule(
+    rf"[(0]{not_after('.,-')}(?<![0-9] .)(?:(?<=\()0[0-9]{{1,4}}\) ?[0-9]{{3,8}}"
+    r"|(?<=0)[0-9]{1,4}[ -][0-9]{3,8})(?:[ -][0-9]{3,8}){0,2}"
+    r"(?![\w]|[.,-]\d)",
+    _read_groups,
+)
+# a social security number
+SOCIAL_SECURITY_NUMBERS: Final = rule(
+    rf"[0-9]{not_after('.-')}[0-9]{{2}}-[0-9]{{2}}-[0-9]{{4}}(?![\w]|-\d)",
+    _read_groups,
+)
+# a telephone number without its area
+LOCAL_NUMBERS: Final = rule(
+    rf"[0-9]{not_after('.$€£-')}[0-9]{{2}}-[0-9]{{4}}(?![\w%]|-\d|\.\d| ?=)",
+    _read_groups,
+)
+# the number of a card, of an account
+CARD_NUMBERS: Final = rule(
+    rf"[0-9]{not_after('.,')}[0-9]{{3}}(?:[ -][0-9]{{4}}){{2,5}}(?![\w]|[.,-]\d)",
+    _read_account,
+)
+# 1-800-FLOWERS
+NAMED_NUMBERS: Final = rule(
+    rf"[+1]{not_after('-')}1?-8[0-9][0-9]-(?=[0-9A-Z-]{{0,30}}[A-Z])"
+    r"[0-9A-Z]+(?:-[0-9A-Z]+){0,3}(?![\w-])",
+    _read_groups,
+)
+# +44 20 7946 0958, +442079460958
+INTERNATIONAL_NUMBERS: Final = rule(
+    rf"\+{not_after('.')}(?:[0-9]{{1,3}}(?:[ .-][0-9]{{1,8}}){{2,5}}|[0-9]{{7,15}})"
+    r"(?![\w]|[.-]\d)",
+    _read_groups,
+)
+BANK_ACCOUNTS: Final = rule(
+    rf"[A-Z]{not_after('')}[A-Z][0-9]{{2}}(?: ?[0-9A-Z]{{4}}){{2,7}}"
+    r"(?: ?[0-9]{1,3})?(?!\w)",
+    _read_account,
+)
+BOOK_NUMBERS: Final = rule(
+    r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b",
+    _read_account,
+)
+CODES: Final = rule(
+    rf"(?P<word>{any_of(_BEFORE_CODES)}(?i: code| number| no\.?| is|\.|:| #){{0,3}} )"
+    r"(?P<code>[A-Za-z]{0,4}[0-9]{3,12})(?![\w,]|[.:/-]\d|\.\w| ?%)"
+    r"(?! (?i:people|times|men|women|lines))",
+    _read_after_word,
+)
+# behind the short name of a state: NY 10118
+ZIP_CODES: Final = rule(
+    r"[0-9](?<=\b[A-Z]{2} .)[0-9]{4}(?:-[0-9]{4})?(?<!000)(?![\w]|[.,-]\d)",
+    _read_groups,
+)
+NETWORK_ADDRESSES: Final = rule(
+    rf"[0-9]{not_after('.')}[0-9]{{0,2}}(?:\.[0-9]{{1,3}}){{3}}(?![\w]|\.\d)",
+    _read_ip,
+)
+_SOFTWARE_BEFORE: Final = "|".join(
+    rf"(?<=\b{name} .)"
+    for name in (
+        "Python",
+        "Node",
+        "Django",
+        "Java",
+        "Go",
+        "Ruby",
+        "PHP",
+        "Rust",
+        "Kubernetes",
+        "Postgres",
+    )
+)
+SOFTWARE: Final = rule(  # Python 3.12
+    rf"[0-9](?:{_SOFTWARE_BEFORE})[0-9]?\.[1-9][0-9]?(?!\w|\.\d)", _read_version
+)
+VERSIONS: Final = rule(
+    rf"[vV0-9]{not_after('.')}(?:(?<=\d)[0-9]{{0,5}}(?:\.[0-9]{{1,6}}){{2,5}}"
+    r"|(?<=[vV])[0-9]{1,6}(?:\.[0-9]{1,6}){0,5})(?![\w]|\.\d)",
+    _read_version,
+)
+EMERGENCY: Final = rule(
+    r"911(?<![\w.,$\u20ac\u00a3:/-]...)(?<!Porsche 911)(?![\w%]|[.,:/-]\d| [a-z]+s\b"
+    r"| people)",
+    "nine one one",
+)
+FROM_ZERO: Final = (
+    # the '05 one
+    rule(r"0(?<=[\s(]'.)(?=[1-9]\b)", "oh "),
     # What begins with zero is a code, wherever it stands.
-    (re.compile(rf"0{not_after('.,:/')}[0-9]+(?![\w]|[.:/,]\d)"), _read_digits),
-)  # fmt: skip
+    rule(rf"0{not_after('.,:/')}[0-9]+(?![\w]|[.:/,]\d)", _read_digits),
+)

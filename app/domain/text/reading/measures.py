@@ -3,14 +3,20 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, decimal, fraction, is_one, power
 from app.domain.text.reading.characters import SUPERSCRIPTS
-from app.domain.text.reading.figures import NUMBER, any_of, not_after, number
+from app.domain.text.reading.matching import (
+    NUMBER,
+    any_of,
+    apart,
+    ends_sentence,
+    ends_sentence_before_capital,
+    is_before_noun,
+    not_after,
+    number,
+)
 from app.domain.text.reading.money import SIGNS as COINS
-from app.domain.text.reading.nouns import is_before_noun
-from app.domain.text.reading.sentence_ends import ends_sentence, ends_sentence_before_capital
-from app.domain.text.reading.spacing import apart
 from app.domain.text.reading.units import (
     COMPASS_POINTS,
     ONLY_APART,
@@ -35,8 +41,9 @@ _MULTIPLIED: Final = re.compile(
 )
 _OPEN_DOUBLE_QUOTE: Final = re.compile(r"(?:^|[\s(\[])\"(?=\S)[^\"\n]*\Z")
 _OPEN_QUOTE: Final = re.compile(r"(?:^|[\s(])'[^\n]*\Z")
+_BLOOD_BEFORE: Final = re.compile(r"(?:\bBP|ressure)(?: was| is| of|:)? [0-9]{2,3}\Z")
 _SUM_FOLLOWS: Final = re.compile(
-    rf" ?{NUMBER}(?: ?[=\u00f7+*]|\^|[\u00b9\u00b2\u00b3\u2070\u2074-\u2079])"
+    rf" ?{NUMBER}(?: ?[=\u00f7+*]|\^|[\u207b\u00b9\u00b2\u00b3\u2070\u2074-\u2079])"
 )
 
 
@@ -70,6 +77,8 @@ def _read(match: re.Match[str]) -> str | None:
         return None
     if unit in ONLY_APART and not (match["gap"] or match["per"] or (unit == "s" and "." in first)):
         return None
+    if unit == "bps" and match["gap"] and len(first) < 4:  # noqa: PLR2004 - of an interest rate
+        return f"{decimal(first)} basis {'point' if is_one(first) else 'points'}"
     is_attribute = match["gap"] == "-" or is_before_noun(match)
     if part:
         is_single = is_attribute or part[0] == "/"
@@ -115,7 +124,15 @@ def _read_inches(match: re.Match[str]) -> str | None:
         return None
     is_single = is_one(first) or is_before_noun(match)
     words = fraction(first + part) if part else decimal(first)
+    if match["low"]:
+        words, is_single = f"{decimal(match['low'])} to {words}", False
     return f"{words} {'inch' if is_single else 'inches'}"
+
+
+def _read_pressure(match: re.Match[str]) -> str | None:
+    """Of the blood: BP 120/80, 120/80 mmHg."""
+    before = match.string[max(0, match.start() - 20) : match.start()]
+    return " over " if match["unit"] or _BLOOD_BEFORE.search(before) else None
 
 
 def _read_percent(match: re.Match[str]) -> str:
@@ -127,129 +144,112 @@ def _read_per(match: re.Match[str]) -> str:
     return f"{decimal(match[1])} per {PER_NAMES[match[2]]}"
 
 
-SIGNS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"[-\u2212+\u00b1\u2013](?:(?<=[-\u2212])(?<![\w)\]'\"^%\u00b0{COINS}].)|(?<=\+)(?<![\w)+].)|(?<=\u00b1)"
-            r"|(?<=\u2013)(?<![\w\u2013)%\u00b0].)(?=[0-9.]{1,8} ?[%\u00b0]))"
-            rf"(?=\.?[0-9]|[{COINS}] ?\.?[0-9])"
-        ),
-        lambda match: _SIGN_WORDS[match[0]],
-    ),
-)  # fmt: skip
-PRODUCTS: Final[tuple[Rule, ...]] = (
-    (  # 3x faster
-        re.compile(r"[x\u00d7](?:(?<=[0-9].)|(?<=[0-9] .))(?= (?:as|more|less|the|[a-z]+er)\b)"),
+SIGNS: Final = rule(
+    rf"[-\u2212+\u00b1\u2013](?:(?<=[-\u2212])(?<![\w)\]'\"^%\u00b0{COINS}].)|(?<=\+)(?<![\w)+].)|(?<=\u00b1)"
+    r"|(?<=\u2013)(?<![\w\u2013)%\u00b0].)(?=[0-9.]{1,8} ?[%\u00b0]))"
+    rf"(?=\.?[0-9]|[{COINS}] ?\.?[0-9])",
+    lambda match: _SIGN_WORDS[match[0]],
+)
+PRODUCTS: Final = (
+    # 3x faster
+    rule(
+        r"[x\u00d7](?:(?<=[0-9].)|(?<=[0-9] .))(?= (?:as|more|less|the|than|an?|per"
+        r"|daily|weekly|monthly|yearly|year|month|week|in|since|over|this|last|[a-z]+er)\b)",
         lambda match: apart(match, "times"),
     ),
-    (
-        re.compile(r"[x\u00d7](?:(?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.]x)(?=[0-9])) ?"),
-        _read_times,
-    ),
+    rule(r"[x\u00d7](?:(?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.]x)(?=[0-9])) ?", _read_times),
 )
-ANGLES: Final[tuple[Rule, ...]] = (
-    (  # 40 degrees 26'46"N
-        re.compile(
-            rf"(?P<degrees>[0-9]{not_after('.,')}[0-9]{{0,2}})\u00b0 ?(?P<minutes>[0-9]{{1,2}})'"
-            r"(?: ?(?P<seconds>[0-9]{1,2}(?:\.[0-9]{1,4})?)(?:\"|''))?(?: ?(?P<side>[NSEW])\b)?"
-        ),
-        _read_angle,
-    ),
-)  # fmt: skip
-SIDES: Final[tuple[Rule, ...]] = (
-    (  # 45 degrees N
-        re.compile(r"(?<=[0-9]\u00b0) ?[NSEW]\b"),
-        lambda match: f" {COMPASS_POINTS[match[0].strip()]}",
-    ),
+# 40 degrees 26'46"N
+ANGLES: Final = rule(
+    rf"(?P<degrees>[0-9]{not_after('.,')}[0-9]{{0,2}})\u00b0 ?(?P<minutes>[0-9]{{1,2}})'"
+    r"(?: ?(?P<seconds>[0-9]{1,2}(?:\.[0-9]{1,4})?)(?:\"|''))?(?: ?(?P<side>[NSEW])\b)?",
+    _read_angle,
 )
-QUOTED_FEET: Final[tuple[Rule, ...]] = (
-    (  # 5'11"
-        re.compile(
-            rf"(?P<feet>[0-9]{not_after('.,')}[0-9]{{0,2}})' ?(?P<inches>[0-9]{{1,2}}(?:\.[0-9])?)"
-            r"(?:\"|''|(?![\w'.]))"
-        ),
-        _read_feet,
-    ),
-    (  # 8' by 10', a 12' ladder
-        re.compile(rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z])"),
-        _read_only_feet,
-    ),
-    (re.compile(r"([0-9](?:(?<=feet by .)|(?<=feet by [0-9].))[0-9]?)'"), _read_only_feet),
-)  # fmt: skip
-INCHES: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"(?P<first>[0-9](?<![\w.,'/].)[0-9]*+(?:,[0-9]{3})*+(?:\.[0-9]++)?)"
-            r"(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)?"
-            r"\"(?= *(?:[a-z,.;x)]|TV)|\n|$)"
-        ),
-        _read_inches,
-    ),
-)  # fmt: skip
-PERCENTS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"(?P<first>{number(not_after('.,$'))})"
-            rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"
-            rf"(?:%?[-\u2013](?P<third>{NUMBER}))?)? ?%"
-        ),
-        _read_percent,
-    ),
+# 45 degrees N
+SIDES: Final = rule(
+    r"(?<=[0-9]\u00b0) ?[NSEW]\b",
+    lambda match: f" {COMPASS_POINTS[match[0].strip()]}",
 )
-FEET: Final[tuple[Rule, ...]] = (
-    (  # 5 ft 10 in
-        re.compile(
-            rf"(?P<feet>[0-9]{not_after('.,')}[0-9]{{0,2}}) ?(?:ft|feet|foot)\.?,? "
-            r"(?P<inches>[0-9]{1,2}(?:\.[0-9])?) ?(?:in\b\.?|inch(?:es)?\b)"
-        ),
-        _read_feet,
-    ),
-)  # fmt: skip
+# 5'11"
+QUOTED_FEET: Final = rule(
+    rf"(?P<feet>[0-9]{not_after('.,')}[0-9]{{0,2}})' ?(?P<inches>[0-9]{{1,2}}(?:\.[0-9])?)"
+    r"(?:\"|''|(?![\w'.]))",
+    _read_feet,
+)
+# 8' by 10', a 12' ladder
+ONLY_FEET: Final = rule(
+    rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z]|[.,;)\n]|$)",
+    _read_only_feet,
+)
+FEET_BY_FEET: Final = rule(
+    r"([0-9](?:(?<=feet by .)|(?<=feet by [0-9].))[0-9]?)'",
+    _read_only_feet,
+)
+INCHES: Final = rule(
+    r"(?:(?P<low>[0-9](?<![\w.,'/-].)[0-9]{0,2}) ?[-\u2013] ?(?=[0-9.]{1,6}\"))?"
+    r"(?P<first>[0-9](?<![\w.,'/].)[0-9]*+(?:,[0-9]{3})*+(?:\.[0-9]++)?)"
+    r"(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)?"
+    r"\"(?= *(?:[a-z,.;x)]|TV|LED)|\n|$)",
+    _read_inches,
+)
+PRESSURES: Final = rule(
+    r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)",
+    _read_pressure,
+)
+PERCENTS: Final = rule(
+    rf"(?P<first>{number(not_after('.,$'))})"
+    rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"
+    rf"(?:%?[-\u2013](?P<third>{NUMBER}))?)? ?%",
+    _read_percent,
+)
+# 5 ft 10 in
+FEET: Final = rule(
+    rf"(?P<feet>[0-9]{not_after('.,')}[0-9]{{0,2}}) ?(?:ft|feet|foot)\.?,? "
+    r"(?P<inches>[0-9]{1,2}(?:\.[0-9])?) ?(?:in\b\.?|inch(?:es)?\b)",
+    _read_feet,
+)
 _PERIODS: Final = r"(?:day|night|week|month|year|hour|hr|min|sec|person|user)\b"
-RATES: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"/(?<=[a-z]s.)(?={_PERIODS})"), " per "),  # 7 days/week
-    (re.compile(rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)"), _read_per),
+RATES: Final = (
+    # 7 days/week, 5 mg/kg/day
+    rule(rf"/(?:(?<=[a-z]s.)|(?<=gram.)|(?<=liter.)|(?<=meter.))(?={_PERIODS})", " per "),
+    rule(r"/(?<=[a-z]{2}.)s\b", " per second"),
+    rule(r"/(?:(?<=gram.)|(?<=liter.)|(?<=meter.))h\b", " per hour"),
+    rule(rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)", _read_per),
 )
-RULES: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            rf"(?P<first>{number(not_after('.$/^') + '(?<![0-9],.)')})"
-            r"(?:(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)"
-            rf"|(?: ?\u00b0[CF]?)? ?[-\u2013] ?(?P<second>{NUMBER}))?+"
-            rf"(?P<exponent>{_EXPONENT})?+(?P<scale>{_SCALE})(?P<gap> |-|)"
-            rf"(?P<unit>{any_of(UNITS)}){_PER}{_END}"
-        ),
-        _read,
-    ),
-)  # fmt: skip
-DECIMAL_COMMAS: Final[tuple[Rule, ...]] = (
-    (  # 3,5 kg
-        re.compile(
-            r",(?<=[0-9].)(?=[0-9]{1,2} ?(?:[kcm]?m|k?g|m?l|t|ha|km/h|\u00b0C|%|\u20ac)(?!\w))"
-            r"(?<![.,][0-9].)(?<![.,][0-9]{2}.)(?<![.,][0-9]{3}.)"
-        ),
-        ".",
-    ),
+RULES: Final = rule(
+    rf"(?P<first>{number(not_after('.$/^') + '(?<![0-9],.)')})"
+    r"(?:(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)"
+    rf"|(?: ?\u00b0[CF]?)? ?[-\u2013] ?(?P<second>{NUMBER}))?+"
+    rf"(?P<exponent>{_EXPONENT})?+(?P<scale>{_SCALE})(?P<gap> |-|)"
+    rf"(?P<unit>{any_of(UNITS)}){_PER}{_END}",
+    _read,
+)
+# 3,5 kg
+DECIMAL_COMMAS: Final = rule(
+    r",(?<=[0-9].)(?=[0-9]{1,2} ?(?:[kcm]?m|k?g|m?l|t|ha|km/h|\u00b0C|%|\u20ac)(?!\w))"
+    r"(?<![.,][0-9].)(?<![.,][0-9]{2}.)(?<![.,][0-9]{3}.)",
+    ".",
 )
 _COUNTED: Final = (
     "people|users|views|downloads|followers|subscribers|dollars|euros|pounds|copies|rows|records"
     "|tokens|parameters|customers|visitors|votes|units|years|residents|workers|jobs|homes|tonnes|tons"
 )
-SCALES: Final[tuple[Rule, ...]] = (
-    (re.compile(r"m(?<=[0-9].)(?= ago\b)"), " minutes"),
-    (re.compile(rf"m(?<=[0-9].)(?= (?:{_COUNTED})\b)"), " million"),  # 5m dollars
-    (re.compile(r"M(?<=[0-9].)(?!\w)"), " million"),
-    (re.compile(rf"b(?<=[0-9].)n\b|[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)"), " billion"),
-    (re.compile(r"B(?<=[0-9]\.[0-9].)(?!\w)"), " billion"),
-    (  # 50k followers; "4k screens" are none
-        re.compile(r"[kK](?<=[0-9].)(?<![^0-9][48].)(?= (?:people|[a-z]{3,}[^s\W]s)\b)"),
-        " thousand",
-    ),
-    (re.compile(r"k(?<=[0-9]{2}.)(?<!401.)(?!\w)"), " thousand"),
+SCALES: Final = (
+    rule(r"m(?<=[0-9].)(?= ago\b)", " minutes"),
+    # 5m dollars
+    rule(rf"m(?<=[0-9].)(?= (?:{_COUNTED})\b)", " million"),
+    rule(r"M(?<=[0-9].)(?!\w)", " million"),
+    rule(rf"b(?<=[0-9].)n\b|[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)", " billion"),
+    rule(r"B(?<=[0-9]\.[0-9].)(?!\w)", " billion"),
+)
+THOUSANDS: Final = (
+    # 50k followers; "4k screens" are none
+    rule(r"[kK](?<=[0-9].)(?<![^0-9][48].)(?= (?:people|[a-z]{3,}[^s\W]s)\b)", " thousand"),
+    rule(r"k(?:(?<=[0-9]{2}.)(?<!401.)|(?<=[0-9]\.[0-9].))(?!\w)", " thousand"),
 )
 _LASTS_BEFORE: Final = re.compile(
     r"\b(?:wait(?:ed|s)?|time ?out(?: of)?|takes?|took|sleeps?|slept|for|after|every|within|under"
-    r"|last(?:s|ed)?|exactly|another)[ =]\Z",
+    r"|last(?:s|ed)?|exactly|another):?[ =]\Z",
     re.IGNORECASE,
 )
 
@@ -259,16 +259,31 @@ def _read_seconds(match: re.Match[str]) -> str | None:
     return f"{cardinal(match[1])} seconds" if _LASTS_BEFORE.search(before) else None
 
 
-SECONDS: Final[tuple[Rule, ...]] = (
-    (  # wait 30s; the 90s are a decade
-        re.compile(
-            rf"([0-9]{not_after('.,')}[0-9]{{1,2}})s\b"
-            r"(?!['\u2019-]| (?!(?:before|after|and|then|or|in|on|at|to|until|per|is|was)\b)[a-z])"
-        ),
-        _read_seconds,
-    ),
+_TAKES_BEFORE: Final = re.compile(
+    r"\b(?:ETA|wait(?:ed|s)?|time ?out(?: of)?|takes?|took|sleeps?|slept|every|uptime|elapsed"
+    r"|duration|remaining|read(?:ing)? time|cook(?:ing)? time|runtime|total time):?[ =]\Z",
+    re.IGNORECASE,
 )
-DEGREES: Final[tuple[Rule, ...]] = (
-    (re.compile(r"\u00b0C\b"), "degrees Celsius"),
-    (re.compile(r"\u00b0F\b"), "degrees Fahrenheit"),
-)  # fmt: skip
+
+
+def _read_minutes(match: re.Match[str]) -> str | None:
+    before = match.string[max(0, match.start() - 16) : match.start()]
+    return f"{cardinal(match[1])} minutes" if _TAKES_BEFORE.search(before) else None
+
+
+# wait 30s; the 90s are a decade
+SECONDS: Final = rule(
+    rf"([0-9]{not_after('.,')}[0-9]{{1,2}})s\b"
+    r"(?!['\u2019-]| (?!(?:before|after|and|then|or|in|on|at|to|until|per|is|was)\b)[a-z])",
+    _read_seconds,
+)
+# ETA: 5m, took 12m; "for 5m" may be meters
+MINUTES: Final = rule(
+    rf"([0-9]{not_after('.,')}[0-9]{{0,2}})m\b"
+    r"(?!['\u2019-]|\u00b2| [a-z]+ (?:high|long|deep|wide)\b)",
+    _read_minutes,
+)
+DEGREES: Final = (
+    rule(r"\u00b0C\b", "degrees Celsius"),
+    rule(r"\u00b0F\b", "degrees Fahrenheit"),
+)

@@ -3,12 +3,15 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, decimal, is_one
-from app.domain.text.reading.figures import any_of, not_after
-from app.domain.text.reading.letters import JOINT
-from app.domain.text.reading.nouns import is_before_noun
-from app.domain.text.reading.spacing import touches_word
+from app.domain.text.reading.matching import (
+    JOINT,
+    any_of,
+    is_before_noun,
+    not_after,
+    touches_word,
+)
 from app.domain.text.reading.units import PER_NAMES
 
 Coin = tuple[str, str, str, str]
@@ -134,27 +137,37 @@ def _read_sign_behind(match: re.Match[str]) -> str | None:
     return low + _words(amount, match["scale"], match["sign"], is_attribute=is_attribute)
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    (  # $5, US$ 5 million, $-5, $5-10 million, $250-$300
-        re.compile(
-            rf"(?P<sign>{SIGN}) ?(?P<minus>[-\u2212])?(?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?"
-            rf"(?: ?[-\u2013\u2014] ?(?P<sign2>{SIGN} ?)?(?P<high>{_AMOUNT})"
-            rf"(?P<high_scale>{_SCALE})?(?![\w-]|[.,]\d))?{_PER}"
-        ),
-        _read_sign_before,
-    ),
-    (  # 5 EUR, 20 euro sign, 27,50 euro sign
-        re.compile(
-            rf"(?P<first>[0-9]{not_after('.,')}(?:[.,]?[0-9])*+)"
-            rf"(?: ?[-\u2013] ?(?P<second>{_AMOUNT}))?(?P<scale>{_SCALE})? ?"
-            rf"(?P<sign>[{SIGNS}](?!\.?[0-9])|(?!Rs)(?:{any_of(_CODES)})\b)"
-        ),
-        _read_sign_behind,
-    ),
+# $5, US$ 5 million, $-5, $5-10 million, $250-$300
+RULES: Final = rule(
+    rf"(?P<sign>{SIGN}) ?(?P<minus>[-\u2212])?(?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?"
+    rf"(?: ?[-\u2013\u2014] ?(?P<sign2>{SIGN} ?)?(?P<high>{_AMOUNT})"
+    rf"(?P<high_scale>{_SCALE})?(?![\w-]|[.,]\d))?{_PER}",
+    _read_sign_before,
 )
-CENTS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(rf"(?P<amount>[.0-9]{not_after('.,')}(?:[.,]?[0-9])*+) ?\u00a2"),
-        lambda match: f"{decimal(match[1])} {'cent' if is_one(match[1]) else 'cents'}",
-    ),
-)  # fmt: skip
+# $(1,200), as bookkeepers write it
+LOSSES: Final = rule(
+    rf"(?P<sign>[{SIGNS}])\((?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?\)",
+    lambda match: f"minus {_words(match['amount'], match['scale'], match['sign'])}",
+)
+SIGN_BEHIND: Final = SIGN + r"(?!\.?[0-9])"
+# 5 EUR, 20 euro sign, 27,50 euro sign
+BEHIND: Final = rule(
+    rf"(?P<first>[0-9]{not_after('.,')}(?:[.,]?[0-9])*+)"
+    rf"(?: ?[-\u2013] ?(?P<second>{_AMOUNT}))?(?P<scale>{_SCALE})? ?"
+    rf"(?P<sign>[{SIGNS}](?!\.?[0-9])|(?!Rs)(?:{any_of(_CODES)})\b)",
+    _read_sign_behind,
+)
+PER_PERSON: Final = rule(
+    r"pp(?:(?<=dollars ..)|(?<=euros ..)|(?<=pounds ..)|(?<=pence ..)|(?<=cents ..))"
+    r"\b(?!\.)",
+    "per person",
+)
+PAIRS: Final = rule(
+    rf"/(?:{'|'.join(f'(?<={code}.)' for code in _CODES if code.isalpha())})"
+    r"(?=[A-Z]{3}\b)",
+    " ",
+)
+CENTS: Final = rule(
+    rf"(?P<amount>[.0-9]{not_after('.,')}(?:[.,]?[0-9])*+) ?\u00a2",
+    lambda match: f"{decimal(match[1])} {'cent' if is_one(match[1]) else 'cents'}",
+)

@@ -4,9 +4,10 @@ When these rules are done, no figure is left.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
+from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import (
     below_hundred,
     cardinal,
@@ -19,8 +20,13 @@ from app.domain.text.number_words import (
     year,
 )
 from app.domain.text.reading.characters import SUBSCRIPTS, SUPERSCRIPTS
-from app.domain.text.reading.figures import NUMBER, not_after, number
-from app.domain.text.reading.spacing import apart, touches_word
+from app.domain.text.reading.matching import (
+    NUMBER,
+    apart,
+    not_after,
+    number,
+    touches_word,
+)
 
 _SMALL: Final = "[\u2080-\u2089\u2070\u00b9\u00b2\u00b3\u2074-\u2079]"
 _LONGEST_COUNT: Final = 6
@@ -43,15 +49,43 @@ _USUAL_DENOMINATORS: Final = frozenset({
 })  # fmt: skip
 
 
-def _read_fraction(match: re.Match[str]) -> str | None:
-    first, top, bottom = match.groups()
-    if top:
-        return fraction(f"{first} {top}/{bottom}")
-    if bottom not in _USUAL_DENOMINATORS:
-        before = match.string[max(0, match.start() - 24) : match.start()]
-        if _NAME_BEFORE.search(before):
-            return f"{cardinal(first)} slash {cardinal(bottom)}"  # Windows 10/11
-    return fraction(f"{first}/{bottom}")
+_VOTE_BEFORE: Final = re.compile(
+    r"\b(?:pass(?:ed|es)|vot(?:ed?|es|ing)|won|lost|beat|fail(?:ed|s)|approved|rejected|defeated)"
+    r"(?: [a-z]+){0,3} \Z"
+)
+_MODEL_BEFORE: Final = re.compile(r"\b(?:Boeing|Airbus|Embraer|Cessna|Bombardier) [A-Z]?\Z")
+_ODDS_BEFORE: Final = re.compile(r"\b[Oo]dds (?:of|at|are|were|is) \Z")
+_FULL_MARKS: Final = frozenset({"5", "10", "100"})
+_RATED: Final = re.compile(
+    r"\b(?:rat(?:e[ds]?|ings?)|scor(?:e[ds]?|ing)|g[ia]ves?|solid|easy|strong|overall|satisfaction|review|index)"
+    r":?(?: (?:it|this|that|them|him|her|of|is|was|at|as|an?|about))*:? \Z",
+    re.IGNORECASE,
+)
+_RATES: Final = re.compile(r",? (?:would|recommend|stars?\b|rating|from critics)")
+
+
+def _read_fraction(match: re.Match[str]) -> str:
+    text, start = match.string, match.start()
+    is_after_word = text[start - 2 : start - 1].isalpha()
+    if match["top"] or not (is_after_word or match["bottom"] in _FULL_MARKS):
+        return _plain_fraction(match[0])
+    first, bottom = match["first"], match["bottom"]
+    before = text[max(0, start - 24) : start]
+    if bottom in _FULL_MARKS and (_RATED.search(before) or _RATES.match(text, match.end())):
+        return f"{cardinal(first)} out of {cardinal(bottom)}"
+    if _ODDS_BEFORE.search(before):
+        return f"{cardinal(first)} to {cardinal(bottom)}"
+    if bottom not in _USUAL_DENOMINATORS and _NAME_BEFORE.search(before):
+        return f"{cardinal(first)} slash {cardinal(bottom)}"  # Windows 10/11
+    return _plain_fraction(match[0])
+
+
+@lru_cache(maxsize=1 << 10)
+def _plain_fraction(written: str) -> str:
+    figures = written.rstrip("thrdnsTH").replace(" and ", " ")
+    if written.endswith("s") and figures.startswith("1/"):
+        return fraction(f"2{figures[1:]}").removeprefix("two ")  # in 1/2s
+    return fraction(figures)
 
 
 def _read_power(match: re.Match[str]) -> str:
@@ -70,7 +104,11 @@ def _read_range(match: re.Match[str]) -> str:
     if match["equals"] is not None or (match["gap"] and match["dash"] == "-"):
         return f"{first} minus {second}"
     lower, higher = float(low.replace(",", "")), float(high.replace(",", ""))
+    before = match.string[max(0, match.start() - 32) : match.start()]
+    if _MODEL_BEFORE.search(before):
+        return f"{first} {second}"
     is_score = lower < 200 and (higher > 0 or lower < 100)  # noqa: PLR2004
+    is_score = is_score or _VOTE_BEFORE.search(before) is not None
     return f"{first} to {second}" if lower < higher or is_score else f"{first} {second}"
 
 
@@ -126,90 +164,99 @@ def _read_plural(match: re.Match[str]) -> str:
     return plural(below_hundred(int(match[1])) if len(match[1]) < 3 else cardinal(match[1]))  # noqa: PLR2004
 
 
-POWERS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile("([\u207b\u207a\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207f](?<=[\\w)].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,6})"),
+def _read_scientific(match: re.Match[str]) -> str:
+    """As a product with a power of ten, which the next rules read."""
+    return f"{match['first']} \u00d7 10^{int(match['exponent'])}"
+
+
+SCIENTIFIC: Final = rule(
+    rf"(?P<first>[0-9]{not_after('.,:/-')}[0-9]?(?:\.[0-9]++)?)[eE]"
+    r"(?P<exponent>[-+]?[0-9]{1,3})(?![\w]|[.,:-]\w)",
+    _read_scientific,
+)
+POWERS: Final = (
+    rule(
+        "([\u207b\u207a\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207f](?<=[\\w)].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,6})",
         _read_power,
     ),
-    (re.compile(r"\^(?<=[\w)].)[{(]?(-?[0-9]{1,4}|[a-z])(?!\w)[})]?"), _read_power),
-    (re.compile(f"{_SMALL}{_SMALL}*"), _read_small),
-)  # fmt: skip
-SLASHES: Final[tuple[Rule, ...]] = (
-    (  # 1/2, 2 1/4
-        re.compile(
-            rf"(?P<first>[0-9]{not_after('.,/:-')}[0-9]{{0,2}})"
-            r"(?:(?: |-| and )(?P<top>[0-9]{1,3}))?"
-            r"/(?P<bottom>[1-9][0-9]{0,3})(?:ths?|TH|rds?|nds?|s)?(?![\w/]|\.\d|-\d)"
-        ),
+    rule(r"\^(?<=[\w)].)[{(]?(-?[0-9]{1,4}|[a-z])(?!\w)[})]?", _read_power),
+    rule(f"{_SMALL}{_SMALL}*", _read_small),
+)
+SLASHES: Final = (
+    # 1/2, 2 1/4
+    rule(
+        rf"(?P<first>[0-9]{not_after('.,/:-')}[0-9]{{0,2}})"
+        r"(?:(?: |-| and )(?P<top>[0-9]{1,3}))?"
+        r"/(?P<bottom>[1-9][0-9]{0,3})(?:ths?|TH|rds?|nds?|s)?(?![\w/]|\.\d|-\d)",
         _read_fraction,
     ),
-    (  # 31/31/100, 25/235212
-        re.compile(
-            r"/(?:(?<=[0-9].)(?=[0-9]{1,3}/[0-9]|[0-9]{5})|(?<=/[0-9].)(?=[0-9])|(?<=/[0-9]{2}.)(?=[0-9]))"
-        ),
+    # 31/31/100, 25/235212
+    rule(
+        r"/(?:(?<=[0-9].)(?=[0-9]{1,3}/[0-9]|[0-9]{5})|(?<=/[0-9].)(?=[0-9])|(?<=/[0-9]{2}.)(?=[0-9]))",
         " ",
     ),
-    (re.compile(r" / (?<=[0-9] / )(?=[0-9.]+ =)"), " divided by "),
-    (re.compile(r"/(?<=[0-9]\.[0-9].)(?=(?:5|100?)\b)"), " out of "),  # 9.5/10
-    (re.compile(r"/(?<=[0-9].)(?=[0-9])"), " slash "),
-    (re.compile(r"/(?<=[0-9].)f\b"), " per F"),
-)  # fmt: skip
-PRODUCTS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])"), " times "),
-)  # fmt: skip
-RANGES: Final[tuple[Rule, ...]] = (
-    (  # ranges, sums
-        re.compile(
-            rf"(?P<low>{number(not_after('.,:/-'))})(?P<gap> ?)(?P<dash>[-\u2013])(?(gap) ?)"
-            rf"(?P<high>{NUMBER})"
-            r"(?![\w/]|-\d|-[A-Za-z]{1,2}\b|[.:]\d|,\d)(?P<equals>(?= ?=))?"
-        ),
+    rule(r" / (?<=[0-9] / )(?=[0-9.]+ =)", " divided by "),
+    # 9.5/10
+    rule(r"/(?<=[0-9]\.[0-9].)(?=(?:5|100?)\b)", " out of "),
+    rule(r"/(?<=[0-9].)(?=[0-9])", " slash "),
+    rule(r"/(?<=[0-9].)f\b", " per F"),
+)
+PRODUCTS: Final = rule(
+    r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])",
+    " times ",
+)
+RANGES: Final = (
+    # ranges, sums
+    rule(
+        rf"(?P<low>{number(not_after('.,:/-'))})(?P<gap> ?)(?P<dash>[-\u2013])(?(gap) ?)"
+        rf"(?P<high>{NUMBER})"
+        r"(?![\w/]|-\d|-[A-Za-z]{1,2}\b|[.:]\d|,\d)(?P<equals>(?= ?=))?",
         _read_range,
     ),
-    (
-        re.compile(r"[-\u2013](?<=[0-9].)(?<![A-Za-z][0-9].)(?=[0-9.]{1,6}[kKMB]\b)"),
-        " to ",
-    ),
-)  # fmt: skip
-ORDINALS: Final[tuple[Rule, ...]] = (
-    (  # ordinals
-        re.compile(
-            rf"(?P<figures>[0-9]{not_after('.')}(?<![0-9],.)(?:[0-9]{{0,2}}(?:,[0-9]{{3}})++|[0-9]*+))"
-            r"(?P<ending>(?i:st|nd|rd|th))\b"
-        ),
-        _read_ordinal,
-    ),
-)  # fmt: skip
-PLURALS: Final[tuple[Rule, ...]] = (
-    (re.compile(rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b"), _read_plural),
-)  # fmt: skip
-MINUS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"\u2212"), " minus "),
-)  # fmt: skip
-THOUSANDS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])"),
-        _read_decimal,
-    ),
-)  # fmt: skip
-DECIMALS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[0-9](?<![0-9.].)[0-9]*+\.[0-9]++(?!\.?[0-9])"), _read_decimal),
-    (re.compile(rf"\.{not_after('.')}[0-9]+"), _read_decimal),
-)  # fmt: skip
-BESIDE_LETTERS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)"),
-        lambda match: digits(match[0]),
-    ),
-    (re.compile(r"e-(?<=[0-9]..)(?=[0-9])"), " e minus "),
-    (re.compile(r"-(?<=[ijkmnxyt]-)(?<![\w.].-)(?=[0-9]{1,2}\b)"), " minus "),  # n-1
-    (re.compile(r"-(?<=T-)(?<!\w.-)(?=[0-9]+ (?:day|hour|minute|second)s?\b)"), " minus "),
-    (re.compile(r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)"), " to "),
-    (re.compile(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))"), " "),
-)  # fmt: skip
-STRETCHED: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[0-9](?<![0-9].)[0-9]*+'(?=ss)"), lambda match: f"{cardinal(match[0][:-1])} "),
+    rule(r"[-\u2013](?<=[0-9].)(?<![A-Za-z][0-9].)(?=[0-9.]{1,6}[kKMB]\b)", " to "),
 )
-WHOLE: Final[tuple[Rule, ...]] = (
-    (re.compile(r"[0-9](?<![0-9].)[0-9]*+"), _read_whole),
-)  # fmt: skip
+# ordinals
+ORDINALS: Final = rule(
+    rf"(?P<figures>[0-9]{not_after('.')}(?<![0-9],.)(?:[0-9]{{0,2}}(?:,[0-9]{{3}})++|[0-9]*+))"
+    r"(?P<ending>(?i:st|nd|rd|th))\b",
+    _read_ordinal,
+)
+PLURALS: Final = rule(
+    rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b",
+    _read_plural,
+)
+MINUS: Final = rule(
+    r"\u2212",
+    " minus ",
+)
+THOUSANDS: Final = rule(
+    r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])",
+    _read_decimal,
+)
+DECIMALS: Final = (
+    rule(r"[0-9](?<![0-9.].)[0-9]*+\.[0-9]++(?!\.?[0-9])", _read_decimal),
+    rule(rf"\.{not_after('.')}[0-9]+", _read_decimal),
+)
+LONG_BESIDE_LETTERS: Final = rule(
+    r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)",
+    lambda match: digits(match[0]),
+)
+QUARTERS: Final = rule(
+    r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)",
+    " to ",
+)
+BESIDE_LETTERS: Final = (
+    rule(r"e-(?<=[0-9]..)(?=[0-9])", " e minus "),
+    # n-1
+    rule(r"-(?<=[ijkmnxyt]-)(?<![\w.].-)(?=[0-9]{1,2}\b)", " minus "),
+    rule(r"-(?<=T-)(?<!\w.-)(?=[0-9]+ (?:day|hour|minute|second)s?\b)", " minus "),
+    rule(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))", " "),
+)
+STRETCHED: Final = rule(
+    r"[0-9](?<![0-9].)[0-9]*+'(?=ss)",
+    lambda match: f"{cardinal(match[0][:-1])} ",
+)
+WHOLE: Final = rule(
+    r"[0-9](?<![0-9].)[0-9]*+",
+    _read_whole,
+)

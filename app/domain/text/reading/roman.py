@@ -4,10 +4,11 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
-from app.domain.text.number_words import cardinal, ordinal
+from app.domain.text.mapped_text import rule
+from app.domain.text.number_words import cardinal, ordinal, year
 
 _VALUES: Final = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
+_LAST_YEAR: Final = 2099
 _VALID: Final = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
 
 _HEADINGS: Final = frozenset({
@@ -15,7 +16,7 @@ _HEADINGS: Final = frozenset({
     "Figure", "Table", "Phase", "Stage", "Title", "Canto", "Level", "Grade", "Category", "Class",
     "Type", "Tier", "Division", "Corps", "Episode", "Season", "Lesson", "Unit", "Module", "Round",
     "Step", "Exhibit", "Schedule", "Annex", "Mark", "Vatican", "Apollo", "War", "Bowl",
-    "WrestleMania",
+    "WrestleMania", "GTA", "FF", "COD", "TES", "Auto", "Fantasy", "Kombat", "Rocky", "Civilization",
 })  # fmt: skip
 _RULERS: Final = frozenset({
     "Abdul", "Abdullah", "Adrian", "Ahmed", "Albert", "Alexander", "Alexandra", "Alexios",
@@ -38,7 +39,7 @@ _RULERS_WITH_ONE: Final = frozenset({"Elizabeth", "Napoleon"})
 _CROWNS: Final = frozenset({"King", "Queen", "Pope", "Emperor", "Tsar", "Sultan", "Pharaoh"})
 _COUNTED_FROM_ONE: Final = frozenset({"War", "Bowl", "WrestleMania", "Vatican", "Schedule"})
 _WORDS: Final = frozenset(
-    {
+    [
         "MIX",
         "DIM",
         "MILL",
@@ -58,7 +59,7 @@ _WORDS: Final = frozenset(
         "LCD",
         "XL",
         "XXL",
-    }
+    ]
 )
 """Numerals that are more often words or letters; never read after any capitalized word."""
 
@@ -110,7 +111,7 @@ def _is_number(match: re.Match[str], word: str) -> bool:
     numeral = match[1]
     if word in _COUNTED_FROM_ONE:
         return numeral in "IVX" or len(numeral) > 1
-    if word.title() in _HEADINGS:
+    if word in _HEADINGS or word.title() in _HEADINGS:
         if numeral == "I":
             return _ONE_ENDS.match(match.string, match.end()) is not None
         return numeral in "VX" or len(numeral) > 1
@@ -124,12 +125,34 @@ def _read_century(match: re.Match[str]) -> str | None:
     return ordinal(str(number)) if number else None
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)"
-        ),
-        _read_century,
-    ),
-    (re.compile(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)"), _read),
+CENTURIES: Final = rule(
+    r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)",
+    _read_century,
+)
+
+
+def _read_page(match: re.Match[str]) -> str | None:
+    numbers = [value(numeral.upper()) for numeral in re.split("[-\u2013]", match[0])]
+    return " to ".join(cardinal(str(one)) for one in numbers) if all(numbers) else None
+
+
+def _read_year(match: re.Match[str]) -> str | None:
+    number = value(match[0])
+    return year(str(number)) if number and number <= _LAST_YEAR else None
+
+
+# page xii, pages iii-vii
+PAGES: Final = rule(
+    r"[ivxl](?:(?<=[Pp]age .)|(?<=[Pp]ages .)|(?<=[Cc]hapter .)(?!\b))[ivxl]{0,6}"
+    r"(?:[-\u2013][ivxl]{1,7})?\b(?!['-])",
+    _read_page,
+)
+# MCMXCIX
+YEARS: Final = rule(
+    r"M(?<!\w.)[MDCLXVI]{3,}\b",
+    _read_year,
+)
+RULES: Final = rule(
+    r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)",
+    _read,
 )

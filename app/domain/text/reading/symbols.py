@@ -3,8 +3,11 @@
 import re
 from typing import Final
 
-from app.domain.text.mapped_text import Rule
-from app.domain.text.reading.spacing import apart, touches_word
+from app.domain.text.mapped_text import rule
+from app.domain.text.reading.matching import (
+    apart,
+    touches_word,
+)
 
 _NAMES: Final = {
     "&": "and", "%": "percent", "+": "plus", "=": "equals", "<": "less than", ">": "greater than",
@@ -63,23 +66,24 @@ SIGN: Final = (
     rf"[{re.escape(''.join([*_NAMES, *_GREEK, _SILENT]))}!-]"
     r"(?:(?<![!-])|(?<=-)[->]|(?<=!)=|(?<= -) )"
 )
-RULES: Final[tuple[Rule, ...]] = (
-    (re.compile(r"#(?=\w)"), _read_hash),
-    (re.compile("\u00a7\u00a7"), "sections "),
-    (re.compile(r"~(?<![\w)].) ?(?=\w)"), "about "),
-    (re.compile(r"\+\+(?<=[A-Za-z]..)"), lambda match: apart(match, "plus plus")),
-    (re.compile(rf"[{''.join(_GREEK)}](?<![^\W\d_].)(?![^\W\d_])"), lambda match: _GREEK[match[0]]),
-    (re.compile(r" - (?<=[\w)] - )(?=[\w(])"), " \u2013 "),
-    (re.compile(r"\*(?<=\b\w.)(?=\w\b)"), " times "),
-    (
-        re.compile("|".join(re.escape(sign) for sign in sorted(_OPERATORS, key=len, reverse=True))),
+RULES: Final = (
+    rule(r"#(?=\w)", _read_hash),
+    rule("\u00a9(?<=opyright .) ?", ""),
+    rule("\u00a7\u00a7", "sections "),
+    rule(r"~(?<![\w)].) ?(?=\w)", "about "),
+    rule(r"\+\+(?<=[A-Za-z]..)", lambda match: apart(match, "plus plus")),
+    rule(rf"[{''.join(_GREEK)}](?<![^\W\d_].)(?![^\W\d_])", lambda match: _GREEK[match[0]]),
+    rule(r" - (?<=[\w)] - )(?=[\w(])", " \u2013 "),
+    rule(r"\*(?<=\b\w.)(?=\w\b)", " times "),
+    rule(
+        "|".join(re.escape(sign) for sign in sorted(_OPERATORS, key=len, reverse=True)),
         lambda match: _apart(match, _OPERATORS[match[0]]),
     ),
-    (re.compile(rf"[{re.escape(''.join(_NAMES))}]"), _read),
-    (re.compile(f"[{_SILENT}]"), " "),
+    rule(rf"[{re.escape(''.join(_NAMES))}]", _read),
+    rule(f"[{_SILENT}]", " "),
 )
-MARKS: Final[tuple[Rule, ...]] = (
-    (re.compile(r"\.\.(?=\w)"), ".. "),
-    (re.compile(r"\.(?:(?<![\w.].)(?=[a-z])|(?<=[A-Za-z].)(?=[a-z]|NET\b))"), _read_point),
-    (re.compile(r"[.!?,;:](?<=[a-z].)(?=[A-Za-z])"), lambda match: f"{match[0]} "),
-)  # fmt: skip
+MARKS: Final = (
+    rule(r"\.\.(?=\w)", ".. "),
+    rule(r"\.(?:(?<![\w.].)(?=[a-z])|(?<=[A-Za-z].)(?=[a-z]|NET\b))", _read_point),
+    rule(r"[.!?,;:](?<=[a-z].)(?=[A-Za-z])", lambda match: f"{match[0]} "),
+)

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import Pause, read_markup
-from app.domain.text.reading.letters import JOINT
+from app.domain.text.reading.matching import (
+    JOINT,
+)
 from app.domain.text.reading.read import read
 
 CASES = Path(__file__).parent / "cases"

@@ -1,0 +1,110 @@
+"""What the rules share: patterns for numbers, what stands beside a match, how words join it.
+
+`re` skips quickly to the place where a match may begin if the pattern begins with a set of
+characters; a look-behind in front of it is tried at every character instead. So what must not
+stand before a number is checked after its first figure.
+"""
+
+import re
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Final
+
+NUMBER: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})++(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
+
+
+def not_after(chars: str) -> str:
+    """After the first character of a pattern: no letter, figure or one of `chars` before that."""
+    return rf"(?<![\w{chars}].)"
+
+
+def number(condition: str) -> str:
+    """NUMBER, with a `condition` on what stands before it, such as `not_after`."""
+    return (
+        rf"[.0-9]{condition}(?:(?<=\.)[0-9]++|(?<=[0-9])"
+        r"(?:[0-9]{0,2}(?:,[0-9]{3})++(?:\.[0-9]++)?|[0-9]*+(?:\.[0-9]++)?))"
+    )
+
+
+def any_of(words: Iterable[str], *, first: str = "{}") -> str:
+    """A pattern for one of `words`, the longest that fits; it checks the first character first.
+
+    With `first="(?<={})"` that character was matched before.
+    """
+    by_first = groupby(sorted(words, key=lambda word: (word[0], -len(word))), lambda word: word[0])
+    branches = [first.format(re.escape(char)) + _rest(words) for char, words in by_first]
+    return f"(?:{'|'.join(branches)})"
+
+
+def _rest(words: Iterable[str]) -> str:
+    return f"(?:{'|'.join(re.escape(word[1:]) for word in words)})"
+
+
+JOINT: Final = "\u2060"
+"""WORD JOINER."""
+
+
+def spelled(letters: str) -> str:
+    """Such as "USA" with a joint after each letter but the last."""
+    return JOINT.join(letters)
+
+
+def touches_word(match: re.Match[str]) -> bool:
+    """Whether a letter or a figure stands right before the match."""
+    return match.start() > 0 and match.string[match.start() - 1].isalnum()
+
+
+def apart(match: re.Match[str], words: str) -> str:
+    """`words` with a space where the match has a letter or a figure right beside it."""
+    text = match.string
+    before = " " if touches_word(match) else ""
+    after = " " if match.end() < len(text) and text[match.end()].isalnum() else ""
+    return f"{before}{words}{after}"
+
+
+_STARTERS: Final = (
+    "The|It|He|She|We|They|You|I|In|But|And|A|An|This|That|These|Those|There|Then|When|If|So|As|At|On"
+    "|For|His|Her|Its|Our|Their|My|Your|What|Why|How|Who|Where|After|Before|Now|No|Yes|Not|Please|Let"
+    "|However|Also|Turn|Take|Go|Call|See|Bring|Do|Is|Are|Was|Will|Can|Add|Mix|Stir|Bake|Cook|Serve|Remove"
+    "|Pour|Use|Open|Click|Check|Once|Next|Finally|While|Some|All|Most|Both|Each|Every|Another|Meanwhile"
+)
+"""Words that begin a sentence more often than they follow an abbreviation inside one."""
+
+_CAPITAL: Final = re.compile(r"\s+[\"'(]?[A-Z]")
+_AFTER: Final = re.compile(rf"[\"')\]]*(?:\s*$|\s*\n|\s+[\"'(]?(?:{_STARTERS})\b)")
+
+
+def ends_sentence(match: re.Match[str]) -> bool:
+    """Whether a sentence ends behind `match`: the text does, or a word that begins one follows."""
+    return _AFTER.match(match.string, match.end()) is not None
+
+
+def ends_sentence_before_capital(match: re.Match[str]) -> bool:
+    """The same of an abbreviation that never stands before a name, such as that of a unit."""
+    return ends_sentence(match) or _CAPITAL.match(match.string, match.end()) is not None
+
+
+_THINGS: Final = re.compile(
+    r" (?:(?:batter(?:y|ie)|bag|bottle|jar|tank|bulb|charger|adapter|cable|monitor|screen|display"
+    r"|TV|laptop|disk|SSD|race|hike|radius|tunnel|wall|pole|lens|tape|rope|hose|tablet|pill|capsule"
+    r"|dose|vial|packet|pack|tub|motor|engine|heater|lamp|LED|panel|phone|camera|sensor|file|layer"
+    r"|pipe|board|beam|rod|nail|screw|pan|pot|pizza|dumbbell|kettlebell|steak|turkey|truck|trailer|marathon"
+    r"|loop|course|delay|interval|timer|timeout|window|warranty|lag|break|nap|video|clip|bike|wheel"
+    r"|bill|note|coin|ticket|voucher)s?|run|ride|swim|walk)\b(?! (?:by|to|from|in|the|a)\b)"
+)
+"""What is named by its measure with no article before it, too: "12V batteries"."""
+
+_ARTICLE: Final = re.compile(r"(?<!\w)[Aa]n? \Z")
+_NOUN: Final = re.compile(
+    r" (?!(?:of|in|from|to|away|and|or|per|at|on|for|with|by|a|an|the|each|more|less|is|was|are"
+    r"|were|than|as|if|but|ago|apart|below|above|under|over)\b)(?:[a-z]{2}|[A-Z]{2,5}\b)"
+)
+
+
+def is_before_noun(match: re.Match[str]) -> bool:
+    """Whether "a" stands before the match and a noun behind it, or a thing that is so named."""
+    if _THINGS.match(match.string, match.end()):
+        return True
+    start = match.start()
+    has_article = _ARTICLE.search(match.string, max(0, start - 4), start)
+    return has_article is not None and _NOUN.match(match.string, match.end()) is not None
