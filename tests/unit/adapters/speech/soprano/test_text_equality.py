@@ -22,6 +22,7 @@ PLAIN = re.compile(r"[A-Za-z\u00c0-\u024f ,.;:!?\"'\u2018\u2019\u201c\u201d()\u2
 
 ON_PURPOSE = {
     "a title that the package does not know": r"\bProf\.",
+    "titles without a point": r"\b(?:Mr|Mrs|Ms|Dr)\b(?!\.)",
     "letters with points": r"\b[A-Za-z]\.(?:[A-Za-z]|$)|\w\.\w",
     "short forms in Latin, and vs.": r"\b(?:vs|etc)\b",
     "days, months and streets without a point": (
@@ -31,7 +32,7 @@ ON_PURPOSE = {
     "a saint without a name": r"\bSt\.(?! [A-Z])",
     "a doctor without a name": r"\bDr\.(?! [A-Z])",
     "a bracket at the beginning": r"(?:^|\n\n)\(",
-    "Roman numerals": r"\b[IVX]{2,}\b",
+    "Roman numerals": r"\b[IVXLCDM]{2,}\b",
     "letters that are named": r"\bPhD\b",
     "the point of a title that also ends a sentence": r"\b(?:Jr|Ltd|Co|Mr|Mrs|Sgt)\.(?!\s\w)",
     "a dash at the beginning": r"^[\u2013\u2014-]",
@@ -59,6 +60,7 @@ def test_plain_prose_is_read_as_the_package_reads_it() -> None:
     ("text", "expected"),
     [
         ("Ask Prof. Hill.", ["ask professor hill."]),
+        ("Ask Mr Hill.", ["ask mister hill."]),
         ("In the U.S. Senate, i.e. here.", ["in the u s senate, that is here."]),
         ("It ended.Then we left.", ["it ended. then we left."]),
         ("Apples vs. pears", ["apples versus pears."]),
