@@ -8,19 +8,19 @@ from typing import Final
 import msgspec
 
 from app.adapters.clock.system import SystemClock
-from app.adapters.speech.comparison.sentence import Comparison, compare, speak_reference
-from app.adapters.speech.comparison.verdict import (
+from app.adapters.speech.soprano.onnx.graph import Precision
+from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS
+from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
+from app.adapters.speech.verification.sentence import Comparison, compare, speak_reference
+from app.adapters.speech.verification.traced_model import TracedOnnxModel
+from app.adapters.speech.verification.traced_package import TracedPackage
+from app.adapters.speech.verification.verdict import (
     Summary,
     Verdict,
     judge_close,
     judge_equal,
     summarize,
 )
-from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS
-from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
-from app.adapters.speech.soprano.traced_package import TracedPackage
-from app.adapters.speech.soprano_onnx.graph import Precision
-from app.adapters.speech.soprano_onnx.traced_model import TracedOnnxModel
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import build_graph_cache

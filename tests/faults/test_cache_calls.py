@@ -9,8 +9,8 @@ import pytest
 
 from app.adapters.decorators.kept_speech import Chunks
 from app.adapters.decorators.speech_files import SpeechFiles
-from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
-from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError
 from tests.fakes.clock import FakeClock

@@ -31,7 +31,7 @@ from app.adapters.observers.fan_out import FanOut
 from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.observers.structured_log import StructuredLog
-from app.adapters.speech.soprano.checkpoint import file_states
+from app.adapters.speech.soprano.checkpoint.checkpoint import file_states
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.access import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, TimeLimits
