@@ -1,4 +1,4 @@
-"""A small real English voice that ships inside a package: the first run speaks with no download.
+"""A small real English voice that ships inside a package: the first run needs no download.
 
 The package behind it (hibari-tts) has a reading of its own, which takes words for numerals and
 abbreviations ("King Charles", "the answer is no."); it is entered below that, with words only. It
@@ -7,14 +7,16 @@ still cannot say is narrowed down to the one word, then the one letter.
 """
 
 import asyncio
+import heapq
 import os
 import re
 import threading
 import unicodedata
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +27,6 @@ from anyascii import anyascii
 from numpy.typing import NDArray
 
 from app.adapters.speech.onnx_session import count_cores, open_session
-from app.adapters.speech.turns import Turns
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError, SynthesisError
 from app.domain.segment import TextSegment
@@ -109,7 +110,7 @@ class EmbeddedVoice:
         self.info = msgspec.structs.replace(
             INFO, num_streams=STREAMS_PER_THREAD * self._num_threads
         )
-        self._turns = Turns(self._num_threads)
+        self._queue = DueQueue(self._num_threads)
         self._executor: ThreadPoolExecutor | None = None
         self._hibari: Any = None
 
@@ -142,12 +143,12 @@ class EmbeddedVoice:
         if self._executor is None:
             raise SynthesisError("The embedded voice is not loaded.")
         call = partial(asyncio.get_running_loop().run_in_executor, self._executor)
-        async with self._turns.take(due_at):
+        async with self._queue.take(due_at):
             calls = await call(_phonemize, self._hibari, segment.text, params.speed)
         seed = SEED if params.sampling.seed is None else params.sampling.seed
         noise = np.random.default_rng(seed)
         for number, ids in enumerate(calls, 1):
-            async with self._turns.take(due_at):
+            async with self._queue.take(due_at):
                 raw = await call(self._hibari.from_ids, ids, params.speed, noise)
             goes_on = number < len(calls) or was_cut(segment.text)
             trailing_s = MAX_CUT_SILENCE_S if goes_on else MAX_TRAILING_SILENCE_S
@@ -255,3 +256,46 @@ def trim_silence(
     lead = round(MAX_LEADING_SILENCE_S * SAMPLE_RATE / speed)
     trail = round(trailing_s * SAMPLE_RATE / speed)
     return samples[max(0, loud[0] - lead) : loud[-1] + 1 + trail]
+
+
+class DueQueue:
+    """DueQueue for work that cannot all be done at once.
+
+    Args:
+        num_at_once: turns that may be taken at the same time.
+    """
+
+    def __init__(self, num_at_once: int) -> None:
+        self._num_free = num_at_once
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._arrivals = count()
+
+    @asynccontextmanager
+    async def take(self, due_at: float) -> AsyncIterator[None]:
+        """Wait for a turn; it ends with the block. Equal times are served as they came."""
+        await self._begin(due_at)
+        try:
+            yield
+        finally:
+            self._end()
+
+    async def _begin(self, due_at: float) -> None:
+        if self._num_free:
+            self._num_free -= 1
+            return
+        given = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (due_at, next(self._arrivals), given))
+        try:
+            await given
+        except asyncio.CancelledError:
+            if given.done() and not given.cancelled():
+                self._end()  # it was given in the same moment
+            raise
+
+    def _end(self) -> None:
+        while self._waiting:
+            *_, given = heapq.heappop(self._waiting)
+            if not given.done():
+                given.set_result(None)
+                return
+        self._num_free += 1

@@ -14,8 +14,7 @@ from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE, SAMPLES_P
 from app.adapters.speech.soprano.checkpoint.tokenizer import load_tokenizer
 from app.adapters.speech.soprano.engine import Engine
 from app.adapters.speech.soprano.sampling import Sampling
-from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
-from app.adapters.speech.soprano.text_sentences import MIN_SENTENCE_CHARS
+from app.adapters.speech.soprano.text import MIN_SENTENCE_CHARS, prompt_for, split_for_soprano
 from app.domain.audio import AudioChunk
 from app.domain.errors import SentenceError, SynthesisError
 from app.domain.segment import TextSegment

@@ -1,6 +1,6 @@
-"""How far apart two sounds are to the ear, roughly: the distance of their log-mel spectrograms.
+"""How far apart two recordings are to the ear, roughly: the distance of their log-mel spectrograms.
 
-Pure. It does not hear phases, which differ freely between sounds that are alike.
+It does not hear phases, which differ freely between recordings that sound alike.
 """
 
 from typing import Final
@@ -31,10 +31,10 @@ def log_mel_distance_db(
 
     Args:
         reference: (num_samples,) at 32 000 Hz.
-        samples: likewise; the length may differ.
+        samples: (num_samples,) at 32 000 Hz; the length may differ.
 
     Returns:
-        0 for equal sounds; None where one of them is empty.
+        0 for equal samples; None where one of them is empty.
     """
     length = min(len(reference), len(samples))
     if length == 0:

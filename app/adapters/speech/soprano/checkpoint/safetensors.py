@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.files import decode_json, mismatch, opened
 from app.adapters.speech.soprano.checkpoint.shapes import ITEM_BYTES, TensorInfo
-from app.adapters.speech.soprano.checkpoint.stored_numbers import decode_numbers
 from app.domain.errors import CheckpointError
 
 MAX_HEADER_BYTES: Final = 100_000_000
@@ -103,3 +103,30 @@ def _check_layout(path: Path, entries: dict[str, _Entry], data_bytes: int) -> No
         raise mismatch(path, what, f"{position} bytes of tensors", f"{data_bytes}")
     if not entries:
         raise CheckpointError(f"{path} holds no tensors.")
+
+
+_NUMPY_DTYPES: Final = {
+    "BOOL": "?",
+    "U8": "u1",
+    "I8": "i1",
+    "I16": "<i2",
+    "I32": "<i4",
+    "I64": "<i8",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "F32": "<f4",
+    "F64": "<f8",
+}
+
+
+def decode_numbers(content: bytes | memoryview, dtype: str) -> NDArray[Any]:
+    """The numbers in `content`, (num_items,).
+
+    Args:
+        content: little-endian.
+        dtype: a key of ITEM_BYTES; bfloat16, which numpy lacks, becomes float32.
+    """
+    numbers = np.frombuffer(content, _NUMPY_DTYPES[dtype])
+    if dtype == "BF16":  # the upper half of a float32
+        return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return numbers

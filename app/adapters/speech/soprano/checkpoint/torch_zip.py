@@ -21,8 +21,8 @@ from app.adapters.speech.soprano.checkpoint.restricted_pickle import (
     StoredTensor,
     run_tensor_program,
 )
+from app.adapters.speech.soprano.checkpoint.safetensors import decode_numbers
 from app.adapters.speech.soprano.checkpoint.shapes import ITEM_BYTES, TensorInfo
-from app.adapters.speech.soprano.checkpoint.stored_numbers import decode_numbers
 from app.domain.errors import CheckpointError
 
 MAX_PROGRAM_BYTES: Final = 16 * 1024 * 1024

@@ -2,7 +2,7 @@
 
 An entry is a directory named after a hash of the weights, the version of our graphs, the precision
 and the version of the runtime. It is written beside and renamed, so it is there whole or not at
-all, and every file is checked against its hash before it is used: a damaged entry is built anew.
+all, and every file is checked against its hash before it is used: a damaged entry is built again.
 """
 
 import hashlib
@@ -27,8 +27,7 @@ from app.adapters.speech.soprano.onnx.vocoder_graph import build_vocoder_graph
 from app.domain.errors import CheckpointError, ModelLoadError
 from app.ports.clock import Clock
 
-GRAPH_VERSION: Final = 2
-"""To be raised with every change of what is built."""
+GRAPH_VERSION: Final = 2  # to be raised with every change of what is built
 
 LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"
 VOCODER_GRAPH: Final = "decoder.onnx"

@@ -3,8 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from app.adapters.speech.verification.sentence import NEAR_TIE, Spoken, compare, speak_reference
-from app.adapters.speech.verification.traces import Samples, States, Trace, joined, margin_of_best
+from app.adapters.speech.verification.comparison import (
+    NEAR_TIE,
+    ReferenceRun,
+    Samples,
+    States,
+    Trace,
+    compare,
+    margin_of_best,
+    run_reference,
+    trace_of,
+)
 
 END = 3
 
@@ -12,7 +21,7 @@ END = 3
 def trace(*choices: int, margin: float = 1.0) -> Trace:
     """States are (1, choice)."""
     steps = [(token, margin, np.array([1, token], np.float32)) for token in choices]
-    return joined(steps, END)
+    return trace_of(steps, END)
 
 
 class FakeModel:
@@ -22,21 +31,21 @@ class FakeModel:
         self.alone, self.led = alone, led or alone
         self.asked: list[str] = []
 
-    def speak(self, prompt: str, max_tokens: int) -> Trace:
-        self.asked.append(f"speak {prompt} {max_tokens}")
+    def generate(self, prompt: str, max_tokens: int) -> Trace:
+        self.asked.append(f"generate {prompt} {max_tokens}")
         return self.alone
 
     def follow(self, prompt: str, choices: NDArray[np.int64]) -> Trace:
         self.asked.append(f"follow {prompt} {choices.tolist()}")
         return self.led
 
-    def sound(self, states: States) -> Samples:
-        self.asked.append(f"sound {len(states)}")
+    def vocode(self, states: States) -> Samples:
+        self.asked.append(f"vocode {len(states)}")
         return np.repeat(states[1:, 1] / np.float32(16), 2_048)
 
 
-def spoken(run: Trace) -> Spoken:
-    return speak_reference(FakeModel(run), "p", 9)
+def spoken(run: Trace) -> ReferenceRun:
+    return run_reference(FakeModel(run), "p", 9)
 
 
 def test_the_end_token_has_no_sound() -> None:
@@ -52,7 +61,7 @@ def test_a_run_that_is_cut_sounds_to_its_last_token() -> None:
 def test_a_model_that_agrees_at_every_step_is_not_asked_to_speak_alone() -> None:
     model = FakeModel(trace(7, 8, END))
     found = compare(spoken(trace(7, 8, END)), model, 9)
-    assert model.asked == ["follow p [7, 8, 3]", "sound 2"]
+    assert model.asked == ["follow p [7, 8, 3]", "vocode 2"]
     assert (found.num_steps_agreed, found.num_steps, found.agreement) == (3, 3, 1.0)
     assert found.first_difference is None
     assert found.peak_difference == found.led_peak_difference == found.log_mel_db == 0.0
@@ -63,7 +72,7 @@ def test_a_model_that_differs_is_measured_led_and_alone() -> None:
     reference = spoken(trace(8, 8, 8, END))
     model = FakeModel(alone=trace(9, END), led=trace(9, 8, 8, END))
     found = compare(reference, model, 9)
-    assert model.asked == ["follow p [8, 8, 8, 3]", "sound 3", "speak p 9", "sound 1"]
+    assert model.asked == ["follow p [8, 8, 8, 3]", "vocode 3", "generate p 9", "vocode 1"]
     assert (found.num_reference_tokens, found.num_tokens, found.first_difference) == (3, 1, 0)
     assert (found.agreement, found.peak_difference, found.log_mel_db) == (0.0, None, None)
     assert (found.num_steps_agreed, found.num_near_ties, found.num_steps) == (3, 0, 4)

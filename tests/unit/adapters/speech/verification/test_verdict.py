@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from app.adapters.speech.verification.sentence import Comparison
-from app.adapters.speech.verification.verdict import judge_close, judge_equal, summarize
+from app.adapters.speech.verification.comparison import (
+    Comparison,
+    judge_close,
+    judge_equal,
+    summarize,
+)
 
 SAME = Comparison(
     num_reference_tokens=9,

@@ -24,12 +24,12 @@ import pytest
 from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import (
     CachedCheckpoint,
+    explain_failure,
     find_cached,
     is_repo,
     list_cached,
     locate,
 )
-from app.adapters.speech.soprano.checkpoint.hub_errors import explain_failure
 from app.domain.errors import CheckpointError
 from tests.fakes.clock import FakeClock
 from tests.serving import clean_environment

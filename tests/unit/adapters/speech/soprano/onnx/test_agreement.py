@@ -22,16 +22,18 @@ from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
-from app.adapters.speech.verification.measures import peak_difference
-from app.adapters.speech.verification.sentence import Comparison, Spoken, compare, speak_reference
-from app.adapters.speech.verification.traced_model import TracedOnnxModel
-from app.adapters.speech.verification.traced_package import TracedPackage
-from app.adapters.speech.verification.verdict import (
+from app.adapters.speech.verification.comparison import (
     MAX_PEAK_DIFFERENCE,
+    Comparison,
+    ReferenceRun,
     Summary,
+    compare,
     judge_equal,
+    peak_difference,
+    run_reference,
     summarize,
 )
+from app.adapters.speech.verification.models import TracedOnnx, TracedPackage
 from app.domain.text.front_end import segment_text
 from tests.checkpoints.build import FULL, build_checkpoint
 from tests.soprano_models import build_onnx_engine
@@ -54,17 +56,19 @@ def prompts() -> list[str]:
     return [different[index] for index in order]
 
 
-def load_onnx(directory: Path, precision: Precision) -> TracedOnnxModel:
+def load_onnx(directory: Path, precision: Precision) -> TracedOnnx:
     graphs = GraphCache(directory.with_name(f"{directory.name}-graphs"), 0, SystemClock())
-    return TracedOnnxModel(read_checkpoint(directory), precision, 0, graphs)
+    return TracedOnnx(read_checkpoint(directory), precision, 0, graphs)
 
 
-def speak_all(directory: Path, num_sentences: int) -> list[Spoken]:
+def speak_all(directory: Path, num_sentences: int) -> list[ReferenceRun]:
     model = TracedPackage(read_checkpoint(directory))
-    return [speak_reference(model, prompt, MAX_TOKENS) for prompt in prompts()[:num_sentences]]
+    return [run_reference(model, prompt, MAX_TOKENS) for prompt in prompts()[:num_sentences]]
 
 
-def compare_all(spoken: list[Spoken], directory: Path, precision: Precision) -> list[Comparison]:
+def compare_all(
+    spoken: list[ReferenceRun], directory: Path, precision: Precision
+) -> list[Comparison]:
     model = load_onnx(directory, precision)
     return [compare(one, model, MAX_TOKENS) for one in spoken]
 
@@ -99,12 +103,14 @@ def anything(make_checkpoint: MakeCheckpoint) -> Path:
 
 
 @pytest.fixture(scope="module")
-def spoken(anything: Path) -> list[Spoken]:
+def spoken(anything: Path) -> list[ReferenceRun]:
     """40 sentences by the package."""
     return speak_all(anything, 40)
 
 
-def test_fp32_says_and_sounds_the_same_as_the_package(anything: Path, spoken: list[Spoken]) -> None:
+def test_fp32_says_and_sounds_the_same_as_the_package(
+    anything: Path, spoken: list[ReferenceRun]
+) -> None:
     comparisons = compare_all(spoken, anything, "fp32")
     check_equal(comparisons, report("anything", "fp32", comparisons))
     report("anything", "int8", compare_all(spoken, anything, "int8"))
@@ -144,7 +150,7 @@ def test_fp32_at_full_size_says_and_sounds_the_same_on_200_sentences(
 
 
 def test_what_is_said_depends_on_the_text_and_on_what_was_said_before(
-    spoken: list[Spoken],
+    spoken: list[ReferenceRun],
 ) -> None:
     runs = [one.trace for one in spoken]
     assert len({tuple(run.choices.tolist()) for run in runs}) == 40
@@ -175,7 +181,7 @@ def test_the_repetition_penalty_decides_in_many_sentences(anything: Path) -> Non
 
 
 def test_the_reference_is_what_the_package_says_at_temperature_0(
-    anything: Path, spoken: list[Spoken]
+    anything: Path, spoken: list[ReferenceRun]
 ) -> None:
     """Where no two tokens are so near that its temperature of 0.001 draws between them."""
     package = import_module("soprano.tts").SopranoTTS(
@@ -202,10 +208,10 @@ async def test_what_is_compared_is_what_the_engine_speaks(
     engine.load()
     try:
         for prompt in prompts()[:8]:
-            trace = model.speak(prompt, MAX_TOKENS)
+            trace = model.generate(prompt, MAX_TOKENS)
             async with aclosing(engine.synthesize(prompt, Sampling(), 0.0)) as pieces:
                 spoken = np.concatenate([samples async for samples in pieces])
-            assert peak_difference(spoken, model.sound(trace.states[: trace.num_tokens])) < 1e-5
+            assert peak_difference(spoken, model.vocode(trace.states[: trace.num_tokens])) < 1e-5
     finally:
         engine.close()
 
@@ -216,13 +222,13 @@ def test_less_than_two_states_have_no_sound(
 ) -> None:
     directory = make_checkpoint()
     states = np.zeros((num_states, 512), np.float32)
-    assert len(load_onnx(directory, "fp32").sound(states)) == 0
-    assert len(TracedPackage(read_checkpoint(directory)).sound(states)) == 0
+    assert len(load_onnx(directory, "fp32").vocode(states)) == 0
+    assert len(TracedPackage(read_checkpoint(directory)).vocode(states)) == 0
 
 
 def test_a_limit_cuts_both_at_the_same_token(make_checkpoint: MakeCheckpoint) -> None:
     directory = make_checkpoint(never_stops=True)
-    spoken = speak_reference(TracedPackage(read_checkpoint(directory)), prompts()[0], MAX_TOKENS)
+    spoken = run_reference(TracedPackage(read_checkpoint(directory)), prompts()[0], MAX_TOKENS)
     found = compare(spoken, load_onnx(directory, "fp32"), MAX_TOKENS)
     assert (found.num_reference_tokens, found.num_tokens) == (MAX_TOKENS, MAX_TOKENS)
     assert (found.reference_finish, found.finish) == ("length", "length")

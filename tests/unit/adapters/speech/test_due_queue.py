@@ -2,17 +2,17 @@ import asyncio
 
 import pytest
 
-from app.adapters.speech.turns import Turns
+from app.adapters.speech.embedded_voice import DueQueue
 
 
-async def work(turns: Turns, due_at: float, done: list[float], may_end: asyncio.Event) -> None:
+async def work(turns: DueQueue, due_at: float, done: list[float], may_end: asyncio.Event) -> None:
     async with turns.take(due_at):
         await may_end.wait()
         done.append(due_at)
 
 
 async def test_whoever_is_due_first_is_next() -> None:
-    turns, may_end = Turns(1), asyncio.Event()
+    turns, may_end = DueQueue(1), asyncio.Event()
     done: list[float] = []
     tasks = [asyncio.create_task(work(turns, at, done, may_end)) for at in (5.0, 3.0, 1.0, 2.0)]
     await asyncio.sleep(0)
@@ -22,7 +22,7 @@ async def test_whoever_is_due_first_is_next() -> None:
 
 
 async def test_no_more_than_allowed_work_at_once_and_all_get_their_turn() -> None:
-    turns = Turns(3)
+    turns = DueQueue(3)
     num_working, most = 0, 0
 
     async def count(due_at: float) -> None:
@@ -39,7 +39,7 @@ async def test_no_more_than_allowed_work_at_once_and_all_get_their_turn() -> Non
 
 @pytest.mark.parametrize("is_given_first", [True, False])
 async def test_a_turn_of_somebody_who_left_goes_to_the_next(*, is_given_first: bool) -> None:
-    turns, may_end = Turns(1), asyncio.Event()
+    turns, may_end = DueQueue(1), asyncio.Event()
     done: list[float] = []
     holder = asyncio.create_task(work(turns, 0.0, done, may_end))
     await asyncio.sleep(0)
