@@ -36,40 +36,37 @@ from app.domain.text.number_words import cardinal
 from app.domain.text.reading.letters import JOINT
 from app.domain.text.splitting import fit, is_speakable, split_sentences
 
-SAMPLE_RATE: Final = 24_000
-"""Hz; fixed by the package."""
+SAMPLE_RATE: Final = 24_000  # Hz; fixed by the package
 
+# Of the package's inverse transform; a frame is what its network generates at once.
 SAMPLES_PER_FRAME: Final = 300
-"""Of the package's inverse transform; a frame is what its network draws at once."""
 
+# Longest segment, in characters: about 16 s of audio, made in about 0.2 s on one core.
 MAX_SEGMENT_CHARS: Final = 250
-"""Longest segment, in characters: about 16 s of audio, made in about 0.2 s on one core."""
 
+# Most phonemes of one network call, at speed 1: 0.2 s on one core. A call cannot be interrupted.
+# Only speech that is longer than estimated has more.
 MAX_CALL_PHONEMES: Final = 300
-"""Most phonemes that the network is given at once, at speed 1: 0.2 s on one core. A call cannot be
-interrupted. Only what is longer to say than it was estimated to be has more."""
 
+# The package's spelling-to-sound network drops the letters of a word beyond this.
 MAX_WORD_LETTERS: Final = 24
-"""The package's spelling-to-sound network drops the letters of a word beyond this."""
 
+# Longest run without a space that the package reads at once: its time grows with the square of the
+# signs and letter groups in one, to 5 s for 250 of `+`.
 MAX_RUN_CHARS: Final = 32
-"""Longest run without a space that the package reads at once: its time grows with the square of the
-signs and letter groups in one, to 5 s for 250 of `+`."""
 
+# Of the threads that compute audio, see setpriority(2): the event loop gets a core at once.
 NICENESS: Final = 5
-"""Of the threads that compute sound, see setpriority(2)."""
 
-SEED: Final = 0
-"""Of the noise in the voice: fixed, so that the same text gives the same samples."""
+SEED: Final = 0  # of the noise in the voice: fixed, so that the same text gives the same samples
 
+# The voice pads each sentence with up to 0.3 s before and 0.5 s after; more than this is cut, and
+# still more after a piece whose sentence goes on in the next one.
 MAX_LEADING_SILENCE_S: Final = 0.06
 MAX_TRAILING_SILENCE_S: Final = 0.30
 MAX_CUT_SILENCE_S: Final = 0.06
-"""The voice pads each sentence with up to 0.3 s before and 0.5 s after; more than this is cut, and
-still more behind a piece whose sentence goes on in the next one."""
 
-SILENCE_LEVEL: Final = 1e-3
-"""Samples below this (-60 dB of full scale) count as silence."""
+SILENCE_LEVEL: Final = 1e-3  # samples below this (-60 dB of full scale) count as silence
 
 VOICE: Final = Voice(id="heart", name="Heart", language="en-US")
 
@@ -84,9 +81,9 @@ INFO: Final = ModelInfo(
     max_speed=1.0,
 )
 
+# A thread makes audio some 50 times as fast as playback; with more streams each waits longer for
+# its first audio.
 STREAMS_PER_THREAD: Final = 4
-"""A thread makes sound some 50 times as fast as it is heard; with more texts at the same time, each
-waits longer for its first sound."""
 
 _LONG_WORD = re.compile(rf"[^\W\d_]{{{MAX_WORD_LETTERS + 1},}}")
 _LONG_RUN = re.compile(rf"\S{{{MAX_RUN_CHARS + 1},}}")
@@ -190,8 +187,7 @@ def _transliterate(match: re.Match[str]) -> str | None:
     return anyascii(match[0]) if match[0].isalnum() else None
 
 
-_LAST_LATIN: Final = 0xFF
-"""End of the Unicode block Latin-1; the package drops most letters beyond."""
+_LAST_LATIN: Final = 0xFF  # end of the Unicode block Latin-1; the package drops most letters beyond
 
 
 _FORM: Final[tuple[Rule, ...]] = (

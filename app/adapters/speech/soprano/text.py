@@ -15,17 +15,18 @@ from app.domain.text.mapped_text import MappedText, Rule
 from app.domain.text.number_words import cardinal
 from app.domain.text.reading.letters import JOINT
 
+# Words that the package spells in a way of its own.
 _AS_THE_MODEL_KNOWS_IT: Final = {"missus": "misess", "miz": "miss"}
-"""Words that the package spells in a way of its own."""
 
 _CAPITALIZED: Final = re.compile(r"\b[A-Z][A-Za-z]+\b")
 _CAPITAL_AND_TAIL: Final = re.compile(r"[A-Z][a-z]*")
+
+# Signs that are still there, in a text that was not normalized.
 _NAMES: Final = {
     "@": " at ", "&": " and ", "%": " percent ", "+": " plus ", "\\": " backslash ",
     "~": " about ", "<": " less than ", ">": " greater than ", "=": " equals ", "/": " slash ",
     "#": " hash ", ":": ".", ";": ",", "_": " ", "*": " ",
 }  # fmt: skip
-"""Signs that are still there, in a text that was not to be read."""
 
 _ELLIPSIS: Final = re.compile(r"\.{3,}")
 _LEADING_PAUSE: Final = re.compile(r"^[ ,]+")
@@ -101,17 +102,13 @@ def _read_brackets(text: MappedText) -> MappedText:
     return MappedText.join([text[: opening.start()], inside, text[closing + 2 :]])
 
 
-MAX_SENTENCE_CHARS: Final = 300
-"""Longest sentence, before short ones join it."""
+MAX_SENTENCE_CHARS: Final = 300  # longest sentence, before short ones join it
 
-MIN_SENTENCE_CHARS: Final = 30
-"""A shorter sentence is not spoken alone if it has a neighbour."""
+MIN_SENTENCE_CHARS: Final = 30  # a shorter sentence is joined to a neighbour if it has one
 
-MAX_JOINED_CHARS: Final = 400
-"""Longest sentence, with the short ones that have joined it."""
+MAX_JOINED_CHARS: Final = 400  # longest sentence, with the short ones that joined it
 
-MAX_WORD_CHARS: Final = 60
-"""Length of the pieces of a word that no sentence could hold."""
+MAX_WORD_CHARS: Final = 60  # length of the pieces of a word that no sentence could hold
 
 _LONG_WORD: Final = re.compile(rf"[^ .!?]{{{MAX_SENTENCE_CHARS},}}")
 _WORD_PIECE: Final = re.compile(rf".{{{MAX_WORD_CHARS}}}(?=.)")

@@ -8,20 +8,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE: Final = 32_000
-"""Hz, of Soprano."""
+SAMPLE_RATE: Final = 32_000  # Hz, of Soprano
 
 WINDOW_LENGTH: Final = 2_048
-HOP_LENGTH: Final = 512
-"""Samples; those of the decoder's own transform."""
+HOP_LENGTH: Final = 512  # samples; those of the decoder's own transform
 
 NUM_BANDS: Final = 80
 
+# Below the loudest band of the reference; what is softer counts as silence.
 DYNAMIC_RANGE_DB: Final = 80.0
-"""Below the loudest band of the reference; what is softer counts as silence in both sounds."""
 
-SMALLEST_POWER: Final = 1e-20
-"""Keeps silence finite; far below 24 bits."""
+SMALLEST_POWER: Final = 1e-20  # keeps silence finite; far below 24 bits
 
 
 def log_mel_distance_db(

@@ -15,11 +15,11 @@ import msgspec
 
 from app.domain.errors import CheckpointError
 
+# The largest JSON file of a checkpoint is a tokenizer of a few megabytes.
 MAX_JSON_BYTES: Final = 64 * 1024 * 1024
-"""The largest JSON file of a checkpoint is a tokenizer of a few megabytes."""
 
+# Start of a file that git left in the place of a large one.
 _LFS_POINTER: Final = b"version https://git-lfs"
-"""How a file begins that git left in the place of a large one."""
 
 T = TypeVar("T")
 

@@ -21,8 +21,8 @@ from app.ports.clock import Clock
 
 DEFAULT_REPO: Final = "ekwek/Soprano-1.1-80M"
 
+# What is fetched of a repository. The last two are used by transformers where they exist.
 FILES: Final = (*REQUIRED_FILES, "generation_config.json", "special_tokens_map.json")
-"""What is fetched of a repository. The last two are used by transformers where they exist."""
 
 _REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 

@@ -17,6 +17,7 @@ import msgspec
 from app.adapters.speech.soprano.checkpoint.shapes import TensorInfo
 
 # fmt: off
+# What `torch.save` writes for a dict of tensors, in pickle's protocols 2 to 4.
 OPCODES: Final = frozenset({
     "PROTO", "FRAME", "STOP", "MARK", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "BINPERSID",
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
@@ -25,8 +26,8 @@ OPCODES: Final = frozenset({
     "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET",
 })
 # fmt: on
-"""What `torch.save` writes for a dict of tensors, in pickle's protocols 2 to 4."""
 
+# Classes of the module torch, with the dtype in the words of safetensors.
 STORAGE_DTYPES: Final = {
     "BoolStorage": "BOOL",
     "ByteStorage": "U8",
@@ -39,13 +40,10 @@ STORAGE_DTYPES: Final = {
     "FloatStorage": "F32",
     "DoubleStorage": "F64",
 }
-"""Classes of the module torch, with the dtype in the words of safetensors."""
 
-MAX_DIMS: Final = 8
-"""Of a tensor."""
+MAX_DIMS: Final = 8  # of one tensor
 
-MAX_SHOWN_CHARS: Final = 80
-"""Of a name that is refused."""
+MAX_SHOWN_CHARS: Final = 80  # of a rejected name in a message
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 _Counts = Annotated[tuple[_Count, ...], msgspec.Meta(max_length=MAX_DIMS)]

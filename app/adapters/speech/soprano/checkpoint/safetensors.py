@@ -17,8 +17,7 @@ from app.adapters.speech.soprano.checkpoint.files import decode_json, mismatch, 
 from app.adapters.speech.soprano.checkpoint.shapes import ITEM_BYTES, TensorInfo
 from app.domain.errors import CheckpointError
 
-MAX_HEADER_BYTES: Final = 100_000_000
-"""As in the format's own reader."""
+MAX_HEADER_BYTES: Final = 100_000_000  # as in the format's own reader
 
 _LENGTH_BYTES: Final = 8
 _METADATA: Final = "__metadata__"

@@ -20,6 +20,7 @@ N_FFT: Final = 2_048  # samples of the decoder's inverse Fourier transform
 BLOCK_KERNEL_SIZE: Final = 3  # frames, of the depthwise convolutions
 WINDOW_NAME: Final = "head.istft.window"  # stored with the decoder's weights, but not learned
 
+# Bytes of one number, by dtype; the names are those of the safetensors format.
 ITEM_BYTES: Final = {
     "BOOL": 1,
     "U8": 1,
@@ -32,7 +33,6 @@ ITEM_BYTES: Final = {
     "F32": 4,
     "F64": 8,
 }
-"""Bytes of one number, by dtype; the names are those of the safetensors format."""
 
 FLOATING: Final = frozenset({"F16", "BF16", "F32", "F64"})
 

@@ -11,8 +11,8 @@ import msgspec
 from app.adapters.speech.soprano.checkpoint.files import mismatch, read_json
 from app.adapters.speech.soprano.checkpoint.shapes import LanguageModelShape
 
+# By content, with their ids.
 SPECIAL_TOKENS: Final = {"[UNK]": 0, "[TEXT]": 1, "[START]": 2, "[STOP]": 3}
-"""By content, with their ids."""
 
 STOP: Final = "[STOP]"
 

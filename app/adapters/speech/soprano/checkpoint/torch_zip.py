@@ -1,7 +1,7 @@
 """Tensors in a `.pth` file as `torch.save` writes it, read without torch.
 
 A ZIP archive, nothing compressed: `NAME/data.pkl` describes the tensors, `NAME/data/KEY` are the
-numbers. What the description may ask for is decided in `tensor_program`.
+numbers. What the description may ask for is decided in restricted_pickle.py.
 """
 
 import reprlib
@@ -25,8 +25,7 @@ from app.adapters.speech.soprano.checkpoint.safetensors import decode_numbers
 from app.adapters.speech.soprano.checkpoint.shapes import ITEM_BYTES, TensorInfo
 from app.domain.errors import CheckpointError
 
-MAX_PROGRAM_BYTES: Final = 16 * 1024 * 1024
-"""Soprano's description of its tensors has 11 kB."""
+MAX_PROGRAM_BYTES: Final = 16 * 1024 * 1024  # Soprano's description of its tensors has 11 kB
 
 _PROGRAM: Final = "data.pkl"
 _BYTE_ORDER: Final = "byteorder"

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from types import TracebackType
 from typing import Any, Final
 
 import msgspec
@@ -124,20 +123,10 @@ class EngineLock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
-    @property
-    def is_held(self) -> bool:
-        """Some thread holds it."""
-        return self._lock.locked()
-
     def __enter__(self) -> None:
         self._lock.acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.release()
 
     @contextmanager
@@ -251,7 +240,8 @@ class EngineLoop:
 
     def close(self) -> None:
         """Stop; open streams end with InstanceDeadError. Blocks until the threads are gone."""
-        self._inbox.put(self._stop)
+        self._is_closing = True
+        self._inbox.put(lambda: None)  # wakes the thread
         self._thread.join()
 
     def submit(self, sequence: Sequence) -> ThreadStream[Samples]:
@@ -285,7 +275,7 @@ class EngineLoop:
             self._background.close()
 
     def _receive(self, *, has_to_wait: bool = False) -> None:
-        """Add, cancel or stop as asked."""
+        """Take new requests, cancellations and what the background thread reports."""
         if has_to_wait and not self._is_closing:
             with self._lock.released():
                 message = self._inbox.get()
@@ -295,9 +285,6 @@ class EngineLoop:
                 self._inbox.get_nowait()()
         except queue.Empty:
             return
-
-    def _stop(self) -> None:
-        self._is_closing = True
 
     def _add(self, sequence: Sequence, request: Request) -> None:
         self._requests[sequence] = request
@@ -356,22 +343,18 @@ class EngineLoop:
     def _next_background(self) -> Work | None:
         if self._death is not None:
             return None
-        match self._schedule().background:
-            case PrefillChunk() as chunk:
-                return self._start_prefill(chunk, is_alone=False)
-            case VocoderBatch() as batch:
-                return self._start_vocoding(batch)
-            case None:
-                return None
+        work = self._schedule().background
+        if isinstance(work, PrefillChunk):
+            return self._start_prefill(work, is_alone=False)
+        return None if work is None else self._start_vocoding(work)
 
     def _on_background(self, error: Exception | None) -> None:
         """Wake the first thread, which may wait for what was done; an error is raised there."""
+        self._inbox.put(partial(self._raise, error))
 
-        def hear() -> None:
-            if error is not None and self._death is None:
-                raise error
-
-        self._inbox.put(hear)
+    def _raise(self, error: Exception | None) -> None:
+        if error is not None and self._death is None:
+            raise error
 
     @property
     def _is_alone(self) -> bool:

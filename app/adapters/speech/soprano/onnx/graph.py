@@ -18,31 +18,28 @@ from numpy.typing import NDArray
 
 Precision = Literal["fp32", "int8"]
 
-OPSET: Final = 20
-"""The first with Gelu."""
+OPSET: Final = 20  # the first with Gelu
 
 IR_VERSION: Final = 9
 
-MAX_LEVEL: Final = 127
-"""Of a quantised number; symmetric, so that -128 is never used."""
+MAX_LEVEL: Final = 127  # of a quantized number; symmetric, so that -128 is never used
 
+# Of weights where the processor adds two products in 16 bits, which must not overflow:
+# 2 * 255 * 63 < 2**15.
 MAX_LEVEL_WITHOUT_DOT_PRODUCTS: Final = 63
-"""Of weights where the processor adds two products in 16 bits, which must not overflow:
-2 * 255 * 63 < 2**15."""
 
+# Of x86 processors that add products of 8 bits in 32 bits, by Linux's names.
 DOT_PRODUCT_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-"""Of x86 processors that add products of 8 bits in 32 bits, by Linux's names."""
 
 CPU_INFO: Final = Path("/proc/cpuinfo")
 
+# Of quantized activations, which are unsigned: that is the fastest product on x86.
 ZERO_POINT: Final = 128
-"""Of quantised activations, which are unsigned: that is the fastest product on x86."""
 
-ALIGNMENT: Final = 4_096
-"""Bytes: weights begin at a page, so that the runtime can map them."""
+ALIGNMENT: Final = 4_096  # bytes: weights begin at a page, so that the runtime can map them
 
+# Of a constant that is kept in the graph itself: only there shape inference reads it.
 MAX_INLINE_BYTES: Final = 1_024
-"""Of a constant that is kept in the graph itself: shape inference reads it there only."""
 
 MICROSOFT: Final = "com.microsoft"
 

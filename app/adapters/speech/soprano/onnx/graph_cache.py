@@ -35,8 +35,8 @@ WINDOW_FILE: Final = "window.npy"
 
 SUPPORTED_KERNELS: Final = (1, 3)  # of the decoder's input: those of the versions 1.1 and 1.0
 
+# Of a directory that is being written; older ones were left by a crash.
 MAX_BUILD_AGE_S: Final = 3_600.0
-"""Of a directory that is being written; older ones were left by a crash."""
 
 _MANIFEST: Final = "manifest.json"
 _BUILDING: Final = ".building-"
@@ -45,8 +45,7 @@ _ENTRY_NAME: Final = re.compile(rf"(?:fp32|int8)-[0-9a-f]{{{_NUM_KEY_CHARS}}}")
 
 _log = structlog.get_logger(__name__)
 
-BuildGraphs = Callable[[Path], None]
-"""Writes all files of an entry into an empty directory."""
+BuildGraphs = Callable[[Path], None]  # writes all files of an entry into an empty directory
 
 
 class GraphCache:

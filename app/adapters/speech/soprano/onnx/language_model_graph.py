@@ -15,8 +15,7 @@ from app.adapters.speech.soprano.onnx.graph import MICROSOFT, GraphBuilder, Prec
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
-MAX_POSITIONS: Final = 1_024
-"""Of prompt and continuation: the longest the model was trained on."""
+MAX_POSITIONS: Final = 1_024  # of prompt and output together: the longest the model was trained on
 
 
 def build_language_model_graph(

@@ -13,23 +13,17 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.shapes import N_FFT
 
-HOP_LENGTH: Final = 512
-"""Samples between frames; fixed by the package."""
+HOP_LENGTH: Final = 512  # samples between frames; fixed by the package
 
-OVERLAP: Final = N_FFT // HOP_LENGTH
-"""Frames that add to each block."""
+OVERLAP: Final = N_FFT // HOP_LENGTH  # frames that add to each block
 
-NUM_CUT_BLOCKS: Final = OVERLAP // 2
-"""Blocks before sample 0."""
+NUM_CUT_BLOCKS: Final = OVERLAP // 2  # blocks before sample 0
 
-NUM_CARRIED: Final = OVERLAP - 1
-"""Blocks that wait for frames to come."""
+NUM_CARRIED: Final = OVERLAP - 1  # blocks that wait for frames to come
 
-MAX_MAGNITUDE: Final = 100.0
-"""Of a bin, as in the package."""
+MAX_MAGNITUDE: Final = 100.0  # of a bin, as in the package
 
-Blocks = NDArray[np.float32]
-"""(rows, blocks, 512) samples."""
+Blocks = NDArray[np.float32]  # (rows, blocks, 512) samples
 
 
 class OverlapAdd:

@@ -21,7 +21,7 @@ class Bench:
         self.background = BackgroundThread(self.lock, self.next_work, self.reports.put)
 
     def next_work(self) -> Work | None:
-        assert self.lock.is_held
+        assert self.lock._lock.locked()
         return self.works.pop(0) if self.works else None
 
     def wake(self) -> None:
@@ -98,7 +98,7 @@ def test_an_error_is_reported_and_is_the_end(bench: Bench) -> None:
     assert str(bench.wait()) == "the runtime failed"
     bench.wake()
     assert len(bench.works) == 1
-    assert not bench.lock.is_held
+    assert not bench.lock._lock.locked()
 
 
 def test_closing_waits_for_what_is_under_way(bench: Bench) -> None:
