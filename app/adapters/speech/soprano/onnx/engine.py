@@ -305,8 +305,9 @@ class EngineLoop:
                 request.stream.send(death)
             self._requests.clear()
 
-    def _schedule(self, num_prefilled: int = 0) -> Plan:
-        return self._scheduler.schedule(self._clock.monotonic(), num_prefilled)
+    def _schedule(self, num_prefilled: int = 0, *, has_vocoding: bool = False) -> Plan:
+        now = self._clock.monotonic()
+        return self._scheduler.schedule(now, num_prefilled, has_vocoding=has_vocoding)
 
     def _run_once(self) -> bool:
         """Vocode, prefill, and run a decode step; whether there was anything to do.
@@ -315,10 +316,9 @@ class EngineLoop:
         """
         if self._background is not None:
             self._background.wake()
-        plan = self._schedule()
-        batches = plan.vocode
-        if self._background is not None:
-            batches = [] if plan.decode else plan.vocode[:1]
+        has_vocoding = self._background is None or not self._scheduler.running
+        plan = self._schedule(has_vocoding=has_vocoding)
+        batches = plan.vocode if self._background is None else plan.vocode[:1]
         for work in [self._start_vocoding(batch) for batch in batches]:
             work()
         if batches:
@@ -343,7 +343,7 @@ class EngineLoop:
     def _next_background(self) -> Work | None:
         if self._death is not None:
             return None
-        work = self._schedule().background
+        work = self._schedule(has_vocoding=True).background
         if isinstance(work, PrefillChunk):
             return self._start_prefill(work, is_alone=False)
         return None if work is None else self._start_vocoding(work)

@@ -9,6 +9,7 @@ listener has audio buffered.
 `schedule` only looks; the other methods tell the scheduler what was started or done.
 """
 
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -140,10 +141,16 @@ class Scheduler:
         """There is nothing to do."""
         return not (self.waiting or self.running or self.prefilling or self.vocoding)
 
-    def schedule(self, now: float, num_prefilled: int = 0) -> Plan:
-        """What to compute next, if `num_prefilled` prompt tokens were prefilled for this step."""
+    def schedule(self, now: float, num_prefilled: int = 0, *, has_vocoding: bool = True) -> Plan:
+        """What to compute next.
+
+        Args:
+            now: time of the clock.
+            num_prefilled: prompt tokens that were prefilled for this step.
+            has_vocoding: plan vocoder batches, too.
+        """
         awaited = [slot for slot, one in enumerate(self.running) if _awaits_audio(one, now)]
-        vocode = self._next_batches(now, is_awaited=bool(awaited))
+        vocode = self._next_batches(now, is_awaited=bool(awaited)) if has_vocoding else []
         return Plan(
             prefill=self._next_chunk(now, num_prefilled, is_awaited=bool(awaited)),
             decode=self._next_slots(now, awaited),
@@ -194,12 +201,11 @@ class Scheduler:
         """As much as a decode step generates twice over; equal pieces share a call."""
         budget = 2 * max(MAX_VOCODER_STATES, len(self.running))
         groups: dict[tuple[int, bool, bool], list[Sequence]] = {}
-        for sequence in sorted(self.vocoding, key=lambda one: one.buffered_s(now)):
-            if budget <= 0:
+        ready = [(one.buffered_s(now), one) for one in self.vocoding if one.has_states]
+        for buffered_s, sequence in sorted(ready, key=itemgetter(0)):
+            if budget <= 0 or (is_awaited and buffered_s > COMFORT_S):
                 break
-            if sequence.is_vocoding or (is_awaited and sequence.buffered_s(now) > COMFORT_S):
-                continue
-            num_states = sequence.num_states_to_vocode(now, self.step_s)
+            num_states = sequence.num_states_to_vocode(buffered_s, self.step_s)
             if num_states is None:
                 continue
             budget -= num_states
@@ -214,11 +220,12 @@ class Scheduler:
 
     def _is_vocoding_first(self, now: float, batches: list[VocoderBatch]) -> bool:
         """An underrun is near, or it is the vocoder's turn and no prompt is due."""
+        if not batches:
+            return False
         sequences = [one for batch in batches for one in batch.sequences]
         if any(one.num_samples and one.buffered_s(now) <= COMFORT_S for one in sequences):
             return True
-        has_due = any(_is_due(one, now) for one in self.waiting)
-        return bool(batches) and self._is_vocoder_next and not has_due
+        return self._is_vocoder_next and not any(_is_due(one, now) for one in self.waiting)
 
     def add(self, sequence: Sequence) -> None:
         """Queue it."""

@@ -110,7 +110,12 @@ class Sequence:
             if len(self.tokens) - self.num_prompt_tokens >= MAX_NEW_TOKENS:
                 self.error = TruncatedSpeechError()
 
-    def num_states_to_vocode(self, now: float, step_s: float) -> int | None:
+    @property
+    def has_states(self) -> bool:
+        """There is something for the vocoder, and it is not busy with this sequence."""
+        return not self.is_vocoding and (self.is_finished or bool(self.states))
+
+    def num_states_to_vocode(self, buffered_s: float, step_s: float) -> int | None:
         """How many states to turn into audio now, if a step takes `step_s`; None to wait for more.
 
         The first piece is as small as possible. Later ones grow with the buffer: vocoding may take
@@ -124,7 +129,7 @@ class Sequence:
             missing_s = max(0.0, STEPS_OF_FIRST_AUDIO * step_s - FIRST_AUDIO_S)
             more = math.ceil(missing_s / (SAMPLES_PER_TOKEN / SAMPLE_RATE))
             least = min(MIN_FIRST_STATES + more, MAX_FIRST_STATES)
-        affordable = _power_of_two(self.buffered_s(now) / (2 * step_s))
+        affordable = _power_of_two(buffered_s / (2 * step_s))
         if num_ready < min(MAX_VOCODER_STATES, max(least, affordable)) and not self.is_finished:
             return None
         return min(MAX_VOCODER_STATES, max(least, _power_of_two(num_ready)))

@@ -280,9 +280,9 @@ def test_rows_are_never_more_than_there_are() -> None:
 def test_the_first_sound_is_made_of_as_few_states_as_can_be() -> None:
     sequence = new_sequence()
     generate(sequence, MIN_FIRST_STATES - 1)
-    assert sequence.num_states_to_vocode(NOW, STEP_S) is None
+    assert sequence.num_states_to_vocode(sequence.buffered_s(NOW), STEP_S) is None
     generate(sequence, 1)
-    assert sequence.num_states_to_vocode(NOW, STEP_S) == MIN_FIRST_STATES
+    assert sequence.num_states_to_vocode(sequence.buffered_s(NOW), STEP_S) == MIN_FIRST_STATES
 
 
 @pytest.mark.parametrize(
@@ -291,9 +291,9 @@ def test_the_first_sound_is_made_of_as_few_states_as_can_be() -> None:
 def test_the_first_sound_outlasts_a_few_steps(step_s: float, num_states: int) -> None:
     sequence = new_sequence()
     generate(sequence, num_states - 1)
-    assert sequence.num_states_to_vocode(NOW, step_s) is None
+    assert sequence.num_states_to_vocode(sequence.buffered_s(NOW), step_s) is None
     generate(sequence, 1)
-    assert sequence.num_states_to_vocode(NOW, step_s) == num_states
+    assert sequence.num_states_to_vocode(sequence.buffered_s(NOW), step_s) == num_states
 
 
 def test_pieces_grow_with_what_the_listener_has_to_play() -> None:
@@ -302,7 +302,7 @@ def test_pieces_grow_with_what_the_listener_has_to_play() -> None:
         sequence = new_sequence()
         sequence.on_audio(round(ahead_s * 32_000), NOW)
         generate(sequence, MAX_VOCODER_STATES)
-        while sequence.states and sequence.num_states_to_vocode(NOW, STEP_S):
+        while sequence.states and sequence.num_states_to_vocode(sequence.buffered_s(NOW), STEP_S):
             sequence.states.pop()
         sizes.append(len(sequence.states) + 1)
     assert sizes == [1, 1, 2, 4, 8, 16, 16]
@@ -312,7 +312,7 @@ def test_the_end_of_a_sentence_is_one_piece_even_if_nothing_is_left() -> None:
     sequence = new_sequence()
     sequence.on_audio(2_048, NOW)
     end(sequence)
-    assert sequence.num_states_to_vocode(NOW, STEP_S) == 0
+    assert sequence.num_states_to_vocode(sequence.buffered_s(NOW), STEP_S) == 0
 
 
 def test_whoever_is_nearest_to_silence_sounds_first_and_a_step_makes_no_more_than_its_share() -> (
