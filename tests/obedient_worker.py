@@ -16,10 +16,8 @@ from socket import socket
 import msgspec
 
 from app.adapters.clock import SystemClock
-from app.adapters.speech.worker.channel import open_channel
-from app.adapters.speech.worker.messages import Begin, ToWorker
-from app.adapters.speech.worker.model import WorkerModel
-from app.adapters.speech.worker.process import start_worker
+from app.adapters.speech.worker.client import WorkerModel, start_worker
+from app.adapters.speech.worker.protocol import Init, ToWorker, open_channel
 from app.adapters.speech.worker.server import ModelServer
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, ModelLoadError, RunawaySpeechError
@@ -127,7 +125,7 @@ async def serve(descriptor: int) -> None:
     channel = await open_channel(socket(fileno=descriptor), ToWorker)
     received = await channel.receive()
     assert received is not None
-    assert isinstance(received[0], Begin)
+    assert isinstance(received[0], Init)
     load_order = msgspec.json.decode(received[0].assignment, type=str)
     server = ModelServer(channel, HurriedClock())
     if not await server.run(lambda observer: ObedientModel(observer, load_order)):

@@ -4,19 +4,19 @@ from pathlib import Path
 
 from app.adapters.clock import SystemClock
 from app.adapters.speech.onnx_session import open_session
-from app.adapters.speech.soprano.checkpoint import read_checkpoint
-from app.adapters.speech.soprano.shapes import WINDOW_NAME
-from app.adapters.speech.soprano_onnx.graph import Precision
-from app.adapters.speech.soprano_onnx.graph_cache import (
-    DECODER_GRAPH,
+from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
+from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
+from app.adapters.speech.soprano.onnx.graph import Precision
+from app.adapters.speech.soprano.onnx.graph_cache import (
     LANGUAGE_MODEL_GRAPH,
+    VOCODER_GRAPH,
     GraphCache,
+    build_graphs,
 )
-from app.adapters.speech.soprano_onnx.sessions import (
-    DecoderSession,
+from app.adapters.speech.soprano.onnx.sessions import (
     LanguageModelSession,
+    VocoderSession,
 )
-from app.adapters.speech.soprano_onnx.speaker import build_graphs
 
 NUM_THREADS = 2
 
@@ -27,16 +27,16 @@ def graphs_of(directory: Path, precision: Precision) -> Path:
     return build_graphs(read_checkpoint(directory), precision, cache)
 
 
-def decoder_session(directory: Path, precision: Precision) -> DecoderSession:
+def vocoder_session(directory: Path, precision: Precision) -> VocoderSession:
     checkpoint = read_checkpoint(directory)
-    session = open_session(graphs_of(directory, precision) / DECODER_GRAPH, NUM_THREADS)
-    return DecoderSession(session, checkpoint.decoder, checkpoint.load_decoder()[WINDOW_NAME])
+    session = open_session(graphs_of(directory, precision) / VOCODER_GRAPH, NUM_THREADS)
+    return VocoderSession(session, checkpoint.decoder, checkpoint.load_decoder()[WINDOW_NAME])
 
 
 def language_model_session(
-    directory: Path, precision: Precision, num_rows: int
+    directory: Path, precision: Precision, num_slots: int
 ) -> LanguageModelSession:
     shape = read_checkpoint(directory).language_model
     graph = graphs_of(directory, precision) / LANGUAGE_MODEL_GRAPH
     whole, half = open_session(graph, NUM_THREADS), open_session(graph, NUM_THREADS // 2)
-    return LanguageModelSession(whole, shape, num_rows, half)
+    return LanguageModelSession(whole, shape, num_slots, half)

@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from app.adapters.clock import SystemClock
-from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
-from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.engine import Engine
 from app.adapters.speech.soprano.model import SopranoModel
+from app.adapters.speech.soprano.onnx.engine import OnnxEngine
+from app.adapters.speech.soprano.onnx.graph import Precision
+from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano.onnx.sessions import EngineLimits
 from app.adapters.speech.soprano.sampling import Sampling
-from app.adapters.speech.soprano.speaker import SopranoSpeaker
-from app.adapters.speech.soprano.torch_speaker import TorchSpeaker
-from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
-from app.adapters.speech.soprano_onnx.graph import Precision
-from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
-from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
+from app.adapters.speech.soprano.torch.engine import TorchEngine
+from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
+from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 STANDINS = Path(__file__).parent / "standins"
@@ -25,17 +26,17 @@ def build_soprano(
 ) -> SopranoModel:
     """A model on the CPU; `lmdeploy` is its stand-in, `onnx int8` a precision."""
 
-    def build_speaker(checkpoint: Checkpoint) -> SopranoSpeaker:
+    def build_engine(checkpoint: Checkpoint) -> Engine:
         if backend.startswith("onnx"):
-            return build_onnx_speaker(checkpoint, "int8" if "int8" in backend else "fp32")
+            return build_onnx_engine(checkpoint, "int8" if "int8" in backend else "fp32")
         build = load_lmdeploy if backend == "lmdeploy" else TransformersLanguageModel
-        return TorchSpeaker(checkpoint, "cpu", 0, build)
+        return TorchEngine(checkpoint, "cpu", 0, build)
 
     return SopranoModel(
         model_id="tiny",
         backend=backend,
         find_checkpoint=lambda: read_checkpoint(directory),
-        build_speaker=build_speaker,
+        build_engine=build_engine,
         sampling=Sampling(**sampling),
         max_regenerations=max_regenerations,
         num_streams=16,
@@ -43,14 +44,14 @@ def build_soprano(
     )
 
 
-def build_onnx_speaker(
+def build_onnx_engine(
     checkpoint: Checkpoint, precision: Precision = "fp32", max_sentences: int = 16
-) -> OnnxSpeaker:
+) -> OnnxEngine:
     """With its graphs beside the checkpoint's directory."""
     clock = SystemClock()
     graphs = checkpoint.directory.with_name(f"{checkpoint.directory.name}-graphs")
     cache = GraphCache(graphs, max_bytes=0, clock=clock)
-    return OnnxSpeaker(checkpoint, precision, EngineLimits(max_sentences, 2), cache, clock)
+    return OnnxEngine(checkpoint, precision, EngineLimits(max_sentences, 2), cache, clock)
 
 
 def load_lmdeploy(directory: Path, _device: str) -> LmdeployLanguageModel:

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from app.adapters.clock import SystemClock
-from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
-from app.adapters.speech.soprano.hub import (
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.checkpoint.hub import (
     DEFAULT_REPO,
     CachedCheckpoint,
     download,
     list_cached,
     locate,
 )
-from app.adapters.speech.soprano_onnx.speaker import build_graphs
+from app.adapters.speech.soprano.onnx.graph_cache import build_graphs
 from app.entrypoints.bootstrap.instances import build_graph_cache
 from app.entrypoints.settings import ModelSettings
 

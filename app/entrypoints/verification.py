@@ -8,19 +8,20 @@ from typing import Final
 import msgspec
 
 from app.adapters.clock import SystemClock
-from app.adapters.speech.comparison.sentence import Comparison, compare, speak_reference
-from app.adapters.speech.comparison.verdict import (
-    Summary,
-    Verdict,
-    judge_close,
-    judge_equal,
-    summarize,
-)
+from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
-from app.adapters.speech.soprano.traced_package import TracedPackage
-from app.adapters.speech.soprano_onnx.graph import Precision
-from app.adapters.speech.soprano_onnx.traced_model import TracedOnnxModel
+from app.adapters.speech.verification.comparison import (
+    Comparison,
+    Summary,
+    Verdict,
+    compare,
+    judge_close,
+    judge_equal,
+    run_reference,
+    summarize,
+)
+from app.adapters.speech.verification.models import TracedOnnx, TracedPackage
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import build_graph_cache
@@ -72,7 +73,7 @@ class Verification:
         self.directory = checkpoint.directory
         self._reference = TracedPackage(checkpoint)
         build = partial(
-            TracedOnnxModel,
+            TracedOnnx,
             checkpoint,
             num_threads=settings.num_threads,
             cache=build_graph_cache(settings, SystemClock()),
@@ -82,7 +83,7 @@ class Verification:
     def run(self, sentences: Iterable[TextSegment]) -> Iterator[ComparedSentence]:
         """Compare one sentence after the other."""
         for sentence in sentences:
-            spoken = speak_reference(self._reference, prompt_for(sentence), MAX_NEW_TOKENS)
+            spoken = run_reference(self._reference, prompt_for(sentence), MAX_NEW_TOKENS)
             yield ComparedSentence(
                 sentence.text,
                 {

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from app.adapters.speech.disk_cache import Chunks, DiskCache
-from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
-from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError
 from tests.fakes.clock import FakeClock

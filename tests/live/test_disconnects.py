@@ -16,8 +16,7 @@ import pytest
 
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.speech.soprano.model import SopranoModel
-from app.adapters.speech.soprano_onnx.speaker import OnnxSpeaker
-from app.adapters.speech.soprano_onnx.step_loop import StepLoop
+from app.adapters.speech.soprano.onnx.engine import EngineLoop, OnnxEngine
 from tests.serving import (
     WITHOUT_CACHE,
     Fakes,
@@ -131,26 +130,26 @@ async def test_the_engine_stops_within_a_few_steps_and_nothing_is_left(
     took_s = []
     async with serving(fakes.app()) as url:
         await answer_whole(url)
-        steps = step_loop_of(model)
+        engine = engine_loop_of(model)
         for number in range(NUM_DISCONNECTS):
             await leave(httpx.URL(url).port or 0, number, rng, "And one more sentence. " * 3)
-            took_s.append(await stop_of(steps))
-        assert steps.num_jobs == 0
+            took_s.append(await stop_of(engine))
+        assert engine.num_requests == 0
     with capsys.disabled():
         print(f"\nonnx engine: {describe(took_s)}")
     assert float(np.quantile(took_s, 0.99)) < MAX_P99_S
 
 
-async def stop_of(steps: StepLoop) -> float:
+async def stop_of(engine: EngineLoop) -> float:
     """Seconds until the engine has nothing to do."""
     left_at = perf_counter()
     async with asyncio.timeout(PATIENCE_S):
-        while steps.num_jobs:
+        while engine.num_requests:
             await asyncio.sleep(0.001)
     return perf_counter() - left_at
 
 
-def step_loop_of(model: SopranoModel) -> StepLoop:
-    assert isinstance(model.speaker, OnnxSpeaker)
-    assert model.speaker.step_loop is not None
-    return model.speaker.step_loop
+def engine_loop_of(model: SopranoModel) -> EngineLoop:
+    assert isinstance(model.engine, OnnxEngine)
+    assert model.engine.loop is not None
+    return model.engine.loop

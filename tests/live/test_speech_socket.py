@@ -14,8 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.speech.soprano.model import SopranoModel
-from app.adapters.speech.soprano_onnx.speaker import OnnxSpeaker
-from app.adapters.speech.soprano_onnx.step_loop import StepLoop
+from app.adapters.speech.soprano.onnx.engine import EngineLoop, OnnxEngine
 from tests.listening import decode_pcm
 from tests.live_client import LiveClient
 from tests.serving import Fakes, ServerProcess, server_process, serving, wait_for_status
@@ -94,10 +93,10 @@ async def test_a_cancel_frees_the_engine_within_two_tokens(
         sound = await until_sound(client)
         await client.send("cancel")
         cancelled, more, _ = await client.until("utterance.cancelled")
-        num_tokens = step_loop_of(model).num_tokens
+        num_tokens = engine_loop_of(model).num_tokens
         await asyncio.sleep(0.2)
-        assert step_loop_of(model).num_tokens <= num_tokens + 2
-        assert step_loop_of(model).num_jobs == 0
+        assert engine_loop_of(model).num_tokens <= num_tokens + 2
+        assert engine_loop_of(model).num_requests == 0
     num_samples = len(sound + more) // 2
     assert cancelled["num_samples"] == num_samples
     assert cancelled["audio_s"] == pytest.approx(num_samples / PCM_RATE)
@@ -111,10 +110,10 @@ async def until_sound(client: LiveClient) -> bytes:
     return message
 
 
-def step_loop_of(model: SopranoModel) -> StepLoop:
-    assert isinstance(model.speaker, OnnxSpeaker)
-    assert model.speaker.step_loop is not None
-    return model.speaker.step_loop
+def engine_loop_of(model: SopranoModel) -> EngineLoop:
+    assert isinstance(model.engine, OnnxEngine)
+    assert model.engine.loop is not None
+    return model.engine.loop
 
 
 async def test_connections_dropped_at_random_leave_nothing_behind(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A small real English voice that ships inside a package: the first run speaks with no download.
+"""A small real English voice that ships inside a package: the first run needs no download.
 
 The package behind it (hibari-tts) has a reading of its own, which takes words for numerals and
 abbreviations ("King Charles", "the answer is no."); it is entered below that, with words only. It
@@ -7,14 +7,16 @@ still cannot say is narrowed down to the one word, then the one letter.
 """
 
 import asyncio
+import heapq
 import os
 import re
 import threading
 import unicodedata
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +26,7 @@ import structlog
 from anyascii import anyascii
 from numpy.typing import NDArray
 
-from app.adapters.speech.cores import count_cores
-from app.adapters.speech.onnx_session import open_session
-from app.adapters.speech.turns import Turns
+from app.adapters.speech.onnx_session import count_cores, open_session
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError, SynthesisError
 from app.domain.segment import TextSegment
@@ -38,40 +38,37 @@ from app.domain.text.reading.matching import (
 )
 from app.domain.text.splitting import fit, is_speakable, split_sentences
 
-SAMPLE_RATE: Final = 24_000
-"""Hz; fixed by the package."""
+SAMPLE_RATE: Final = 24_000  # Hz; fixed by the package
 
+# Of the package's inverse transform; a frame is what its network generates at once.
 SAMPLES_PER_FRAME: Final = 300
-"""Of the package's inverse transform; a frame is what its network draws at once."""
 
+# Longest segment, in characters: about 16 s of audio, made in about 0.2 s on one core.
 MAX_SEGMENT_CHARS: Final = 250
-"""Longest segment, in characters: about 16 s of audio, made in about 0.2 s on one core."""
 
+# Most phonemes of one network call, at speed 1: 0.2 s on one core. A call cannot be interrupted.
+# Only speech that is longer than estimated has more.
 MAX_CALL_PHONEMES: Final = 300
-"""Most phonemes that the network is given at once, at speed 1: 0.2 s on one core. A call cannot be
-interrupted. Only what is longer to say than it was estimated to be has more."""
 
+# The package's spelling-to-sound network drops the letters of a word beyond this.
 MAX_WORD_LETTERS: Final = 24
-"""The package's spelling-to-sound network drops the letters of a word beyond this."""
 
+# Longest run without a space that the package reads at once: its time grows with the square of the
+# signs and letter groups in one, to 5 s for 250 of `+`.
 MAX_RUN_CHARS: Final = 32
-"""Longest run without a space that the package reads at once: its time grows with the square of the
-signs and letter groups in one, to 5 s for 250 of `+`."""
 
+# Of the threads that compute audio, see setpriority(2): the event loop gets a core at once.
 NICENESS: Final = 5
-"""Of the threads that compute sound, see setpriority(2)."""
 
-SEED: Final = 0
-"""Of the noise in the voice: fixed, so that the same text gives the same samples."""
+SEED: Final = 0  # of the noise in the voice: fixed, so that the same text gives the same samples
 
+# The voice pads each sentence with up to 0.3 s before and 0.5 s after; more than this is cut, and
+# still more after a piece whose sentence goes on in the next one.
 MAX_LEADING_SILENCE_S: Final = 0.06
 MAX_TRAILING_SILENCE_S: Final = 0.30
 MAX_CUT_SILENCE_S: Final = 0.06
-"""The voice pads each sentence with up to 0.3 s before and 0.5 s after; more than this is cut, and
-still more behind a piece whose sentence goes on in the next one."""
 
-SILENCE_LEVEL: Final = 1e-3
-"""Samples below this (-60 dB of full scale) count as silence."""
+SILENCE_LEVEL: Final = 1e-3  # samples below this (-60 dB of full scale) count as silence
 
 VOICE: Final = Voice(id="heart", name="Heart", language="en-US")
 
@@ -86,9 +83,9 @@ INFO: Final = ModelInfo(
     max_speed=1.0,
 )
 
+# A thread makes audio some 50 times as fast as playback; with more streams each waits longer for
+# its first audio.
 STREAMS_PER_THREAD: Final = 4
-"""A thread makes sound some 50 times as fast as it is heard; with more texts at the same time, each
-waits longer for its first sound."""
 
 _LONG_WORD = re.compile(rf"[^\W\d_]{{{MAX_WORD_LETTERS + 1},}}")
 _LONG_RUN = re.compile(rf"\S{{{MAX_RUN_CHARS + 1},}}")
@@ -112,7 +109,7 @@ class EmbeddedVoice:
         self.info = msgspec.structs.replace(
             INFO, num_streams=STREAMS_PER_THREAD * self._num_threads
         )
-        self._turns = Turns(self._num_threads)
+        self._queue = DueQueue(self._num_threads)
         self._executor: ThreadPoolExecutor | None = None
         self._hibari: Any = None
 
@@ -145,12 +142,12 @@ class EmbeddedVoice:
         if self._executor is None:
             raise SynthesisError("The embedded voice is not loaded.")
         call = partial(asyncio.get_running_loop().run_in_executor, self._executor)
-        async with self._turns.take(due_at):
+        async with self._queue.take(due_at):
             calls = await call(_phonemize, self._hibari, segment.text, params.speed)
         seed = SEED if params.sampling.seed is None else params.sampling.seed
         noise = np.random.default_rng(seed)
         for number, ids in enumerate(calls, 1):
-            async with self._turns.take(due_at):
+            async with self._queue.take(due_at):
                 raw = await call(self._hibari.from_ids, ids, params.speed, noise)
             goes_on = number < len(calls) or was_cut(segment.text)
             trailing_s = MAX_CUT_SILENCE_S if goes_on else MAX_TRAILING_SILENCE_S
@@ -192,8 +189,7 @@ def _transliterate(match: re.Match[str]) -> str | None:
     return anyascii(match[0]) if match[0].isalnum() else None
 
 
-_LAST_LATIN: Final = 0xFF
-"""End of the Unicode block Latin-1; the package drops most letters beyond."""
+_LAST_LATIN: Final = 0xFF  # end of the Unicode block Latin-1; the package drops most letters beyond
 
 
 _FORM: Final[tuple[Rule, ...]] = (
@@ -258,3 +254,46 @@ def trim_silence(
     lead = round(MAX_LEADING_SILENCE_S * SAMPLE_RATE / speed)
     trail = round(trailing_s * SAMPLE_RATE / speed)
     return samples[max(0, loud[0] - lead) : loud[-1] + 1 + trail]
+
+
+class DueQueue:
+    """DueQueue for work that cannot all be done at once.
+
+    Args:
+        num_at_once: turns that may be taken at the same time.
+    """
+
+    def __init__(self, num_at_once: int) -> None:
+        self._num_free = num_at_once
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._arrivals = count()
+
+    @asynccontextmanager
+    async def take(self, due_at: float) -> AsyncIterator[None]:
+        """Wait for a turn; it ends with the block. Equal times are served as they came."""
+        await self._begin(due_at)
+        try:
+            yield
+        finally:
+            self._end()
+
+    async def _begin(self, due_at: float) -> None:
+        if self._num_free:
+            self._num_free -= 1
+            return
+        given = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (due_at, next(self._arrivals), given))
+        try:
+            await given
+        except asyncio.CancelledError:
+            if given.done() and not given.cancelled():
+                self._end()  # it was given in the same moment
+            raise
+
+    def _end(self) -> None:
+        while self._waiting:
+            *_, given = heapq.heappop(self._waiting)
+            if not given.done():
+                given.set_result(None)
+                return
+        self._num_free += 1

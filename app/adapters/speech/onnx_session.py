@@ -1,13 +1,15 @@
-"""How networks are opened on ONNX Runtime."""
+"""Opens graphs on ONNX Runtime, with as many threads as can compute without sharing a core."""
 
 import os
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
+# Environment variable that the runtime reads when it opens a graph. Its default attention is meant
+# for long contexts and, where it takes one token, compiled for the oldest processors: as of version
+# 1.32 it is half as fast as the matrix products that this switch brings back.
 ATTENTION_SWITCH: Final = "ORT_GQA_DISABLE_FLASH_ATTENTION"
-"""Environment variable that the runtime reads when it opens a network. The attention of its own
-choice, meant for long contexts, is compiled for the oldest processors where it takes one token: as
-of version 1.32 it is half as fast as the products of matrices that this switch brings back."""
 
 
 def open_session(path: Path, num_threads: int, *, keeps_memory: bool = True) -> Any:
@@ -15,8 +17,8 @@ def open_session(path: Path, num_threads: int, *, keeps_memory: bool = True) -> 
 
     Args:
         path: of the graph.
-        num_threads: on which a call is computed.
-        keeps_memory: whether the memory of the largest calls is kept for the next ones.
+        num_threads: that compute a call.
+        keeps_memory: keep the memory of the largest calls for the next ones.
     """
     import onnxruntime
 
@@ -30,3 +32,9 @@ def open_session(path: Path, num_threads: int, *, keeps_memory: bool = True) -> 
     # Threads of a session that has just run would spin on the cores that the other one needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def count_cores() -> int:
+    """Physical cores that this process may use, at least 1."""
+    process_cores = len(psutil.Process().cpu_affinity()) if psutil.LINUX else psutil.cpu_count()
+    return max(1, min(process_cores or 1, psutil.cpu_count(logical=False) or 1))

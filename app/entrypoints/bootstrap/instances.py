@@ -12,17 +12,17 @@ import msgspec
 from platformdirs import user_cache_path
 
 from app.adapters.speech.embedded_voice import EmbeddedVoice
-from app.adapters.speech.soprano.checkpoint import Checkpoint, read_checkpoint
-from app.adapters.speech.soprano.hub import DEFAULT_REPO, find_cached, locate
-from app.adapters.speech.soprano.language_model import BuildLanguageModel
-from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, find_cached, locate
+from app.adapters.speech.soprano.engine import Engine
 from app.adapters.speech.soprano.model import SopranoModel
+from app.adapters.speech.soprano.onnx.engine import OnnxEngine
+from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano.onnx.sessions import EngineLimits
 from app.adapters.speech.soprano.sampling import Sampling
-from app.adapters.speech.soprano.speaker import SopranoSpeaker
-from app.adapters.speech.soprano.torch_speaker import TorchSpeaker
-from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
-from app.adapters.speech.soprano_onnx.graph_cache import GraphCache
-from app.adapters.speech.soprano_onnx.speaker import EngineLimits, OnnxSpeaker
+from app.adapters.speech.soprano.torch.engine import BuildLanguageModel, TorchEngine
+from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
+from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
 from app.entrypoints.backends import Surroundings
 from app.entrypoints.settings import ModelSettings
 from app.ports.clock import Clock
@@ -63,7 +63,7 @@ def build_instance(
         model_id=Path(settings.checkpoint or DEFAULT_REPO).name,
         backend=backend,
         find_checkpoint=lambda: read_checkpoint(locate_checkpoint(settings, clock)),
-        build_speaker=partial(soprano.build_speaker, settings=settings, clock=clock, index=index),
+        build_engine=partial(soprano.build_engine, settings=settings, clock=clock, index=index),
         sampling=Sampling(
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -99,11 +99,11 @@ def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
 
 def _build_onnx(
     checkpoint: Checkpoint, *, settings: ModelSettings, clock: Clock, index: int
-) -> SopranoSpeaker:
+) -> Engine:
     del index  # all share the processor
     limits = EngineLimits(settings.max_batch_size, settings.num_threads)
     cache = build_graph_cache(settings, clock)
-    return OnnxSpeaker(checkpoint, settings.precision, limits, cache, clock)
+    return OnnxEngine(checkpoint, settings.precision, limits, cache, clock)
 
 
 def _build_torch(
@@ -113,9 +113,9 @@ def _build_torch(
     settings: ModelSettings,
     clock: Clock,
     index: int,
-) -> SopranoSpeaker:
+) -> Engine:
     del clock
-    return TorchSpeaker(checkpoint, settings.device, index, build_language_model)
+    return TorchEngine(checkpoint, settings.device, index, build_language_model)
 
 
 class SopranoBackend(msgspec.Struct, frozen=True):
@@ -123,12 +123,12 @@ class SopranoBackend(msgspec.Struct, frozen=True):
 
     Attributes:
         num_streams: texts that an instance can speak at once, see ModelInfo.
-        build_speaker: of a checkpoint, for `settings` (ModelSettings), with a `clock`, for the
+        build_engine: of a checkpoint, for `settings` (ModelSettings), with a `clock`, for the
             instance with that `index`.
     """
 
     num_streams: int
-    build_speaker: Callable[..., SopranoSpeaker]
+    build_engine: Callable[..., Engine]
 
 
 SOPRANO_BACKENDS: Final = {

@@ -12,10 +12,8 @@ import msgspec
 
 import app
 from app.adapters.clock import SystemClock
-from app.adapters.speech.worker.channel import Channel, open_channel
-from app.adapters.speech.worker.messages import Begin, ToWorker
-from app.adapters.speech.worker.model import WorkerModel
-from app.adapters.speech.worker.process import start_worker
+from app.adapters.speech.worker.client import WorkerModel, start_worker
+from app.adapters.speech.worker.protocol import Channel, Init, ToWorker, open_channel
 from app.adapters.speech.worker.server import ModelServer
 from app.domain.errors import InstanceDeadError
 from app.entrypoints.bootstrap.instances import build_instance
@@ -84,7 +82,7 @@ async def open_worker(end: socket) -> tuple[Assignment, ModelServer]:
     """
     channel: Channel[ToWorker] = await open_channel(end, ToWorker)
     match await channel.receive():
-        case (Begin(assignment=assignment), _):
+        case (Init(assignment=assignment), _):
             decoded = msgspec.json.decode(assignment, type=Assignment)
             return decoded, ModelServer(channel, SystemClock())
         case _:

@@ -24,7 +24,7 @@ from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.adapters.speech.disk_cache import DiskCache
 from app.adapters.speech.pool import PooledModel
 from app.adapters.speech.resilient import ResilientModel
-from app.adapters.speech.soprano.checkpoint import file_states
+from app.adapters.speech.soprano.checkpoint.checkpoint import file_states
 from app.adapters.speech.time_stretched import TimeStretchedModel
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys

@@ -1,6 +1,7 @@
 """Stands in for lmdeploy where there is no CUDA: the signatures that we call, answered on the CPU.
 
-`tests/unit/adapters/speech/soprano/test_lmdeploy_signatures.py` compares it with the real wheel.
+`tests/unit/adapters/speech/soprano/torch/test_lmdeploy_signatures.py` compares it with the real
+wheel.
 """
 
 import threading
@@ -63,7 +64,7 @@ class Pipeline:
     """
 
     def __init__(self, model_path: str) -> None:
-        from app.adapters.speech.soprano.transformers_model import load_package_model
+        from app.adapters.speech.soprano.torch.transformers import load_package_model
 
         package_model = load_package_model(Path(model_path), "cpu")
         self._model, self._tokenizer = package_model.model, package_model.tokenizer

@@ -1,4 +1,4 @@
-"""How the next token is chosen: the settings, and what a request says of them."""
+"""How the next token is chosen: the settings, with what a request overrides."""
 
 from typing import Final
 
@@ -6,15 +6,15 @@ import msgspec
 
 from app.domain.speech import SamplingParams
 
+# What the package takes for a temperature of 0.
 GREEDY_TEMPERATURE: Final = 0.001
-"""What the package takes for a temperature of 0."""
 
+# Lowest temperature of a second attempt at a sentence; at 0 it would be the first again. Other
+# engines run this model with it.
 RETRY_TEMPERATURE: Final = 0.3
-"""Lowest temperature of a second attempt at a sentence: without any, it would be the first again.
-It is what other engines run this model with."""
 
+# Of one sentence, in the package and on the model card.
 MAX_NEW_TOKENS: Final = 512
-"""Of one sentence, in the package and on the model card."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +25,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         top_p: probability mass of the nucleus, in (0, 1].
         repetition_penalty: on every token id of prompt and continuation; 1 is none. Positive logits
             are divided by it, negative ones multiplied (Keskar et al., CTRL, 2019, section 4.1).
-        seed: of each sentence's own random numbers.
-        attempt: at the same sentence, from 0 on; each draws other random numbers.
+        seed: of each sentence's random numbers.
+        attempt: at the same sentence, from 0 on; each has other random numbers.
     """
 
     temperature: float = 0.0
@@ -43,7 +43,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, attempt=attempt, temperature=temperature)
 
     def chosen(self, choice: SamplingParams) -> "Sampling":
-        """These settings but for what a request chooses."""
+        """These settings with what a request overrides."""
         fields = msgspec.structs.asdict(choice)
         made = {name: value for name, value in fields.items() if value is not None}
         return msgspec.structs.replace(self, **made)

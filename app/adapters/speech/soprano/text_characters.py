@@ -114,8 +114,9 @@ _SILENT: Final = re.compile(
     "\u2600-\u27ff\u2900-\u2bff"  # weather, planets, dingbats, more arrows and operators
     "\u303d\U0001f000-\U0001f0ff\U0001f1e6-\U0001fbff]"  # a song mark, tiles, cards, flags, emoji
 )
+
+# Characters of those blocks that have a spelling all the same.
 _NOT_SILENT: Final = frozenset("−∕∖∗∣∶∼≤≥≦≧⌃♯✱❘❜❝❞❢⟦⟨⟩⦃⩴⩵⩶🙰🙱🙲🙳🙴🙵🙶🙷🙸🙹🙺🙻")
-"""Characters of those blocks which have a spelling all the same."""
 
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _FIRST_IDEOGRAPH: Final = "\u3400"

@@ -1,4 +1,4 @@
-"""The worker's side: a model that speaks for another process.
+"""The worker's side: a model that synthesizes for another process.
 
 Knows nothing of how the model is made, nor of the process it lives in.
 """
@@ -11,19 +11,20 @@ from typing import Final
 
 import structlog
 
-from app.adapters.speech.worker.channel import Channel
-from app.adapters.speech.worker.failures import Failure, describe
-from app.adapters.speech.worker.life import BEAT_S
-from app.adapters.speech.worker.messages import (
-    Beat,
+from app.adapters.speech.worker.protocol import (
+    HEARTBEAT_S,
+    AttemptFailed,
+    Audio,
+    CancelSegment,
+    Channel,
     Close,
-    Ended,
-    Failed,
+    Failure,
+    Heartbeat,
     Loaded,
-    Sound,
-    Speak,
-    Stop,
+    SegmentEnded,
+    Synthesize,
     ToWorker,
+    describe,
 )
 from app.domain.errors import ModelLoadError, SentenceError, SpeechError, SynthesisError
 from app.ports.clock import Clock
@@ -36,32 +37,32 @@ _log = structlog.get_logger(__name__)
 
 
 class SentenceReporter:
-    """SentenceObserver that tells the other process, of the sentence that is spoken."""
+    """SentenceObserver that reports to the other process."""
 
     def __init__(self, channel: Channel[ToWorker]) -> None:
         self._channel = channel
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
-        self._channel.send(Failed(_SENTENCE.get(), describe(error), attempt))
+        self._channel.send(AttemptFailed(_SENTENCE.get(), describe(error), attempt))
 
 
 class ModelServer:
-    """Does what comes over a channel, beating all the time, also while the model loads.
+    """Does what comes over a channel, heartbeats all the time, also while the model loads.
 
     The event loop must stay free: what blocks belongs in threads, as everywhere.
 
     Attributes:
-        num_running: sentences that are being spoken.
+        num_running: open segments.
     """
 
     def __init__(self, channel: Channel[ToWorker], clock: Clock) -> None:
         self._channel = channel
         self._clock = clock
-        self._speaking: dict[int, asyncio.Task[None]] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
 
     @property
     def num_running(self) -> int:
-        return len(self._speaking)
+        return len(self._running)
 
     async def run(self, build: Callable[[SentenceObserver], SpeechModel]) -> bool:
         """Serve until told to close; False if the other process is gone, which nothing survives.
@@ -69,11 +70,11 @@ class ModelServer:
         Args:
             build: makes the model; what it raises is told.
         """
-        beating = asyncio.create_task(self._beat())
+        heartbeats = asyncio.create_task(self._send_heartbeats())
         try:
             return await self._serve(build)
         finally:
-            beating.cancel()
+            heartbeats.cancel()
 
     async def _serve(self, build: Callable[[SentenceObserver], SpeechModel]) -> bool:
         try:
@@ -84,10 +85,10 @@ class ModelServer:
         loading = asyncio.create_task(self._load(model))
         while (received := await self._channel.receive()) is not None:
             match received[0]:
-                case Speak() as order:
+                case Synthesize() as order:
                     self._begin(model, order)
-                case Stop(id=number) if number in self._speaking:
-                    self._speaking[number].cancel()
+                case CancelSegment(id=number) if number in self._running:
+                    self._running[number].cancel()
                 case Close():
                     loading.cancel()
                     await self._stop_all()
@@ -105,38 +106,38 @@ class ModelServer:
         else:
             self._channel.send(Loaded())
 
-    def _begin(self, model: SpeechModel, order: Speak) -> None:
-        task = asyncio.create_task(self._speak(model, order))
-        self._speaking[order.id] = task
+    def _begin(self, model: SpeechModel, order: Synthesize) -> None:
+        task = asyncio.create_task(self._synthesize(model, order))
+        self._running[order.id] = task
         task.add_done_callback(lambda task: self._end(order.id, task))
 
-    async def _speak(self, model: SpeechModel, order: Speak) -> None:
+    async def _synthesize(self, model: SpeechModel, order: Synthesize) -> None:
         _SENTENCE.set(order.id)
         chunks = model.synthesize(order.segment, order.params, order.due_at)
         async with aclosing(chunks):
             async for chunk in chunks:
-                sound = Sound(
+                message = Audio(
                     order.id, chunk.sample_rate, chunk.num_input_tokens, chunk.num_output_tokens
                 )
-                self._channel.send(sound, chunk.samples.tobytes())
+                self._channel.send(message, chunk.samples.tobytes())
                 await self._channel.drain()
 
     def _end(self, number: int, task: asyncio.Task[None]) -> None:
-        """Say how a sentence ended; also of one that was stopped before it began."""
-        del self._speaking[number]
+        """Report how a segment ended, also one that was cancelled before it began."""
+        del self._running[number]
         error = None if task.cancelled() else task.exception()
-        self._channel.send(Ended(number, None if error is None else _describe(error)))
+        self._channel.send(SegmentEnded(number, None if error is None else _describe(error)))
 
     async def _stop_all(self) -> None:
-        tasks = list(self._speaking.values())
+        tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
-            self._channel.send(Beat())
-            await self._clock.sleep(BEAT_S)
+            self._channel.send(Heartbeat())
+            await self._clock.sleep(HEARTBEAT_S)
 
 
 def _describe(error: BaseException) -> Failure:

@@ -37,7 +37,7 @@ async def test_killing_one_of_two_instances_leaves_the_other_serving_and_is_mend
         return sum([chunk.num_samples async for chunk in chunks])
 
     victim: Any = pool._instances[0].model
-    victim.speaker.language_model._batch._model = None  # as if its device were lost
+    victim.engine.language_model._batch._model = None  # as if its device were lost
     with pytest.raises(InstanceDeadError):
         await speak()
     assert [*await asyncio.gather(speak(), speak())] == [expected_samples(30)] * 2

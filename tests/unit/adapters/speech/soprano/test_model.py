@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import structlog.testing
 
-from app.adapters.speech.soprano.lmdeploy_model import LmdeployLanguageModel
 from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.sampling import Sampling
-from app.adapters.speech.soprano.transformers_model import TransformersLanguageModel
+from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
+from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
 from app.domain.errors import (
     DeviceError,
     InstanceDeadError,
@@ -129,10 +129,10 @@ async def test_the_first_chunk_comes_after_few_tokens(
 
 def counter_and_drawing(model: SopranoModel) -> tuple[Any, Any, str]:
     """What counts the tokens of a model; whose method draws them, and its name."""
-    speaker: Any = model.speaker
-    if hasattr(speaker, "step_loop"):
-        return speaker.step_loop, speaker.step_loop._language_model, "step"
-    language_model = speaker.language_model
+    engine: Any = model.engine
+    if hasattr(engine, "loop"):
+        return engine.loop, engine.loop._language_model, "decode"
+    language_model = engine.language_model
     if isinstance(language_model, LmdeployLanguageModel):
         return language_model, language_model._pipeline, "_draw"
     return language_model, language_model._batch, "step"

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.adapters.speech.soprano.text import split_for_soprano
-from app.adapters.speech.soprano.text_sentences import MAX_JOINED_CHARS, MAX_SENTENCE_CHARS
+from app.adapters.speech.soprano.text import MAX_JOINED_CHARS, MAX_SENTENCE_CHARS, split_for_soprano
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
 

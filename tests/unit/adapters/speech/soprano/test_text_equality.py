@@ -10,8 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from app.adapters.speech.soprano.text import split_for_soprano
-from app.adapters.speech.soprano.text_sentences import MAX_JOINED_CHARS
+from app.adapters.speech.soprano.text import MAX_JOINED_CHARS, split_for_soprano
 from app.domain.text.front_end import segment_text
 from tests.unit.adapters.speech.soprano.text_corpus import SIZE, generate
 from tests.unit.adapters.speech.soprano.text_oracle import package_sentences

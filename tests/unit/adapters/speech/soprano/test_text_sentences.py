@@ -1,7 +1,7 @@
 """Sentences end where they should, and short ones find company."""
 
-from app.adapters.speech.soprano import text_sentences
-from app.adapters.speech.soprano.text_sentences import (
+from app.adapters.speech.soprano import text as soprano_text
+from app.adapters.speech.soprano.text import (
     MAX_JOINED_CHARS,
     MAX_SENTENCE_CHARS,
     MIN_SENTENCE_CHARS,
@@ -10,12 +10,12 @@ from app.domain.text.mapped_text import MappedText
 
 
 def split_sentences(text: str) -> list[str]:
-    return [sentence.text for sentence in text_sentences.split_sentences(MappedText.of(text))]
+    return [sentence.text for sentence in soprano_text.split_sentences(MappedText.of(text))]
 
 
 def join_short_sentences(sentences: list[str]) -> list[str]:
     mapped = map(MappedText.of, sentences)
-    return [sentence.text for sentence in text_sentences.join_short_sentences(mapped)]
+    return [sentence.text for sentence in soprano_text.join_short_sentences(mapped)]
 
 
 def test_a_sentence_ends_after_its_marks() -> None:

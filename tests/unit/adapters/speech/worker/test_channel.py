@@ -7,14 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.speech.worker.channel import LENGTHS, Channel, open_channel
-from app.adapters.speech.worker.messages import Beat, Ended, FromWorker, Sound
+from app.adapters.speech.worker.protocol import (
+    LENGTHS,
+    Audio,
+    Channel,
+    FromWorker,
+    Heartbeat,
+    SegmentEnded,
+    open_channel,
+)
 
 MESSAGES = st.one_of(
-    st.just(Beat()),
-    st.builds(Ended, id=st.integers(0, 2**63 - 1)),
+    st.just(Heartbeat()),
+    st.builds(SegmentEnded, id=st.integers(0, 2**63 - 1)),
     st.builds(
-        Sound,
+        Audio,
         id=st.integers(0, 2**40),
         sample_rate=st.integers(1, 2**31),
         num_input_tokens=st.integers(0, 2**31),
@@ -30,7 +37,7 @@ async def pair() -> tuple[Channel[FromWorker], Channel[FromWorker]]:
 
 @given(st.lists(st.tuples(MESSAGES, st.binary(max_size=100))))
 def test_whatever_is_sent_arrives_in_order(
-    frames: list[tuple[Beat | Ended | Sound, bytes]],
+    frames: list[tuple[Heartbeat | SegmentEnded | Audio, bytes]],
 ) -> None:
     async def carry() -> list[tuple[FromWorker, bytes] | None]:
         sender, receiver = await pair()
@@ -47,11 +54,11 @@ def test_whatever_is_sent_arrives_in_order(
 async def test_much_beside_a_message_arrives_though_nobody_reads_at_first() -> None:
     sender, receiver = await pair()
     beside = bytes(range(256)) * 40_000
-    sender.send(Beat(), beside)
+    sender.send(Heartbeat(), beside)
     draining = asyncio.create_task(sender.drain())
     await asyncio.sleep(0.05)
     assert not draining.done(), "the sender waits"
-    assert await receiver.receive() == (Beat(), beside)
+    assert await receiver.receive() == (Heartbeat(), beside)
     await draining
     await sender.close()
     await receiver.close()
@@ -71,8 +78,8 @@ async def test_to_an_end_that_is_gone_nothing_is_sent_and_nothing_raised() -> No
     sender, receiver = await pair()
     await receiver.close()
     for _ in range(100):
-        sender.send(Beat(), bytes(10_000))
+        sender.send(Heartbeat(), bytes(10_000))
         await sender.drain()
     await sender.close()
     await sender.close()
-    sender.send(Beat())
+    sender.send(Heartbeat())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.speech.worker.failures import KINDS, Failure, describe, restore
+from app.adapters.speech.worker.protocol import KINDS, Failure, describe, restore
 from app.domain import errors
 from app.domain.errors import (
     InputTooLongError,

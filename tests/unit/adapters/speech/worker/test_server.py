@@ -7,19 +7,20 @@ from typing import Any
 
 import pytest
 
-from app.adapters.speech.worker.channel import Channel, open_channel
-from app.adapters.speech.worker.failures import restore
-from app.adapters.speech.worker.life import BEAT_S
-from app.adapters.speech.worker.messages import (
-    Beat,
+from app.adapters.speech.worker.protocol import (
+    HEARTBEAT_S,
+    Audio,
+    CancelSegment,
+    Channel,
     Close,
-    Ended,
     FromWorker,
+    Heartbeat,
     Loaded,
-    Sound,
-    Speak,
-    Stop,
+    SegmentEnded,
+    Synthesize,
     ToWorker,
+    open_channel,
+    restore,
 )
 from app.adapters.speech.worker.server import ModelServer
 from app.domain.errors import ModelLoadError, RunawaySpeechError, SpeechError, SynthesisError
@@ -53,7 +54,7 @@ class Rig:
 
     def speak(self, number: int, text: str = TEXT) -> None:
         params = SynthesisParams(FAKE_INFO.voices[0])
-        self.here.send(Speak(number, 0, text.encode(), params, 0.0))
+        self.here.send(Synthesize(number, 0, text.encode(), params, 0.0))
 
     async def receive(self, kind: type) -> Any:
         """The next message of a kind."""
@@ -93,8 +94,8 @@ async def settle() -> None:
 async def test_it_loads_speaks_and_closes(rig: Rig) -> None:
     assert (await rig.receive(Loaded)).failure is None
     rig.speak(7)
-    assert (await rig.receive(Sound)).id == 7
-    assert (await rig.receive(Ended)) == Ended(7)
+    assert (await rig.receive(Audio)).id == 7
+    assert (await rig.receive(SegmentEnded)) == SegmentEnded(7)
     rig.here.send(Close())
     assert await rig.running is True
     assert rig.model.is_closed
@@ -105,8 +106,8 @@ async def test_it_beats_while_it_loads(idle_rig: Rig) -> None:
     rig.model.may_load.clear()
     rig.begin()
     for _ in range(3):
-        await rig.receive(Beat)
-        await rig.clock.advance(BEAT_S)
+        await rig.receive(Heartbeat)
+        await rig.clock.advance(HEARTBEAT_S)
     assert not rig.model.is_loaded
 
 
@@ -117,21 +118,21 @@ async def test_a_sentence_that_is_stopped_ends_whether_it_has_begun_or_not(rig: 
     await settle()
     assert rig.server.num_running == rig.model.num_running == 1
     rig.speak(2)
-    rig.here.send(Stop(2))
-    rig.here.send(Stop(1))
-    ended = {(await rig.receive(Ended)).id for _ in range(2)}
+    rig.here.send(CancelSegment(2))
+    rig.here.send(CancelSegment(1))
+    ended = {(await rig.receive(SegmentEnded)).id for _ in range(2)}
     assert ended == {1, 2}
     assert rig.server.num_running == rig.model.num_running == 0
 
 
 async def test_to_stop_what_is_over_or_never_was_is_nothing(rig: Rig) -> None:
     await rig.receive(Loaded)
-    rig.here.send(Stop(3))
+    rig.here.send(CancelSegment(3))
     rig.speak(3)
-    await rig.receive(Ended)
-    rig.here.send(Stop(3))
+    await rig.receive(SegmentEnded)
+    rig.here.send(CancelSegment(3))
     rig.speak(4)
-    assert await rig.receive(Ended) == Ended(4)
+    assert await rig.receive(SegmentEnded) == SegmentEnded(4)
 
 
 @pytest.mark.parametrize(
@@ -144,11 +145,11 @@ async def test_an_error_ends_the_sentence_and_nothing_else(
     await rig.receive(Loaded)
     rig.model.failures = [raised]
     rig.speak(1)
-    failure = (await rig.receive(Ended)).failure
+    failure = (await rig.receive(SegmentEnded)).failure
     assert type(restore(failure)) is arrives
     assert "secret" not in failure.message
     rig.speak(2)
-    assert await rig.receive(Ended) == Ended(2)
+    assert await rig.receive(SegmentEnded) == SegmentEnded(2)
 
 
 async def test_a_model_that_cannot_be_built_is_one_that_cannot_load(idle_rig: Rig) -> None:

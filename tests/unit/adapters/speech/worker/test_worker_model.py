@@ -20,9 +20,8 @@ import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
-from app.adapters.speech.worker.life import CLOSE_LIMIT_S, MAX_MISSED_BEATS
-from app.adapters.speech.worker.model import WorkerModel
-from app.adapters.speech.worker.process import start_worker
+from app.adapters.speech.worker.client import WorkerModel, start_worker
+from app.adapters.speech.worker.protocol import CLOSE_LIMIT_S, MAX_MISSED_HEARTBEATS
 from app.domain.errors import (
     InstanceDeadError,
     ModelLoadError,
@@ -228,7 +227,7 @@ async def test_a_worker_without_signs_of_life_is_killed(how: str) -> None:
     started = time.monotonic()
     with pytest.raises(InstanceDeadError):
         await asyncio.wait_for(speaking, LIMIT_S)
-    assert time.monotonic() - started > MAX_MISSED_BEATS / HURRY / 2
+    assert time.monotonic() - started > MAX_MISSED_HEARTBEATS / HURRY / 2
     assert [death.reason for death in deaths] == ["silent"]
     await model.close()
     assert not psutil.pid_exists(pid)
@@ -237,7 +236,7 @@ async def test_a_worker_without_signs_of_life_is_killed(how: str) -> None:
 async def test_a_server_that_stood_still_does_not_take_its_worker_for_dead(
     model: WorkerModel,
 ) -> None:
-    stand_still(1.5 * MAX_MISSED_BEATS / HURRY)
+    stand_still(1.5 * MAX_MISSED_HEARTBEATS / HURRY)
     await asyncio.sleep(0.5)
     assert len(await speak(model))
 
@@ -249,7 +248,7 @@ def stand_still(duration_s: float) -> None:
 async def test_a_worker_beats_while_it_loads_and_loading_may_take_long() -> None:
     model = isolated("deaf loading")
     loading = asyncio.create_task(model.load())
-    await asyncio.sleep(2 * MAX_MISSED_BEATS / HURRY)
+    await asyncio.sleep(2 * MAX_MISSED_HEARTBEATS / HURRY)
     assert not loading.done()
     loading.cancel()
     await asyncio.gather(loading, return_exceptions=True)

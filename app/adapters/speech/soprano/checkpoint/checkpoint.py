@@ -1,0 +1,255 @@
+"""What a checkpoint of Soprano is, and whether a directory holds one.
+
+Reads descriptions only: no weights are loaded and nothing in the files is run. What passes here has
+every file whole, every tensor in place and the tokenizer that belongs to it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from app.adapters.speech.soprano.checkpoint.files import mismatch, read_json, unreadable
+from app.adapters.speech.soprano.checkpoint.safetensors import load_safetensors, read_header
+from app.adapters.speech.soprano.checkpoint.shapes import (
+    FLOATING,
+    DecoderShape,
+    LanguageModelShape,
+    Shape,
+    TensorInfo,
+)
+from app.adapters.speech.soprano.checkpoint.tokenizer import check_tokenizer
+from app.adapters.speech.soprano.checkpoint.torch_zip import load_tensors, read_tensor_shapes
+from app.domain.errors import CheckpointError
+
+ARCHITECTURE: Final = "Qwen3ForCausalLM"
+
+_Size = Annotated[int, Meta(ge=1, le=2**31)]
+_TokenId = Annotated[int, Meta(ge=0, le=2**31)]
+_Base = Annotated[float, Meta(gt=0, le=1e12)]
+
+
+class _Rope(msgspec.Struct, frozen=True):
+    rope_theta: _Base | None = None
+    rope_type: str = "default"
+
+
+class _Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What is used of the file. Where fields have a default, it is transformers' own."""
+
+    vocab_size: _Size
+    hidden_size: _Size
+    num_hidden_layers: _Size
+    intermediate_size: _Size
+    num_attention_heads: _Size
+    num_key_value_heads: _Size
+    head_dim: _Size
+    rms_norm_eps: Annotated[float, Meta(gt=0, lt=1)]
+    eos_token_id: _TokenId | Annotated[list[_TokenId], Meta(min_length=1, max_length=1)]
+    tie_word_embeddings: bool = False
+    rope_theta: _Base | None = None
+    rope_parameters: _Rope | None = None
+    rope_scaling: Any = None
+    hidden_act: str = "silu"
+    attention_bias: bool = False
+    use_sliding_window: bool = False
+
+
+class _Architectures(msgspec.Struct, frozen=True):
+    architectures: list[str] | None = None
+
+
+def read_model_config(path: Path) -> LanguageModelShape:
+    """The shape of the language model.
+
+    Raises:
+        CheckpointError: the file cannot be read, or describes another kind of model.
+    """
+    architectures = read_json(path, _Architectures).architectures
+    if architectures != [ARCHITECTURE]:
+        raise mismatch(path, "architectures", ARCHITECTURE, architectures)
+    config = read_json(path, _Config)
+    _check_variant(path, config)
+    _check_heads(path, config)
+    eos = config.eos_token_id
+    return LanguageModelShape(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_hidden_layers,
+        intermediate_size=config.intermediate_size,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        rope_theta=_rope_theta(path, config),
+        rms_norm_eps=config.rms_norm_eps,
+        eos_token_id=eos if isinstance(eos, int) else eos[0],
+        is_head_tied=config.tie_word_embeddings,
+    )
+
+
+def _check_variant(path: Path, config: _Config) -> None:
+    """None of the options of the architecture that Soprano does not use."""
+    rope = config.rope_parameters or _Rope()
+    expected_found = {
+        "hidden_act": ("silu", config.hidden_act),
+        "attention_bias": (False, config.attention_bias),
+        "use_sliding_window": (False, config.use_sliding_window),
+        "rope_scaling": (None, config.rope_scaling),
+        "rope_parameters.rope_type": ("default", rope.rope_type),
+    }
+    for name, (expected, found) in expected_found.items():
+        if found != expected:
+            raise mismatch(path, name, expected, found)
+
+
+def _check_heads(path: Path, config: _Config) -> None:
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    if heads % kv_heads:
+        raise mismatch(path, "num_attention_heads", f"a multiple of {kv_heads}", heads)
+    if config.head_dim % 2:
+        raise mismatch(path, "head_dim", "an even number", config.head_dim)
+
+
+def _rope_theta(path: Path, config: _Config) -> float:
+    """At the top level, or, as transformers 5 writes it, within `rope_parameters`."""
+    rope = config.rope_parameters or _Rope()
+    theta = config.rope_theta if rope.rope_theta is None else rope.rope_theta
+    if theta is None:
+        raise mismatch(path, "rope_theta", "a number", "none")
+    return theta
+
+
+CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+DECODER: Final = "decoder.pth"
+REQUIRED_FILES: Final = (CONFIG, WEIGHTS, "tokenizer.json", "tokenizer_config.json", DECODER)
+
+_EMBED: Final = "decoder.embed.weight"
+_FIRST_LINEAR: Final = "decoder.convnext.0.pwconv1.weight"
+_BLOCK = re.compile(r"decoder\.convnext\.(\d{1,9})\.")
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A directory that holds a whole Soprano model."""
+
+    directory: Path
+    language_model: LanguageModelShape
+    decoder: DecoderShape
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the files on disk."""
+        return sum((self.directory / name).stat().st_size for name in REQUIRED_FILES)
+
+    def load_language_model(self) -> dict[str, NDArray[np.float32]]:
+        """The weights of the language model, by the names of `language_model.tensor_shapes`.
+
+        Raises:
+            CheckpointError: the file cannot be read any more.
+        """
+        return _as_float32(load_safetensors(self.directory / WEIGHTS))
+
+    def load_decoder(self) -> dict[str, NDArray[np.float32]]:
+        """The weights of the decoder, by the names of `decoder.tensor_shapes`.
+
+        Raises:
+            CheckpointError: the file cannot be read any more, or a checksum in it is wrong.
+        """
+        return _as_float32(load_tensors(self.directory / DECODER))
+
+
+def file_states(directory: Path) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of change in ns of each file: other files have other ones.
+
+    Raises:
+        CheckpointError: a file is missing or cannot be looked at.
+    """
+    try:
+        found = [(name, (directory / name).stat()) for name in REQUIRED_FILES]
+    except OSError as error:
+        raise unreadable(directory, error) from error
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
+
+
+def _as_float32(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    return {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
+
+
+def read_checkpoint(directory: Path) -> Checkpoint:
+    """The checkpoint in `directory`, checked.
+
+    Raises:
+        CheckpointError: it is none, or a file is missing, damaged or does not fit the others.
+    """
+    missing = missing_files(directory)
+    if missing:
+        raise CheckpointError(
+            f"{directory} is no Soprano checkpoint: it has no {', '.join(missing)}."
+        )
+    language_model = read_model_config(directory / CONFIG)
+    weights = directory / WEIGHTS
+    _check_tensors(weights, read_header(weights), language_model.tensor_shapes())
+    check_tokenizer(directory, language_model)
+    decoder = _read_decoder(directory / DECODER, language_model.hidden_size)
+    return Checkpoint(directory, language_model, decoder)
+
+
+def missing_files(directory: Path) -> list[str]:
+    """Which files of a checkpoint are not in `directory`.
+
+    Raises:
+        CheckpointError: it is no directory, or cannot be read.
+    """
+    try:
+        if not directory.is_dir():
+            found = "no directory" if directory.exists() else "not there"
+            raise CheckpointError(f"{directory} is {found}: expected a directory of model files.")
+        return [name for name in REQUIRED_FILES if not (directory / name).exists()]
+    except OSError as error:
+        raise unreadable(directory, error) from error
+
+
+def _check_tensors(
+    path: Path, found: Mapping[str, TensorInfo], expected: Iterator[tuple[str, Shape]]
+) -> None:
+    """Every expected tensor is there, has its shape, and numbers that are not whole."""
+    for name, shape in expected:
+        info = found.get(name)
+        if info is None:
+            raise CheckpointError(f"{path}: the tensor {name} is missing.")
+        if info.shape != shape:
+            raise mismatch(path, f"shape of {name}", list(shape), list(info.shape))
+        if info.dtype not in FLOATING:
+            raise mismatch(path, f"dtype of {name}", "floating-point numbers", info.dtype)
+
+
+def _read_decoder(path: Path, hidden_size: int) -> DecoderShape:
+    """The decoder's shape: sizes from a few tensors, with which all others have to agree."""
+    found = read_tensor_shapes(path)
+    dim, _, input_kernel_size = _dims(path, found, _EMBED, 3)
+    intermediate_dim, _ = _dims(path, found, _FIRST_LINEAR, 2)
+    shape = DecoderShape(
+        dim=dim,
+        intermediate_dim=intermediate_dim,
+        num_layers=1 + max(int(match[1]) for match in map(_BLOCK.match, found) if match),
+        input_kernel_size=input_kernel_size,
+        input_channels=hidden_size,
+    )
+    if input_kernel_size % 2 == 0:
+        raise mismatch(path, f"kernel of {_EMBED}", "an odd size", input_kernel_size)
+    _check_tensors(path, found, shape.tensor_shapes())
+    return shape
+
+
+def _dims(path: Path, found: Mapping[str, TensorInfo], name: str, num_dims: int) -> Shape:
+    info = found.get(name)
+    if info is None:
+        raise CheckpointError(f"{path}: the tensor {name} is missing.")
+    if len(info.shape) != num_dims or 0 in info.shape:
+        raise mismatch(path, f"shape of {name}", f"{num_dims} sizes above 0", list(info.shape))
+    return info.shape

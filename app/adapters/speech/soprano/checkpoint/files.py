@@ -1,0 +1,88 @@
+"""Files of a checkpoint, opened and decoded; whatever fails is a CheckpointError naming the file.
+
+Knows nothing of what the files should hold.
+"""
+
+import os
+import reprlib
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, TypeVar
+
+import msgspec
+
+from app.domain.errors import CheckpointError
+
+# The largest JSON file of a checkpoint is a tokenizer of a few megabytes.
+MAX_JSON_BYTES: Final = 64 * 1024 * 1024
+
+# Start of a file that git left in the place of a large one.
+_LFS_POINTER: Final = b"version https://git-lfs"
+
+T = TypeVar("T")
+
+
+def mismatch(path: Path, what: str, expected: object, found: object) -> CheckpointError:
+    """The error for a file that can be read and holds something else."""
+    seen = found if isinstance(found, str) else reprlib.repr(found)
+    return CheckpointError(f"{path}: {what}: expected {expected}, found {seen}.")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, open for reading at its start.
+
+    Raises:
+        CheckpointError: it is missing, empty or no regular file, or cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for its writer
+            raise mismatch(path, "kind", "a regular file", "something else")
+        with path.open("rb") as file:
+            _check_start(path, file)
+            yield file
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: the file is missing.") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> CheckpointError:
+    """The error for what the operating system refuses."""
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    return CheckpointError(f"{path} cannot be read: {reason}.")
+
+
+def _check_start(path: Path, file: BinaryIO) -> None:
+    start = file.read(len(_LFS_POINTER))
+    file.seek(0)
+    if not start:
+        raise CheckpointError(f"{path}: the file is empty.")
+    if start == _LFS_POINTER:
+        raise CheckpointError(f"{path} is a Git LFS pointer: fetch the file itself (git lfs pull).")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """The content of a JSON file as `kind`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is damaged, or has other fields or values.
+    """
+    with opened(path) as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise mismatch(path, "size", f"at most {MAX_JSON_BYTES} bytes", "more")
+    return decode_json(path, content, kind)
+
+
+def decode_json(path: Path, content: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """JSON that is in `path`, as `kind`; raises CheckpointError."""
+    try:
+        # As text: fields that nobody asks for are skipped and would not be checked for UTF-8.
+        return msgspec.json.decode(bytes(content).decode(), type=kind)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{path}: unexpected content: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is truncated or damaged: {error}.") from error

@@ -1,0 +1,287 @@
+"""Where a checkpoint is: a directory, or a repository of the Hugging Face hub in the hub's cache.
+
+Downloads only when told to. The cache, the proxy, the access token and being offline
+(HF_HUB_OFFLINE) are the library's business, huggingface_hub; its errors become one line each that
+says what to do. Knows nothing of what the files hold.
+"""
+
+import errno
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from app.adapters.speech.soprano.checkpoint.checkpoint import DECODER, REQUIRED_FILES, missing_files
+from app.adapters.speech.soprano.checkpoint.files import unreadable
+from app.domain.errors import CheckpointError
+from app.ports.clock import Clock
+
+DEFAULT_REPO: Final = "ekwek/Soprano-1.1-80M"
+
+# What is fetched of a repository. The last two are used by transformers where they exist.
+FILES: Final = (*REQUIRED_FILES, "generation_config.json", "special_tokens_map.json")
+
+_REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+_log = structlog.get_logger(__name__)
+
+
+class CachedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One revision of a repository in the hub's cache.
+
+    Attributes:
+        repo: owner/name.
+        revision: the hash of its commit.
+        refs: branches and tags that stood for it when it was fetched.
+        num_bytes: of its files on disk.
+        path: the directory of its files.
+        is_complete: no file of a checkpoint is missing.
+    """
+
+    repo: str
+    revision: str
+    refs: tuple[str, ...]
+    num_bytes: int
+    path: Path
+    is_complete: bool
+
+
+def locate(
+    model: str,
+    revision: str | None,
+    *,
+    may_download: bool,
+    clock: Clock,
+    cache_dir: Path | None = None,
+) -> Path:
+    """The directory of a model: itself if it is one, else of a repository, cached or fetched.
+
+    Args:
+        model: a directory, or a repository as owner/name.
+        revision: branch, tag or commit of the repository; its main branch if None.
+        may_download: fetch what is not in the cache.
+        clock: for how long a download took.
+        cache_dir: of the hub; the library's own choice if None.
+
+    Raises:
+        CheckpointError: there is no such thing, or it cannot be fetched; says what to do.
+    """
+    if _is_directory(model):
+        return Path(model)
+    if not is_repo(model):
+        raise CheckpointError(
+            f"{model} is no directory, and no repository of the Hugging Face hub (owner/name)."
+        )
+    cached = find_cached(model, revision, cache_dir)
+    if cached is not None:
+        return cached
+    if not may_download:
+        raise CheckpointError(
+            f"{_named(model, revision)} is not on this machine, or only in part:"
+            f" {how_to_pull(model, revision)} fetches it."
+        )
+    return download(model, revision, clock=clock, cache_dir=cache_dir)
+
+
+def is_repo(model: str) -> bool:
+    """Whether it reads like owner/name."""
+    return _REPO_ID.fullmatch(model) is not None
+
+
+def find_cached(model: str, revision: str | None, cache_dir: Path | None = None) -> Path | None:
+    """The directory of a repository in the hub's cache if it has every file; asks no server."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = snapshot_download(
+            model,
+            revision=revision,
+            cache_dir=cache_dir,
+            allow_patterns=list(FILES),
+            local_files_only=True,
+        )
+        return None if missing_files(Path(snapshot)) else Path(snapshot)
+    except (CheckpointError, OSError, ValueError):  # not there, unreadable, or no name of a repo
+        return None
+
+
+def download(
+    model: str,
+    revision: str | None,
+    *,
+    clock: Clock,
+    cache_dir: Path | None = None,
+    is_forced: bool = False,
+) -> Path:
+    """Fetch a repository into the hub's cache, or what of it is new; gives its directory.
+
+    Shows a bar on a terminal and logs otherwise. If the hub cannot be reached but the repository is
+    cached, that is what it gives.
+
+    Args:
+        model: a repository as owner/name.
+        revision: branch, tag or commit of the repository; its main branch if None.
+        clock: for how long it took.
+        cache_dir: of the hub; the library's own choice if None.
+        is_forced: fetch what is in the cache as well; it may be damaged.
+
+    Raises:
+        CheckpointError: it cannot be fetched, or is no Soprano model; says what to do.
+    """
+    is_shown = sys.stderr.isatty()
+    started_s = clock.monotonic()
+    if not is_shown:
+        _log.info("checkpoint.download_started", repo=model, revision=revision)
+    snapshot = _download(model, revision, cache_dir, is_forced=is_forced)
+    missing = missing_files(snapshot)
+    if missing:
+        raise CheckpointError(
+            f"{_named(model, revision)} is no Soprano checkpoint: it has no {', '.join(missing)}."
+        )
+    if not is_shown:
+        _log.info(
+            "checkpoint.download_finished",
+            repo=model,
+            revision=snapshot.name,
+            num_bytes=_num_bytes(snapshot),
+            duration_s=round(clock.monotonic() - started_s, 3),
+        )
+    return snapshot
+
+
+def _download(model: str, revision: str | None, cache_dir: Path | None, *, is_forced: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = snapshot_download(
+            model,
+            revision=revision,
+            cache_dir=cache_dir,
+            allow_patterns=list(FILES),
+            force_download=is_forced,
+        )
+    except Exception as error:  # its HTTP client, and so its errors, changed between versions
+        reason = explain_failure(error, model, revision)
+        raise CheckpointError(f"{_named(model, revision)} cannot be fetched: {reason}.") from error
+    return Path(snapshot)
+
+
+def list_cached(cache_dir: Path | None = None) -> list[CachedCheckpoint]:
+    """Revisions in the hub's cache that have a decoder as Soprano does, by name.
+
+    Raises:
+        CheckpointError: the cache cannot be read.
+    """
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir(cache_dir).repos
+    except CacheNotFound:
+        return []
+    except OSError as error:
+        raise unreadable(Path(error.filename or cache_dir or "hub cache"), error) from error
+    found = [
+        CachedCheckpoint(
+            repo=repo.repo_id,
+            revision=cached.commit_hash,
+            refs=tuple(sorted(cached.refs)),
+            num_bytes=cached.size_on_disk,
+            path=cached.snapshot_path,
+            is_complete=not missing_files(cached.snapshot_path),
+        )
+        for repo in repos
+        for cached in repo.revisions
+        if any(file.file_name == DECODER for file in cached.files)
+    ]
+    return sorted(found, key=lambda cached: (cached.repo, cached.refs, cached.revision))
+
+
+def _is_directory(model: str) -> bool:
+    try:
+        return Path(model).is_dir()
+    except OSError as error:
+        raise unreadable(Path(model), error) from error
+
+
+def _named(model: str, revision: str | None) -> str:
+    return f"{model} (revision {revision})" if revision else model
+
+
+def _num_bytes(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
+
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def how_to_pull(model: str, revision: str | None) -> str:
+    """The command that fetches a repository."""
+    chosen = f" --revision {revision}" if revision else ""
+    return f"`soprano-api models pull {model}{chosen}`"
+
+
+def explain_failure(error: BaseException, model: str, revision: str | None) -> str:
+    """Why a repository could not be fetched, and what to do; no full stop at the end."""
+    again = f"then try {how_to_pull(model, revision)}, or name a directory that has the files"
+    return (
+        _explain_disk(error, again)
+        or _explain_answer(error, model, revision)
+        or _explain_connection(error, again)
+    )
+
+
+def _explain_disk(error: BaseException, again: str) -> str | None:
+    number = getattr(error, "errno", None)
+    if number in _FULL or "No space left" in str(error):
+        return f"the disk of the hub's cache is full; make room (HF_HUB_CACHE moves it), {again}"
+    if isinstance(error, OSError) and error.filename is not None:  # those of sockets have none
+        return (
+            f"the hub's cache cannot be used ({error.filename}: {error.strerror}); mend that"
+            f" (HF_HUB_CACHE moves it), {again}"
+        )
+    return None
+
+
+def _explain_answer(error: BaseException, model: str, revision: str | None) -> str | None:
+    """What the hub said, if it said anything."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.HFValidationError):
+        return "that is no name of a repository; it must be owner/name"
+    if isinstance(error, errors.GatedRepoError):
+        return f"access must be granted on the page of {model}; then log in with `hf auth login`"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"the repository has no revision {revision or 'main'!r}; leave --revision out"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            "the hub has no such repository, or it is private; check the name, or log in with"
+            " `hf auth login`"
+        )
+    return None
+
+
+def _explain_connection(error: BaseException, again: str) -> str:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    reasons = list(_causes(error))
+    if any(isinstance(reason, OfflineModeIsEnabled) for reason in reasons):
+        return f"HF_HUB_OFFLINE forbids to ask the hub; unset it, {again}"
+    for reason in reasons:
+        status = getattr(getattr(reason, "response", None), "status_code", None)
+        if status is not None:
+            return f"the hub answered with status {status}; wait, {again}"
+    return (
+        f"the hub cannot be reached ({type(reasons[-1]).__name__}); check the connection, {again}"
+    )
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it was raised from, in turn."""
+    reasons = [error]
+    while (cause := reasons[-1].__cause__) is not None and cause not in reasons:
+        reasons.append(cause)
+    return reasons

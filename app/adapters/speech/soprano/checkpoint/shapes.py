@@ -1,0 +1,140 @@
+"""The shapes of Soprano's two networks and of the tensors that hold their weights.
+
+Names and shapes are those of transformers' `Qwen3ForCausalLM` and of the decoder in the package
+soprano-tts. Knows nothing of files.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Final, TypeAlias
+
+import msgspec
+
+Shape: TypeAlias = tuple[int, ...]
+
+# Fixed by the model card and the package: other values would read other models.
+SAMPLE_RATE: Final = 32_000  # Hz
+SAMPLES_PER_TOKEN: Final = 2_048  # audio between two consecutive hidden states
+MIN_AUDIO_STATES: Final = 2  # so fewer states have no audio
+N_FFT: Final = 2_048  # samples of the decoder's inverse Fourier transform
+BLOCK_KERNEL_SIZE: Final = 3  # frames, of the depthwise convolutions
+WINDOW_NAME: Final = "head.istft.window"  # stored with the decoder's weights, but not learned
+
+# Bytes of one number, by dtype; the names are those of the safetensors format.
+ITEM_BYTES: Final = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "I16": 2,
+    "I32": 4,
+    "I64": 8,
+    "F16": 2,
+    "BF16": 2,
+    "F32": 4,
+    "F64": 8,
+}
+
+FLOATING: Final = frozenset({"F16", "BF16", "F32", "F64"})
+
+
+class TensorInfo(msgspec.Struct, frozen=True):
+    """What is known of a tensor without reading its numbers; `dtype` is a key of ITEM_BYTES."""
+
+    dtype: str
+    shape: Shape
+
+
+class LanguageModelShape(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers of `config.json` that a language model is built from."""
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    intermediate_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rope_theta: float
+    rms_norm_eps: float
+    eos_token_id: int
+    is_head_tied: bool = False
+
+    @property
+    def num_parameters(self) -> int:
+        """Learned numbers."""
+        return sum(math.prod(shape) for _, shape in self.tensor_shapes())
+
+    def tensor_shapes(self) -> Iterator[tuple[str, Shape]]:
+        """Every tensor by name; a tied head has none of its own."""
+        table = (self.vocab_size, self.hidden_size)
+        yield "model.embed_tokens.weight", table
+        if not self.is_head_tied:
+            yield "lm_head.weight", table
+        yield "model.norm.weight", (self.hidden_size,)
+        for index in range(self.num_layers):
+            for name, shape in self._layer_shapes():
+                yield f"model.layers.{index}.{name}.weight", shape
+
+    def _layer_shapes(self) -> Iterator[tuple[str, Shape]]:
+        hidden, mlp = self.hidden_size, self.intermediate_size
+        query, key = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        yield "input_layernorm", (hidden,)
+        yield "self_attn.q_proj", (query, hidden)
+        yield "self_attn.k_proj", (key, hidden)
+        yield "self_attn.v_proj", (key, hidden)
+        yield "self_attn.o_proj", (hidden, query)
+        yield "self_attn.q_norm", (self.head_dim,)
+        yield "self_attn.k_norm", (self.head_dim,)
+        yield "post_attention_layernorm", (hidden,)
+        yield "mlp.gate_proj", (mlp, hidden)
+        yield "mlp.up_proj", (mlp, hidden)
+        yield "mlp.down_proj", (hidden, mlp)
+
+
+class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
+    """The sizes in which published decoders differ, as found in `decoder.pth`."""
+
+    dim: int
+    intermediate_dim: int
+    num_layers: int
+    input_kernel_size: int
+    input_channels: int
+
+    @property
+    def version(self) -> str:
+        """Which release it is of."""
+        return {1: "1.1", 3: "1.0"}.get(self.input_kernel_size, "unknown")
+
+    @property
+    def num_parameters(self) -> int:
+        """Learned numbers; the window of the transform is none of them."""
+        shapes = dict(self.tensor_shapes())
+        return sum(math.prod(shape) for name, shape in shapes.items() if name != WINDOW_NAME)
+
+    def tensor_shapes(self) -> Iterator[tuple[str, Shape]]:
+        """Every tensor by name, the window of the transform included."""
+        dim = self.dim
+        yield "decoder.embed.weight", (dim, self.input_channels, self.input_kernel_size)
+        yield "decoder.embed.bias", (dim,)
+        yield "decoder.norm.weight", (dim,)
+        yield "decoder.norm.bias", (dim,)
+        for index in range(self.num_layers):
+            for name, shape in self._block_shapes():
+                yield f"decoder.convnext.{index}.{name}", shape
+        yield "decoder.final_layer_norm.weight", (dim,)
+        yield "decoder.final_layer_norm.bias", (dim,)
+        yield "head.out.weight", (N_FFT + 2, dim)
+        yield "head.out.bias", (N_FFT + 2,)
+        yield WINDOW_NAME, (N_FFT,)
+
+    def _block_shapes(self) -> Iterator[tuple[str, Shape]]:
+        dim, mlp = self.dim, self.intermediate_dim
+        yield "gamma", (dim,)
+        yield "dwconv.weight", (dim, 1, BLOCK_KERNEL_SIZE)
+        yield "dwconv.bias", (dim,)
+        yield "norm.weight", (dim,)
+        yield "norm.bias", (dim,)
+        yield "pwconv1.weight", (mlp, dim)
+        yield "pwconv1.bias", (mlp,)
+        yield "pwconv2.weight", (dim, mlp)
+        yield "pwconv2.bias", (dim,)

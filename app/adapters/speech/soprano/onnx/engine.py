@@ -1,0 +1,454 @@
+"""Soprano on ONNX Runtime: one engine that batches all sequences on a CPU, without torch.
+
+A thread prefills prompts, runs decode steps and vocodes. In int8 a second thread prefills and
+vocodes beside the decode steps, each on half of the cores: a decode step is a chain of small
+operations that two cores share badly (docs/adr/0021). Whoever holds the engine's lock owns
+sequences, slots and vocoder states; it is released only to compute or to wait.
+
+Decides nothing (see scheduler.py) and computes nothing (see sessions.py).
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
+from app.adapters.speech.soprano.checkpoint.shapes import MIN_AUDIO_STATES
+from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error
+from app.adapters.speech.soprano.onnx.graph import Precision
+from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano.onnx.language_model_graph import MAX_POSITIONS
+from app.adapters.speech.soprano.onnx.sampler import Logits, sample_tokens
+from app.adapters.speech.soprano.onnx.scheduler import (
+    Plan,
+    PrefillChunk,
+    Scheduler,
+    SlotMove,
+    VocoderBatch,
+)
+from app.adapters.speech.soprano.onnx.sequence import Sequence
+from app.adapters.speech.soprano.onnx.sessions import (
+    EngineLimits,
+    LanguageModelSession,
+    States,
+    VocoderSession,
+    VocoderState,
+    open_sessions,
+)
+from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
+from app.domain.errors import InstanceDeadError, SynthesisError
+from app.ports.clock import Clock
+
+# Weight of the past in the running mean of a step's duration. Higher values are calmer and notice
+# later that the machine has become slow.
+STEP_MEMORY: Final = 0.5
+
+# Sentences have 400 characters at most, and no character is more than one token.
+MAX_PROMPT_TOKENS: Final = MAX_POSITIONS - MAX_NEW_TOKENS
+
+_log = structlog.get_logger(__name__)
+
+Samples = NDArray[np.float32]
+
+Work = Callable[[], None]
+
+
+class OnnxEngine:
+    """Engine on ONNX Runtime.
+
+    Attributes:
+        loop: runs while it is loaded.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        precision: Precision,
+        limits: EngineLimits,
+        cache: GraphCache,
+        clock: Clock,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._precision = precision
+        self._limits = limits
+        self._cache = cache
+        self._clock = clock
+        self._tokenizer: Any = None
+        self.loop: EngineLoop | None = None
+
+    def load(self) -> None:
+        sessions = open_sessions(self._checkpoint, self._precision, self._limits, self._cache)
+        self._tokenizer = sessions.tokenizer
+        self.loop = EngineLoop(
+            sessions.language_model,
+            sessions.vocoder,
+            self._limits.max_sentences,
+            self._clock,
+            has_background=sessions.is_split,
+        )
+        self.loop.start()
+
+    def close(self) -> None:
+        loop, self.loop = self.loop, None
+        if loop is not None:
+            loop.close()
+
+    def synthesize(self, prompt: str, sampling: Sampling, due_at: float) -> ThreadStream[Samples]:
+        if self.loop is None:
+            raise InstanceDeadError
+        tokens = self._tokenizer.encode(prompt).ids
+        if len(tokens) > MAX_PROMPT_TOKENS:
+            raise SynthesisError(
+                f"A sentence has {len(tokens)} tokens, more than the model can hold."
+            )
+        eos_id = self._checkpoint.language_model.eos_token_id
+        return self.loop.submit(Sequence(tokens, sampling, due_at, eos_id))
+
+
+class EngineLock:
+    """Held while deciding and taking results; `released` to compute or to wait.
+
+    What its holder knew of sequences, slots and states may be out of date after `released`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Let another thread have it; called by its holder."""
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
+
+
+class BackgroundThread:
+    """A second thread that works as long as there is something to do beside the first.
+
+    Args:
+        lock: held during each piece of work, which releases it to compute.
+        next_work: decides what it does next; None is nothing.
+        report: called after each piece, with the error of one that failed; then it stops.
+    """
+
+    def __init__(
+        self,
+        lock: EngineLock,
+        next_work: Callable[[], Work | None],
+        report: Callable[[Exception | None], None],
+    ) -> None:
+        self._lock = lock
+        self._next_work = next_work
+        self._report = report
+        self._threads = ThreadPoolExecutor(1, "soprano-background")
+        self.is_busy = False
+
+    def wake(self) -> None:
+        """Start if it rests and there is something to do; called with the lock."""
+        if not self.is_busy and (work := self._next_work()) is not None:
+            self.is_busy = True
+            self._threads.submit(self._run, work)
+
+    def _run(self, work: Work | None) -> None:
+        try:
+            with self._lock:
+                while work is not None:
+                    work()
+                    self._report(None)
+                    work = self._next_work()
+                self.is_busy = False
+        except Exception as error:  # noqa: BLE001 - the first thread must hear of it
+            self._report(error)
+
+    def close(self) -> None:
+        """Wait until there is nothing more to do, and end it; called without the lock."""
+        self._threads.shutdown()
+
+
+class Request(msgspec.Struct, eq=False):
+    """Where the audio of a sequence goes, and what the sessions carry for it.
+
+    Attributes:
+        stream: read by the listener.
+        vocoder_state: moves on with each vocoder call.
+        prompt_output: states and logits of its prompt, until it decodes.
+    """
+
+    stream: ThreadStream[Samples]
+    vocoder_state: VocoderState
+    prompt_output: tuple[States, Logits] | None = None
+
+
+class EngineLoop:
+    """Carries the scheduler's plans out.
+
+    Attributes:
+        num_tokens: sampled so far, of all sequences.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModelSession,
+        vocoder: VocoderSession,
+        num_slots: int,
+        clock: Clock,
+        *,
+        has_background: bool = False,
+    ) -> None:
+        self._language_model = language_model
+        self._vocoder = vocoder
+        self._clock = clock
+        self._scheduler = Scheduler(num_slots)
+        self._requests: dict[Sequence, Request] = {}
+        self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._lock = EngineLock()
+        self._background = (
+            BackgroundThread(self._lock, self._next_background, self._on_background)
+            if has_background
+            else None
+        )
+        self._thread = threading.Thread(target=self._run, name="soprano-engine", daemon=True)
+        self._is_closing = False
+        self._death: InstanceDeadError | None = None
+        self._computed_s = 0.0
+        self.num_tokens = 0
+
+    @property
+    def num_requests(self) -> int:
+        """Sequences that are not done."""
+        return len(self._requests)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; open streams end with InstanceDeadError. Blocks until the threads are gone."""
+        self._is_closing = True
+        self._inbox.put(lambda: None)  # wakes the thread
+        self._thread.join()
+
+    def submit(self, sequence: Sequence) -> ThreadStream[Samples]:
+        """Queue a sequence; `aclose` of its stream takes it out before the next step."""
+        stream: ThreadStream[Samples] = ThreadStream(
+            on_close=lambda: self._inbox.put(partial(self._cancel, sequence))
+        )
+        request = Request(stream, self._vocoder.new_state())
+        self._inbox.put(partial(self._add, sequence, request))
+        # After the put: what is put before the end, the thread ends itself.
+        if self._death is not None:
+            raise InstanceDeadError from self._death
+        return stream
+
+    # The lock is held in all that follows.
+
+    def _run(self) -> None:
+        """The thread: until told to stop, or until the runtime fails."""
+        with self._lock:
+            death = InstanceDeadError()
+            try:
+                has_work = False
+                while not self._is_closing:
+                    self._receive(has_to_wait=not has_work)
+                    has_work = self._run_once()
+            except Exception as error:  # noqa: BLE001 - every listener must hear of it
+                death = as_instance_error(error)
+                _log.error("soprano.instance_died", device="cpu", reason=str(error))
+            self._end_all(death)
+        if self._background is not None:
+            self._background.close()
+
+    def _receive(self, *, has_to_wait: bool = False) -> None:
+        """Take new requests, cancellations and what the background thread reports."""
+        if has_to_wait and not self._is_closing:
+            with self._lock.released():
+                message = self._inbox.get()
+            message()
+        try:
+            while True:
+                self._inbox.get_nowait()()
+        except queue.Empty:
+            return
+
+    def _add(self, sequence: Sequence, request: Request) -> None:
+        self._requests[sequence] = request
+        self._scheduler.add(sequence)
+
+    def _cancel(self, sequence: Sequence) -> None:
+        if self._requests.pop(sequence, None) is not None:
+            self._move(self._scheduler.remove(sequence))
+            self._start_decoding()
+
+    def _end_all(self, death: InstanceDeadError) -> None:
+        self._death = death
+        try:
+            while True:
+                self._inbox.get_nowait()()
+        except queue.Empty:
+            for request in self._requests.values():
+                request.stream.send(death)
+            self._requests.clear()
+
+    def _schedule(self, num_prefilled: int = 0, *, has_vocoding: bool = False) -> Plan:
+        now = self._clock.monotonic()
+        return self._scheduler.schedule(now, num_prefilled, has_vocoding=has_vocoding)
+
+    def _run_once(self) -> bool:
+        """Vocode, prefill, and run a decode step; whether there was anything to do.
+
+        The background thread vocodes alone while anything decodes, and takes part of the prefill.
+        """
+        if self._background is not None:
+            self._background.wake()
+        has_vocoding = self._background is None or not self._scheduler.running
+        plan = self._schedule(has_vocoding=has_vocoding)
+        batches = plan.vocode if self._background is None else plan.vocode[:1]
+        for work in [self._start_vocoding(batch) for batch in batches]:
+            work()
+        if batches:
+            self._receive()
+            plan = self._schedule()
+        num_prefilled = 0
+        while plan.prefill is not None:
+            # Planned again after each chunk: a more urgent request may have come, and a prompt that
+            # is prefilled decodes in this very step.
+            num_prefilled += plan.prefill.num_tokens
+            self._start_prefill(plan.prefill, is_alone=self._is_alone)()
+            self._receive()
+            plan = self._schedule(num_prefilled)
+        if plan.decode:
+            self._decode(plan.decode)
+        if not (batches or num_prefilled or plan.decode):
+            return False
+        mean_s = STEP_MEMORY * self._scheduler.step_s + (1 - STEP_MEMORY) * self._computed_s
+        self._scheduler.step_s, self._computed_s = mean_s, 0.0
+        return True
+
+    def _next_background(self) -> Work | None:
+        if self._death is not None:
+            return None
+        work = self._schedule(has_vocoding=True).background
+        if isinstance(work, PrefillChunk):
+            return self._start_prefill(work, is_alone=False)
+        return None if work is None else self._start_vocoding(work)
+
+    def _on_background(self, error: Exception | None) -> None:
+        """Wake the first thread, which may wait for what was done; an error is raised there."""
+        self._inbox.put(partial(self._raise, error))
+
+    def _raise(self, error: Exception | None) -> None:
+        if error is not None and self._death is None:
+            raise error
+
+    @property
+    def _is_alone(self) -> bool:
+        """The background thread computes nothing, so all cores are free."""
+        return self._background is None or not self._background.is_busy
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        started = self._clock.monotonic()
+        with self._lock.released():
+            yield
+        self._computed_s += self._clock.monotonic() - started
+
+    def _start_prefill(self, chunk: PrefillChunk, *, is_alone: bool) -> Work:
+        self._scheduler.start_prefill(chunk)
+        return partial(self._prefill, chunk, is_alone=is_alone)
+
+    def _prefill(self, chunk: PrefillChunk, *, is_alone: bool) -> None:
+        tokens = chunk.sequence.tokens[chunk.start : chunk.end]
+        with self._computing():
+            output = self._language_model.prefill(
+                chunk.slot, tokens, chunk.start, is_alone=is_alone
+            )
+        if self._death is not None:
+            return
+        self._scheduler.on_prefilled(chunk)
+        if chunk.sequence in self._requests:
+            self._requests[chunk.sequence].prompt_output = output
+        self._start_decoding()
+
+    def _start_decoding(self) -> None:
+        """Sample the first token of each sequence whose prompt is prefilled."""
+        started, moves = self._scheduler.start_decoding()
+        self._move(moves)
+        for sequence in started:
+            output = self._requests[sequence].prompt_output
+            if output is not None:
+                self._on_output([sequence], *output)
+
+    def _decode(self, slots: range) -> None:
+        sequences = self._scheduler.running[slots.start : slots.stop]
+        tokens = [sequence.tokens[-1] for sequence in sequences]
+        lengths = [sequence.num_computed_tokens for sequence in sequences]
+        is_alone = self._is_alone
+        with self._computing():
+            states, logits = self._language_model.decode(
+                slots.start, tokens, lengths, is_alone=is_alone
+            )
+        if self._death is None:
+            for sequence in sequences:
+                sequence.num_computed_tokens += 1
+            self._on_output(sequences, states, logits)
+
+    def _on_output(self, sequences: list[Sequence], states: States, logits: Logits) -> None:
+        tokens = sample_tokens(logits, sequences)
+        self.num_tokens += len(sequences)
+        for sequence, token, state in zip(sequences, tokens.tolist(), states.copy(), strict=True):
+            sequence.on_token(token, state)
+        for sequence in sequences:
+            if sequence.error is not None:
+                self._finish(sequence, sequence.error)
+            elif sequence.is_finished:
+                self._move(self._scheduler.release_slot(sequence))
+
+    def _start_vocoding(self, batch: VocoderBatch) -> Work:
+        states = self._scheduler.start_vocoding(batch)
+        vocoder_states = [self._requests[one].vocoder_state for one in batch.sequences]
+        return partial(self._vocode, batch, vocoder_states, states)
+
+    def _vocode(
+        self, batch: VocoderBatch, vocoder_states: list[VocoderState], states: list[list[States]]
+    ) -> None:
+        if batch.is_first and batch.is_last and batch.num_states < MIN_AUDIO_STATES:
+            samples = np.zeros((len(states), 0), np.float32)
+        else:
+            with self._computing():
+                samples = self._vocoder.vocode(vocoder_states, states, is_last=batch.is_last)
+        if self._death is not None:
+            return
+        now = self._clock.monotonic()
+        for sequence, piece in zip(batch.sequences, samples, strict=True):
+            sequence.on_audio(len(piece), now)
+            request = self._requests.get(sequence)
+            if request is None:  # cancelled
+                continue
+            if len(piece):
+                request.stream.send(piece)
+            if batch.is_last:
+                self._finish(sequence, None)
+
+    def _finish(self, sequence: Sequence, error: SynthesisError | None) -> None:
+        self._requests.pop(sequence).stream.send(error)
+        self._move(self._scheduler.remove(sequence))
+
+    def _move(self, moves: list[SlotMove]) -> None:
+        for move in moves:
+            self._language_model.move(move.source, move.target, move.num_tokens)

@@ -1,0 +1,192 @@
+"""Graphs on disk, built once from a checkpoint and found again by what they were made of.
+
+An entry is a directory named after a hash of the weights, the version of our graphs, the precision
+and the version of the runtime. It is written beside and renamed, so it is there whole or not at
+all, and every file is checked against its hash before it is used: a damaged entry is built again.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import structlog
+
+from app.adapters.speech.soprano.checkpoint.checkpoint import CONFIG, DECODER, WEIGHTS, Checkpoint
+from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
+from app.adapters.speech.soprano.onnx.graph import Precision, weight_level_here
+from app.adapters.speech.soprano.onnx.language_model_graph import build_language_model_graph
+from app.adapters.speech.soprano.onnx.vocoder_graph import build_vocoder_graph
+from app.domain.errors import CheckpointError, ModelLoadError
+from app.ports.clock import Clock
+
+GRAPH_VERSION: Final = 2  # to be raised with every change of what is built
+
+LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"
+VOCODER_GRAPH: Final = "decoder.onnx"
+WINDOW_FILE: Final = "window.npy"
+
+SUPPORTED_KERNELS: Final = (1, 3)  # of the decoder's input: those of the versions 1.1 and 1.0
+
+# Of a directory that is being written; older ones were left by a crash.
+MAX_BUILD_AGE_S: Final = 3_600.0
+
+_MANIFEST: Final = "manifest.json"
+_BUILDING: Final = ".building-"
+_NUM_KEY_CHARS: Final = 32
+_ENTRY_NAME: Final = re.compile(rf"(?:fp32|int8)-[0-9a-f]{{{_NUM_KEY_CHARS}}}")
+
+_log = structlog.get_logger(__name__)
+
+BuildGraphs = Callable[[Path], None]  # writes all files of an entry into an empty directory
+
+
+class GraphCache:
+    """Graphs in one directory.
+
+    Args:
+        directory: made if missing.
+        max_bytes: of all entries; what was used longest ago goes first. 0 is no limit.
+        clock: tells when an entry is used, and how old a build is.
+        graph_version: of what is built.
+    """
+
+    def __init__(
+        self, directory: Path, max_bytes: int, clock: Clock, graph_version: int = GRAPH_VERSION
+    ) -> None:
+        self._graph_version = graph_version
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._clock = clock
+
+    def get(self, checkpoint: Checkpoint, precision: Precision, build: BuildGraphs) -> Path:
+        """The directory with the graphs of a checkpoint, built if it is not there or damaged.
+
+        Raises:
+            ModelLoadError: it cannot be written or read.
+        """
+        try:
+            entry = self._directory / graph_key(checkpoint, precision, self._graph_version)
+            if not self._is_whole(entry):
+                # Before the build, not after it: by then another process may have put a whole one.
+                shutil.rmtree(entry, ignore_errors=True)
+                self._build(entry, precision, build)
+            now = self._clock.now().timestamp()
+            os.utime(entry, (now, now))
+            self._make_room(entry)
+        except CheckpointError:
+            raise
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else type(error).__name__
+            raise ModelLoadError(
+                f"The graphs cannot be kept in {self._directory}: {reason}. "
+                "The setting model.graph_directory names another place."
+            ) from error
+        return entry
+
+    def _is_whole(self, entry: Path) -> bool:
+        if not entry.exists():
+            return False
+        try:
+            manifest = msgspec.json.decode((entry / _MANIFEST).read_bytes(), type=dict[str, str])
+            digests = {name: _hash(entry / name) for name in manifest}
+            is_whole = bool(manifest) and digests == manifest
+        except (OSError, msgspec.MsgspecError):
+            is_whole = False
+        if not is_whole:
+            _log.warning("graphs.damaged", path=str(entry))
+        return is_whole
+
+    def _build(self, entry: Path, precision: Precision, build: BuildGraphs) -> None:
+        started = self._clock.monotonic()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=self._directory))
+        try:
+            build(partial)
+            manifest = {path.name: _hash(path) for path in sorted(partial.iterdir())}
+            (partial / _MANIFEST).write_bytes(msgspec.json.encode(manifest))
+            self._publish(partial, entry)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        build_s = round(self._clock.monotonic() - started, 1)
+        _log.info("graphs.built", path=str(entry), precision=precision, duration_s=build_s)
+
+    def _publish(self, partial: Path, entry: Path) -> None:
+        try:
+            partial.rename(entry)
+        except OSError:
+            if not self._is_whole(entry):  # else another process was first: the same graphs
+                raise
+
+    def _make_room(self, kept: Path) -> None:
+        """Remove what a crash left, then what was used longest ago until the limit holds.
+
+        What has no name of ours stays, whatever it is.
+        """
+        entries: list[Path] = []
+        for path in self._directory.iterdir():
+            if _ENTRY_NAME.fullmatch(path.name):
+                entries.append(path)
+            elif path.name.startswith(_BUILDING) and self._is_abandoned(path):
+                shutil.rmtree(path, ignore_errors=True)
+        sizes = {path: _num_bytes(path) for path in entries}
+        for path in sorted(entries, key=lambda path: path.stat().st_mtime):
+            if not self._max_bytes or sum(sizes.values()) <= self._max_bytes:
+                return
+            if path != kept:
+                shutil.rmtree(path, ignore_errors=True)
+                del sizes[path]
+                _log.info("graphs.removed", path=str(path))
+
+    def _is_abandoned(self, partial: Path) -> bool:
+        return self._clock.now().timestamp() - partial.stat().st_mtime > MAX_BUILD_AGE_S
+
+
+def graph_key(checkpoint: Checkpoint, precision: Precision, graph_version: int) -> str:
+    """What the graphs of a checkpoint are made of, as the name of a directory."""
+    digest = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS, DECODER):
+        digest.update(_hash(checkpoint.directory / name).encode())
+    made_of = f"{graph_version} {precision} {weight_level_here()} {version('onnxruntime')}"
+    digest.update(made_of.encode())
+    return f"{precision}-{digest.hexdigest()[:_NUM_KEY_CHARS]}"
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _num_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache) -> Path:
+    """The directory with the graphs of a checkpoint, built if they are not there.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ModelLoadError: the decoder is of an unknown kind, or the graphs cannot be stored.
+    """
+    kernel_size = checkpoint.decoder.input_kernel_size
+    if kernel_size not in SUPPORTED_KERNELS:
+        raise ModelLoadError(
+            f"The backend onnx knows no decoder with an input kernel {kernel_size}."
+        )
+
+    def build(directory: Path) -> None:
+        build_language_model_graph(
+            checkpoint.language_model, checkpoint.load_language_model(), precision
+        ).save(directory / LANGUAGE_MODEL_GRAPH)
+        tensors = checkpoint.load_decoder()
+        build_vocoder_graph(checkpoint.decoder, tensors, precision).save(directory / VOCODER_GRAPH)
+        np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
+
+    return cache.get(checkpoint, precision, build)

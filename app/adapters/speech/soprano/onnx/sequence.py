@@ -1,0 +1,154 @@
+"""One sentence on its way from prompt tokens to audio: plain data, and what follows from it.
+
+Knows nothing of the runtime, of threads or of other sequences.
+"""
+
+import math
+from array import array
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE, SAMPLES_PER_TOKEN
+from app.adapters.speech.soprano.runaway import RunawayDetector
+from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
+from app.domain.errors import (
+    InvalidAudioError,
+    RunawaySpeechError,
+    SynthesisError,
+    TruncatedSpeechError,
+)
+
+# Hidden states before the first audio, fixed by the vocoder: each of its 8 or 9 convolutions waits
+# for one more frame, the inverse transform for two, and a state is 4 frames.
+MIN_FIRST_STATES: Final = 4
+
+# Audio of these states: two blocks of 512 samples with the vocoder of version 1.0, whose input
+# kernel is wider, three with that of 1.1.
+FIRST_AUDIO_S: Final = 0.032
+
+# The first audio lasts this many steps, so that the second piece is there in time; slow steps need
+# more states, up to the limit. More of either delays the first audio.
+STEPS_OF_FIRST_AUDIO: Final = 3
+MAX_FIRST_STATES: Final = 8
+
+# States of one sequence in a vocoder call, 1 s of audio. With 2 s more vocoding was left when all
+# sequences had ended; smaller pieces take more calls.
+MAX_VOCODER_STATES: Final = 16
+
+
+class Sequence:
+    """One sentence.
+
+    Args:
+        prompt: token ids.
+        sampling: how tokens are chosen.
+        due_at: time of the clock by which its audio is needed.
+        eos_id: the token that ends it.
+
+    Attributes:
+        tokens: int64, the prompt and the output tokens.
+        num_computed_tokens: tokens whose keys and values are in its slot.
+        slot: row of the KV cache while its prompt is prefilled; when it decodes, its index in
+            `Scheduler.running` is the slot.
+        is_prefilling: a chunk of its prompt is being computed.
+        is_cancelled: no one reads its audio; set only while a chunk is being computed.
+        states: (hidden,) each, generated and not yet given to the vocoder.
+        is_vocoding: the vocoder has some of its states.
+        is_finished: the end token was sampled.
+        error: why it cannot continue.
+        num_samples: audio delivered so far.
+        random: its own random numbers.
+    """
+
+    def __init__(self, prompt: list[int], sampling: Sampling, due_at: float, eos_id: int) -> None:
+        self.tokens = array("q", prompt)
+        self.num_prompt_tokens = len(prompt)
+        self.num_computed_tokens = 0
+        self.sampling = sampling
+        self.due_at = due_at
+        self.slot = -1
+        self.is_prefilling = False
+        self.is_cancelled = False
+        self.states: list[NDArray[np.float32]] = []
+        self.is_vocoding = False
+        self.is_finished = False
+        self.error: SynthesisError | None = None
+        self.num_samples = 0
+        self.random = np.random.default_rng([sampling.seed, sampling.attempt])
+        self._eos_id = eos_id
+        self._detector = RunawayDetector()
+
+    @property
+    def num_prompt_tokens_left(self) -> int:
+        """Prompt tokens that are not prefilled yet."""
+        return max(0, self.num_prompt_tokens - self.num_computed_tokens)
+
+    @property
+    def num_ready_states(self) -> int:
+        """States that may become audio; those that may belong to a runaway wait."""
+        if self.is_finished:
+            return len(self.states)
+        return max(0, len(self.states) - self._detector.run_length)
+
+    def buffered_s(self, now: float) -> float:
+        """How long playback can go on before it needs more audio, in seconds."""
+        return self.due_at + self.num_samples / SAMPLE_RATE - now
+
+    def on_token(self, token: int, state: NDArray[np.float32]) -> None:
+        """Take a sampled token and the (hidden,) state that predicted it."""
+        if token == self._eos_id:
+            self.is_finished = True
+        elif not np.isfinite(state).all():
+            self.error = InvalidAudioError("The model's states are not finite.")
+        elif self._detector.push(state):
+            self.error = RunawaySpeechError()
+        else:
+            self.tokens.append(token)
+            self.states.append(state)
+            if len(self.tokens) - self.num_prompt_tokens >= MAX_NEW_TOKENS:
+                self.error = TruncatedSpeechError()
+
+    @property
+    def has_states(self) -> bool:
+        """There is something for the vocoder, and it is not busy with this sequence."""
+        return not self.is_vocoding and (self.is_finished or bool(self.states))
+
+    def num_states_to_vocode(self, buffered_s: float, step_s: float) -> int | None:
+        """How many states to turn into audio now, if a step takes `step_s`; None to wait for more.
+
+        The first piece is as small as possible. Later ones grow with the buffer: vocoding may take
+        half of what is buffered.
+        """
+        num_ready = self.num_ready_states
+        if self.is_finished and num_ready <= MAX_VOCODER_STATES + MAX_VOCODER_STATES // 2:
+            return num_ready
+        least = 1
+        if self.num_samples == 0:
+            missing_s = max(0.0, STEPS_OF_FIRST_AUDIO * step_s - FIRST_AUDIO_S)
+            more = math.ceil(missing_s / (SAMPLES_PER_TOKEN / SAMPLE_RATE))
+            least = min(MIN_FIRST_STATES + more, MAX_FIRST_STATES)
+        affordable = _power_of_two(buffered_s / (2 * step_s))
+        if num_ready < min(MAX_VOCODER_STATES, max(least, affordable)) and not self.is_finished:
+            return None
+        return min(MAX_VOCODER_STATES, max(least, _power_of_two(num_ready)))
+
+    def pop_states(self, num_states: int) -> list[NDArray[np.float32]]:
+        """Hand the next states to the vocoder; `on_audio` follows when it is done."""
+        popped = self.states[:num_states]
+        del self.states[:num_states]
+        self.is_vocoding = True
+        return popped
+
+    def on_audio(self, num_samples: int, now: float) -> None:
+        """Count audio that was delivered; playback starts with the first, if that is late."""
+        self.is_vocoding = False
+        if self.num_samples == 0:
+            self.due_at = max(self.due_at, now)
+        self.num_samples += num_samples
+
+
+def _power_of_two(number: float) -> int:
+    """The largest one up to `number`, at least 1: pieces of equal length share vocoder calls."""
+    return 1 << (max(1, int(number)).bit_length() - 1)

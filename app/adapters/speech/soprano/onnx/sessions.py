@@ -1,0 +1,343 @@
+"""The two graphs on ONNX Runtime, and the memory that their calls share.
+
+Knows tensors and slots, and nothing of sequences or of their order.
+"""
+
+import math
+import mmap
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from app.adapters.speech.onnx_session import count_cores, open_session
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
+from app.adapters.speech.soprano.checkpoint.shapes import DecoderShape, LanguageModelShape
+from app.adapters.speech.soprano.checkpoint.tokenizer import load_tokenizer
+from app.adapters.speech.soprano.onnx.graph import Precision
+from app.adapters.speech.soprano.onnx.graph_cache import (
+    LANGUAGE_MODEL_GRAPH,
+    VOCODER_GRAPH,
+    WINDOW_FILE,
+    GraphCache,
+    build_graphs,
+)
+from app.adapters.speech.soprano.onnx.language_model_graph import MAX_POSITIONS
+from app.adapters.speech.soprano.onnx.overlap_add import Blocks, OverlapAdd
+from app.adapters.speech.soprano.onnx.sampler import Logits
+from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
+from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES
+from app.adapters.speech.soprano.onnx.vocoder_graph import BLOCK_STATES, INPUT_STATE
+from app.domain.errors import ModelLoadError
+
+# Frames that the vocoder interpolates for each hidden state after the first; fixed by the package.
+FRAMES_PER_TOKEN: Final = 4
+
+_log = structlog.get_logger(__name__)
+
+States = NDArray[np.float32]  # (rows, hidden)
+
+
+class EngineLimits(msgspec.Struct, frozen=True):
+    """What an engine may take.
+
+    Attributes:
+        max_sentences: synthesized at the same time, the slots of the KV cache; more wait.
+        num_threads: of the runtime; 0 is one per physical core.
+    """
+
+    max_sentences: int = 32
+    num_threads: int = 0
+
+
+class LanguageModelSession:
+    """The language model with its KV cache.
+
+    A call takes slots that follow each other. Two calls may run at the same time on different
+    slots.
+
+    Args:
+        session: of the graph.
+        shape: of the model.
+        num_slots: rows of the KV cache.
+        half: a session of the same graph on half of the threads, for calls beside which something
+            else is computed; without one, `session`.
+    """
+
+    def __init__(
+        self, session: Any, shape: LanguageModelShape, num_slots: int, half: Any = None
+    ) -> None:
+        self._session = session
+        self._half = half or session
+        cache_shape = (num_slots, shape.num_kv_heads, MAX_POSITIONS, shape.head_dim)
+        self._caches = [_lazy_zeros(cache_shape) for _ in range(2 * shape.num_layers)]
+        self._tokens = np.zeros((num_slots, 1), np.int64)
+        self._last_positions = np.zeros(num_slots, np.int32)
+        self._total_length = np.zeros((), np.int32)
+        self._states = np.zeros((num_slots, shape.hidden_size), np.float32)
+        self._logits = np.zeros((num_slots, shape.vocab_size), np.float32)
+        self._decode_bindings: dict[tuple[int, bool], Any] = {}
+
+    @property
+    def max_cache_bytes(self) -> int:
+        """Memory of the KV cache when every slot is full."""
+        return sum(cache.nbytes for cache in self._caches)
+
+    def prefill(
+        self, slot: int, tokens: Sequence[int], start: int, *, is_alone: bool = True
+    ) -> tuple[States, Logits]:
+        """Compute `tokens` of a prompt into a slot, after the `start` tokens that it holds.
+
+        Args:
+            slot: of the KV cache.
+            tokens: a chunk of the prompt.
+            start: tokens in the slot before.
+            is_alone: nothing else is computed at the same time.
+
+        Returns:
+            State (1, hidden) and logits (1, vocabulary) of the last token.
+        """
+        self._last_positions[slot] = start + len(tokens) - 1
+        rows = slice(slot, slot + 1)
+        session = self._session if is_alone else self._half
+        total_length = np.array(start + len(tokens), np.int32)
+        binding = self._bind(session, np.array([tokens], np.int64), total_length, rows)
+        session.run_with_iobinding(binding)
+        return self._states[rows].copy(), self._logits[rows].copy()
+
+    def decode(
+        self,
+        first_slot: int,
+        tokens: Sequence[int],
+        lengths: Sequence[int],
+        *,
+        is_alone: bool = True,
+    ) -> tuple[States, Logits]:
+        """One decode step of some slots that follow each other.
+
+        Args:
+            first_slot: of them.
+            tokens: the newest of each slot.
+            lengths: tokens in each slot before.
+            is_alone: nothing else is computed at the same time.
+
+        Returns:
+            States and logits of the slots; valid until the next step.
+        """
+        rows = slice(first_slot, first_slot + len(tokens))
+        self._tokens[rows, 0] = tokens
+        self._last_positions[rows] = lengths
+        self._total_length[...] = max(lengths) + 1
+        session = self._session if is_alone else self._half
+        key = rows.stop, is_alone
+        binding = None if first_slot else self._decode_bindings.get(key)
+        if binding is None:
+            binding = self._bind(session, self._tokens[rows], self._total_length, rows)
+            if not first_slot:  # most steps begin at slot 0: only those are kept
+                self._decode_bindings[key] = binding
+        session.run_with_iobinding(binding)
+        return self._states[rows], self._logits[rows]
+
+    def move(self, source: int, target: int, num_tokens: int) -> None:
+        """Copy the first `num_tokens` keys and values of slot `source` to slot `target`."""
+        for cache in self._caches:
+            cache[target, :, :num_tokens] = cache[source, :, :num_tokens]
+
+    def _bind(
+        self, session: Any, tokens: NDArray[np.int64], total_length: NDArray[np.int32], rows: slice
+    ) -> Any:
+        """A call on `rows` whose inputs and outputs are our own memory; nothing is copied."""
+        from onnxruntime import OrtValue
+
+        binding = session.io_binding()
+        binding.bind_ortvalue_input("ids", OrtValue.ortvalue_from_numpy(tokens))
+        last = OrtValue.ortvalue_from_numpy(self._last_positions[rows])
+        binding.bind_ortvalue_input("last_positions", last)
+        total = OrtValue.ortvalue_from_numpy(total_length)
+        binding.bind_ortvalue_input("total_length", total)
+        for index, cache in enumerate(self._caches):
+            name = f"{('key', 'value')[index % 2]}_{index // 2}"
+            value = OrtValue.ortvalue_from_numpy(cache[rows])
+            binding.bind_ortvalue_input(name, value)
+            binding.bind_ortvalue_output(f"new_{name}", value)
+        for name, array in (("state", self._states), ("logits", self._logits)):
+            binding.bind_ortvalue_output(name, OrtValue.ortvalue_from_numpy(array[rows]))
+        return binding
+
+
+def _lazy_zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros in float32 that take memory only where they have been written.
+
+    Small pages: with huge ones, one position written takes 2 MB, which is several slots.
+    """
+    memory = mmap.mmap(-1, math.prod(shape) * np.dtype(np.float32).itemsize)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, np.float32).reshape(shape)
+
+
+class VocoderState(msgspec.Struct, eq=False, kw_only=True):
+    """What the vocoder carries of one sequence from piece to piece.
+
+    Attributes:
+        is_first: nothing has been vocoded yet.
+        last_state: (1, hidden), from which the next frames are interpolated; (0, hidden) at first.
+        carried: by names of the graph's inputs, without the dimension of rows.
+        overlap: (3, 512).
+    """
+
+    is_first: bool
+    last_state: States
+    carried: dict[str, NDArray[np.float32]]
+    overlap: Blocks
+
+
+class VocoderSession:
+    """The vocoder. Two calls may run at the same time for different sequences.
+
+    Args:
+        session: of the graph.
+        shape: of the checkpoint's decoder.
+        window: (2048,) of the checkpoint.
+    """
+
+    def __init__(self, session: Any, shape: DecoderShape, window: NDArray[np.float32]) -> None:
+        self._session = session
+        self._shape = shape
+        self._overlap_add = OverlapAdd(window)
+
+    def new_state(self) -> VocoderState:
+        """The state of a sequence before its first audio."""
+        shape = self._shape
+        carried = {BLOCK_STATES: np.zeros((shape.num_layers, 1, shape.dim), np.float32)}
+        if shape.input_kernel_size > 1:
+            carried[INPUT_STATE] = np.zeros((1, shape.input_channels), np.float32)
+        nothing = np.zeros((0, shape.input_channels), np.float32)
+        return VocoderState(
+            is_first=True, last_state=nothing, carried=carried, overlap=self._overlap_add.start()
+        )
+
+    def vocode(
+        self, vocoder_states: Sequence[VocoderState], new: Sequence[list[States]], *, is_last: bool
+    ) -> NDArray[np.float32]:
+        """The next piece of audio of several sequences; moves their states on.
+
+        Args:
+            vocoder_states: all at their start, or none.
+            new: (hidden,) states of each, equally many; at least 4 at the start of a sequence, or 2
+                if that is also its end; at the end there may be none.
+            is_last: these are the last states of all these sequences.
+
+        Returns:
+            (rows, samples) float32.
+        """
+        is_first = vocoder_states[0].is_first
+        states = np.array(new, np.float32).reshape(len(new), -1, self._shape.input_channels)
+        feed = {
+            name: np.stack([one.carried[name] for one in vocoder_states])
+            for name in vocoder_states[0].carried
+        }
+        known = np.stack([one.last_state for one in vocoder_states])
+        states = np.concatenate([known, states], axis=1)
+        feed["frames"] = interpolate(states, has_first=is_first)
+        feed["tail"] = np.zeros((len(new), int(is_last), 1), np.float32)
+        names = ["spectra", *(f"new_{name}" for name in vocoder_states[0].carried)]
+        spectra, *carried = self._session.run(names, feed)
+        overlap = np.stack([one.overlap for one in vocoder_states])
+        samples, overlap = self._overlap_add.push(
+            spectra, overlap, is_first=is_first, is_last=is_last
+        )
+        for row, one in enumerate(vocoder_states):
+            one.is_first = False
+            one.last_state = states[row, -1:].copy()
+            one.overlap = overlap[row]
+            for name, values in zip(one.carried, carried, strict=True):
+                one.carried[name] = values[row]
+        return samples
+
+
+def interpolate(states: States, *, has_first: bool) -> NDArray[np.float32]:
+    """Frames on straight lines from state to state, each line in four steps.
+
+    Args:
+        states: (rows, n, hidden).
+        has_first: include the frame at the first state.
+
+    Returns:
+        (rows, 4 (n - 1), hidden), one frame more with the first.
+    """
+    before, after = states[:, :-1, np.newaxis], states[:, 1:, np.newaxis]
+    parts = np.arange(1, FRAMES_PER_TOKEN + 1, dtype=np.float32) / np.float32(FRAMES_PER_TOKEN)
+    weights = parts[:, np.newaxis]
+    frames = before * (1 - weights) + after * weights  # (rows, n - 1, 4, hidden)
+    joined = frames.reshape(len(states), -1, states.shape[-1])
+    return np.concatenate([states[:, :1], joined], axis=1) if has_first else joined
+
+
+class Sessions(msgspec.Struct, frozen=True, eq=False):
+    """What an engine computes with.
+
+    Attributes:
+        language_model: tokens to states and logits.
+        vocoder: states to audio.
+        tokenizer: a tokenizers.Tokenizer.
+        is_split: each session may run while the other does, on half of the threads.
+    """
+
+    language_model: LanguageModelSession
+    vocoder: VocoderSession
+    tokenizer: Any
+    is_split: bool
+
+
+def open_sessions(
+    checkpoint: Checkpoint, precision: Precision, limits: EngineLimits, cache: GraphCache
+) -> Sessions:
+    """Both graphs and the tokenizer of a checkpoint, ready to run.
+
+    Raises:
+        ModelLoadError: they cannot be built or loaded.
+    """
+    graphs = build_graphs(checkpoint, precision, cache)
+    num_threads = limits.num_threads or count_cores()
+    # In fp32 nearly all of the time goes to products that all threads share well: a second session
+    # gains nothing there, and its copy of the weights is four times as large (docs/adr/0021).
+    is_split = precision == "int8" and num_threads > 1
+    num_beside = num_threads // 2 if is_split else num_threads
+    try:
+        language_model = LanguageModelSession(
+            open_session(graphs / LANGUAGE_MODEL_GRAPH, num_threads),
+            checkpoint.language_model,
+            limits.max_sentences,
+            open_session(graphs / LANGUAGE_MODEL_GRAPH, num_beside) if is_split else None,
+        )
+        vocoder = VocoderSession(
+            open_session(graphs / VOCODER_GRAPH, num_beside),
+            checkpoint.decoder,
+            np.load(graphs / WINDOW_FILE),
+        )
+        tokenizer = load_tokenizer(checkpoint.directory)
+        sessions = Sessions(language_model, vocoder, tokenizer, is_split)
+        _warm_up(sessions, checkpoint.decoder.input_channels)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
+    _log.info(
+        "soprano.loaded",
+        precision=precision,
+        num_threads=num_threads,
+        max_sentences=limits.max_sentences,
+        max_cache_bytes=language_model.max_cache_bytes,
+    )
+    return sessions
+
+
+def _warm_up(sessions: Sessions, num_channels: int) -> None:
+    """Have the runtime allocate the memory of its largest calls now."""
+    for is_alone in (True, False) if sessions.is_split else (True,):
+        sessions.language_model.prefill(0, [0] * PREFILL_CHUNK, 0, is_alone=is_alone)
+    states = [[np.zeros(num_channels, np.float32)] * MAX_VOCODER_STATES] * 2
+    sessions.vocoder.vocode([sessions.vocoder.new_state() for _ in states], states, is_last=True)

@@ -1,0 +1,161 @@
+"""Soprano's decoder as one ONNX graph that computes every frame once: frames in, spectra out.
+
+Each convolution looks one frame to either side, so each carries its latest two input frames from
+call to call and is one frame behind what it was given. The ends are as in the whole-sentence
+decoder, where every convolution (not just the first) sees a frame of zeros: at the start of a
+sentence the carried state is one frame of zeros instead of two frames, at its end one frame of
+zeros comes after the last. Only lengths differ between start, middle and end, so one graph serves.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.adapters.speech.soprano.checkpoint.shapes import BLOCK_KERNEL_SIZE, N_FFT, DecoderShape
+from app.adapters.speech.soprano.onnx.graph import GraphBuilder, Precision
+
+Tensors = Mapping[str, NDArray[np.float32]]
+
+NORM_EPSILON: Final = 1e-6  # of the package's layer norms
+
+MIN_GELU: Final = -0.17  # below the least value of GELU, which is -0.16997
+
+INPUT_STATE, BLOCK_STATES = "input_state", "block_states"
+
+
+def build_vocoder_graph(
+    shape: DecoderShape, tensors: Tensors, precision: Precision
+) -> GraphBuilder:
+    """The graph of a checkpoint.
+
+    Inputs: `frames` (rows, frames, channels); `tail` (rows, 1 or 0, 1), zeros, one at the end of a
+    sentence; `block_states` (rows, blocks, 1 or 2, dim): zeros with a length of 1 at the start of a
+    sentence, then what the last call gave; `input_state` (rows, 1 or 2, channels) likewise, where
+    the input kernel is 3. All float32. Outputs: `spectra` (rows, frames that are done, 2050), the
+    logarithms of the magnitudes first, then the phases; `new_block_states`, `new_input_state`.
+
+    Args:
+        shape: of the decoder; its input kernel is 1 or 3.
+        tensors: under the names of the package's SopranoDecoder.
+        precision: of its products; norms and convolutions of one channel are float32.
+    """
+    return _VocoderGraph(shape, tensors, precision).build()
+
+
+class _VocoderGraph:
+    def __init__(self, shape: DecoderShape, tensors: Tensors, precision: Precision) -> None:
+        self._shape = shape
+        self._tensors = tensors
+        self._graph = GraphBuilder(precision)
+
+    def build(self) -> GraphBuilder:
+        graph, shape = self._graph, self._shape
+        frames = graph.input("frames", np.float32, ["rows", "frames", shape.input_channels])
+        tail = graph.input("tail", np.float32, ["rows", "tail", 1])
+        states = graph.input(
+            BLOCK_STATES, np.float32, ["rows", shape.num_layers, "carried", shape.dim]
+        )
+        value = self._norm(self._embed(frames, tail), "decoder.norm")
+        tail_of_blocks = self._widened(tail, shape.dim)
+        new_states = []
+        for index in range(shape.num_layers):
+            state = graph.node(
+                "Gather", [states, graph.constant(f"block_{index}", np.array(index))], axis=1
+            )
+            value, new_state = self._block(value, state, tail_of_blocks, index)
+            new_states.append(graph.node("Unsqueeze", [new_state, graph.ints(1)]))
+        spectra = graph.linear(
+            self._norm(value, "decoder.final_layer_norm"),
+            "head.out",
+            self._tensors["head.out.weight"],
+            self._tensors["head.out.bias"],
+        )
+        graph.output(spectra, "spectra", np.float32, ["rows", "done", N_FFT + 2])
+        graph.output(
+            graph.node("Concat", new_states, axis=1),
+            f"new_{BLOCK_STATES}",
+            np.float32,
+            ["rows", shape.num_layers, 2, shape.dim],
+        )
+        return graph
+
+    def _embed(self, frames: str, tail: str) -> str:
+        """The convolution over all channels, as one product of the frames side by side."""
+        graph, shape = self._graph, self._shape
+        weight = self._tensors["decoder.embed.weight"]  # (dim, channels, kernel)
+        bias = self._tensors["decoder.embed.bias"]
+        if shape.input_kernel_size > 1:
+            state = graph.input(INPUT_STATE, np.float32, ["rows", "carried", shape.input_channels])
+            padded, new_state = self._padded(
+                frames, state, self._widened(tail, shape.input_channels)
+            )
+            graph.output(
+                new_state, f"new_{INPUT_STATE}", np.float32, ["rows", 2, shape.input_channels]
+            )
+            frames = graph.node("Concat", self._neighbours(padded), axis=-1)
+        flat = weight.transpose(0, 2, 1).reshape(shape.dim, -1)
+        return graph.linear(frames, "decoder.embed", flat, bias)
+
+    def _block(self, value: str, state: str, tail: str, index: int) -> tuple[str, str]:
+        """A ConvNeXt block, and its state after these frames."""
+        graph, prefix = self._graph, f"decoder.convnext.{index}"
+        tensors = {
+            name: self._tensors[f"{prefix}.{name}"]
+            for name in ("dwconv.bias", "pwconv1.weight", "pwconv1.bias", "gamma")
+        }
+        padded, new_state = self._padded(value, state, tail)
+        mixed = self._convolve(padded, f"{prefix}.dwconv")
+        wide = graph.linear(
+            self._norm(mixed, f"{prefix}.norm"),
+            f"{prefix}.pwconv1",
+            tensors["pwconv1.weight"],
+            tensors["pwconv1.bias"],
+        )
+        activated = graph.node("Gelu", [wide])
+        # The layer scale is part of the second product.
+        scale = tensors["gamma"]
+        added = graph.linear(
+            activated,
+            f"{prefix}.pwconv2",
+            self._tensors[f"{prefix}.pwconv2.weight"] * scale[:, np.newaxis],
+            self._tensors[f"{prefix}.pwconv2.bias"] * scale,
+            floor=MIN_GELU,
+        )
+        return graph.node("Add", [graph.slice(padded, 1, 1, -1), added]), new_state
+
+    def _padded(self, value: str, state: str, tail: str) -> tuple[str, str]:
+        """The frames with what was carried before them and the tail behind; the new state."""
+        padded = self._graph.node("Concat", [state, value, tail], axis=1)
+        return padded, self._graph.slice(padded, 1, 1 - BLOCK_KERNEL_SIZE)
+
+    def _convolve(self, padded: str, name: str) -> str:
+        """The convolution of each channel by itself: three shifted products."""
+        graph, weight = self._graph, self._tensors[f"{name}.weight"]  # (dim, 1, kernel)
+        total = self._graph.constant(f"{name}.bias", self._tensors[f"{name}.bias"])
+        for shift, part in enumerate(self._neighbours(padded)):
+            factor = graph.constant(f"{name}.{shift}", weight[:, 0, shift])
+            total = graph.node("Add", [graph.node("Mul", [part, factor]), total])
+        return total
+
+    def _neighbours(self, padded: str) -> list[str]:
+        """The frame before each, the frame itself, the one after it."""
+        last = BLOCK_KERNEL_SIZE - 1
+        ends = [shift - last or None for shift in range(BLOCK_KERNEL_SIZE)]
+        return [self._graph.slice(padded, 1, shift, end) for shift, end in enumerate(ends)]
+
+    def _norm(self, value: str, name: str) -> str:
+        inputs = [
+            value,
+            *(
+                self._graph.constant(f"{name}.{part}", self._tensors[f"{name}.{part}"])
+                for part in ("weight", "bias")
+            ),
+        ]
+        return self._graph.node("LayerNormalization", inputs, axis=-1, epsilon=NORM_EPSILON)
+
+    def _widened(self, tail: str, size: int) -> str:
+        """The tail with `size` channels."""
+        zeros = self._graph.constant(f"zeros_{size}", np.zeros(size, np.float32))
+        return self._graph.node("Add", [tail, zeros])

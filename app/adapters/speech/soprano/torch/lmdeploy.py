@@ -1,0 +1,159 @@
+"""Soprano's language model on lmdeploy's TurboMind, through the author's package: CUDA only.
+
+TurboMind batches by itself; each sentence has a thread that waits for its tokens. Every response
+carries all states of the sentence so far, the one that predicted the end token left out.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error
+from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
+from app.adapters.speech.soprano.torch.engine import HiddenState, missing_package
+from app.domain.errors import (
+    InstanceDeadError,
+    ModelLoadError,
+    SpeechError,
+    SynthesisError,
+    TruncatedSpeechError,
+)
+
+CACHE_SIZE_MB: Final = 100  # of the KV cache; the package's own default
+
+
+class LmdeployLanguageModel:
+    """SopranoLanguageModel over the package's LMDeployModel.
+
+    Args:
+        directory: of the checkpoint.
+        load_pipeline: makes lmdeploy's pipeline of a directory.
+
+    Attributes:
+        num_tokens: received so far, for all sentences.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        load_pipeline: Callable[[Path], Any] | None = None,
+    ) -> None:
+        self._directory = directory
+        self._load_pipeline = load_pipeline or _load_pipeline
+        self._pipeline: Any = None
+        self.num_tokens = 0
+
+    def load(self) -> None:
+        try:
+            self._pipeline = self._load_pipeline(self._directory)
+        except ImportError as error:
+            raise missing_package("lmdeploy", error) from error
+        except SpeechError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ModelLoadError(f"Soprano cannot be loaded on lmdeploy: {reason}") from error
+
+    def close(self) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close()
+
+    async def generate(
+        self, prompt: str, sampling: Sampling, due_at: float
+    ) -> AsyncGenerator[HiddenState, None]:
+        if self._pipeline is None:
+            raise InstanceDeadError
+        states: ThreadStream[HiddenState] = ThreadStream()
+        receiving = _Receiving(self, self._pipeline.session(), states)
+        thread = threading.Thread(target=receiving.run, args=(prompt, sampling), daemon=True)
+        thread.start()
+        try:
+            async for state in states:
+                yield state
+        finally:
+            await asyncio.to_thread(receiving.stop)
+
+    def responses(self, prompt: str, sampling: Sampling, session: Any) -> Any:
+        """The pipeline's responses to one prompt, as an iterator that blocks."""
+        from lmdeploy import GenerationConfig
+
+        config = GenerationConfig(
+            output_last_hidden_state="generation",
+            do_sample=True,
+            top_p=sampling.top_p,
+            temperature=max(sampling.temperature, GREEDY_TEMPERATURE),
+            repetition_penalty=sampling.repetition_penalty,
+            max_new_tokens=MAX_NEW_TOKENS,
+            random_seed=sampling.seed + sampling.attempt,
+        )
+        return self._pipeline.stream_infer([prompt], sessions=[session], gen_config=config)
+
+
+class _Receiving:
+    """The thread's side of one sentence."""
+
+    def __init__(
+        self, model: LmdeployLanguageModel, session: Any, states: ThreadStream[HiddenState]
+    ) -> None:
+        self._model = model
+        self._session = session
+        self._states = states
+        self._is_over = False
+
+    def run(self, prompt: str, sampling: Sampling) -> None:
+        try:
+            self._receive(prompt, sampling)
+        except SynthesisError as error:
+            self._states.send(error)
+        except Exception as error:  # noqa: BLE001 - the listener must hear of it
+            self._states.send(as_instance_error(error))
+        else:
+            self._states.send(None)
+        finally:
+            self._is_over = True
+
+    def stop(self) -> None:
+        """Make the engine stop at its next token, unless it has stopped."""
+        if not self._is_over:
+            self._session.abort()
+
+    def _receive(self, prompt: str, sampling: Sampling) -> None:
+        num_seen = 0
+        for response in self._model.responses(prompt, sampling, self._session):
+            if response.last_hidden_state is not None:
+                for state in _as_states(response.last_hidden_state)[num_seen:]:
+                    self._model.num_tokens += 1
+                    num_seen += 1
+                    self._states.send(state)
+            _check_finish(response)
+
+
+def _as_states(tensor: Any) -> Any:
+    return np.ascontiguousarray(tensor.float().cpu().numpy())
+
+
+def _check_finish(response: Any) -> None:
+    match response.finish_reason:
+        case "length":
+            raise TruncatedSpeechError
+        case "error":
+            raise as_instance_error(RuntimeError(response.error_message or response.error_code))
+        case _:
+            return
+
+
+def _load_pipeline(directory: Path) -> Any:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ModelLoadError("The backend lmdeploy needs CUDA, and there is none here.")
+    from soprano.backends.lmdeploy import LMDeployModel
+
+    return LMDeployModel(
+        device="cuda", cache_size_mb=CACHE_SIZE_MB, model_path=str(directory)
+    ).pipeline

@@ -1,0 +1,348 @@
+"""A model compared with a reference, sentence by sentence: tokens, states and audio.
+
+Knows what models do, and no particular one. A model is compared in two ways. Free-running, it
+generates the sentence as for a listener; after one other token everything that follows may differ,
+and rightly so. Led along the reference's tokens (teacher forcing), it shows at each step what it
+would have chosen, so that errors do not add up.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.adapters.speech.verification.log_mel import log_mel_distance_db
+
+Samples = NDArray[np.float32]  # (num_samples,)
+States = NDArray[np.float32]  # (num_states, hidden)
+Choices = NDArray[np.int64]  # (num_steps,) token ids
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The choices of a model along a run of tokens, one a step.
+
+    Attributes:
+        choices: (num_steps,) int64, the likeliest token of each step after the repetition penalty;
+            the end token is one.
+        margins: (num_steps,) float32, by how much the logit of each choice exceeds the next best.
+        states: (num_steps, hidden) float32, from which each choice was made.
+        has_ended: whether the end token came; else a limit cut the run.
+    """
+
+    choices: NDArray[np.int64]
+    margins: NDArray[np.float32]
+    states: States
+    has_ended: bool
+
+    @property
+    def num_tokens(self) -> int:
+        """Those with audio: the end token has none."""
+        return len(self.choices) - self.has_ended
+
+    @property
+    def finish(self) -> str:
+        """Why the run ended, in the package's words."""
+        return "stop" if self.has_ended else "length"
+
+
+class ReferenceModel(Protocol):
+    """Generates greedily; blocks while it computes."""
+
+    def generate(self, prompt: str, max_tokens: int) -> Trace:
+        """Choose tokens after a prompt until the end token or the limit."""
+        ...
+
+    def vocode(self, states: States) -> Samples:
+        """The audio of a run: 2048 samples for each state after the first."""
+        ...
+
+
+class ComparedModel(ReferenceModel, Protocol):
+    """A model that can also be led along a run of another."""
+
+    def follow(self, prompt: str, choices: NDArray[np.int64]) -> Trace:
+        """What it would choose at each step if all before it had been as in `choices`."""
+        ...
+
+
+def trace_of(steps: list[tuple[int, float, NDArray[np.float32]]], end_id: int) -> Trace:
+    """A trace of the choice, margin and (hidden,) state of each step; at least one."""
+    choices, margins, states = zip(*steps, strict=True)
+    return Trace(
+        choices=np.array(choices, np.int64),
+        margins=np.array(margins, np.float32),
+        states=np.stack(states),
+        has_ended=choices[-1] == end_id,
+    )
+
+
+def margin_of_best(scores: NDArray[np.float32]) -> float:
+    """By how much the largest of (vocabulary,) logits exceeds the second."""
+    second, first = np.partition(scores, -2)[-2:]
+    return float(first - second)
+
+
+def first_difference(reference: Choices, choices: Choices) -> int | None:
+    """Index of the first token that differs, or that only one of them has; None if all agree."""
+    length = min(len(reference), len(choices))
+    different = np.flatnonzero(reference[:length] != choices[:length])
+    if len(different):
+        return int(different[0])
+    return None if len(reference) == len(choices) else length
+
+
+def token_agreement(reference: Choices, choices: Choices) -> float:
+    """Share of positions, up to the longer length, at which both have the same token."""
+    length = min(len(reference), len(choices))
+    num_equal = int(np.count_nonzero(reference[:length] == choices[:length]))
+    return num_equal / max(len(reference), len(choices))
+
+
+def peak_difference(reference: Samples, samples: Samples) -> float:
+    """Largest difference of two sounds of one length, in parts of the reference's peak.
+
+    0 if both are silent or empty, infinite if only the reference is, or lengths differ.
+    """
+    if len(reference) != len(samples):
+        return float("inf")
+    difference = _peak(reference - samples)
+    peak = _peak(reference)
+    if peak == 0:
+        return 0.0 if difference == 0 else float("inf")
+    return difference / peak
+
+
+def state_similarity(reference: States, states: States) -> float:
+    """Mean cosine of the angle between the states of each step; (num_states, hidden) both."""
+    products = np.sum(reference * states, axis=1, dtype=np.float64)
+    lengths = _lengths(reference) * _lengths(states)
+    return float(np.mean(products / np.maximum(lengths, np.finfo(np.float32).tiny)))
+
+
+def _lengths(states: States) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.linalg.norm(states.astype(np.float64), axis=1)
+    return lengths
+
+
+def _peak(samples: NDArray[Any]) -> float:
+    return float(np.abs(samples).max(initial=0.0))
+
+
+# Two logits that are closer may change places by the rounding of float32, whose error through all
+# layers was measured as 1e-5 of logits up to 10. Either choice is right then.
+NEAR_TIE: Final = 1e-4
+
+
+class ReferenceRun(msgspec.Struct, frozen=True, eq=False):
+    """A sentence as the reference synthesizes it."""
+
+    prompt: str
+    trace: Trace
+    samples: Samples
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence by a model and by the reference.
+
+    Attributes:
+        num_reference_tokens: without the end token.
+        num_tokens: of the free-running model, without the end token.
+        first_difference: index of the first token that differs, None if none does.
+        agreement: share of positions up to the longer length with the same token, the end token
+            included.
+        peak_difference: largest difference of the samples in parts of the reference's peak; None
+            where tokens differ.
+        log_mel_db: distance of the audio over the common length; None where one is empty.
+        reference_finish: "stop", or "length" where the limit of tokens came first.
+        finish: the same of the free-running model.
+        num_steps: along the reference's tokens, the end token included.
+        num_steps_agreed: of these, where the model chooses the reference's next token.
+        num_near_ties: steps where it does not, but the reference's two best logits are as good as
+            equal.
+        led_peak_difference: of the audio of the model's states along the reference's tokens.
+        led_log_mel_db: of the same audio.
+        state_similarity: mean cosine of its states and the reference's along these tokens.
+    """
+
+    num_reference_tokens: int
+    num_tokens: int
+    first_difference: int | None
+    agreement: float
+    peak_difference: float | None
+    log_mel_db: float | None
+    reference_finish: str
+    finish: str
+    num_steps: int
+    num_steps_agreed: int
+    num_near_ties: int
+    led_peak_difference: float
+    led_log_mel_db: float | None
+    state_similarity: float
+
+
+def run_reference(model: ReferenceModel, prompt: str, max_tokens: int) -> ReferenceRun:
+    """Let the reference synthesize a prompt."""
+    trace = model.generate(prompt, max_tokens)
+    return ReferenceRun(prompt, trace, model.vocode(trace.states[: trace.num_tokens]))
+
+
+def compare(reference: ReferenceRun, model: ComparedModel, max_tokens: int) -> Comparison:
+    """Let another model synthesize the same prompt, led and free-running."""
+    expected = reference.trace
+    led = model.follow(reference.prompt, expected.choices)
+    is_agreed = led.choices == expected.choices
+    led_samples = model.vocode(led.states[: expected.num_tokens])
+    free, samples = led, led_samples
+    if not is_agreed.all():  # else it would walk the same way once more
+        free = model.generate(reference.prompt, max_tokens)
+        samples = model.vocode(free.states[: free.num_tokens])
+    difference = first_difference(expected.choices, free.choices)
+    return Comparison(
+        num_reference_tokens=expected.num_tokens,
+        num_tokens=free.num_tokens,
+        first_difference=difference,
+        agreement=token_agreement(expected.choices, free.choices),
+        peak_difference=(
+            peak_difference(reference.samples, samples) if difference is None else None
+        ),
+        log_mel_db=log_mel_distance_db(reference.samples, samples),
+        reference_finish=expected.finish,
+        finish=free.finish,
+        num_steps=len(expected.choices),
+        num_steps_agreed=int(np.count_nonzero(is_agreed)),
+        num_near_ties=int(np.count_nonzero(~is_agreed & (expected.margins < NEAR_TIE))),
+        led_peak_difference=peak_difference(reference.samples, led_samples),
+        led_log_mel_db=log_mel_distance_db(reference.samples, led_samples),
+        state_similarity=state_similarity(expected.states, led.states),
+    )
+
+
+Grade = Literal["good", "usable", "not usable"]
+
+# Of fp32, in parts of the peak: 60 dB below it, and far above the rounding of float32.
+MAX_PEAK_DIFFERENCE: Final = 1e-3
+
+# Another token once in 50 steps, 3 s of audio: rarer than once in a sentence of common length.
+GOOD_STEP_AGREEMENT: Final = 0.98
+
+# Another token once in 20 steps. Sampling with the package's default top-p of 0.95 may leave the
+# likeliest token as often where the model is undecided, and is made for that.
+USABLE_STEP_AGREEMENT: Final = 0.95
+
+# About the smallest change of level that is heard (Zwicker and Fastl, Psychoacoustics, 1990,
+# chapter 7).
+GOOD_LOG_MEL_DB: Final = 1.0
+
+# Twice that: a different colour of the same voice, when heard side by side.
+USABLE_LOG_MEL_DB: Final = 2.0
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """All sentences of one model.
+
+    Attributes:
+        num_sentences: that were compared.
+        num_same_tokens: of these, with all tokens as the reference's when free-running.
+        agreement: mean token agreement when free-running.
+        num_unended: sentences that the reference ended and the free-running model did not.
+        step_agreement: share of all steps along the reference's tokens with the same choice.
+        num_steps_differing: the other steps, near ties not counted.
+        num_near_ties: steps that differ where two logits are as good as equal.
+        log_mel_db: mean over the sentences with audio, free-running.
+        led_log_mel_db: the same along the reference's tokens.
+        led_peak_difference: largest of all.
+        state_similarity: mean over the sentences.
+    """
+
+    num_sentences: int
+    num_same_tokens: int
+    agreement: float
+    num_unended: int
+    step_agreement: float
+    num_steps_differing: int
+    num_near_ties: int
+    log_mel_db: float
+    led_log_mel_db: float
+    led_peak_difference: float
+    state_similarity: float
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether a model may be used, and why in one sentence."""
+
+    grade: Grade
+    reason: str
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it may be used at all."""
+        return self.grade != "not usable"
+
+
+def summarize(comparisons: Sequence[Comparison]) -> Summary:
+    """The figures of at least one sentence together."""
+    num_steps = sum(one.num_steps for one in comparisons)
+    num_agreed = sum(one.num_steps_agreed for one in comparisons)
+    num_near_ties = sum(one.num_near_ties for one in comparisons)
+    return Summary(
+        num_sentences=len(comparisons),
+        num_same_tokens=sum(one.first_difference is None for one in comparisons),
+        agreement=_mean(one.agreement for one in comparisons),
+        num_unended=sum(
+            one.reference_finish == "stop" and one.finish != "stop" for one in comparisons
+        ),
+        step_agreement=num_agreed / num_steps,
+        num_steps_differing=num_steps - num_agreed - num_near_ties,
+        num_near_ties=num_near_ties,
+        log_mel_db=_mean(one.log_mel_db for one in comparisons),
+        led_log_mel_db=_mean(one.led_log_mel_db for one in comparisons),
+        led_peak_difference=_max(one.led_peak_difference for one in comparisons),
+        state_similarity=_mean(one.state_similarity for one in comparisons),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """Of those that are there; 0 if none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _max(values: Iterable[float]) -> float:
+    """Not a number if one of them is none."""
+    return float(np.max(list(values)))
+
+
+def judge_equal(summary: Summary) -> Verdict:
+    """Whether a model of full precision is the reference but for rounding: good or not usable."""
+    if summary.num_steps_differing:
+        return Verdict("not usable", f"{summary.num_steps_differing} tokens differ")
+    if not summary.led_peak_difference <= MAX_PEAK_DIFFERENCE:
+        return Verdict(
+            "not usable", f"samples differ by {summary.led_peak_difference:.1e} of the peak"
+        )
+    near_ties = f" but for {summary.num_near_ties} near ties" if summary.num_near_ties else ""
+    difference = summary.led_peak_difference
+    return Verdict(
+        "good", f"the same tokens{near_ties}, samples within {difference:.0e} of the peak"
+    )
+
+
+def judge_close(summary: Summary) -> Verdict:
+    """Whether a quantised model is near enough to the reference."""
+    figures = (
+        f"{summary.step_agreement:.1%} of the tokens along the reference agree, the sound is "
+        f"{summary.led_log_mel_db:.1f} dB off"
+    )
+    if summary.num_unended:
+        return Verdict("not usable", f"{summary.num_unended} sentences do not end; {figures}")
+    if _is_within(summary, GOOD_STEP_AGREEMENT, GOOD_LOG_MEL_DB):
+        return Verdict("good", figures)
+    if _is_within(summary, USABLE_STEP_AGREEMENT, USABLE_LOG_MEL_DB):
+        return Verdict("usable", figures)
+    return Verdict("not usable", figures)
+
+
+def _is_within(summary: Summary, min_agreement: float, max_distance_db: float) -> bool:
+    return summary.step_agreement >= min_agreement and summary.led_log_mel_db <= max_distance_db

@@ -1,0 +1,198 @@
+"""What a server and its worker process say to each other, and how it travels over a socket.
+
+A frame is two lengths in bytes (of the message, of the samples beside it; 32 bit, little-endian),
+the message as MessagePack, and the samples. An error is rebuilt from its class, its message and its
+values, without its constructor, which may want other things.
+"""
+
+import asyncio
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from socket import socket
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from app.domain import errors
+from app.domain.errors import SpeechError
+from app.domain.segment import TextSegment
+from app.domain.speech import SynthesisParams
+
+HEARTBEAT_S: Final = 1.0  # between two heartbeats of a worker's event loop
+
+# Of a worker whose model is loaded. Below the time limit of a segment, so that one without audio
+# can be retried on another instance in time.
+MAX_MISSED_HEARTBEATS: Final = 8
+
+# Python itself may be blocked that long while it loads large libraries from a slow disk.
+MAX_MISSED_HEARTBEATS_LOADING: Final = 60
+
+CLOSE_LIMIT_S: Final = 3.0  # for a worker to free everything; then it is killed
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error as data: the name of its class, its message, and its attributes."""
+
+    kind: str
+    message: str
+    values: dict[str, Any]
+
+
+KINDS: Final[Mapping[str, type[SpeechError]]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, SpeechError)
+}
+
+
+def describe(error: SpeechError) -> Failure:
+    """The error as data; of a class that only an adapter knows, as the one it is derived from."""
+    kind = next(kind for kind in type(error).__mro__ if KINDS.get(kind.__name__) is kind)
+    return Failure(kind.__name__, str(error), vars(error))
+
+
+def restore(failure: Failure) -> SpeechError:
+    """An error with the same class, message and attributes; lists come back as tuples."""
+    kind = KINDS[failure.kind]
+    error = kind.__new__(kind, failure.message)
+    vars(error).update({name: _restored(value) for name, value in failure.values.items()})
+    return error
+
+
+def _restored(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Init(msgspec.Struct, frozen=True, tag=True):
+    """The first message; the worker's bootstrap reads the assignment."""
+
+    assignment: bytes
+
+
+class Synthesize(msgspec.Struct, frozen=True, tag=True):
+    """Synthesize a segment.
+
+    Attributes:
+        id: unique among the open segments.
+        index: of the segment.
+        text: of the segment, in UTF-8; half of a surrogate pair is encoded like any code point.
+        params: voice, speed and sampling.
+        due_at: as in the port SpeechModel. The clock is the machine's, so both processes have it.
+    """
+
+    id: int
+    index: int
+    text: bytes
+    params: SynthesisParams
+    due_at: float
+
+    @property
+    def segment(self) -> TextSegment:
+        return TextSegment(self.index, self.text.decode("utf-8", "surrogatepass"))
+
+
+class CancelSegment(msgspec.Struct, frozen=True, tag=True):
+    """No one listens to this segment any more; SegmentEnded follows."""
+
+    id: int
+
+
+class Close(msgspec.Struct, frozen=True, tag=True):
+    """Free everything and exit."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag=True):
+    """The worker's event loop is alive."""
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """The model is loaded, or could not be."""
+
+    failure: Failure | None = None
+
+
+class Audio(msgspec.Struct, frozen=True, tag=True):
+    """A chunk of a segment; its samples, float32, are beside the message."""
+
+    id: int
+    sample_rate: int
+    num_input_tokens: int
+    num_output_tokens: int
+
+
+class AttemptFailed(msgspec.Struct, frozen=True, tag=True):
+    """An attempt at a segment failed, see SentenceObserver; the segment goes on."""
+
+    id: int
+    failure: Failure
+    attempt: int
+
+
+class SegmentEnded(msgspec.Struct, frozen=True, tag=True):
+    """A segment is complete, cancelled, or failed."""
+
+    id: int
+    failure: Failure | None = None
+
+
+ToWorker = Init | Synthesize | CancelSegment | Close
+FromWorker = Heartbeat | Loaded | Audio | AttemptFailed | SegmentEnded
+
+
+T = TypeVar("T")
+
+LENGTHS: Final = struct.Struct("<II")
+
+# In the receiver's memory before the sender has to wait; a socket's own buffer is small.
+MAX_UNREAD_BYTES: Final = 1_000_000
+
+
+class Channel(Generic[T]):
+    """One end.
+
+    Args:
+        reader: of the socket.
+        writer: of the socket.
+        kind: of the messages that come, a union of Structs with tags.
+    """
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Any
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
+
+    def send(self, message: msgspec.Struct, beside: bytes = b"") -> None:
+        """Send without waiting; to an end that is gone, nothing."""
+        if self._writer.is_closing():
+            return
+        encoded = msgspec.msgpack.encode(message)
+        self._writer.write(LENGTHS.pack(len(encoded), len(beside)) + encoded + beside)
+
+    async def drain(self) -> None:
+        """Wait while the other end does not read. An end that is gone is no failure here."""
+        with suppress(ConnectionError):
+            await self._writer.drain()
+
+    async def receive(self) -> tuple[T, bytes] | None:
+        """The next message and what is beside it; None once the other end is gone."""
+        try:
+            lengths = LENGTHS.unpack(await self._reader.readexactly(LENGTHS.size))
+            encoded, beside = [await self._reader.readexactly(length) for length in lengths]
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        return self._decoder.decode(encoded), beside
+
+    async def close(self) -> None:
+        """Give the socket back. May be called twice."""
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+async def open_channel(end: socket, kind: Any) -> Channel[Any]:
+    """A channel over one end of a pair of sockets, which it owns from then on."""
+    reader, writer = await asyncio.open_unix_connection(sock=end, limit=MAX_UNREAD_BYTES)
+    return Channel(reader, writer, kind)

@@ -1,0 +1,172 @@
+"""Graphs are built once, found again, never half there, and never too many."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.onnx.graph import Precision
+from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
+from app.domain.errors import ModelLoadError
+from tests.fakes.clock import START, FakeClock
+from tests.small_checkpoint import write_small_checkpoint
+
+
+class Rig:
+    """A cache that is filled with little files, and counts how often."""
+
+    def __init__(self, tmp_path: Path, max_bytes: int = 0) -> None:
+        self.clock = FakeClock()
+        self.directory = tmp_path / "graphs"
+        self.cache = GraphCache(self.directory, max_bytes, self.clock)
+        self.num_built = 0
+
+    def build(self, directory: Path) -> None:
+        self.num_built += 1
+        (directory / "a.onnx").write_bytes(b"graph" * 200)
+
+    def get(self, checkpoint: Checkpoint, precision: Precision = "fp32") -> Path:
+        return self.cache.get(checkpoint, precision, self.build)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    return read_checkpoint(write_small_checkpoint(tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_graphs_are_built_once_for_each_precision(rig: Rig, checkpoint: Checkpoint) -> None:
+    paths = {rig.get(checkpoint, "fp32"), rig.get(checkpoint, "fp32"), rig.get(checkpoint, "int8")}
+    assert (len(paths), rig.num_built) == (2, 2)
+
+
+def test_other_weights_are_other_graphs(rig: Rig, checkpoint: Checkpoint) -> None:
+    before = rig.get(checkpoint)
+    weights = checkpoint.directory / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert rig.get(checkpoint) != before
+
+
+def test_another_version_of_our_graphs_is_built_anew(rig: Rig, checkpoint: Checkpoint) -> None:
+    before = rig.get(checkpoint)
+    later = GraphCache(rig.directory, 0, rig.clock, graph_version=10_000)
+    assert later.get(checkpoint, "fp32", rig.build) != before
+
+
+@pytest.mark.parametrize("damage", ["shorter", "other", "missing", "manifest", "empty manifest"])
+def test_damaged_graphs_are_built_anew(rig: Rig, checkpoint: Checkpoint, damage: str) -> None:
+    entry = rig.get(checkpoint)
+    graph = entry / "a.onnx"
+    match damage:
+        case "shorter":
+            graph.write_bytes(graph.read_bytes()[:-1])
+        case "other":
+            graph.write_bytes(b"x" + graph.read_bytes()[1:])
+        case "missing":
+            graph.unlink()
+        case "manifest":
+            (entry / "manifest.json").unlink()
+        case _:
+            (entry / "manifest.json").write_text("{}")
+    assert rig.get(checkpoint) == entry
+    assert rig.num_built == 2
+    assert graph.read_bytes() == b"graph" * 200
+
+
+def test_a_build_that_fails_leaves_nothing(rig: Rig, checkpoint: Checkpoint) -> None:
+    def fail(directory: Path) -> None:
+        (directory / "half").write_bytes(b"x")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ModelLoadError, match=r"No space left on device.*model\.graph_directory"):
+        rig.cache.get(checkpoint, "fp32", fail)
+    assert list(rig.directory.iterdir()) == []
+
+
+def test_what_was_used_longest_ago_goes_first_and_what_is_not_ours_stays(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    rig = Rig(tmp_path, max_bytes=2_500)
+    rig.directory.mkdir()
+    old, older = rig.directory / f"fp32-{'0' * 32}", rig.directory / f"int8-{'1' * 32}"
+    foreign = rig.directory / "my-checkpoints"
+    for path, age_s in ((old, 10.0), (older, 20.0), (foreign, 30.0)):
+        path.mkdir()
+        (path / "a.onnx").write_bytes(b"x" * 1_000)
+        os.utime(path, (START.timestamp() - age_s,) * 2)
+    kept = rig.get(checkpoint)
+    assert set(rig.directory.iterdir()) == {kept, old, foreign}
+
+
+def test_the_graphs_in_use_stay_even_if_they_are_too_large(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    rig = Rig(tmp_path, max_bytes=1)
+    assert rig.get(checkpoint).exists()
+
+
+def test_what_a_crash_left_is_removed_and_a_build_that_goes_on_is_not(
+    rig: Rig, checkpoint: Checkpoint
+) -> None:
+    rig.directory.mkdir()
+    for name, age_s in ((".building-left", 7_200.0), (".building-busy", 60.0)):
+        (rig.directory / name).mkdir()
+        os.utime(rig.directory / name, (START.timestamp() - age_s,) * 2)
+    rig.get(checkpoint)
+    assert not (rig.directory / ".building-left").exists()
+    assert (rig.directory / ".building-busy").exists()
+
+
+def test_two_builds_at_once_give_one_whole_entry(rig: Rig, checkpoint: Checkpoint) -> None:
+    together = threading.Barrier(2, timeout=10)
+    results: list[Path] = []
+
+    def build(directory: Path) -> None:
+        rig.build(directory)
+        together.wait()
+
+    def get() -> None:
+        results.append(rig.cache.get(checkpoint, "fp32", build))
+
+    threads = [threading.Thread(target=get) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(results)) == 1
+    assert (results[0] / "a.onnx").read_bytes() == b"graph" * 200
+    assert len(list(rig.directory.iterdir())) == 1
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    (tmp_path / "graphs").write_text("a file")
+    with pytest.raises(ModelLoadError, match="cannot be kept in"):
+        Rig(tmp_path).get(checkpoint)
+
+
+def test_every_file_of_the_real_build_is_in_the_manifest(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    from tests.onnx_sessions import graphs_of
+
+    entry = graphs_of(make_checkpoint(), "int8")
+    names = {path.name for path in entry.iterdir()} - {"manifest.json"}
+    assert names == {
+        "language_model.onnx",
+        "language_model.onnx.data",
+        "decoder.onnx",
+        "decoder.onnx.data",
+        "window.npy",
+    }
+    assert all(f'"{name}"' in (entry / "manifest.json").read_text() for name in names)

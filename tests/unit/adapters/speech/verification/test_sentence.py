@@ -1,0 +1,91 @@
+"""A sentence of two models, compared by what they chose, led and left alone."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.adapters.speech.verification.comparison import (
+    NEAR_TIE,
+    ReferenceRun,
+    Samples,
+    States,
+    Trace,
+    compare,
+    margin_of_best,
+    run_reference,
+    trace_of,
+)
+
+END = 3
+
+
+def trace(*choices: int, margin: float = 1.0) -> Trace:
+    """States are (1, choice)."""
+    steps = [(token, margin, np.array([1, token], np.float32)) for token in choices]
+    return trace_of(steps, END)
+
+
+class FakeModel:
+    """Says what it is told to, and sounds like its states; remembers what it was asked."""
+
+    def __init__(self, alone: Trace, led: Trace | None = None) -> None:
+        self.alone, self.led = alone, led or alone
+        self.asked: list[str] = []
+
+    def generate(self, prompt: str, max_tokens: int) -> Trace:
+        self.asked.append(f"generate {prompt} {max_tokens}")
+        return self.alone
+
+    def follow(self, prompt: str, choices: NDArray[np.int64]) -> Trace:
+        self.asked.append(f"follow {prompt} {choices.tolist()}")
+        return self.led
+
+    def vocode(self, states: States) -> Samples:
+        self.asked.append(f"vocode {len(states)}")
+        return np.repeat(states[1:, 1] / np.float32(16), 2_048)
+
+
+def spoken(run: Trace) -> ReferenceRun:
+    return run_reference(FakeModel(run), "p", 9)
+
+
+def test_the_end_token_has_no_sound() -> None:
+    one = spoken(trace(7, 8, 9, END))
+    assert (one.trace.num_tokens, one.trace.finish, len(one.samples)) == (3, "stop", 4_096)
+
+
+def test_a_run_that_is_cut_sounds_to_its_last_token() -> None:
+    one = spoken(trace(7, 8, 9))
+    assert (one.trace.num_tokens, one.trace.finish, len(one.samples)) == (3, "length", 4_096)
+
+
+def test_a_model_that_agrees_at_every_step_is_not_asked_to_speak_alone() -> None:
+    model = FakeModel(trace(7, 8, END))
+    found = compare(spoken(trace(7, 8, END)), model, 9)
+    assert model.asked == ["follow p [7, 8, 3]", "vocode 2"]
+    assert (found.num_steps_agreed, found.num_steps, found.agreement) == (3, 3, 1.0)
+    assert found.first_difference is None
+    assert found.peak_difference == found.led_peak_difference == found.log_mel_db == 0.0
+    assert found.reference_finish == found.finish == "stop"
+
+
+def test_a_model_that_differs_is_measured_led_and_alone() -> None:
+    reference = spoken(trace(8, 8, 8, END))
+    model = FakeModel(alone=trace(9, END), led=trace(9, 8, 8, END))
+    found = compare(reference, model, 9)
+    assert model.asked == ["follow p [8, 8, 8, 3]", "vocode 3", "generate p 9", "vocode 1"]
+    assert (found.num_reference_tokens, found.num_tokens, found.first_difference) == (3, 1, 0)
+    assert (found.agreement, found.peak_difference, found.log_mel_db) == (0.0, None, None)
+    assert (found.num_steps_agreed, found.num_near_ties, found.num_steps) == (3, 0, 4)
+    assert found.led_log_mel_db == 0.0
+    assert found.state_similarity < 1
+
+
+def test_a_difference_where_the_reference_is_undecided_is_a_near_tie() -> None:
+    reference = spoken(trace(8, 8, END, margin=NEAR_TIE / 2))
+    found = compare(reference, FakeModel(trace(8, 9, END), trace(8, 9, END)), 9)
+    assert (found.num_steps_agreed, found.num_near_ties, found.first_difference) == (2, 1, 1)
+
+
+def test_the_margin_is_between_the_two_largest() -> None:
+    assert margin_of_best(np.array([0.5, 4.0, -9.0, 3.0], np.float32)) == 1.0
+    assert margin_of_best(np.array([2.0, 1.0, 2.0], np.float32)) == 0.0
