@@ -36,7 +36,7 @@ check: lint ## The same, and the fast tests
 
 bench: $(VENV)/.dev $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Measure beside the package, write docs/benchmarks.md (MODEL=...)
 	SOPRANO_MODEL__GRAPH_DIRECTORY=build/bench-graphs \
-		$(BIN)/soprano-api bench --model $(or $(MODEL),$(BENCH_MODEL)) --output docs/benchmarks.md
+		$(BIN)/python -m benchmarks --model $(or $(MODEL),$(BENCH_MODEL)) --output docs/benchmarks.md
 
 overload: $(VENV)/.dev ## Offer ten times what can be served, and check what is promised (MODEL=...)
 	$(BIN)/python -m tests.load.overload $(if $(MODEL),--model $(MODEL))

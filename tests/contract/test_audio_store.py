@@ -25,6 +25,7 @@ from app.domain.errors import (
     StoredAudioNotFoundError,
 )
 from app.ports.audio_store import AudioStore, AudioStores, OpenAudio, StoredAudio
+from tests.examples import examples
 from tests.fakes.audio_store import FakeAudioStore, FakeAudioStores
 from tests.fakes.clock import FakeClock
 
@@ -407,7 +408,7 @@ async def test_an_open_file_tells_what_it_is(store: AudioStore) -> None:
 
 @given(start=st.integers(0, 200_000), length=st.integers(0, 200_000))
 @settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

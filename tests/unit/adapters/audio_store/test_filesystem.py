@@ -303,7 +303,7 @@ async def test_ten_thousand_taken_names_in_a_row_are_too_many(
 
 @pytest.mark.parametrize(
     ("num_writers", "num_files"),
-    [pytest.param(4, 25, id="4x25"), pytest.param(8, 50, id="8x50", marks=pytest.mark.slow)],
+    [pytest.param(4, 25, id="4x25"), pytest.param(8, 50, id="8x50", marks=pytest.mark.nightly)],
 )
 def test_processes_at_once_name_their_files_without_gap_or_repeat(
     directory: Path, num_writers: int, num_files: int
@@ -338,7 +338,7 @@ async def test_a_killed_writer_leaves_no_torn_file(directory: Path, clock: FakeC
         await check_captions(directory, clock, set(announced))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 async def test_writers_killed_at_sixty_random_points_leave_no_torn_file(
     directory: Path, clock: FakeClock
 ) -> None:

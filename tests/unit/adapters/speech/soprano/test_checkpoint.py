@@ -17,6 +17,7 @@ from app.adapters.speech.soprano.checkpoint import REQUIRED_FILES, Checkpoint, r
 from app.adapters.speech.soprano.shapes import DecoderShape, LanguageModelShape
 from app.domain.errors import CheckpointError, ModelLoadError
 from tests.checkpoints.tensor_files import write_plain_state_dict, write_safetensors
+from tests.examples import examples
 from tests.small_checkpoint import (
     CONFIG,
     DECODER_SHAPES,
@@ -417,7 +418,7 @@ NEAR_AN_END = st.integers(-3_000, 3_000)
 ANYWHERE = st.integers(0, 100_000)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     name=st.sampled_from(FILES),
     edits=st.lists(st.tuples(NEAR_AN_END | ANYWHERE, st.integers(0, 255)), max_size=8),
