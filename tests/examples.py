@@ -33,21 +33,21 @@ def table(names: str | tuple[str, ...], rows: Iterable[Any]) -> Callable[[Any], 
         if inspect.iscoroutinefunction(test):
 
             @functools.wraps(test)
-            async def run(**arguments: Any) -> None:
+            async def run(*instance: Any, **arguments: Any) -> None:
                 failures: list[Exception] = []
                 for case in cases:
                     with _noting(failures, case):
-                        await test(**arguments, **case)
+                        await test(*instance, **arguments, **case)
                 _report(failures, len(cases))
 
         else:
 
             @functools.wraps(test)
-            def run(**arguments: Any) -> None:
+            def run(*instance: Any, **arguments: Any) -> None:
                 failures: list[Exception] = []
                 for case in cases:
                     with _noting(failures, case):
-                        test(**arguments, **case)
+                        test(*instance, **arguments, **case)
                 _report(failures, len(cases))
 
         run.__signature__ = signature.replace(parameters=fixtures)  # type: ignore[attr-defined]

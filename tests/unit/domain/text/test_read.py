@@ -11,6 +11,7 @@ from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import Pause, read_markup
 from app.domain.text.reading.letters import JOINT
 from app.domain.text.reading.read import read
+from tests.examples import table
 
 CASES = Path(__file__).parent / "cases"
 """Of each topic: what is written, a tab, what is said. Alternatives stand behind `|`.
@@ -74,7 +75,7 @@ def unescaped(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-@pytest.mark.parametrize(("written", "said"), cases())
+@table(("written", "said"), cases())
 def test_what_is_written_is_said_as_people_say_it(written: str, said: str) -> None:
     assert words_of(spoken(written)) in [words_of(one) for one in said.split("|")]
 

@@ -19,6 +19,7 @@ from app.adapters.speech.soprano_onnx.sequence import (
     MIN_FIRST_STATES,
     Sequence,
 )
+from tests.examples import table
 
 EOS = 3
 STEP_S = 0.01
@@ -508,7 +509,7 @@ class Course:
             self.rows[move.target] = self.rows.pop(move.source)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@table("seed", range(100))
 def test_any_course_of_events_keeps_every_sentence_in_its_row_and_finishes_all(seed: int) -> None:
     course = Course(seed)
     num_sentences = course.num_to_come
