@@ -6,14 +6,16 @@ PORT ?= 8000
 MODEL ?=
 PRECISION ?=
 MINUTES ?= 5
+TREE ?= .
 TORCH ?= 2.13.0
 BENCH_MODEL := build/bench-checkpoint
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check bench overload reading soak format lock clean
+.PHONY: help run test test-all nightly lint check bench metrics overload reading soak format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,8 +24,13 @@ run: $(VENV)/.base ## Serve speech on http://127.0.0.1:8000 (MODEL=..., PRECISIO
 	$(BIN)/soprano-api serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL)) \
 		$(if $(PRECISION),--precision $(PRECISION))
 
-test: $(VENV)/.dev ## Run the whole test suite, in two processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+test: $(VENV)/.dev ## Run all tests but those that take minutes each, in two processes
+	$(PYTEST) -m "not nightly"
+
+test-all: test nightly ## Run the whole test suite
+
+nightly: $(VENV)/.dev ## Run what test-all adds to test: fuzzing, faults, load, browsers, parity
+	HYPOTHESIS_PROFILE=ci $(PYTEST) -m nightly
 
 lint: $(VENV)/.dev ## Format, lint, import contracts, types
 	$(BIN)/ruff format --check .
@@ -31,12 +38,15 @@ lint: $(VENV)/.dev ## Format, lint, import contracts, types
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
-check: lint ## The same, and the fast tests
-	$(BIN)/python -m pytest -q -m "not live and not slow"
+check: lint ## The same, and the fast tests: no torch, no other processes
+	$(PYTEST) -q -m "not nightly and not integration"
 
 bench: $(VENV)/.dev $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Measure beside the package, write docs/benchmarks.md (MODEL=...)
 	SOPRANO_MODEL__GRAPH_DIRECTORY=build/bench-graphs \
-		$(BIN)/soprano-api bench --model $(or $(MODEL),$(BENCH_MODEL)) --output docs/benchmarks.md
+		$(BIN)/python -m benchmarks --model $(or $(MODEL),$(BENCH_MODEL)) --output docs/benchmarks.md
+
+metrics: $(VENV)/.dev ## Print size and shape of the code (TREE=...)
+	$(BIN)/python -m benchmarks.code_metrics $(TREE)
 
 overload: $(VENV)/.dev ## Offer ten times what can be served, and check what is promised (MODEL=...)
 	$(BIN)/python -m tests.load.overload $(if $(MODEL),--model $(MODEL))

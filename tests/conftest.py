@@ -1,19 +1,118 @@
-"""What several folders of tests share."""
+"""The lane of each test, and what several folders of tests share.
 
+A test belongs to exactly one lane. `make check` runs those without a marker, `make test` adds
+`integration`, `make test-all` adds `nightly`. A marker at a test or a parameter is stronger than
+the lane of its module, which is stronger than that of its folder.
+"""
+
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
-from tests.checkpoints.build import build_checkpoint
-from tests.soprano_models import STANDINS
+from tests.examples import CI, DEV
+
+LANES = {
+    # a server in a process of its own; one module for each way to use it
+    "live": "nightly",
+    "live/test_console.py": "integration",
+    "live/test_keys.py": "integration",
+    "live/test_openai_client.py": "integration",
+    "live/test_repeats.py": "integration",
+    "live/test_server_process.py": "integration",
+    "live/test_shutdown.py": "integration",
+    "live/test_verify.py": "integration",
+    "live/test_websocket_keys.py": "integration",
+    "faults/test_connections.py": "nightly",
+    "faults/test_failing_server.py": "integration",
+    # other processes
+    "architecture/test_import_contracts.py": "nightly",
+    "architecture/test_import_is_quiet.py": "integration",
+    "unit/adapters/speech/soprano/test_hub.py": "integration",
+    "unit/adapters/speech/worker/test_worker_model.py": "integration",
+    "unit/entrypoints/cli/test_models.py": "integration",
+    # a real model, or the package soprano-tts
+    "checkpoints": "integration",
+    "unit/adapters/decorators/test_pooled_soprano.py": "integration",
+    "unit/adapters/speech/soprano/test_model.py": "integration",
+    "unit/adapters/speech/soprano/test_text_equality.py": "integration",
+    "unit/adapters/speech/test_embedded_voice.py": "integration",
+    "unit/adapters/speech/soprano_onnx/test_agreement.py": "integration",
+    "unit/adapters/speech/soprano_onnx/test_decoder_session.py": "integration",
+    "unit/adapters/speech/soprano_onnx/test_language_model_session.py": "integration",
+    # very many requests
+    "fuzz": "nightly",
+    "load": "nightly",
+}
+
+# No test speaks TLS, and an HTTP client that reads the certificates of the system takes longer to
+# make (60 ms) than most tests take.
+os.environ.setdefault("SSL_CERT_DIR", os.devnull)
+
+settings.register_profile("ci", deadline=None, max_examples=CI)
+settings.register_profile("dev", deadline=None, max_examples=DEV)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def lane_of(path: Path) -> str:
+    """Of a module: its own in LANES, or that of its nearest folder."""
+    place = path.relative_to(Path(__file__).parent)
+    return next((LANES[str(one)] for one in (place, *place.parents) if str(one) in LANES), "")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import a module whose whole lane is deselected."""
+    if collection_path.suffix != ".py":
+        return None
+    lane = lane_of(collection_path)
+    return True if lane and f"not {lane}" in config.option.markexpr else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        has_own = any(item.get_closest_marker(name) for name in ("integration", "nightly"))
+        lane = lane_of(item.path)
+        if not lane and "make_checkpoint" in getattr(item, "fixturenames", ()):
+            lane = "integration"  # torch writes it
+        if lane and not has_own:
+            item.add_marker(lane)
+
+
+class Guard:
+    """Fails what takes a test without a marker out of its lane: torch, and other processes."""
+
+    is_on = False
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.is_on and (
+            event == "subprocess.Popen" or (event == "import" and arguments[0] == "torch")
+        ):
+            raise RuntimeError(f"{event}: the test needs the marker 'integration' or 'nightly'")
+
+
+GUARD = Guard()
+sys.addaudithook(GUARD.audit)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    GUARD.is_on = not any(item.get_closest_marker(name) for name in ("integration", "nightly"))
+    try:
+        return (yield)
+    finally:
+        GUARD.is_on = False
 
 
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A checkpoint with the arguments of `build_checkpoint`, made once."""
+    from tests.checkpoints.build import build_checkpoint
+
     made: dict[str, Path] = {}
 
     def make(**arguments: Any) -> Path:
@@ -28,6 +127,6 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
 @pytest.fixture
 def lmdeploy_standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`import lmdeploy` finds the stand-in."""
-    monkeypatch.syspath_prepend(str(STANDINS))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "standins"))
     yield
     sys.modules.pop("lmdeploy", None)

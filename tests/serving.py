@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -47,6 +48,7 @@ PATIENT = {"SOPRANO_ADMISSION__MAX_WAIT_S": "120"}
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
+TICK_S, TICKS = 0.1, 20  # uvicorn's tick, and how often a server under test looks in it
 EVENT_TIMEOUT_S = 15.0
 
 
@@ -90,6 +92,25 @@ class Fakes:
         return create_app(ports, self.settings, intake=self.intake)
 
 
+class QuickServer(SpeechServer):
+    """Does not keep the test waiting when it stops; its ticks are as long as uvicorn's."""
+
+    async def main_loop(self) -> None:
+        for tick in itertools.count():
+            is_due = self.should_exit or tick % TICKS == 0
+            if is_due and await self.on_tick(tick // TICKS):
+                return
+            await asyncio.sleep(TICK_S / TICKS)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.server_state.connections:
+            await super().shutdown(sockets)
+        else:  # without uvicorn's pause in which connections may end
+            for server in self.servers:
+                server.close()
+            await self.lifespan.shutdown()
+
+
 @asynccontextmanager
 async def serving(app: Litestar) -> AsyncIterator[str]:
     """Serve `app` on this event loop; gives its base URL."""
@@ -103,7 +124,7 @@ async def serving_until_stopped(
 ) -> AsyncIterator[SpeechServer]:
     """Serve `app`, whose intake is `intake`; what runs at the end of the block is cut."""
     settings = msgspec.structs.replace(settings, port=0)
-    server = SpeechServer(app, settings, intake, SystemClock())
+    server = QuickServer(app, settings, intake, SystemClock())
     task = asyncio.create_task(server._serve())
     try:
         while not server.started:

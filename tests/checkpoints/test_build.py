@@ -220,7 +220,7 @@ def test_text_is_lower_cased_and_digits_stand_alone(package: Any) -> None:
     assert tokenizer(prompts(["ab", "a"]), padding=True).input_ids[1][:2] == [3, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_full_size_is_that_of_the_published_model() -> None:
     start = time.perf_counter()
     with checkpoint(size=FULL, tokens_per_sentence=8) as directory:

@@ -13,6 +13,7 @@ from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate
 from app.domain.errors import EncodingError, UnsupportedSampleRateError
 from app.ports.audio_encoder import AudioEncoders
+from tests.examples import examples
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.listening import CODEC_PADDING, decode_file, decode_pcm
 
@@ -195,7 +196,7 @@ def test_full_scale_and_beyond_is_clipped_in_every_format() -> None:
         assert steps.max() < 0.5, f"{audio_format} wrapped around"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.integers(0, 5_000), min_size=1, max_size=12),
     st.sampled_from([None, 8_000, 24_000, 44_100]),

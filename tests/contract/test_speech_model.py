@@ -1,11 +1,13 @@
 """What every SpeechModel keeps, whatever is behind it."""
 
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.adapters.speech.embedded_voice import EmbeddedVoice
@@ -17,31 +19,33 @@ from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.ports.speech_model import SpeechModel
+from tests.examples import table
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 from tests.obedient_worker import isolated
 from tests.pools import pool_of
-from tests.soprano_models import build_soprano
+from tests.soprano_models import STANDINS, build_soprano
 
+REAL = pytest.mark.integration
+
+# A decorator changes what the model behind it gives, whatever that is: it is tested over the fake.
 MODELS: dict[str, Callable[[Path], SpeechModel]] = {
     "fake": lambda _: FakeSpeechModel(),
+    "stretched fake": lambda _: TimeStretchedModel(FakeSpeechModel()),
+    "cached fake": lambda _: cached(FakeSpeechModel()),
+    "cached nothing": lambda _: cached(FakeSpeechModel(), max_bytes=0),
+    "pooled fake": lambda _: pooled(),
+    "resilient fake": lambda _: resilient(FakeSpeechModel()),
+    "resilient pooled fake": lambda _: resilient(pooled()),
+}
+BACKENDS: dict[str, Callable[[Path], SpeechModel]] = {
     "embedded": lambda _: EmbeddedVoice(),
     "transformers": lambda checkpoint: build_soprano("transformers", checkpoint),
     "lmdeploy": lambda checkpoint: build_soprano("lmdeploy", checkpoint),
     "onnx": lambda checkpoint: build_soprano("onnx", checkpoint),
     "onnx int8": lambda checkpoint: build_soprano("onnx int8", checkpoint),
-    "stretched fake": lambda _: TimeStretchedModel(FakeSpeechModel()),
-    "stretched embedded": lambda _: TimeStretchedModel(EmbeddedVoice()),
-    "stretched transformers": lambda checkpoint: TimeStretchedModel(
-        build_soprano("transformers", checkpoint)
-    ),
-    "stretched onnx": lambda checkpoint: TimeStretchedModel(build_soprano("onnx", checkpoint)),
-    "cached fake": lambda _: cached(FakeSpeechModel()),
-    "cached nothing": lambda _: cached(FakeSpeechModel(), max_bytes=0),
-    "cached embedded": lambda _: cached(TimeStretchedModel(EmbeddedVoice())),
     "cached onnx": lambda checkpoint: cached(TimeStretchedModel(build_soprano("onnx", checkpoint))),
-    "pooled fake": lambda _: pooled(),
     "isolated fake": lambda _: isolated(),
     "resilient pooled isolated fake": lambda _: resilient(
         PooledModel(
@@ -52,11 +56,10 @@ MODELS: dict[str, Callable[[Path], SpeechModel]] = {
             TimeLimits(),
         )
     ),
-    "resilient fake": lambda _: resilient(FakeSpeechModel()),
-    "resilient pooled fake": lambda _: resilient(pooled()),
     "resilient embedded": lambda _: resilient(pool_of(EmbeddedVoice(), FakeClock())),
-    "resilient onnx": lambda checkpoint: resilient(build_soprano("onnx", checkpoint)),
 }
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 TEXT = "The first sentence of this text is here. And this, my friends, is the second one."
 
 
@@ -75,18 +78,35 @@ def cached(model: SpeechModel, max_bytes: int = 10_000_000) -> CachedModel:
     return CachedModel(model, MemoryCache(max_bytes), None, lambda: "tested", 0.0)
 
 
-@pytest.fixture(params=list(MODELS))
-def unloaded(
-    request: pytest.FixtureRequest, make_checkpoint: Callable[..., Path], lmdeploy_standin: None
-) -> SpeechModel:
-    return MODELS[request.param](make_checkpoint(tokens_per_sentence=30))
+@pytest.fixture(
+    scope="module",
+    params=[*MODELS, *(pytest.param(name, marks=REAL) for name in BACKENDS)],
+)
+def build(request: pytest.FixtureRequest) -> Iterator[Callable[[], SpeechModel]]:
+    """One of the models, not loaded; the tests of a name follow each other."""
+    name = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(STANDINS))
+        if name in MODELS:
+            yield lambda: MODELS[name](Path())
+        else:
+            make_checkpoint = request.getfixturevalue("make_checkpoint")
+            yield lambda: BACKENDS[name](make_checkpoint(tokens_per_sentence=30))
+    sys.modules.pop("lmdeploy", None)
 
 
 @pytest.fixture
-async def model(unloaded: SpeechModel) -> AsyncIterator[SpeechModel]:
-    await unloaded.load()
-    yield unloaded
-    await unloaded.close()
+def unloaded(build: Callable[[], SpeechModel]) -> SpeechModel:
+    return build()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model(build: Callable[[], SpeechModel]) -> AsyncIterator[SpeechModel]:
+    """Loaded once for all tests."""
+    model = build()
+    await model.load()
+    yield model
+    await model.close()
 
 
 async def speak(model: SpeechModel, text: str, speed: float = 1.0) -> np.ndarray:
@@ -138,7 +158,7 @@ async def test_segments_hold_every_word_in_order(model: SpeechModel) -> None:
     assert words in (TEXT.split(), TEXT.lower().split())
 
 
-@pytest.mark.parametrize("text", ["", " ", "...", "😀"])
+@table("text", ["", " ", "...", "😀"])
 async def test_nothing_to_pronounce_is_no_segment(model: SpeechModel, text: str) -> None:
     assert segment_text(text, model.split) == []
 

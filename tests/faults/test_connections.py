@@ -19,8 +19,6 @@ import pytest
 from tests.serving import ServerProcess, server_process, wait_for_status
 from tests.socket_handshake import HANDSHAKE
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 SPEECH: Final = "/v1/audio/speech"
 HOST: Final = b"Host: localhost\r\n"
 LIMIT_S: Final = 1.0

@@ -9,8 +9,6 @@ import pytest
 
 from tests.serving import ServerProcess, server_process, wait_for_status
 
-pytestmark = pytest.mark.live
-
 SPEECH = "/v1/audio/speech"
 WAIT_S = 20.0
 

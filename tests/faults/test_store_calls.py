@@ -188,7 +188,7 @@ async def test_a_disk_that_goes_away_at_any_call_tears_nothing(tmp_path: Path, d
     pytest.fail("more calls than were tried")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 async def test_two_calls_that_fail_tear_nothing(tmp_path: Path, disk: Disk) -> None:
     """One fails, and then any one of those that make up for it."""
     with disk.failing(IO_ERROR, lambda _: False):

@@ -18,8 +18,6 @@ from tests.fuzz.expectations import TOKEN
 from tests.serving import ServerProcess
 from tests.socket_handshake import HANDSHAKE
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 SEED: Final = 20_260_101
 
 QUIET_S: Final = 0.5

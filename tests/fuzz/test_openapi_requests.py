@@ -15,8 +15,6 @@ from schemathesis.engine.recorder import Interaction, ScenarioRecorder
 from tests.fuzz.expectations import assert_is_openai_error
 from tests.serving import ServerProcess
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 MIN_REQUESTS: Final = 2_000
 
 CONFIG: Final = {

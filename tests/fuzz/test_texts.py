@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from app.domain.audio import PCM_SAMPLE_RATE
 from app.domain.speech import MAX_SPEED, MIN_SPEED
+from tests.examples import examples
 from tests.fuzz.expectations import TOKEN, assert_is_openai_error
 from tests.serving import ServerProcess
-
-pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 MAX_CHARS: Final = 4_096
 
@@ -180,7 +179,7 @@ GENERATED: Final = settings(
 )
 
 
-@settings(GENERATED, max_examples=340)
+@settings(GENERATED, max_examples=examples(340))
 @given(batch=st.lists(ASKS, min_size=BATCH, max_size=BATCH), is_ascii=st.booleans())
 def test_every_text_is_spoken(
     client: Client, threads: ThreadPoolExecutor, batch: list[Ask], *, is_ascii: bool
@@ -211,7 +210,7 @@ def test_hundreds_of_digits_are_spoken_in_bounded_time(client: Client) -> None:
     assert_is_spoken(ask, client.post(ask.body()))
 
 
-@settings(GENERATED, max_examples=60)
+@settings(GENERATED, max_examples=examples(60))
 @given(
     before=st.text(max_size=5),
     half=st.characters(categories=["Cs"]),

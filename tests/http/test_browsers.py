@@ -12,6 +12,7 @@ from app.domain.api_keys import KeyLimits
 from app.entrypoints.http.methods import HeadAsGet
 from app.entrypoints.http.origins import EXPOSED_HEADERS, is_same_host
 from app.entrypoints.settings import ServerSettings, Settings
+from tests.examples import table
 from tests.serving import Fakes, serving
 
 KEY = "sk-soprano-0123456789abcdef"
@@ -142,7 +143,7 @@ def without_chance(headers: httpx.Headers) -> dict[str, str]:
     return {k: v for k, v in headers.items() if k not in ("x-request-id", "date")}
 
 
-@pytest.mark.parametrize("path", [*GETS, *GETS_OF_A_FILE])
+@table("path", [*GETS, *GETS_OF_A_FILE])
 async def test_head_is_get_without_the_body(client: httpx.AsyncClient, path: str) -> None:
     await client.post(SPEECH, json={"input": "Kept.", "store": True})
     got, head = await client.get(path), await client.head(path)
@@ -185,7 +186,7 @@ async def test_head_of_every_get_in_the_schema_is_tested(client: httpx.AsyncClie
     assert named <= {*GETS, *GETS_OF_A_FILE}
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1/models/other", SPEECH])
+@table("path", ["/nowhere", "/v1/models/other", SPEECH])
 async def test_head_of_what_cannot_be_got_is_the_same_error(
     client: httpx.AsyncClient, path: str
 ) -> None:
@@ -201,7 +202,7 @@ async def test_a_connection_goes_on_after_head(client: httpx.AsyncClient) -> Non
         assert (await client.get("/health/live")).json() == {"status": "alive"}
 
 
-@pytest.mark.parametrize("path", [*GETS, SPEECH])
+@table("path", [*GETS, SPEECH])
 async def test_options_are_the_methods(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.options(path)
     assert answer.status_code == 204
@@ -218,8 +219,8 @@ async def test_options_need_no_key() -> None:
         assert (await client.options("/metrics")).status_code == 204
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "BREW"])
-@pytest.mark.parametrize(
+@table("method", ["PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+@table(
     ("path", "methods"),
     [("/v1/models", "GET, HEAD, OPTIONS"), (SPEECH, "OPTIONS, POST")],
 )
@@ -231,7 +232,7 @@ async def test_another_method_is_told_which_there_are(
     assert answer.headers["allow"] == methods
 
 
-@pytest.mark.parametrize(
+@table(
     "accept",
     ["*/*", "application/octet-stream", "audio/wav", "text/html", "image/png;q=0", "x", "", ",;="],
 )
@@ -244,8 +245,8 @@ async def test_accept_is_never_negotiated(client: httpx.AsyncClient, accept: str
     assert models.json()["object"] == "list"
 
 
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("coding", ["gzip, br", "gzip", "deflate", "*", "identity;q=0"])
+@table("stream", [True, False])
+@table("coding", ["gzip, br", "gzip", "deflate", "*", "identity;q=0"])
 async def test_audio_is_never_compressed(
     client: httpx.AsyncClient, coding: str, *, stream: bool
 ) -> None:

@@ -13,6 +13,7 @@ from app.domain.segment import TextSegment
 from app.domain.speech import Outcome, SamplingParams
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.settings import Settings, SpeechSettings
+from tests.examples import table
 from tests.factories import CreateSpeechFactory
 from tests.server_events import deltas
 from tests.serving import Fakes, serving
@@ -100,7 +101,7 @@ async def test_accept_is_not_negotiated(client: httpx.AsyncClient, accept: str) 
     assert answer.headers["content-type"] == "audio/mpeg"
 
 
-@pytest.mark.parametrize(
+@table(
     ("fields", "status", "param", "code"),
     [
         ({"input": None}, 400, "input", "invalid_value"),
@@ -141,14 +142,13 @@ async def test_a_bad_field_is_named_in_openais_error_body(
 DEEP = b'{"input":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
 
-@pytest.mark.parametrize(
+@table(
     "content",
     [
         b"", b"{", b"[]", b"null", b"5", b'"a"', b"{}", b'{"input":"a"', b'{"input":"\xff"}',
         b'{"input":"\\ud800"}', b'{"input":"a","speed":NaN}', b'{"input":"a","speed":Infinity}',
         b"\x00\x01\x02", b'{"input":"a"}}', DEEP,
     ],
-    ids=lambda content: repr(content[:24]),
 )  # fmt: skip
 async def test_a_body_that_is_not_the_message_is_a_400(
     client: httpx.AsyncClient, content: bytes

@@ -15,8 +15,6 @@ from tests.chromium import CHROMIUM, Page, browser
 from tests.serving import ServerProcess, server_process, wait_for_status
 
 pytestmark = [
-    pytest.mark.live,
-    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="Debian's package chromium is not installed"),
 ]
 

@@ -19,8 +19,6 @@ from tests.client_requests import (
 from tests.listening import CODEC_PADDING, decode_file
 from tests.serving import ServerProcess, server_process, wait_for_status
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 NUM_PARALLEL = 24
 
 BITS = [

@@ -15,8 +15,6 @@ import pytest
 from tests.listening import decode_file, decode_pcm
 from tests.serving import ServerProcess
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (ROOT / "docs/clients.md", ROOT / "docs/socket.md", ROOT / "README.md")
 DOCUMENTED_HOST: Final = "127.0.0.1:8000"

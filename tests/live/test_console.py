@@ -11,8 +11,6 @@ import pytest
 from tests.listening import decode_file
 from tests.serving import clean_environment, run_console
 
-pytestmark = pytest.mark.live
-
 
 @pytest.mark.parametrize(
     ("name", "start"),
@@ -128,7 +126,7 @@ def test_config_shows_each_setting_with_its_origin(tmp_path: Path) -> None:
     assert "default" in lines["speech.max_chars"]
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["say"], ["bench"], ["verify"], ["config"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["say"], ["verify"], ["config"]])
 def test_each_command_explains_itself(tmp_path: Path, command: list[str]) -> None:
     done = run_console(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0

@@ -27,8 +27,6 @@ from tests.serving import (
 )
 from tests.soprano_models import build_soprano
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 SPEECH: Final = "/v1/audio/speech"
 SEED: Final = 20_261_124
 NUM_DISCONNECTS: Final = 100

@@ -11,8 +11,6 @@ import pytest
 
 from tests.serving import server_process, wait_for_status
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 NUM_PIECES: Final = 300_000
 NUM_CONNECTIONS: Final = 8
 MAX_PROCESSOR_S: Final = 5.0

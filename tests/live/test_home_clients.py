@@ -19,8 +19,6 @@ from tests.client_requests import (
 from tests.listening import CODEC_PADDING, decode_file, decode_pcm
 from tests.serving import ServerProcess
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 PROBE_TIMEOUT_S = 10.0
 FIRST_BYTES = 1_024
 WYOMING_CHUNK = 2_048

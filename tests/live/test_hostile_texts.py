@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-import pytest
 
 from tests.serving import WITHOUT_CACHE, server_process, wait_for_status
-
-pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 SPEECH: Final = "/v1/audio/speech"
 HOSTILE: Final = ("+", "%", "&", "=", "W", "Mr.", "a-", "漢", ".a", "777,")

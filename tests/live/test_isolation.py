@@ -26,8 +26,6 @@ from tests.serving import (
     wait_for_status,
 )
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 SPEECH = "/v1/audio/speech"
 ISOLATED = {
     **WITHOUT_CACHE,

@@ -18,8 +18,6 @@ from websockets.exceptions import ConnectionClosed
 from tests.live_client import LiveClient
 from tests.serving import ServerProcess, run_console, server_process, wait_for_status
 
-pytestmark = pytest.mark.live
-
 GIVEN = "sk-soprano-given-0123456789abcdef"
 WRONG = "sk-soprano-wrong-0123456789abcdef"
 SPEECH = "/v1/audio/speech"

@@ -13,8 +13,6 @@ from app.entrypoints.http.schemas import CONTENT_TYPES
 from tests.listening import CODEC_PADDING, decode_file
 from tests.serving import ServerProcess
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 PCM_RATE: Final = 24_000
 NODE_TIMEOUT_S: Final = 60
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from tests.listening import CODEC_PADDING, decode_file, decode_pcm
 from tests.serving import ServerProcess
 
-pytestmark = pytest.mark.live
-
 TEXT = "The quick brown fox jumped over the lazy dog. It was not amused, but it slept on."
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
 

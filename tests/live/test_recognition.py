@@ -14,8 +14,6 @@ from app.domain.audio import to_pcm16
 from tests.listening import decode_file
 from tests.serving import ServerProcess
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 RECOGNISER_RATE = 16_000
 SENTENCES = (
     "The weather is beautiful today.",

@@ -3,11 +3,8 @@
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.serving import ServerProcess, server_process, wait_for_status
-
-pytestmark = pytest.mark.live
 
 SPEECH = "/v1/audio/speech"
 BODY = {"input": "Say this once. Then say it again.", "response_format": "wav"}

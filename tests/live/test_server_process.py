@@ -14,8 +14,6 @@ import pytest
 
 from tests.serving import ServerProcess, run_console, server_process
 
-pytestmark = pytest.mark.live
-
 SPEECH = "/v1/audio/speech"
 LONG_TEXT = " ".join(f"This is sentence number {number} of a longer story." for number in range(12))
 NUM_PARALLEL = 20

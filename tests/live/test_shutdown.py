@@ -22,8 +22,6 @@ from tests.serving import (
     wait_for_status,
 )
 
-pytestmark = pytest.mark.live
-
 SPEECH: Final = "/v1/audio/speech"
 LONG_TEXT: Final = " ".join(
     f"This is sentence number {number} of a story." for number in range(150)
@@ -159,7 +157,7 @@ REQUESTS: Final = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 async def test_twenty_restarts_under_load_leave_no_answer_that_looks_whole_but_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -14,8 +14,6 @@ from tests.listening import CODEC_PADDING, decode_file, decode_pcm
 from tests.server_events import deltas, read_events
 from tests.serving import WITHOUT_CACHE, ServerProcess, run_console, server_process, wait_for_status
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 MakeCheckpoint = Callable[..., Path]
 
 SPEECH = "/v1/audio/speech"

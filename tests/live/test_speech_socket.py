@@ -20,8 +20,6 @@ from tests.live_client import LiveClient
 from tests.serving import Fakes, ServerProcess, server_process, serving, wait_for_status
 from tests.soprano_models import build_soprano
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 PATH = "/v1/audio/speech/stream"
 SENTENCES = ["The first sentence is written word by word.", "The second one comes after it."]
 NUM_CONNECTIONS = 100

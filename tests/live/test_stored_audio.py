@@ -14,8 +14,6 @@ from app.domain.audio import AudioFormat
 from app.ports.audio_store import AudioStores
 from tests.serving import ServerProcess, server_process, wait_for_status
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 FILES: Final = "/v1/audio/files"
 NUM_BYTES: Final = 30_000_000
 """Far more than what sockets on the way can hold."""

@@ -13,8 +13,6 @@ from websockets.sync.client import connect
 from tests.listening import decode_file, decode_pcm
 from tests.serving import ServerProcess, run_console, server_process, wait_for_status
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 TEXT = "1. Milk\n2. Eggs\n3. Bread\n"
 PAUSE_S = 2.0
 WINDOW_S = 0.001

@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
-import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -19,8 +18,6 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 SECRET = "Marmalade"
 TIMEOUT_S = 30.0
-
-pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 class Collector:

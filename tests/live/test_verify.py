@@ -9,8 +9,6 @@ import pytest
 
 from tests.serving import run_console
 
-pytestmark = pytest.mark.live
-
 MakeCheckpoint = Callable[..., Path]
 
 TEXT = (

@@ -17,8 +17,6 @@ from tests.client_requests import LIVEKIT_MINI_TTS, LIVEKIT_TTS_1, PIPECAT, Reco
 from tests.listening import decode_pcm
 from tests.serving import ServerProcess
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
-
 AGENT_RATE = 24_000
 PIPECAT_CHUNK = AGENT_RATE // 2 * 2
 """Bytes that Pipecat reads at a time: half a second."""

@@ -8,8 +8,6 @@ import pytest
 from tests.http.test_websocket_access import KEY, PATH, with_key
 from tests.serving import serving
 
-pytestmark = pytest.mark.live
-
 client = pytest.importorskip("websockets.asyncio.client")
 exceptions = pytest.importorskip("websockets.exceptions")
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 import click
 
 from app.domain.errors import ModelLoadError
-from app.entrypoints.cli.bench.command import bench
 from app.entrypoints.cli.config import config
 from app.entrypoints.cli.keys import keys
 from app.entrypoints.cli.models import models
@@ -28,7 +27,7 @@ def cli() -> None:
     """Text to speech on your own machine, for OpenAI clients."""
 
 
-for command in (serve, say, normalize, bench, verify, models, keys, config):
+for command in (serve, say, normalize, verify, models, keys, config):
     cli.add_command(command)
 
 

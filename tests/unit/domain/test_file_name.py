@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from app.domain.audio import AudioFormat
 from app.domain.errors import InvalidFileNameError
 from app.domain.file_name import DEFAULT_STEM, STEM, choose_stem
+from tests.examples import table
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 FORMATS = st.sampled_from(AudioFormat)
@@ -34,7 +35,7 @@ def test_whatever_is_accepted_is_a_stem_and_nothing_is_mended(
     assert name in {stem, f"{stem}.{audio_format}"}
 
 
-@pytest.mark.parametrize(
+@table(
     "name",
     [
         "", ".", "..", ".mp3", "..mp3", "../x", "..%2fx", "%2e%2e/x", "%252e%252e%252fx", "..\\x",

@@ -28,6 +28,7 @@ print(freed - before, resident_mb() - before)
 @pytest.mark.parametrize(
     ("interval_s", "wait_s", "is_given_back"), [(0.2, 20, True), (60, 1, False)]
 )
+@pytest.mark.integration
 def test_what_is_free_is_given_back_after_a_while(
     *, interval_s: float, wait_s: float, is_given_back: bool
 ) -> None:

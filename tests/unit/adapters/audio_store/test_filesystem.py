@@ -303,8 +303,9 @@ async def test_ten_thousand_taken_names_in_a_row_are_too_many(
 
 @pytest.mark.parametrize(
     ("num_writers", "num_files"),
-    [pytest.param(4, 25, id="4x25"), pytest.param(8, 50, id="8x50", marks=pytest.mark.slow)],
+    [pytest.param(4, 25, id="4x25"), pytest.param(8, 50, id="8x50", marks=pytest.mark.nightly)],
 )
+@pytest.mark.integration
 def test_processes_at_once_name_their_files_without_gap_or_repeat(
     directory: Path, num_writers: int, num_files: int
 ) -> None:
@@ -322,6 +323,7 @@ def test_processes_at_once_name_their_files_without_gap_or_repeat(
         assert stem.encode() * 10 in (directory / sidecar_of(name)).read_bytes()
 
 
+@pytest.mark.integration
 async def test_a_killed_writer_leaves_no_torn_file(directory: Path, clock: FakeClock) -> None:
     num_kept = 0
     for _ in range(4):
@@ -338,7 +340,7 @@ async def test_a_killed_writer_leaves_no_torn_file(directory: Path, clock: FakeC
         await check_captions(directory, clock, set(announced))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 async def test_writers_killed_at_sixty_random_points_leave_no_torn_file(
     directory: Path, clock: FakeClock
 ) -> None:
@@ -485,6 +487,7 @@ def dead_pid() -> int:
         ("dead", -7200, 1),
     ],
 )
+@pytest.mark.integration
 async def test_opening_sweeps_what_no_writer_will_finish(
     directory: Path,
     clock: FakeClock,
@@ -615,6 +618,7 @@ async def test_what_an_open_file_tells_is_of_the_file_that_was_opened(
         assert audio.info.version != file.version
 
 
+@pytest.mark.integration
 async def test_opening_leaves_foreign_files_alone(
     directory: Path, clock: FakeClock, dead_pid: int
 ) -> None:
@@ -785,6 +789,7 @@ print("held")
 """
 
 
+@pytest.mark.integration
 def test_a_full_disk_keeps_nothing_of_the_file_that_did_not_fit(directory: Path) -> None:
     """On a real file system of 1 MB, where the machine lets us mount one."""
     unshare = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -866,6 +871,7 @@ CANNOT_LINK = "StoreError: The file system of the store cannot make hard links."
         pytest.param("unlinkat:error=EIO:when=2", FAILED_IO, id="temporary file stays at first"),
     ],
 )
+@pytest.mark.integration
 def test_a_call_of_the_system_that_fails_is_told_and_keeps_nothing(
     directory: Path, fault: str, message: str
 ) -> None:
@@ -889,6 +895,7 @@ def test_a_call_of_the_system_that_fails_is_told_and_keeps_nothing(
         pytest.param("unlinkat:error=EIO:when=1", FAILED_IO, id="temporary file stays at first"),
     ],
 )
+@pytest.mark.integration
 def test_a_call_that_fails_keeps_neither_audio_nor_captions(
     directory: Path, fault: str, message: str
 ) -> None:
@@ -898,6 +905,7 @@ def test_a_call_that_fails_keeps_neither_audio_nor_captions(
 
 
 @pytest.mark.parametrize("call", ["flock", "fsync", "pwrite64", "linkat", RENAME, "unlinkat"])
+@pytest.mark.integration
 def test_no_failing_call_at_any_point_leaves_half_a_file(directory: Path, call: str) -> None:
     """Every call of a save fails once, also those that only tidy up; what shows is whole."""
     for number in range(1, 9):

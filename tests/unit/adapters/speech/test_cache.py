@@ -17,6 +17,7 @@ from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import SamplingParams, SynthesisParams
+from tests.examples import examples
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 
@@ -370,7 +371,7 @@ ACTIONS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(ACTIONS, st.integers(1, 120_000))
 def test_whatever_is_asked_heard_and_left_the_limit_holds_and_nothing_is_lost(
     actions: list[tuple[str, int]], max_bytes: int

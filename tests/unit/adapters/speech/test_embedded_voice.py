@@ -30,6 +30,7 @@ from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
+from tests.examples import examples
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def bare(phonemes: str) -> str:
     return re.sub(r"[\W\u02c8\u02cc]", "", phonemes).replace("\u0250", "\u00e6")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=12),
     st.sampled_from([" today", " today.", ", today", "? Today!"]),
@@ -270,7 +271,7 @@ async def test_many_sentences_at_once_sound_as_they_do_alone(voice: EmbeddedVoic
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.integers(0, 20_000), st.integers(1, 5_000), st.integers(0, 20_000), st.sampled_from([0.5, 1])
 )

@@ -10,6 +10,7 @@ from app.adapters.speech.time_stretched import TimeStretchedModel, TimeStretcher
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
+from tests.examples import examples
 from tests.fakes.speech_model import HUM_HZ, FakeSpeechModel
 
 RATE = 16_000
@@ -64,7 +65,7 @@ WINDOW = 2_048
 """Samples that `atempo` looks ahead; it may blend at other places when chunks end elsewhere."""
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.integers(1, 4_000), min_size=1, max_size=10), st.sampled_from([0.3, 0.7, 1.9]))
 def test_chunks_give_the_duration_of_the_whole_and_always_the_same_samples(
     sizes: list[int], tempo: float

@@ -278,7 +278,8 @@ async def test_a_request_gives_up_on_a_model_that_loads_too_long() -> None:
     rig.model.may_load.clear()
     loading = asyncio.create_task(rig.readiness.load())
     starting = asyncio.create_task(rig.service.start(SpeechRequest(text="One.")))
-    await asyncio.sleep(0.01)
+    while not rig.clock.num_sleepers:
+        await asyncio.sleep(0.001)
     await rig.clock.advance(10.0)
     with pytest.raises(ModelLoadingError) as caught:
         await starting

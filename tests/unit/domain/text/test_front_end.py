@@ -16,6 +16,7 @@ from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import MAX_PAUSE_S, Pause
 from app.domain.text.pronunciations import Pronunciations
 from app.domain.text.splitting import split_sentences
+from tests.examples import examples
 
 VOICES: dict[str, Split] = {
     "soprano": split_for_soprano,
@@ -124,7 +125,7 @@ PIECES = st.sampled_from([
 TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=8)), max_size=30).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(TEXTS, st.sampled_from(sorted(VOICES)), st.booleans())
 def test_every_text_is_segmented_and_its_sources_are_the_text(
     text: str,
@@ -146,14 +147,14 @@ def test_every_text_is_segmented_and_its_sources_are_the_text(
 SOPRANO_KNOWS = re.compile(r"[a-z !$',.?-]*")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(TEXTS)
 def test_soprano_is_given_what_it_knows(text: str) -> None:
     for segment in segment_text(text, split_for_soprano):
         assert SOPRANO_KNOWS.fullmatch(segment.text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(TEXTS, st.sampled_from(sorted(VOICES)))
 def test_spans_lie_in_the_source_in_order_and_do_not_overlap(text: str, voice: str) -> None:
     parts = [part for part in read_text(text, ReadingOptions()) if not isinstance(part, Pause)]

@@ -13,6 +13,7 @@ from app.domain.text.reading.matching import (
     JOINT,
 )
 from app.domain.text.reading.read import read
+from tests.examples import table
 
 CASES = Path(__file__).parent / "cases"
 """Of each topic: what is written, a tab, what is said. Alternatives stand behind `|`.
@@ -76,7 +77,7 @@ def unescaped(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-@pytest.mark.parametrize(("written", "said"), cases())
+@table(("written", "said"), cases())
 def test_what_is_written_is_said_as_people_say_it(written: str, said: str) -> None:
     assert words_of(spoken(written)) in [words_of(one) for one in said.split("|")]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.domain.text import splitting
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.splitting import MAX_LIVE_CHARS, cut_whole_sentences, is_speakable
+from tests.examples import examples
 
 
 def split_sentences(text: str) -> list[str]:
@@ -58,7 +59,7 @@ def test_a_long_sentence_without_marks_is_cut_between_words() -> None:
     assert fit("alpha beta gamma delta", 12) == ["alpha beta", "gamma delta"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.text(st.sampled_from("ab ,.!? "), max_size=300), st.integers(1, 60))
 def test_nothing_is_lost_repeated_or_too_long(text: str, max_chars: int) -> None:
     pieces = [piece for sentence in split_sentences(text) for piece in fit(sentence, max_chars)]
@@ -66,7 +67,7 @@ def test_nothing_is_lost_repeated_or_too_long(text: str, max_chars: int) -> None
     assert all(len(piece) <= max_chars for piece in pieces)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.from_regex(re.compile(r"[a-z]{1,12}"), fullmatch=True), min_size=1, max_size=80))
 def test_words_shorter_than_the_limit_stay_whole(words: list[str]) -> None:
     assert " ".join(fit(" ".join(words), 20)).split() == words

@@ -52,6 +52,7 @@ def test_there_are_no_more_connections_than_open_files_allow(num_files: int, mos
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 @pytest.mark.parametrize(("soft", "hard", "given"), [(64, 1_000, 500), (64, 300, 300)])
+@pytest.mark.integration
 def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(
     soft: int, hard: int, given: int
 ) -> None:

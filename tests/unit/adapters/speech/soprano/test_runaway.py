@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.adapters.speech.soprano.runaway import MAX_RUN_LENGTH, RunawayDetector
+from tests.examples import examples
 
 SIZE = 512
 CALM = np.zeros(SIZE, np.float32)
@@ -38,7 +39,7 @@ def rule(alike: list[bool]) -> bool:
     return False
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.sampled_from([True, True, True, False]), max_size=120))
 def test_it_follows_the_rule_state_by_state(alike: list[bool]) -> None:
     detector = RunawayDetector()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.adapters.speech.soprano.text import MAX_JOINED_CHARS, MAX_SENTENCE_CHARS, split_for_soprano
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
+from tests.examples import examples
 
 
 def segments_of(text: str) -> list[TextSegment]:
@@ -71,7 +72,7 @@ ANY_TEXT = st.lists(st.one_of(st.text(ANY_CHARACTER, max_size=60), PIECES), max_
 TOKENS = frozenset("abcdefghijklmnopqrstuvwxyz !$',-.?")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(ANY_TEXT)
 @example("(" * 4000)
 @example("a" * 4096 + "b" * 4096)
@@ -93,7 +94,7 @@ FIGURES = st.one_of(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.lists(FIGURES, max_size=40).map("".join))
 @example("100000:" + "0" * 34)
 @example("²" + "0" * 27 + ":" + "0" * 12)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.adapters.speech.soprano.text import MAX_JOINED_CHARS, split_for_soprano
 from app.domain.text.front_end import segment_text
+from tests.examples import examples
 from tests.unit.adapters.speech.soprano.text_corpus import SIZE, generate
 from tests.unit.adapters.speech.soprano.text_oracle import package_sentences
 
@@ -92,7 +93,7 @@ PROSE = st.tuples(
 ).map(lambda prose: prose[1].join(prose[0]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(PROSE)
 def test_any_words_and_marks_are_read_as_the_package_reads_them(text: str) -> None:
     expected = package_sentences(text)

@@ -21,6 +21,7 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import (
 from app.adapters.speech.soprano.checkpoint.shapes import DecoderShape, LanguageModelShape
 from app.domain.errors import CheckpointError, ModelLoadError
 from tests.checkpoints.tensor_files import write_plain_state_dict, write_safetensors
+from tests.examples import examples, table
 from tests.small_checkpoint import (
     CONFIG,
     DECODER_SHAPES,
@@ -292,7 +293,7 @@ class TestConfig:
 
 
 class TestTensors:
-    @pytest.mark.parametrize("name", LANGUAGE_MODEL_SHAPES)
+    @table("name", LANGUAGE_MODEL_SHAPES)
     def test_no_tensor_of_the_language_model_may_be_missing(
         self, directory: Path, name: str
     ) -> None:
@@ -300,7 +301,7 @@ class TestTensors:
         write_safetensors(directory / "model.safetensors", tensors_of(shapes))
         assert f"model.safetensors: the tensor {name} is missing" in failure(directory)
 
-    @pytest.mark.parametrize("name", LANGUAGE_MODEL_SHAPES)
+    @table("name", LANGUAGE_MODEL_SHAPES)
     def test_no_tensor_of_the_language_model_may_have_another_shape(
         self, directory: Path, name: str
     ) -> None:
@@ -309,13 +310,13 @@ class TestTensors:
         expected = list(LANGUAGE_MODEL_SHAPES[name])
         assert f"model.safetensors: shape of {name}: expected {expected}" in failure(directory)
 
-    @pytest.mark.parametrize("name", DECODER_SHAPES)
+    @table("name", DECODER_SHAPES)
     def test_no_tensor_of_the_decoder_may_be_missing(self, directory: Path, name: str) -> None:
         shapes = {key: shape for key, shape in DECODER_SHAPES.items() if key != name}
         write_plain_state_dict(directory / "decoder.pth", tensors_of(shapes))
         assert f"decoder.pth: the tensor {name} is missing" in failure(directory)
 
-    @pytest.mark.parametrize("name", DECODER_SHAPES)
+    @table("name", DECODER_SHAPES)
     def test_no_tensor_of_the_decoder_may_have_another_shape(
         self, directory: Path, name: str
     ) -> None:
@@ -421,7 +422,7 @@ NEAR_AN_END = st.integers(-3_000, 3_000)
 ANYWHERE = st.integers(0, 100_000)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     name=st.sampled_from(FILES),
     edits=st.lists(st.tuples(NEAR_AN_END | ANYWHERE, st.integers(0, 255)), max_size=8),

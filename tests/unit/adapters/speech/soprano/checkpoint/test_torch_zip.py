@@ -21,6 +21,7 @@ from app.adapters.speech.soprano.checkpoint.shapes import TensorInfo
 from app.adapters.speech.soprano.checkpoint.torch_zip import load_tensors, read_tensor_shapes
 from app.domain.errors import CheckpointError
 from tests.checkpoints.tensor_files import write_plain_state_dict
+from tests.examples import examples
 from tests.small_checkpoint import rewrite_archive
 
 TENSORS = {
@@ -317,7 +318,7 @@ class TestPicklesThatAskForMore:
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=examples(1_000), deadline=None)
 @given(edits=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), max_size=6))
 @example(edits=[])
 def test_a_damaged_program_is_refused_or_gives_tensors(edits: list[tuple[int, int]]) -> None:
@@ -333,7 +334,7 @@ def test_a_damaged_program_is_refused_or_gives_tensors(edits: list[tuple[int, in
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(program=st.binary(max_size=60))
 def test_random_programs_are_refused(program: bytes) -> None:
     with pytest.raises(RefusedPickleError):

@@ -132,7 +132,7 @@ def full_checkpoint(**arguments: Any) -> Iterator[Path]:
         yield build_checkpoint(Path(parent) / "full", FULL, **arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize(("says", "tokens_per_sentence"), [("chain", 8), ("anything", 12)])
 def test_fp32_at_full_size_says_and_sounds_the_same_on_200_sentences(

@@ -149,7 +149,7 @@ async def test_requests_at_random_sound_as_they_do_alone_and_leave_nothing(
     assert left_behind() == before
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("size", [TINY, FULL])

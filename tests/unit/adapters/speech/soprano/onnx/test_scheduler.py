@@ -18,6 +18,7 @@ from app.adapters.speech.soprano.onnx.sequence import (
     Sequence,
 )
 from app.adapters.speech.soprano.sampling import Sampling
+from tests.examples import table
 
 EOS = 3
 STEP_S = 0.01
@@ -532,7 +533,7 @@ class Course:
             self.slots[move.target] = self.slots.pop(move.source)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@table("seed", range(100))
 def test_any_course_of_events_keeps_every_sentence_in_its_row_and_finishes_all(seed: int) -> None:
     course = Course(seed)
     num_sentences = course.num_to_come

@@ -14,6 +14,7 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.sequence import MIN_FIRST_STATES
 from app.adapters.speech.soprano.onnx.sessions import VocoderSession, interpolate
+from tests.examples import examples
 from tests.onnx_sessions import vocoder_session
 
 HIDDEN = 512
@@ -64,7 +65,9 @@ def lengths_and_cuts(draw: st.DrawFn) -> tuple[int, list[int]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(case=lengths_and_cuts(), seed=st.integers(0, 2**32))
 def test_any_pieces_join_to_exactly_the_whole(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.standins import lmdeploy as standin
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 WHEEL_VERSION = "0.18.0"
 
