@@ -13,7 +13,7 @@ import structlog
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Send
 
-from app.domain.errors import InvalidApiKeyError, SpeechError
+from app.domain.errors import InvalidApiKeyError, ServerDrainingError, SpeechError
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import within
 from app.entrypoints.http.disconnect import until_disconnect
@@ -21,8 +21,8 @@ from app.entrypoints.http.errors import ClientDisconnectedError
 from app.ports.clock import Clock
 
 FAREWELL_S: Final = 1.0
-"""Given to a client whose key was revoked to take the last words. Others that read nothing are cut
-by the connection's own limit."""
+"""Given to a client to take the last words when its key was revoked or the server ends. Others that
+read nothing are cut by the connection's own limit."""
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +64,8 @@ class StreamResponse(ASGIResponse):
         except ClientDisconnectedError:
             _log.info("speech.client_left")
         except SpeechError as error:
-            _log.error("speech.cut", error=error.code)
+            write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
+            write("speech.cut", error=error.code)
             await self._say_why(send, error)
         except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
             _log.error("speech.cut", error="internal_error", exc_info=error)
@@ -80,7 +81,8 @@ class StreamResponse(ASGIResponse):
 
     async def _say_why(self, send: Send, error: Exception) -> None:
         words = self._last_words(error)
-        limit_s = FAREWELL_S if isinstance(error, InvalidApiKeyError) else math.inf
+        is_urgent = isinstance(error, InvalidApiKeyError | ServerDrainingError)
+        limit_s = FAREWELL_S if is_urgent else math.inf
         if words:
             with suppress(OSError):  # the client may have left meanwhile, or read nothing
                 await within(self._clock, limit_s, _send_part(send, words))

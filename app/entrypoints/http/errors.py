@@ -160,6 +160,17 @@ class TooManyConnectionsError(SpeechError):
         super().__init__("Too many connections are open; try again shortly.")
 
 
+class TooManyUnfinishedBodiesError(SpeechError):
+    """A body or message, while those of all clients that have come in part take too much memory."""
+
+    code = "too_many_unfinished_bodies"
+    is_retryable = True
+    retry_after_s = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("Too many request bodies are being received; try again shortly.")
+
+
 CLOSING: Final = (
     BrokenHttpError,
     HeadTooLargeError,
@@ -169,6 +180,7 @@ CLOSING: Final = (
     UpgradeRequiredError,
     LateRequestError,
     TooManyConnectionsError,
+    TooManyUnfinishedBodiesError,
     ServerDrainingError,
 )
 """Errors after which the connection is of no more use."""
@@ -191,6 +203,7 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     AddressNotFoundError: (404, INVALID_REQUEST),
     LateRequestError: (408, INVALID_REQUEST),
     TooManyConnectionsError: (503, SERVER_ERROR),
+    TooManyUnfinishedBodiesError: (503, SERVER_ERROR),
     ServerDrainingError: (503, SERVER_ERROR),
     ModelLoadingError: (503, SERVER_ERROR),
     ModelLoadError: (503, SERVER_ERROR),

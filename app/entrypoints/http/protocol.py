@@ -9,7 +9,7 @@ import struct
 import sys
 import uuid
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import h11
 import structlog
@@ -22,12 +22,13 @@ from websockets.http11 import Request
 
 from app.domain.errors import ServerDrainingError, SpeechError
 from app.domain.token_bucket import TokenBucket
-from app.entrypoints.http.connection_limits import ConnectionLimits, WriteWatch
+from app.entrypoints.http.connection_limits import ConnectionLimits, UnfinishedPart, WriteWatch
 from app.entrypoints.http.context import SWITCHING_PROTOCOLS
 from app.entrypoints.http.errors import (
     BrokenHttpError,
     LateRequestError,
     TooManyConnectionsError,
+    TooManyUnfinishedBodiesError,
 )
 from app.entrypoints.http.handshake import describe_handshake_error
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
@@ -43,6 +44,9 @@ FAREWELL_S: Final = 1.0
 MAX_READ_BYTES: Final = 4_096
 """Read from a connection before the others have their turn. A chunk of one byte or an empty frame
 takes some 10 us to parse: 7 ms for so many, and a second for the 256 KiB that asyncio reads."""
+
+# Read at once from a connection whose bytes are only dropped, which costs next to nothing.
+DROP_BYTES: Final = 262_144
 
 NO_LINGER: Final = struct.pack("ii", 1, 0)
 """struct linger: discard what is not sent and send RST (socket(7))."""
@@ -77,6 +81,7 @@ class HttpProtocol(H11Protocol):
         self.conn: RequestReader = RequestReader()
         self._application, self.app = self.app, self._run
         self._limits = limits
+        self._unfinished = UnfinishedPart(limits.unfinished)
         self._overload = overload
         self._writes = WriteWatch(limits.write_stall_s)
         self._head_due_at: float | None = None
@@ -92,7 +97,7 @@ class HttpProtocol(H11Protocol):
     @property
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # the type there forgets the beginning
-        return cycle is not None and not cycle.response_complete
+        return cycle is not None and not (cycle.response_complete or cycle.disconnected)
 
     def check(self, now: float) -> None:
         """End the connection if its client takes too long to send a head, or to take an answer."""
@@ -177,19 +182,49 @@ class HttpProtocol(H11Protocol):
         self.transport.write(answer)
         if has_whole_body(data):
             self.transport.close()
-        else:  # to close now would reset the connection while the client still sends
-            self.transport.write_eof()
-            self._is_discarding = True
-            self._head_due_at = self.loop.time() + FAREWELL_S
+        else:
+            self._discard()
         return True
+
+    def _discard(self) -> None:
+        """Read on and drop it: to close now would reset the connection while the client sends."""
+        self.transport.write_eof()
+        self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
+        self._is_discarding = True
+        self._head_due_at = self.loop.time() + FAREWELL_S
 
     def handle_events(self) -> None:
         """Handle what has been read, maybe while the answer before was being made."""
         super().handle_events()
+        self._hold_body()
         if self._is_answering:
             self._head_due_at = None
         elif self._has_part_of_head:
             self._expect_head()
+
+    def _hold_body(self) -> None:
+        """Count what has come of an unfinished body, or reject the request if all hold too much."""
+        is_unfinished = self._is_answering and self.cycle.more_body
+        if self._unfinished.resize(self.conn.num_body_bytes if is_unfinished else 0):
+            return
+        self._unfinished.resize(0)
+        if self.cycle.response_started:  # before its body has come, which nobody waits for
+            self.transport.abort()
+            return
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self._answer(TooManyUnfinishedBodiesError())
+        self._discard()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; the rest of a body that was not read is dropped."""
+        self._unfinished.resize(0)
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what has come of an unfinished body."""
+        self._unfinished.resize(0)
+        super().connection_lost(exc)
 
     def _expect_head(self) -> None:
         """From now on, unless it is expected already."""
@@ -237,15 +272,19 @@ class HttpProtocol(H11Protocol):
             raise BrokenHttpError
 
     def _refuse(self, error: SpeechError) -> None:
+        self._answer(error)
+        self.transport.close()
+
+    def _answer(self, error: SpeechError) -> None:
         date = self.server_state.default_headers
-        _answer_and_close(self.transport, error, date, is_head=self.conn.is_head)
+        _answer(self.transport, error, date, is_head=self.conn.is_head)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand the connection over; what came with the handshake must not have, and ends it."""
-        has_more = bool(self.conn.trailing_data[0])
+        """Hand the connection over, with the frames that came in the same packet."""
+        early = self.conn.trailing_data[0]
         super().handle_websocket_upgrade(event)
-        if has_more:
-            self.transport.abort()
+        if early:
+            cast("SocketProtocol", self.transport.get_protocol()).data_received(early)
 
     def _should_upgrade(self) -> bool:
         may_upgrade = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
@@ -262,6 +301,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, limits: ConnectionLimits, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._unfinished = UnfinishedPart(limits.unfinished)
+        self._num_cont_bytes = 0
+        self._early = b""
         self._limits = limits
         self._writes = WriteWatch(limits.write_stall_s)
         self._small_frames = TokenBucket(MAX_SMALL_FRAMES_PER_MINUTE, self.loop.time())
@@ -290,6 +332,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def handle_cont(self, event: Frame) -> None:
         """Take a part of a message."""
         self._num_frames += 1
+        self._num_cont_bytes += len(event.data)
         super().handle_cont(event)
 
     def handle_pong(self, event: Frame) -> None:
@@ -313,6 +356,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
         uvicorn logs that as an error, and raises if the client has sent its close frame already.
         """
+        self._num_cont_bytes = 0
         is_text = self.curr_msg_data_type == "text" and not self.close_sent
         if is_text and not _is_utf8(b"".join(self.frames)):
             self.frames = []
@@ -330,22 +374,50 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self.handshake_complete and self.close_sent:
             raise ClientDisconnected
         await super().send(message)
+        if self._early and self.handshake_complete:
+            early, self._early = self._early, b""
+            if not self.close_sent:
+                self.transport.resume_reading()
+                self.data_received(early)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what has come of an unfinished message."""
+        self._unfinished.resize(0)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse a handshake, and frames once it is answered.
 
-        A client must not send frames before (RFC 6455, section 4.1); they end the connection.
+        A client must not send frames before (RFC 6455, section 4.1). Some do; they wait.
         """
         if self.handshake_initiated and not self.handshake_complete:
-            self.transport.abort()
+            self._early += data
+            self.transport.pause_reading()
             return
         self._num_frames = 0
         super().data_received(data)
         self._close_if_flooded(len(data))
+        self._hold_message()
         if not self.handshake_initiated:
             self.handshake_complete = self.close_sent = True
             error = describe_handshake_error(self.conn.handshake_exc)
-            _answer_and_close(self.transport, error, self.default_headers)
+            _answer(self.transport, error, self.default_headers)
+            self.transport.close()
+
+    def _hold_message(self) -> None:
+        """Count what has come of an unfinished message, or close if all hold too much."""
+        num_bytes = len(self.frames[0]) + self._num_cont_bytes if self.frames else 0
+        if self._unfinished.resize(num_bytes + len(self.conn.reader.buffer)) or self.close_sent:
+            return
+        self.frames = []
+        code, reason = CloseCode.TRY_AGAIN_LATER, TooManyUnfinishedBodiesError.code
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.fail(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        # To close now would reset the connection while the client still sends.
+        self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
+        self.close_timer = self.loop.call_later(FAREWELL_S, self.transport.close)
 
     def _close_if_flooded(self, num_bytes: int) -> None:
         """End a connection on which too many frames come that hold next to nothing."""
@@ -370,20 +442,19 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-def _answer_and_close(
+def _answer(
     transport: asyncio.Transport,
     error: SpeechError,
     more_headers: list[tuple[bytes, bytes]],
     *,
     is_head: bool = False,
 ) -> None:
-    """Answer in place of the application, and close."""
+    """Answer in place of the application; the connection is of no more use."""
     request_id = uuid.uuid4().hex
     _log.info("http.refused", error=error.code, request_id=request_id)
     answer = encode_answer(error)
     headers = *more_headers, (b"x-request-id", request_id.encode())
     transport.write(answer.to_http(*headers, is_head=is_head))
-    transport.close()
 
 
 def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:

@@ -13,7 +13,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 from werkzeug.http import http_date, quote_etag
 
-from app.domain.errors import SpeechError
+from app.domain.errors import ServerDrainingError, SpeechError
 from app.entrypoints.http.conditional import Span, Validators, choose_span
 from app.entrypoints.http.disconnect import until_disconnect
 from app.entrypoints.http.errors import ClientDisconnectedError
@@ -105,7 +105,8 @@ async def _send_span(audio: OpenAudio, span: Span, receive: Receive, send: Send)
     except ClientDisconnectedError:
         _log.info("stored_audio.client_left")
     except SpeechError as error:
-        _log.error("stored_audio.cut", error=error.code, reason=str(error))
+        write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
+        write("stored_audio.cut", error=error.code, reason=str(error))
     except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
         _log.error("stored_audio.cut", error="internal_error", exc_info=error)
 
