@@ -10,7 +10,7 @@ import pytest
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome
-from app.entrypoints.http.events import KEEP_ALIVE
+from app.entrypoints.http.sse import KEEP_ALIVE
 from app.entrypoints.settings import Settings, SpeechSettings
 from tests.fakes.speech_model import SECONDS_PER_CHAR
 from tests.server_events import deltas, read_events

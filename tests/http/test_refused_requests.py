@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.domain.services.intake import Intake
-from app.entrypoints.http import connection_limits
+from app.entrypoints.http import protocol
 from app.entrypoints.log import LOGGED_BY_US
 from app.entrypoints.settings import ServerSettings
 from tests.eventually import eventually
@@ -391,7 +391,7 @@ async def narrow_url(
     fakes: Fakes, events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """A server that holds few unfinished bodies."""
-    monkeypatch.setattr(connection_limits, "MAX_UNFINISHED_BYTES", MAX_UNFINISHED)
+    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", MAX_UNFINISHED)
     async with serving(fakes.app()) as url:
         events.clear()
         yield url

@@ -1,15 +1,17 @@
-"""The one place with status numbers: from errors to OpenAI's error body."""
+"""The one place with status numbers: from errors to answers with OpenAI's error body."""
 
 import math
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 import structlog
 from litestar import MediaType, Request, Response
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.types import ExceptionHandlersMap, Scope
+from litestar.types import ExceptionHandlersMap, Scope, Send
 
 from app.domain.errors import (
     EngineBusyError,
@@ -32,6 +34,7 @@ from app.domain.errors import (
     StoreError,
     StoreFullError,
 )
+from app.entrypoints.http.hosts import SECURITY_HEADERS
 from app.entrypoints.http.schemas import CreateSpeech, ErrorBody, ErrorDetail, choices_of
 
 _log = structlog.get_logger(__name__)
@@ -84,7 +87,7 @@ class BrokenHttpError(SpeechError):
         super().__init__("This is not a valid HTTP request.")
 
 
-class HeadTooLargeError(SpeechError):
+class HeadersTooLargeError(SpeechError):
     """More headers, or a longer head, than is read."""
 
     code = "headers_too_large"
@@ -173,7 +176,7 @@ class TooManyUnfinishedBodiesError(SpeechError):
 
 CLOSING: Final = (
     BrokenHttpError,
-    HeadTooLargeError,
+    HeadersTooLargeError,
     TargetTooLongError,
     HttpVersionError,
     BrokenHandshakeError,
@@ -195,7 +198,7 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     IdempotencyKeyReusedError: (422, INVALID_REQUEST),
     InvalidRequestError: (400, INVALID_REQUEST),
     BrokenHttpError: (400, INVALID_REQUEST),
-    HeadTooLargeError: (431, INVALID_REQUEST),
+    HeadersTooLargeError: (431, INVALID_REQUEST),
     TargetTooLongError: (414, INVALID_REQUEST),
     HttpVersionError: (505, INVALID_REQUEST),
     BrokenHandshakeError: (400, INVALID_REQUEST),
@@ -250,6 +253,9 @@ class MalformedBodyError(InvalidRequestError):
         super().__init__(message)
         self.body_param = param
         self.body_code = code
+
+
+NOT_JSON: Final = "The body must be JSON: send content-type application/json."
 
 
 class UnsupportedMediaTypeError(HTTPException):
@@ -320,13 +326,17 @@ def _headers(error: SpeechError) -> dict[str, str]:
 
 def handle_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
     """A failure that the framework found."""
+    is_left = error.detail == _LEFT_AMID_BODY
+    status = CLIENT_CLOSED_REQUEST if is_left else error.status_code
+    return _response(status, describe_http_exception(error), dict(error.headers or {}))
+
+
+def describe_http_exception(error: HTTPException) -> ErrorDetail:
+    """A failure that the framework found, as clients read it."""
     status = error.status_code
-    if error.detail == _LEFT_AMID_BODY:
-        status = CLIENT_CLOSED_REQUEST
     kind = INVALID_REQUEST if status < 500 else SERVER_ERROR  # noqa: PLR2004
     message = _HTTP_MESSAGES.get(status) or error.detail
-    detail = ErrorDetail(message=message, type=kind, code=_HTTP_CODES.get(status))
-    return _response(status, detail, dict(error.headers or {}))
+    return ErrorDetail(message=message, type=kind, code=_HTTP_CODES.get(status))
 
 
 def handle_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[ErrorBody]:
@@ -415,3 +425,53 @@ def describe_decode_error(error: Exception) -> MalformedBodyError:
         words += f"; known are {', '.join(_CHOICES[param])}"
     message = f"Invalid '{param}': {words}." if param else f"{words}."
     return MalformedBodyError(message, param, "invalid_value")
+
+
+# ASGI extension by which a handshake can be rejected with an answer of our own.
+EXTENSION: Final = "websocket.http.response"
+
+# Close code (RFC 6455, section 7.4.1); before the socket is accepted, servers answer 403 instead.
+POLICY_VIOLATION: Final = 1008
+
+
+async def send_error(scope: Scope, send: Send, error: SpeechError) -> None:
+    """Answer with `error` where no handler of the framework would see it."""
+    note_error(scope, error.code)
+    is_http = scope["type"] == ScopeType.HTTP
+    if not is_http and EXTENSION not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
+        return
+    kind = "http.response" if is_http else EXTENSION
+    answer = encode_answer(error)
+    start = {"type": f"{kind}.start", "status": answer.status, "headers": answer.headers}
+    # The framework's types do not know the extension.
+    await send(start)  # type: ignore[arg-type]
+    await send({"type": f"{kind}.body", "body": answer.body})  # type: ignore[arg-type]
+
+
+class EncodedAnswer(msgspec.Struct, frozen=True):
+    """An answer as bytes, for where there is no framework to write it."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    def to_http(self, *more_headers: tuple[bytes, bytes], is_head: bool = False) -> bytes:
+        """The answer as it is sent on a connection; to a HEAD without its body."""
+        start = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode()
+        headers = map(b": ".join, [*self.headers, *more_headers])
+        return b"\r\n".join([start, *headers, b"", b"" if is_head else self.body])
+
+
+def encode_answer(error: SpeechError) -> EncodedAnswer:
+    """What a caller gets for `error`."""
+    answer = answer_to(error)
+    body = msgspec.json.encode(answer.content)
+    headers = {
+        **SECURITY_HEADERS,
+        **answer.headers,
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+    }
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return EncodedAnswer(answer.status_code or 500, pairs, body)

@@ -11,7 +11,7 @@ from app.domain.services.admission import Admission
 from app.domain.services.intake import Intake
 from app.domain.services.readiness import EngineCheck, ModelState, Readiness
 from app.entrypoints.backends import Choice
-from app.entrypoints.http.authentication import OPEN
+from app.entrypoints.http.access import OPEN
 from app.entrypoints.http.openapi import NOT_READY
 from app.entrypoints.http.schemas import (
     EnginePart,

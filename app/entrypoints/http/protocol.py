@@ -12,28 +12,38 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias, cast
 
 import h11
+import msgspec
 import structlog
 from litestar.types import Receive, ReceiveMessage, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import (
+    HeaderLineTooLong,
+    InvalidHeader,
+    InvalidHeaderValue,
+    InvalidUpgrade,
+    RequestLineTooLong,
+)
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from app.domain.errors import ServerDrainingError, SpeechError
 from app.domain.token_bucket import TokenBucket
-from app.entrypoints.http.connection_limits import ConnectionLimits, UnfinishedPart, WriteWatch
-from app.entrypoints.http.context import SWITCHING_PROTOCOLS
 from app.entrypoints.http.errors import (
+    BrokenHandshakeError,
     BrokenHttpError,
+    HeadersTooLargeError,
     LateRequestError,
+    TargetTooLongError,
     TooManyConnectionsError,
     TooManyUnfinishedBodiesError,
+    UpgradeRequiredError,
+    encode_answer,
 )
-from app.entrypoints.http.handshake import describe_handshake_error
+from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
-from app.entrypoints.http.refusal import encode_answer
-from app.entrypoints.http.request_head import HEAD, RequestReader
+from app.entrypoints.http.request_headers import HEAD, RequestReader
 
 MAX_REFUSED: Final = 16
 """Connections beyond the limit that are told so at the same time; others are closed at once."""
@@ -59,7 +69,89 @@ MAX_SMALL_FRAMES_PER_MINUTE: Final = 3_000
 NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)
 """States of a client from which nothing more is read: its last request is complete, or broken."""
 
+# 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
+# This has room for 256 bodies of the largest size (server.max_body_bytes) that come slowly; a body
+# that comes at once, as short ones do, is not counted at all. With more, slow clients take more
+# memory; with less, long texts from slow networks are rejected earlier.
+MAX_UNFINISHED_BYTES: Final = 64 * 1024 * 1024
+
 _log = structlog.get_logger(__name__)
+
+
+class ConnectionLimits(msgspec.Struct, frozen=True):
+    """Limits on the connections of a server.
+
+    Attributes:
+        head_timeout_s: in which the head of a request must have come.
+        write_stall_s: for which a client may take nothing of what waits for it.
+        max_connections: that are open at the same time.
+        unfinished: bodies and messages on all of them that have come in part.
+    """
+
+    head_timeout_s: float
+    write_stall_s: float
+    max_connections: int
+    unfinished: "UnfinishedBytes" = msgspec.field(
+        default_factory=lambda: UnfinishedBytes(MAX_UNFINISHED_BYTES)
+    )
+
+
+class UnfinishedBytes:
+    """The size of all request bodies and WebSocket messages that have come in part.
+
+    Args:
+        max_bytes: that all connections may hold together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+
+
+class UnfinishedPart:
+    """The share of one connection in `whole`; resize it to 0 in the end."""
+
+    def __init__(self, whole: UnfinishedBytes) -> None:
+        self._whole = whole
+        self._num_bytes = 0
+
+    def resize(self, num_bytes: int) -> bool:
+        """Whether it may have so many bytes, which then are counted; it may always shrink."""
+        change = num_bytes - self._num_bytes
+        if change > 0 and self._whole.num_bytes + change > self._whole.max_bytes:
+            return False
+        self._num_bytes = num_bytes
+        self._whole.num_bytes += change
+        return True
+
+
+class WriteWatch:
+    """Notices that what waits to be sent does not become less.
+
+    Args:
+        limit_s: for so many seconds.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._num_waiting = 0
+        self._taken_at = 0.0
+
+    def is_stalled(self, num_waiting: int, now: float) -> bool:
+        """Whether nothing was taken for too long; asked again and again.
+
+        Args:
+            num_waiting: bytes that wait to be sent.
+            now: the time, in seconds.
+        """
+        if self._num_waiting == 0 or num_waiting < self._num_waiting:
+            self._taken_at = now
+        self._num_waiting = num_waiting
+        return num_waiting > 0 and now - self._taken_at >= self.limit_s
+
+    def note_progress(self) -> None:
+        """Something was taken, even if more has come to wait since."""
+        self._num_waiting = 0
 
 
 class HttpProtocol(H11Protocol):
@@ -432,6 +524,20 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Run the application if the handshake is valid."""
         if self.conn.accept(event).status_code == SWITCHING_PROTOCOLS:
             super().handle_connect(event)
+
+
+def describe_handshake_error(error: Exception | None) -> SpeechError:
+    """What a client is told of a handshake that the library `websockets` refuses with `error`."""
+    if isinstance(error, RequestLineTooLong):
+        return TargetTooLongError()
+    if isinstance(error, HeaderLineTooLong):
+        return HeadersTooLargeError()
+    if isinstance(error, InvalidUpgrade):
+        return UpgradeRequiredError()
+    name = error.name if isinstance(error, InvalidHeader) else None
+    if isinstance(error, InvalidHeaderValue) and name == "Sec-WebSocket-Version":
+        return UpgradeRequiredError()
+    return BrokenHandshakeError(name)
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -13,6 +13,12 @@ from app.entrypoints.backends import Choice
 
 FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 BreakerName = Literal["closed", "open", "half_open"]
+
+# Seconds for which a client waits, if less than the server would. Less than the minimum would only
+# make the server begin what it cannot finish.
+TIMEOUT_HEADER: Final = "x-request-timeout-seconds"
+MIN_TIMEOUT_S: Final = 1.0
+
 VoiceName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 CONTENT_TYPES: Final = {

@@ -18,9 +18,8 @@ import structlog
 import uvicorn
 
 from app.domain.services.intake import Intake
-from app.entrypoints.http.connection_limits import ConnectionLimits
 from app.entrypoints.http.overload import OverloadCheck
-from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol
+from app.entrypoints.http.protocol import Connection, ConnectionLimits, HttpProtocol, SocketProtocol
 from app.entrypoints.settings import ServerSettings
 from app.ports.clock import Clock
 

@@ -8,8 +8,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from app.entrypoints.http.connection_limits import ConnectionLimits
-from app.entrypoints.http.protocol import SocketProtocol
+from app.entrypoints.http.protocol import ConnectionLimits, SocketProtocol
 from tests.socket_handshake import HANDSHAKE
 
 NO_FRAME = bytes([0x8F, 0x00])

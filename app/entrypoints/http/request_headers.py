@@ -8,7 +8,7 @@ import h11
 from app.domain.errors import SpeechError
 from app.entrypoints.http.errors import (
     BrokenHttpError,
-    HeadTooLargeError,
+    HeadersTooLargeError,
     HttpVersionError,
     TargetTooLongError,
 )
@@ -128,7 +128,7 @@ def find_fault(received: bytes) -> SpeechError | None:
         return TargetTooLongError()
     num_headers = head.count(b"\n") - 2  # without the request line and the empty one
     if len(head) > MAX_HEAD_BYTES or num_headers > MAX_HEADERS:
-        return HeadTooLargeError()
+        return HeadersTooLargeError()
     request_line = _REQUEST_LINE.fullmatch(line) if line_end else None
     if request_line is not None and request_line[1] not in HTTP_VERSIONS:
         return HttpVersionError()

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.entrypoints.http.connection_limits import (
+from app.entrypoints.http.protocol import (
     UnfinishedBytes,
     UnfinishedPart,
     WriteWatch,
