@@ -1,4 +1,4 @@
-"""The description of the interface, and a page that shows it without internet."""
+"""The description of the interface, and a page that shows it and sends requests, all offline."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,13 @@ from importlib.resources import files
 from typing import Any, Final
 
 import msgspec
-from litestar import Request, Response, Router
+from litestar import Request, Response, Router, get
 from litestar.exceptions import HTTPException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
+    Components,
     Example,
     OpenAPIHeader,
     OpenAPIMediaType,
@@ -22,6 +24,7 @@ from litestar.openapi.spec import (
     Reference,
     RequestBody,
     Schema,
+    SecurityScheme,
 )
 
 from app.domain.audio import AudioFormat
@@ -101,6 +104,7 @@ SPEECH_ERRORS: Final = {
     504: _error("The first byte, or the whole answer, was not there in time."),
 }
 
+API_KEY: Final = "ApiKey"
 EVENT_STREAM: Final = "text/event-stream"
 AUDIO_TYPES: Final = {
     AudioFormat.MP3: "MP3 with a constant bit rate and without tags: answers can be joined.",
@@ -444,20 +448,31 @@ class CaptionsOperation(Operation):
         self.responses = {**(self.responses or {}), "200": answer}
 
 
-class OfflineDocs(OpenAPIRenderPlugin):
-    """A page of our own that reads the schema; loads nothing from elsewhere."""
+class ReferencePage(OpenAPIRenderPlugin):
+    """Swagger UI from files of the package. The framework's own plugin loads an icon from a CDN."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The page; the schema is fetched by it."""
-        return read_page("docs.html")
+        """The page, which fetches the schema."""
+        return read_page("reference.html")
 
 
 def read_page(name: str) -> bytes:
-    """A page that comes with the package."""
+    """A static file of the package."""
     return files("app.entrypoints.http").joinpath("static", name).read_bytes()
 
 
-def _refuse_unknown(response: Response[Any]) -> Response[Any]:
+def _static(name: str, media_type: str) -> HTTPRouteHandler:
+    content = read_page(f"swagger-ui/{name}")
+    headers = {"cache-control": "max-age=3600"}
+
+    @get(f"/{name}", include_in_schema=False, sync_to_thread=False)
+    def static_file() -> Response[bytes]:
+        return Response(content, media_type=media_type, headers=headers)
+
+    return static_file
+
+
+def _reject_unknown(response: Response[Any]) -> Response[Any]:
     """The framework answers to unknown addresses below its own with a page of HTML."""
     if response.status_code == HTTPStatus.NOT_FOUND:
         raise NotFoundException
@@ -472,13 +487,18 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description=DESCRIPTION,
         openapi_router=Router(
             "/schema",
-            route_handlers=[],
+            route_handlers=[
+                _static("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+                _static("swagger-ui.css", "text/css; charset=utf-8"),
+            ],
             include_in_schema=False,
             dto=None,
             return_dto=None,
             opt=OPEN,
-            after_request=_refuse_unknown,
+            after_request=_reject_unknown,
         ),
         use_handler_docstrings=True,
-        render_plugins=[OfflineDocs(path="/"), JsonRenderPlugin(path="/openapi.json")],
+        components=Components(security_schemes={API_KEY: SecurityScheme("http", scheme="bearer")}),
+        security=[{API_KEY: []}, {}],  # a server without keys needs none
+        render_plugins=[ReferencePage(path="/"), JsonRenderPlugin(path="/openapi.json")],
     )
