@@ -118,10 +118,13 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
         caller = Caller(key_name(request.scope), self.clock.monotonic() + timeout_s)
         key = _idempotency_key(request)
         speech = self._to_request(data, key, caller.name)
+        keeping = None
+        if data.store:  # a file name that is not one is rejected before anything is synthesized
+            keeping = Keeping(self.library, caller.name, data.file_name, speech)
         starting = self.speech.start(speech, caller, is_whole=not data.is_streamed)
         stream = await until_disconnect(request.receive, starting)
-        if data.store:
-            Keeping(self.library, caller.name, data.file_name, speech).apply_to(stream)
+        if keeping is not None:
+            keeping.apply_to(stream)
         headers = self._headers(stream, data, key)
         if data.stream_format == "sse":
             body = self.events.write(stream, has_captions=bool(data.captions))
