@@ -51,7 +51,7 @@ INTERNAL_ERROR: Final = ErrorDetail(
     type=SERVER_ERROR,
     code="internal_error",
 )
-"""What a client is told of a failure that nobody foresaw."""
+"""What a client is told of an unexpected failure."""
 
 
 class HostNotAllowedError(SpeechError):
@@ -88,12 +88,12 @@ class BrokenHttpError(SpeechError):
 
 
 class HeadersTooLargeError(SpeechError):
-    """More headers, or a longer head, than is read."""
+    """More headers, or longer ones, than are read."""
 
     code = "headers_too_large"
 
     def __init__(self) -> None:
-        super().__init__("The head of the request is too large.")
+        super().__init__("The headers of the request are too large.")
 
 
 class TargetTooLongError(SpeechError):
@@ -106,12 +106,12 @@ class TargetTooLongError(SpeechError):
 
 
 class HttpVersionError(SpeechError):
-    """A version of HTTP that is not spoken here."""
+    """A version of HTTP that is not supported."""
 
     code = "http_version_not_supported"
 
     def __init__(self) -> None:
-        super().__init__("This server speaks HTTP/1.1 and HTTP/1.0.")
+        super().__init__("This server supports HTTP/1.1 and HTTP/1.0.")
 
 
 class BrokenHandshakeError(SpeechError):
@@ -130,7 +130,7 @@ class UpgradeRequiredError(SpeechError):
     code = "upgrade_required"
 
     def __init__(self) -> None:
-        super().__init__("The one protocol to upgrade to is WebSocket, version 13.")
+        super().__init__("The only protocol to upgrade to is WebSocket, version 13.")
 
 
 class AddressNotFoundError(SpeechError):
@@ -138,18 +138,18 @@ class AddressNotFoundError(SpeechError):
 
     code = "not_found"
 
-    def __init__(self, missing: str = "nothing") -> None:
-        super().__init__(f"There is {missing} at this address; see /schema for what there is.")
+    def __init__(self, problem: str = "Not found") -> None:
+        super().__init__(f"{problem}; see /schema for the addresses of this server.")
 
 
 class LateRequestError(SpeechError):
-    """A request that did not come whole in time."""
+    """A request that was not received in time."""
 
     code = "request_too_slow"
     is_retryable = True
 
     def __init__(self, limit_s: float) -> None:
-        super().__init__(f"The request did not come whole within {limit_s:g} s.")
+        super().__init__(f"The request was not received within {limit_s:g} s.")
 
 
 class TooManyConnectionsError(SpeechError):
@@ -238,9 +238,9 @@ _HTTP_CODES: Final = {
 }
 
 _HTTP_MESSAGES: Final = {
-    404: "There is nothing at this address; see /schema for what there is.",
-    405: "This address does not answer to this method.",
-    412: "The file is not, or no longer, the one that the request is for.",
+    404: "Not found; see /schema for the addresses of this server.",
+    405: "Method not allowed.",
+    412: "The file does not meet the conditions of the request.",
     413: "The request body is too large.",
     416: "The range begins beyond the end of the file, or is empty.",
 }
@@ -259,7 +259,7 @@ NOT_JSON: Final = "The body must be JSON: send content-type application/json."
 
 
 class UnsupportedMediaTypeError(HTTPException):
-    """A body in another language than JSON."""
+    """A body that is not plain JSON."""
 
     status_code = 415
 
@@ -358,7 +358,7 @@ def handle_disconnect(_: Request[Any, Any, Any], __: ClientDisconnectedError) ->
 
 
 def handle_bug(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
-    """A failure nobody foresaw: the log has the details, the client has the request id."""
+    """An unexpected failure: the log has the details, the client has the request id."""
     _log.error("http.failed", exc_info=error)
     return _response(500, INTERNAL_ERROR, {"x-should-retry": "false"})
 
@@ -412,7 +412,7 @@ def describe_decode_error(error: Exception) -> MalformedBodyError:
     """What a client did wrong in its JSON, from msgspec's words."""
     if not isinstance(error, msgspec.ValidationError):
         reason = f" ({error})" if isinstance(error, msgspec.DecodeError) else ""
-        message = f"The body is not valid JSON{reason}; half a surrogate pair is refused as well."
+        message = f"The body is not valid JSON{reason}; unpaired surrogates are rejected too."
         return MalformedBodyError(message, None, "invalid_json")
     text = str(error)
     path = _PATH.search(text)

@@ -25,8 +25,8 @@ from app.entrypoints.http.schemas import (
 )
 from app.entrypoints.services import Services
 
-QUEUE_FULL: Final = "As much waits as may; requests are refused."
-STORE_FAILS: Final = "The store of finished audio fails; the log says why."
+QUEUE_FULL: Final = "The queue is full; new requests are rejected."
+STORE_FAILS: Final = "The audio store fails; the log says why."
 
 
 class HealthController(Controller):

@@ -180,7 +180,9 @@ class _Response:
         kind = message["type"]
         if kind == "websocket.close" and "route_handler" not in self._scope:
             # No such address; the framework closes the socket, which is an empty 403 (ASGI).
-            await send_error(self._scope, self.send, AddressNotFoundError("no WebSocket"))
+            await send_error(
+                self._scope, self.send, AddressNotFoundError("No WebSocket at this address")
+            )
             return
         if kind in WITH_HEADERS:
             self.status = cast("int", message.get("status", SWITCHING_PROTOCOLS))

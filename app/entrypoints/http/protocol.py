@@ -45,11 +45,11 @@ from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from app.entrypoints.http.request_headers import HEAD, RequestReader
 
-MAX_REFUSED: Final = 16
+MAX_REJECTED: Final = 16
 """Connections beyond the limit that are told so at the same time; others are closed at once."""
 
 FAREWELL_S: Final = 1.0
-"""Given to a refused client to begin its request; then it is answered anyway."""
+"""Given to a rejected client to begin its request; then it is answered anyway."""
 
 MAX_READ_BYTES: Final = 4_096
 """Read from a connection before the others have their turn. A chunk of one byte or an empty frame
@@ -82,13 +82,13 @@ class ConnectionLimits(msgspec.Struct, frozen=True):
     """Limits on the connections of a server.
 
     Attributes:
-        head_timeout_s: in which the head of a request must have come.
+        header_timeout_s: in which the head of a request must have come.
         write_stall_s: for which a client may take nothing of what waits for it.
         max_connections: that are open at the same time.
         unfinished: bodies and messages on all of them that have come in part.
     """
 
-    head_timeout_s: float
+    header_timeout_s: float
     write_stall_s: float
     max_connections: int
     unfinished: "UnfinishedBytes" = msgspec.field(
@@ -162,7 +162,7 @@ class HttpProtocol(H11Protocol):
 
     Args:
         limits: on this and all other connections.
-        overload: refuses requests that have no place; None refuses none.
+        overload: rejects requests when there is no room; None rejects none.
         arguments: uvicorn's own.
     """
 
@@ -176,8 +176,8 @@ class HttpProtocol(H11Protocol):
         self._unfinished = UnfinishedPart(limits.unfinished)
         self._overload = overload
         self._writes = WriteWatch(limits.write_stall_s)
-        self._head_due_at: float | None = None
-        self._is_refused = False
+        self._headers_due_at: float | None = None
+        self._is_rejected = False
         self._is_discarding = False
         self._is_body_broken = False
 
@@ -195,17 +195,17 @@ class HttpProtocol(H11Protocol):
         """End the connection if its client takes too long to send a head, or to take an answer."""
         if _end_if_stalled(self.transport, self._writes, now):
             return
-        if self._head_due_at is not None and now >= self._head_due_at:
-            self._head_due_at = None
-            if self._is_refused:
-                self._refuse(TooManyConnectionsError())
-            elif self._has_part_of_head:
-                self._refuse(LateRequestError(self._limits.head_timeout_s))
+        if self._headers_due_at is not None and now >= self._headers_due_at:
+            self._headers_due_at = None
+            if self._is_rejected:
+                self._reject(TooManyConnectionsError())
+            elif self._has_part_of_headers:
+                self._reject(LateRequestError(self._limits.header_timeout_s))
             else:
                 self.transport.close()
 
     @property
-    def _has_part_of_head(self) -> bool:
+    def _has_part_of_headers(self) -> bool:
         return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
 
     def cut(self) -> None:
@@ -214,7 +214,7 @@ class HttpProtocol(H11Protocol):
         A request of whose answer nothing was sent is told that the server is about to end.
         """
         if self._is_unanswered:
-            self._refuse_running(ServerDrainingError())
+            self._reject_running(ServerDrainingError())
         elif self.is_busy:
             self._reset_old_client()
             self.transport.abort()
@@ -224,10 +224,10 @@ class HttpProtocol(H11Protocol):
         has_unsent = self.transport.get_write_buffer_size() > 0  # of the answer before
         return self._is_answering and not self.cycle.response_started and not has_unsent
 
-    def _refuse_running(self, error: SpeechError) -> None:
-        """Refuse a request that the application has, and which it may no longer answer."""
+    def _reject_running(self, error: SpeechError) -> None:
+        """Reject a request that the application has, and which it may no longer answer."""
         self.cycle.disconnected = True  # uvicorn expects no answer then
-        self._refuse(error)
+        self._reject(error)
 
     def _reset_old_client(self) -> None:
         """Close with RST to HTTP/1.0, where FIN is the end of the body: it would seem whole."""
@@ -239,31 +239,31 @@ class HttpProtocol(H11Protocol):
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a new connection, or refuse it when its request begins: a HEAD gets no body."""
+        """Accept a new connection, or reject it when its request begins: a HEAD gets no body."""
         super().connection_made(transport)
         transport.max_size = MAX_READ_BYTES  # type: ignore[attr-defined] # of asyncio's own
-        self._head_due_at = self.loop.time() + self._limits.head_timeout_s
+        self._headers_due_at = self.loop.time() + self._limits.header_timeout_s
         num_beyond = len(self.connections) - self._limits.max_connections
-        if num_beyond > MAX_REFUSED:
+        if num_beyond > MAX_REJECTED:
             transport.abort()
         elif num_beyond > 0:
-            self._is_refused = True
-            self._head_due_at = self.loop.time() + FAREWELL_S
+            self._is_rejected = True
+            self._headers_due_at = self.loop.time() + FAREWELL_S
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends; its next head begins with the first byte after an answer."""
-        if self._is_refused:
+        if self._is_rejected:
             self.conn.is_head = data.startswith(HEAD)
-            self._refuse(TooManyConnectionsError())
+            self._reject(TooManyConnectionsError())
         elif self.conn.their_state in NOT_READ or self._is_discarding:
             return
         elif self._is_answering:
             super().data_received(data)
-        elif not self._refuse_unread(data):
-            self._expect_head()
+        elif not self._reject_unread(data):
+            self._expect_headers()
             super().data_received(data)
 
-    def _refuse_unread(self, data: bytes) -> bool:
+    def _reject_unread(self, data: bytes) -> bool:
         """Whether `data` begins a request for speech that has no place, and was told so."""
         is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
         if not is_new or self._overload is None:
@@ -283,16 +283,16 @@ class HttpProtocol(H11Protocol):
         self.transport.write_eof()
         self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
         self._is_discarding = True
-        self._head_due_at = self.loop.time() + FAREWELL_S
+        self._headers_due_at = self.loop.time() + FAREWELL_S
 
     def handle_events(self) -> None:
         """Handle what has been read, maybe while the answer before was being made."""
         super().handle_events()
         self._hold_body()
         if self._is_answering:
-            self._head_due_at = None
-        elif self._has_part_of_head:
-            self._expect_head()
+            self._headers_due_at = None
+        elif self._has_part_of_headers:
+            self._expect_headers()
 
     def _hold_body(self) -> None:
         """Count what has come of an unfinished body, or reject the request if all hold too much."""
@@ -318,10 +318,10 @@ class HttpProtocol(H11Protocol):
         self._unfinished.resize(0)
         super().connection_lost(exc)
 
-    def _expect_head(self) -> None:
+    def _expect_headers(self) -> None:
         """From now on, unless it is expected already."""
-        if self._head_due_at is None:
-            self._head_due_at = self.loop.time() + self._limits.head_timeout_s
+        if self._headers_due_at is None:
+            self._headers_due_at = self.loop.time() + self._limits.header_timeout_s
 
     def resume_writing(self) -> None:
         """The client takes its answer again."""
@@ -329,19 +329,19 @@ class HttpProtocol(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a head or a body that cannot be parsed; called while the error is handled."""
+        """Reject headers or a body that cannot be parsed; called while the error is handled."""
         if self._is_answering:
             self._is_body_broken = True
             self.cycle.message_event.set()
         elif self.conn.our_state is h11.IDLE:
-            self._refuse(getattr(sys.exception(), "error", BrokenHttpError()))
+            self._reject(getattr(sys.exception(), "error", BrokenHttpError()))
         else:  # the body of a request that was answered without it
             self.transport.close()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; a broken body is raised where the body is read.
 
-        A body that is broken before the application runs is refused here: most routes read none.
+        A body that is broken before the application runs is rejected here: most routes read none.
         """
 
         async def receive_unbroken() -> ReceiveMessage:
@@ -351,7 +351,7 @@ class HttpProtocol(H11Protocol):
             return message
 
         if self._is_body_broken:
-            self._refuse_running(BrokenHttpError())
+            self._reject_running(BrokenHttpError())
         else:
             try:
                 await self._application(scope, receive_unbroken, send)
@@ -363,7 +363,7 @@ class HttpProtocol(H11Protocol):
         if self._is_body_broken and not self.cycle.response_started:
             raise BrokenHttpError
 
-    def _refuse(self, error: SpeechError) -> None:
+    def _reject(self, error: SpeechError) -> None:
         self._answer(error)
         self.transport.close()
 

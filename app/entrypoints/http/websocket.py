@@ -222,7 +222,7 @@ class LiveSession:
         self._writing: Utterance | None = None
         self._speaking: tuple[Utterance, asyncio.Task[None]] | None = None
         self._num_utterances = 0
-        self._is_refused = False
+        self._is_rejected = False
         self._active_at = clock.monotonic()
 
     async def run(self) -> None:
@@ -326,7 +326,7 @@ class LiveSession:
     def _write(self, message: Text) -> None:
         if self._writing is not None:
             self._writing.write(message)
-        elif not self._is_refused:
+        elif not self._is_rejected:
             self._begin(message)
 
     def _begin(self, message: Text) -> None:
@@ -335,7 +335,7 @@ class LiveSession:
         try:
             self._admit()
         except SpeechError:
-            self._is_refused = True  # to its end: nobody wants to hear the second half of a text
+            self._is_rejected = True  # to its end: nobody wants to hear the second half of a text
             raise
         self._num_utterances += 1
         self._writing = utterance
@@ -356,11 +356,11 @@ class LiveSession:
             self._writing.write(message)
         if isinstance(message, End):
             self._writing = None
-            self._is_refused = False
+            self._is_rejected = False
 
     async def _cancel(self) -> Cancelled:
         self._writing = None
-        self._is_refused = False
+        self._is_rejected = False
         self._waiting.clear()
         if self._speaking is None:
             return Cancelled()

@@ -20,7 +20,7 @@ def open_socket(app: Any) -> tuple[SocketProtocol, Mock, "asyncio.Task[None]"]:
     state, transport = ServerState(), Mock(spec=asyncio.Transport)
     transport.get_extra_info.return_value = None
     transport.is_closing.return_value = False
-    limits = ConnectionLimits(head_timeout_s=10, write_stall_s=10, max_connections=10)
+    limits = ConnectionLimits(header_timeout_s=10, write_stall_s=10, max_connections=10)
     config = Config(app, log_config=None, ws_ping_interval=None)
     protocol = SocketProtocol(limits, config=config, server_state=state, app_state={})
     protocol.connection_made(transport)
