@@ -259,6 +259,44 @@ async def test_two_thousand_idle_connections_do_not_keep_others_waiting(tmp_path
             assert len(psutil.Process(server.pid).net_connections()) > NUM_IDLE
 
 
+NUM_UNFINISHED: Final = 2_000
+PART: Final = b" " * 250_000
+UNFINISHED: Final = {
+    "body": b"POST %b HTTP/1.1\r\n%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    % (SPEECH.encode(), HOST, len(PART) + 1),
+    "message": HANDSHAKE + b"\x81\xff" + (len(PART) + 1).to_bytes(8) + bytes(4),
+}
+
+
+@pytest.mark.parametrize("kind", UNFINISHED)
+async def test_many_unfinished_bodies_or_messages_neither_fill_the_memory_nor_stop_the_server(
+    tmp_path: Path, kind: str
+) -> None:
+    with server_process(tmp_path / "log", "--backend", "embedded") as server:
+        wait_for_status(f"{server.url}/health/ready")
+        process = psutil.Process(server.pid)
+        await speak(server)
+        before = process.memory_info().rss
+        most, slowest_s = before, 0.0
+        async with AsyncExitStack() as stack:
+            sending = []
+            for _ in range(NUM_UNFINISHED):
+                connection = await stack.enter_async_context(connected(server))
+                sending.append(asyncio.create_task(connection.send(UNFINISHED[kind] + PART)))
+            async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+                for _ in range(50):
+                    started = asyncio.get_running_loop().time()
+                    assert (await client.get("/health/live")).status_code == 200
+                    slowest_s = max(slowest_s, asyncio.get_running_loop().time() - started)
+                    most = max(most, process.memory_info().rss)
+                    await asyncio.sleep(0.1)
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+        print(f"\n{kind}: {(most - before) / MB:.0f} MB, /health/live {slowest_s:.2f} s at most")
+        assert most - before < 300 * MB
+
+
 async def test_beyond_the_limit_a_connection_is_told_so_and_closed(tmp_path: Path) -> None:
     environ = {"SOPRANO_SERVER__MAX_CONNECTIONS": "10"}
     with server_process(tmp_path / "log", "--backend", "embedded", environ=environ) as server:

@@ -17,7 +17,7 @@ from app.domain.api_keys import KeyLimits
 from app.domain.errors import SynthesisError
 from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment
-from app.entrypoints.http.authentication import key_name, protocol_to_accept
+from app.entrypoints.http.access import key_name, protocol_to_accept
 from app.entrypoints.settings import AuthSettings, Settings
 from tests.serving import Fakes, serving
 
@@ -182,7 +182,7 @@ async def test_whoever_has_no_key_learns_nothing_of_the_body(
 async def test_the_name_of_the_key_is_in_every_event_and_for_others_to_read() -> None:
     @get("/v1/whose")
     async def whose(request: Request[Any, Any, Any]) -> dict[str, str | None]:
-        return {"name": key_name(request)}
+        return {"name": key_name(request.scope)}
 
     for fakes, name in ((Fakes(), None), (with_keys(), "alice")):
         app = fakes.app()

@@ -9,8 +9,9 @@ import pytest
 from litestar.types import Receive, Scope, Send
 
 from app.domain.api_keys import KeyLimits
-from app.entrypoints.http.methods import HeadAsGet
-from app.entrypoints.http.origins import EXPOSED_HEADERS, is_same_host
+from app.domain.services.access_control import AccessControl
+from app.entrypoints.http.hosts import EXPOSED_HEADERS, AllowedHosts, is_same_host
+from app.entrypoints.http.middleware import RequestMiddleware
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.examples import table
 from tests.serving import Fakes, serving
@@ -168,8 +169,19 @@ async def test_the_body_is_dropped_before_any_server_could_send_it() -> None:
     async def receive() -> Any:
         raise AssertionError("nothing is asked for")
 
-    scope: Any = {"type": "http", "method": "HEAD", "headers": []}
-    await HeadAsGet(app)(scope, receive, send)
+    fakes = Fakes()
+    middleware = RequestMiddleware(
+        app,
+        clock=fakes.clock,
+        observer=fakes.requests,
+        tracing=None,
+        hosts=AllowedHosts("127.0.0.1", ""),
+        access=AccessControl(fakes.keys, fakes.clock, lambda: 0.0),
+        cors=None,
+    )
+    scope: Any = {"type": "http", "method": "HEAD", "path": "/", "raw_path": b"/"}
+    scope |= {"headers": [], "state": {}}
+    await middleware(scope, receive, send)
     start, *bodies = sent
     assert start["status"] == 200
     assert [(message["body"], message["more_body"]) for message in bodies] == [

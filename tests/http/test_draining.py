@@ -1,11 +1,13 @@
 """The end of a server, over fakes: what runs finishes, nothing new begins, and then it is over."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -159,6 +161,33 @@ async def test_what_is_not_finished_in_time_is_cut_and_never_looks_whole(
         with pytest.raises(httpx.TransportError):
             await answer.aread()
         await eventually(lambda: fakes.model.num_running == 0)
+
+
+@pytest.mark.parametrize("form", [{}, {"stream_format": "sse"}])
+async def test_what_is_cut_is_logged_as_the_shutdown_and_events_say_so(
+    fakes: Fakes, may_go_on: asyncio.Event, form: dict[str, str]
+) -> None:
+    settings = ServerSettings(shutdown_s=0)
+    body = b""
+    with capture_logs() as events:
+        async with (
+            serving_until_stopped(fakes.app(), settings, fakes.intake) as server,
+            httpx.AsyncClient(base_url=url_of(server)) as client,
+            client.stream("POST", SPEECH, json=BODY | form) as answer,
+        ):
+            stop(server)
+            with pytest.raises(httpx.TransportError):
+                async for part in answer.aiter_raw():
+                    body += part
+            await eventually(lambda: any(event["event"] == "http.request" for event in events))
+    names = [event["event"] for event in events]
+    assert "speech.client_left" not in names
+    (cut,) = [event for event in events if event["event"] == "speech.cut"]
+    assert (cut["log_level"], cut["error"]) == ("warning", "server_draining")
+    if form:
+        *_, last, after = body.decode().split("\n\n")
+        event = json.loads(last.removeprefix("data: "))
+        assert (event["type"], event["error"]["code"], after) == ("error", "server_draining", "")
 
 
 async def test_a_second_signal_does_not_wait_for_a_whole_answer(

@@ -1,6 +1,7 @@
 """Speech as server-sent events, over fakes, on a real socket."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome
-from app.entrypoints.http.events import KEEP_ALIVE
+from app.entrypoints.http.sse import KEEP_ALIVE
 from app.entrypoints.settings import Settings, SpeechSettings
 from tests.fakes.speech_model import SECONDS_PER_CHAR
 from tests.server_events import deltas, read_events
@@ -136,3 +137,15 @@ async def test_the_marker_that_some_clients_wait_for_can_be_had() -> None:
     async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
         answer = await client.post(SPEECH, json=body())
     assert answer.text.endswith("\n\ndata: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\x85"])
+async def test_a_line_end_of_unicode_in_a_text_does_not_split_an_event(
+    client: httpx.AsyncClient, line_end: str
+) -> None:
+    """`str.splitlines`, and so `httpx.Response.iter_lines`, would."""
+    text = f"One{line_end}one."
+    answer = await client.post(SPEECH, json=body(input=text, captions=True))
+    lines = [line for line in answer.text.splitlines() if line]
+    events = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert [event["text"] for event in events if event["type"] == "speech.caption"] == [text]

@@ -8,8 +8,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from app.entrypoints.http.allowed_hosts import AllowedHosts, host_name
-from app.entrypoints.http.security_headers import SECURITY_HEADERS
+from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.serving import Fakes, serving, serving_until_stopped
 from tests.wire import exchange

@@ -17,9 +17,8 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome, SpeechOptions
-from app.entrypoints.http.live_messages import End, Flush, Text
-from app.entrypoints.http.live_session import MAX_WAITING_UTTERANCES
-from app.entrypoints.http.live_utterance import Utterance
+from app.entrypoints.http.websocket import MAX_WAITING_UTTERANCES, Utterance
+from app.entrypoints.http.websocket_messages import End, Flush, Text
 from app.entrypoints.settings import ServerSettings, Settings, SpeechSettings
 from tests.eventually import eventually
 from tests.fakes.speech_model import CHUNK_S, SECONDS_PER_CHAR

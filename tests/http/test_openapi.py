@@ -15,7 +15,7 @@ from app.domain.errors import (
     SpeechTimeoutError,
     SynthesisError,
 )
-from app.entrypoints.http.request_head import MAX_HEADERS
+from app.entrypoints.http.request_headers import MAX_HEADERS
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from tests.serving import Fakes, serving
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from itertools import product
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.domain.services.lifecycle import Intake
+from app.entrypoints.http import protocol
 from app.entrypoints.log import LOGGED_BY_US
 from app.entrypoints.settings import ServerSettings
 from tests.eventually import eventually
@@ -357,3 +359,131 @@ async def test_frames_that_are_none_close_the_socket(
     assert b"\x88" in answer
     await eventually(lambda: bool(events))
     assert [(event["event"], event["status"]) for event in events] == [("http.request", 101)]
+
+
+async def test_a_message_in_the_packet_of_the_handshake_is_answered(
+    url: str, events: list[dict[str, Any]]
+) -> None:
+    async with wired(url) as (reader, writer):
+        writer.write(HANDSHAKE + frame(TEXT, b'{"type":"ping","id":"early"}'))
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.startswith(b"HTTP/1.1 101 ")
+        await asyncio.wait_for(reader.readuntil(b'"pong","id":"early"'), 10)
+    await eventually(lambda: bool(events))
+    assert [(event["event"], event["status"]) for event in events] == [("http.request", 101)]
+
+
+async def test_frames_behind_a_handshake_that_is_refused_leave_its_answer_as_it_is(
+    url: str,
+) -> None:
+    sent = HANDSHAKE.replace(b"/stream", b"") + frame(TEXT, b"{}")
+    answer = await exchange(url, sent)
+    assert (answer.status, answer.error()["code"]) == (404, "not_found")
+
+
+MAX_UNFINISHED: Final = 100_000
+PART: Final = b" " * 60_000
+"""Of a body or a message: one may be there, two are too many."""
+
+
+@pytest.fixture
+async def narrow_url(
+    fakes: Fakes, events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """A server that holds few unfinished bodies."""
+    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", MAX_UNFINISHED)
+    async with serving(fakes.app()) as url:
+        events.clear()
+        yield url
+
+
+def unfinished_body() -> bytes:
+    length = b"Content-Length: %d" % (2 * len(PART))
+    return request(b"POST", SPEECH, b"Content-Type: application/json", length) + PART
+
+
+UNFINISHED_MESSAGES: Final = {
+    "one frame": b"\x81\xff" + (2 * len(PART)).to_bytes(8) + bytes(4) + PART,
+    "many frames": b"\x01\x80" + bytes(4) + (b"\x00\xfd" + bytes(4) + b" " * 125) * 480,
+}
+
+
+async def test_a_body_beyond_what_all_unfinished_ones_may_take_is_a_503(
+    narrow_url: str, events: list[dict[str, Any]]
+) -> None:
+    async with wired(narrow_url) as (_, first):
+        first.write(unfinished_body())
+        await first.drain()
+        await asyncio.sleep(0.2)
+        answer = await exchange(narrow_url, unfinished_body())
+        error = answer.error()
+        assert (answer.status, error["code"]) == (503, "too_many_unfinished_bodies")
+        assert error["type"] == "server_error"
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["connection"] == "close"
+        whole = b'{"input":"Hi."}'
+        headers = b"Content-Type: application/json", b"Content-Length: %d" % len(whole)
+        small = await exchange(
+            narrow_url, request(b"POST", SPEECH, *headers, b"Connection: close") + whole
+        )
+        assert small.status == 200
+    refused = [event for event in events if event["event"] == "http.refused"]
+    assert [event["error"] for event in refused] == ["too_many_unfinished_bodies"]
+
+
+@pytest.mark.parametrize("name", UNFINISHED_MESSAGES)
+async def test_a_message_beyond_that_closes_its_socket(narrow_url: str, name: str) -> None:
+    async with wired(narrow_url) as (_, first), wired(narrow_url) as (reader, writer):
+        for each in first, writer:
+            each.write(HANDSHAKE + UNFINISHED_MESSAGES[name])
+            await each.drain()
+            await asyncio.sleep(0.2)
+        received = await asyncio.wait_for(reader.read(), 10)
+    close = (1013).to_bytes(2) + b"too_many_unfinished_bodies"
+    assert received.endswith(b"\x88" + bytes([len(close)]) + close)
+
+
+async def leave_body(url: str) -> None:
+    async with wired(url) as (_, writer):
+        writer.write(unfinished_body())
+        await writer.drain()
+        await asyncio.sleep(0.1)
+
+
+async def leave_message(url: str) -> None:
+    async with wired(url) as (_, writer):
+        writer.write(HANDSHAKE + UNFINISHED_MESSAGES["many frames"])
+        await writer.drain()
+        await asyncio.sleep(0.1)
+
+
+async def send_too_large_body(url: str) -> None:
+    async with wired(url) as (reader, writer):
+        length = b"Content-Length: 10000000"
+        writer.write(request(b"POST", SPEECH, b"Content-Type: application/json", length) + PART)
+        assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 413 ")
+
+
+async def send_broken_chunks(url: str) -> None:
+    answer = await exchange(url, chunked(b"POST", SPEECH, b"ea60\r\n" + PART + b"\r\nxyz\r\n"))
+    assert answer.status == 400
+
+
+async def send_whole_body(url: str) -> None:
+    text = PART[: MAX_UNFINISHED // 2] + b'{"input":"Hi."}'
+    headers = b"Content-Type: application/json", b"Content-Length: %d" % len(text)
+    answer = await exchange(url, request(b"POST", SPEECH, *headers, b"Connection: close") + text)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "use",
+    [leave_body, leave_message, send_too_large_body, send_broken_chunks, send_whole_body],
+)
+async def test_what_an_unfinished_body_takes_is_given_back_however_it_ends(
+    narrow_url: str, use: Callable[[str], Awaitable[None]]
+) -> None:
+    for _ in range(4):
+        await use(narrow_url)
+    await asyncio.sleep(0.1)
+    await send_whole_body(narrow_url)

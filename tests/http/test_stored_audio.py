@@ -19,8 +19,8 @@ from app.domain.errors import StoreError, StoreFullError
 from app.domain.services.audio_library import AudioLibrary
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
+from app.entrypoints.http.files import StoredAudioController
 from app.entrypoints.http.schemas import CONTENT_TYPES
-from app.entrypoints.http.stored_audio import StoredAudioController
 from app.ports.audio_store import AudioStores, StoredAudio
 from tests.serving import Fakes, serving
 

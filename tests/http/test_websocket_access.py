@@ -15,7 +15,7 @@ from litestar import Litestar, WebSocket, websocket
 from litestar.types import Receive, Scope, Send
 
 from app.domain.api_keys import KeyLimits
-from app.entrypoints.http.authentication import LIMITED, key_name, protocol_to_accept
+from app.entrypoints.http.access import LIMITED, key_name, protocol_to_accept
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.serving import Fakes
 
@@ -29,7 +29,7 @@ HOST = "localhost:8000"
 async def whose(socket: WebSocket[Any, Any, Any]) -> None:
     """Says whose key it is; then waits until the client leaves."""
     await socket.accept(subprotocols=protocol_to_accept(socket.scope["subprotocols"]))
-    await socket.send_text(str(key_name(socket)))
+    await socket.send_text(str(key_name(socket.scope)))
     with suppress(Exception):
         await socket.receive_text()
     await socket.close()

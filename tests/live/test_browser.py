@@ -201,7 +201,55 @@ async def test_the_servers_own_page_speaks(
         key = KEY if "SOPRANO_AUTH__KEYS" in environ else ""
         async with asyncio.timeout(SPOKEN_IN_S):
             assert await page.run(SPEAK.replace("KEY", key)) > 0.5
-        await page.open(f"http://{host}:{server.port}/schema")
+
+
+TRY_IT: Final = """(async () => {
+    const found = async (query, text = "") => {
+        for (;;) {
+            const all = [...document.querySelectorAll(query)];
+            const match = all.find((one) => one.innerText.includes(text) && !one.disabled);
+            if (match) return match;
+            await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+    };
+    if ("KEY") {
+        (await found(".auth-wrapper .authorize")).click();
+        const input = await found(".modal-ux input");
+        Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(input, "KEY");
+        input.dispatchEvent(new Event("input", { bubbles: true }));
+        (await found(".modal-ux button.authorize")).click();
+        (await found(".modal-ux .btn-done")).click();
+    }
+    (await found("#operations-Speech-createSpeech button.opblock-summary-control")).click();
+    (await found("#operations-Speech-createSpeech button.execute")).click();
+    const row = await found("#operations-Speech-createSpeech .live-responses-table .response");
+    return [
+        row.querySelector(".response-col_status").innerText.trim().slice(0, 3),
+        performance.getEntriesByType("resource").map((entry) => entry.name),
+        violations,
+    ];
+})()"""
+
+
+@pytest.mark.parametrize("key", ["", KEY])
+async def test_the_api_reference_tries_requests_and_loads_nothing_from_elsewhere(
+    key: str, tmp_path: Path, page: Page
+) -> None:
+    environ = {"SOPRANO_AUTH__KEYS": f"alice:{KEY}"} if key else {}
+    with server_with_a_file(tmp_path, **environ) as server:
+        wait_for_status(f"{server.url}/health/ready")
+        watch = (
+            "var violations = []; document.addEventListener("
+            "'securitypolicyviolation', (event) => violations.push(event.blockedURI))"
+        )
+        await page.call("Page.enable")
+        await page.call("Page.addScriptToEvaluateOnNewDocument", source=watch)
+        await page.open(f"{server.url}/schema")
         async with asyncio.timeout(SPOKEN_IN_S):
-            while "/v1/audio/speech" not in await page.run("document.body.innerText"):
-                await asyncio.sleep(0.05)
+            status, addresses, violations = await page.run(TRY_IT.replace("KEY", key))
+        assert status == "200"
+        assert violations == []
+        own = [address for address in addresses if address.startswith(server.url)]
+        elsewhere = [address for address in addresses if address not in own]
+        assert [each for each in elsewhere if not each.startswith(("data:", "blob:"))] == []
+        assert f"{server.url}/schema/openapi.json" in own

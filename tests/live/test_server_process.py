@@ -126,6 +126,17 @@ def test_a_model_that_cannot_load_ends_the_process_with_one_clear_line(tmp_path:
     assert "Traceback" not in done.stderr.decode()
 
 
+def test_a_port_in_use_ends_the_start_with_one_clear_line(server: ServerProcess) -> None:
+    done = run_console("serve", "--backend", "embedded", "--port", str(server.port))
+    assert done.returncode == 1
+    (event,) = [json.loads(line) for line in done.stderr.decode().splitlines()][-1:]
+    assert (event["event"], event["level"]) == ("server.bind_failed", "error")
+    assert (event["host"], event["port"]) == ("127.0.0.1", server.port)
+    assert "address already in use" in event["reason"]
+    assert "library.message" not in done.stderr.decode()
+    assert "model.loaded" not in done.stderr.decode()
+
+
 def test_a_stop_signal_lets_a_running_answer_finish(tmp_path: Path) -> None:
     with server_process(tmp_path / "server.log") as server:
         with httpx.stream("POST", server.url + SPEECH, json={"input": LONG_TEXT}) as answer:

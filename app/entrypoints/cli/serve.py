@@ -56,7 +56,7 @@ def serve(config: str | None, **flags: Any) -> None:
 
 
 def run_server(settings: Settings) -> int:
-    """Serve until a signal; the exit code: 1 if the model could not be loaded."""
+    """Serve until a signal; the exit code: 1 if it cannot listen or load the model."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tune_allocation()
     failures: list[SpeechError] = []
@@ -73,7 +73,7 @@ def run_server(settings: Settings) -> int:
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve())
         _ignore_signals()
-        exit_code = 1 if failures else 0
+        exit_code = 1 if failures or server.bind_error else 0
         _leave_within(THREADS_END_S, exit_code)
     return exit_code
 

@@ -8,41 +8,25 @@ from typing import Any, Final
 from litestar import Litestar, MediaType, Response, get
 from litestar.di import NamedDependency, Provide
 
-from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
-from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.idempotency import IdempotencyKeys
-from app.domain.services.lifecycle import EngineCheck, Intake, Readiness
-from app.domain.services.speech import SpeechService
-from app.entrypoints.backends import Choice
-from app.entrypoints.http.addresses import AddressCheck
-from app.entrypoints.http.allowed_hosts import AllowedHosts, HostCheck
-from app.entrypoints.http.authentication import METRICS, OPEN, Authentication
-from app.entrypoints.http.body_timeout import BodyTimeout
-from app.entrypoints.http.caller import Callers
-from app.entrypoints.http.context import RequestContext
+from app.domain.services.lifecycle import Intake
+from app.entrypoints.http.access import METRICS, OPEN, AccessMiddleware
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
-from app.entrypoints.http.events import EventWriter
+from app.entrypoints.http.files import StoredAudioController, owner
 from app.entrypoints.http.health import HealthController, describe_parts
-from app.entrypoints.http.intake_check import IntakeCheck
-from app.entrypoints.http.live_session import LiveLimits
-from app.entrypoints.http.live_speech import live_speech
-from app.entrypoints.http.methods import HeadAsGet
+from app.entrypoints.http.hosts import AllowedHosts, cors_config
+from app.entrypoints.http.middleware import RequestMiddleware
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
-from app.entrypoints.http.origins import OriginCheck, PreflightCheck, cors_config
 from app.entrypoints.http.overload import OverloadCheck
-from app.entrypoints.http.owner import owner
-from app.entrypoints.http.repeats import Repeats
+from app.entrypoints.http.responses import HeldAnswers
 from app.entrypoints.http.schemas import Parts
-from app.entrypoints.http.speech import SpeechController
-from app.entrypoints.http.speech_answers import SpeechAnswers
-from app.entrypoints.http.stored_audio import StoredAudioController
-from app.entrypoints.http.traffic import Traffic
-from app.entrypoints.http.whole_response import HeldAnswers
+from app.entrypoints.http.speech import SpeechAnswers, SpeechController
+from app.entrypoints.http.sse import EventWriter
+from app.entrypoints.http.websocket import LiveLimits, live_speech
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
-from app.ports.clock import Clock
 from app.ports.metrics import MetricsSource
 
 DISTRIBUTION: Final = "soprano-tts-api"
@@ -82,13 +66,19 @@ def create_app(
             player_page,
         ],
         lifespan=[lifespan],
-        dependencies={**_dependencies(services), **_tools(services, ports, settings)},
+        dependencies=_dependencies(services, ports, settings),
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
-            BodyTimeout(ports.clock, settings.server.read_timeout_s),
-            OriginCheck(cors, hosts),
-            Authentication(services.access, settings.auth),
-            IntakeCheck(services.intake, services.admission),
+            AccessMiddleware(
+                services.access,
+                settings.auth,
+                cors=cors,
+                hosts=hosts,
+                intake=services.intake,
+                admission=services.admission,
+                clock=ports.clock,
+                body_timeout_s=settings.server.read_timeout_s,
+            ),
         ],
         cors_config=cors,
         request_max_body_size=settings.server.max_body_bytes,
@@ -96,76 +86,57 @@ def create_app(
         logging_config=None,
     )
     app.state.overload = OverloadCheck(services.access, services.admission, ports.requests)
-    inner = app.asgi_handler if cors is None else PreflightCheck(app.asgi_handler, cors)
-    checked = HostCheck(AddressCheck(HeadAsGet(inner)), hosts, services.access)
-    handler = RequestContext(checked, ports.clock)
-    app.asgi_handler = Traffic(handler, ports.clock, ports.requests, ports.tracing)
+    app.asgi_handler = RequestMiddleware(
+        app.asgi_handler,
+        clock=ports.clock,
+        observer=ports.requests,
+        tracing=ports.tracing,
+        hosts=hosts,
+        access=services.access,
+        cors=cors,
+    )
     return app
 
 
-def _tools(services: Services, ports: Ports, settings: Settings) -> dict[str, Provide]:
+def _dependencies(services: Services, ports: Ports, settings: Settings) -> dict[str, Provide]:
+    """What handlers ask for by name."""
     speech = settings.speech
-    writer = EventWriter(ports.clock, has_done_marker=speech.sse_done_marker)
-    limits = LiveLimits(speech.max_chars, settings.server.socket_idle_s)
-    repeats = Repeats(
-        services.speech.catalog, IdempotencyKeys(ports.clock), settings.model.temperature
-    )
-    callers = Callers(ports.clock, settings.admission.request_timeout_s)
-    speech_answers = SpeechAnswers(
-        services.speech,
-        callers,
-        writer,
-        repeats,
-        services.library,
-        HeldAnswers(),
-        ports.clock,
-    )
-
-    def clock() -> Clock:
-        return ports.clock
-
-    def live_limits() -> LiveLimits:
-        return limits
-
-    def answers() -> SpeechAnswers:
-        return speech_answers
+    values = {
+        "speech": services.speech,
+        "library": services.library,
+        "readiness": services.readiness,
+        "engine": services.engine,
+        "catalog": services.speech.catalog,
+        "choice": services.choice,
+        "metrics": services.metrics,
+        "intake": services.intake,
+        "clock": ports.clock,
+        "live_limits": LiveLimits(speech.max_chars, settings.server.socket_idle_s),
+        "answers": SpeechAnswers(
+            speech=services.speech,
+            events=EventWriter(ports.clock, has_done_marker=speech.sse_done_marker),
+            keys=IdempotencyKeys(ports.clock),
+            library=services.library,
+            held=HeldAnswers(),
+            clock=ports.clock,
+            timeout_s=settings.admission.request_timeout_s,
+            default_temperature=settings.model.temperature,
+        ),
+    }
 
     def parts() -> Parts:
         return describe_parts(services)
 
-    def intake() -> Intake:
-        return services.intake
-
-    return _provide(clock, live_limits, answers, parts, intake)
-
-
-def _dependencies(services: Services) -> dict[str, Provide]:
-    def speech() -> SpeechService:
-        return services.speech
-
-    def library() -> AudioLibrary:
-        return services.library
-
-    def readiness() -> Readiness:
-        return services.readiness
-
-    def engine() -> EngineCheck:
-        return services.engine
-
-    def catalog() -> Catalog:
-        return services.speech.catalog
-
-    def choice() -> Choice:
-        return services.choice
-
-    def metrics() -> MetricsSource:
-        return services.metrics
-
-    return _provide(speech, library, readiness, engine, catalog, choice, metrics, owner)
+    providers = {name: _constant(value) for name, value in values.items()}
+    providers |= {"parts": parts, "owner": owner}
+    return {name: Provide(each, sync_to_thread=False) for name, each in providers.items()}
 
 
-def _provide(*providers: Callable[..., Any]) -> dict[str, Provide]:
-    return {provider.__name__: Provide(provider, sync_to_thread=False) for provider in providers}
+def _constant(value: Any) -> Callable[..., Any]:
+    def provide() -> Any:
+        return value
+
+    return provide
 
 
 @get(

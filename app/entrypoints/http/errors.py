@@ -1,15 +1,17 @@
-"""The one place with status numbers: from errors to OpenAI's error body."""
+"""The one place with status numbers: from errors to answers with OpenAI's error body."""
 
 import math
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 import structlog
 from litestar import MediaType, Request, Response
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.types import ExceptionHandlersMap, Scope
+from litestar.types import ExceptionHandlersMap, Scope, Send
 
 from app.domain.errors import (
     EngineBusyError,
@@ -32,6 +34,7 @@ from app.domain.errors import (
     StoreError,
     StoreFullError,
 )
+from app.entrypoints.http.hosts import SECURITY_HEADERS
 from app.entrypoints.http.schemas import CreateSpeech, ErrorBody, ErrorDetail, choices_of
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +51,7 @@ INTERNAL_ERROR: Final = ErrorDetail(
     type=SERVER_ERROR,
     code="internal_error",
 )
-"""What a client is told of a failure that nobody foresaw."""
+"""What a client is told of an unexpected failure."""
 
 
 class HostNotAllowedError(SpeechError):
@@ -84,13 +87,13 @@ class BrokenHttpError(SpeechError):
         super().__init__("This is not a valid HTTP request.")
 
 
-class HeadTooLargeError(SpeechError):
-    """More headers, or a longer head, than is read."""
+class HeadersTooLargeError(SpeechError):
+    """More headers, or longer ones, than are read."""
 
     code = "headers_too_large"
 
     def __init__(self) -> None:
-        super().__init__("The head of the request is too large.")
+        super().__init__("The headers of the request are too large.")
 
 
 class TargetTooLongError(SpeechError):
@@ -103,12 +106,12 @@ class TargetTooLongError(SpeechError):
 
 
 class HttpVersionError(SpeechError):
-    """A version of HTTP that is not spoken here."""
+    """A version of HTTP that is not supported."""
 
     code = "http_version_not_supported"
 
     def __init__(self) -> None:
-        super().__init__("This server speaks HTTP/1.1 and HTTP/1.0.")
+        super().__init__("This server supports HTTP/1.1 and HTTP/1.0.")
 
 
 class BrokenHandshakeError(SpeechError):
@@ -127,7 +130,7 @@ class UpgradeRequiredError(SpeechError):
     code = "upgrade_required"
 
     def __init__(self) -> None:
-        super().__init__("The one protocol to upgrade to is WebSocket, version 13.")
+        super().__init__("The only protocol to upgrade to is WebSocket, version 13.")
 
 
 class AddressNotFoundError(SpeechError):
@@ -135,18 +138,18 @@ class AddressNotFoundError(SpeechError):
 
     code = "not_found"
 
-    def __init__(self, missing: str = "nothing") -> None:
-        super().__init__(f"There is {missing} at this address; see /schema for what there is.")
+    def __init__(self, problem: str = "Not found") -> None:
+        super().__init__(f"{problem}; see /schema for the addresses of this server.")
 
 
 class LateRequestError(SpeechError):
-    """A request that did not come whole in time."""
+    """A request that was not received in time."""
 
     code = "request_too_slow"
     is_retryable = True
 
     def __init__(self, limit_s: float) -> None:
-        super().__init__(f"The request did not come whole within {limit_s:g} s.")
+        super().__init__(f"The request was not received within {limit_s:g} s.")
 
 
 class TooManyConnectionsError(SpeechError):
@@ -160,15 +163,27 @@ class TooManyConnectionsError(SpeechError):
         super().__init__("Too many connections are open; try again shortly.")
 
 
+class TooManyUnfinishedBodiesError(SpeechError):
+    """A body or message, while those of all clients that have come in part take too much memory."""
+
+    code = "too_many_unfinished_bodies"
+    is_retryable = True
+    retry_after_s = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("Too many request bodies are being received; try again shortly.")
+
+
 CLOSING: Final = (
     BrokenHttpError,
-    HeadTooLargeError,
+    HeadersTooLargeError,
     TargetTooLongError,
     HttpVersionError,
     BrokenHandshakeError,
     UpgradeRequiredError,
     LateRequestError,
     TooManyConnectionsError,
+    TooManyUnfinishedBodiesError,
     ServerDrainingError,
 )
 """Errors after which the connection is of no more use."""
@@ -183,7 +198,7 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     IdempotencyKeyReusedError: (422, INVALID_REQUEST),
     InvalidRequestError: (400, INVALID_REQUEST),
     BrokenHttpError: (400, INVALID_REQUEST),
-    HeadTooLargeError: (431, INVALID_REQUEST),
+    HeadersTooLargeError: (431, INVALID_REQUEST),
     TargetTooLongError: (414, INVALID_REQUEST),
     HttpVersionError: (505, INVALID_REQUEST),
     BrokenHandshakeError: (400, INVALID_REQUEST),
@@ -191,6 +206,7 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     AddressNotFoundError: (404, INVALID_REQUEST),
     LateRequestError: (408, INVALID_REQUEST),
     TooManyConnectionsError: (503, SERVER_ERROR),
+    TooManyUnfinishedBodiesError: (503, SERVER_ERROR),
     ServerDrainingError: (503, SERVER_ERROR),
     ModelLoadingError: (503, SERVER_ERROR),
     ModelLoadError: (503, SERVER_ERROR),
@@ -222,9 +238,9 @@ _HTTP_CODES: Final = {
 }
 
 _HTTP_MESSAGES: Final = {
-    404: "There is nothing at this address; see /schema for what there is.",
-    405: "This address does not answer to this method.",
-    412: "The file is not, or no longer, the one that the request is for.",
+    404: "Not found; see /schema for the addresses of this server.",
+    405: "Method not allowed.",
+    412: "The file does not meet the conditions of the request.",
     413: "The request body is too large.",
     416: "The range begins beyond the end of the file, or is empty.",
 }
@@ -239,8 +255,11 @@ class MalformedBodyError(InvalidRequestError):
         self.body_code = code
 
 
+NOT_JSON: Final = "The body must be JSON: send content-type application/json."
+
+
 class UnsupportedMediaTypeError(HTTPException):
-    """A body in another language than JSON."""
+    """A body that is not plain JSON."""
 
     status_code = 415
 
@@ -307,13 +326,17 @@ def _headers(error: SpeechError) -> dict[str, str]:
 
 def handle_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
     """A failure that the framework found."""
+    is_left = error.detail == _LEFT_AMID_BODY
+    status = CLIENT_CLOSED_REQUEST if is_left else error.status_code
+    return _response(status, describe_http_exception(error), dict(error.headers or {}))
+
+
+def describe_http_exception(error: HTTPException) -> ErrorDetail:
+    """A failure that the framework found, as clients read it."""
     status = error.status_code
-    if error.detail == _LEFT_AMID_BODY:
-        status = CLIENT_CLOSED_REQUEST
     kind = INVALID_REQUEST if status < 500 else SERVER_ERROR  # noqa: PLR2004
     message = _HTTP_MESSAGES.get(status) or error.detail
-    detail = ErrorDetail(message=message, type=kind, code=_HTTP_CODES.get(status))
-    return _response(status, detail, dict(error.headers or {}))
+    return ErrorDetail(message=message, type=kind, code=_HTTP_CODES.get(status))
 
 
 def handle_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[ErrorBody]:
@@ -335,7 +358,7 @@ def handle_disconnect(_: Request[Any, Any, Any], __: ClientDisconnectedError) ->
 
 
 def handle_bug(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
-    """A failure nobody foresaw: the log has the details, the client has the request id."""
+    """An unexpected failure: the log has the details, the client has the request id."""
     _log.error("http.failed", exc_info=error)
     return _response(500, INTERNAL_ERROR, {"x-should-retry": "false"})
 
@@ -389,7 +412,7 @@ def describe_decode_error(error: Exception) -> MalformedBodyError:
     """What a client did wrong in its JSON, from msgspec's words."""
     if not isinstance(error, msgspec.ValidationError):
         reason = f" ({error})" if isinstance(error, msgspec.DecodeError) else ""
-        message = f"The body is not valid JSON{reason}; half a surrogate pair is refused as well."
+        message = f"The body is not valid JSON{reason}; unpaired surrogates are rejected too."
         return MalformedBodyError(message, None, "invalid_json")
     text = str(error)
     path = _PATH.search(text)
@@ -402,3 +425,53 @@ def describe_decode_error(error: Exception) -> MalformedBodyError:
         words += f"; known are {', '.join(_CHOICES[param])}"
     message = f"Invalid '{param}': {words}." if param else f"{words}."
     return MalformedBodyError(message, param, "invalid_value")
+
+
+# ASGI extension by which a handshake can be rejected with an answer of our own.
+EXTENSION: Final = "websocket.http.response"
+
+# Close code (RFC 6455, section 7.4.1); before the socket is accepted, servers answer 403 instead.
+POLICY_VIOLATION: Final = 1008
+
+
+async def send_error(scope: Scope, send: Send, error: SpeechError) -> None:
+    """Answer with `error` where no handler of the framework would see it."""
+    note_error(scope, error.code)
+    is_http = scope["type"] == ScopeType.HTTP
+    if not is_http and EXTENSION not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
+        return
+    kind = "http.response" if is_http else EXTENSION
+    answer = encode_answer(error)
+    start = {"type": f"{kind}.start", "status": answer.status, "headers": answer.headers}
+    # The framework's types do not know the extension.
+    await send(start)  # type: ignore[arg-type]
+    await send({"type": f"{kind}.body", "body": answer.body})  # type: ignore[arg-type]
+
+
+class EncodedAnswer(msgspec.Struct, frozen=True):
+    """An answer as bytes, for where there is no framework to write it."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    def to_http(self, *more_headers: tuple[bytes, bytes], is_head: bool = False) -> bytes:
+        """The answer as it is sent on a connection; to a HEAD without its body."""
+        start = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode()
+        headers = map(b": ".join, [*self.headers, *more_headers])
+        return b"\r\n".join([start, *headers, b"", b"" if is_head else self.body])
+
+
+def encode_answer(error: SpeechError) -> EncodedAnswer:
+    """What a caller gets for `error`."""
+    answer = answer_to(error)
+    body = msgspec.json.encode(answer.content)
+    headers = {
+        **SECURITY_HEADERS,
+        **answer.headers,
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+    }
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return EncodedAnswer(answer.status_code or 500, pairs, body)

@@ -10,7 +10,7 @@ from app.domain.errors import StoreError
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import EngineCheck, Intake, ModelState, Readiness
 from app.entrypoints.backends import Choice
-from app.entrypoints.http.authentication import OPEN
+from app.entrypoints.http.access import OPEN
 from app.entrypoints.http.openapi import NOT_READY
 from app.entrypoints.http.schemas import (
     EnginePart,
@@ -24,8 +24,8 @@ from app.entrypoints.http.schemas import (
 )
 from app.entrypoints.services import Services
 
-QUEUE_FULL: Final = "As much waits as may; requests are refused."
-STORE_FAILS: Final = "The store of finished audio fails; the log says why."
+QUEUE_FULL: Final = "The queue is full; new requests are rejected."
+STORE_FAILS: Final = "The audio store fails; the log says why."
 
 
 class HealthController(Controller):

@@ -7,7 +7,7 @@ from litestar.params import FromPath
 from app.domain.catalog import Catalog
 from app.domain.errors import ModelNotFoundError
 from app.entrypoints.backends import Choice
-from app.entrypoints.http.authentication import LISTS
+from app.entrypoints.http.access import LISTS
 from app.entrypoints.http.openapi import NOT_FOUND
 from app.entrypoints.http.schemas import (
     AudioModel,

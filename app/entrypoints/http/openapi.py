@@ -1,15 +1,19 @@
-"""The description of the interface, and a page that shows it without internet."""
+"""The description of the interface, and a page that shows it and sends requests, all offline."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any, Final
 
-from litestar import Request, Response, Router
-from litestar.exceptions import NotFoundException
+import msgspec
+from litestar import Request, Response, Router, get
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
+    Components,
     Example,
     OpenAPIHeader,
     OpenAPIMediaType,
@@ -17,16 +21,50 @@ from litestar.openapi.spec import (
     OpenAPIType,
     Operation,
     Parameter,
+    Reference,
     RequestBody,
     Schema,
+    SecurityScheme,
 )
 
 from app.domain.audio import AudioFormat
+from app.domain.errors import (
+    EngineBusyError,
+    EngineUnavailableError,
+    IdempotencyKeyReusedError,
+    InputTooLongError,
+    InvalidApiKeyError,
+    ModelLoadingError,
+    ModelNotFoundError,
+    QueueTimeoutError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerDrainingError,
+    ServerOverloadedError,
+    SpeechError,
+    SpeechTimeoutError,
+    SynthesisError,
+    VoiceNotFoundError,
+)
 from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS
-from app.entrypoints.http.authentication import OPEN
-from app.entrypoints.http.caller import MIN_TIMEOUT_S, TIMEOUT_HEADER
-from app.entrypoints.http.examples import ERRORS, EVENTS, REQUESTS
-from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorBody, ReadinessReport
+from app.entrypoints.http.access import OPEN
+from app.entrypoints.http.errors import (
+    NOT_JSON,
+    HeadersTooLargeError,
+    LateRequestError,
+    UnsupportedMediaTypeError,
+    describe_decode_error,
+    describe_http_exception,
+    describe_speech_error,
+)
+from app.entrypoints.http.schemas import (
+    CONTENT_TYPES,
+    MIN_TIMEOUT_S,
+    TIMEOUT_HEADER,
+    CreateSpeech,
+    ErrorBody,
+    ReadinessReport,
+)
 
 DESCRIPTION: Final = (
     "Text to speech on your own machine, in the words of OpenAI's speech endpoint. "
@@ -66,6 +104,7 @@ SPEECH_ERRORS: Final = {
     504: _error("The first byte, or the whole answer, was not there in time."),
 }
 
+API_KEY: Final = "ApiKey"
 EVENT_STREAM: Final = "text/event-stream"
 AUDIO_TYPES: Final = {
     AudioFormat.MP3: "MP3 with a constant bit rate and without tags: answers can be joined.",
@@ -78,6 +117,138 @@ AUDIO_TYPES: Final = {
     ),
     AudioFormat.PCM: "Samples of 16 bit, little-endian, without a header; 24 000 Hz unless asked.",
 }
+
+
+STORE_ERRORS: Final = {503: _error("The store of finished audio does not work.")}
+LIST_ERRORS: Final = {
+    400: _error("The query cannot work as asked; `param` names the part."),
+    **STORE_ERRORS,
+}
+FILE_ERRORS: Final = {
+    400: _error("No stored audio can have this name."),
+    404: _error("No such file."),
+    **STORE_ERRORS,
+}
+DELETE_ERRORS: Final = {
+    **FILE_ERRORS,
+    412: _error("The file is in another state than the conditions of the request."),
+}
+READ_ERRORS: Final = {
+    **DELETE_ERRORS,
+    416: _error("The range has no byte of the file; `content-range` has the size."),
+}
+CAPTIONS_ERRORS: Final = {
+    **FILE_ERRORS,
+    404: _error("No such file, or one that was stored without captions."),
+}
+
+# Requests for speech, one per use. The tests send each of them.
+REQUESTS: Final = {
+    "simple": Example(
+        summary="An MP3 file to keep",
+        value={"model": "tts-1", "voice": "alloy", "input": "Hello from your own machine."},
+    ),
+    "streaming": Example(
+        summary="Raw samples at 24 000 Hz, to be played as they are made",
+        value={
+            "model": "tts-1",
+            "voice": "alloy",
+            "input": "The first sentence plays while the second one is made.",
+            "response_format": "pcm",
+        },
+    ),
+    "events": Example(
+        summary="Server-sent events: pieces of one MP3 file, then the usage",
+        value={
+            "model": "gpt-4o-mini-tts",
+            "voice": "alloy",
+            "input": "Every piece of this sentence is an event.",
+            "response_format": "mp3",
+            "stream_format": "sse",
+        },
+    ),
+    "whole": Example(
+        summary="A WAV file with exact sizes, at another pace and sample rate",
+        value={
+            "model": "tts-1",
+            "voice": "alloy",
+            "input": "One answer, with its length.",
+            "response_format": "wav",
+            "speed": 1.25,
+            "sample_rate": 16_000,
+            "stream": False,
+        },
+    ),
+}
+
+
+# An answer to `stream_format: "sse"`.
+EVENTS: Final = {
+    "events": Example(
+        summary="Two pieces, and the end",
+        value=(
+            'data: {"type":"speech.audio.delta","audio":"//NExAAA"}\n\n'
+            'data: {"type":"speech.audio.delta","audio":"//NExBkA"}\n\n'
+            'data: {"type":"speech.audio.done",'
+            '"usage":{"input_tokens":14,"output_tokens":101,"total_tokens":115}}\n\n'
+        ),
+    )
+}
+
+
+def _examples(errors: Mapping[str, SpeechError | HTTPException]) -> dict[str, Example]:
+    """Bodies of errors, described by the keys, by their code."""
+    examples = {}
+    for summary, error in errors.items():
+        if isinstance(error, SpeechError):
+            detail = describe_speech_error(error)
+        else:
+            detail = describe_http_exception(error)
+        # It stays a Struct: the framework would drop fields that are null.
+        examples[str(detail.code)] = Example(summary=summary, value=ErrorBody(detail))
+    return examples
+
+
+def _decode_error(body: bytes) -> SpeechError:
+    try:
+        msgspec.json.decode(body, type=CreateSpeech)
+    except msgspec.DecodeError as error:
+        return describe_decode_error(error)
+    raise AssertionError(body)
+
+
+_ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
+    400: {
+        "A value that is not allowed": _decode_error(b'{"input":"Hi.","speed":9}'),
+        "A field that is missing": _decode_error(b"{}"),
+        "A voice that is not known": VoiceNotFoundError("af_sky", ["alloy", "ash", "ballad"]),
+        "A text that is too long": InputTooLongError(5_000, 4_096),
+        "A body that is not JSON": _decode_error(b"{"),
+    },
+    401: {"A key that is not known": InvalidApiKeyError()},
+    404: {"A model that is not served": ModelNotFoundError("gpt-5", ["tts-1", "tts-1-hd"])},
+    408: {"A body that was not received in time": LateRequestError(10)},
+    413: {"A body that is too large": HTTPException(status_code=413)},
+    415: {"A form instead of JSON": UnsupportedMediaTypeError(NOT_JSON)},
+    422: {"A key that was used before": IdempotencyKeyReusedError()},
+    429: {"More requests than a key may send": RateLimitError("60 per minute", 1.0)},
+    431: {"Too many headers": HeadersTooLargeError()},
+    500: {"A failure of the model": SynthesisError()},
+    503: {
+        "A full queue": ServerOverloadedError(1.0),
+        "A request that was queued for too long": QueueTimeoutError(1.0),
+        "A server that is stopping": ServerDrainingError(),
+        "A model that is still loading": ModelLoadingError(1.0),
+        "An open circuit breaker": EngineUnavailableError(10.0),
+        "A model that is overloaded": EngineBusyError(10.0),
+    },
+    504: {
+        "A model that hangs": SpeechTimeoutError(10.0),
+        "An answer that was not ready in time": RequestTimeoutError(),
+    },
+}
+# Error bodies of speech by status and code, made by the errors themselves.
+ERRORS: Final = {status: _examples(errors) for status, errors in _ERRORS.items()}
 
 
 def _header(description: str, kind: OpenAPIType, *, is_always_there: bool = True) -> OpenAPIHeader:
@@ -197,20 +368,111 @@ def _describe_events() -> OpenAPIMediaType:
     )
 
 
-class OfflineDocs(OpenAPIRenderPlugin):
-    """A page of our own that reads the schema; loads nothing from elsewhere."""
+_TEXT: Final = Schema(type=OpenAPIType.STRING)
+_BINARY: Final = Schema(type=OpenAPIType.STRING, content_encoding="binary")
+_CHANGE_HEADERS: Final = {
+    "If-Match": "`etag` that the file must have; else 412.",
+    "If-Unmodified-Since": "Date since which the file must not have changed; else 412.",
+}
+_READ_HEADERS: Final = {
+    "Range": "One range of bytes; several at once are answered with the whole file.",
+    "If-Range": "Of the range: an `etag` or date; the whole file if it has another.",
+    "If-None-Match": "`etag` of a copy; 304 if it is still right.",
+    "If-Modified-Since": "Date of a copy; 304 if it is still right.",
+    **_CHANGE_HEADERS,
+}
+
+
+def _parameters(described: dict[str, str]) -> list[Parameter | Reference]:
+    return [
+        Parameter(name=name, param_in="header", schema=_TEXT, description=description)
+        for name, description in described.items()
+    ]
+
+
+def _response_headers(**described: str) -> dict[str, OpenAPIHeader | Reference]:
+    return {
+        name.replace("_", "-"): OpenAPIHeader(schema=_TEXT, description=description)
+        for name, description in described.items()
+    }
+
+
+def _audio(description: str, **headers: str) -> OpenAPIResponse:
+    return OpenAPIResponse(
+        description=description,
+        content={kind: OpenAPIMediaType(schema=_BINARY) for kind in sorted(CONTENT_TYPES.values())},
+        headers=_response_headers(
+            etag="Of the file; strong.", last_modified="When stored.", **headers
+        ),
+    )
+
+
+@dataclass
+class StoredAudioOperation(Operation):
+    """Reading a file: whole, a part, or nothing because it is known."""
+
+    def __post_init__(self) -> None:
+        """Describe headers and answers, which the framework cannot read off the handler."""
+        self.parameters = [*(self.parameters or []), *_parameters(_READ_HEADERS)]
+        self.responses = {
+            **(self.responses or {}),
+            "200": _audio("The file."),
+            "206": _audio("The range.", content_range="First and last byte, and the size."),
+            "304": OpenAPIResponse(
+                description="The copy is still right.",
+                headers=_response_headers(etag="Of the file."),
+            ),
+        }
+
+
+@dataclass
+class DeletionOperation(Operation):
+    """Deleting a file, maybe on a condition."""
+
+    def __post_init__(self) -> None:
+        """Describe the headers, which the framework cannot read off the handler."""
+        self.parameters = [*(self.parameters or []), *_parameters(_CHANGE_HEADERS)]
+
+
+@dataclass
+class CaptionsOperation(Operation):
+    """Captions: text in one of two forms."""
+
+    def __post_init__(self) -> None:
+        """Describe the answer, which the framework takes for JSON."""
+        kind = "text/vtt" if str(self.operation_id).endswith("Vtt") else "application/x-subrip"
+        answer = OpenAPIResponse(
+            description="The captions, UTF-8.",
+            content={f"{kind}; charset=utf-8": OpenAPIMediaType(schema=_TEXT)},
+        )
+        self.responses = {**(self.responses or {}), "200": answer}
+
+
+class ReferencePage(OpenAPIRenderPlugin):
+    """Swagger UI from files of the package. The framework's own plugin loads an icon from a CDN."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The page; the schema is fetched by it."""
-        return read_page("docs.html")
+        """The page, which fetches the schema."""
+        return read_page("reference.html")
 
 
 def read_page(name: str) -> bytes:
-    """A page that comes with the package."""
+    """A static file of the package."""
     return files("app.entrypoints.http").joinpath("static", name).read_bytes()
 
 
-def _refuse_unknown(response: Response[Any]) -> Response[Any]:
+def _static(name: str, media_type: str) -> HTTPRouteHandler:
+    content = read_page(f"swagger-ui/{name}")
+    headers = {"cache-control": "max-age=3600"}
+
+    @get(f"/{name}", include_in_schema=False, sync_to_thread=False)
+    def static_file() -> Response[bytes]:
+        return Response(content, media_type=media_type, headers=headers)
+
+    return static_file
+
+
+def _reject_unknown(response: Response[Any]) -> Response[Any]:
     """The framework answers to unknown addresses below its own with a page of HTML."""
     if response.status_code == HTTPStatus.NOT_FOUND:
         raise NotFoundException
@@ -225,13 +487,18 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description=DESCRIPTION,
         openapi_router=Router(
             "/schema",
-            route_handlers=[],
+            route_handlers=[
+                _static("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+                _static("swagger-ui.css", "text/css; charset=utf-8"),
+            ],
             include_in_schema=False,
             dto=None,
             return_dto=None,
             opt=OPEN,
-            after_request=_refuse_unknown,
+            after_request=_reject_unknown,
         ),
         use_handler_docstrings=True,
-        render_plugins=[OfflineDocs(path="/"), JsonRenderPlugin(path="/openapi.json")],
+        components=Components(security_schemes={API_KEY: SecurityScheme("http", scheme="bearer")}),
+        security=[{API_KEY: []}, {}],  # a server without keys needs none
+        render_plugins=[ReferencePage(path="/"), JsonRenderPlugin(path="/openapi.json")],
     )

@@ -9,40 +9,54 @@ import struct
 import sys
 import uuid
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import h11
+import msgspec
 import structlog
 from litestar.types import Receive, ReceiveMessage, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import (
+    HeaderLineTooLong,
+    InvalidHeader,
+    InvalidHeaderValue,
+    InvalidUpgrade,
+    RequestLineTooLong,
+)
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from app.domain.api_keys import TokenBucket
 from app.domain.errors import ServerDrainingError, SpeechError
-from app.entrypoints.http.connection_limits import ConnectionLimits, WriteWatch
-from app.entrypoints.http.context import SWITCHING_PROTOCOLS
 from app.entrypoints.http.errors import (
+    BrokenHandshakeError,
     BrokenHttpError,
+    HeadersTooLargeError,
     LateRequestError,
+    TargetTooLongError,
     TooManyConnectionsError,
+    TooManyUnfinishedBodiesError,
+    UpgradeRequiredError,
+    encode_answer,
 )
-from app.entrypoints.http.handshake import describe_handshake_error
+from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
-from app.entrypoints.http.refusal import encode_answer
-from app.entrypoints.http.request_head import HEAD, RequestReader
+from app.entrypoints.http.request_headers import HEAD, RequestReader
 
-MAX_REFUSED: Final = 16
+MAX_REJECTED: Final = 16
 """Connections beyond the limit that are told so at the same time; others are closed at once."""
 
 FAREWELL_S: Final = 1.0
-"""Given to a refused client to begin its request; then it is answered anyway."""
+"""Given to a rejected client to begin its request; then it is answered anyway."""
 
 MAX_READ_BYTES: Final = 4_096
 """Read from a connection before the others have their turn. A chunk of one byte or an empty frame
 takes some 10 us to parse: 7 ms for so many, and a second for the 256 KiB that asyncio reads."""
+
+# Read at once from a connection whose bytes are only dropped, which costs next to nothing.
+DROP_BYTES: Final = 262_144
 
 NO_LINGER: Final = struct.pack("ii", 1, 0)
 """struct linger: discard what is not sent and send RST (socket(7))."""
@@ -55,7 +69,89 @@ MAX_SMALL_FRAMES_PER_MINUTE: Final = 3_000
 NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)
 """States of a client from which nothing more is read: its last request is complete, or broken."""
 
+# 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
+# This has room for 256 bodies of the largest size (server.max_body_bytes) that come slowly; a body
+# that comes at once, as short ones do, is not counted at all. With more, slow clients take more
+# memory; with less, long texts from slow networks are rejected earlier.
+MAX_UNFINISHED_BYTES: Final = 64 * 1024 * 1024
+
 _log = structlog.get_logger(__name__)
+
+
+class ConnectionLimits(msgspec.Struct, frozen=True):
+    """Limits on the connections of a server.
+
+    Attributes:
+        header_timeout_s: in which the head of a request must have come.
+        write_stall_s: for which a client may take nothing of what waits for it.
+        max_connections: that are open at the same time.
+        unfinished: bodies and messages on all of them that have come in part.
+    """
+
+    header_timeout_s: float
+    write_stall_s: float
+    max_connections: int
+    unfinished: "UnfinishedBytes" = msgspec.field(
+        default_factory=lambda: UnfinishedBytes(MAX_UNFINISHED_BYTES)
+    )
+
+
+class UnfinishedBytes:
+    """The size of all request bodies and WebSocket messages that have come in part.
+
+    Args:
+        max_bytes: that all connections may hold together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+
+
+class UnfinishedPart:
+    """The share of one connection in `whole`; resize it to 0 in the end."""
+
+    def __init__(self, whole: UnfinishedBytes) -> None:
+        self._whole = whole
+        self._num_bytes = 0
+
+    def resize(self, num_bytes: int) -> bool:
+        """Whether it may have so many bytes, which then are counted; it may always shrink."""
+        change = num_bytes - self._num_bytes
+        if change > 0 and self._whole.num_bytes + change > self._whole.max_bytes:
+            return False
+        self._num_bytes = num_bytes
+        self._whole.num_bytes += change
+        return True
+
+
+class WriteWatch:
+    """Notices that what waits to be sent does not become less.
+
+    Args:
+        limit_s: for so many seconds.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._num_waiting = 0
+        self._taken_at = 0.0
+
+    def is_stalled(self, num_waiting: int, now: float) -> bool:
+        """Whether nothing was taken for too long; asked again and again.
+
+        Args:
+            num_waiting: bytes that wait to be sent.
+            now: the time, in seconds.
+        """
+        if self._num_waiting == 0 or num_waiting < self._num_waiting:
+            self._taken_at = now
+        self._num_waiting = num_waiting
+        return num_waiting > 0 and now - self._taken_at >= self.limit_s
+
+    def note_progress(self) -> None:
+        """Something was taken, even if more has come to wait since."""
+        self._num_waiting = 0
 
 
 class HttpProtocol(H11Protocol):
@@ -66,7 +162,7 @@ class HttpProtocol(H11Protocol):
 
     Args:
         limits: on this and all other connections.
-        overload: refuses requests that have no place; None refuses none.
+        overload: rejects requests when there is no room; None rejects none.
         arguments: uvicorn's own.
     """
 
@@ -77,10 +173,11 @@ class HttpProtocol(H11Protocol):
         self.conn: RequestReader = RequestReader()
         self._application, self.app = self.app, self._run
         self._limits = limits
+        self._unfinished = UnfinishedPart(limits.unfinished)
         self._overload = overload
         self._writes = WriteWatch(limits.write_stall_s)
-        self._head_due_at: float | None = None
-        self._is_refused = False
+        self._headers_due_at: float | None = None
+        self._is_rejected = False
         self._is_discarding = False
         self._is_body_broken = False
 
@@ -92,23 +189,23 @@ class HttpProtocol(H11Protocol):
     @property
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # the type there forgets the beginning
-        return cycle is not None and not cycle.response_complete
+        return cycle is not None and not (cycle.response_complete or cycle.disconnected)
 
     def check(self, now: float) -> None:
         """End the connection if its client takes too long to send a head, or to take an answer."""
         if _end_if_stalled(self.transport, self._writes, now):
             return
-        if self._head_due_at is not None and now >= self._head_due_at:
-            self._head_due_at = None
-            if self._is_refused:
-                self._refuse(TooManyConnectionsError())
-            elif self._has_part_of_head:
-                self._refuse(LateRequestError(self._limits.head_timeout_s))
+        if self._headers_due_at is not None and now >= self._headers_due_at:
+            self._headers_due_at = None
+            if self._is_rejected:
+                self._reject(TooManyConnectionsError())
+            elif self._has_part_of_headers:
+                self._reject(LateRequestError(self._limits.header_timeout_s))
             else:
                 self.transport.close()
 
     @property
-    def _has_part_of_head(self) -> bool:
+    def _has_part_of_headers(self) -> bool:
         return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
 
     def cut(self) -> None:
@@ -117,7 +214,7 @@ class HttpProtocol(H11Protocol):
         A request of whose answer nothing was sent is told that the server is about to end.
         """
         if self._is_unanswered:
-            self._refuse_running(ServerDrainingError())
+            self._reject_running(ServerDrainingError())
         elif self.is_busy:
             self._reset_old_client()
             self.transport.abort()
@@ -127,10 +224,10 @@ class HttpProtocol(H11Protocol):
         has_unsent = self.transport.get_write_buffer_size() > 0  # of the answer before
         return self._is_answering and not self.cycle.response_started and not has_unsent
 
-    def _refuse_running(self, error: SpeechError) -> None:
-        """Refuse a request that the application has, and which it may no longer answer."""
+    def _reject_running(self, error: SpeechError) -> None:
+        """Reject a request that the application has, and which it may no longer answer."""
         self.cycle.disconnected = True  # uvicorn expects no answer then
-        self._refuse(error)
+        self._reject(error)
 
     def _reset_old_client(self) -> None:
         """Close with RST to HTTP/1.0, where FIN is the end of the body: it would seem whole."""
@@ -142,31 +239,31 @@ class HttpProtocol(H11Protocol):
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a new connection, or refuse it when its request begins: a HEAD gets no body."""
+        """Accept a new connection, or reject it when its request begins: a HEAD gets no body."""
         super().connection_made(transport)
         transport.max_size = MAX_READ_BYTES  # type: ignore[attr-defined] # of asyncio's own
-        self._head_due_at = self.loop.time() + self._limits.head_timeout_s
+        self._headers_due_at = self.loop.time() + self._limits.header_timeout_s
         num_beyond = len(self.connections) - self._limits.max_connections
-        if num_beyond > MAX_REFUSED:
+        if num_beyond > MAX_REJECTED:
             transport.abort()
         elif num_beyond > 0:
-            self._is_refused = True
-            self._head_due_at = self.loop.time() + FAREWELL_S
+            self._is_rejected = True
+            self._headers_due_at = self.loop.time() + FAREWELL_S
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends; its next head begins with the first byte after an answer."""
-        if self._is_refused:
+        if self._is_rejected:
             self.conn.is_head = data.startswith(HEAD)
-            self._refuse(TooManyConnectionsError())
+            self._reject(TooManyConnectionsError())
         elif self.conn.their_state in NOT_READ or self._is_discarding:
             return
         elif self._is_answering:
             super().data_received(data)
-        elif not self._refuse_unread(data):
-            self._expect_head()
+        elif not self._reject_unread(data):
+            self._expect_headers()
             super().data_received(data)
 
-    def _refuse_unread(self, data: bytes) -> bool:
+    def _reject_unread(self, data: bytes) -> bool:
         """Whether `data` begins a request for speech that has no place, and was told so."""
         is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
         if not is_new or self._overload is None:
@@ -177,24 +274,54 @@ class HttpProtocol(H11Protocol):
         self.transport.write(answer)
         if has_whole_body(data):
             self.transport.close()
-        else:  # to close now would reset the connection while the client still sends
-            self.transport.write_eof()
-            self._is_discarding = True
-            self._head_due_at = self.loop.time() + FAREWELL_S
+        else:
+            self._discard()
         return True
+
+    def _discard(self) -> None:
+        """Read on and drop it: to close now would reset the connection while the client sends."""
+        self.transport.write_eof()
+        self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
+        self._is_discarding = True
+        self._headers_due_at = self.loop.time() + FAREWELL_S
 
     def handle_events(self) -> None:
         """Handle what has been read, maybe while the answer before was being made."""
         super().handle_events()
+        self._hold_body()
         if self._is_answering:
-            self._head_due_at = None
-        elif self._has_part_of_head:
-            self._expect_head()
+            self._headers_due_at = None
+        elif self._has_part_of_headers:
+            self._expect_headers()
 
-    def _expect_head(self) -> None:
+    def _hold_body(self) -> None:
+        """Count what has come of an unfinished body, or reject the request if all hold too much."""
+        is_unfinished = self._is_answering and self.cycle.more_body
+        if self._unfinished.resize(self.conn.num_body_bytes if is_unfinished else 0):
+            return
+        self._unfinished.resize(0)
+        if self.cycle.response_started:  # before its body has come, which nobody waits for
+            self.transport.abort()
+            return
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self._answer(TooManyUnfinishedBodiesError())
+        self._discard()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; the rest of a body that was not read is dropped."""
+        self._unfinished.resize(0)
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what has come of an unfinished body."""
+        self._unfinished.resize(0)
+        super().connection_lost(exc)
+
+    def _expect_headers(self) -> None:
         """From now on, unless it is expected already."""
-        if self._head_due_at is None:
-            self._head_due_at = self.loop.time() + self._limits.head_timeout_s
+        if self._headers_due_at is None:
+            self._headers_due_at = self.loop.time() + self._limits.header_timeout_s
 
     def resume_writing(self) -> None:
         """The client takes its answer again."""
@@ -202,19 +329,19 @@ class HttpProtocol(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a head or a body that cannot be parsed; called while the error is handled."""
+        """Reject headers or a body that cannot be parsed; called while the error is handled."""
         if self._is_answering:
             self._is_body_broken = True
             self.cycle.message_event.set()
         elif self.conn.our_state is h11.IDLE:
-            self._refuse(getattr(sys.exception(), "error", BrokenHttpError()))
+            self._reject(getattr(sys.exception(), "error", BrokenHttpError()))
         else:  # the body of a request that was answered without it
             self.transport.close()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; a broken body is raised where the body is read.
 
-        A body that is broken before the application runs is refused here: most routes read none.
+        A body that is broken before the application runs is rejected here: most routes read none.
         """
 
         async def receive_unbroken() -> ReceiveMessage:
@@ -224,7 +351,7 @@ class HttpProtocol(H11Protocol):
             return message
 
         if self._is_body_broken:
-            self._refuse_running(BrokenHttpError())
+            self._reject_running(BrokenHttpError())
         else:
             try:
                 await self._application(scope, receive_unbroken, send)
@@ -236,16 +363,20 @@ class HttpProtocol(H11Protocol):
         if self._is_body_broken and not self.cycle.response_started:
             raise BrokenHttpError
 
-    def _refuse(self, error: SpeechError) -> None:
+    def _reject(self, error: SpeechError) -> None:
+        self._answer(error)
+        self.transport.close()
+
+    def _answer(self, error: SpeechError) -> None:
         date = self.server_state.default_headers
-        _answer_and_close(self.transport, error, date, is_head=self.conn.is_head)
+        _answer(self.transport, error, date, is_head=self.conn.is_head)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand the connection over; what came with the handshake must not have, and ends it."""
-        has_more = bool(self.conn.trailing_data[0])
+        """Hand the connection over, with the frames that came in the same packet."""
+        early = self.conn.trailing_data[0]
         super().handle_websocket_upgrade(event)
-        if has_more:
-            self.transport.abort()
+        if early:
+            cast("SocketProtocol", self.transport.get_protocol()).data_received(early)
 
     def _should_upgrade(self) -> bool:
         may_upgrade = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
@@ -262,6 +393,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, limits: ConnectionLimits, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._unfinished = UnfinishedPart(limits.unfinished)
+        self._num_cont_bytes = 0
+        self._early = b""
         self._limits = limits
         self._writes = WriteWatch(limits.write_stall_s)
         self._small_frames = TokenBucket(MAX_SMALL_FRAMES_PER_MINUTE, self.loop.time())
@@ -290,6 +424,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def handle_cont(self, event: Frame) -> None:
         """Take a part of a message."""
         self._num_frames += 1
+        self._num_cont_bytes += len(event.data)
         super().handle_cont(event)
 
     def handle_pong(self, event: Frame) -> None:
@@ -313,6 +448,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
         uvicorn logs that as an error, and raises if the client has sent its close frame already.
         """
+        self._num_cont_bytes = 0
         is_text = self.curr_msg_data_type == "text" and not self.close_sent
         if is_text and not _is_utf8(b"".join(self.frames)):
             self.frames = []
@@ -330,22 +466,50 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self.handshake_complete and self.close_sent:
             raise ClientDisconnected
         await super().send(message)
+        if self._early and self.handshake_complete:
+            early, self._early = self._early, b""
+            if not self.close_sent:
+                self.transport.resume_reading()
+                self.data_received(early)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what has come of an unfinished message."""
+        self._unfinished.resize(0)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse a handshake, and frames once it is answered.
 
-        A client must not send frames before (RFC 6455, section 4.1); they end the connection.
+        A client must not send frames before (RFC 6455, section 4.1). Some do; they wait.
         """
         if self.handshake_initiated and not self.handshake_complete:
-            self.transport.abort()
+            self._early += data
+            self.transport.pause_reading()
             return
         self._num_frames = 0
         super().data_received(data)
         self._close_if_flooded(len(data))
+        self._hold_message()
         if not self.handshake_initiated:
             self.handshake_complete = self.close_sent = True
             error = describe_handshake_error(self.conn.handshake_exc)
-            _answer_and_close(self.transport, error, self.default_headers)
+            _answer(self.transport, error, self.default_headers)
+            self.transport.close()
+
+    def _hold_message(self) -> None:
+        """Count what has come of an unfinished message, or close if all hold too much."""
+        num_bytes = len(self.frames[0]) + self._num_cont_bytes if self.frames else 0
+        if self._unfinished.resize(num_bytes + len(self.conn.reader.buffer)) or self.close_sent:
+            return
+        self.frames = []
+        code, reason = CloseCode.TRY_AGAIN_LATER, TooManyUnfinishedBodiesError.code
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.fail(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        # To close now would reset the connection while the client still sends.
+        self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
+        self.close_timer = self.loop.call_later(FAREWELL_S, self.transport.close)
 
     def _close_if_flooded(self, num_bytes: int) -> None:
         """End a connection on which too many frames come that hold next to nothing."""
@@ -362,6 +526,20 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             super().handle_connect(event)
 
 
+def describe_handshake_error(error: Exception | None) -> SpeechError:
+    """What a client is told of a handshake that the library `websockets` refuses with `error`."""
+    if isinstance(error, RequestLineTooLong):
+        return TargetTooLongError()
+    if isinstance(error, HeaderLineTooLong):
+        return HeadersTooLargeError()
+    if isinstance(error, InvalidUpgrade):
+        return UpgradeRequiredError()
+    name = error.name if isinstance(error, InvalidHeader) else None
+    if isinstance(error, InvalidHeaderValue) and name == "Sec-WebSocket-Version":
+        return UpgradeRequiredError()
+    return BrokenHandshakeError(name)
+
+
 def _is_utf8(text: bytes) -> bool:
     try:
         text.decode()
@@ -370,20 +548,19 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-def _answer_and_close(
+def _answer(
     transport: asyncio.Transport,
     error: SpeechError,
     more_headers: list[tuple[bytes, bytes]],
     *,
     is_head: bool = False,
 ) -> None:
-    """Answer in place of the application, and close."""
+    """Answer in place of the application; the connection is of no more use."""
     request_id = uuid.uuid4().hex
     _log.info("http.refused", error=error.code, request_id=request_id)
     answer = encode_answer(error)
     headers = *more_headers, (b"x-request-id", request_id.encode())
     transport.write(answer.to_http(*headers, is_head=is_head))
-    transport.close()
 
 
 def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:

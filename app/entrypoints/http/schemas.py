@@ -13,6 +13,12 @@ from app.entrypoints.backends import Choice
 
 FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 BreakerName = Literal["closed", "open", "half_open"]
+
+# Seconds for which a client waits, if less than the server would. Less than the minimum would only
+# make the server begin what it cannot finish.
+TIMEOUT_HEADER: Final = "x-request-timeout-seconds"
+MIN_TIMEOUT_S: Final = 1.0
+
 VoiceName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 CONTENT_TYPES: Final = {
@@ -31,109 +37,105 @@ class VoiceReference(msgspec.Struct, forbid_unknown_fields=True):
     id: VoiceName
 
 
+ModelId = Annotated[
+    str,
+    Meta(max_length=256, description="A name from /v1/models; absent is the model that is served."),
+]
+Voice = Annotated[
+    VoiceName | VoiceReference | None,
+    Meta(description="A name from /v1/audio/voices; absent is the model's default voice."),
+]
+ResponseFormat = Annotated[
+    FormatName,
+    Meta(description="Of the audio; absent is mp3. pcm is 16 bit little-endian, 24 kHz."),
+]
+Speed = Annotated[
+    float,
+    Meta(ge=0.25, le=4, description="Pace; absent is 1. 2 is twice as fast, at the same pitch."),
+]
+SampleRate = Annotated[
+    int,
+    Meta(ge=8_000, le=48_000, description="Extension: in Hz, where the format can hold it."),
+]
+Seed = Annotated[
+    int,
+    Meta(ge=0, le=2**31, description="Extension: of sampling; the same one gives the same audio."),
+]
+Temperature = Annotated[
+    float, Meta(ge=0, le=2, description="Extension: of Soprano's sampling; 0 is greedy decoding.")
+]
+TopP = Annotated[
+    float, Meta(gt=0, le=1, description="Extension: probability mass that Soprano samples from.")
+]
+RepetitionPenalty = Annotated[
+    float, Meta(ge=0.5, le=5, description="Extension: on earlier tokens of Soprano; 1 is none.")
+]
+Normalize = Annotated[
+    bool,
+    Meta(description="Extension: false speaks the text as it is: no markup, no figures read."),
+]
+Word = Annotated[str, Meta(pattern=r"^\S(.{0,98}\S)?$")]
+Pronunciation = Annotated[str, Meta(pattern=r"^[A-Za-z]([A-Za-z]|[ '-][A-Za-z]){0,199}$")]
+PronunciationsOfWords = Annotated[
+    dict[Word, Pronunciation],
+    Meta(
+        max_length=100,
+        description="Extension: words, and how each is said, in letters a to z. A word in "
+        "small letters is meant in any case.",
+        examples=[{"Soprano": "so prah no", "GIF": "jif"}],
+    ),
+]
+Input = Annotated[
+    str,
+    Meta(
+        description="The text, at most 4096 characters unless the server is set otherwise.",
+        examples=["The quick brown fox jumped over the lazy dog."],
+    ),
+]
+Instructions = Annotated[
+    str, Meta(max_length=4096, description="Accepted and ignored; a Warning header says so.")
+]
+StreamFormat = Annotated[
+    Literal["audio", "sse"],
+    Meta(description="The audio itself, or server-sent events with its bytes in base64."),
+]
+Captions = Annotated[
+    bool, Meta(description="Extension: true adds an event per sentence, with its times, to sse.")
+]
+Store = Annotated[
+    bool,
+    Meta(
+        description="Extension: true stores the audio under /v1/audio/files. It is then sent whole,"
+        " with its name in x-stored-file, unless `stream` is true."
+    ),
+]
+FileName = Annotated[
+    str,
+    Meta(
+        max_length=256,
+        description="Extension: start of the name of the stored file: letters, digits, '-' "
+        "and '_', at most 64 of them.",
+    ),
+]
+Stream = Annotated[
+    bool, Meta(description="Extension: false sends the audio whole, with its exact length.")
+]
+
+
 class SpeechFields(msgspec.Struct, kw_only=True):
-    """How a text is to be spoken and sent; null is the same as absent."""
+    """How a text is synthesized and sent; null is the same as absent."""
 
-    model: (
-        Annotated[
-            str,
-            Meta(
-                max_length=256,
-                description="A name from /v1/models; absent is the model that is served.",
-            ),
-        ]
-        | None
-    ) = None
-    voice: Annotated[
-        VoiceName | VoiceReference | None,
-        Meta(description="A name from /v1/audio/voices; absent is the model's default voice."),
-    ] = None
-    response_format: (
-        Annotated[
-            FormatName,
-            Meta(description="Of the audio; absent is mp3. pcm is 16 bit little-endian, 24 kHz."),
-        ]
-        | None
-    ) = None
-    speed: (
-        Annotated[
-            float,
-            Meta(
-                ge=0.25,
-                le=4.0,
-                description="Pace; absent is 1. 2 is twice as fast, at the same pitch.",
-            ),
-        ]
-        | None
-    ) = None
-    sample_rate: (
-        Annotated[
-            int,
-            Meta(
-                ge=8_000,
-                le=48_000,
-                description="Extension: of the audio, in Hz, where the format can hold it.",
-            ),
-        ]
-        | None
-    ) = None
-    seed: (
-        Annotated[
-            int,
-            Meta(
-                ge=0,
-                le=2**31,
-                description="Extension: of the random numbers; the same one gives the same sound.",
-            ),
-        ]
-        | None
-    ) = None
-    temperature: (
-        Annotated[
-            float,
-            Meta(ge=0, le=2, description="Extension: randomness of Soprano; 0 is none."),
-        ]
-        | None
-    ) = None
-    top_p: (
-        Annotated[
-            float,
-            Meta(gt=0, le=1, description="Extension: probability mass that Soprano draws from."),
-        ]
-        | None
-    ) = None
-    repetition_penalty: (
-        Annotated[
-            float,
-            Meta(ge=0.5, le=5, description="Extension: on what Soprano drew before; 1 is none."),
-        ]
-        | None
-    ) = None
-
-    normalize: (
-        Annotated[
-            bool,
-            Meta(
-                description="Extension: false speaks the text as it is: no markup, no figures read."
-            ),
-        ]
-        | None
-    ) = None
-    pronunciations: (
-        Annotated[
-            dict[
-                Annotated[str, Meta(pattern=r"^\S(.{0,98}\S)?$")],
-                Annotated[str, Meta(pattern=r"^[A-Za-z]([A-Za-z]|[ '-][A-Za-z]){0,199}$")],
-            ],
-            Meta(
-                max_length=100,
-                description="Extension: words, and how each is said, in letters a to z. A word in "
-                "small letters is meant in any case.",
-                examples=[{"Soprano": "so prah no", "GIF": "jif"}],
-            ),
-        ]
-        | None
-    ) = None
+    model: ModelId | None = None
+    voice: Voice = None
+    response_format: ResponseFormat | None = None
+    speed: Speed | None = None
+    sample_rate: SampleRate | None = None
+    seed: Seed | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    normalize: Normalize | None = None
+    pronunciations: PronunciationsOfWords | None = None
 
     def to_options(self, default: AudioFormat) -> SpeechOptions:
         """The domain's options, in the format `default` unless another is asked for."""
@@ -158,64 +160,15 @@ class SpeechFields(msgspec.Struct, kw_only=True):
 
 
 class CreateSpeech(SpeechFields, kw_only=True):
-    """A text to be spoken. Unknown fields are ignored; null is the same as absent."""
+    """A text to synthesize. Unknown fields are ignored; null is the same as absent."""
 
-    input: Annotated[
-        str,
-        Meta(
-            description="The text, at most 4096 characters unless the server is set otherwise.",
-            examples=["The quick brown fox jumped over the lazy dog."],
-        ),
-    ]
-    instructions: (
-        Annotated[
-            str,
-            Meta(max_length=4096, description="Accepted and ignored; a Warning header says so."),
-        ]
-        | None
-    ) = None
-    stream_format: (
-        Annotated[
-            Literal["audio", "sse"],
-            Meta(description="The audio itself, or server-sent events with its bytes in base64."),
-        ]
-        | None
-    ) = None
-    captions: (
-        Annotated[
-            bool,
-            Meta(description="Extension: true adds an event per sentence, with its times, to sse."),
-        ]
-        | None
-    ) = None
-    store: (
-        Annotated[
-            bool,
-            Meta(
-                description="Extension: true keeps the audio, to be had under /v1/audio/files. It "
-                "is sent whole then, with its name in x-stored-file, unless `stream` is true."
-            ),
-        ]
-        | None
-    ) = None
-    file_name: (
-        Annotated[
-            str,
-            Meta(
-                max_length=256,
-                description="Extension: start of the name of the kept file: letters, digits, '-' "
-                "and '_', at most 64 of them.",
-            ),
-        ]
-        | None
-    ) = None
-    stream: (
-        Annotated[
-            bool,
-            Meta(description="Extension: false sends the audio whole, with its exact length."),
-        ]
-        | None
-    ) = None
+    input: Input
+    instructions: Instructions | None = None
+    stream_format: StreamFormat | None = None
+    captions: Captions | None = None
+    store: Store | None = None
+    file_name: FileName | None = None
+    stream: Stream | None = None
 
     @property
     def is_streamed(self) -> bool:
@@ -237,12 +190,14 @@ class CreateSpeech(SpeechFields, kw_only=True):
         if self.captions and self.stream_format != "sse" and not self.store:
             notes.append("captions are events of stream_format sse; they were not sent")
         if self.file_name is not None and not self.store:
-            notes.append("nothing is kept without store; file_name was ignored")
+            notes.append("nothing is stored without store; file_name was ignored")
         if self.stream is False and self.stream_format == "sse":
             notes.append("events are always streamed; stream was ignored")
-        drawn = (self.temperature, self.top_p, self.repetition_penalty)
-        if not catalog.info.has_sampling and any(value is not None for value in drawn):
-            notes.append("this model draws nothing by lot; temperature and the like were ignored")
+        sampling = (self.temperature, self.top_p, self.repetition_penalty)
+        if not catalog.info.has_sampling and any(value is not None for value in sampling):
+            notes.append(
+                "this model does not sample; temperature, top_p and repetition_penalty were ignored"
+            )
         if request.model is not None and not catalog.is_model(request.model):
             notes.append("the model is not known; the one served was used")
         if request.voice is not None and not catalog.is_voice(request.voice):

@@ -18,9 +18,8 @@ import structlog
 import uvicorn
 
 from app.domain.services.lifecycle import Intake
-from app.entrypoints.http.connection_limits import ConnectionLimits
 from app.entrypoints.http.overload import OverloadCheck
-from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol
+from app.entrypoints.http.protocol import Connection, ConnectionLimits, HttpProtocol, SocketProtocol
 from app.entrypoints.settings import ServerSettings
 from app.ports.clock import Clock
 
@@ -31,7 +30,7 @@ LAST_LINE_S: Final = 5
 """After which uvicorn cancels what has not even ended when its connection was cut."""
 
 FAREWELL_S: Final = 1.0
-"""Given to speech sockets that are cut to say why."""
+"""Given to answers and speech sockets that are cut to say why."""
 
 MAX_UNSENT_BYTES: Final = 131_072
 """What the system may hold of an answer for a client that does not read. By default it takes
@@ -62,11 +61,26 @@ class SpeechServer(uvicorn.Server):
         self._clock = clock
         self._is_hurried = False
         self._ends_at = 0.0
+        self.bind_error: OSError | None = None
         self._refused_files_at = -math.inf
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the sockets, then say where they listen; with port 0 nobody else knows."""
+        """Open the sockets, then say where they listen; with port 0 nobody else knows.
+
+        If they cannot be opened the server stops before anything is loaded; `bind_error` says why.
+        """
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
+        try:
+            sockets = sockets or await _bind(self.config.host, self.config.port)
+        except OSError as error:
+            self.bind_error, self.should_exit = error, True
+            _log.error(
+                "server.bind_failed",
+                host=self.config.host,
+                port=self.config.port,
+                reason=error.strerror or str(error),
+            )
+            return
         await super().startup(sockets)
         if self.should_exit:  # the model could not be loaded, or there was a signal
             return
@@ -134,9 +148,14 @@ class SpeechServer(uvicorn.Server):
             return True
         is_late = now >= self._ends_at
         if self._intake.is_over:
+            if is_late:
+                for connection in self._connections:
+                    connection.cut()
             return is_late
         if is_late or self._is_hurried:
-            self._cut(num_running, now)
+            _log.warning("server.cut", num_running=num_running)
+            self._intake.end()
+            self._ends_at = now + FAREWELL_S
         return False
 
     def _drain(self, num_running: int, now: float) -> None:
@@ -144,12 +163,13 @@ class SpeechServer(uvicorn.Server):
         self._intake.drain()
         self._ends_at = now + self._shutdown_s
 
-    def _cut(self, num_running: int, now: float) -> None:
-        _log.warning("server.cut", num_running=num_running)
-        self._intake.end()
-        self._ends_at = now + FAREWELL_S
-        for connection in self._connections:
-            connection.cut()
+
+async def _bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets that asyncio has bound to each address of `host`; raises OSError."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+    with closing(server):
+        return [socket.socket(fileno=socket.dup(bound.fileno())) for bound in server.sockets]
 
 
 def _url(host: str, port: int) -> str:

@@ -1,17 +1,214 @@
-"""POST /v1/audio/speech."""
+"""POST /v1/audio/speech: from a request to its answer, streamed, whole, or as events."""
 
-from typing import Any
+import math
+from typing import Any, Final
 
+import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
+from litestar.dto import MsgspecDTO
+from litestar.openapi.spec import Reference, Schema
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
+from litestar.typing import FieldDefinition
 
-from app.entrypoints.http.authentication import LIMITED
-from app.entrypoints.http.body import SpeechBody
+from app.domain.admission import Caller
+from app.domain.errors import InvalidIdempotencyKeyError, InvalidRequestError
+from app.domain.file_name import choose_stem
+from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS, derive_seed, is_repeatable
+from app.domain.services.audio_library import AudioLibrary
+from app.domain.services.idempotency import IdempotencyKeys
+from app.domain.services.speech import SpeechService
+from app.domain.services.speech_stream import SpeechStream, StoreOutcome
+from app.domain.speech import CacheStatus, SpeechReport, SpeechRequest
+from app.entrypoints.http import sse
+from app.entrypoints.http.access import LIMITED, key_name
+from app.entrypoints.http.errors import NOT_JSON, UnsupportedMediaTypeError, describe_decode_error
+from app.entrypoints.http.files import FILES_PATH
 from app.entrypoints.http.openapi import SPEECH_ERRORS, SpeechOperation
-from app.entrypoints.http.schemas import CreateSpeech
-from app.entrypoints.http.speech_answers import SpeechAnswers
+from app.entrypoints.http.responses import HeldAnswers, StreamResponse, WholeResponse
+from app.entrypoints.http.schemas import CONTENT_TYPES, MIN_TIMEOUT_S, TIMEOUT_HEADER, CreateSpeech
+from app.entrypoints.http.sse import EventWriter
+from app.entrypoints.http.tasks import until_disconnect
+from app.ports.clock import Clock
+
+# Miscellaneous persistent warning (RFC 7234, section 5.5.7).
+WARNING_CODE: Final = 299
+
+# Ask proxies to pass each event on when it comes.
+EVENT_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+# The header `Cache-Status` (RFC 9211); of a partial hit the other sentences are synthesized.
+CACHE_STATUS: Final = {
+    CacheStatus.HIT: "soprano; hit",
+    CacheStatus.PARTIAL: "soprano; fwd=partial; stored",
+    CacheStatus.MISS: "soprano; fwd=miss; stored",
+    CacheStatus.BYPASS: "soprano; fwd=bypass",
+}
+
+_decoder: Final = msgspec.json.Decoder(CreateSpeech)
+
+
+class InvalidTimeoutError(InvalidRequestError):
+    """A time that is not a number, or too short."""
+
+    code = "invalid_request_timeout"
+
+    def __init__(self) -> None:
+        super().__init__(f"The header {TIMEOUT_HEADER} must be a number of seconds, at least 1.")
+
+
+class SpeechBody(MsgspecDTO[CreateSpeech]):
+    """Strict decoding of the body: types are not coerced, and any bytes end in a clear 400.
+
+    The framework's own decoding reads "1" as a number, and answers 500 to text that is not UTF-8 or
+    is nested too deeply.
+    """
+
+    def decode_bytes(self, value: bytes) -> CreateSpeech:
+        """The message in `value`; raises MalformedBodyError or UnsupportedMediaTypeError."""
+        _check_headers(dict(self.asgi_connection.headers))
+        try:
+            value.decode()  # msgspec does not look at the encoding of fields that it skips
+            return _decoder.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise describe_decode_error(error) from error
+
+    @classmethod
+    def create_openapi_schema(
+        cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any
+    ) -> Reference | Schema:
+        """The schema of the message itself."""
+        schema: Reference | Schema = schema_creator.for_field_definition(
+            FieldDefinition.from_annotation(CreateSpeech)
+        )
+        return schema
+
+
+def _check_headers(headers: dict[str, str]) -> None:
+    # Any web page may have a browser send a body of no type; other programs may too.
+    assumed = "" if "origin" in headers else "application/json"
+    content_type = headers.get("content-type", assumed).partition(";")[0].strip().lower()
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        raise UnsupportedMediaTypeError(NOT_JSON)
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaTypeError("The body must not be compressed.")
+
+
+class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
+    """Answers requests for speech.
+
+    Attributes:
+        timeout_s: for which a request may wait for its answer.
+        default_temperature: of the model, where a request chooses none.
+    """
+
+    speech: SpeechService
+    events: EventWriter
+    keys: IdempotencyKeys
+    library: AudioLibrary
+    held: HeldAnswers
+    clock: Clock
+    timeout_s: float
+    default_temperature: float
+
+    async def answer(self, request: Request[Any, Any, Any], data: CreateSpeech) -> ASGIResponse:
+        """The answer, when its first bytes are there; raises SpeechError."""
+        timeout_s = min(self.timeout_s, _timeout_s(request))
+        caller = Caller(key_name(request.scope), self.clock.monotonic() + timeout_s)
+        key = _idempotency_key(request)
+        speech = self._to_request(data, key, caller.name)
+        # A file name that is not one is rejected before anything is synthesized.
+        stem = choose_stem(data.file_name, speech.format) if data.store else None
+        starting = self.speech.start(speech, caller, is_whole=not data.is_streamed)
+        stream = await until_disconnect(request.receive, starting)
+        if stem is not None:
+            stream.store_in(self.library.record(caller.name, stem, stream.encoding.format))
+        headers = self._headers(stream, data, key)
+        if data.stream_format == "sse":
+            body = self.events.write(stream, has_captions=bool(data.captions))
+            return StreamResponse(
+                stream, body, self.clock, headers | EVENT_HEADERS, sse.CONTENT_TYPE, sse.error_event
+            )
+        media_type = CONTENT_TYPES[stream.encoding.format]
+        if data.is_streamed:
+            return StreamResponse(stream, stream, self.clock, headers, media_type)
+
+        def whole_headers() -> dict[str, str]:
+            timing = {"server-timing": describe_timing(stream.report)}
+            return headers | timing | _describe_stored(stream.stored)
+
+        return WholeResponse(stream, self.held, self.clock, whole_headers, media_type)
+
+    def _to_request(self, data: CreateSpeech, key: str | None, owner: str | None) -> SpeechRequest:
+        """What is to be synthesized; an idempotency key gives it a seed if it samples without one.
+
+        Raises:
+            IdempotencyKeyReusedError: the key stands for another body.
+            EmptyInputError, InvalidSpeedError: see SpeechRequest.
+        """
+        speech = data.to_request()
+        if key is None:
+            return speech
+        self.keys.claim(key, msgspec.json.encode(data), owner)
+        info = self.speech.catalog.info
+        if is_repeatable(info, speech.sampling, self.default_temperature):
+            return speech
+        sampling = msgspec.structs.replace(speech.sampling, seed=derive_seed(key, owner))
+        return msgspec.structs.replace(speech, sampling=sampling)
+
+    def _headers(self, stream: SpeechStream, data: CreateSpeech, key: str | None) -> dict[str, str]:
+        headers = {
+            "server-timing": describe_timing(stream.report),
+            "x-sample-rate": str(stream.encoding.sample_rate),
+            "x-speech-backend": self.speech.catalog.info.backend,
+            "x-speech-voice": stream.params.voice.id,
+            "cache-status": CACHE_STATUS[stream.report.cache or CacheStatus.BYPASS],
+        }
+        if key is not None:
+            headers["idempotency-key"] = key
+        warnings = data.warnings(self.speech.catalog)
+        if warnings:
+            headers["warning"] = ", ".join(f'{WARNING_CODE} - "{text}"' for text in warnings)
+        return headers
+
+
+def _timeout_s(request: Request[Any, Any, Any]) -> float:
+    try:
+        times_s = [float(value) for value in request.headers.getall(TIMEOUT_HEADER, [])]
+    except ValueError:
+        raise InvalidTimeoutError from None
+    if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
+        raise InvalidTimeoutError
+    return min(times_s, default=math.inf)
+
+
+def _idempotency_key(request: Request[Any, Any, Any]) -> str | None:
+    keys: list[str] = request.headers.getall("idempotency-key", [])
+    if len(keys) > 1:
+        raise InvalidIdempotencyKeyError(MAX_IDEMPOTENCY_KEY_CHARS)
+    return keys[0] if keys else None
+
+
+def _describe_stored(stored: StoreOutcome | None) -> dict[str, str]:
+    if stored is not None and stored.file is not None:
+        name = stored.file.name
+        return {"x-stored-file": name, "content-location": f"{FILES_PATH}/{name}"}
+    if stored is not None and stored.error is not None:
+        return {"x-store-error": stored.error.code}
+    return {}
+
+
+def describe_timing(report: SpeechReport) -> str:
+    """The times known so far, in milliseconds (W3C Server Timing): `queue;dur=0.4, ...`."""
+    times_s = {
+        "queue": report.queue_s,
+        "first_audio": report.first_audio_s,
+        "total": report.total_s or None,
+    }
+    return ", ".join(
+        f"{name};dur={time_s * 1000:.1f}" for name, time_s in times_s.items() if time_s is not None
+    )
 
 
 class SpeechController(Controller):

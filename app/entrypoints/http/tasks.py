@@ -3,7 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+from litestar.types import Receive
+
+from app.entrypoints.http.errors import ClientDisconnectedError
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -21,3 +27,44 @@ async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asynci
 async def first_of(*tasks: asyncio.Future[Any]) -> None:
     """Return when one of them is done, however it ended."""
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when `receive` ends first.
+
+    Args:
+        receive: of a request whose body has been read.
+        work: is awaited in the task of the caller.
+
+    Raises:
+        ClientDisconnectedError: the client left.
+        InvalidApiKeyError: its key was revoked.
+        ServerDrainingError: the server's time to stop is over.
+    """
+    task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment] # there is one
+    num_cancels = task.cancelling()
+    reason: Exception | None = None
+
+    async def watch() -> None:
+        nonlocal reason
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            reason = ClientDisconnectedError()
+        except Exception as error:  # noqa: BLE001 - raised below
+            reason = error
+        task.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if reason is None or task.uncancel() > num_cancels:
+            raise
+        try:
+            raise reason from None
+        finally:
+            reason = None  # it holds this frame, and the frame it
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})

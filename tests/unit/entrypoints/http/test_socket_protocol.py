@@ -8,8 +8,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from app.entrypoints.http.connection_limits import ConnectionLimits
-from app.entrypoints.http.protocol import SocketProtocol
+from app.entrypoints.http.protocol import ConnectionLimits, SocketProtocol
 from tests.socket_handshake import HANDSHAKE
 
 NO_FRAME = bytes([0x8F, 0x00])
@@ -21,7 +20,7 @@ def open_socket(app: Any) -> tuple[SocketProtocol, Mock, "asyncio.Task[None]"]:
     state, transport = ServerState(), Mock(spec=asyncio.Transport)
     transport.get_extra_info.return_value = None
     transport.is_closing.return_value = False
-    limits = ConnectionLimits(head_timeout_s=10, write_stall_s=10, max_connections=10)
+    limits = ConnectionLimits(header_timeout_s=10, write_stall_s=10, max_connections=10)
     config = Config(app, log_config=None, ws_ping_interval=None)
     protocol = SocketProtocol(limits, config=config, server_state=state, app_state={})
     protocol.connection_made(transport)
@@ -30,12 +29,9 @@ def open_socket(app: Any) -> tuple[SocketProtocol, Mock, "asyncio.Task[None]"]:
     return protocol, transport, task
 
 
-@pytest.mark.parametrize(
-    ("sent", "is_answered"),
-    [(NO_FRAME, True), (NO_FRAME, False), (TEXT, False), (PING, False), (CLOSE, False)],
-)
-async def test_what_is_no_frame_ends_the_connection_and_before_the_handshake_so_does_any_frame(
-    sent: bytes, *, is_answered: bool
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_what_is_no_frame_ends_the_connection_once_the_handshake_is_answered(
+    *, is_answered: bool
 ) -> None:
     messages: list[dict[str, Any]] = []
 
@@ -48,15 +44,41 @@ async def test_what_is_no_frame_ends_the_connection_and_before_the_handshake_so_
     if is_answered:
         while not protocol.handshake_complete:
             await asyncio.sleep(0)
-    protocol.data_received(sent)
-    assert transport.abort.called != is_answered
+    protocol.data_received(NO_FRAME)
     assert transport.close.called == is_answered
-    protocol.connection_lost(None)
     await task
+    assert transport.close.called
     assert [message["type"] for message in messages] == [
         "websocket.connect",
-        *(["websocket.disconnect"] if is_answered else []),  # else its answer finds nobody
+        "websocket.disconnect",
     ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "received"),
+    [
+        (TEXT, "websocket.receive"),
+        (PING + TEXT, "websocket.receive"),
+        (CLOSE, "websocket.disconnect"),
+    ],
+)
+async def test_frames_that_come_before_the_handshake_is_answered_wait_for_that(
+    sent: bytes, received: str
+) -> None:
+    messages: list[dict[str, Any]] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        messages.append(await receive())
+        await send({"type": "websocket.accept"})
+        messages.append(await receive())
+
+    protocol, transport, task = open_socket(app)
+    protocol.data_received(sent)
+    assert transport.pause_reading.called
+    assert not transport.write.called
+    await task
+    assert transport.write.call_args_list[0].args[0].startswith(b"HTTP/1.1 101 ")
+    assert [message["type"] for message in messages] == ["websocket.connect", received]
 
 
 async def test_what_is_sent_after_the_parser_has_closed_the_connection_finds_nobody() -> None:

@@ -8,7 +8,7 @@ import h11
 from app.domain.errors import SpeechError
 from app.entrypoints.http.errors import (
     BrokenHttpError,
-    HeadTooLargeError,
+    HeadersTooLargeError,
     HttpVersionError,
     TargetTooLongError,
 )
@@ -57,17 +57,19 @@ class RequestReader(h11.Connection):
 
     Attributes:
         is_head: whether the last request that has begun is a HEAD, even if it cannot be parsed.
+        num_body_bytes: of its body, so far.
     """
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
         self.is_head = False
+        self.num_body_bytes = 0
         self._num_small_chunks = 0
 
     def next_event(self) -> Any:
         """As h11 says; raises FaultyHeadError and TinyChunksError as well."""
         if self.their_state is h11.IDLE:
-            self._num_small_chunks = 0
+            self.num_body_bytes = self._num_small_chunks = 0
             self._skip_empty_lines()
             received = self.trailing_data[0]
             if received == b"\r":  # maybe of one more empty line
@@ -79,8 +81,9 @@ class RequestReader(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             return without_authority(event)
-        if isinstance(event, h11.Data) and len(event.data) < SMALL_CHUNK_BYTES:
-            self._num_small_chunks += 1
+        if isinstance(event, h11.Data):
+            self.num_body_bytes += len(event.data)
+            self._num_small_chunks += len(event.data) < SMALL_CHUNK_BYTES
             if self._num_small_chunks > MAX_SMALL_CHUNKS:
                 self._process_error(self.their_role)
                 raise TinyChunksError("too many small chunks", error_status_hint=400)
@@ -125,7 +128,7 @@ def find_fault(received: bytes) -> SpeechError | None:
         return TargetTooLongError()
     num_headers = head.count(b"\n") - 2  # without the request line and the empty one
     if len(head) > MAX_HEAD_BYTES or num_headers > MAX_HEADERS:
-        return HeadTooLargeError()
+        return HeadersTooLargeError()
     request_line = _REQUEST_LINE.fullmatch(line) if line_end else None
     if request_line is not None and request_line[1] not in HTTP_VERSIONS:
         return HttpVersionError()

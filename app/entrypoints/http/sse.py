@@ -23,6 +23,10 @@ CONTENT_TYPE: Final = "text/event-stream"
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 DONE: Final = b"data: [DONE]\n\n"
 
+# Line separators of Unicode, which do not end a line of server-sent events (WHATWG HTML, section
+# 9.2.5). Clients that use `str.splitlines`, as httpx does, would split an event there.
+_LINE_ENDS: Final = {c.encode(): f"\\u{ord(c):04x}".encode() for c in "\x85\u2028\u2029"}
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -131,7 +135,10 @@ def error_event(error: Exception) -> bytes:
 
 
 def _event(message: msgspec.Struct) -> bytes:
-    return b"data: " + _encode(message) + b"\n\n"
+    data = _encode(message)
+    for line_end, escaped in _LINE_ENDS.items():
+        data = data.replace(line_end, escaped)
+    return b"data: " + data + b"\n\n"
 
 
 async def _with_keep_alive(

@@ -5,11 +5,11 @@ import pytest
 
 from app.entrypoints.http.errors import (
     BrokenHttpError,
-    HeadTooLargeError,
+    HeadersTooLargeError,
     HttpVersionError,
     TargetTooLongError,
 )
-from app.entrypoints.http.request_head import RequestReader, find_fault
+from app.entrypoints.http.request_headers import RequestReader, find_fault
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n"
 
@@ -36,9 +36,9 @@ def test_no_part_of_a_plain_head_is_at_fault_whatever_follows_it(end: bytes) -> 
         (b"/health/live", b"/" + b"a" * 8_191, None),
         (b"/health/live", b"/" + b"a" * 8_192, TargetTooLongError),
         (b"b", b"b" * (16_385 - len(HEAD)), None),
-        (b"b", b"b" * (16_386 - len(HEAD)), HeadTooLargeError),
+        (b"b", b"b" * (16_386 - len(HEAD)), HeadersTooLargeError),
         (b"X: b\r\n", b"X: b\r\n" * 99, None),
-        (b"X: b\r\n", b"X: b\r\n" * 100, HeadTooLargeError),
+        (b"X: b\r\n", b"X: b\r\n" * 100, HeadersTooLargeError),
     ],
 )
 def test_the_fault_of_a_head_is_found(
@@ -51,7 +51,7 @@ def test_the_fault_of_a_head_is_found(
     ("begun", "error"),
     [
         (b"GET /" + b"a" * 8_192, TargetTooLongError),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * 16_384, HeadTooLargeError),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 16_384, HeadersTooLargeError),
         (b"GET / HTTP/3.0\r\n", HttpVersionError),
         (b"GET / HTTP/1.1\r\nX: a\r\n b", BrokenHttpError),
     ],

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from app.entrypoints.http.events import Usage
 from app.entrypoints.http.schemas import ErrorDetail, SpeechFields
+from app.entrypoints.http.sse import Usage
 
 # From the client.
 

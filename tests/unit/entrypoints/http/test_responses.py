@@ -1,11 +1,19 @@
+import asyncio
 import tracemalloc
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from app.domain.errors import ServerOverloadedError
-from app.entrypoints.http.whole_response import MAX_BYTES_IN_MEMORY, HeldAnswer, HeldAnswers
+from app.entrypoints.http.responses import (
+    MAX_BYTES_IN_MEMORY,
+    HeldAnswer,
+    HeldAnswers,
+    StreamResponse,
+)
+from tests.fakes.clock import FakeClock
 
 PART: Final = bytes(range(256)) * 256
 NUM_PARTS: Final = 512
@@ -58,3 +66,35 @@ async def test_an_answer_that_cannot_be_written_down_is_refused(tmp_path: Path) 
             await write_parts(answer)
     async with HeldAnswers(directory=str(tmp_path)).open() as answer:
         await write_parts(answer)
+
+
+class Stream:
+    """What a response closes."""
+
+    is_closed = False
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+async def test_what_is_being_sent_is_closed_when_the_client_leaves_while_it_is_sent() -> None:
+    closed: list[str] = []
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"a part"
+        finally:
+            closed.append("body")
+
+    async def never_send(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def leave() -> Any:
+        await asyncio.sleep(0)
+        return {"type": "http.disconnect"}
+
+    stream: Any = Stream()
+    response = StreamResponse(stream, body(), FakeClock(), {}, "audio/mpeg")
+    await response.send_body(never_send, leave)
+    assert closed == ["body"]
+    assert stream.is_closed

@@ -1,7 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.entrypoints.http.connection_limits import WriteWatch
+from app.entrypoints.http.protocol import (
+    UnfinishedBytes,
+    UnfinishedPart,
+    WriteWatch,
+)
 
 LIMIT_S = 3.0
 
@@ -52,3 +56,16 @@ def test_nothing_that_waits_is_nothing_that_stalls(steps: list[tuple[int, float]
     for size, pause_s in steps:
         now += pause_s
         assert not (watch.is_stalled(size, now) and size == 0)
+
+
+def test_what_one_connection_gives_back_another_may_have() -> None:
+    whole = UnfinishedBytes(100)
+    one, other = UnfinishedPart(whole), UnfinishedPart(whole)
+    assert one.resize(60)
+    assert not other.resize(41)
+    assert other.resize(40)
+    assert not one.resize(61)
+    assert one.resize(0)
+    assert other.resize(100)
+    assert other.resize(0)
+    assert whole.num_bytes == 0

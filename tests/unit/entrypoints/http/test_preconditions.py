@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.http import http_date
 
-from app.entrypoints.http.conditional import Span, Validators, choose_span
 from app.entrypoints.http.errors import PreconditionFailedError, RangeNotSatisfiableError
+from app.entrypoints.http.preconditions import Span, Validators, choose_span
 
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FILE = Validators("tag", MODIFIED, 100)

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from litestar.connection import WebSocket
+from litestar import WebSocket, websocket
+from litestar.di import NamedDependency
 from litestar.exceptions import WebSocketDisconnect
 
 from app.domain.admission import Caller
@@ -28,14 +29,19 @@ from app.domain.services.access_control import Grant
 from app.domain.services.lifecycle import Intake
 from app.domain.services.prefetch import LiveText
 from app.domain.services.speech import LiveSpeech, SpeechService
+from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechOptions
+from app.entrypoints.http.access import LIMITED, grant_in, protocol_to_accept
 from app.entrypoints.http.errors import (
     INTERNAL_ERROR,
+    POLICY_VIOLATION,
     describe_decode_error,
     describe_speech_error,
 )
-from app.entrypoints.http.events import usage_of
-from app.entrypoints.http.live_messages import (
+from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorDetail
+from app.entrypoints.http.sse import usage_of
+from app.entrypoints.http.tasks import first_of, running
+from app.entrypoints.http.websocket_messages import (
     Cancel,
     Cancelled,
     ClientMessage,
@@ -54,11 +60,10 @@ from app.entrypoints.http.live_messages import (
     client_messages,
     server_messages,
 )
-from app.entrypoints.http.live_utterance import Utterance
-from app.entrypoints.http.refusal import POLICY_VIOLATION
-from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorDetail
-from app.entrypoints.http.tasks import first_of, running
 from app.ports.clock import Clock
+
+LIVE_PATH: Final = "/v1/audio/speech/stream"
+BYTES_PER_SAMPLE: Final = 2
 
 MAX_WAITING_UTTERANCES: Final = 16
 """Written and not spoken, on one socket."""
@@ -98,6 +103,90 @@ class LiveLimits(msgspec.Struct, frozen=True):
     idle_s: float
 
 
+class Utterance:
+    """Takes text from the reader of the socket, for whoever speaks it.
+
+    Args:
+        number: of the utterance on its socket.
+        options: how it is spoken.
+        max_chars: that may wait here, in code points.
+
+    Attributes:
+        has_ended: whether all that was written has been handed on.
+        is_over: whether the client was told that the file is whole.
+    """
+
+    def __init__(self, number: int, options: SpeechOptions, max_chars: int) -> None:
+        self.number = number
+        self.options = options
+        self.has_ended = False
+        self.is_over = False
+        self._max_chars = max_chars
+        self._num_waiting_chars = 0
+        self._last: Text | Flush | End | None = None
+        self._written: asyncio.Queue[Text | Flush | End] = asyncio.Queue()
+        self._stream: SpeechStream | None = None
+        self._num_bytes = 0
+
+    def write(self, message: Text | Flush | End) -> None:
+        """Take what was written; raises InputTooLongError, and then has taken nothing."""
+        if message == Text("") or message == self._last == Flush():
+            return  # says nothing, and would only fill the memory
+        if isinstance(message, Text):
+            num_waiting = self._num_waiting_chars + len(message.text)
+            if num_waiting > self._max_chars:
+                raise InputTooLongError(num_waiting, self._max_chars)
+            self._num_waiting_chars = num_waiting
+        self._last = message
+        self._written.put_nowait(message)
+
+    async def hand_next(self, text: LiveText) -> None:
+        """Hand the next thing written to `text`.
+
+        Raises:
+            InputTooLongError: too much of it is not spoken yet; these characters are lost.
+        """
+        match await self._written.get():
+            case Text(text=piece):
+                self._num_waiting_chars -= len(piece)
+                await text.write(piece)
+            case Flush():
+                await text.flush()
+            case End():
+                self.has_ended = True
+                await text.finish()
+
+    def sends(self, stream: SpeechStream) -> None:
+        """Note what it is spoken by."""
+        self._stream = stream
+
+    def sent(self, part: bytes) -> None:
+        """Note that a part of the file has been sent."""
+        self._num_bytes += len(part)
+
+    def num_samples(self) -> int:
+        """Samples sent: counted where the format shows them, else those the encoder has taken."""
+        if self._stream is None:
+            return 0
+        encoding, head = self._stream.encoding, len(self._stream.head())
+        if encoding.format in (AudioFormat.PCM, AudioFormat.WAV):
+            return max(0, self._num_bytes - head) // BYTES_PER_SAMPLE
+        return round(self._stream.report.audio_s * encoding.sample_rate) if self._num_bytes else 0
+
+    def describe_cancel(self) -> Cancelled:
+        """Where it broke off."""
+        if self._stream is None:
+            return Cancelled(self.number)
+        stream, num_samples = self._stream, self.num_samples()
+        return Cancelled(
+            self.number,
+            num_samples,
+            num_samples / self._stream.encoding.sample_rate,
+            " ".join(caption.text for caption in stream.captions),
+            stream.current_segment.text if stream.current_segment else "",
+        )
+
+
 class LiveSession:
     """Serves one accepted socket.
 
@@ -133,7 +222,7 @@ class LiveSession:
         self._writing: Utterance | None = None
         self._speaking: tuple[Utterance, asyncio.Task[None]] | None = None
         self._num_utterances = 0
-        self._is_refused = False
+        self._is_rejected = False
         self._active_at = clock.monotonic()
 
     async def run(self) -> None:
@@ -237,7 +326,7 @@ class LiveSession:
     def _write(self, message: Text) -> None:
         if self._writing is not None:
             self._writing.write(message)
-        elif not self._is_refused:
+        elif not self._is_rejected:
             self._begin(message)
 
     def _begin(self, message: Text) -> None:
@@ -246,7 +335,7 @@ class LiveSession:
         try:
             self._admit()
         except SpeechError:
-            self._is_refused = True  # to its end: nobody wants to hear the second half of a text
+            self._is_rejected = True  # to its end: nobody wants to hear the second half of a text
             raise
         self._num_utterances += 1
         self._writing = utterance
@@ -267,11 +356,11 @@ class LiveSession:
             self._writing.write(message)
         if isinstance(message, End):
             self._writing = None
-            self._is_refused = False
+            self._is_rejected = False
 
     async def _cancel(self) -> Cancelled:
         self._writing = None
-        self._is_refused = False
+        self._is_rejected = False
         self._waiting.clear()
         if self._speaking is None:
             return Cancelled()
@@ -389,3 +478,17 @@ def _decode(frame: dict[str, Any]) -> ClientMessage:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise describe_decode_error(error) from error
     return message
+
+
+@websocket(LIVE_PATH, opt=LIMITED)
+async def live_speech(
+    socket: WebSocket[Any, Any, Any],
+    speech: NamedDependency[SpeechService],
+    clock: NamedDependency[Clock],
+    live_limits: NamedDependency[LiveLimits],
+    intake: NamedDependency[Intake],
+) -> None:
+    """Accept, and serve until the client leaves."""
+    await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
+    grant = grant_in(socket.scope)
+    await LiveSession(socket, speech, clock, live_limits, intake, grant).run()

@@ -1,0 +1,246 @@
+"""Whether a request is served: its origin, API key, limits, the drain and the load.
+
+All of it is checked before the body is read or a WebSocket accepted, because rejecting must be
+cheap. What the request receives then ends when its body is late, its key is revoked, or the
+server's time to stop is over. Health, metrics and files are served while the server drains.
+
+A route needs a key unless its `opt` says otherwise, so that a new one is closed by default.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+import structlog
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import Headers
+from litestar.enums import HttpMethod, ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
+
+from app.domain.errors import InvalidApiKeyError, ServerDrainingError, SpeechError
+from app.domain.services.access_control import AccessControl, Grant
+from app.domain.services.admission import Admission
+from app.domain.services.lifecycle import Intake
+from app.entrypoints.http.errors import ForeignOriginError, LateRequestError, send_error
+from app.entrypoints.http.hosts import AllowedHosts, host_name, is_same_host
+from app.entrypoints.http.tasks import first_of, running
+from app.entrypoints.settings import AuthSettings
+from app.ports.clock import Clock
+
+# `opt` of routes that need no key: never, with `auth.open_lists`, with `auth.open_metrics`.
+OPEN: Final = {"access": "open"}
+LISTS: Final = {"access": "lists"}
+METRICS: Final = {"access": "metrics"}
+
+# `opt` of a route for speech, whose requests count for the limits of a key.
+LIMITED: Final = {"is_limited": True}
+
+# Start of the subprotocol with the key of a WebSocket: a browser cannot set its headers.
+KEY_PROTOCOL: Final = "openai-insecure-api-key."
+
+_GRANT: Final = "grant"
+
+
+class AccessMiddleware(ASGIMiddleware):
+    """Serves a request within the limits of its key, or rejects it.
+
+    Args:
+        access: knows the keys.
+        settings: which lists need no key.
+        cors: the pages of other origins that may use the server.
+        hosts: the names of the server, whose own pages may use it.
+        intake: whether the server drains.
+        admission: whether there is room for one more request.
+        clock: of the time for a body.
+        body_timeout_s: in which all of a body must be received.
+    """
+
+    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+    def __init__(  # noqa: PLR0913 - what one middleware does instead of four
+        self,
+        access: AccessControl,
+        settings: AuthSettings,
+        *,
+        cors: CORSConfig | None,
+        hosts: AllowedHosts,
+        intake: Intake,
+        admission: Admission,
+        clock: Clock,
+        body_timeout_s: float,
+    ) -> None:
+        self._access = access
+        kinds = {"open": True, "lists": settings.open_lists, "metrics": settings.open_metrics}
+        self._open_kinds = frozenset(kind for kind, is_open in kinds.items() if is_open)
+        self._cors = cors
+        self._hosts = hosts
+        self._intake = intake
+        self._admission = admission
+        self._clock = clock
+        self._body_timeout_s = body_timeout_s
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Reject a request, or run it, and give back what it holds of the limits."""
+        due_at = self._clock.monotonic() + self._body_timeout_s
+        with ExitStack() as held, ExitStack() as place:
+            try:
+                self._check_origin(scope)
+                grant = await self._authenticate(scope, held, place)
+                if _is_speech(scope):
+                    self._check_load(scope)
+            except SpeechError as error:
+                if scope["type"] == ScopeType.HTTP:
+                    raise
+                await send_error(scope, send, error)  # no handler sees the errors of a socket
+                return
+
+            async def receive_in_time() -> ReceiveMessage:
+                nonlocal due_at
+                message = await self._receive(scope, receive, grant, due_at)
+                if message["type"] in ("http.disconnect", "websocket.disconnect"):
+                    place.close()
+                if not message.get("more_body", False):
+                    due_at = math.inf
+                return message
+
+            await next_app(scope, receive_in_time, _releasing(send, place) if grant else send)
+
+    def _check_load(self, scope: Scope) -> None:
+        """Raise if the server drains, or has no room for one more request."""
+        self._intake.check()
+        if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
+            self._admission.check(key_name(scope))
+
+    def _check_origin(self, scope: Scope) -> None:
+        """Raise ForeignOriginError if a page of another origin had a browser send the request.
+
+        Browsers let any page connect to any WebSocket, show any media and send simple requests, and
+        leave it to the server to look at the origin. Programs that are not browsers send none.
+        """
+        headers = Headers.from_scope(scope)
+        if scope["type"] == ScopeType.WEBSOCKET:
+            is_foreign = self._is_foreign_socket(headers)
+        else:
+            is_public = scope["route_handler"].opt.get("access") in ("open", "lists")
+            has_user_data = not is_public and scope["method"] != HttpMethod.OPTIONS
+            is_foreign = has_user_data and self._is_foreign_request(headers)
+        if is_foreign:
+            raise ForeignOriginError
+
+    def _is_foreign_socket(self, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        if origin is None or self._is_allowed(origin):
+            return False
+        name = host_name(origin.partition("://")[2])
+        is_own = self._hosts.allows(name) and is_same_host(origin, headers.get("host", ""))
+        return not is_own and not self._hosts.is_configured(name)
+
+    def _is_foreign_request(self, headers: Headers) -> bool:
+        """Whether the browser says that a page of another origin asks.
+
+        A link from a page of the same site (another port of this machine, say) may be followed.
+        """
+        site = headers.get("sec-fetch-site")
+        is_link = site == "same-site" and headers.get("sec-fetch-dest") == "document"
+        if site not in ("cross-site", "same-site") or is_link:
+            return False
+        return not self._is_allowed(headers.get("origin", ""))
+
+    def _is_allowed(self, origin: str) -> bool:
+        return self._cors is not None and self._cors.is_origin_allowed(origin)
+
+    async def _authenticate(self, scope: Scope, held: ExitStack, place: ExitStack) -> Grant | None:
+        """What the request may do; None where no key is needed."""
+        is_preflight = scope.get("method") == HttpMethod.OPTIONS  # browsers send it without the key
+        if is_preflight or scope["route_handler"].opt.get("access") in self._open_kinds:
+            return None
+        key = await self._access.identify(presented_key(scope))
+        if key is None:
+            return None
+        grant = scope["state"][_GRANT] = held.enter_context(self._access.grant(key))
+        held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
+        if _is_speech(scope):
+            place.enter_context(grant.occupy())  # first, because it costs nothing of the minute
+            if scope["type"] == ScopeType.HTTP:  # on a socket each utterance counts
+                grant.count_request()
+        return grant
+
+    async def _receive(
+        self, scope: Scope, receive: Receive, grant: Grant | None, due_at: float
+    ) -> ReceiveMessage:
+        """The next message; a socket ends by itself when the server does.
+
+        Raises:
+            InvalidApiKeyError: the key was revoked.
+            ServerDrainingError: the server's time to stop is over.
+            LateRequestError: the body was not received by `due_at`.
+        """
+        works: list[Any] = [receive()]
+        if scope["type"] == ScopeType.HTTP:
+            works.append(self._intake.wait_until_over())
+            if due_at < math.inf:
+                works.append(self._clock.sleep(max(0.0, due_at - self._clock.monotonic())))
+        async with running(*works) as tasks:
+            await first_of(*tasks, *([grant.revoked] if grant else []))
+            if grant is not None and grant.revoked.done():
+                raise InvalidApiKeyError
+            if tasks[0].done():
+                message: ReceiveMessage = tasks[0].result()
+                return message
+            if self._intake.is_over:
+                raise ServerDrainingError
+            raise LateRequestError(self._body_timeout_s)
+
+
+def _is_speech(scope: Scope) -> bool:
+    return LIMITED.items() <= scope["route_handler"].opt.items()
+
+
+def _releasing(send: Send, place: ExitStack) -> Send:
+    """The same; gives `place` back just before the client can know that its answer is whole."""
+
+    async def send_or_release(message: Message) -> None:
+        is_last = message["type"] == "http.response.body" and not message.get("more_body")
+        if is_last or message["type"] == "websocket.close":
+            place.close()
+        await send(message)
+
+    return send_or_release
+
+
+def grant_in(scope: Scope) -> Grant | None:
+    """What a request may do with its key; None if it needed none."""
+    grant: Grant | None = scope.get("state", {}).get(_GRANT)
+    return grant
+
+
+def key_name(scope: Scope) -> str | None:
+    """The name of the key of a request; None if it needed none."""
+    grant = grant_in(scope)
+    return None if grant is None else grant.name
+
+
+def presented_key(scope: Scope) -> str | None:
+    """The key of a request, unchecked: the bearer's, or for a WebSocket that of a subprotocol.
+
+    A query string is not read: it ends up in logs and histories.
+    """
+    headers = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not headers and scope["type"] == ScopeType.WEBSOCKET:
+        keys = [name for name in scope["subprotocols"] if name.startswith(KEY_PROTOCOL)]
+        return keys[0].removeprefix(KEY_PROTOCOL) if len(keys) == 1 else None
+    if len(headers) != 1:
+        return None
+    scheme, _, key = headers[0].decode("latin-1").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+def protocol_to_accept(offered: Sequence[str]) -> str | None:
+    """The subprotocol to accept a WebSocket with: one that is not a key, if any.
+
+    A browser that offers some ends the connection if none is accepted.
+    """
+    others = [protocol for protocol in offered if not protocol.startswith(KEY_PROTOCOL)]
+    return next(iter([*others, *offered]), None)

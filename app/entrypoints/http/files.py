@@ -1,0 +1,297 @@
+"""/v1/audio/files: stored audio, as files of its owner.
+
+A file that breaks off after its first byte cuts the connection: a body that ends cleanly would pass
+for a whole one.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import structlog
+from litestar import Controller, Request, Response, delete, get, route
+from litestar.di import NamedDependency
+from litestar.enums import HttpMethod
+from litestar.params import FromPath, QueryParameter
+from litestar.response.base import ASGIResponse
+from litestar.types import Receive, Scope, Send
+from msgspec import Meta
+from werkzeug.http import http_date, quote_etag
+
+from app.domain.captions import render_srt, render_vtt
+from app.domain.errors import ServerDrainingError, SpeechError
+from app.domain.services.audio_library import AudioLibrary, Page, PageQuery
+from app.entrypoints.http.access import key_name
+from app.entrypoints.http.errors import ClientDisconnectedError
+from app.entrypoints.http.middleware import is_head
+from app.entrypoints.http.openapi import (
+    CAPTIONS_ERRORS,
+    DELETE_ERRORS,
+    LIST_ERRORS,
+    READ_ERRORS,
+    CaptionsOperation,
+    DeletionOperation,
+    StoredAudioOperation,
+)
+from app.entrypoints.http.preconditions import Span, Validators, check_change, choose_span
+from app.entrypoints.http.schemas import CONTENT_TYPES
+from app.entrypoints.http.tasks import until_disconnect
+from app.ports.audio_store import OpenAudio, StoredAudio
+
+FILES_PATH: Final = "/v1/audio/files"
+SRT: Final = "application/x-subrip; charset=utf-8"
+VTT: Final = "text/vtt"
+"""The framework adds the charset."""
+
+Owner = NamedDependency[str | None]
+"""Whose files: the name of the request's key, or None where there are no keys."""
+CACHE_HEADERS: Final = {
+    # A file does not change, but it may be deleted, and it is its owner's alone.
+    "cache-control": "private, no-cache",
+    "vary": "authorization",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class StoredAudioItem(msgspec.Struct, kw_only=True):
+    """A stored file."""
+
+    id: Annotated[str, Meta(description="Its name, by which it is fetched and deleted.")]
+    object: Literal["audio.file"] = "audio.file"
+    bytes: int
+    created_at: Annotated[int, Meta(description="Unix time in seconds.")]
+    content_type: str
+
+
+class StoredAudioList(msgspec.Struct, kw_only=True):
+    """A page of stored files."""
+
+    object: Literal["list"] = "list"
+    data: Sequence[StoredAudioItem]
+    first_id: str | None
+    last_id: Annotated[str | None, Meta(description="`after` of the next page.")]
+    has_more: bool
+
+
+class StoredAudioDeleted(msgspec.Struct, kw_only=True):
+    """A file is gone."""
+
+    id: str
+    object: Literal["audio.file"] = "audio.file"
+    deleted: Literal[True] = True
+
+
+def owner(request: Request[Any, Any, Any]) -> str | None:
+    """The name of the request's key; None where there are no keys."""
+    return key_name(request.scope)
+
+
+class StoredAudioController(Controller):
+    """Stored audio: list, fetch, delete, captions."""
+
+    path = FILES_PATH
+    tags = ("Stored audio",)
+
+    @get("/", operation_id="listAudioFiles", summary="List stored audio", responses=LIST_ERRORS)
+    async def list_files(
+        self,
+        library: NamedDependency[AudioLibrary],
+        owner: Owner,
+        limit: Annotated[int, QueryParameter(ge=1, le=100, description="Most files.")] = 20,
+        after: Annotated[
+            str | None, QueryParameter(description="The `last_id` of the page before.")
+        ] = None,
+        order: Annotated[
+            Literal["asc", "desc"], QueryParameter(description="desc is newest first.")
+        ] = "desc",
+    ) -> StoredAudioList:
+        """A page of the files that the caller's key has stored."""
+        query = PageQuery(limit, after, is_newest_first=order == "desc")
+        return describe_page(await library.list(owner, query))
+
+    @get(
+        "/{name:str}",
+        operation_id="retrieveAudioFile",
+        operation_class=StoredAudioOperation,
+        summary="Retrieve stored audio",
+        responses=READ_ERRORS,
+    )
+    async def retrieve_file(
+        self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
+    ) -> ASGIResponse:
+        """The bytes of a file, or one range of them; conditions are those of RFC 9110."""
+        return StoredAudioResponse(library.open_file(owner, name))
+
+    @route(
+        "/{name:str}",
+        http_method=[HttpMethod.OPTIONS],
+        include_in_schema=False,
+        status_code=204,
+        sync_to_thread=False,
+    )
+    def allowed_methods(self, name: FromPath[str]) -> Response[None]:
+        """The methods of the address; the framework's own answer has those of one handler.
+
+        It adds that answer to the first handler of an address, by name, unless it is this one.
+        """
+        return Response(None, headers={"allow": "DELETE, GET, HEAD, OPTIONS"})
+
+    @delete(
+        "/{name:str}",
+        operation_id="deleteAudioFile",
+        operation_class=DeletionOperation,
+        summary="Delete stored audio",
+        status_code=200,
+        responses=DELETE_ERRORS,
+    )
+    async def delete_file(
+        self,
+        name: FromPath[str],
+        library: NamedDependency[AudioLibrary],
+        owner: Owner,
+        request: Request[Any, Any, Any],
+    ) -> StoredAudioDeleted:
+        """Removes a file and its captions; answers that are on their way still end."""
+        async with library.open_file(owner, name) as audio:
+            check_change(headers_of(request), validators_of(audio.info))
+        await library.delete(owner, name)
+        return StoredAudioDeleted(id=name)
+
+    @get(
+        "/{name:str}/captions.srt",
+        operation_id="retrieveAudioFileSrt",
+        operation_class=CaptionsOperation,
+        summary="Captions of stored audio, SubRip",
+        responses=CAPTIONS_ERRORS,
+    )
+    async def retrieve_srt(
+        self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
+    ) -> Response[bytes]:
+        """What is said when, as SubRip."""
+        captions = await library.captions(owner, name)
+        return Response(render_srt(captions).encode(), media_type=SRT, headers=CACHE_HEADERS)
+
+    @get(
+        "/{name:str}/captions.vtt",
+        operation_id="retrieveAudioFileVtt",
+        operation_class=CaptionsOperation,
+        summary="Captions of stored audio, WebVTT",
+        responses=CAPTIONS_ERRORS,
+    )
+    async def retrieve_vtt(
+        self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
+    ) -> Response[bytes]:
+        """What is said when, as WebVTT."""
+        captions = await library.captions(owner, name)
+        return Response(render_vtt(captions).encode(), media_type=VTT, headers=CACHE_HEADERS)
+
+
+def describe_page(page: Page) -> StoredAudioList:
+    """The message for a page."""
+    data = [describe_file(file) for file in page.files]
+    return StoredAudioList(
+        data=data,
+        first_id=data[0].id if data else None,
+        last_id=data[-1].id if data else None,
+        has_more=page.has_more,
+    )
+
+
+def describe_file(file: StoredAudio) -> StoredAudioItem:
+    """The message for a file; also what an answer may say of a file it has just stored."""
+    return StoredAudioItem(
+        id=file.name,
+        bytes=file.num_bytes,
+        created_at=int(file.created_at.timestamp()),
+        content_type=CONTENT_TYPES[file.audio_format],
+    )
+
+
+class StoredAudioResponse(ASGIResponse):
+    """Opens a file, decides by the request's headers what of it is wanted, and sends that.
+
+    Args:
+        opening: of the file; entered when the answer is sent, left at its end.
+    """
+
+    __slots__ = ("_opening",)
+
+    def __init__(self, opening: AbstractAsyncContextManager[OpenAudio]) -> None:
+        super().__init__()
+        self._opening = opening
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer; before its first byte raises what the store and the conditions raise."""
+        request = Request[Any, Any, Any](scope)
+        async with self._opening as audio:
+            span = choose_span(headers_of(request), validators_of(audio.info))
+            status, headers = describe_answer(audio.info, span)
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": status,
+                    "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+                }
+            )
+            if span is None or is_head(scope):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            else:
+                await _send_span(audio, span, receive, send)
+
+
+def headers_of(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """The headers of a request as `conditional` reads them."""
+    headers = {name: ", ".join(request.headers.getall(name)) for name in request.headers}
+    if is_head(request.scope):
+        # Defined for GET only (RFC 9110, section 14.2).
+        headers.pop("range", None)
+    return headers
+
+
+def validators_of(info: StoredAudio) -> Validators:
+    """The state of a stored file."""
+    return Validators(info.version, info.created_at.replace(microsecond=0), info.num_bytes)
+
+
+def describe_answer(info: StoredAudio, span: Span | None) -> tuple[int, dict[str, str]]:
+    """Status and headers of the answer that sends `span`; None sends nothing (304)."""
+    validators = validators_of(info)
+    headers = {
+        "accept-ranges": "bytes",
+        "etag": quote_etag(validators.etag),
+        "last-modified": http_date(validators.last_modified),
+        **CACHE_HEADERS,
+    }
+    if span is None:
+        return 304, headers
+    headers |= {
+        "content-type": CONTENT_TYPES[info.audio_format],
+        "content-length": str(span.end - span.start),
+        "content-disposition": f'attachment; filename="{info.name}"',
+    }
+    if not span.is_partial:
+        return 200, headers
+    headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{info.num_bytes}"
+    return 206, headers
+
+
+async def _send_span(audio: OpenAudio, span: Span, receive: Receive, send: Send) -> None:
+    """Send the bytes; returning before their end makes the server cut."""
+    try:
+        await until_disconnect(receive, _send_blocks(audio, span, send))
+    except ClientDisconnectedError:
+        _log.info("stored_audio.client_left")
+    except SpeechError as error:
+        write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
+        write("stored_audio.cut", error=error.code, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
+        _log.error("stored_audio.cut", error="internal_error", exc_info=error)
+
+
+async def _send_blocks(audio: OpenAudio, span: Span, send: Send) -> None:
+    async with aclosing(audio.read(span.start, span.end)) as blocks:
+        async for block in blocks:
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,281 @@
+"""Around every request and socket: its id, security headers, log event, metrics and span.
+
+Also what must be decided before a route is found: the host name, encoded slashes and preflights.
+Spans and their attributes have the names of OpenTelemetry's conventions for HTTP servers.
+"""
+
+import re
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final, TypeGuard, cast
+
+import structlog
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.enums import HttpMethod, ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
+
+from app.domain.errors import SpeechError
+from app.domain.services.access_control import AccessControl
+from app.entrypoints.http.access import key_name
+from app.entrypoints.http.errors import (
+    AddressNotFoundError,
+    ForeignOriginError,
+    HostNotAllowedError,
+    error_noted_in,
+    send_error,
+)
+from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
+from app.ports.clock import Clock
+from app.ports.request_observer import RequestObserver, RequestReport
+from app.ports.tracing import Span, Tracing
+
+# Supervisors ask these every few seconds; their events are at level debug.
+QUIET_PATHS: Final = ("/health/", "/metrics")
+
+# Only requests below are traced: machines ask the others often.
+TRACED_PREFIX: Final = "/v1/"
+
+# Longer methods and paths are cut to this in logs and spans.
+MAX_LOGGED_CHARS: Final = 256
+
+WITH_HEADERS: Final = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+SWITCHING_PROTOCOLS: Final = 101  # a socket that is accepted; its message has no status
+REJECTED_SOCKET: Final = 403  # what the server answers where a socket is closed unaccepted (ASGI)
+SERVER_ERROR: Final = 500
+
+WEBSOCKET: Final = "WEBSOCKET"  # stands for the method of a socket in logs and metrics
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+OTHER_METHOD: Final = "_OTHER"  # OpenTelemetry's name for any other one
+
+# A slash in a name is not a separator (RFC 3986, section 2.2). No name here has one: the server
+# decodes it, so that the framework and a proxy that filters by path would see different addresses.
+ENCODED_SLASH: Final = b"%2f"
+
+_SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_IS_HEAD: Final = "is_head"
+
+_log = structlog.get_logger(__name__)
+
+
+class RequestMiddleware:
+    """ASGI wrapper of the whole application.
+
+    A client's own `x-request-id` is kept if it is short and plain. HEAD runs as GET without the
+    body.
+
+    Args:
+        app: the application.
+        clock: measures durations.
+        observer: receives a report of each request and socket at its end.
+        tracing: makes spans; None makes none.
+        hosts: the names of this server.
+        access: knows whether the server has keys.
+        cors: the pages that may use the server; None is none.
+    """
+
+    def __init__(  # noqa: PLR0913 - what one wrapper does instead of six
+        self,
+        app: ASGIApp,
+        *,
+        clock: Clock,
+        observer: RequestObserver,
+        tracing: Tracing | None,
+        hosts: AllowedHosts,
+        access: AccessControl,
+        cors: CORSConfig | None,
+    ) -> None:
+        self._app = app
+        self._clock = clock
+        self._observer = observer
+        self._tracing = tracing
+        self._hosts = hosts
+        self._access = access
+        self._cors = cors
+        self._num_sockets = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request, or one socket to its end."""
+        if not _has_request(scope):
+            await self._app(scope, receive, send)
+            return
+        started = self._clock.monotonic()
+        response = _Response(scope, send, self._count_socket)
+        inner: Scope = scope
+        if scope.get("method") == HttpMethod.HEAD:
+            scope["state"][_IS_HEAD] = True
+            inner = cast("Scope", {**scope, "method": HttpMethod.GET.value})
+        with ExitStack() as context:
+            span = self._start_span(scope, context)
+            bound = structlog.contextvars.bound_contextvars(request_id=response.request_id)
+            context.enter_context(bound)
+            try:
+                error = await self._find_fault(scope)
+                if error is not None:
+                    await send_error(scope, response.send, error)
+                else:
+                    await self._app(inner, receive, response.send)
+            finally:
+                report = RequestReport(
+                    method=_method(scope) or WEBSOCKET,
+                    route=inner.get("path_template") or None,
+                    status=response.status,
+                    duration_s=self._clock.monotonic() - started,
+                )
+                _log_request(scope, report)
+                self._observer.request_ended(report)
+                if response.is_socket:
+                    self._count_socket(-1)
+                if span is not None:
+                    _end_span(span, report, error_noted_in(scope))
+
+    def _count_socket(self, change: int) -> None:
+        self._num_sockets += change
+        self._observer.sockets_changed(self._num_sockets)
+
+    def _start_span(self, scope: HTTPScope | WebSocketScope, context: ExitStack) -> Span | None:
+        if self._tracing is None or not scope["path"].startswith(TRACED_PREFIX):
+            return None
+        attributes = _span_attributes(scope)
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        name = attributes["http.request.method"]
+        span = context.enter_context(self._tracing.follow(name, headers, attributes))
+        context.enter_context(structlog.contextvars.bound_contextvars(trace_id=span.trace_id))
+        return span
+
+    async def _find_fault(self, scope: HTTPScope | WebSocketScope) -> SpeechError | None:
+        """Why the request is rejected whatever its route is."""
+        headers = Headers.from_scope(scope)
+        # A page that has no key gains nothing from another name; no browser omits `Host`.
+        name = host_name(next(iter(headers.getall("host", [])), ""))
+        if name and not self._hosts.allows(name) and not await self._access.needs_key():
+            return HostNotAllowedError(name)
+        if ENCODED_SLASH in scope["raw_path"].lower():
+            return AddressNotFoundError()
+        # The framework takes each OPTIONS with an origin for a preflight; it answers in plain text.
+        if self._cors is not None and scope.get("method") == HttpMethod.OPTIONS:
+            origin = headers.get("origin")
+            if origin and not self._cors.is_origin_allowed(origin):
+                return ForeignOriginError()
+        return None
+
+
+class _Response:
+    """The only `send` wrapper of every message: adds our headers and notes the status."""
+
+    def __init__(
+        self, scope: HTTPScope | WebSocketScope, send: Send, count_socket: Callable[[int], None]
+    ) -> None:
+        self.request_id = _request_id(scope)
+        self.status = 0
+        self.is_socket = False
+        self._scope = scope
+        self._send = send
+        self._count_socket = count_socket
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "websocket.close" and "route_handler" not in self._scope:
+            # No such address; the framework closes the socket, which is an empty 403 (ASGI).
+            await send_error(
+                self._scope, self.send, AddressNotFoundError("No WebSocket at this address")
+            )
+            return
+        if kind in WITH_HEADERS:
+            self.status = cast("int", message.get("status", SWITCHING_PROTOCOLS))
+            self._add_headers(message)
+        elif kind == "websocket.close" and not self.status:
+            self.status = REJECTED_SOCKET
+        elif kind == "http.response.body" and self._scope["state"].get(_IS_HEAD):
+            message["body"] = b""  # type: ignore[typeddict-unknown-key]
+        if kind == "websocket.accept":
+            self.is_socket = True
+            self._count_socket(1)
+        await self._send(message)
+
+    def _add_headers(self, message: Message) -> None:
+        headers = MutableScopeHeaders.from_message(message)
+        headers["x-request-id"] = self.request_id
+        if _has_two_lengths(self._scope):
+            headers["connection"] = "close"
+        if "allow" in headers:
+            allowed = {method.strip() for method in headers["allow"].split(",")}
+            also = {HttpMethod.HEAD.value} if HttpMethod.GET in allowed else set()
+            headers["allow"] = ", ".join(sorted(allowed | also))
+        for name, value in SECURITY_HEADERS.items():
+            headers[name] = value
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether only the headers of the answer are wanted, so that its body need not be made."""
+    return _IS_HEAD in scope["state"]
+
+
+def _has_request(scope: Scope) -> TypeGuard[HTTPScope | WebSocketScope]:
+    return scope["type"] in (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+
+def _log_request(scope: HTTPScope | WebSocketScope, report: RequestReport) -> None:
+    write = _log.debug if scope["path"].startswith(QUIET_PATHS) else _log.info
+    key = key_name(scope)
+    write(
+        "http.request",
+        method=_shortened(report.method),
+        path=_shortened(scope["path"]),
+        status=report.status,
+        error=error_noted_in(scope),
+        duration_s=round(report.duration_s, 4),
+        **({} if key is None else {"api_key": key}),
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_LOGGED_CHARS else f"{text[:MAX_LOGGED_CHARS]}..."
+
+
+def _has_two_lengths(scope: HTTPScope | WebSocketScope) -> bool:
+    """Whether a body has both chunks and a length.
+
+    The chunks count, and the connection must end (RFC 9112, section 6.1): two servers in a row that
+    choose differently would see different requests.
+    """
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
+
+
+def _request_id(scope: HTTPScope | WebSocketScope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SAFE_ID.fullmatch(text := value.decode("latin-1")):
+            return text
+    return uuid.uuid4().hex
+
+
+def _method(scope: HTTPScope | WebSocketScope) -> str | None:
+    return str(scope["method"]) if scope["type"] == ScopeType.HTTP else None
+
+
+def _span_attributes(scope: HTTPScope | WebSocketScope) -> dict[str, str]:
+    method = _method(scope) or "GET"  # as a socket begins
+    attributes = {
+        "http.request.method": method if method in METHODS else OTHER_METHOD,
+        "url.scheme": scope["scheme"],
+        "url.path": _shortened(scope["path"]),
+        "network.protocol.version": scope["http_version"],
+    }
+    if method not in METHODS:
+        attributes["http.request.method_original"] = _shortened(method)
+    return attributes
+
+
+def _end_span(span: Span, report: RequestReport, error: str | None) -> None:
+    attributes: dict[str, str | int] = {}
+    if report.status:
+        attributes["http.response.status_code"] = report.status
+    if report.route is not None:
+        method = report.method.replace(WEBSOCKET, "GET")
+        span.rename(f"{method} {report.route}")
+        attributes["http.route"] = report.route
+    is_ours = report.status >= SERVER_ERROR
+    span.end(attributes, (error or str(report.status)) if is_ours else None)
