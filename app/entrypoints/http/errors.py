@@ -52,7 +52,7 @@ INTERNAL_ERROR: Final = ErrorDetail(
 
 
 class HostNotAllowedError(SpeechError):
-    """A request to a name that is not the server's."""
+    """The host name of the request is not one of the server's names."""
 
     code = "host_not_allowed"
 
@@ -64,7 +64,7 @@ class HostNotAllowedError(SpeechError):
 
 
 class ForeignOriginError(SpeechError):
-    """A web page of another server that is not among those allowed."""
+    """The request comes from a web page of an origin that is not allowed."""
 
     code = "origin_not_allowed"
 
@@ -76,7 +76,7 @@ class ForeignOriginError(SpeechError):
 
 
 class BrokenHttpError(SpeechError):
-    """Bytes that are not HTTP, or could be read in two ways."""
+    """The request is not valid HTTP, or is ambiguous."""
 
     code = "invalid_http"
 
@@ -85,7 +85,7 @@ class BrokenHttpError(SpeechError):
 
 
 class HeadTooLargeError(SpeechError):
-    """More headers, or a longer head, than is read."""
+    """The request has too many or too large headers."""
 
     code = "headers_too_large"
 
@@ -94,7 +94,7 @@ class HeadTooLargeError(SpeechError):
 
 
 class TargetTooLongError(SpeechError):
-    """A longer request target, its path and query, than is read."""
+    """The path and query of the request are too long."""
 
     code = "uri_too_long"
 
@@ -103,7 +103,7 @@ class TargetTooLongError(SpeechError):
 
 
 class HttpVersionError(SpeechError):
-    """A version of HTTP that is not spoken here."""
+    """The HTTP version is not supported."""
 
     code = "http_version_not_supported"
 
@@ -112,7 +112,7 @@ class HttpVersionError(SpeechError):
 
 
 class BrokenHandshakeError(SpeechError):
-    """A request for a WebSocket that is not as RFC 6455 says, maybe for one of its headers."""
+    """The WebSocket handshake violates RFC 6455."""
 
     code = "invalid_handshake"
 
@@ -122,7 +122,7 @@ class BrokenHandshakeError(SpeechError):
 
 
 class UpgradeRequiredError(SpeechError):
-    """A request for another protocol beside WebSocket, or for another version of it."""
+    """The request asks for an unsupported protocol or WebSocket version."""
 
     code = "upgrade_required"
 
@@ -131,7 +131,7 @@ class UpgradeRequiredError(SpeechError):
 
 
 class AddressNotFoundError(SpeechError):
-    """An address without what is asked for there."""
+    """The address does not exist."""
 
     code = "not_found"
 
@@ -140,7 +140,7 @@ class AddressNotFoundError(SpeechError):
 
 
 class LateRequestError(SpeechError):
-    """A request that did not come whole in time."""
+    """The request was not received within the time limit."""
 
     code = "request_too_slow"
     is_retryable = True
@@ -150,7 +150,7 @@ class LateRequestError(SpeechError):
 
 
 class TooManyConnectionsError(SpeechError):
-    """One more connection than may be open."""
+    """Too many connections are open."""
 
     code = "too_many_connections"
     is_retryable = True
@@ -231,7 +231,7 @@ _HTTP_MESSAGES: Final = {
 
 
 class MalformedBodyError(InvalidRequestError):
-    """A body that is not what the interface describes."""
+    """The body is not valid; see the codes of request bodies."""
 
     def __init__(self, message: str, param: str | None, code: str) -> None:
         super().__init__(message)
