@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check bench overload reading soak format lock clean
+.PHONY: help run test lint check docs bench overload reading soak format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ lint: $(VENV)/.dev ## Format, lint, import contracts, types
 
 check: lint ## The same, and the fast tests
 	$(BIN)/python -m pytest -q -m "not live and not slow"
+
+docs: $(VENV)/.docs ## Update the generated tables and build the documentation into build/docs
+	$(BIN)/python -m docs.generate
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
 
 bench: $(VENV)/.dev $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Measure beside the package, write docs/benchmarks.md (MODEL=...)
 	SOPRANO_MODEL__GRAPH_DIRECTORY=build/bench-graphs \
@@ -75,4 +79,8 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/.base
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[docs]'
 	touch $@ $(VENV)/.base

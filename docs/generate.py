@@ -8,6 +8,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ def request_fields() -> str:
     message = schemas["CreateSpeech"]
     rows = []
     for name, field in message["properties"].items():
-        description = field["description"]
+        description = description_of(field)
         is_extension = description.startswith(EXTENSION)
         if name in message["required"]:
             description = f"Required. {description}"
@@ -55,6 +56,12 @@ def request_fields() -> str:
     marks = {False: "OpenAI", True: "extension"}
     headings = ("Field", "Values", "Meaning", "Origin")
     return table(headings, ((name, kind, text, marks[ours]) for ours, name, kind, text in rows))
+
+
+def description_of(schema: dict[str, Any]) -> str:
+    """The description of a field, which msgspec may put into one of its alternatives."""
+    kinds = [schema, *schema.get("anyOf", [])]
+    return str(next(kind["description"] for kind in kinds if "description" in kind))
 
 
 def describe_values(schema: dict[str, Any]) -> str:
@@ -70,7 +77,7 @@ def describe_values(schema: dict[str, Any]) -> str:
     if "minimum" in schema or "exclusiveMinimum" in schema:
         minimum = schema.get("minimum", schema.get("exclusiveMinimum"))
         more_than = "" if "minimum" in schema else "more than "
-        return f"{kind}, {more_than}{minimum:g} to {number(schema['maximum'])}"
+        return f"{kind}, {more_than}{number(minimum)} to {number(schema['maximum'])}"
     if "maxLength" in schema:
         return f"{kind}, up to {schema['maxLength']} characters"
     return kind
@@ -78,11 +85,12 @@ def describe_values(schema: dict[str, Any]) -> str:
 
 def number(value: float) -> str:
     """A limit as people write it."""
-    return f"{value:g}" if abs(value) < 1_000_000 else f"{value:,.0f}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
 
 
 def error_codes() -> str:
     """Every error code with its status, from the error classes and the framework's statuses."""
+    import_module("app.entrypoints.http.app")  # and with it every module that has an error class
     rows: dict[tuple[int, str], tuple[str, str, str]] = {}
     for error in error_classes(SpeechError):
         if "code" not in vars(error) or error is SpeechError:
@@ -176,21 +184,30 @@ def metrics() -> str:
 def command_line() -> str:
     """The help of every command."""
     parts = []
-    for context in command_contexts(click.Context(cli, info_name="soprano-api")):
+    for context in command_contexts(command_context(cli, None, "soprano-api")):
         text = context.command.get_help(context)
         parts.append(f"## `{context.command_path}`\n\n```text\n{text}\n```")
     return "\n\n".join(parts)
 
 
+def command_context(
+    command: click.Command, parent: click.Context | None, name: str
+) -> click.Context:
+    """The context in which `command` prints its help."""
+    more = command.context_settings
+    return click.Context(
+        command, parent, name, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH, **more
+    )
+
+
 def command_contexts(context: click.Context) -> Iterator[click.Context]:
     """The context of a command and of each command below it."""
-    context.max_content_width = context.terminal_width = HELP_WIDTH
     yield context
     if isinstance(context.command, click.Group):
         for name in context.command.list_commands(context):
             command = context.command.get_command(context, name)
             if command is not None:
-                yield from command_contexts(click.Context(command, context, name))
+                yield from command_contexts(command_context(command, context, name))
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
@@ -219,7 +236,8 @@ def main(arguments: list[str]) -> int:
     for page in stale:
         if not is_check:
             page.write_text(with_tables(page.read_text()))
-        sys.stdout.write(f"{page.relative_to(ROOT)} {'is out of date' if is_check else 'written'}\n")
+        state = "is out of date" if is_check else "written"
+        sys.stdout.write(f"{page.relative_to(ROOT)} {state}\n")
     return int(is_check and bool(stale))
 
 
