@@ -6,7 +6,6 @@ docs.generate` rewrites all of them, `--check` fails if one is out of date.
 
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -23,11 +22,10 @@ from app.domain.speech import ModelInfo, SpeechReport, Voice
 from app.entrypoints.cli.main import cli
 from app.entrypoints.http import errors as http_errors
 from app.entrypoints.http.schemas import CreateSpeech
-from app.entrypoints.settings import Settings, describe_range
+from app.entrypoints.settings import Settings, describe, describe_range, setting_types
 from app.ports.request_observer import RequestReport
 
 ROOT: Final = Path(__file__).parents[1]
-DEFAULTS: Final = ROOT / "config" / "default.toml"
 EXTENSION: Final = "Extension: "
 BLOCK: Final = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HELP_WIDTH: Final = 100
@@ -124,40 +122,27 @@ def error_classes(root: type[SpeechError]) -> Iterator[type[SpeechError]]:
 
 
 def settings() -> str:
-    """Every setting with its range and default, and the comment of `config/default.toml`."""
-    defaults = tomllib.loads(DEFAULTS.read_text())
-    comments = setting_comments(DEFAULTS.read_text())
+    """Every setting with its default, its values and what it does."""
     parts = []
-    for section in msgspec.structs.fields(Settings):
+    for section, types in setting_types().items():
+        defaults = getattr(Settings(), section)
         rows = [
             (
-                f"`{field.name}`",
-                f"`{msgspec.json.encode(defaults[section.name][field.name]).decode()}`",
-                describe_range(field.type).replace("|", "\\|"),
-                comments[section.name, field.name],
+                f"`{name}`",
+                f"`{msgspec.json.encode(getattr(defaults, name)).decode()}`",
+                escaped(describe_range(kind)),
+                escaped(describe(kind)),
             )
-            for field in msgspec.structs.fields(section.type)
+            for name, kind in types.items()
         ]
-        heading = f"## `[{section.name}]`"
+        heading = f"## `[{section}]`\n\n{type(defaults).__doc__}"
         parts.append(f"{heading}\n\n" + table(("Name", "Default", "Values", "Meaning"), rows))
     return "\n\n".join(parts)
 
 
-def setting_comments(toml: str) -> dict[tuple[str, str], str]:
-    """The comment above each setting, by section and name."""
-    found: dict[tuple[str, str], str] = {}
-    section, lines = "", list[str]()
-    for line in toml.splitlines():
-        if heading := re.fullmatch(r"\[(\w+)\]", line):
-            section, lines = heading[1], []
-        elif line.startswith("# "):
-            lines.append(line.removeprefix("# "))
-        elif setting := re.match(r"(\w+) = ", line):
-            found[section, setting[1]] = " ".join(lines).replace("|", "\\|")
-            lines = []
-        else:
-            lines = []
-    return found
+def escaped(cell: str) -> str:
+    """A cell of a table with nothing that Markdown would interpret."""
+    return re.sub(r"([|*^\\])", r"\\\1", cell)
 
 
 def metrics() -> str:

@@ -14,7 +14,7 @@ from app.entrypoints.settings import LoadedSettings, all_keys, shown_value
 @common_options
 @server_options
 def config(config: str | None, **flags: Any) -> None:
-    """Print every setting with its value and its source."""
+    """Show every setting, its value and where it came from."""
     print_columns(list(_rows(settings_from(config, flags))))
 
 
