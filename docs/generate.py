@@ -73,9 +73,9 @@ def describe_values(schema: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     kind = str(schema["type"])
     if "minimum" in schema or "exclusiveMinimum" in schema:
-        minimum = schema.get("minimum", schema.get("exclusiveMinimum"))
-        more_than = "" if "minimum" in schema else "more than "
-        return f"{kind}, {more_than}{number(minimum)} to {number(schema['maximum'])}"
+        is_open = "exclusiveMinimum" in schema
+        minimum = number(schema["exclusiveMinimum" if is_open else "minimum"])
+        return f"{kind}, {'more than ' * is_open}{minimum} to {number(schema['maximum'])}"
     if "maxLength" in schema:
         return f"{kind}, up to {schema['maxLength']} characters"
     return kind

@@ -13,10 +13,10 @@ from typing import Final
 import click
 import msgspec
 import pytest
-from app.entrypoints.settings_loader import all_keys
 
 from app.entrypoints.cli.main import cli
 from app.entrypoints.settings import Settings
+from app.entrypoints.settings_loader import all_keys
 from docs.generate import BLOCK, TABLES, pages, with_tables
 
 ROOT: Final = Path(__file__).parents[2]
