@@ -52,7 +52,7 @@ INTERNAL_ERROR: Final = ErrorDetail(
 
 
 class HostNotAllowedError(SpeechError):
-    """The host name of the request is not one of the server's names."""
+    """A request to a name that is not the server's."""
 
     code = "host_not_allowed"
 
@@ -64,7 +64,7 @@ class HostNotAllowedError(SpeechError):
 
 
 class ForeignOriginError(SpeechError):
-    """The request comes from a web page of an origin that is not allowed."""
+    """A web page of another server that is not among those allowed."""
 
     code = "origin_not_allowed"
 
@@ -76,7 +76,7 @@ class ForeignOriginError(SpeechError):
 
 
 class BrokenHttpError(SpeechError):
-    """The request is not valid HTTP, or is ambiguous."""
+    """Bytes that are not HTTP, or could be read in two ways."""
 
     code = "invalid_http"
 
@@ -85,7 +85,7 @@ class BrokenHttpError(SpeechError):
 
 
 class HeadTooLargeError(SpeechError):
-    """The request has too many or too large headers."""
+    """More headers, or a longer head, than is read."""
 
     code = "headers_too_large"
 
@@ -94,7 +94,7 @@ class HeadTooLargeError(SpeechError):
 
 
 class TargetTooLongError(SpeechError):
-    """The path and query of the request are too long."""
+    """A longer request target, its path and query, than is read."""
 
     code = "uri_too_long"
 
@@ -103,7 +103,7 @@ class TargetTooLongError(SpeechError):
 
 
 class HttpVersionError(SpeechError):
-    """The HTTP version is not supported."""
+    """A version of HTTP that is not spoken here."""
 
     code = "http_version_not_supported"
 
@@ -112,7 +112,7 @@ class HttpVersionError(SpeechError):
 
 
 class BrokenHandshakeError(SpeechError):
-    """The WebSocket handshake violates RFC 6455."""
+    """A request for a WebSocket that is not as RFC 6455 says, maybe for one of its headers."""
 
     code = "invalid_handshake"
 
@@ -122,7 +122,7 @@ class BrokenHandshakeError(SpeechError):
 
 
 class UpgradeRequiredError(SpeechError):
-    """The request asks for an unsupported protocol or WebSocket version."""
+    """A request for another protocol beside WebSocket, or for another version of it."""
 
     code = "upgrade_required"
 
@@ -131,7 +131,7 @@ class UpgradeRequiredError(SpeechError):
 
 
 class AddressNotFoundError(SpeechError):
-    """The address does not exist."""
+    """An address without what is asked for there."""
 
     code = "not_found"
 
@@ -140,7 +140,7 @@ class AddressNotFoundError(SpeechError):
 
 
 class LateRequestError(SpeechError):
-    """The request was not received within the time limit."""
+    """A request that did not come whole in time."""
 
     code = "request_too_slow"
     is_retryable = True
@@ -150,7 +150,7 @@ class LateRequestError(SpeechError):
 
 
 class TooManyConnectionsError(SpeechError):
-    """Too many connections are open."""
+    """One more connection than may be open."""
 
     code = "too_many_connections"
     is_retryable = True
@@ -231,7 +231,7 @@ _HTTP_MESSAGES: Final = {
 
 
 class MalformedBodyError(InvalidRequestError):
-    """The body is not valid; see the codes of request bodies."""
+    """A body that is not what the interface describes."""
 
     def __init__(self, message: str, param: str | None, code: str) -> None:
         super().__init__(message)

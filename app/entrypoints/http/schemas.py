@@ -32,26 +32,26 @@ class VoiceReference(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SpeechFields(msgspec.Struct, kw_only=True):
-    """How a text is synthesized and sent; null is the same as absent."""
+    """How a text is to be spoken and sent; null is the same as absent."""
 
     model: (
         Annotated[
             str,
             Meta(
                 max_length=256,
-                description="Name from /v1/models. Default: the model that is served.",
+                description="A name from /v1/models; absent is the model that is served.",
             ),
         ]
         | None
     ) = None
     voice: Annotated[
         VoiceName | VoiceReference | None,
-        Meta(description="Name from /v1/audio/voices. Default: the first voice of the model."),
+        Meta(description="A name from /v1/audio/voices; absent is the model's default voice."),
     ] = None
     response_format: (
         Annotated[
             FormatName,
-            Meta(description="Audio format. Default: mp3. pcm is 16-bit little-endian at 24 kHz."),
+            Meta(description="Of the audio; absent is mp3. pcm is 16 bit little-endian, 24 kHz."),
         ]
         | None
     ) = None
@@ -61,7 +61,7 @@ class SpeechFields(msgspec.Struct, kw_only=True):
             Meta(
                 ge=0.25,
                 le=4.0,
-                description="Speed at constant pitch. Default: 1; 2 is twice as fast.",
+                description="Pace; absent is 1. 2 is twice as fast, at the same pitch.",
             ),
         ]
         | None
@@ -72,7 +72,7 @@ class SpeechFields(msgspec.Struct, kw_only=True):
             Meta(
                 ge=8_000,
                 le=48_000,
-                description="Extension: Sample rate in Hz, if the format supports it.",
+                description="Extension: of the audio, in Hz, where the format can hold it.",
             ),
         ]
         | None
@@ -83,7 +83,7 @@ class SpeechFields(msgspec.Struct, kw_only=True):
             Meta(
                 ge=0,
                 le=2**31,
-                description="Extension: Seed of the sampler. The same seed gives the same audio.",
+                description="Extension: of the random numbers; the same one gives the same sound.",
             ),
         ]
         | None
@@ -91,21 +91,21 @@ class SpeechFields(msgspec.Struct, kw_only=True):
     temperature: (
         Annotated[
             float,
-            Meta(ge=0, le=2, description="Extension: Sampling temperature; 0 does not sample."),
+            Meta(ge=0, le=2, description="Extension: randomness of Soprano; 0 is none."),
         ]
         | None
     ) = None
     top_p: (
         Annotated[
             float,
-            Meta(gt=0, le=1, description="Extension: Probability mass that is sampled from."),
+            Meta(gt=0, le=1, description="Extension: probability mass that Soprano draws from."),
         ]
         | None
     ) = None
     repetition_penalty: (
         Annotated[
             float,
-            Meta(ge=0.5, le=5, description="Extension: Penalty on repeated tokens; 1 is none."),
+            Meta(ge=0.5, le=5, description="Extension: on what Soprano drew before; 1 is none."),
         ]
         | None
     ) = None
@@ -113,7 +113,9 @@ class SpeechFields(msgspec.Struct, kw_only=True):
     normalize: (
         Annotated[
             bool,
-            Meta(description="Extension: false turns markup removal and text normalization off."),
+            Meta(
+                description="Extension: false speaks the text as it is: no markup, no figures read."
+            ),
         ]
         | None
     ) = None
@@ -125,8 +127,8 @@ class SpeechFields(msgspec.Struct, kw_only=True):
             ],
             Meta(
                 max_length=100,
-                description="Extension: Words with their pronunciation in the letters a to z. A "
-                "lowercase word matches in any case.",
+                description="Extension: words, and how each is said, in letters a to z. A word in "
+                "small letters is meant in any case.",
                 examples=[{"Soprano": "so prah no", "GIF": "jif"}],
             ),
         ]
@@ -156,12 +158,12 @@ class SpeechFields(msgspec.Struct, kw_only=True):
 
 
 class CreateSpeech(SpeechFields, kw_only=True):
-    """A text to synthesize. Unknown fields are ignored; null is the same as absent."""
+    """A text to be spoken. Unknown fields are ignored; null is the same as absent."""
 
     input: Annotated[
         str,
         Meta(
-            description="Text to synthesize. Up to 4096 characters, or speech.max_chars if set.",
+            description="The text, at most 4096 characters unless the server is set otherwise.",
             examples=["The quick brown fox jumped over the lazy dog."],
         ),
     ]
@@ -175,14 +177,14 @@ class CreateSpeech(SpeechFields, kw_only=True):
     stream_format: (
         Annotated[
             Literal["audio", "sse"],
-            Meta(description="Audio bytes (default), or server-sent events with base64 audio."),
+            Meta(description="The audio itself, or server-sent events with its bytes in base64."),
         ]
         | None
     ) = None
     captions: (
         Annotated[
             bool,
-            Meta(description="Extension: true adds an event with times per sentence to sse."),
+            Meta(description="Extension: true adds an event per sentence, with its times, to sse."),
         ]
         | None
     ) = None
@@ -190,8 +192,8 @@ class CreateSpeech(SpeechFields, kw_only=True):
         Annotated[
             bool,
             Meta(
-                description="Extension: true stores the audio under /v1/audio/files. The response "
-                "is then sent complete, with X-Stored-File, unless `stream` is true."
+                description="Extension: true keeps the audio, to be had under /v1/audio/files. It "
+                "is sent whole then, with its name in x-stored-file, unless `stream` is true."
             ),
         ]
         | None
@@ -201,8 +203,8 @@ class CreateSpeech(SpeechFields, kw_only=True):
             str,
             Meta(
                 max_length=256,
-                description="Extension: Start of the stored file's name: up to 64 letters, digits, "
-                "'-' and '_'.",
+                description="Extension: start of the name of the kept file: letters, digits, '-' "
+                "and '_', at most 64 of them.",
             ),
         ]
         | None
@@ -210,7 +212,7 @@ class CreateSpeech(SpeechFields, kw_only=True):
     stream: (
         Annotated[
             bool,
-            Meta(description="Extension: false sends the complete audio with Content-Length."),
+            Meta(description="Extension: false sends the audio whole, with its exact length."),
         ]
         | None
     ) = None
