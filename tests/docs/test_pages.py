@@ -116,6 +116,7 @@ def test_every_generated_table_is_on_a_page() -> None:
     assert used == set(TABLES)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("snippet", snippets("sh"))
 def test_a_shell_example_parses(snippet: Snippet) -> None:
     code = snippet.code.replace("<this repository>", "https://example.org/soprano")
@@ -128,6 +129,7 @@ def test_a_python_example_compiles(snippet: Snippet) -> None:
     compile(snippet.code, name_of(snippet.page), "exec")
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @pytest.mark.parametrize("snippet", snippets("js"))
 def test_a_node_example_parses(snippet: Snippet, tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STRICTLY = ["--fail-on-warning", "--keep-going", "--quiet"]
 
-pytestmark = pytest.mark.skipif(find_spec("sphinx") is None, reason="needs the extra docs")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(find_spec("sphinx") is None, reason="needs the extra docs"),
+]
 
 
 def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
