@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist work
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all nightly lint check bench metrics overload reading soak format lock clean
+.PHONY: help run test test-all nightly lint check docs bench metrics overload reading soak format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ lint: $(VENV)/.dev ## Format, lint, import contracts, types
 
 check: lint ## The same, and the fast tests: no torch, no other processes
 	$(PYTEST) -q -m "not nightly and not integration"
+
+docs: $(VENV)/.docs ## Update the generated tables and build the documentation into build/docs
+	$(BIN)/python -m docs.generate
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
 
 bench: $(VENV)/.dev $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Measure beside the package, write docs/benchmarks.md (MODEL=...)
 	SOPRANO_MODEL__GRAPH_DIRECTORY=build/bench-graphs \
@@ -85,4 +89,8 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/.base
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[docs]'
 	touch $@ $(VENV)/.base

@@ -22,13 +22,13 @@ class SpeechError(Exception):
 
 
 class InvalidRequestError(SpeechError):
-    """The caller asked for something that can never work as asked."""
+    """The request cannot succeed as it is."""
 
     code: ClassVar[str] = "invalid_request"
 
 
 class EmptyInputError(InvalidRequestError):
-    """No text at all."""
+    """The input is empty."""
 
     code: ClassVar[str] = "empty_input"
     param: ClassVar[str | None] = "input"
@@ -38,7 +38,7 @@ class EmptyInputError(InvalidRequestError):
 
 
 class InputTooLongError(InvalidRequestError):
-    """More characters (Unicode code points) than the limit allows."""
+    """The input has more characters (Unicode code points) than the limit allows."""
 
     code: ClassVar[str] = "string_above_max_length"
     param: ClassVar[str | None] = "input"
@@ -50,21 +50,21 @@ class InputTooLongError(InvalidRequestError):
 
 
 class ExpandedInputTooLongError(InputTooLongError):
-    """The same, of the text as it is spoken: numbers and symbols in words."""
+    """The same, counted after numbers and symbols are written as words."""
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(length, limit, "With numbers and symbols in words the input")
 
 
 class SlowedInputTooLongError(InputTooLongError):
-    """The same, of a text that is spoken slowly."""
+    """The same, counted with the additional playing time of a speed below 1."""
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(length, limit, "At this speed the input takes as long as a text that")
 
 
 class InvalidSpeedError(InvalidRequestError):
-    """A speed outside the range, or not a number."""
+    """The speed is outside its range, or not a number."""
 
     code: ClassVar[str] = "invalid_speed"
     param: ClassVar[str | None] = "speed"
@@ -75,7 +75,7 @@ class InvalidSpeedError(InvalidRequestError):
 
 
 class UnsupportedSampleRateError(InvalidRequestError):
-    """The format cannot be written at that sample rate."""
+    """The format does not support that sample rate."""
 
     code: ClassVar[str] = "unsupported_sample_rate"
     param: ClassVar[str | None] = "sample_rate"
@@ -90,7 +90,7 @@ class UnsupportedSampleRateError(InvalidRequestError):
 
 
 class InvalidIdempotencyKeyError(InvalidRequestError):
-    """An idempotency key that is empty, too long, not printable, or there twice."""
+    """The Idempotency-Key is empty, too long, not printable, or present twice."""
 
     code: ClassVar[str] = "invalid_idempotency_key"
 
@@ -102,7 +102,7 @@ class InvalidIdempotencyKeyError(InvalidRequestError):
 
 
 class IdempotencyKeyReusedError(InvalidRequestError):
-    """An idempotency key that stands for another request."""
+    """The Idempotency-Key was used with another request body."""
 
     code: ClassVar[str] = "idempotency_key_reused"
 
@@ -111,7 +111,7 @@ class IdempotencyKeyReusedError(InvalidRequestError):
 
 
 class ModelNotFoundError(InvalidRequestError):
-    """A model name that is not served."""
+    """The model name is not served."""
 
     code: ClassVar[str] = "model_not_found"
     param: ClassVar[str | None] = "model"
@@ -122,7 +122,7 @@ class ModelNotFoundError(InvalidRequestError):
 
 
 class VoiceNotFoundError(InvalidRequestError):
-    """A voice name that is not served."""
+    """The voice name is not served."""
 
     code: ClassVar[str] = "voice_not_found"
     param: ClassVar[str | None] = "voice"
@@ -133,7 +133,7 @@ class VoiceNotFoundError(InvalidRequestError):
 
 
 class InvalidApiKeyError(SpeechError):
-    """A key that nobody has."""
+    """The API key is missing or unknown."""
 
     code: ClassVar[str] = "invalid_api_key"
 
@@ -142,14 +142,14 @@ class InvalidApiKeyError(SpeechError):
 
 
 class MissingApiKeyError(InvalidApiKeyError):
-    """No key, where one is needed."""
+    """The request needs an API key and has none."""
 
     def __init__(self) -> None:
         super().__init__("An API key is needed: send it as 'Authorization: Bearer KEY'.")
 
 
 class RateLimitError(SpeechError):
-    """More requests than a key may have; one more may be asked for in `retry_after_s` seconds."""
+    """The API key has reached one of its limits."""
 
     code: ClassVar[str] = "rate_limit_exceeded"
     is_retryable: ClassVar[bool] = True
@@ -163,7 +163,7 @@ class RateLimitError(SpeechError):
 
 
 class ServerOverloadedError(SpeechError):
-    """As much waits as may; there may be room in `retry_after_s` seconds."""
+    """The queue is full."""
 
     code: ClassVar[str] = "server_overloaded"
     is_retryable: ClassVar[bool] = True
@@ -174,7 +174,7 @@ class ServerOverloadedError(SpeechError):
 
 
 class QueueTimeoutError(SpeechError):
-    """The turn of a request did not come in time; try again in `retry_after_s` seconds."""
+    """The request waited in the queue for longer than the limit."""
 
     code: ClassVar[str] = "queue_timeout"
     is_retryable: ClassVar[bool] = True
@@ -185,7 +185,7 @@ class QueueTimeoutError(SpeechError):
 
 
 class RequestTimeoutError(SpeechError):
-    """The answer was not there in the time that the request had."""
+    """The response did not begin, or was not complete, before the deadline."""
 
     code: ClassVar[str] = "request_timeout"
     is_retryable: ClassVar[bool] = True
@@ -195,7 +195,7 @@ class RequestTimeoutError(SpeechError):
 
 
 class ModelLoadingError(SpeechError):
-    """The model is not loaded yet; come back in `retry_after_s` seconds."""
+    """The model is still loading."""
 
     code: ClassVar[str] = "model_loading"
     is_retryable: ClassVar[bool] = True
@@ -206,7 +206,7 @@ class ModelLoadingError(SpeechError):
 
 
 class ServerDrainingError(SpeechError):
-    """The server is about to end and takes in nothing new; another, or the next one, will."""
+    """The server is shutting down and accepts no new requests for speech."""
 
     code: ClassVar[str] = "server_draining"
     is_retryable: ClassVar[bool] = True
@@ -217,13 +217,13 @@ class ServerDrainingError(SpeechError):
 
 
 class ModelLoadError(SpeechError):
-    """The model cannot be loaded: the server cannot do its work."""
+    """The model cannot be loaded."""
 
     code: ClassVar[str] = "model_load_failed"
 
 
 class CheckpointError(ModelLoadError):
-    """The files of the model are missing, damaged or another model's. The message is one line."""
+    """The files of the model are missing, corrupt or those of another model."""
 
     code: ClassVar[str] = "invalid_checkpoint"
 
@@ -232,7 +232,7 @@ class CheckpointError(ModelLoadError):
 
 
 class SynthesisError(SpeechError):
-    """The model failed while speaking."""
+    """The model failed during synthesis."""
 
     code: ClassVar[str] = "synthesis_failed"
 
@@ -241,17 +241,17 @@ class SynthesisError(SpeechError):
 
 
 class InvalidAudioError(SynthesisError):
-    """Audio that must not be heard: wrong shape or dtype, NaN or infinite samples."""
+    """The model returned invalid audio: wrong shape or dtype, NaN or infinite samples."""
 
     code: ClassVar[str] = "invalid_audio"
 
 
 class SentenceError(SynthesisError):
-    """The model works, but could not speak this one sentence."""
+    """The model works, but failed on this sentence."""
 
 
 class RunawaySpeechError(SentenceError):
-    """The model lost the text: a long vowel or silence instead of words, however often begun."""
+    """Generation of a sentence ran away into a long vowel or silence, in every attempt."""
 
     code: ClassVar[str] = "runaway_speech"
 
@@ -260,7 +260,7 @@ class RunawaySpeechError(SentenceError):
 
 
 class TruncatedSpeechError(SentenceError):
-    """The model reached its limit before the end of a sentence."""
+    """Generation reached the token limit before the end of a sentence."""
 
     code: ClassVar[str] = "truncated_speech"
 
@@ -269,7 +269,7 @@ class TruncatedSpeechError(SentenceError):
 
 
 class InstanceDeadError(SynthesisError):
-    """This instance of the model has stopped working; another may do better."""
+    """An instance of the model died, none is alive, or the circuit breaker is open."""
 
     code: ClassVar[str] = "engine_unavailable"
     is_retryable: ClassVar[bool] = True
@@ -285,11 +285,11 @@ class InstanceDeadError(SynthesisError):
 
 
 class InstanceLostError(InstanceDeadError):
-    """An instance has died, of which another sentence that it spoke has told already."""
+    """The death of this instance was already reported by another of its sentences."""
 
 
 class DeviceError(InstanceDeadError):
-    """The device is out of memory or gone."""
+    """The device is out of memory or lost."""
 
     code: ClassVar[str] = "device_failed"
 
@@ -298,11 +298,11 @@ class DeviceError(InstanceDeadError):
 
 
 class NoInstanceError(InstanceDeadError):
-    """All instances of the model have stopped working, and none is back yet."""
+    """No instance of the model is alive."""
 
 
 class EngineUnavailableError(SynthesisError):
-    """The model failed too often of late, and is not asked for now."""
+    """The circuit breaker is open."""
 
     code: ClassVar[str] = "engine_unavailable"
     is_retryable: ClassVar[bool] = True
@@ -313,7 +313,7 @@ class EngineUnavailableError(SynthesisError):
 
 
 class SpeechTimeoutError(SynthesisError):
-    """The model was silent for longer than it may be."""
+    """The model returned no audio within the time limit."""
 
     code: ClassVar[str] = "speech_timeout"
     is_retryable: ClassVar[bool] = True
@@ -324,32 +324,32 @@ class SpeechTimeoutError(SynthesisError):
 
 
 class EngineBusyError(SpeechTimeoutError):
-    """The model was silent for this sentence alone: it works, and has too much to do."""
+    """This sentence got no audio within the time limit while other sentences did."""
 
     code: ClassVar[str] = "engine_busy"
     retry_after_s: ClassVar[float] = 5.0
 
 
 class EncodingError(SpeechError):
-    """The audio could not be written in the format asked for."""
+    """The audio could not be encoded in the requested format."""
 
     code: ClassVar[str] = "encoding_failed"
 
 
 class StoreError(SpeechError):
-    """The store of finished audio cannot do what was asked."""
+    """The store of finished audio failed."""
 
     code: ClassVar[str] = "store_failed"
 
 
 class StoreFullError(StoreError):
-    """No room, or no free name, is left in the store."""
+    """The store has no space or no free name left."""
 
     code: ClassVar[str] = "store_full"
 
 
 class InvalidFileNameError(InvalidRequestError):
-    """A name that the store would never give to a file."""
+    """The file name is not one that the store can assign."""
 
     code: ClassVar[str] = "invalid_file_name"
     param: ClassVar[str | None] = "file_name"
@@ -364,7 +364,7 @@ class InvalidFileNameError(InvalidRequestError):
 
 
 class UnknownCursorError(InvalidRequestError):
-    """A page of a list is to follow something that is not in the list."""
+    """The page cursor `after` names a file that is not stored."""
 
     code: ClassVar[str] = "unknown_cursor"
     param: ClassVar[str | None] = "after"
@@ -375,7 +375,7 @@ class UnknownCursorError(InvalidRequestError):
 
 
 class StoredAudioNotFoundError(InvalidRequestError):
-    """No stored audio has this name."""
+    """No stored file has this name."""
 
     code: ClassVar[str] = "file_not_found"
     param: ClassVar[str | None] = "file_name"
@@ -388,7 +388,7 @@ class StoredAudioNotFoundError(InvalidRequestError):
 
 
 class CaptionsNotFoundError(StoredAudioNotFoundError):
-    """The stored audio, if there is any of that name, was kept without captions."""
+    """The stored file has no captions, or does not exist."""
 
     code: ClassVar[str] = "captions_not_found"
 

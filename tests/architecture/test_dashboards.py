@@ -28,7 +28,7 @@ from tests.fakes.speech_model import FAKE_INFO
 OF_PROMETHEUS = {"up"}
 """Told by Prometheus itself."""
 
-RULES = ROOT / "docs" / "operations.md"
+RULES = ROOT / "docs" / "how-to" / "monitor.md"
 ALERT_TESTS = ROOT / "tests" / "architecture" / "alerts_test.yml"
 
 needs_promtool = pytest.mark.skipif(

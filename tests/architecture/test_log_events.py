@@ -16,7 +16,7 @@ from tests.log_events import (
 )
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "log_events.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "log-events.md").read_text()
 OF_LIBRARIES = "library.message"
 """Made of what libraries log, in app/entrypoints/log.py."""
 

@@ -1,10 +1,9 @@
-"""docs/clients.md and README.md: what they tell people to paste runs, or at least parses."""
+"""The examples that users paste from the documentation run."""
 
 import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,13 @@ from tests.listening import decode_file, decode_pcm
 from tests.serving import ServerProcess
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = (ROOT / "docs/clients.md", ROOT / "docs/socket.md", ROOT / "README.md")
+CLIENTS: Final = ROOT / "docs/how-to/clients.md"
+PAGES: Final = (
+    ROOT / "README.md",
+    ROOT / "docs/getting-started.md",
+    CLIENTS,
+    ROOT / "docs/reference/websocket.md",
+)
 DOCUMENTED_HOST: Final = "127.0.0.1:8000"
 SNIPPET_TIMEOUT_S: Final = 60
 
@@ -131,33 +136,19 @@ def test_curl_examples_speak(server: ServerProcess, tmp_path: Path, snippet: Sni
 def test_examples_of_each_kind_are_run() -> None:
     kinds = {(snippet.page, snippet.language) for snippet in RUN}
     assert {("clients.md", "python"), ("clients.md", "js"), ("clients.md", "sh")} <= kinds
-    assert {("README.md", "python"), ("socket.md", "python")} <= kinds
-
-
-@pytest.mark.parametrize(
-    "snippet", [pytest.param(each, id=name_of(each)) for each in SNIPPETS if not is_run(each)]
-)
-def test_everything_else_parses(snippet: Snippet) -> None:
-    match snippet.language:
-        case "python":
-            compile(snippet.code, name_of(snippet), "exec")
-        case "yaml":
-            assert msgspec.yaml.decode(snippet.code, type=dict[str, object])
-        case "toml":
-            assert tomllib.loads(snippet.code)
-        case _:
-            assert snippet.language in {"sh", "text"}
+    assert {("README.md", "python"), ("getting-started.md", "python")} <= kinds
+    assert {("websocket.md", "python")} <= kinds
 
 
 def test_every_address_of_the_page_is_one_that_this_server_has(server: ServerProcess) -> None:
-    paths = set(ADDRESS.findall((ROOT / "docs/clients.md").read_text()))
+    paths = set(ADDRESS.findall(CLIENTS.read_text()))
     assert paths == {"/v1", "/v1/audio/speech"}
     schema = httpx.get(f"{server.url}/schema/openapi.json").json()
     assert "/v1/audio/speech" in schema["paths"]
 
 
 def test_the_voices_and_models_of_the_page_are_served(server: ServerProcess) -> None:
-    text = (ROOT / "docs/clients.md").read_text()
+    text = CLIENTS.read_text()
     models = set(re.findall(r"""model["']?[=:] ?["']([\w-]+)["']""", text)) - {"nothing"}
     voices = set(re.findall(r"""voice["']?[=:] ?["']([\w-]+)["']""", text)) - {"nobody"}
     known = {each["id"] for each in httpx.get(f"{server.url}/v1/models").json()["data"]}

@@ -49,11 +49,11 @@ OTHER: Final = "other"
 QUEUE_WAIT_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20)
 
 QUEUE_GAUGES: Final = {
-    "queue_requests": "Requests that wait for their turn.",
-    "queue_characters": "Characters of all of them.",
-    "queue_oldest_seconds": "For how long the oldest of them has waited.",
-    "running_requests": "Requests that the model works for.",
-    "open_requests": "Requests that have begun and not ended, the paused ones included.",
+    "queue_requests": "Requests in the queue.",
+    "queue_characters": "Characters of all requests in the queue.",
+    "queue_oldest_seconds": "Waiting time of the oldest request in the queue.",
+    "running_requests": "Requests that the model works on.",
+    "open_requests": "Requests that have started and not ended, including paused ones.",
 }
 
 BREAKER_LEVELS: Final = {
@@ -84,7 +84,7 @@ class PrometheusMetrics:
     def _make_request_metrics(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "soprano_requests",
-            "Requests for speech that have ended.",
+            "Finished requests for speech.",
             ["outcome", "format"],
             registry=registry,
         )
@@ -92,41 +92,41 @@ class PrometheusMetrics:
             "soprano_characters", "Characters of all requests for speech.", registry=registry
         )
         self._audio_s = Counter(
-            "soprano_audio_seconds", "Playing time of all audio made.", registry=registry
+            "soprano_audio_seconds", "Playing time of all synthesized audio.", registry=registry
         )
         self._first_audio_s = Histogram(
             "soprano_first_audio_seconds",
-            "From a request to its first audio.",
+            "Time from a request to its first audio.",
             buckets=FIRST_AUDIO_BUCKETS_S,
             registry=registry,
         )
         self._real_time_factor = Histogram(
             "soprano_real_time_factor",
-            "Time of work per playing time, by request; below 1 is faster than playback.",
+            "Synthesis time per playing time of a request; below 1 is faster than playback.",
             buckets=REAL_TIME_FACTOR_BUCKETS,
             registry=registry,
         )
         self._stalled_s = Histogram(
             "soprano_stalled_seconds",
-            "Silence amid a request that a listener at normal pace heard, by request.",
+            "Playback gaps of a request for a listener who plays at normal speed.",
             buckets=STALLED_BUCKETS_S,
             registry=registry,
         )
-        self._stalls = Counter(
-            "soprano_stalls", "How often such a silence began.", registry=registry
-        )
+        self._stalls = Counter("soprano_stalls", "Number of playback gaps.", registry=registry)
         self._sentences_running = Gauge(
-            "soprano_sentences_running", "Sentences that the model has now.", registry=registry
+            "soprano_sentences_running",
+            "Sentences that the model synthesizes now.",
+            registry=registry,
         )
         self._batch_sentences = Histogram(
             "soprano_batch_sentences",
-            "Sentences that the model has when another one comes, that one included.",
+            "Concurrent sentences when a sentence starts, including it.",
             buckets=BATCH_BUCKETS,
             registry=registry,
         )
         self._sentences_failed = Counter(
             "soprano_sentences_failed",
-            "Attempts at a sentence that ran away or were cut off.",
+            "Attempts at a sentence that ran away or were truncated.",
             ["error"],
             registry=registry,
         )
@@ -134,13 +134,13 @@ class PrometheusMetrics:
     def _make_queue_metrics(self, registry: CollectorRegistry) -> None:
         self._refusals = Counter(
             "soprano_refusals",
-            "Requests for speech that were turned away because there was too much to do.",
+            "Requests for speech that were rejected because of load.",
             ["reason"],
             registry=registry,
         )
         self._queue_wait_s = Histogram(
             "soprano_queue_wait_seconds",
-            "From a request, or the first sentence of a live text, to the model's beginning.",
+            "Time from a request, or the first sentence of an utterance, to its start.",
             buckets=QUEUE_WAIT_BUCKETS_S,
             registry=registry,
         )
@@ -152,56 +152,56 @@ class PrometheusMetrics:
     def _make_cache_and_store_metrics(self, registry: CollectorRegistry) -> None:
         self._cache_requests = Counter(
             "soprano_cache_requests",
-            "Requests for speech, by how much of it was kept from earlier ones.",
+            "Requests for speech by cache result.",
             ["result"],
             registry=registry,
         )
         self._cache_bytes = Gauge(
-            "soprano_cache_bytes", "Memory that holds speech to be repeated.", registry=registry
+            "soprano_cache_bytes", "Memory used by the cache.", registry=registry
         )
         self._store_failures = Counter(
             "soprano_store_failures",
-            "What the store of finished audio could not do.",
+            "Failures of the store of finished audio.",
             ["action", "error"],
             registry=registry,
         )
         self._store_free_bytes = Gauge(
             "soprano_store_free_bytes",
-            "Space left where finished audio is stored.",
+            "Free space where finished audio is stored.",
             registry=registry,
         )
         self._files_removed = Counter(
             "soprano_stored_files_removed",
-            "Stored files that were removed for the limits of the store.",
+            "Stored files that were deleted because of the limits of the store.",
             registry=registry,
         )
 
     def _make_model_metrics(self, registry: CollectorRegistry) -> None:
         self._is_ready = Gauge(
             "soprano_model_ready",
-            "1 once the model can speak.",
+            "1 once the model is ready.",
             ["model", "backend"],
             registry=registry,
         )
         self._breaker_state = Gauge(
             "soprano_breaker_state",
-            "Whether the model is asked: 0 closed (it is), 1 half-open (once), 2 open (not).",
+            "State of the circuit breaker: 0 closed, 1 half-open, 2 open.",
             registry=registry,
         )
         self._breaker_transitions = Counter(
             "soprano_breaker_transitions",
-            "Changes of that state, by the new one.",
+            "Transitions of the circuit breaker by new state.",
             ["to"],
             registry=registry,
         )
         self._retries = Counter(
             "soprano_retries",
-            "Sentences that failed before their first sound and were begun again.",
+            "Retries of sentences.",
             registry=registry,
         )
         self._instance_deaths = Counter(
             "soprano_instance_deaths",
-            "Instances of the model that stopped working.",
+            "Instances of the model that died.",
             ["reason"],
             registry=registry,
         )
@@ -210,7 +210,7 @@ class PrometheusMetrics:
         """Have the instances that live counted by `count_alive`, each time the page is made."""
         alive = Gauge(
             "soprano_instances_alive",
-            "Instances of the model that can speak.",
+            "Instances of the model that are alive.",
             registry=self._registry,
         )
         alive.set_function(count_alive)
@@ -218,23 +218,23 @@ class PrometheusMetrics:
     def _make_traffic_metrics(self, registry: CollectorRegistry) -> None:
         self._http_requests = Counter(
             "soprano_http_requests",
-            "Requests over HTTP that have ended, and sockets.",
+            "Finished HTTP requests and WebSockets.",
             ["method", "route", "status"],
             registry=registry,
         )
         self._http_request_s = Histogram(
             "soprano_http_request_duration_seconds",
-            "From a request to the end of its answer, or of a socket.",
+            "Duration of HTTP requests and WebSockets.",
             ["route"],
             buckets=REQUEST_BUCKETS_S,
             registry=registry,
         )
         self._sockets_open = Gauge(
-            "soprano_sockets_open", "Sockets for speech that are open.", registry=registry
+            "soprano_sockets_open", "Open speech WebSockets.", registry=registry
         )
         self._build_info = Gauge(
             "soprano_build_info",
-            "Always 1; the labels say what runs.",
+            "Always 1; the labels name the version, backend and model.",
             ["version", "backend", "model"],
             registry=registry,
         )

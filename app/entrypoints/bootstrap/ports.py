@@ -30,7 +30,12 @@ from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, RetryPolicy, TimeLimits
 from app.entrypoints.backends import Choice, choose_backend
-from app.entrypoints.bootstrap.instances import build_instance, locate_checkpoint, look_around
+from app.entrypoints.bootstrap.instances import (
+    SOPRANO_BACKENDS,
+    build_instance,
+    locate_checkpoint,
+    look_around,
+)
 from app.entrypoints.bootstrap.isolation import build_isolated
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import (
@@ -170,7 +175,8 @@ def _build_disk_cache(settings: CacheSettings, clock: Clock) -> DiskCache | None
 def _identify(backend: str, settings: ModelSettings, clock: Clock) -> str:
     """All that decides the samples beside text and params, as a hash; the model is loaded."""
     versions = {name: _find_version(name) for name in SOUND_PACKAGES}
-    files = [] if backend == "embedded" else file_states(locate_checkpoint(settings, clock))
+    has_checkpoint = backend in SOPRANO_BACKENDS
+    files = file_states(locate_checkpoint(settings, clock)) if has_checkpoint else []
     parts = msgspec.json.encode((backend, settings, versions, files))
     return hashlib.sha256(parts).hexdigest()
 

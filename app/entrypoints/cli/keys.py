@@ -10,7 +10,7 @@ from app.entrypoints.keys import create_key, create_key_in
 
 @click.group()
 def keys() -> None:
-    """Make the keys that clients send."""
+    """Create API keys."""
 
 
 @keys.command()
@@ -19,10 +19,10 @@ def keys() -> None:
     "--file",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File of keys (auth.keys_file) that gets the entry; made if it is not there.",
+    help="Keys file (auth.keys_file) to add the key to; created if missing.",
 )
 def create(name: str, path: Path | None) -> None:
-    """Make a key for NAME and show it, this once: only its hash is kept."""
+    """Create a key for NAME and print it once; only its hash is stored."""
     try:
         if path is None:
             key, entry = create_key(name)

@@ -24,7 +24,7 @@ SERVE: Final = "serve"
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="soprano-tts-api", prog_name="soprano-api")
 def cli() -> None:
-    """Text to speech on your own machine, for OpenAI clients."""
+    """A self-hosted, OpenAI-compatible text-to-speech server."""
 
 
 for command in (serve, say, normalize, verify, models, keys, config):

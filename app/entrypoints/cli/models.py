@@ -30,12 +30,12 @@ revision_option = click.option("--revision", help="Branch, tag or commit of the 
 
 @click.group()
 def models() -> None:
-    """List, fetch and check Soprano's weights."""
+    """List, download and check the weights of Soprano."""
 
 
 @models.command("list")
 def list_command() -> None:
-    """Show the backends, and the checkpoints in the cache of the Hugging Face hub."""
+    """List the backends, and the checkpoints in the Hugging Face cache."""
     surroundings = look_around(settings_from(None, {}).settings.model)
     print_columns(_rows_of_backends(surroundings))
     click.echo()
@@ -50,9 +50,9 @@ def list_command() -> None:
 @models.command()
 @click.argument("repo", default=DEFAULT_REPO)
 @revision_option
-@click.option("--force", is_flag=True, help="Fetch again what is cached, should it be damaged.")
+@click.option("--force", is_flag=True, help="Download again, if the cached files may be corrupt.")
 def pull(repo: str, revision: str | None, *, force: bool) -> None:
-    """Fetch REPO from the Hugging Face hub into its cache, and check it."""
+    """Download REPO into the Hugging Face cache, and check it."""
     configure_logging(settings_from(None, {}).settings.log)
     with _errors_in_one_line():
         print_columns(_rows_of_one(pull_checkpoint(repo, revision, is_forced=force)))
@@ -62,7 +62,7 @@ def pull(repo: str, revision: str | None, *, force: bool) -> None:
 @click.argument("model", metavar="DIR_OR_REPO")
 @revision_option
 def check(model: str, revision: str | None) -> None:
-    """Show what a directory or a cached repository holds; exits with 1 if that is damaged."""
+    """Describe the checkpoint in a directory or cached repository; exit with 1 if corrupt."""
     with _errors_in_one_line():
         print_columns(_rows_of_one(check_checkpoint(model, revision)))
 
@@ -72,7 +72,7 @@ def check(model: str, revision: str | None) -> None:
 @click.option("--precision", help="fp32 or int8.")
 @click.option("--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG.")
 def build(model: str, precision: str | None, config: str | None) -> None:
-    """Build the graphs of the backend onnx ahead of the first start, and show where they are."""
+    """Build the graphs of the backend onnx before the first start, and print their paths."""
     settings = settings_from(config, {"precision": precision}).settings
     configure_logging(settings.log)
     with _errors_in_one_line():

@@ -25,15 +25,15 @@ STANDARD: Final = "-"
 
 @click.command()
 @click.argument("text", required=False)
-@click.option("--jsonl", is_flag=True, help="Read a JSON string a line, and write one a line.")
-@click.option("--voice-form", is_flag=True, help="As the voice of the backend is given it.")
+@click.option("--jsonl", is_flag=True, help="Read and write one JSON string per line.")
+@click.option("--voice-form", is_flag=True, help="Print the text as the model receives it.")
 @common_options
 def normalize(
     text: str | None, *, jsonl: bool, voice_form: bool, config: str | None, **flags: Any
 ) -> None:
-    """Print what is spoken for TEXT, a sentence a line.
+    """Print the normalized form of TEXT, one sentence per line.
 
-    Without TEXT, or with '-', reads standard input.
+    Reads standard input without TEXT, or if TEXT is '-'.
     """
     loaded = settings_from(config, {"log_level": flags.pop("log_level") or "warning", **flags})
     settings = loaded.settings

@@ -22,17 +22,17 @@ FLAGS = {
 
 def server_options(command: Command) -> Command:
     """Add --host and --port."""
-    command = click.option("--port", help="Port to listen on; 0 is any free one.")(command)
+    command = click.option("--port", help="Port to listen on; 0 selects a free one.")(command)
     return click.option("--host", help="Address to listen on.")(command)
 
 
 def common_options(command: Command) -> Command:
     """Add --config, --backend, --model, --precision and --log-level."""
     command = click.option("--log-level", help="debug, info, warning or error.")(command)
-    command = click.option("--precision", help="Of the backend onnx: fp32 or int8.")(command)
-    command = click.option("--model", help="Soprano: a directory or a Hugging Face repo.")(command)
+    command = click.option("--precision", help="Precision of onnx: fp32 or int8.")(command)
+    command = click.option("--model", help="Soprano: directory or Hugging Face repo.")(command)
     command = click.option(
-        "--backend", help="What runs the model: auto, lmdeploy, transformers, onnx or embedded."
+        "--backend", help="Backend: auto, lmdeploy, transformers, onnx or embedded."
     )(command)
     return click.option(
         "--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG."

@@ -48,10 +48,10 @@ class Target(msgspec.Struct, frozen=True):
 @click.command()
 @click.argument("text", required=False)
 @click.option("-o", "--output", help="File to write; '-' is standard output. Default: the store.")
-@click.option("--format", "format_name", type=click.Choice(FORMATS), help="Of the audio.")
-@click.option("--voice", help="Voice to speak with.")
-@click.option("--speed", type=float, default=1.0, show_default=True, help="From 0.25 to 4.")
-@click.option("--sample-rate", type=click.IntRange(8_000, 48_000), help="Of the file, in Hz.")
+@click.option("--format", "format_name", type=click.Choice(FORMATS), help="Audio format.")
+@click.option("--voice", help="Voice name.")
+@click.option("--speed", type=float, default=1.0, show_default=True, help="0.25 to 4.")
+@click.option("--sample-rate", type=click.IntRange(8_000, 48_000), help="Sample rate in Hz.")
 @common_options
 def say(  # noqa: PLR0913, PLR0917 - a flag each
     text: str | None,
@@ -63,9 +63,11 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
     config: str | None,
     **flags: Any,
 ) -> None:
-    """Speak TEXT into a file. Without TEXT, or with '-', reads standard input.
+    """Synthesize TEXT into a file.
 
-    The format is that of --format, else of the file's extension, else WAV.
+    Reads standard input without TEXT, or if TEXT is '-'.
+
+    The format is taken from --format, then from the file extension, then WAV.
     """
     settings = settings_from(config, {"log_level": flags.pop("log_level") or "warning", **flags})
     configure_logging(settings.settings.log)

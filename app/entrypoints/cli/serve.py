@@ -49,7 +49,7 @@ _log = structlog.get_logger(__name__)
 @common_options
 @server_options
 def serve(config: str | None, **flags: Any) -> None:
-    """Serve speech over HTTP until stopped."""
+    """Run the HTTP server."""
     settings = settings_from(config, flags).settings
     configure_logging(settings.log)
     sys.exit(run_server(settings))

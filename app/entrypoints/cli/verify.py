@@ -72,21 +72,21 @@ EXPLANATION: Final = (
 
 
 @click.command()
-@click.option("--model", help="A directory, or a cached Hugging Face repository.")
+@click.option("--model", help="Directory, or cached Hugging Face repository.")
 @click.option(
-    "--sentences", "max_sentences", type=click.IntRange(min=1), help="How many; default: all."
+    "--sentences", "max_sentences", type=click.IntRange(min=1), help="Number; default: all."
 )
 @click.option(
     "--text",
     "text_path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a text to read, in place of the built-in sentences.",
+    help="Text file to use instead of the built-in sentences.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File for the report, in Markdown.",
+    help="File for the report in Markdown.",
 )
 @click.option("--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG.")
 def verify(
@@ -98,7 +98,7 @@ def verify(
 ) -> None:
     """Compare the backend onnx, in fp32 and int8, with the package soprano-tts.
 
-    Exits with 0 if fp32 says and sounds the same and int8 is near enough, else with 1.
+    Exits with 0 if fp32 gives the same tokens and audio and int8 is close enough, else 1.
     """
     settings = settings_from(config, {"model": model, "log_level": "error"}).settings
     configure_logging(settings.log)

@@ -55,7 +55,7 @@ INTERNAL_ERROR: Final = ErrorDetail(
 
 
 class HostNotAllowedError(SpeechError):
-    """A request to a name that is not the server's."""
+    """The host name of the request is not one of the server's names."""
 
     code = "host_not_allowed"
 
@@ -67,7 +67,7 @@ class HostNotAllowedError(SpeechError):
 
 
 class ForeignOriginError(SpeechError):
-    """A web page of another server that is not among those allowed."""
+    """The request comes from a web page of an origin that is not allowed."""
 
     code = "origin_not_allowed"
 
@@ -79,7 +79,7 @@ class ForeignOriginError(SpeechError):
 
 
 class BrokenHttpError(SpeechError):
-    """Bytes that are not HTTP, or could be read in two ways."""
+    """The request is not valid HTTP, or is ambiguous."""
 
     code = "invalid_http"
 
@@ -88,7 +88,7 @@ class BrokenHttpError(SpeechError):
 
 
 class HeadersTooLargeError(SpeechError):
-    """More headers, or longer ones, than are read."""
+    """The request has too many or too large headers."""
 
     code = "headers_too_large"
 
@@ -97,7 +97,7 @@ class HeadersTooLargeError(SpeechError):
 
 
 class TargetTooLongError(SpeechError):
-    """A longer request target, its path and query, than is read."""
+    """The path and query of the request are too long."""
 
     code = "uri_too_long"
 
@@ -106,7 +106,7 @@ class TargetTooLongError(SpeechError):
 
 
 class HttpVersionError(SpeechError):
-    """A version of HTTP that is not supported."""
+    """The HTTP version is not supported."""
 
     code = "http_version_not_supported"
 
@@ -115,7 +115,7 @@ class HttpVersionError(SpeechError):
 
 
 class BrokenHandshakeError(SpeechError):
-    """A request for a WebSocket that is not as RFC 6455 says, maybe for one of its headers."""
+    """The WebSocket handshake violates RFC 6455."""
 
     code = "invalid_handshake"
 
@@ -125,7 +125,7 @@ class BrokenHandshakeError(SpeechError):
 
 
 class UpgradeRequiredError(SpeechError):
-    """A request for another protocol beside WebSocket, or for another version of it."""
+    """The request asks for an unsupported protocol or WebSocket version."""
 
     code = "upgrade_required"
 
@@ -134,7 +134,7 @@ class UpgradeRequiredError(SpeechError):
 
 
 class AddressNotFoundError(SpeechError):
-    """An address without what is asked for there."""
+    """The address does not exist."""
 
     code = "not_found"
 
@@ -143,7 +143,7 @@ class AddressNotFoundError(SpeechError):
 
 
 class LateRequestError(SpeechError):
-    """A request that was not received in time."""
+    """The request was not received within the time limit."""
 
     code = "request_too_slow"
     is_retryable = True
@@ -153,7 +153,7 @@ class LateRequestError(SpeechError):
 
 
 class TooManyConnectionsError(SpeechError):
-    """One more connection than may be open."""
+    """Too many connections are open."""
 
     code = "too_many_connections"
     is_retryable = True
@@ -164,7 +164,7 @@ class TooManyConnectionsError(SpeechError):
 
 
 class TooManyUnfinishedBodiesError(SpeechError):
-    """A body or message, while those of all clients that have come in part take too much memory."""
+    """The incomplete bodies and messages of all clients use too much memory."""
 
     code = "too_many_unfinished_bodies"
     is_retryable = True
@@ -247,7 +247,7 @@ _HTTP_MESSAGES: Final = {
 
 
 class MalformedBodyError(InvalidRequestError):
-    """A body that is not what the interface describes."""
+    """The body is not valid; see the codes of request bodies."""
 
     def __init__(self, message: str, param: str | None, code: str) -> None:
         super().__init__(message)

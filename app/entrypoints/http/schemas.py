@@ -39,40 +39,42 @@ class VoiceReference(msgspec.Struct, forbid_unknown_fields=True):
 
 ModelId = Annotated[
     str,
-    Meta(max_length=256, description="A name from /v1/models; absent is the model that is served."),
+    Meta(max_length=256, description="Name from /v1/models. Default: the model that is served."),
 ]
 Voice = Annotated[
     VoiceName | VoiceReference | None,
-    Meta(description="A name from /v1/audio/voices; absent is the model's default voice."),
+    Meta(description="Name from /v1/audio/voices. Default: the first voice of the model."),
 ]
 ResponseFormat = Annotated[
     FormatName,
-    Meta(description="Of the audio; absent is mp3. pcm is 16 bit little-endian, 24 kHz."),
+    Meta(description="Audio format. Default: mp3. pcm is 16-bit little-endian at 24 kHz."),
 ]
 Speed = Annotated[
     float,
-    Meta(ge=0.25, le=4, description="Pace; absent is 1. 2 is twice as fast, at the same pitch."),
+    Meta(ge=0.25, le=4, description="Speed at constant pitch. Default: 1; 2 is twice as fast."),
 ]
 SampleRate = Annotated[
     int,
-    Meta(ge=8_000, le=48_000, description="Extension: in Hz, where the format can hold it."),
+    Meta(ge=8_000, le=48_000, description="Extension: Sample rate in Hz, if the format has it."),
 ]
 Seed = Annotated[
     int,
-    Meta(ge=0, le=2**31, description="Extension: of sampling; the same one gives the same audio."),
+    Meta(
+        ge=0, le=2**31, description="Extension: Seed of the sampler. The same seed, the same audio."
+    ),
 ]
 Temperature = Annotated[
-    float, Meta(ge=0, le=2, description="Extension: of Soprano's sampling; 0 is greedy decoding.")
+    float, Meta(ge=0, le=2, description="Extension: Sampling temperature; 0 is greedy decoding.")
 ]
 TopP = Annotated[
-    float, Meta(gt=0, le=1, description="Extension: probability mass that Soprano samples from.")
+    float, Meta(gt=0, le=1, description="Extension: Probability mass that is sampled from.")
 ]
 RepetitionPenalty = Annotated[
-    float, Meta(ge=0.5, le=5, description="Extension: on earlier tokens of Soprano; 1 is none.")
+    float, Meta(ge=0.5, le=5, description="Extension: Penalty on repeated tokens; 1 is none.")
 ]
 Normalize = Annotated[
     bool,
-    Meta(description="Extension: false speaks the text as it is: no markup, no figures read."),
+    Meta(description="Extension: false turns markup removal and text normalization off."),
 ]
 Word = Annotated[str, Meta(pattern=r"^\S(.{0,98}\S)?$")]
 Pronunciation = Annotated[str, Meta(pattern=r"^[A-Za-z]([A-Za-z]|[ '-][A-Za-z]){0,199}$")]
@@ -80,15 +82,15 @@ PronunciationsOfWords = Annotated[
     dict[Word, Pronunciation],
     Meta(
         max_length=100,
-        description="Extension: words, and how each is said, in letters a to z. A word in "
-        "small letters is meant in any case.",
+        description="Extension: Words with their pronunciation in the letters a to z. A "
+        "lowercase word matches in any case.",
         examples=[{"Soprano": "so prah no", "GIF": "jif"}],
     ),
 ]
 Input = Annotated[
     str,
     Meta(
-        description="The text, at most 4096 characters unless the server is set otherwise.",
+        description="Text to synthesize. Up to 4096 characters, or speech.max_chars if set.",
         examples=["The quick brown fox jumped over the lazy dog."],
     ),
 ]
@@ -97,28 +99,28 @@ Instructions = Annotated[
 ]
 StreamFormat = Annotated[
     Literal["audio", "sse"],
-    Meta(description="The audio itself, or server-sent events with its bytes in base64."),
+    Meta(description="Audio bytes (default), or server-sent events with base64 audio."),
 ]
 Captions = Annotated[
-    bool, Meta(description="Extension: true adds an event per sentence, with its times, to sse.")
+    bool, Meta(description="Extension: true adds an event with times per sentence to sse.")
 ]
 Store = Annotated[
     bool,
     Meta(
-        description="Extension: true stores the audio under /v1/audio/files. It is then sent whole,"
-        " with its name in x-stored-file, unless `stream` is true."
+        description="Extension: true stores the audio under /v1/audio/files. The response is then"
+        " sent complete, with X-Stored-File, unless `stream` is true."
     ),
 ]
 FileName = Annotated[
     str,
     Meta(
         max_length=256,
-        description="Extension: start of the name of the stored file: letters, digits, '-' "
-        "and '_', at most 64 of them.",
+        description="Extension: Start of the stored file's name: up to 64 letters, digits, '-' "
+        "and '_'.",
     ),
 ]
 Stream = Annotated[
-    bool, Meta(description="Extension: false sends the audio whole, with its exact length.")
+    bool, Meta(description="Extension: false sends the complete audio with Content-Length.")
 ]
 
 

@@ -50,7 +50,7 @@ _decoder: Final = msgspec.json.Decoder(CreateSpeech)
 
 
 class InvalidTimeoutError(InvalidRequestError):
-    """A time that is not a number, or too short."""
+    """X-Request-Timeout-Seconds is not a number, or too short."""
 
     code = "invalid_request_timeout"
 

@@ -83,7 +83,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TooManyUtterancesError(InvalidRequestError):
-    """The client writes much faster than it listens."""
+    """More utterances wait for synthesis than the limit allows."""
 
     code = "too_many_utterances"
 
