@@ -389,7 +389,7 @@ async def test_what_a_request_says_of_chance_reaches_the_model(
     }
     answer = await client.post(SPEECH, json=body(input="One. Two.", **chosen))
     assert {params.sampling for params in fakes.model.deliveries[-2:]} == {SamplingParams(**chosen)}
-    assert "temperature and the like were ignored" in answer.headers["warning"]
+    assert "temperature, top_p and repetition_penalty were ignored" in answer.headers["warning"]
 
 
 async def test_a_seed_alone_needs_no_warning(client: httpx.AsyncClient, fakes: Fakes) -> None:
@@ -430,7 +430,7 @@ async def test_a_web_page_cannot_send_a_body_without_a_type(client: httpx.AsyncC
     ("fields", "note"),
     [
         ({"captions": True}, "captions are events"),
-        ({"file_name": "mine"}, "nothing is kept without store"),
+        ({"file_name": "mine"}, "nothing is stored without store"),
         ({"stream_format": "sse", "stream": False}, "events are always streamed"),
     ],
 )

@@ -189,6 +189,7 @@ class Intake:
     def __init__(self) -> None:
         self._draining = asyncio.Event()
         self._over = asyncio.Event()
+        self._over_future: asyncio.Future[None] | None = None
 
     @property
     def is_draining(self) -> bool:
@@ -213,10 +214,20 @@ class Intake:
         """Let nothing go on, either."""
         self._draining.set()
         self._over.set()
+        if self._over_future is not None and not self._over_future.done():
+            self._over_future.set_result(None)
 
     async def wait_until_draining(self) -> None:
         """Return once nothing new is taken in."""
         await self._draining.wait()
+
+    def over(self) -> "asyncio.Future[None]":
+        """Done once nothing may go on. Shared by all that wait: never cancel it."""
+        if self._over_future is None:
+            self._over_future = asyncio.get_running_loop().create_future()
+            if self.is_over:
+                self._over_future.set_result(None)
+        return self._over_future
 
     async def wait_until_over(self) -> None:
         """Return once nothing may go on."""

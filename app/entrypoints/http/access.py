@@ -10,7 +10,7 @@ A route needs a key unless its `opt` says otherwise, so that a new one is closed
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from litestar.config.cors import CORSConfig
@@ -23,9 +23,10 @@ from app.domain.errors import InvalidApiKeyError, ServerDrainingError, SpeechErr
 from app.domain.services.access_control import AccessControl, Grant
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Intake
+from app.domain.services.time_limit import within
 from app.entrypoints.http.errors import ForeignOriginError, LateRequestError, send_error
 from app.entrypoints.http.hosts import AllowedHosts, host_name, is_same_host
-from app.entrypoints.http.tasks import first_of, running
+from app.entrypoints.http.tasks import EndedError, unless
 from app.entrypoints.settings import AuthSettings
 from app.ports.clock import Clock
 
@@ -177,21 +178,23 @@ class AccessMiddleware(ASGIMiddleware):
             ServerDrainingError: the server's time to stop is over.
             LateRequestError: the body was not received by `due_at`.
         """
-        works: list[Any] = [receive()]
+        ends = [grant.revoked] if grant else []
+        limit_s = math.inf
         if scope["type"] == ScopeType.HTTP:
-            works.append(self._intake.wait_until_over())
-            if due_at < math.inf:
-                works.append(self._clock.sleep(max(0.0, due_at - self._clock.monotonic())))
-        async with running(*works) as tasks:
-            await first_of(*tasks, *([grant.revoked] if grant else []))
+            ends.append(self._intake.over())
+            limit_s = max(0.0, due_at - self._clock.monotonic())
+        try:
+            return await within(self._clock, limit_s, unless(_next(receive), *ends))
+        except EndedError:
             if grant is not None and grant.revoked.done():
-                raise InvalidApiKeyError
-            if tasks[0].done():
-                message: ReceiveMessage = tasks[0].result()
-                return message
-            if self._intake.is_over:
-                raise ServerDrainingError
-            raise LateRequestError(self._body_timeout_s)
+                raise InvalidApiKeyError from None
+            raise ServerDrainingError from None
+        except TimeoutError:
+            raise LateRequestError(self._body_timeout_s) from None
+
+
+async def _next(receive: Receive) -> ReceiveMessage:
+    return await receive()
 
 
 def _is_speech(scope: Scope) -> bool:

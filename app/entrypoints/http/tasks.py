@@ -29,6 +29,39 @@ async def first_of(*tasks: asyncio.Future[Any]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
+class EndedError(Exception):
+    """Work was cancelled because something else ended it."""
+
+
+async def unless(work: Coroutine[Any, Any, T], *ends: asyncio.Future[None]) -> T:
+    """The result of `work`, which is cancelled when one of `ends` is done; they are not.
+
+    Raises:
+        EndedError: one of them was done first.
+    """
+    task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment] # there is one
+    num_cancels, is_working, has_ended = task.cancelling(), True, False
+
+    def end(_: asyncio.Future[None]) -> None:
+        nonlocal has_ended
+        if is_working and not has_ended:
+            has_ended = True
+            task.cancel()
+
+    for future in ends:
+        future.add_done_callback(end)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if has_ended and task.uncancel() <= num_cancels:
+            raise EndedError from None
+        raise
+    finally:
+        is_working = False
+        for future in ends:
+            future.remove_done_callback(end)
+
+
 async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when `receive` ends first.
 
