@@ -32,18 +32,18 @@ LANES = {
     # other processes
     "architecture/test_import_contracts.py": "nightly",
     "architecture/test_import_is_quiet.py": "integration",
-    "unit/adapters/speech/soprano/test_hub.py": "integration",
+    "unit/adapters/speech/soprano/checkpoint/test_hub.py": "integration",
     "unit/adapters/speech/worker/test_worker_model.py": "integration",
     "unit/entrypoints/cli/test_models.py": "integration",
     # a real model, or the package soprano-tts
     "checkpoints": "integration",
-    "unit/adapters/decorators/test_pooled_soprano.py": "integration",
+    "unit/adapters/speech/test_pooled_soprano.py": "integration",
     "unit/adapters/speech/soprano/test_model.py": "integration",
     "unit/adapters/speech/soprano/test_text_equality.py": "integration",
     "unit/adapters/speech/test_embedded_voice.py": "integration",
-    "unit/adapters/speech/soprano_onnx/test_agreement.py": "integration",
-    "unit/adapters/speech/soprano_onnx/test_decoder_session.py": "integration",
-    "unit/adapters/speech/soprano_onnx/test_language_model_session.py": "integration",
+    "unit/adapters/speech/soprano/onnx/test_agreement.py": "integration",
+    "unit/adapters/speech/soprano/onnx/test_vocoder_session.py": "integration",
+    "unit/adapters/speech/soprano/onnx/test_language_model_session.py": "integration",
     # very many requests
     "fuzz": "nightly",
     "load": "nightly",
