@@ -89,27 +89,6 @@ class UnsupportedSampleRateError(InvalidRequestError):
         self.supported = tuple(supported)
 
 
-class InvalidIdempotencyKeyError(InvalidRequestError):
-    """The Idempotency-Key is empty, too long, not printable, or present twice."""
-
-    code: ClassVar[str] = "invalid_idempotency_key"
-
-    def __init__(self, max_chars: int) -> None:
-        super().__init__(
-            f"An Idempotency-Key is one of 1 to {max_chars} printable ASCII characters."
-        )
-        self.max_chars = max_chars
-
-
-class IdempotencyKeyReusedError(InvalidRequestError):
-    """The Idempotency-Key was used with another request body."""
-
-    code: ClassVar[str] = "idempotency_key_reused"
-
-    def __init__(self) -> None:
-        super().__init__("This Idempotency-Key was used with another body: use a new key.")
-
-
 class ModelNotFoundError(InvalidRequestError):
     """The model name is not served."""
 

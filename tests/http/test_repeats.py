@@ -11,8 +11,7 @@ import pytest
 from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.domain.segment import TextSegment
 from app.entrypoints.http.app import create_app
-from app.entrypoints.settings import ModelSettings, Settings
-from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
+from tests.fakes.speech_model import FAKE_INFO
 from tests.serving import Fakes, serving
 
 SPEECH = "/v1/audio/speech"
@@ -29,28 +28,10 @@ async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.fixture
-def drawing() -> Fakes:
-    """A model that draws by lot, unless told otherwise."""
-    fakes = Fakes(Settings(model=ModelSettings(temperature=0.3)))
-    fakes.model = FakeSpeechModel(SAMPLED)
-    return fakes
-
-
-@pytest.fixture
-async def drawing_client(drawing: Fakes) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(drawing.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        yield client
-
-
 async def post(
     client: httpx.AsyncClient, headers: dict[str, str] | None = None, **fields: Any
 ) -> httpx.Response:
     return await client.post(SPEECH, json={**BODY, **fields}, headers=headers)
-
-
-def code_of(answer: httpx.Response) -> str:
-    return str(answer.json()["error"]["code"])
 
 
 @pytest.mark.parametrize(
@@ -82,58 +63,6 @@ async def test_the_same_request_has_the_same_bytes_and_no_tag(client: httpx.Asyn
     assert (first.status_code, second.status_code) == (200, 200)
     assert first.content == second.content
     assert "etag" not in first.headers
-
-
-async def test_a_key_makes_what_is_drawn_repeatable(
-    drawing_client: httpx.AsyncClient, drawing: Fakes
-) -> None:
-    answers = [await post(drawing_client, {"idempotency-key": key}) for key in ("a", "a", "b")]
-    seeds = [params.sampling.seed for params in drawing.model.deliveries[-6::2]]
-    assert None not in seeds
-    assert seeds[0] == seeds[1] != seeds[2]
-    assert [answer.headers["idempotency-key"] for answer in answers] == ["a", "a", "b"]
-
-
-@pytest.mark.parametrize("fields", [{"seed": 5}, {"temperature": 0}])
-async def test_a_key_changes_nothing_where_nothing_is_left_to_chance(
-    drawing_client: httpx.AsyncClient, drawing: Fakes, fields: dict[str, Any]
-) -> None:
-    await post(drawing_client, {"idempotency-key": "a"}, **fields)
-    assert drawing.model.deliveries[-1].sampling.seed == fields.get("seed")
-
-
-async def test_the_same_key_with_another_body_is_refused(
-    client: httpx.AsyncClient, fakes: Fakes
-) -> None:
-    headers = {"idempotency-key": "k-1"}
-    assert (await post(client, headers)).status_code == 200
-    answer = await post(client, headers, input="Three.")
-    assert answer.status_code == 422
-    assert code_of(answer) == "idempotency_key_reused"
-    assert answer.headers["x-should-retry"] == "false"
-    assert (await post(client, headers, instructions=None)).status_code == 200
-    await fakes.clock.advance(86_400)
-    assert (await post(client, headers, input="Three.")).status_code == 200
-
-
-@pytest.mark.parametrize("key", ["", "a" * 256, "a\x7fb", "caf\xe9"])
-async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: str) -> None:
-    answer = await client.post(
-        SPEECH, json=BODY, headers=[(b"idempotency-key", key.encode("latin-1"))]
-    )
-    assert answer.status_code == 400
-    assert code_of(answer) == "invalid_idempotency_key"
-    assert answer.headers["x-should-retry"] == "false"
-
-
-async def test_two_keys_are_none(client: httpx.AsyncClient) -> None:
-    headers = [("idempotency-key", "a"), ("idempotency-key", "a")]
-    answer = await client.post(SPEECH, json=BODY, headers=headers)
-    assert code_of(answer) == "invalid_idempotency_key"
-
-
-async def test_a_key_of_255_characters_is_fine(client: httpx.AsyncClient) -> None:
-    assert (await post(client, {"idempotency-key": "~" * 255})).status_code == 200
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Only deterministic speech: what is sampled without a seed goes straight through.
 """
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -14,15 +15,17 @@ import msgspec
 
 from app.adapters.speech.disk_cache import Chunks, DiskCache
 from app.domain.audio import AudioChunk
-from app.domain.repeats import is_repeatable, segment_key
 from app.domain.segment import TextSegment
-from app.domain.speech import ModelInfo, SynthesisParams
+from app.domain.speech import ModelInfo, SamplingParams, SynthesisParams
 from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
 
 # What Python needs beside the samples, for an entry with its key and for a chunk; rounded up.
 ENTRY_BYTES: Final = 1_024
 CHUNK_BYTES: Final = 512
+
+# Raise it when the same key would stand for other samples than before.
+KEY_VERSION: Final = 2
 
 StartSynthesis = Callable[[], AsyncGenerator[AudioChunk, None]]
 
@@ -91,7 +94,7 @@ class CachedModel:
 
     def can_keep(self, params: SynthesisParams) -> bool:
         is_on = self._memory.max_bytes > 0 and self._fingerprint != ""
-        return is_on and is_repeatable(self.info, params.sampling, self._default_temperature)
+        return is_on and is_deterministic(self.info, params.sampling, self._default_temperature)
 
     def holds(self, segment: TextSegment, params: SynthesisParams) -> bool:
         if not self.can_keep(params):
@@ -309,3 +312,30 @@ class MemoryCache:
 
     def _drop(self, key: str) -> None:
         self._num_entry_bytes -= entry_bytes(self._entries.pop(key))
+
+
+def is_deterministic(info: ModelInfo, sampling: SamplingParams, default_temperature: float) -> bool:
+    """Whether the same request always gives the same audio: nothing is sampled, or with a seed.
+
+    Args:
+        info: of the model.
+        sampling: what the request chooses.
+        default_temperature: of the model where the request chooses none.
+    """
+    if not info.has_sampling or sampling.seed is not None:
+        return True
+    chosen = sampling.temperature
+    return (default_temperature if chosen is None else chosen) == 0
+
+
+def segment_key(fingerprint: str, segment: TextSegment, params: SynthesisParams) -> str:
+    """Names the samples of a segment in 64 hexadecimal digits, wherever it stands in a text.
+
+    Args:
+        fingerprint: of the model.
+        segment: that is synthesized.
+        params: how.
+    """
+    how = {"voice": params.voice.id, "speed": params.speed, "sampling": params.sampling}
+    parts = (KEY_VERSION, fingerprint, segment.text, how)
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

@@ -9,7 +9,6 @@ from litestar import Litestar, MediaType, Response, get
 from litestar.di import NamedDependency, Provide
 
 from app.domain.errors import SpeechError
-from app.domain.services.idempotency import IdempotencyKeys
 from app.domain.services.lifecycle import Intake
 from app.entrypoints.http.access import METRICS, OPEN, AccessMiddleware
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
@@ -115,12 +114,10 @@ def _dependencies(services: Services, ports: Ports, settings: Settings) -> dict[
         "answers": SpeechAnswers(
             speech=services.speech,
             events=EventWriter(ports.clock, has_done_marker=speech.sse_done_marker),
-            keys=IdempotencyKeys(ports.clock),
             library=services.library,
             held=HeldAnswers(),
             clock=ports.clock,
             timeout_s=settings.admission.request_timeout_s,
-            default_temperature=settings.model.temperature,
         ),
     }
 

@@ -16,7 +16,6 @@ from litestar.types import ExceptionHandlersMap, Scope, Send
 from app.domain.errors import (
     EngineBusyError,
     EngineUnavailableError,
-    IdempotencyKeyReusedError,
     InstanceDeadError,
     InvalidApiKeyError,
     InvalidRequestError,
@@ -195,7 +194,6 @@ _STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
     RateLimitError: (429, RATE_LIMIT),
     ModelNotFoundError: (404, INVALID_REQUEST),
     StoredAudioNotFoundError: (404, INVALID_REQUEST),
-    IdempotencyKeyReusedError: (422, INVALID_REQUEST),
     InvalidRequestError: (400, INVALID_REQUEST),
     BrokenHttpError: (400, INVALID_REQUEST),
     HeadersTooLargeError: (431, INVALID_REQUEST),

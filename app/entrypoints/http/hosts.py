@@ -31,7 +31,6 @@ EXPOSED_HEADERS: Final = (
     "content-location",
     "content-range",
     "etag",
-    "idempotency-key",
     "retry-after",
     "retry-after-ms",
     "server-timing",

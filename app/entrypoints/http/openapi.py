@@ -31,7 +31,6 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import (
     EngineBusyError,
     EngineUnavailableError,
-    IdempotencyKeyReusedError,
     InputTooLongError,
     InvalidApiKeyError,
     ModelLoadingError,
@@ -46,7 +45,6 @@ from app.domain.errors import (
     SynthesisError,
     VoiceNotFoundError,
 )
-from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS
 from app.entrypoints.http.access import OPEN
 from app.entrypoints.http.errors import (
     NOT_JSON,
@@ -93,7 +91,6 @@ SPEECH_ERRORS: Final = {
     408: _error("The body was not there in time."),
     413: _error("The body is too large."),
     415: _error("The body is not plain JSON."),
-    422: _error("The Idempotency-Key was used with another body."),
     429: _error("The key has reached its limit; `retry-after` says when to come back."),
     431: _error("There are too many headers."),
     500: _error("The model or the encoder failed before the first byte."),
@@ -230,7 +227,6 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
     408: {"A body that was not received in time": LateRequestError(10)},
     413: {"A body that is too large": HTTPException(status_code=413)},
     415: {"A form instead of JSON": UnsupportedMediaTypeError(NOT_JSON)},
-    422: {"A key that was used before": IdempotencyKeyReusedError()},
     429: {"More requests than a key may send": RateLimitError("60 per minute", 1.0)},
     431: {"Too many headers": HeadersTooLargeError()},
     500: {"A failure of the model": SynthesisError()},
@@ -296,17 +292,6 @@ RETRY_HEADERS: Final = {
 
 
 REQUEST_HEADERS: Final = (
-    Parameter(
-        name="Idempotency-Key",
-        param_in="header",
-        schema=Schema(
-            type=OpenAPIType.STRING,
-            min_length=1,
-            max_length=MAX_IDEMPOTENCY_KEY_CHARS,
-            pattern=r"^[!-~]([ -~]*[!-~])?$",
-        ),
-        description="The same key and body give the same audio; with another body it is an error.",
-    ),
     Parameter(
         name=TIMEOUT_HEADER,
         param_in="header",

@@ -13,14 +13,12 @@ from litestar.response.base import ASGIResponse
 from litestar.typing import FieldDefinition
 
 from app.domain.admission import Caller
-from app.domain.errors import InvalidIdempotencyKeyError, InvalidRequestError
+from app.domain.errors import InvalidRequestError
 from app.domain.file_name import choose_stem
-from app.domain.repeats import MAX_IDEMPOTENCY_KEY_CHARS, derive_seed, is_repeatable
 from app.domain.services.audio_library import AudioLibrary
-from app.domain.services.idempotency import IdempotencyKeys
 from app.domain.services.speech import SpeechService
 from app.domain.services.speech_stream import SpeechStream, StoreOutcome
-from app.domain.speech import CacheStatus, SpeechReport, SpeechRequest
+from app.domain.speech import CacheStatus, SpeechReport
 from app.entrypoints.http import sse
 from app.entrypoints.http.access import LIMITED, key_name
 from app.entrypoints.http.errors import NOT_JSON, UnsupportedMediaTypeError, describe_decode_error
@@ -100,31 +98,27 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         timeout_s: for which a request may wait for its answer.
-        default_temperature: of the model, where a request chooses none.
     """
 
     speech: SpeechService
     events: EventWriter
-    keys: IdempotencyKeys
     library: AudioLibrary
     held: HeldAnswers
     clock: Clock
     timeout_s: float
-    default_temperature: float
 
     async def answer(self, request: Request[Any, Any, Any], data: CreateSpeech) -> ASGIResponse:
         """The answer, when its first bytes are there; raises SpeechError."""
         timeout_s = min(self.timeout_s, _timeout_s(request))
         caller = Caller(key_name(request.scope), self.clock.monotonic() + timeout_s)
-        key = _idempotency_key(request)
-        speech = self._to_request(data, key, caller.name)
+        speech = data.to_request()
         # A file name that is not one is rejected before anything is synthesized.
         stem = choose_stem(data.file_name, speech.format) if data.store else None
         starting = self.speech.start(speech, caller, is_whole=not data.is_streamed)
         stream = await until_disconnect(request.receive, starting)
         if stem is not None:
             stream.store_in(self.library.record(caller.name, stem, stream.encoding.format))
-        headers = self._headers(stream, data, key)
+        headers = self._headers(stream, data)
         if data.stream_format == "sse":
             body = self.events.write(stream, has_captions=bool(data.captions))
             return StreamResponse(
@@ -140,24 +134,7 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
 
         return WholeResponse(stream, self.held, self.clock, whole_headers, media_type)
 
-    def _to_request(self, data: CreateSpeech, key: str | None, owner: str | None) -> SpeechRequest:
-        """What is to be synthesized; an idempotency key gives it a seed if it samples without one.
-
-        Raises:
-            IdempotencyKeyReusedError: the key stands for another body.
-            EmptyInputError, InvalidSpeedError: see SpeechRequest.
-        """
-        speech = data.to_request()
-        if key is None:
-            return speech
-        self.keys.claim(key, msgspec.json.encode(data), owner)
-        info = self.speech.catalog.info
-        if is_repeatable(info, speech.sampling, self.default_temperature):
-            return speech
-        sampling = msgspec.structs.replace(speech.sampling, seed=derive_seed(key, owner))
-        return msgspec.structs.replace(speech, sampling=sampling)
-
-    def _headers(self, stream: SpeechStream, data: CreateSpeech, key: str | None) -> dict[str, str]:
+    def _headers(self, stream: SpeechStream, data: CreateSpeech) -> dict[str, str]:
         headers = {
             "server-timing": describe_timing(stream.report),
             "x-sample-rate": str(stream.encoding.sample_rate),
@@ -165,8 +142,6 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
             "x-speech-voice": stream.params.voice.id,
             "cache-status": CACHE_STATUS[stream.report.cache or CacheStatus.BYPASS],
         }
-        if key is not None:
-            headers["idempotency-key"] = key
         warnings = data.warnings(self.speech.catalog)
         if warnings:
             headers["warning"] = ", ".join(f'{WARNING_CODE} - "{text}"' for text in warnings)
@@ -181,13 +156,6 @@ def _timeout_s(request: Request[Any, Any, Any]) -> float:
     if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
         raise InvalidTimeoutError
     return min(times_s, default=math.inf)
-
-
-def _idempotency_key(request: Request[Any, Any, Any]) -> str | None:
-    keys: list[str] = request.headers.getall("idempotency-key", [])
-    if len(keys) > 1:
-        raise InvalidIdempotencyKeyError(MAX_IDEMPOTENCY_KEY_CHARS)
-    return keys[0] if keys else None
 
 
 def _describe_stored(stored: StoreOutcome | None) -> dict[str, str]:
