@@ -234,7 +234,7 @@ class WatchedKeyFile:
 
     async def _look(self) -> None:
         self._looked_at = self._clock.monotonic()  # first of all, so that nobody else looks
-        async with self._looking:  # whoever waits for a change must see what another look finds
+        async with self._looking:  # a waiter must see what another look finds
             await asyncio.to_thread(self._reload)
 
     def _reload(self) -> None:

@@ -1,7 +1,8 @@
-"""Who waits for the model, who is next, and who is sent away. Pure: times in, decisions out.
+"""The queue for the model: who waits, who is next, who is rejected. Times in, decisions out.
 
-Callers take turns, so that one who sends much does not keep the others waiting; when the line is
-full, whoever has most in it makes room for those with less. Long texts may not take all turns.
+Callers take turns, so that one who sends many requests does not keep the others waiting; when the
+queue is full, the caller with most requests in it makes room for those with fewer. Long texts may
+not take all turns.
 """
 
 import math
@@ -80,7 +81,7 @@ class Ticket(msgspec.Struct, frozen=True, eq=False):
         caller: name of who sent it.
         num_chars: of its text.
         arrived_at: seconds of the clock.
-        expires_at: likewise; it is not begun after that.
+        expires_at: seconds of the clock; it is not begun after that.
     """
 
     caller: str | None
@@ -111,7 +112,7 @@ class QueueLoad(msgspec.Struct, frozen=True):
 
 
 class Pace:
-    """How fast turns came free of late while all were taken, as running means."""
+    """How fast turns came free lately while all were taken, as running means."""
 
     def __init__(self) -> None:
         self._chars = 0.0
@@ -267,7 +268,7 @@ class AdmissionQueue:
         return self._num_queued < self._max_queued() and num_chars <= self._limits.max_queued_chars
 
     def _max_queued(self) -> int:
-        """As many as will surely begin before they have waited too long, at the pace of late."""
+        """As many as will surely begin before they have waited too long, at the latest pace."""
         interval_s = self._pace.interval_s
         if not interval_s:
             return self._limits.max_queued
@@ -275,7 +276,7 @@ class AdmissionQueue:
         return min(self._limits.max_queued, max(1, servable))
 
     def _newest_of_greediest(self, caller: str | None) -> Ticket | None:
-        """Of whoever has most in the line, if that would still be more than this caller's."""
+        """Of the caller with most in the queue, if that would still be more than this caller's."""
         greediest = max(self._lines.values(), key=len, default=deque[Ticket]())
         num_own = len(self._lines.get(caller, ()))
         return greediest[-1] if len(greediest) > num_own + 1 else None

@@ -39,7 +39,7 @@ class AudioChunk(msgspec.Struct, frozen=True, eq=False):
             where it is written.
         sample_rate: in Hz.
         num_input_tokens: that the model has read for it, those of chunks before it not counted.
-        num_output_tokens: that the model has drawn for it, likewise.
+        num_output_tokens: that the model has generated for it, without those of chunks before it.
 
     Raises:
         InvalidAudioError: wrong shape or dtype, a NaN or an infinity, a rate below 1 Hz.

@@ -287,7 +287,9 @@ class EngineUnavailableError(SynthesisError):
     is_retryable: ClassVar[bool] = True
 
     def __init__(self, retry_after_s: float) -> None:
-        super().__init__("The speech model failed repeatedly and is left alone for a while.")
+        super().__init__(
+            "The speech model failed repeatedly; its circuit is open. Try again later."
+        )
         self.retry_after_s = float(math.ceil(retry_after_s))
 
 

@@ -24,7 +24,7 @@ class Voice(msgspec.Struct, frozen=True):
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model that draws its sound by lot shall draw; None leaves it to the model's settings.
+    """Sampling parameters of a model that samples; None leaves it to the model's settings.
 
     Attributes:
         seed: of the random numbers: the same one gives the same sound again.
@@ -67,7 +67,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         max_speed: fastest pace that `synthesize` accepts.
         num_streams: texts that it can speak at the same time without keeping their listeners
             waiting, as far as that can be told beforehand.
-        has_sampling: whether it draws its sound by lot, and follows all of SamplingParams; else it
+        has_sampling: whether it samples, and follows all of SamplingParams; else it
             follows the seed alone.
         min_segment_chars: a shorter segment is not spoken alone if it has a neighbour.
     """

@@ -79,7 +79,7 @@ def _renderers(*, is_json: bool) -> list[Processor]:
 
 
 def _escape(_: Any, __: str, event: EventDict) -> EventDict:
-    """What clients send must not move the cursor of whoever reads the log, or more."""
+    """What clients send must not move the cursor of a reader of the log, or more."""
     for name, value in event.items():
         if isinstance(value, str) and name not in TRACES and not value.isprintable():
             event[name] = "".join(map(_escape_char, value))

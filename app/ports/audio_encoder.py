@@ -27,8 +27,8 @@ class AudioEncoder(Protocol):
     def head(self) -> bytes:
         """What the first bytes of the file should be now that its length is known.
 
-        Empty where the format needs no correction. Call after `finish`; whoever holds the whole
-        file writes it over the beginning.
+        Empty where the format needs no correction. Call after `finish`; a caller that holds the
+        whole file writes it over the beginning.
         """
         ...
 

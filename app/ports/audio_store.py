@@ -143,8 +143,8 @@ class AudioStores(Protocol):
     """A store per owner, none of which sees the files of another.
 
     An owner is a name of lower-case letters, digits, '-' and '_', 1 to 32 of them, that begins with
-    a letter or digit; None is whoever has no name. Each store has its own numbers, and limits of
-    its own.
+    a letter or digit; None is a caller without a name. Each store has numbers and limits of its
+    own.
     """
 
     async def for_owner(self, owner: str | None) -> AudioStore:
@@ -157,7 +157,7 @@ class AudioStores(Protocol):
         ...
 
     async def owners(self) -> Sequence[str | None]:
-        """Whoever has a store: None, then all names in order, also those of earlier runs.
+        """The owners that have a store: None, then all names in order, also those of earlier runs.
 
         Raises:
             StoreError: the storage fails.

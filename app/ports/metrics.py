@@ -1,4 +1,4 @@
-"""The port to numbers about the server, for whoever collects them."""
+"""The port to the metrics of the server."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable

@@ -1,4 +1,4 @@
-"""The port to whoever watches the traffic: requests over HTTP, and sockets."""
+"""The port to observers of HTTP requests and WebSockets."""
 
 from typing import Protocol
 

@@ -10,7 +10,7 @@ class SpeechCache(Protocol):
     """What is known of kept speech. Every method returns at once, in any thread."""
 
     def can_keep(self, params: SynthesisParams) -> bool:
-        """Whether speech so delivered is kept at all: not if it is drawn by lot without a seed."""
+        """Whether such speech is cached at all: not if it is sampled without a seed."""
         ...
 
     def holds(self, segment: TextSegment, params: SynthesisParams) -> bool:

@@ -1,4 +1,4 @@
-"""The port to whoever watches: logs, metrics."""
+"""The port to observers of speech: logs, metrics, traces."""
 
 from typing import Literal, Protocol
 
@@ -8,8 +8,6 @@ from app.domain.speech import ModelInfo, SpeechReport
 
 StoreAction = Literal["open", "save", "clean_up"]
 """What is done with the store of finished audio."""
-
-"""What became of a wish to make a call again: it is made, or there were too many of late."""
 
 
 class SentenceObserver(Protocol):
@@ -40,7 +38,7 @@ class SpeechObserver(SentenceObserver, Protocol):
         ...
 
     def instance_died(self, index: int, reason: InstanceDeath) -> None:
-        """One instance of the model, from 0 on, has stopped working, and will be made anew."""
+        """One instance of the model, from 0 on, has stopped working, and will be replaced."""
         ...
 
     def speech_retried(self, error: SpeechError, attempt: int) -> None:

@@ -1,4 +1,4 @@
-"""The port to whoever follows a request through this server, and from server to server."""
+"""The port to tracing: a request is followed through this server, and from server to server."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager

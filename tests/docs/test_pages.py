@@ -202,6 +202,11 @@ def events() -> frozenset[str]:
     return frozenset(re.findall(r"^\| `([a-z_.]+)`", rows, re.MULTILINE)) | spans
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "app").rglob("*.py")), ids=str)
+def test_the_code_uses_the_words_of_the_glossary(path: Path) -> None:
+    assert BANNED.findall(path.read_text()) == []
+
+
 @every_page
 def test_a_page_uses_the_words_of_the_glossary(page: Path) -> None:
     if page.name == "glossary.md":

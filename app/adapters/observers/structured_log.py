@@ -31,7 +31,7 @@ class StructuredLog:
         """Too often for an event."""
 
     def sentence_ended(self, num_running: int) -> None:
-        """Likewise."""
+        """See `sentence_begun`."""
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         _log.warning("speech.sentence_failed", error=error.code, attempt=attempt)

@@ -54,7 +54,7 @@ class DiskCache:
     """Entries by key, each a file named `<key>.speech` that is there whole or not at all.
 
     A file of that name that is damaged or of another version is removed when it is met; files with
-    other names are left alone.
+    other names are not touched.
 
     Args:
         directory: made if missing.

@@ -3,7 +3,7 @@
 An instance is dead when it says so (InstanceDeadError), or when it hangs. Requests go to the others
 meanwhile. It is alive once it has synthesized for the first time, so that no request warms it up.
 
-Whoever waits for an instance that is silent is told in time. What hangs may also not stop when it
+A caller that waits for a silent instance is told in time. What hangs may also not stop when it
 is told to: it is then stopped in the background.
 """
 
@@ -139,7 +139,7 @@ class PooledModel:
         return sum(instance.is_alive for instance in self._instances)
 
     async def load(self) -> None:
-        """Return when the first one lives; it is made anew as long as it dies suddenly.
+        """Return when the first one lives; it is replaced as long as it dies suddenly.
 
         The others follow, one after another: each takes memory twice while loading.
         """
@@ -389,7 +389,7 @@ class _Call:
                         self._playback.on_chunk(chunk, now)
                         self._queue.put_nowait(chunk)
                         self._limit_s = self._limits.chunk_gap_s
-        except Exception as error:  # noqa: BLE001 - whoever takes the chunks gets it
+        except Exception as error:  # noqa: BLE001 - the consumer of the chunks gets it
             self._queue.put_nowait(error)
         except asyncio.CancelledError:
             self._queue.put_nowait(SynthesisError())  # if it was the model, and not `aclose`

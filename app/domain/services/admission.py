@@ -106,7 +106,7 @@ class Admission:
             raise
 
     def _serve(self, now: float) -> None:
-        """Let begin whoever can."""
+        """Let every request begin that can."""
         while True:
             ticket, expired = self._queue.next(now)
             for late in expired:

@@ -45,7 +45,7 @@ class Save(Protocol):
 
 
 class Recording:
-    """One file being made. Begun by `AudioLibrary.record`; whoever has it closes it.
+    """One file being made. Begun by `AudioLibrary.record`; the caller closes it.
 
     Args:
         save: keeps the file.

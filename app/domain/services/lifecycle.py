@@ -61,12 +61,12 @@ class EngineCheck:
         return self.trouble() if self._ask().open_for_s > UNREADY_AFTER_S else None
 
     def trouble(self) -> str | None:
-        """Why it is left alone now, be it for ever so short a time, or None."""
+        """Why its circuit is open now, however short the time, or None."""
         health = self._ask()
         if health.breaker is BreakerState.CLOSED:
             return None
         since_s = f"{health.open_for_s:.0f} s"
-        return f"The speech model failed repeatedly; it is left alone since {since_s}."
+        return f"The speech model failed repeatedly; its circuit has been open for {since_s}."
 
 
 class Readiness:
@@ -101,7 +101,7 @@ class Readiness:
         """Load the model and speak once, so that the first caller does not wait for warm-up.
 
         A model that works but cannot speak that one sentence, or may not be asked to, is ready; so
-        is one of which an instance died meanwhile: it is made anew. An error that nobody foresaw is
+        is one of which an instance died meanwhile: it is replaced. An error that nobody foresaw is
         a ModelLoadError.
 
         Raises:

@@ -44,7 +44,7 @@ class Prefetcher:
         clock: of the times by when audio is due.
         limits: on what is synthesized ahead.
         slot: is told when the model has something to do for the text.
-        playback: of the listener; whoever takes the chunks adds each of them.
+        playback: of the listener; the caller that takes the chunks adds each of them.
 
     Attributes:
         num_pushed: segments that have come so far.

@@ -1,6 +1,6 @@
 """One request for speech, from its arrival to its end: how it is answered, and what is told of it.
 
-Counts and times everything about the request; whoever answers it says what happens.
+Counts and times everything about the request; the service that answers it says what happens.
 """
 
 import asyncio

@@ -121,7 +121,7 @@ class SpeechStream:
                 await write(part)
 
     def head(self) -> bytes:
-        """See AudioEncoder.head; for whoever writes the bytes to a file."""
+        """See AudioEncoder.head; for callers that write the bytes to a file."""
         return self._job.encoder.head()
 
     async def aclose(self) -> None:

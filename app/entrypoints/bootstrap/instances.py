@@ -79,7 +79,7 @@ def locate_checkpoint(settings: ModelSettings, clock: Clock) -> Path:
     """The directory of the files; those that were asked for by name may be fetched first.
 
     Raises:
-        ModelLoadError: they are not to be had.
+        ModelLoadError: they are neither there nor downloadable.
     """
     return locate(
         settings.checkpoint or DEFAULT_REPO,

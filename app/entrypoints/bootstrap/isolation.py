@@ -36,7 +36,7 @@ class Assignment(msgspec.Struct, frozen=True):
         backend: as chosen.
         index: of the instance, from 0 on.
         model: of all instances.
-        log: likewise.
+        log: settings of its log.
     """
 
     backend: str

@@ -63,7 +63,7 @@ UNUSED_SETTINGS: Final = {
     "lmdeploy": ("precision",),
     "transformers": ("precision",),
 }
-"""Of the model, that a backend does not look at, and whoever sets them would not notice."""
+"""Of the model, that a backend ignores; a warning says so."""
 
 SOUND_PACKAGES: Final = (
     "soprano-tts-api", "anyascii", "av", "hibari-tts", "lmdeploy", "numpy", "onnxruntime",

@@ -35,7 +35,7 @@ MAX_CHARS: Final = 10_000_000
 """A text on one's own command line is not limited as a request is."""
 
 LOAD_WAIT_S: Final = 86_400.0
-"""And whoever waits for it sees that the model loads, and can stop."""
+"""And the user sees that the model loads, and can stop."""
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -80,7 +80,7 @@ NOT_FOUND: Final = {**BAD_REQUEST, 404: _error("No such model.")}
 NOT_READY: Final = {
     503: ResponseSpec(
         ReadinessReport,
-        description="The model is loading, failed or left alone, or the server is about to end.",
+        description="The model is loading, has failed or its circuit is open; or the server stops.",
         generate_examples=False,
     )
 }
@@ -95,8 +95,8 @@ SPEECH_ERRORS: Final = {
     431: _error("There are too many headers."),
     500: _error("The model or the encoder failed before the first byte."),
     503: _error(
-        "Too much waits, the model is loading or left alone, or the server is about to end: see"
-        " `retry-after`."
+        "The queue is full, the model is loading or its circuit is open, or the server stops:"
+        " `retry-after` says when to come back."
     ),
     504: _error("The first byte, or the whole answer, was not there in time."),
 }

@@ -209,7 +209,7 @@ class HttpProtocol(H11Protocol):
         return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
 
     def cut(self) -> None:
-        """End an answer amid its body; the rest of it, and the last chunk, are never sent.
+        """End an answer in the middle of its body; its rest and the last chunk are never sent.
 
         A request of whose answer nothing was sent is told that the server is about to end.
         """

@@ -52,7 +52,7 @@ class StreamResponse(ASGIResponse):
         clock: of the time for the last words.
         last_words: sent before a cut, of the error that is the reason.
         headers: of the answer.
-        media_type: likewise.
+        media_type: of the answer.
     """
 
     __slots__ = ("_body", "_clock", "_last_words", "_stream")
@@ -178,7 +178,7 @@ class WholeResponse(StreamResponse):
         held: where it is held meanwhile.
         clock: as for StreamResponse.
         headers: of the answer, asked for when it is whole.
-        media_type: likewise.
+        media_type: of the answer.
     """
 
     __slots__ = ("_held", "_last_headers")

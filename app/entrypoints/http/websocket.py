@@ -104,7 +104,7 @@ class LiveLimits(msgspec.Struct, frozen=True):
 
 
 class Utterance:
-    """Takes text from the reader of the socket, for whoever speaks it.
+    """Takes text from the reader of the socket, for the task that synthesizes it.
 
     Args:
         number: of the utterance on its socket.

@@ -116,7 +116,7 @@ _WORD_PIECE: Final = re.compile(rf".{{{MAX_WORD_CHARS}}}(?=.)")
 _SENTENCE: Final = re.compile(
     rf".{{0,{MAX_SENTENCE_CHARS - 2}}}?"
     r"(?:[!?]|\.(?= |.?\Z))"  # a point inside a word ends nothing
-    r"[!?.]*(?:.\Z)?"  # a last character is not left alone
+    r"[!?.]*(?:.\Z)?"  # a last character does not stand apart
 )
 
 

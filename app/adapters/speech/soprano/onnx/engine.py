@@ -2,7 +2,7 @@
 
 A thread prefills prompts, runs decode steps and vocodes. In int8 a second thread prefills and
 vocodes beside the decode steps, each on half of the cores: a decode step is a chain of small
-operations that two cores share badly (docs/adr/0021). Whoever holds the engine's lock owns
+operations that two cores share badly (docs/adr/0021). The holder of the engine's lock owns
 sequences, slots and vocoder states; it is released only to compute or to wait.
 
 Decides nothing (see scheduler.py) and computes nothing (see sessions.py).

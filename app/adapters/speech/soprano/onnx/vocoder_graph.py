@@ -32,7 +32,7 @@ def build_vocoder_graph(
 
     Inputs: `frames` (rows, frames, channels); `tail` (rows, 1 or 0, 1), zeros, one at the end of a
     sentence; `block_states` (rows, blocks, 1 or 2, dim): zeros with a length of 1 at the start of a
-    sentence, then what the last call gave; `input_state` (rows, 1 or 2, channels) likewise, where
+    sentence, then what the last call gave; `input_state` (rows, 1 or 2, channels) as well, where
     the input kernel is 3. All float32. Outputs: `spectra` (rows, frames that are done, 2050), the
     logarithms of the magnitudes first, then the phases; `new_block_states`, `new_input_state`.
 
