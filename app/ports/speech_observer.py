@@ -50,7 +50,7 @@ class SpeechObserver(SentenceObserver, Protocol):
         ...
 
     def refused_unread(self, error: SpeechError) -> None:
-        """A request for speech was turned away before it was read; it has no report."""
+        """A request for speech was rejected before it was read; it has no report."""
         ...
 
     def reading_failed(self, error: Exception) -> None:

@@ -202,7 +202,9 @@ def events() -> frozenset[str]:
     return frozenset(re.findall(r"^\| `([a-z_.]+)`", rows, re.MULTILINE)) | spans
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "app").rglob("*.py")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "app").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_the_code_uses_the_words_of_the_glossary(path: Path) -> None:
     assert BANNED.findall(path.read_text()) == []
 

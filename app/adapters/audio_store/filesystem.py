@@ -2,9 +2,9 @@
 
 Knows nothing of what the bytes mean. A file is written under a temporary name, synced and published
 by a hard link, so readers and crashes meet whole files only. The directory is opened again for
-every call: a volume that was unmounted and came back is simply used again. Two files beside the audio
-are locks: `.lock` for the one sweeper, `.sequence` for the one publisher; the latter also holds
-the last number given, as a hint that may be lost. Captions lie beside their audio, hidden.
+every call: a volume that was unmounted and came back is simply used again. Two files beside the
+audio are locks: `.lock` for the one sweeper, `.sequence` for the one publisher; the latter also
+holds the last number given, as a hint that may be lost. Captions lie beside their audio, hidden.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ class Admission:
         limits: on what goes on behind it.
         clock: measures and waits.
         random: gives numbers in [0, 1).
-        observer: told of requests that are turned away before they are read.
+        observer: told of requests that are rejected before they are read.
     """
 
     def __init__(
