@@ -23,7 +23,7 @@ from app.entrypoints.cli.main import cli
 from app.entrypoints.http import errors as http_errors
 from app.entrypoints.http.schemas import CreateSpeech
 from app.entrypoints.settings import Settings, describe, describe_range, setting_types
-from app.ports.request_observer import RequestReport
+from app.ports.telemetry import RequestReport
 
 ROOT: Final = Path(__file__).parents[1]
 EXTENSION: Final = "Extension: "

@@ -27,7 +27,7 @@ from app.entrypoints.bootstrap.isolation import worker_environment
 from app.entrypoints.log import configure_logging
 from app.entrypoints.settings import LogSettings
 from app.ports.clock import Clock
-from app.ports.speech_observer import SentenceObserver
+from app.ports.telemetry import SentenceObserver
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 

@@ -4,7 +4,7 @@ from app.adapters.speech.pool import PooledModel
 from app.domain.resilience import TimeLimits
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SpeechObserver
+from app.ports.telemetry import SpeechObserver
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 

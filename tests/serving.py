@@ -29,7 +29,7 @@ from app.entrypoints.http.app import create_app
 from app.entrypoints.http.server import SpeechServer
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import ServerSettings, Settings
-from app.ports.tracing import Tracing
+from app.ports.telemetry import Tracing
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.audio_store import FakeAudioStores
 from tests.fakes.clock import FakeClock

@@ -23,14 +23,9 @@ from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
-from app.ports.key_source import KeySource
-from app.ports.lexicon_source import LexiconSource
-from app.ports.metrics import MetricsSource
-from app.ports.request_observer import RequestObserver
-from app.ports.speech_cache import SpeechCache
-from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SpeechObserver
-from app.ports.tracing import Tracing
+from app.ports.reloaded_files import KeySource, LexiconSource
+from app.ports.speech_model import SpeechCache, SpeechModel
+from app.ports.telemetry import MetricsSource, RequestObserver, SpeechObserver, Tracing
 
 QUEUED_TEXTS: Final = 16  # of the longest that are allowed, in the queue
 

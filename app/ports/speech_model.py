@@ -59,3 +59,15 @@ class SpeechModel(Protocol):
             SynthesisError: the model failed.
         """
         ...
+
+
+class SpeechCache(Protocol):
+    """What is known of kept speech. Every method returns at once, in any thread."""
+
+    def can_keep(self, params: SynthesisParams) -> bool:
+        """Whether such speech is cached at all: not if it is sampled without a seed."""
+        ...
+
+    def holds(self, segment: TextSegment, params: SynthesisParams) -> bool:
+        """Whether the segment need not be spoken again. May be a moment out of date."""
+        ...

@@ -11,7 +11,7 @@ import pytest
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.domain.audio import AudioFormat
 from app.domain.speech import SpeechReport
-from app.ports.request_observer import RequestReport
+from app.ports.telemetry import RequestReport
 from tests.dashboards import (
     ALERTS,
     CONFIG,

@@ -8,7 +8,7 @@ import pytest
 
 from app.adapters.api_keys import FixedKeys, WatchedKeyFile, add_key
 from app.domain.api_keys import ApiKey, KeyLimits, Keyring, hash_key
-from app.ports.key_source import KeySource
+from app.ports.reloaded_files import KeySource
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_source import FakeKeySource
 

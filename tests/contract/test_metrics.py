@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from app.adapters.observers.prometheus import PrometheusMetrics
-from app.ports.metrics import MetricsSource
+from app.ports.telemetry import MetricsSource
 from tests.fakes.metrics import FakeMetrics
 
 SOURCES: dict[str, Callable[[], MetricsSource]] = {

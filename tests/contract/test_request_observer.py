@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from app.adapters.observers.prometheus import PrometheusMetrics
-from app.ports.request_observer import RequestObserver, RequestReport
+from app.ports.telemetry import RequestObserver, RequestReport
 from tests.fakes.request_observer import FakeRequestObserver
 
 OBSERVERS: dict[str, Callable[[], RequestObserver]] = {

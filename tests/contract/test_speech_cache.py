@@ -8,7 +8,7 @@ import pytest
 from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
-from app.ports.speech_cache import SpeechCache
+from app.ports.speech_model import SpeechCache
 from tests.fakes.speech_cache import FakeSpeechCache
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app.adapters.observers.fan_out import FanOut
+from app.adapters.observers.log import FanOut, StructuredLog
 from app.adapters.observers.prometheus import PrometheusMetrics
-from app.adapters.observers.structured_log import StructuredLog
 from app.domain.audio import AudioFormat
 from app.domain.errors import (
     InstanceDeadError,
@@ -17,7 +16,7 @@ from app.domain.errors import (
 )
 from app.domain.resilience import BreakerState
 from app.domain.speech import Outcome, SpeechReport
-from app.ports.speech_observer import SpeechObserver
+from app.ports.telemetry import SpeechObserver
 from tests.fakes.speech_model import FAKE_INFO
 from tests.fakes.speech_observer import FakeSpeechObserver
 from tests.spans import in_memory_tracing

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.ports.tracing import Tracing
+from app.ports.telemetry import Tracing
 from tests.fakes.tracing import FakeTracing
 from tests.spans import in_memory_tracing
 

@@ -1,6 +1,6 @@
 """A RequestObserver that remembers."""
 
-from app.ports.request_observer import RequestReport
+from app.ports.telemetry import RequestReport
 
 
 class FakeRequestObserver:

@@ -5,7 +5,7 @@ import msgspec
 from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
 from app.domain.resilience import BreakerState
 from app.domain.speech import ModelInfo, SpeechReport
-from app.ports.speech_observer import StoreAction
+from app.ports.telemetry import StoreAction
 
 
 class FakeSpeechObserver:

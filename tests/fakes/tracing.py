@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from app.ports.tracing import Attributes
+from app.ports.telemetry import Attributes
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from app.adapters.clock import SystemClock
-from app.adapters.observers.fan_out import FanOut
+from app.adapters.observers.log import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.speech.resilient import ResilientModel
 from app.domain.errors import SynthesisError

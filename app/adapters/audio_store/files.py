@@ -6,9 +6,11 @@ time, and the file is closed after the last of them, whatever was cancelled mean
 
 import asyncio
 import errno
+import math
 import os
 import re
 import secrets
+import shutil
 import stat
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -379,3 +381,37 @@ def _is_running(pid: int) -> bool:
     except OSError as error:
         return error.errno != errno.ESRCH
     return True
+
+
+START_WAIT_S: Final = 0.1
+"""For the first answer; a disk that is there gives it at once."""
+
+
+class FreeSpace:
+    """Of the volume that `directory` is in, or will be."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+        self._num_bytes = math.nan
+        self._begin_to_ask()
+        self._asking.join(START_WAIT_S)
+
+    def __call__(self) -> float:
+        """Bytes, as of the call before; NaN where it cannot be told or the disk does not answer."""
+        if self._asking.is_alive():
+            return math.nan
+        num_bytes = self._num_bytes
+        self._begin_to_ask()
+        return num_bytes
+
+    def _begin_to_ask(self) -> None:
+        self._asking = threading.Thread(target=self._ask, name="store-space", daemon=True)
+        self._asking.start()
+
+    def _ask(self) -> None:
+        try:
+            directories = (self._directory, *self._directory.parents)
+            existing = next(path for path in directories if path.exists())
+            self._num_bytes = float(shutil.disk_usage(existing).free)
+        except OSError:
+            self._num_bytes = math.nan

@@ -13,8 +13,7 @@ from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreEr
 from app.domain.resilience import BreakerState
 from app.domain.speech import ModelInfo, Outcome, SpeechReport
 from app.ports.clock import Clock
-from app.ports.speech_observer import StoreAction
-from app.ports.tracing import Attributes
+from app.ports.telemetry import Attributes, StoreAction
 
 if TYPE_CHECKING:
     from opentelemetry import trace

@@ -31,8 +31,7 @@ from app.domain.errors import (
 )
 from app.domain.resilience import BreakerState
 from app.domain.speech import CacheStatus, ModelInfo, Outcome, SpeechReport
-from app.ports.request_observer import RequestReport
-from app.ports.speech_observer import StoreAction
+from app.ports.telemetry import RequestReport, StoreAction
 
 FIRST_AUDIO_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5)

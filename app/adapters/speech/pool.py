@@ -36,7 +36,7 @@ from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SpeechObserver
+from app.ports.telemetry import SpeechObserver
 
 # An instance that cannot be started is tried again after a delay that doubles up to the maximum.
 FIRST_REBUILD_DELAY_S: Final = 1.0

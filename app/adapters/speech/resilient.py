@@ -41,8 +41,7 @@ from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SpeechObserver
-from app.ports.tracing import Span, Tracing
+from app.ports.telemetry import Span, SpeechObserver, Tracing
 
 # For so long after a call found no instance (and had waited for one), further such calls say
 # nothing about the engine: all that waited fail at once, and a large model on a busy machine needs

@@ -10,7 +10,7 @@ from app.domain.admission import ANYBODY, RETRY_SPREAD_S, Caller
 from app.domain.api_keys import ApiKey, KeyLimits, Keyring, TokenBucket
 from app.domain.errors import InvalidApiKeyError, MissingApiKeyError, RateLimitError
 from app.ports.clock import Clock
-from app.ports.key_source import KeySource
+from app.ports.reloaded_files import KeySource
 
 RETRY_AFTER_ONE_ENDS_S: Final = 1.0
 """What a caller with too many running requests is told to wait; nobody knows when one ends."""

@@ -14,7 +14,7 @@ from app.domain.admission import (
 from app.domain.errors import QueueTimeoutError, ServerOverloadedError, SpeechError
 from app.domain.services.time_limit import within
 from app.ports.clock import Clock
-from app.ports.speech_observer import SpeechObserver
+from app.ports.telemetry import SpeechObserver
 
 
 class Admission:

@@ -16,7 +16,7 @@ from app.domain.captions import Caption
 from app.domain.errors import StoreError, UnknownCursorError
 from app.ports.audio_store import AudioStores, OpenAudio, StoredAudio
 from app.ports.clock import Clock
-from app.ports.speech_observer import SpeechObserver, StoreAction
+from app.ports.telemetry import SpeechObserver, StoreAction
 
 MAX_WAITING_PARTS: Final = 16
 """Parts that the store may lag behind; then the speech waits for it."""

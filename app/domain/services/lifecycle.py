@@ -24,7 +24,7 @@ from app.domain.text.front_end import segment_text
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SpeechObserver
+from app.ports.telemetry import SpeechObserver
 
 RETRY_AFTER_S: Final = 2.0  # while the model loads, which takes a few seconds
 

@@ -30,10 +30,9 @@ from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
 from app.ports.audio_encoder import AudioEncoders
 from app.ports.clock import Clock
-from app.ports.lexicon_source import LexiconSource
-from app.ports.speech_cache import SpeechCache
-from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SpeechObserver
+from app.ports.reloaded_files import LexiconSource
+from app.ports.speech_model import SpeechCache, SpeechModel
+from app.ports.telemetry import SpeechObserver
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from app.domain.services.time_limit import within
 from app.domain.speech import Outcome, SpeechOptions, SpeechReport, SynthesisParams
 from app.ports.audio_encoder import AudioEncoder
 from app.ports.clock import Clock
-from app.ports.speech_observer import SpeechObserver
+from app.ports.telemetry import SpeechObserver
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from app.entrypoints.backends import Surroundings
 from app.entrypoints.settings import ModelSettings
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SentenceObserver
+from app.ports.telemetry import SentenceObserver
 
 CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 """Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""

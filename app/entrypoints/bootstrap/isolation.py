@@ -21,7 +21,7 @@ from app.entrypoints.settings import LogSettings, ModelSettings, Settings
 from app.entrypoints.settings_loader import environment_without_settings
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SentenceObserver, SpeechObserver
+from app.ports.telemetry import SentenceObserver, SpeechObserver
 
 WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
 """Without the working directory on the module path, which may have an `app` of somebody else."""

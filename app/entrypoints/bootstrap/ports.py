@@ -12,14 +12,13 @@ import msgspec
 import structlog
 
 from app.adapters.api_keys import FixedKeys, WatchedKeyFile
+from app.adapters.audio_store.files import FreeSpace
 from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
-from app.adapters.audio_store.free_space import FreeSpace
 from app.adapters.clock import SystemClock
 from app.adapters.encoding.encoders import StreamingEncoders
-from app.adapters.observers.fan_out import FanOut
+from app.adapters.observers.log import FanOut, StructuredLog
 from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
-from app.adapters.observers.structured_log import StructuredLog
 from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.adapters.speech.disk_cache import DiskCache
 from app.adapters.speech.pool import PooledModel
@@ -51,10 +50,9 @@ from app.entrypoints.settings import (
 from app.entrypoints.settings_loader import SettingsError
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
-from app.ports.key_source import KeySource
-from app.ports.lexicon_source import LexiconSource
+from app.ports.reloaded_files import KeySource, LexiconSource
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SpeechObserver
+from app.ports.telemetry import SpeechObserver
 
 DISTRIBUTION: Final = "soprano-tts-api"
 

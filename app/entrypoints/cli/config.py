@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from app.entrypoints.cli.columns import print_columns
-from app.entrypoints.cli.options import common_options, server_options, settings_from
+from app.entrypoints.cli.options import common_options, print_columns, server_options, settings_from
 from app.entrypoints.settings import default_toml, shown_value
 from app.entrypoints.settings_loader import LoadedSettings, all_keys
 

@@ -18,8 +18,7 @@ from app.entrypoints.checkpoints import (
     list_checkpoints,
     pull_checkpoint,
 )
-from app.entrypoints.cli.columns import print_columns
-from app.entrypoints.cli.options import settings_from
+from app.entrypoints.cli.options import print_columns, settings_from
 from app.entrypoints.log import configure_logging
 
 NUM_HASH_CHARS: Final = 8

@@ -1,6 +1,7 @@
-"""Flags that several commands share, and the way from flags to settings."""
+"""Flags that several commands share, tables of columns, and the limit on open files."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -42,3 +43,26 @@ def common_options(command: Command) -> Command:
 def settings_from(config: str | None, flags: dict[str, str | None]) -> LoadedSettings:
     """The settings in force, given the flags by parameter name."""
     return load_settings({FLAGS[name]: value for name, value in flags.items()}, config)
+
+
+def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
+    """Rows in columns; nothing is wrapped or cut, so that paths can be copied."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def raise_open_files_limit(wanted: int) -> int:
+    """Ask the system for `wanted` open files, as far as it lets us; how many there may be now."""
+    if sys.platform == "win32":
+        return wanted  # sockets are not files there
+    import resource  # noqa: PLC0415 - not there on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    is_enough = soft == resource.RLIM_INFINITY or soft >= wanted
+    if is_enough:
+        return wanted
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most

@@ -16,8 +16,12 @@ import structlog
 from app.domain.errors import SpeechError
 from app.domain.services.lifecycle import Intake
 from app.entrypoints.bootstrap.ports import build_ports
-from app.entrypoints.cli.open_files import raise_open_files_limit
-from app.entrypoints.cli.options import common_options, server_options, settings_from
+from app.entrypoints.cli.options import (
+    common_options,
+    raise_open_files_limit,
+    server_options,
+    settings_from,
+)
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.server import SpeechServer
 from app.entrypoints.log import configure_logging

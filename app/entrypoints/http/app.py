@@ -26,7 +26,7 @@ from app.entrypoints.http.sse import EventWriter
 from app.entrypoints.http.websocket import LiveLimits, live_speech
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
-from app.ports.metrics import MetricsSource
+from app.ports.telemetry import MetricsSource
 
 DISTRIBUTION: Final = "soprano-tts-api"
 

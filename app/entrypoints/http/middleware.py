@@ -28,8 +28,7 @@ from app.entrypoints.http.errors import (
 )
 from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
 from app.ports.clock import Clock
-from app.ports.request_observer import RequestObserver, RequestReport
-from app.ports.tracing import Span, Tracing
+from app.ports.telemetry import RequestObserver, RequestReport, Span, Tracing
 
 # Supervisors ask these every few seconds; their events are at level debug.
 QUIET_PATHS: Final = ("/health/", "/metrics")

@@ -15,7 +15,7 @@ from app.domain.errors import ServerOverloadedError
 from app.domain.services.access_control import AccessControl
 from app.domain.services.admission import Admission
 from app.entrypoints.http.errors import encode_answer
-from app.ports.request_observer import RequestObserver, RequestReport
+from app.ports.telemetry import RequestObserver, RequestReport
 
 SPEECH_PATH: Final = "/v1/audio/speech"
 

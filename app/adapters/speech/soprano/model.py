@@ -10,8 +10,8 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
+from app.adapters.speech.soprano.checkpoint.files import load_tokenizer
 from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE, SAMPLES_PER_TOKEN
-from app.adapters.speech.soprano.checkpoint.tokenizer import load_tokenizer
 from app.adapters.speech.soprano.engine import Engine
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.text import MIN_SENTENCE_CHARS, prompt_for, split_for_soprano
@@ -20,7 +20,7 @@ from app.domain.errors import SentenceError, SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import ModelInfo, SynthesisParams, Voice
 from app.domain.text.mapped_text import MappedText
-from app.ports.speech_observer import SentenceObserver
+from app.ports.telemetry import SentenceObserver
 
 VOICE: Final = Voice(id="soprano", name="Soprano", language="en")
 

@@ -23,8 +23,7 @@ from app.adapters.speech.soprano.onnx.sessions import EngineLimits, open_session
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.torch.engine import missing_package
 from app.adapters.speech.soprano.torch.transformers import load_package_model
-from app.adapters.speech.soprano.torch.vocoder import StateVocoder
-from app.adapters.speech.soprano.torch.windows import Window
+from app.adapters.speech.soprano.torch.vocoder import StateVocoder, Window
 from app.adapters.speech.verification.comparison import (
     Samples,
     States,

@@ -42,7 +42,7 @@ from app.domain.speech import ModelInfo, SynthesisParams
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SentenceObserver
+from app.ports.telemetry import SentenceObserver
 
 STANDARD_ERROR: Final = 2  # file descriptor
 

@@ -29,7 +29,7 @@ from app.adapters.speech.worker.protocol import (
 from app.domain.errors import ModelLoadError, SentenceError, SpeechError, SynthesisError
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.speech_observer import SentenceObserver
+from app.ports.telemetry import SentenceObserver
 
 _SENTENCE: Final[ContextVar[int]] = ContextVar("sentence")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.audio_store.free_space import FreeSpace
+from app.adapters.audio_store.files import FreeSpace
 
 
 @pytest.fixture

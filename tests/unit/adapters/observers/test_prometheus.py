@@ -5,7 +5,7 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import InstanceDeadError, RunawaySpeechError
 from app.domain.resilience import BreakerState
 from app.domain.speech import CacheStatus, Outcome, SpeechReport
-from app.ports.request_observer import RequestReport
+from app.ports.telemetry import RequestReport
 from tests.fakes.speech_model import FAKE_INFO
 
 

@@ -1,12 +1,12 @@
 import pytest
 from structlog.testing import capture_logs
 
-from app.adapters.observers.structured_log import StructuredLog
+from app.adapters.observers.log import StructuredLog
 from app.domain.audio import AudioFormat
 from app.domain.errors import InstanceDeadError, ModelLoadError, StoreError
 from app.domain.resilience import BreakerState
 from app.domain.speech import CacheStatus, Outcome, SpeechReport
-from app.ports.speech_observer import StoreAction
+from app.ports.telemetry import StoreAction
 from tests.fakes.speech_model import FAKE_INFO
 
 

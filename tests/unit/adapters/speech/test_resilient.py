@@ -28,7 +28,7 @@ from app.domain.resilience import BreakerState, ResiliencePolicy, RetryPolicy, T
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from app.ports.speech_model import SpeechModel
-from app.ports.tracing import Tracing
+from app.ports.telemetry import Tracing
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FAKE_INFO, SECONDS_PER_CHAR, FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver

@@ -14,7 +14,12 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from app.adapters.speech.soprano.checkpoint.files import mismatch, read_json, unreadable
+from app.adapters.speech.soprano.checkpoint.files import (
+    check_tokenizer,
+    mismatch,
+    read_json,
+    unreadable,
+)
 from app.adapters.speech.soprano.checkpoint.safetensors import load_safetensors, read_header
 from app.adapters.speech.soprano.checkpoint.shapes import (
     FLOATING,
@@ -23,7 +28,6 @@ from app.adapters.speech.soprano.checkpoint.shapes import (
     Shape,
     TensorInfo,
 )
-from app.adapters.speech.soprano.checkpoint.tokenizer import check_tokenizer
 from app.adapters.speech.soprano.checkpoint.torch_zip import load_tensors, read_tensor_shapes
 from app.domain.errors import CheckpointError
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE, SAMPLES_PER_TOKEN
-from app.adapters.speech.soprano.runaway import RunawayDetector
-from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
+from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, RunawayDetector, Sampling
 from app.domain.errors import (
     InvalidAudioError,
     RunawaySpeechError,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.onnx_session import count_cores, open_session
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
+from app.adapters.speech.soprano.checkpoint.files import load_tokenizer
 from app.adapters.speech.soprano.checkpoint.shapes import DecoderShape, LanguageModelShape
-from app.adapters.speech.soprano.checkpoint.tokenizer import load_tokenizer
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
     LANGUAGE_MODEL_GRAPH,

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.engine import Stream, as_instance_error
-from app.adapters.speech.soprano.runaway import RunawayDetector
-from app.adapters.speech.soprano.sampling import Sampling
-from app.adapters.speech.soprano.torch.vocoder import StateVocoder
-from app.adapters.speech.soprano.torch.windows import next_window
+from app.adapters.speech.soprano.sampling import RunawayDetector, Sampling
+from app.adapters.speech.soprano.torch.vocoder import StateVocoder, next_window
 from app.domain.errors import ModelLoadError, RunawaySpeechError, SynthesisError
 
 # (hidden_size,), after the final norm: the state that predicted a token becomes its audio.

@@ -1,8 +1,9 @@
-"""The port to wherever the keys are kept."""
+"""The ports to files that are reloaded when they change: API keys and pronunciations."""
 
 from typing import Protocol
 
 from app.domain.api_keys import Keyring
+from app.domain.text.pronunciations import Pronunciations
 
 
 class KeySource(Protocol):
@@ -17,4 +18,13 @@ class KeySource(Protocol):
 
     async def wait_for_change(self, known: Keyring) -> Keyring:
         """Wait until the keys in force are not `known`, and return them within a second."""
+        ...
+
+
+class LexiconSource(Protocol):
+    """Knows how some words are said."""
+
+    @property
+    def pronunciations(self) -> Pronunciations:
+        """As they are now; they may change while the server runs."""
         ...
