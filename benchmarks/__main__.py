@@ -16,7 +16,7 @@ import click
 import h11
 
 from app.domain.errors import ModelLoadError
-from app.entrypoints.checkpoints import check_checkpoint
+from app.entrypoints.bootstrap.commands import check_checkpoint
 from benchmarks.report import (
     Run,
     build_report,

@@ -23,7 +23,7 @@ PLANTED = {
     ),
     "rooms are independent": (
         "app/adapters/speech/sentences.py",
-        "import app.adapters.encoding.pcm",
+        "import app.adapters.encoding.encoders",
     ),
     "no cycles": ("app/entrypoints/settings.py", "import app.entrypoints.log"),
 }

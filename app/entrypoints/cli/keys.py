@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from app.domain.api_keys import InvalidKeysError
-from app.entrypoints.keys import create_key, create_key_in
+from app.entrypoints.bootstrap.commands import create_key, create_key_in
 
 
 @click.group()

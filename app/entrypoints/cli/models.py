@@ -8,8 +8,7 @@ import click
 
 from app.domain.errors import ModelLoadError
 from app.entrypoints.backends import BACKENDS, Surroundings, choose_backend, why_not
-from app.entrypoints.bootstrap.instances import look_around
-from app.entrypoints.checkpoints import (
+from app.entrypoints.bootstrap.commands import (
     DEFAULT_REPO,
     CachedCheckpoint,
     Checkpoint,
@@ -18,6 +17,7 @@ from app.entrypoints.checkpoints import (
     list_checkpoints,
     pull_checkpoint,
 )
+from app.entrypoints.bootstrap.instances import look_around
 from app.entrypoints.cli.options import print_columns, settings_from
 from app.entrypoints.log import configure_logging
 

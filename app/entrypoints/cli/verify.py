@@ -11,9 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from app.domain.segment import TextSegment
-from app.entrypoints.cli.options import settings_from
-from app.entrypoints.log import configure_logging
-from app.entrypoints.verification import (
+from app.entrypoints.bootstrap.verification import (
     PRECISIONS,
     ComparedSentence,
     Comparison,
@@ -23,6 +21,8 @@ from app.entrypoints.verification import (
     split_texts,
     versions_compared,
 )
+from app.entrypoints.cli.options import settings_from
+from app.entrypoints.log import configure_logging
 
 SENTENCES: Final = (
     "The harbour was quiet when the last boat came in.",

@@ -1,7 +1,8 @@
-"""What the console asks of checkpoints. Names adapters, as bootstrap does, but builds no model."""
+"""What commands need beside the server: checkpoints, their graphs, and new keys."""
 
 from pathlib import Path
 
+from app.adapters.api_keys import add_key, describe_entry
 from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import (
@@ -12,6 +13,7 @@ from app.adapters.speech.soprano.checkpoint.hub import (
     locate,
 )
 from app.adapters.speech.soprano.onnx.graph_cache import build_graphs
+from app.domain.api_keys import check_name, new_key
 from app.entrypoints.bootstrap.instances import build_graph_cache
 from app.entrypoints.settings import ModelSettings
 
@@ -63,3 +65,25 @@ def list_checkpoints() -> list[CachedCheckpoint]:
         CheckpointError: the cache cannot be read.
     """
     return list_cached()
+
+
+def create_key(name: str) -> tuple[str, str]:
+    """A fresh key, and the lines by which a file of keys knows it.
+
+    Raises:
+        InvalidKeysError: the name cannot be one.
+    """
+    check_name(name)
+    key = new_key()
+    return key, describe_entry(name, key)
+
+
+def create_key_in(path: Path, name: str) -> str:
+    """A fresh key, which the file knows when this returns.
+
+    Raises:
+        InvalidKeysError: the file has that name already, or cannot be changed.
+    """
+    key = new_key()
+    add_key(path, name, key)
+    return key

@@ -24,8 +24,8 @@ from app.adapters.speech.verification.comparison import (
 from app.adapters.speech.verification.models import TracedOnnx, TracedPackage
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
+from app.entrypoints.bootstrap.commands import DEFAULT_REPO, check_checkpoint
 from app.entrypoints.bootstrap.instances import build_graph_cache
-from app.entrypoints.checkpoints import DEFAULT_REPO, check_checkpoint
 from app.entrypoints.settings import ModelSettings
 
 __all__ = [
