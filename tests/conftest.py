@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.examples import CI, DEV
@@ -52,6 +53,10 @@ LANES = {
 # No test speaks TLS, and an HTTP client that reads the certificates of the system takes longer to
 # make (60 ms) than most tests take.
 os.environ.setdefault("SSL_CERT_DIR", os.devnull)
+
+# The default shows the values of all variables, and takes seconds for it while a server waits.
+_renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _renderer])
 
 settings.register_profile("ci", deadline=None, max_examples=CI)
 settings.register_profile("dev", deadline=None, max_examples=DEV)
