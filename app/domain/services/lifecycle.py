@@ -184,22 +184,21 @@ def _as_speech_error(error: Exception) -> SpeechError:
 
 
 class Intake:
-    """Open at first, then draining, then over; there is no way back."""
+    """Open at first, then draining, then over; there is no way back.
+
+    Attributes:
+        is_over: what still runs must end now.
+    """
 
     def __init__(self) -> None:
         self._draining = asyncio.Event()
-        self._over = asyncio.Event()
-        self._over_future: asyncio.Future[None] | None = None
+        self._over: asyncio.Future[None] | None = None
+        self.is_over = False
 
     @property
     def is_draining(self) -> bool:
         """Whether nothing new is taken in; what runs is to finish."""
         return self._draining.is_set()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether what still runs must end now."""
-        return self._over.is_set()
 
     def check(self) -> None:
         """Return if something new may begin; raises ServerDrainingError."""
@@ -213,9 +212,9 @@ class Intake:
     def end(self) -> None:
         """Let nothing go on, either."""
         self._draining.set()
-        self._over.set()
-        if self._over_future is not None and not self._over_future.done():
-            self._over_future.set_result(None)
+        self.is_over = True
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
 
     async def wait_until_draining(self) -> None:
         """Return once nothing new is taken in."""
@@ -223,12 +222,12 @@ class Intake:
 
     def over(self) -> "asyncio.Future[None]":
         """Done once nothing may go on. Shared by all that wait: never cancel it."""
-        if self._over_future is None:
-            self._over_future = asyncio.get_running_loop().create_future()
+        if self._over is None:
+            self._over = asyncio.get_running_loop().create_future()
             if self.is_over:
-                self._over_future.set_result(None)
-        return self._over_future
+                self._over.set_result(None)
+        return self._over
 
     async def wait_until_over(self) -> None:
         """Return once nothing may go on."""
-        await self._over.wait()
+        await asyncio.wait({self.over()})
