@@ -5,8 +5,8 @@ nothing: no parser, no framework, no log event of its own, and a body that is no
 not sure of takes the ordinary way, and gets the same answer there.
 """
 
+import os
 import re
-import uuid
 from typing import Final
 
 import structlog
@@ -89,4 +89,4 @@ def _presented_key(head: bytes) -> str | None:
 
 def _request_id(head: bytes) -> bytes:
     own = _REQUEST_ID.search(head)
-    return own[1] if own else uuid.uuid4().hex.encode()
+    return own[1] if own else os.urandom(16).hex().encode()
