@@ -111,11 +111,10 @@ class MappedText:
         What is as long as before keeps its spans; else all of it stands for all of the match.
         """
         text, own, last = self.text, self.packed, 0
-        constant = rewrite if isinstance(rewrite, str) else None
         texts: list[str] = []
         packed: list[int] = []
         for match in pattern.finditer(text):
-            new = constant if constant is not None else rewrite(match)  # type: ignore[operator]
+            new = rewrite if isinstance(rewrite, str) else rewrite(match)
             if new is None:
                 continue
             start, end = match.span()

@@ -91,9 +91,9 @@ _TAGS: Final[tuple[Rule, ...]] = (
         ),
         lambda tag: f"^{tag[1]}",
     ),
-    (re.compile(rf"</?(?:{_BLOCK_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), _PARAGRAPH),
+    (re.compile(rf"</?(?=[a-z])(?:{_BLOCK_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), _PARAGRAPH),
     (re.compile(rf"</?t[dh]{_ATTRIBUTES}/?>", re.IGNORECASE), ", "),
-    (re.compile(rf"</?(?:{_INLINE_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), ""),
+    (re.compile(rf"</?(?=[a-z])(?:{_INLINE_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), ""),
     (
         re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>"),
         lambda link: f" {link[1].removeprefix('mailto:')} ",

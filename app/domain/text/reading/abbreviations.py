@@ -278,7 +278,7 @@ CAPITALIZED: Final = (
 )
 # U.S., e.U.
 INITIALS: Final = rule(
-    r"(?P<letters>[A-Za-z]\.(?<![\w.@]..)(?:[A-Za-z]\.){0,11}[A-Za-z]\b)(?P<tail>'?s\b)?\.?(?!\w)",
+    r"(?P<letters>[A-Za-z](?<![\w.@].)(?:\.[A-Za-z]\b)++)(?P<tail>'?s\b)?\.?(?!\w)",
     _read_initialism,
 )
 # an initial before a name: George C. Marshall

@@ -31,6 +31,7 @@ _SPELLINGS: Final = {
     case(name) for name in _MONTH_OF for case in (str.capitalize, str.lower, str.upper)
 }
 _MONTH: Final = rf"{any_of(_SPELLINGS)}\b\.?"
+MONTH_BEGINS: Final = any_of({spelling[:3] for spelling in _SPELLINGS})
 _YEAR: Final = r"(?:1[0-9]{3}|20[0-9][0-9])"
 _DAY: Final = r"(?:3[01]|[12][0-9]|0?[1-9])"
 _NO_MORE: Final = r"(?![\w]|[.,:/%-]\d)"

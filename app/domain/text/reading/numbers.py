@@ -65,11 +65,10 @@ _RATES: Final = re.compile(r",? (?:would|recommend|stars?\b|rating|from critics)
 
 
 def _read_fraction(match: re.Match[str]) -> str:
+    first, top, bottom = match.group("first", "top", "bottom")
     text, start = match.string, match.start()
-    is_after_word = text[start - 2 : start - 1].isalpha()
-    if match["top"] or not (is_after_word or match["bottom"] in _FULL_MARKS):
+    if top or (bottom not in _FULL_MARKS and not text[start - 2 : start - 1].isalpha()):
         return _plain_fraction(match[0])
-    first, bottom = match["first"], match["bottom"]
     before = text[max(0, start - 24) : start]
     if bottom in _FULL_MARKS and (_RATED.search(before) or _RATES.match(text, match.end())):
         return f"{cardinal(first)} out of {cardinal(bottom)}"

@@ -74,7 +74,7 @@ _CODES_AND_DATES: Final[tuple[Step, ...]] = (
     ("0000[-/]0", calendar.ISO_DATES),
     (r"0[-/.]00?[-/.]0", calendar.NUMERIC_DATES),
     ("0/0", *calendar.SHORT_DATES),
-    (_ANY, *calendar.RULES),
+    (calendar.MONTH_BEGINS, *calendar.RULES),
     ("00s", measures.SECONDS),
     ("0'?s", *calendar.DECADES),
     ("0000 ?- ?0", *calendar.YEARS),
