@@ -27,6 +27,12 @@ SHORT_TEXTS_SHARE: Final = 4
 """One of so many turns is kept for short texts; long ones that are read as fast as they are made
 have theirs for minutes."""
 
+CAPACITY_WINDOW_S: Final = 1.0
+"""In which all turns have to be taken, before their number may change."""
+
+HEADROOM: Final = 1.1
+"""How much faster than playback those that run are to be spoken: the machine does other things."""
+
 MIN_RETRY_AFTER_S: Final = 1.0
 MAX_RETRY_AFTER_S: Final = 60.0
 RETRY_SPREAD_S: Final = 2.0
@@ -37,7 +43,8 @@ class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much is taken on.
 
     Attributes:
-        max_running: requests that the model works for at the same time.
+        min_running: requests that the model works for at the same time, at least; see Capacity.
+        max_running: at most.
         max_open: requests that have begun and not ended, those included that wait for their
             listeners: each holds sound in memory.
         max_queued: requests that wait to begin.
@@ -46,17 +53,13 @@ class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
         max_short_chars: of a text that may take any turn.
     """
 
+    min_running: int = 1
     max_running: int = 8
     max_open: int = 128
     max_queued: int = 32
     max_queued_chars: int = 65_536
     max_wait_s: float = 10.0
     max_short_chars: int = MAX_SHORT_CHARS
-
-    @property
-    def max_long_running(self) -> int:
-        """Long texts that the model works for at the same time."""
-        return self.max_running - self.max_running // SHORT_TEXTS_SHARE
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -101,6 +104,7 @@ class QueueLoad(msgspec.Struct, frozen=True):
         num_queued_chars: characters of all of them.
         oldest_s: for how long the oldest of them has waited, in seconds.
         num_running: requests that the model works for.
+        max_running: as many as may be, now.
         num_open: requests that have begun and not ended.
     """
 
@@ -108,6 +112,7 @@ class QueueLoad(msgspec.Struct, frozen=True):
     num_queued_chars: int = 0
     oldest_s: float = 0.0
     num_running: int = 0
+    max_running: int = 0
     num_open: int = 0
 
 
@@ -135,6 +140,47 @@ class Pace:
         return self._seconds * num_chars / self._chars if self._chars else 0.0
 
 
+class Capacity:
+    """How many requests the model can work for at once and keep ahead of playback.
+
+    Whenever all turns were taken for a second, it moves halfway to what was made in that time.
+
+    Args:
+        limits: on their number.
+        num: to begin with.
+    """
+
+    def __init__(self, limits: AdmissionLimits, num: int) -> None:
+        self._limits = limits
+        self.num = self._limited(num)
+        self._full_since: float | None = None
+        self._audio_s = 0.0
+
+    @property
+    def num_long(self) -> int:
+        """Of them, those that may be long."""
+        return self.num - self.num // SHORT_TEXTS_SHARE
+
+    def note_running(self, num_running: int, now: float) -> None:
+        """So many requests run now."""
+        if num_running < self.num:
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since, self._audio_s = now, 0.0
+
+    def note_audio(self, duration_s: float, now: float) -> None:
+        """The model has made so much."""
+        self._audio_s += duration_s
+        if self._full_since is None or now - self._full_since < CAPACITY_WINDOW_S:
+            return
+        change = int(self._audio_s / (now - self._full_since) / HEADROOM) - self.num
+        self.num = self._limited(self.num + (change + (change > 0)) // 2)  # by one at least
+        self._full_since = None
+
+    def _limited(self, num: int) -> int:
+        return min(max(self._limits.min_running, num), self._limits.max_running)
+
+
 class AdmissionQueue:
     """The line in front of the model, and how much goes on behind it.
 
@@ -144,6 +190,7 @@ class AdmissionQueue:
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
+        self._capacity = Capacity(limits, limits.max_running)
         self._lines: dict[str | None, deque[Ticket]] = {}  # whose turn it is comes first
         self._num_queued = 0
         self._num_chars = 0
@@ -158,8 +205,22 @@ class AdmissionQueue:
         """What goes on at `now`."""
         oldest = min((line[0].arrived_at for line in self._lines.values()), default=now)
         return QueueLoad(
-            self._num_queued, self._num_chars, now - oldest, self._num_running, self._num_open
+            num_queued=self._num_queued,
+            num_queued_chars=self._num_chars,
+            oldest_s=now - oldest,
+            num_running=self._num_running,
+            max_running=self._capacity.num,
+            num_open=self._num_open,
         )
+
+    def set_capacity(self, num_running: int) -> None:
+        """Begin with so many running; for before the first request."""
+        self._capacity = Capacity(self._limits, num_running)
+
+    def note_audio(self, duration_s: float, now: float) -> None:
+        """The model has made so many seconds of audio for those that run."""
+        self._capacity.note_audio(duration_s, now)
+        self._capacity.note_running(self._num_running, now)
 
     def arrive(self, ticket: Ticket) -> list[Ticket]:
         """Put a request at the end of its caller's line; those that had to make room for it.
@@ -206,7 +267,7 @@ class AdmissionQueue:
                 continue
             if ticket.caller in self._lines:
                 self._lines[ticket.caller] = self._lines.pop(ticket.caller)
-            self._count_running(ticket, 1)
+            self._count_running(ticket, 1, now)
             self._num_open += 1
             if not self._has_turn_for(ticket):
                 self._last_turn = ticket, now
@@ -215,12 +276,12 @@ class AdmissionQueue:
 
     def pause(self, ticket: Ticket, now: float) -> None:
         """The model has nothing to do for one that had begun."""
-        self._count_running(ticket, -1)
+        self._count_running(ticket, -1, now)
         self._note_pace(now)
 
-    def resume(self, ticket: Ticket) -> None:
+    def resume(self, ticket: Ticket, now: float) -> None:
         """It has again; such a one does not wait a second time."""
-        self._count_running(ticket, 1)
+        self._count_running(ticket, 1, now)
 
     def end(self, now: float) -> None:
         """One that had paused has ended."""
@@ -248,15 +309,16 @@ class AdmissionQueue:
 
     def _has_turn_for(self, ticket: Ticket) -> bool:
         limits = self._limits
-        if self._is_long(ticket) and self._num_long_running >= limits.max_long_running:
+        if self._is_long(ticket) and self._num_long_running >= self._capacity.num_long:
             return False
-        return self._num_running < limits.max_running and self._num_open < limits.max_open
+        return self._num_running < self._capacity.num and self._num_open < limits.max_open
 
     def _is_long(self, ticket: Ticket) -> bool:
         return ticket.num_chars > self._limits.max_short_chars
 
-    def _count_running(self, ticket: Ticket, change: int) -> None:
+    def _count_running(self, ticket: Ticket, change: int, now: float) -> None:
         self._num_running += change
+        self._capacity.note_running(self._num_running, now)
         self._num_long_running += change * self._is_long(ticket)
 
     def _has_room_for(self, ticket: Ticket) -> bool:

@@ -136,12 +136,15 @@ class Services:
             await self.readiness.load()
         except SpeechError as error:
             on_fatal(error)
+        if self.readiness.speed is not None:
+            self.admission.set_speed(self.readiness.speed)
 
 
 def admission_limits(settings: Settings, num_streams: int) -> AdmissionLimits:
     """The section as the domain has it, for a model that can speak `num_streams` texts at once."""
     admission = settings.admission
     return AdmissionLimits(
+        min_running=admission.max_running or 1,
         max_running=admission.max_running or num_streams,
         max_queued=admission.max_queued,
         max_queued_chars=QUEUED_TEXTS * settings.speech.max_chars,

@@ -26,8 +26,11 @@ class SentenceObserver(Protocol):
 class SpeechObserver(SentenceObserver, Protocol):
     """Told what happened, after it happened. Must return at once and never raise."""
 
-    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
-        """The model can speak, `duration_s` seconds after the start of loading."""
+    def model_loaded(self, info: ModelInfo, duration_s: float, speed: float | None) -> None:
+        """The model can speak, `duration_s` seconds after the start of loading.
+
+        It makes `speed` seconds of audio per second of one text alone, if that is known.
+        """
         ...
 
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:

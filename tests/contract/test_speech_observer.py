@@ -38,7 +38,7 @@ def test_it_takes_whatever_happens_without_raising(
     observer = make()
     report = SpeechReport(num_chars=0, format=AudioFormat.MP3, outcome=outcome)
     results = [
-        observer.model_loaded(FAKE_INFO, 0.0),  # type: ignore[func-returns-value]
+        observer.model_loaded(FAKE_INFO, 0.0, 5.0),  # type: ignore[func-returns-value]
         observer.model_load_failed(FAKE_INFO, ModelLoadError("no")),  # type: ignore[func-returns-value]
         observer.sentence_begun(1),  # type: ignore[func-returns-value]
         observer.sentence_ended(0),  # type: ignore[func-returns-value]

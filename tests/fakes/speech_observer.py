@@ -25,7 +25,7 @@ class FakeSpeechObserver:
         self.store_failures: list[tuple[StoreAction, StoreError]] = []
         self.num_removed: list[int] = []
 
-    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+    def model_loaded(self, info: ModelInfo, duration_s: float, speed: float | None) -> None:
         self.loaded.append((info, duration_s))
 
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:

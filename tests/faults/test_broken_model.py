@@ -14,6 +14,7 @@ from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError
 from app.domain.resilience import PROBE_TEXT, ResiliencePolicy, RetryPolicy
 from app.domain.segment import TextSegment
+from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.domain.speech import Outcome, SynthesisParams
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.listening import decode_file
@@ -51,7 +52,7 @@ class ScriptedModel(FakeSpeechModel):
     async def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        if segment.text == PROBE_TEXT:  # follows no script
+        if segment.text in (PROBE_TEXT, WARM_UP_TEXT):  # follows no script
             yield good()[0]
             return
         self.num_calls += 1

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from app.domain.api_keys import KeyLimits
 from app.domain.errors import SynthesisError
-from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment
+from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.entrypoints.http.access import key_name, protocol_to_accept
 from app.entrypoints.settings import AuthSettings, Settings
 from tests.serving import Fakes, serving
@@ -256,7 +256,7 @@ class Gate:
         fakes.model.before_speaking = self.wait
 
     async def wait(self, segment: TextSegment) -> None:
-        is_warm_up = segment.text == PROBE_TEXT
+        is_warm_up = segment.text == WARM_UP_TEXT
         if not is_warm_up and (segment.index or not self._after_first):
             await self.opened.wait()
 

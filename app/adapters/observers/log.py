@@ -15,12 +15,13 @@ _log = structlog.get_logger(__name__)
 class StructuredLog:
     """SpeechObserver that writes one event per happening."""
 
-    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+    def model_loaded(self, info: ModelInfo, duration_s: float, speed: float | None) -> None:
         _log.info(
             "model.loaded",
             model=info.id,
             backend=info.backend,
             sample_rate=info.sample_rate,
+            speed=speed and round(speed, 1),
             duration_s=round(duration_s, 3),
         )
 
@@ -100,9 +101,9 @@ class FanOut:
     def __init__(self, *observers: SpeechObserver) -> None:
         self._observers = observers
 
-    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+    def model_loaded(self, info: ModelInfo, duration_s: float, speed: float | None) -> None:
         for observer in self._observers:
-            observer.model_loaded(info, duration_s)
+            observer.model_loaded(info, duration_s, speed)
 
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
         for observer in self._observers:

@@ -144,7 +144,7 @@ class OpenTelemetry:
 
     # The rest belongs to no request.
 
-    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+    def model_loaded(self, info: ModelInfo, duration_s: float, speed: float | None) -> None:
         pass
 
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:

@@ -52,6 +52,7 @@ QUEUE_GAUGES: Final = {
     "queue_characters": "Characters of all requests in the queue.",
     "queue_oldest_seconds": "Waiting time of the oldest request in the queue.",
     "running_requests": "Requests that the model works on.",
+    "max_running_requests": "Requests that the model can work on at the same time, as measured.",
     "open_requests": "Requests that have started and not ended, including paused ones.",
 }
 
@@ -277,13 +278,14 @@ class PrometheusMetrics:
         show(gauges["queue_characters"], lambda load: load.num_queued_chars)
         show(gauges["queue_oldest_seconds"], lambda load: load.oldest_s)
         show(gauges["running_requests"], lambda load: load.num_running)
+        show(gauges["max_running_requests"], lambda load: load.max_running)
         show(gauges["open_requests"], lambda load: load.num_open)
 
     def watch_cache(self, count_bytes: Callable[[], int]) -> None:
         """Have the size of the cache told by `count_bytes`, each time the page is made."""
         self._cache_bytes.set_function(count_bytes)
 
-    def model_loaded(self, info: ModelInfo, duration_s: float) -> None:
+    def model_loaded(self, info: ModelInfo, duration_s: float, speed: float | None) -> None:
         self._is_ready.labels(info.id, info.backend).set(1)
 
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:

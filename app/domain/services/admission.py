@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from app.domain.admission import (
+    HEADROOM,
     RETRY_SPREAD_S,
     AdmissionLimits,
     AdmissionQueue,
@@ -44,6 +45,13 @@ class Admission:
     def load(self) -> QueueLoad:
         """What goes on now."""
         return self._queue.load(self._clock.monotonic())
+
+    def set_speed(self, speed: float) -> None:
+        """Begin with as many as a model keeps up with that speaks one text at `speed`.
+
+        Several at once are mostly spoken faster, which is found out when there are several.
+        """
+        self._queue.set_capacity(int(speed / HEADROOM))
 
     def is_full(self) -> bool:
         """Whether nothing more may wait."""
@@ -139,7 +147,13 @@ class Admission:
 
     def resume(self, ticket: Ticket) -> None:
         """It has again."""
-        self._queue.resume(ticket)
+        self._queue.resume(ticket, self._clock.monotonic())
+
+    def note_audio(self, duration_s: float) -> None:
+        """The model has made audio for a running request, in seconds of playback."""
+        now = self._clock.monotonic()
+        self._queue.note_audio(duration_s, now)
+        self._serve(now)
 
     def end(self) -> None:
         """A paused request has ended."""
@@ -187,6 +201,10 @@ class Slot:
         self._num_segments -= 1
         if self._num_segments == 0:
             self._rest()
+
+    def note_audio(self, duration_s: float) -> None:
+        """The model has made so many seconds of it."""
+        self._admission.note_audio(duration_s)
 
     def leave(self) -> None:
         """The request is over. May be called twice, and without `enter`."""

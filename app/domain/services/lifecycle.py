@@ -17,7 +17,7 @@ from app.domain.errors import (
     ServerDrainingError,
     SpeechError,
 )
-from app.domain.resilience import PROBE_TEXT, BreakerState, EngineHealth
+from app.domain.resilience import BreakerState, EngineHealth
 from app.domain.services.time_limit import within
 from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
@@ -31,6 +31,11 @@ RETRY_AFTER_S: Final = 2.0  # while the model loads, which takes a few seconds
 # An open circuit makes the server unready only after so long: an instance that is started again
 # needs a few seconds, and nobody gains if a load balancer moves away for those.
 UNREADY_AFTER_S: Final = 10.0
+
+
+WARM_UP_TEXT: Final = "How fast is this voice?"
+
+SHORTEST_S: Final = 1e-3  # of any work
 
 
 class ModelState(StrEnum):
@@ -78,6 +83,10 @@ class Readiness:
         clock: measures and waits.
         observer: told how loading ended.
         load_wait_s: how long `wait_until_ready` waits for a model that is still loading.
+
+    Attributes:
+        state: where the model is in its life.
+        speed: seconds of audio per second that it makes of one text alone; None if not known.
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class Readiness:
         self._load_wait_s = load_wait_s
         self._settled = asyncio.Event()
         self.state = ModelState.LOADING
+        self.speed: float | None = None
 
     async def load(self) -> None:
         """Load the model and speak once, so that the first caller does not wait for warm-up.
@@ -120,7 +130,8 @@ class Readiness:
                 raise
             raise failure from error
         self._settle(ModelState.READY)
-        self._observer.model_loaded(self._model.info, self._clock.monotonic() - started)
+        duration_s = self._clock.monotonic() - started
+        self._observer.model_loaded(self._model.info, duration_s, self.speed)
 
     def why_not(self) -> str | None:
         """Why the model is not ready, or None."""
@@ -144,12 +155,15 @@ class Readiness:
         info = self._model.info
         encoding = AudioEncoding(audio_format, info.sample_rate)
         encoder = await asyncio.to_thread(self._encoders.open, encoding, info.sample_rate)
-        for segment in segment_text(PROBE_TEXT, self._model.split):
+        started, audio_s = self._clock.monotonic(), 0.0
+        for segment in segment_text(WARM_UP_TEXT, self._model.split):
             async with aclosing(
                 self._model.synthesize(segment, SynthesisParams(info.voices[0]))
             ) as chunks:
                 async for chunk in chunks:
+                    audio_s += chunk.duration_s
                     await asyncio.to_thread(encoder.encode, chunk)
+        self.speed = audio_s / max(self._clock.monotonic() - started, SHORTEST_S)
 
     def _settle(self, state: ModelState) -> None:
         self.state = state

@@ -133,7 +133,7 @@ class Prefetcher:
         """Begin as many of the waiting segments as the limits allow."""
         while self._waiting and self._has_room():
             segment, due_at = self._waiting.popleft(), self._due_at()
-            running = _SegmentTask(self._model, segment, params, due_at)
+            running = _SegmentTask(self._model, segment, params, due_at, self._slot.note_audio)
             self._slot.segment_began()
             running.task.add_done_callback(lambda _: self._slot.segment_ended())
             self._running.append(running)
@@ -157,9 +157,15 @@ class _SegmentTask:
     """A segment that is being synthesized, and its chunks that are not handed out yet."""
 
     def __init__(
-        self, model: SpeechModel, segment: TextSegment, params: SynthesisParams, due_at: float
+        self,
+        model: SpeechModel,
+        segment: TextSegment,
+        params: SynthesisParams,
+        due_at: float,
+        on_audio: Callable[[float], None],
     ) -> None:
         self.segment = segment
+        self._on_audio = on_audio
         self._estimate_s = segment.pause_s or len(segment.text) / CHARS_PER_S / params.speed
         self._made_s = 0.0
         self._taken_s = 0.0
@@ -189,6 +195,7 @@ class _SegmentTask:
                 return
             async with aclosing(model.synthesize(self.segment, params, due_at)) as chunks:
                 async for chunk in chunks:
+                    self._on_audio(chunk.duration_s)
                     self._put(chunk)
         finally:
             self._is_whole = True

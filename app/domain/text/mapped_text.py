@@ -108,7 +108,8 @@ class MappedText:
     def sub(self, pattern: re.Pattern[str], rewrite: Rewrite | str) -> "MappedText":
         """Every match of `pattern` rewritten.
 
-        What is as long as before keeps its spans; else all of it stands for all of the match.
+        What is as long as before keeps its spans; else all of it stands for all of the match,
+        without what its neighbours stand for.
         """
         text, own, last = self.text, self.packed, 0
         texts: list[str] = []
@@ -121,12 +122,14 @@ class MappedText:
             if isinstance(new, tuple):
                 kept = slice(*new)
                 new, spans = text[kept], own[kept]
-            elif len(new) != end - start:
-                spans = [self._cover(start, end)] * len(new)
             elif new == match[0]:
                 continue
-            else:
+            elif end - start == 1:
+                spans = own[start:end] * len(new)
+            elif end - start == len(new):
                 spans = own[start:end]
+            else:
+                spans = [self._cover(start, end)] * len(new)
             if last < start:
                 texts.append(text[last:start])
                 packed += own[last:start]

@@ -93,6 +93,7 @@ def _describe_queue(admission: Admission) -> QueuePart:
         num_queued=load.num_queued,
         oldest_s=round(load.oldest_s, 3),
         num_running=load.num_running,
+        max_running=load.max_running,
     )
 
 

@@ -291,11 +291,15 @@ class EnginePart(Part, kw_only=True):
 
 
 class QueuePart(Part, kw_only=True):
-    """Requests that wait, the oldest for `oldest_s` seconds, and that the model works for."""
+    """Requests that wait, the oldest for `oldest_s` seconds, and that the model works for.
+
+    At most `max_running` run at the same time: as many as this machine keeps ahead of playback.
+    """
 
     num_queued: int
     oldest_s: float
     num_running: int
+    max_running: int
 
 
 class StorePart(Part, kw_only=True):

@@ -14,6 +14,7 @@ from app.domain.admission import (
     WAIT_MARGIN,
     AdmissionLimits,
     AdmissionQueue,
+    Capacity,
     Pace,
     Ticket,
 )
@@ -55,6 +56,49 @@ def move(queue: AdmissionQueue, *, every_s: float) -> None:
     queue.pause(ticket(), every_s)  # it had the only turn since 0.0
     queue.arrive(ticket(at=every_s))
     queue.next(every_s)
+
+
+def run_full(capacity: Capacity, *, audio_s_per_s: float, seconds: int) -> list[int]:
+    """The numbers after each second in which all turns are taken; audio comes ten times in it."""
+    numbers = []
+    for second in range(seconds):
+        capacity.note_running(capacity.num, second)
+        for tenth in range(1, 11):
+            capacity.note_audio(audio_s_per_s / 10, second + tenth / 10)
+        numbers.append(capacity.num)
+    return numbers
+
+
+def test_the_capacity_moves_towards_what_was_made_while_all_turns_were_taken() -> None:
+    capacity = Capacity(AdmissionLimits(max_running=8), 3)
+    assert run_full(capacity, audio_s_per_s=5.6, seconds=4) == [4, 5, 5, 5]  # 5 x 1.1 = 5.5
+    assert run_full(capacity, audio_s_per_s=3.4, seconds=4) == [4, 3, 3, 3]
+    assert run_full(capacity, audio_s_per_s=0.0, seconds=2) == [1, 1]
+    assert run_full(capacity, audio_s_per_s=6.7, seconds=4) == [4, 5, 6, 6]
+    assert run_full(capacity, audio_s_per_s=99.0, seconds=1) == [8]
+
+
+def test_the_capacity_of_a_server_that_is_not_full_is_not_known_any_better() -> None:
+    capacity = Capacity(AdmissionLimits(max_running=8), 4)
+    capacity.note_running(4, 0.0)
+    capacity.note_running(3, 0.9)
+    capacity.note_audio(99.0, 5.0)
+    assert capacity.num == 4
+
+
+def test_a_capacity_that_was_asked_for_is_kept() -> None:
+    capacity = Capacity(AdmissionLimits(min_running=4, max_running=4), 2)
+    assert run_full(capacity, audio_s_per_s=0.5, seconds=3) == [4, 4, 4]
+
+
+@pytest.mark.parametrize(("begun_with", "num"), [(0, 1), (5, 5), (99, 8)])
+def test_the_queue_lets_as_many_run_as_the_machine_keeps_up_with(begun_with: int, num: int) -> None:
+    queue = AdmissionQueue(AdmissionLimits(max_running=8))
+    queue.set_capacity(begun_with)
+    for _ in range(9):
+        queue.arrive(ticket())
+    assert len([found for _ in range(9) if (found := queue.next(0.0)[0])]) == num
+    assert queue.load(0.0).max_running == num
 
 
 def test_whoever_comes_first_is_first() -> None:
@@ -153,7 +197,7 @@ def test_a_paused_request_leaves_its_place_to_another_and_needs_none_to_go_on() 
     queue.arrive(ticket())
     queue.pause(ticket(), 0.0)
     assert queue.next(0.0)[0] is not None
-    queue.resume(ticket())
+    queue.resume(ticket(), 0.0)
     assert queue.load(0.0).num_running == 2
     queue.arrive(ticket())
     queue.pause(ticket(), 0.0)
@@ -241,7 +285,7 @@ def test_what_callers_are_told_to_wait_is_never_absurd(begun: list[tuple[int, fl
         found, _ = queue.next(now)
         running = found or running
         if found is None:
-            queue.resume(running)
+            queue.resume(running, 0.0)
     assert MIN_RETRY_AFTER_S <= queue.retry_after_s() <= MAX_RETRY_AFTER_S
 
 
@@ -375,7 +419,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def resume(self, data: st.DataObject) -> None:
         one = data.draw(st.sampled_from(self.paused))
-        self.queue.resume(one)
+        self.queue.resume(one, 0.0)
         self.paused.remove(one)
         self.running.append(one)
 

@@ -22,7 +22,7 @@ def report(outcome: Outcome) -> SpeechReport:
 
 def test_what_happened_is_counted() -> None:
     metrics = PrometheusMetrics()
-    metrics.model_loaded(FAKE_INFO, 1.0)
+    metrics.model_loaded(FAKE_INFO, 1.0, 5.0)
     metrics.speech_ended(report(Outcome.COMPLETED))
     metrics.speech_ended(report(Outcome.COMPLETED))
     metrics.speech_ended(report(Outcome.CANCELLED))

@@ -57,10 +57,10 @@ def test_a_failure_is_an_error_with_its_code() -> None:
 
 def test_loading_is_an_event_whichever_way_it_ends() -> None:
     with capture_logs() as events:
-        StructuredLog().model_loaded(FAKE_INFO, 1.5)
+        StructuredLog().model_loaded(FAKE_INFO, 1.5, 5.04)
         StructuredLog().model_load_failed(FAKE_INFO, ModelLoadError("no weights"))
     assert [event["event"] for event in events] == ["model.loaded", "model.load_failed"]
-    assert events[0]["duration_s"] == 1.5
+    assert (events[0]["duration_s"], events[0]["speed"]) == (1.5, 5.0)
     assert events[1]["reason"] == "no weights"
 
 
