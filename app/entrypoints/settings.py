@@ -262,8 +262,8 @@ class AdmissionSettings(Section, frozen=True):
         int,
         Meta(ge=0, le=10_000),
         about("""Texts that the model works on at the same time; more are queued. 0 is as many as
-            this machine keeps ahead of playback, which is measured. A quarter is reserved for texts of up to 1000
-            characters, so that long ones cannot take all."""),
+            this machine keeps ahead of playback, which is measured. A quarter is reserved for
+            texts of up to 1000 characters, so that long ones cannot take all."""),
     ] = 0
     max_queued: Annotated[
         int,

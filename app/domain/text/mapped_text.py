@@ -108,8 +108,8 @@ class MappedText:
     def sub(self, pattern: re.Pattern[str], rewrite: Rewrite | str) -> "MappedText":
         """Every match of `pattern` rewritten.
 
-        What is as long as before keeps its spans; else all of it stands for all of the match,
-        without what its neighbours stand for.
+        What is as long as before keeps its spans. All that a single character becomes has its span;
+        all that several become, the whole span of these without what their neighbours stand for.
         """
         text, own, last = self.text, self.packed, 0
         texts: list[str] = []
@@ -124,10 +124,8 @@ class MappedText:
                 new, spans = text[kept], own[kept]
             elif new == match[0]:
                 continue
-            elif end - start == 1:
-                spans = own[start:end] * len(new)
-            elif end - start == len(new):
-                spans = own[start:end]
+            elif end - start in (1, len(new)):
+                spans = own[start:end] * (len(new) // (end - start))
             else:
                 spans = [self._cover(start, end)] * len(new)
             if last < start:
