@@ -144,7 +144,7 @@ class DiskCache:
     def _read(self, key: str) -> Chunks | None:
         path = self._path(key)
         try:
-            chunks = from_bytes(_content(path, self._max_bytes))
+            chunks = from_bytes(key, _content(path, self._max_bytes))
         except OSError:
             self._forget(key)
             raise
@@ -159,7 +159,7 @@ class DiskCache:
         return chunks
 
     def _write(self, key: str, chunks: Chunks) -> None:
-        content = to_bytes(chunks)
+        content = to_bytes(key, chunks)
         if key in self._num_bytes_of or len(content) > self._max_bytes:
             return
         self._make_room(len(content))
@@ -211,22 +211,29 @@ def _content(path: Path, max_bytes: int) -> bytes:
         return file.read()
 
 
-def to_bytes(chunks: Chunks) -> bytes:
-    """A SHA-256, then all fields of all chunks in MessagePack; samples as little-endian float32."""
+def to_bytes(key: str, chunks: Chunks) -> bytes:
+    """A SHA-256 with the key, then all fields of all chunks in MessagePack.
+
+    Samples are little-endian float32.
+    """
     body = msgspec.msgpack.encode([_to_fields(chunk) for chunk in chunks])
-    return hashlib.sha256(body).digest() + body
+    return _checksum(key, body) + body
 
 
-def from_bytes(content: bytes) -> Chunks | None:
-    """The same chunks, bit by bit; None if the content is damaged or of another version."""
+def from_bytes(key: str, content: bytes) -> Chunks | None:
+    """The same chunks, bit by bit; None if damaged, of another key or of another version."""
     checksum, body = content[:_NUM_CHECKSUM_BYTES], content[_NUM_CHECKSUM_BYTES:]
-    if hashlib.sha256(body).digest() != checksum:
+    if _checksum(key, body) != checksum:
         return None
     try:
         stored = msgspec.msgpack.decode(body, type=list[dict[str, Any]])
         return tuple(_from_fields(fields) for fields in stored)
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError, InvalidAudioError):
         return None
+
+
+def _checksum(key: str, body: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + body).digest()
 
 
 def _to_fields(chunk: AudioChunk) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from app.domain.audio import AudioChunk
 from tests.fakes.clock import FakeClock
 
 CHUNKS = (AudioChunk(np.linspace(-1, 1, 1_000, dtype=np.float32), 16_000),)
-NUM_BYTES = len(to_bytes(CHUNKS))
+NUM_BYTES = len(to_bytes("", CHUNKS))
 MAX_BYTES = 3 * NUM_BYTES
 
 
@@ -120,7 +120,10 @@ async def test_a_smaller_limit_holds_from_the_start_on(rig: Rig) -> None:
     await files.close()
 
 
-@pytest.mark.parametrize("content", [b"", b"not speech", to_bytes(CHUNKS)[:-1]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not speech", to_bytes(f"{1:064x}", CHUNKS)[:-1], to_bytes(f"{2:064x}", CHUNKS)],
+)
 async def test_a_damaged_file_is_removed_and_can_be_written_again(rig: Rig, content: bytes) -> None:
     await rig.write(1)
     rig.path(1).write_bytes(content)

@@ -12,6 +12,7 @@ from app.adapters.speech.disk_cache import from_bytes, to_bytes
 from app.domain.audio import AudioChunk
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
+KEY = "5e" * 32
 SAMPLES = arrays(np.float32, st.integers(1, 50), elements=FINITE)
 
 
@@ -19,7 +20,7 @@ SAMPLES = arrays(np.float32, st.integers(1, 50), elements=FINITE)
 @given(st.lists(SAMPLES, max_size=4), st.integers(1, 48_000))
 def test_what_comes_back_is_the_same_bit_by_bit(samples: list[Any], rate: int) -> None:
     chunks = tuple(AudioChunk(each, rate) for each in samples)
-    back = from_bytes(to_bytes(chunks))
+    back = from_bytes(KEY, to_bytes(KEY, chunks))
     assert back is not None
     assert [chunk.samples.tobytes() for chunk in back] == [each.tobytes() for each in samples]
     assert all(chunk.sample_rate == rate for chunk in back)
@@ -27,7 +28,7 @@ def test_what_comes_back_is_the_same_bit_by_bit(samples: list[Any], rate: int) -
     assert all(chunk.samples.flags.writeable for chunk in back)
 
 
-CONTENT = to_bytes((AudioChunk(np.linspace(-1, 1, 99, dtype=np.float32), 16_000),))
+CONTENT = to_bytes(KEY, (AudioChunk(np.linspace(-1, 1, 99, dtype=np.float32), 16_000),))
 
 
 @settings(deadline=None)
@@ -35,19 +36,24 @@ CONTENT = to_bytes((AudioChunk(np.linspace(-1, 1, 99, dtype=np.float32), 16_000)
 def test_a_byte_that_changed_is_noticed(position: int, change: int) -> None:
     content = bytearray(CONTENT)
     content[position] ^= change
-    assert from_bytes(bytes(content)) is None
+    assert from_bytes(KEY, bytes(content)) is None
 
 
 @settings(deadline=None)
 @given(st.integers(0, len(CONTENT) - 1))
 def test_a_file_that_was_cut_is_noticed(length: int) -> None:
-    assert from_bytes(CONTENT[:length]) is None
+    assert from_bytes(KEY, CONTENT[:length]) is None
+
+
+def test_the_file_of_another_key_is_noticed() -> None:
+    assert from_bytes(KEY, CONTENT) is not None
+    assert from_bytes("5f" * 32, CONTENT) is None
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_other_bytes_are_nothing(content: bytes) -> None:
-    assert from_bytes(content) is None
+    assert from_bytes(KEY, content) is None
 
 
 @pytest.mark.parametrize(
@@ -66,4 +72,4 @@ def test_any_other_bytes_are_nothing(content: bytes) -> None:
 )
 def test_whole_content_of_another_version_is_nothing(body: Any) -> None:
     encoded = msgspec.msgpack.encode(body)
-    assert from_bytes(hashlib.sha256(encoded).digest() + encoded) is None
+    assert from_bytes(KEY, hashlib.sha256(KEY.encode() + encoded).digest() + encoded) is None
