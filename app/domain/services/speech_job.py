@@ -5,10 +5,10 @@ Counts and times everything about the request; the service that answers it says 
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from app.domain.admission import Caller
-from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, PlaybackClock
+from app.domain.audio import AudioChunk, AudioEncoding, PlaybackClock
 from app.domain.captions import Caption
 from app.domain.errors import (
     InvalidRequestError,
@@ -28,10 +28,6 @@ from app.ports.telemetry import SpeechObserver
 
 T = TypeVar("T")
 
-# Encoded on the event loop: two seconds take under 3 ms, resampled too, and the way to a thread and
-# back up to 0.3 ms on a busy machine.
-LIGHT_FORMATS: Final = frozenset({AudioFormat.PCM, AudioFormat.WAV})
-
 
 class SpeechJob:
     """A request and its life.
@@ -47,7 +43,7 @@ class SpeechJob:
         params: how every segment is synthesized; set once the names are resolved.
         encoding: of the answer; set with `params`.
         encoder: of the answer; set when audio is about to be made.
-        is_light: encoding takes so little that the event loop does it.
+        is_light: encoding takes so little that the event loop does it; set with `params`.
         report: how far it is.
         captions: of the segments that are whole, in order; each begins where the one before ended.
         current_segment: the segment that has begun and is not whole.
@@ -56,6 +52,7 @@ class SpeechJob:
 
     params: SynthesisParams
     encoding: AudioEncoding
+    is_light: bool
     encoder: AudioEncoder
 
     def __init__(
@@ -68,7 +65,6 @@ class SpeechJob:
     ) -> None:
         self.options = options
         self.slot = slot
-        self.is_light = options.format in LIGHT_FORMATS
         self.report = SpeechReport(format=options.format)
         self.captions: list[Caption] = []
         self.current_segment: TextSegment | None = None

@@ -10,7 +10,7 @@ from app.domain.errors import (
     SynthesisError,
 )
 from app.domain.resilience import BreakerState, EngineHealth
-from app.domain.services.lifecycle import EngineCheck, ModelState, Readiness
+from app.domain.services.lifecycle import WARM_UP_TEXT, EngineCheck, ModelState, Readiness
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
@@ -66,7 +66,7 @@ async def test_a_model_that_cannot_load_is_failed_for_every_caller(
 async def test_a_model_that_loads_but_cannot_speak_is_failed(
     readiness: Readiness, model: FakeSpeechModel
 ) -> None:
-    model.fail_on = ("Ready.", SynthesisError())
+    model.fail_on = (WARM_UP_TEXT, SynthesisError())
     with pytest.raises(SynthesisError):
         await readiness.load()
     assert readiness.state is ModelState.FAILED

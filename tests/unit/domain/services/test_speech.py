@@ -119,6 +119,26 @@ async def test_segments_are_spoken_in_order_by_the_voice_and_at_the_speed_asked_
     assert body.endswith(b"!")
 
 
+@pytest.mark.parametrize("audio_format", [AudioFormat.PCM, AudioFormat.MP3])
+async def test_others_have_a_turn_after_each_chunk_of_an_answer_that_need_not_wait(
+    rig: Rig, audio_format: AudioFormat
+) -> None:
+    stream = await rig.service.start(SpeechRequest(text=FIVE_SENTENCES, format=audio_format))
+    for _ in range(200):  # all is made
+        await asyncio.sleep(0)
+    num_turns = 0
+
+    def count_turn() -> None:
+        nonlocal num_turns
+        num_turns += 1
+        loop.call_soon(count_turn)
+
+    loop = asyncio.get_running_loop()
+    loop.call_soon(count_turn)
+    num_parts = len([part async for part in stream if isinstance(part, bytes)])
+    assert num_turns >= num_parts > 5
+
+
 async def test_what_is_collected_is_what_is_streamed_but_for_the_head(rig: Rig) -> None:
     request = SpeechRequest(text=FIVE_SENTENCES)
     stream = await rig.service.start(request)
