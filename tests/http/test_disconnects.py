@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.domain.errors import SynthesisError
+from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.domain.speech import Outcome
 from tests.eventually import eventually
 from tests.fakes.speech_observer import FakeSpeechObserver
@@ -75,7 +76,7 @@ async def test_who_leaves_while_the_model_loads_is_not_spoken_to(fakes: Fakes) -
         fakes.model.may_load.set()
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.post(SPEECH, json=STREAMED)).status_code == 200
-    assert [text for text, *_ in fakes.model.spoken] == ["Ready.", "One one.", "Two two."]
+    assert [text for text, *_ in fakes.model.spoken] == [WARM_UP_TEXT, "One one.", "Two two."]
 
 
 async def ask_as_an_old_client(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

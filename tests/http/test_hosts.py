@@ -8,6 +8,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.serving import Fakes, serving, serving_until_stopped
@@ -102,7 +103,7 @@ async def test_a_request_to_another_name_is_refused_and_told_which_setting_to_ch
                 assert "'evil.example'" in error["message"]
                 assert "server.allowed_hosts" in error["message"]
         assert (await client.get(FILES, headers={"host": "localhost"})).json()["data"]
-    assert [text for text, *_ in fakes.model.spoken] == ["Ready.", "One.", "Two."]
+    assert [text for text, *_ in fakes.model.spoken] == [WARM_UP_TEXT, "One.", "Two."]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from websockets.asyncio.client import connect
 
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.segment import TextSegment
+from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.domain.speech import Outcome
 from app.entrypoints.settings import AdmissionSettings, Settings, SpeechSettings
 from tests.eventually import eventually
@@ -30,7 +31,7 @@ class Busy(Fakes):
         self.model.before_speaking = self._wait
 
     async def _wait(self, segment: TextSegment) -> None:
-        if segment.text != "Ready.":
+        if segment.text != WARM_UP_TEXT:
             await self.may_speak.wait()
 
     def num_queued(self) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from app.domain.errors import SpeechError, SynthesisError
 from app.domain.segment import TextSegment
+from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.domain.speech import Outcome, SamplingParams
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.settings import Settings, SpeechSettings
@@ -345,7 +346,7 @@ async def test_a_text_that_takes_much_longer_to_say_than_its_length_tells_is_ref
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "string_above_max_length"
     assert answer.json()["error"]["message"].startswith(words)
-    assert [text for text, *_ in fakes.model.spoken] == ["Ready."]
+    assert [text for text, *_ in fakes.model.spoken] == [WARM_UP_TEXT]
 
 
 @pytest.mark.parametrize(

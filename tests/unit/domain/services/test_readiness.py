@@ -75,7 +75,7 @@ async def test_a_model_that_loads_but_cannot_speak_is_failed(
 async def test_a_model_that_cannot_speak_the_one_sentence_is_ready_all_the_same(
     readiness: Readiness, model: FakeSpeechModel
 ) -> None:
-    model.fail_on = ("Ready.", RunawaySpeechError())
+    model.fail_on = (WARM_UP_TEXT, RunawaySpeechError())
     await readiness.load()
     assert readiness.state is ModelState.READY
 
