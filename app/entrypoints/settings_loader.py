@@ -99,7 +99,7 @@ def _read_text(path: Path) -> str:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes.")
-    return content.decode()
+    return content.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[Origin]:

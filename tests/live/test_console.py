@@ -168,8 +168,11 @@ def test_standard_output_that_takes_nothing_is_one_clear_line(
     assert "closed" in line or "No space left" in line
 
 
-def test_say_without_standard_input_is_one_clear_line(tmp_path: Path) -> None:
-    done = run_redirected("<&-", "say", "-o", "a.wav", cwd=tmp_path)
+@pytest.mark.parametrize(
+    "arguments", [["say", "-o", "a.wav"], ["normalize"], ["normalize", "--jsonl"]]
+)
+def test_no_standard_input_is_one_clear_line(tmp_path: Path, arguments: list[str]) -> None:
+    done = run_redirected("<&-", *arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.decode() == "Error: Standard input is closed.\n"
     assert not list(tmp_path.iterdir())

@@ -104,3 +104,19 @@ def test_a_lexicon_that_cannot_be_used_stops_the_start_with_its_line(tmp_path: P
 def test_json_lines_are_read_and_written() -> None:
     done = run_console("normalize", "--jsonl", stdin=b'"$5"\n"a\\n\\nb"\n')
     assert done.stdout.decode().splitlines() == ['"five dollars"', '"a b"']
+
+
+def test_a_json_line_that_is_not_utf_8_is_refused_as_other_bad_lines_are() -> None:
+    done = run_console("normalize", "--jsonl", stdin=b'"x 1"\n"\xff"\n')
+    assert done.returncode == 1
+    assert done.stdout.decode().splitlines() == ['"x one"']
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("Error: Line 2 is not a JSON string: ")
+
+
+@pytest.mark.parametrize("arguments", [["normalize"], ["say", "-o", "-"]])
+def test_a_text_that_is_not_utf_8_is_refused(arguments: list[str]) -> None:
+    done = run_console(*arguments, stdin=b"a \xff b")
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr.decode() == "Error: The text on standard input is not UTF-8.\n"

@@ -34,7 +34,7 @@ def check_checkpoint(model: str, revision: str | None) -> Checkpoint:
     Raises:
         CheckpointError: it is not there, damaged or none.
     """
-    return read_checkpoint(locate(model, revision, may_download=False, clock=SystemClock()))
+    return _read_whole(locate(model, revision, may_download=False, clock=SystemClock()))
 
 
 def build_checkpoint_graphs(model: str, settings: ModelSettings) -> Path:
@@ -55,7 +55,14 @@ def pull_checkpoint(repo: str, revision: str | None, *, is_forced: bool = False)
         CheckpointError: it cannot be fetched, or is damaged or no checkpoint.
     """
     clock = SystemClock()
-    return read_checkpoint(download(repo, revision, clock=clock, is_forced=is_forced))
+    return _read_whole(download(repo, revision, clock=clock, is_forced=is_forced))
+
+
+def _read_whole(directory: Path) -> Checkpoint:
+    """Also the checksums of the decoder, which are only verified when its numbers are read."""
+    checkpoint = read_checkpoint(directory)
+    checkpoint.load_decoder()
+    return checkpoint
 
 
 def list_checkpoints() -> list[CachedCheckpoint]:

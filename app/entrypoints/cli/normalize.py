@@ -1,8 +1,7 @@
 """`soprano-api normalize`: what is spoken for what is written, without speaking it."""
 
-import sys
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import click
 import msgspec
@@ -14,13 +13,15 @@ from app.domain.text.reading.matching import (
 )
 from app.domain.text.splitting import split_sentences
 from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
-from app.entrypoints.cli.options import common_options, settings_from
+from app.entrypoints.cli.options import (
+    common_options,
+    settings_from,
+    standard_input,
+    text_or_input,
+)
 from app.entrypoints.log import configure_logging
 from app.entrypoints.settings import Settings
 from app.ports.speech_model import SpeechModel
-
-STANDARD: Final = "-"
-"""Means standard input as the text."""
 
 
 @click.command()
@@ -41,21 +42,20 @@ def normalize(
     model = build_ports(settings).model if voice_form else None
     options = _reading(settings)
     if not jsonl:
-        text = sys.stdin.read() if text in (None, STANDARD) else text
-        for sentence in _sentences(text or "", options, model):
+        for sentence in _sentences(text_or_input(text), options, model):
             click.echo(sentence)
         return
-    for number, line in enumerate(sys.stdin, start=1):
+    for number, line in enumerate(standard_input(), start=1):
         if line.strip():
             click.echo(
                 msgspec.json.encode(" ".join(_sentences(_decode(line, number), options, model)))
             )
 
 
-def _decode(line: str, number: int) -> str:
+def _decode(line: bytes, number: int) -> str:
     try:
         return msgspec.json.decode(line, type=str)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise click.ClickException(f"Line {number} is not a JSON string: {error}") from error
 
 

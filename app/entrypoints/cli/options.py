@@ -1,14 +1,17 @@
-"""Flags that several commands share, tables of columns, and the limit on open files."""
+"""What several commands share: flags, standard input, tables, and the limit on open files."""
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 import click
 
 from app.entrypoints.settings_loader import LoadedSettings, load_settings
 
 Command = Callable[..., Any]
+
+STANDARD: Final = "-"
+"""Means standard input as the text, standard output as the file."""
 
 FLAGS = {
     "host": "server.host",
@@ -43,6 +46,31 @@ def common_options(command: Command) -> Command:
 def settings_from(config: str | None, flags: dict[str, str | None]) -> LoadedSettings:
     """The settings in force, given the flags by parameter name."""
     return load_settings({FLAGS[name]: value for name, value in flags.items()}, config)
+
+
+def text_or_input(text: str | None) -> str:
+    """TEXT of a command line, or standard input without it or if it is '-'.
+
+    Raises:
+        click.ClickException: standard input is closed or not UTF-8.
+    """
+    if text is not None and text != STANDARD:
+        return text
+    try:
+        return standard_input().read().decode()
+    except UnicodeDecodeError as error:
+        raise click.ClickException("The text on standard input is not UTF-8.") from error
+
+
+def standard_input() -> BinaryIO:
+    """Standard input as bytes.
+
+    Raises:
+        click.ClickException: it is closed.
+    """
+    if sys.stdin is None:
+        raise click.ClickException("Standard input is closed.")
+    return sys.stdin.buffer
 
 
 def print_columns(rows: Sequence[tuple[str, ...]]) -> None:

@@ -20,14 +20,11 @@ from app.domain.services.lifecycle import Intake
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest
 from app.entrypoints.bootstrap.ports import build_ports
-from app.entrypoints.cli.options import common_options, settings_from
+from app.entrypoints.cli.options import STANDARD, common_options, settings_from, text_or_input
 from app.entrypoints.log import configure_logging
 from app.entrypoints.services import Services
 from app.entrypoints.settings import Settings
 from app.ports.audio_store import AudioStores
-
-STANDARD: Final = "-"
-"""Means standard input as the text, standard output as the file."""
 
 FORMATS: Final = [audio_format.value for audio_format in AudioFormat]
 
@@ -74,7 +71,7 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
     target = Target(output, _choose_format(format_name, output))
     try:
         request = SpeechRequest(
-            text=_read_text(text),
+            text=text_or_input(text),
             voice=voice,
             speed=speed,
             format=target.format,
@@ -83,17 +80,6 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
         asyncio.run(_run(settings.settings, request, target))
     except SpeechError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _read_text(text: str | None) -> str:
-    if text is not None and text != STANDARD:
-        return text
-    if sys.stdin is None:
-        raise click.ClickException("Standard input is closed.")
-    try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as error:
-        raise click.ClickException("The text on standard input is not UTF-8.") from error
 
 
 def _choose_format(name: str | None, output: str | None) -> AudioFormat:

@@ -118,6 +118,11 @@ def test_a_file_is_strict(tmp_path: Path, text: str) -> None:
         load_settings(config=path, environ={})
 
 
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.toml", "\ufeff[server]\nport = 9000\n")
+    assert load_settings(config=path, environ={}).settings.server.port == 9000
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="nowhere"):
         load_settings(config=str(tmp_path / "nowhere.toml"), environ={})

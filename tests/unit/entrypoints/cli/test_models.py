@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,22 @@ def test_check_refuses_what_is_damaged(tmp_path: Path, name: str) -> None:
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
     assert str(directory / name) in result.stderr
+
+
+def test_check_refuses_wrong_checksums(tmp_path: Path) -> None:
+    directory = write_small_checkpoint(tmp_path / "small")
+    path = directory / "decoder.pth"
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        numbers = archive.read(largest)
+    content = path.read_bytes()
+    assert content.count(numbers) == 1
+    path.write_bytes(content.replace(numbers, numbers[::-1]))
+    result = run("check", str(directory))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Error: {path} is damaged: BadZipFile: Bad CRC-32 for file")
 
 
 @pytest.mark.parametrize("model", ["nothing", "./nothing"])
