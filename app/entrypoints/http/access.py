@@ -7,6 +7,7 @@ server's time to stop is over. Health, metrics and files are served while the se
 A route needs a key unless its `opt` says otherwise, so that a new one is closed by default.
 """
 
+import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,10 +24,9 @@ from app.domain.errors import InvalidApiKeyError, ServerDrainingError, SpeechErr
 from app.domain.services.access_control import AccessControl, Grant
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Intake
-from app.domain.services.time_limit import within
+from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import ForeignOriginError, LateRequestError, send_error
 from app.entrypoints.http.hosts import AllowedHosts, host_name, is_same_host
-from app.entrypoints.http.tasks import EndedError, unless
 from app.entrypoints.settings import AuthSettings
 from app.ports.clock import Clock
 
@@ -178,23 +178,17 @@ class AccessMiddleware(ASGIMiddleware):
             ServerDrainingError: the server's time to stop is over.
             LateRequestError: the body was not received by `due_at`.
         """
-        ends = [grant.revoked] if grant else []
+        ends: dict[asyncio.Future[None], type[SpeechError]] = {}
+        if grant is not None:
+            ends[grant.revoked] = InvalidApiKeyError
         limit_s = math.inf
         if scope["type"] == ScopeType.HTTP:
-            ends.append(self._intake.over())
+            ends[self._intake.over()] = ServerDrainingError
             limit_s = max(0.0, due_at - self._clock.monotonic())
         try:
-            return await within(self._clock, limit_s, unless(_next(receive), *ends))
-        except EndedError:
-            if grant is not None and grant.revoked.done():
-                raise InvalidApiKeyError from None
-            raise ServerDrainingError from None
+            return await within(self._clock, limit_s, unless(receive(), ends))
         except TimeoutError:
             raise LateRequestError(self._body_timeout_s) from None
-
-
-async def _next(receive: Receive) -> ReceiveMessage:
-    return await receive()
 
 
 def _is_speech(scope: Scope) -> bool:

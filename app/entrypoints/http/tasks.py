@@ -1,12 +1,13 @@
 """Work beside other work, in tasks that never outlive it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from litestar.types import Receive
 
+from app.domain.services.time_limit import unless
 from app.entrypoints.http.errors import ClientDisconnectedError
 
 T = TypeVar("T")
@@ -29,40 +30,7 @@ async def first_of(*tasks: asyncio.Future[Any]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
-class EndedError(Exception):
-    """Work was cancelled because something else ended it."""
-
-
-async def unless(work: Coroutine[Any, Any, T], *ends: asyncio.Future[None]) -> T:
-    """The result of `work`, which is cancelled when one of `ends` is done; they are not.
-
-    Raises:
-        EndedError: one of them was done first.
-    """
-    task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment] # there is one
-    num_cancels, is_working, has_ended = task.cancelling(), True, False
-
-    def end(_: asyncio.Future[None]) -> None:
-        nonlocal has_ended
-        if is_working and not has_ended:
-            has_ended = True
-            task.cancel()
-
-    for future in ends:
-        future.add_done_callback(end)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if has_ended and task.uncancel() <= num_cancels:
-            raise EndedError from None
-        raise
-    finally:
-        is_working = False
-        for future in ends:
-            future.remove_done_callback(end)
-
-
-async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled when `receive` ends first.
 
     Args:
@@ -74,8 +42,6 @@ async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         InvalidApiKeyError: its key was revoked.
         ServerDrainingError: the server's time to stop is over.
     """
-    task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment] # there is one
-    num_cancels = task.cancelling()
     reason: Exception | None = None
 
     async def watch() -> None:
@@ -83,21 +49,13 @@ async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            reason = ClientDisconnectedError()
-        except Exception as error:  # noqa: BLE001 - raised below
+        except Exception as error:  # noqa: BLE001 - raised by `unless`
             reason = error
-        task.cancel()
 
     watching = asyncio.create_task(watch())
     try:
-        return await work
-    except asyncio.CancelledError:
-        if reason is None or task.uncancel() > num_cancels:
-            raise
-        try:
-            raise reason from None
-        finally:
-            reason = None  # it holds this frame, and the frame it
+        return await unless(work, {watching: lambda: reason or ClientDisconnectedError()})
     finally:
         watching.cancel()
         await asyncio.wait({watching})
+        reason = None  # it holds this frame, which must not hold it
