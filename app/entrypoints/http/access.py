@@ -25,7 +25,7 @@ from app.domain.services.access_control import AccessControl, Grant
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Intake
 from app.domain.services.time_limit import unless, within
-from app.entrypoints.http.errors import ForeignOriginError, LateRequestError, send_error
+from app.entrypoints.http.errors import HttpError, send_error
 from app.entrypoints.http.hosts import AllowedHosts, host_name, is_same_host
 from app.entrypoints.settings import AuthSettings
 from app.ports.clock import Clock
@@ -115,7 +115,7 @@ class AccessMiddleware(ASGIMiddleware):
             self._admission.check(key_name(scope))
 
     def _check_origin(self, scope: Scope) -> None:
-        """Raise ForeignOriginError if a page of another origin had a browser send the request.
+        """Raise an error if a page of another origin had a browser send the request.
 
         Browsers let any page connect to any WebSocket, show any media and send simple requests, and
         leave it to the server to look at the origin. Programs that are not browsers send none.
@@ -128,7 +128,7 @@ class AccessMiddleware(ASGIMiddleware):
             has_user_data = not is_public and scope["method"] != HttpMethod.OPTIONS
             is_foreign = has_user_data and self._is_foreign_request(headers)
         if is_foreign:
-            raise ForeignOriginError
+            raise HttpError("origin_not_allowed")
 
     def _is_foreign_socket(self, headers: Headers) -> bool:
         origin = headers.get("origin")
@@ -176,7 +176,7 @@ class AccessMiddleware(ASGIMiddleware):
         Raises:
             InvalidApiKeyError: the key was revoked.
             ServerDrainingError: the server's time to stop is over.
-            LateRequestError: the body was not received by `due_at`.
+            HttpError: the body was not received by `due_at`.
         """
         ends: dict[asyncio.Future[None], type[SpeechError]] = {}
         if grant is not None:
@@ -188,7 +188,7 @@ class AccessMiddleware(ASGIMiddleware):
         try:
             return await within(self._clock, limit_s, unless(receive(), ends))
         except TimeoutError:
-            raise LateRequestError(self._body_timeout_s) from None
+            raise HttpError("request_too_slow", limit_s=self._body_timeout_s) from None
 
 
 def _is_speech(scope: Scope) -> bool:

@@ -20,9 +20,7 @@ from app.domain.errors import SpeechError
 from app.domain.services.access_control import AccessControl
 from app.entrypoints.http.access import key_name
 from app.entrypoints.http.errors import (
-    AddressNotFoundError,
-    ForeignOriginError,
-    HostNotAllowedError,
+    HttpError,
     error_noted_in,
     send_error,
 )
@@ -151,14 +149,14 @@ class RequestMiddleware:
         # A page that has no key gains nothing from another name; no browser omits `Host`.
         name = host_name(next(iter(headers.getall("host", [])), ""))
         if name and not self._hosts.allows(name) and not await self._access.needs_key():
-            return HostNotAllowedError(name)
+            return HttpError("host_not_allowed", name=name[:253])
         if ENCODED_SLASH in scope["raw_path"].lower():
-            return AddressNotFoundError()
+            return HttpError("not_found", problem="Not found")
         # The framework takes each OPTIONS with an origin for a preflight; it answers in plain text.
         if self._cors is not None and scope.get("method") == HttpMethod.OPTIONS:
             origin = headers.get("origin")
             if origin and not self._cors.is_origin_allowed(origin):
-                return ForeignOriginError()
+                return HttpError("origin_not_allowed")
         return None
 
 
@@ -179,9 +177,8 @@ class _Response:
         kind = message["type"]
         if kind == "websocket.close" and "route_handler" not in self._scope:
             # No such address; the framework closes the socket, which is an empty 403 (ASGI).
-            await send_error(
-                self._scope, self.send, AddressNotFoundError("No WebSocket at this address")
-            )
+            error = HttpError("not_found", problem="No WebSocket at this address")
+            await send_error(self._scope, self.send, error)
             return
         if kind in WITH_HEADERS:
             self.status = cast("int", message.get("status", SWITCHING_PROTOCOLS))

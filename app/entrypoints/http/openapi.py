@@ -48,8 +48,7 @@ from app.domain.errors import (
 from app.entrypoints.http.access import OPEN
 from app.entrypoints.http.errors import (
     NOT_JSON,
-    HeadersTooLargeError,
-    LateRequestError,
+    HttpError,
     UnsupportedMediaTypeError,
     describe_decode_error,
     describe_http_exception,
@@ -224,11 +223,11 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
     },
     401: {"A key that is not known": InvalidApiKeyError()},
     404: {"A model that is not served": ModelNotFoundError("gpt-5", ["tts-1", "tts-1-hd"])},
-    408: {"A body that was not received in time": LateRequestError(10)},
+    408: {"A body that was not received in time": HttpError("request_too_slow", limit_s=10)},
     413: {"A body that is too large": HTTPException(status_code=413)},
     415: {"A form instead of JSON": UnsupportedMediaTypeError(NOT_JSON)},
     429: {"More requests than a key may send": RateLimitError("60 per minute", 1.0)},
-    431: {"Too many headers": HeadersTooLargeError()},
+    431: {"Too many headers": HttpError("headers_too_large")},
     500: {"A failure of the model": SynthesisError()},
     503: {
         "A full queue": ServerOverloadedError(1.0),

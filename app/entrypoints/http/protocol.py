@@ -31,14 +31,7 @@ from websockets.http11 import Request
 from app.domain.api_keys import TokenBucket
 from app.domain.errors import ServerDrainingError, SpeechError
 from app.entrypoints.http.errors import (
-    BrokenHandshakeError,
-    BrokenHttpError,
-    HeadersTooLargeError,
-    LateRequestError,
-    TargetTooLongError,
-    TooManyConnectionsError,
-    TooManyUnfinishedBodiesError,
-    UpgradeRequiredError,
+    HttpError,
     encode_answer,
 )
 from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
@@ -198,9 +191,9 @@ class HttpProtocol(H11Protocol):
         if self._headers_due_at is not None and now >= self._headers_due_at:
             self._headers_due_at = None
             if self._is_rejected:
-                self._reject(TooManyConnectionsError())
+                self._reject(HttpError("too_many_connections"))
             elif self._has_part_of_headers:
-                self._reject(LateRequestError(self._limits.header_timeout_s))
+                self._reject(HttpError("request_too_slow", limit_s=self._limits.header_timeout_s))
             else:
                 self.transport.close()
 
@@ -254,7 +247,7 @@ class HttpProtocol(H11Protocol):
         """Take what the client sends; its next head begins with the first byte after an answer."""
         if self._is_rejected:
             self.conn.is_head = data.startswith(HEAD)
-            self._reject(TooManyConnectionsError())
+            self._reject(HttpError("too_many_connections"))
         elif self.conn.their_state in NOT_READ or self._is_discarding:
             return
         elif self._is_answering:
@@ -305,7 +298,7 @@ class HttpProtocol(H11Protocol):
             return
         self.cycle.disconnected = True
         self.cycle.message_event.set()
-        self._answer(TooManyUnfinishedBodiesError())
+        self._answer(HttpError("too_many_unfinished_bodies"))
         self._discard()
 
     def on_response_complete(self) -> None:
@@ -334,7 +327,7 @@ class HttpProtocol(H11Protocol):
             self._is_body_broken = True
             self.cycle.message_event.set()
         elif self.conn.our_state is h11.IDLE:
-            self._reject(getattr(sys.exception(), "error", BrokenHttpError()))
+            self._reject(getattr(sys.exception(), "error", HttpError("invalid_http")))
         else:  # the body of a request that was answered without it
             self.transport.close()
 
@@ -351,7 +344,7 @@ class HttpProtocol(H11Protocol):
             return message
 
         if self._is_body_broken:
-            self._reject_running(BrokenHttpError())
+            self._reject_running(HttpError("invalid_http"))
         else:
             try:
                 await self._application(scope, receive_unbroken, send)
@@ -361,7 +354,7 @@ class HttpProtocol(H11Protocol):
 
     def _check_body(self) -> None:
         if self._is_body_broken and not self.cycle.response_started:
-            raise BrokenHttpError
+            raise HttpError("invalid_http")
 
     def _reject(self, error: SpeechError) -> None:
         self._answer(error)
@@ -502,7 +495,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self._unfinished.resize(num_bytes + len(self.conn.reader.buffer)) or self.close_sent:
             return
         self.frames = []
-        code, reason = CloseCode.TRY_AGAIN_LATER, TooManyUnfinishedBodiesError.code
+        code, reason = CloseCode.TRY_AGAIN_LATER, "too_many_unfinished_bodies"
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.conn.fail(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -528,16 +521,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
 def describe_handshake_error(error: Exception | None) -> SpeechError:
     """What a client is told of a handshake that the library `websockets` refuses with `error`."""
-    if isinstance(error, RequestLineTooLong):
-        return TargetTooLongError()
-    if isinstance(error, HeaderLineTooLong):
-        return HeadersTooLargeError()
-    if isinstance(error, InvalidUpgrade):
-        return UpgradeRequiredError()
     name = error.name if isinstance(error, InvalidHeader) else None
-    if isinstance(error, InvalidHeaderValue) and name == "Sec-WebSocket-Version":
-        return UpgradeRequiredError()
-    return BrokenHandshakeError(name)
+    if isinstance(error, RequestLineTooLong):
+        return HttpError("uri_too_long")
+    if isinstance(error, HeaderLineTooLong):
+        return HttpError("headers_too_large")
+    is_other_version = isinstance(error, InvalidHeaderValue) and name == "Sec-WebSocket-Version"
+    if isinstance(error, InvalidUpgrade) or is_other_version:
+        return HttpError("upgrade_required")
+    return HttpError("invalid_handshake", hint=f": check the header {name}" if name else "")
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -6,12 +6,7 @@ from typing import Any, Final
 import h11
 
 from app.domain.errors import SpeechError
-from app.entrypoints.http.errors import (
-    BrokenHttpError,
-    HeadersTooLargeError,
-    HttpVersionError,
-    TargetTooLongError,
-)
+from app.entrypoints.http.errors import HttpError
 
 MAX_HEAD_BYTES: Final = 16_384
 """Of the request line and all headers. h11 has this limit for a head that comes in parts, and none
@@ -125,12 +120,12 @@ def find_fault(received: bytes) -> SpeechError | None:
     line, line_end, _ = head.partition(b"\n")
     target = line.partition(b" ")[2].partition(b" ")[0]
     if len(target) > MAX_TARGET_BYTES:
-        return TargetTooLongError()
+        return HttpError("uri_too_long")
     num_headers = head.count(b"\n") - 2  # without the request line and the empty one
     if len(head) > MAX_HEAD_BYTES or num_headers > MAX_HEADERS:
-        return HeadersTooLargeError()
+        return HttpError("headers_too_large")
     request_line = _REQUEST_LINE.fullmatch(line) if line_end else None
     if request_line is not None and request_line[1] not in HTTP_VERSIONS:
-        return HttpVersionError()
+        return HttpError("http_version_not_supported")
     # RFC 9112, section 5.2: a server in front may read a folded header in another way.
-    return BrokenHttpError() if _FOLD.search(head) else None
+    return HttpError("invalid_http") if _FOLD.search(head) else None

@@ -13,7 +13,6 @@ from litestar.response.base import ASGIResponse
 from litestar.typing import FieldDefinition
 
 from app.domain.admission import Caller
-from app.domain.errors import InvalidRequestError
 from app.domain.file_name import choose_stem
 from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.speech import SpeechService
@@ -21,7 +20,12 @@ from app.domain.services.speech_stream import SpeechStream, StoreOutcome
 from app.domain.speech import CacheStatus, SpeechReport
 from app.entrypoints.http import sse
 from app.entrypoints.http.access import LIMITED, key_name
-from app.entrypoints.http.errors import NOT_JSON, UnsupportedMediaTypeError, describe_decode_error
+from app.entrypoints.http.errors import (
+    NOT_JSON,
+    HttpError,
+    UnsupportedMediaTypeError,
+    describe_decode_error,
+)
 from app.entrypoints.http.files import FILES_PATH
 from app.entrypoints.http.openapi import SPEECH_ERRORS, SpeechOperation
 from app.entrypoints.http.responses import HeldAnswers, StreamResponse, WholeResponse
@@ -45,15 +49,6 @@ CACHE_STATUS: Final = {
 }
 
 _decoder: Final = msgspec.json.Decoder(CreateSpeech)
-
-
-class InvalidTimeoutError(InvalidRequestError):
-    """X-Request-Timeout-Seconds is not a number, or too short."""
-
-    code = "invalid_request_timeout"
-
-    def __init__(self) -> None:
-        super().__init__(f"The header {TIMEOUT_HEADER} must be a number of seconds, at least 1.")
 
 
 class SpeechBody(MsgspecDTO[CreateSpeech]):
@@ -152,9 +147,9 @@ def _timeout_s(request: Request[Any, Any, Any]) -> float:
     try:
         times_s = [float(value) for value in request.headers.getall(TIMEOUT_HEADER, [])]
     except ValueError:
-        raise InvalidTimeoutError from None
+        raise HttpError("invalid_request_timeout") from None
     if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
-        raise InvalidTimeoutError
+        raise HttpError("invalid_request_timeout")
     return min(times_s, default=math.inf)
 
 

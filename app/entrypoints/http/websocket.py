@@ -21,7 +21,6 @@ from app.domain.captions import Caption
 from app.domain.errors import (
     InputTooLongError,
     InvalidApiKeyError,
-    InvalidRequestError,
     ServerDrainingError,
     SpeechError,
 )
@@ -35,6 +34,7 @@ from app.entrypoints.http.access import LIMITED, grant_in, protocol_to_accept
 from app.entrypoints.http.errors import (
     INTERNAL_ERROR,
     POLICY_VIOLATION,
+    HttpError,
     describe_decode_error,
     describe_speech_error,
 )
@@ -80,15 +80,6 @@ CLIENT_LEFT: Final = (WebSocketDisconnect, OSError)
 """What the socket raises then; of speech, an OSError is a failure."""
 
 _log = structlog.get_logger(__name__)
-
-
-class TooManyUtterancesError(InvalidRequestError):
-    """More utterances wait for synthesis than the limit allows."""
-
-    code = "too_many_utterances"
-
-    def __init__(self) -> None:
-        super().__init__(f"At most {MAX_WAITING_UTTERANCES} utterances may wait to be spoken.")
 
 
 class LiveLimits(msgspec.Struct, frozen=True):
@@ -347,7 +338,7 @@ class LiveSession:
         """Return if another utterance may begin, which then counts."""
         self._intake.check()
         if len(self._waiting) >= MAX_WAITING_UTTERANCES:
-            raise TooManyUtterancesError
+            raise HttpError("too_many_utterances", limit=MAX_WAITING_UTTERANCES)
         if self._grant is not None:
             self._grant.count_request()
 
