@@ -57,7 +57,7 @@ INTERNAL_ERROR: Final = ErrorDetail(
     code="internal_error",
 )
 
-# Status and message, by code, of requests that are rejected for what they are in HTTP.
+# Status and message, by code, of what is wrong with a request in HTTP, or with a use of a socket.
 HTTP_ERRORS: Final = {
     "invalid_http": (400, "This is not a valid HTTP request."),
     "invalid_handshake": (400, "This is not a valid WebSocket handshake{hint}."),
@@ -75,6 +75,7 @@ HTTP_ERRORS: Final = {
     ),
     "not_found": (404, "{problem}; see /schema for the addresses of this server."),
     "request_too_slow": (408, "The request was not received within {limit_s:g} s."),
+    "idle_timeout": (408, "Nothing was written or spoken for {limit_s:g} seconds."),
     "uri_too_long": (414, "The path and query of the request are too long."),
     "host_not_allowed": (
         421,

@@ -4,7 +4,7 @@ A file that breaks off after its first byte cuts the connection: a body that end
 for a whole one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Annotated, Any, Final, Literal
 
@@ -13,26 +13,27 @@ import structlog
 from litestar import Controller, Request, Response, delete, get, route
 from litestar.di import NamedDependency
 from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 from msgspec import Meta
 from werkzeug.http import http_date, quote_etag
 
-from app.domain.captions import render_srt, render_vtt
+from app.domain.captions import Caption, render_srt, render_vtt
 from app.domain.errors import ServerDrainingError, SpeechError
-from app.domain.services.audio_library import AudioLibrary, Page, PageQuery
+from app.domain.services.audio_library import AudioLibrary, PageQuery
 from app.entrypoints.http.access import key_name
 from app.entrypoints.http.errors import ClientDisconnectedError
 from app.entrypoints.http.middleware import is_head
 from app.entrypoints.http.openapi import (
     CAPTIONS_ERRORS,
     DELETE_ERRORS,
+    DELETE_FILE,
     LIST_ERRORS,
     READ_ERRORS,
-    CaptionsOperation,
-    DeletionOperation,
-    StoredAudioOperation,
+    RETRIEVE_FILE,
+    captions_operation,
 )
 from app.entrypoints.http.preconditions import Span, Validators, check_change, choose_span
 from app.entrypoints.http.schemas import CONTENT_TYPES
@@ -41,16 +42,13 @@ from app.ports.audio_store import OpenAudio, StoredAudio
 
 FILES_PATH: Final = "/v1/audio/files"
 SRT: Final = "application/x-subrip; charset=utf-8"
-VTT: Final = "text/vtt"
-"""The framework adds the charset."""
+VTT: Final = "text/vtt; charset=utf-8"
 
+# Whose files: the name of the request's key, or None where there are no keys.
 Owner = NamedDependency[str | None]
-"""Whose files: the name of the request's key, or None where there are no keys."""
-CACHE_HEADERS: Final = {
-    # A file does not change, but it may be deleted, and it is its owner's alone.
-    "cache-control": "private, no-cache",
-    "vary": "authorization",
-}
+
+# A file does not change, but it may be deleted, and it is its owner's alone.
+CACHE_HEADERS: Final = {"cache-control": "private, no-cache", "vary": "authorization"}
 
 _log = structlog.get_logger(__name__)
 
@@ -88,6 +86,29 @@ def owner(request: Request[Any, Any, Any]) -> str | None:
     return key_name(request.scope)
 
 
+def _captions_route(
+    name: str, title: str, content_type: str, render: Callable[[Sequence[Caption]], str]
+) -> HTTPRouteHandler:
+    @get(
+        f"/{{name:str}}/captions.{name}",
+        operation_id=f"retrieveAudioFile{name.title()}",
+        operation_class=captions_operation(content_type),
+        summary=f"Captions of stored audio, {title}",
+        description=f"What is said when, as {title}.",
+        responses=CAPTIONS_ERRORS,
+    )
+    async def retrieve_captions(
+        self: Any,  # noqa: ARG001 - bound by the framework
+        name: FromPath[str],
+        library: NamedDependency[AudioLibrary],
+        owner: Owner,
+    ) -> Response[bytes]:
+        text = render(await library.captions(owner, name))
+        return Response(text.encode(), headers={**CACHE_HEADERS, "content-type": content_type})
+
+    return retrieve_captions
+
+
 class StoredAudioController(Controller):
     """Stored audio: list, fetch, delete, captions."""
 
@@ -109,12 +130,27 @@ class StoredAudioController(Controller):
     ) -> StoredAudioList:
         """A page of the files that the caller's key has stored."""
         query = PageQuery(limit, after, is_newest_first=order == "desc")
-        return describe_page(await library.list(owner, query))
+        page = await library.list(owner, query)
+        items = [
+            StoredAudioItem(
+                id=file.name,
+                bytes=file.num_bytes,
+                created_at=int(file.created_at.timestamp()),
+                content_type=CONTENT_TYPES[file.audio_format],
+            )
+            for file in page.files
+        ]
+        return StoredAudioList(
+            data=items,
+            first_id=items[0].id if items else None,
+            last_id=items[-1].id if items else None,
+            has_more=page.has_more,
+        )
 
     @get(
         "/{name:str}",
         operation_id="retrieveAudioFile",
-        operation_class=StoredAudioOperation,
+        operation_class=RETRIEVE_FILE,
         summary="Retrieve stored audio",
         responses=READ_ERRORS,
     )
@@ -141,7 +177,7 @@ class StoredAudioController(Controller):
     @delete(
         "/{name:str}",
         operation_id="deleteAudioFile",
-        operation_class=DeletionOperation,
+        operation_class=DELETE_FILE,
         summary="Delete stored audio",
         status_code=200,
         responses=DELETE_ERRORS,
@@ -159,54 +195,8 @@ class StoredAudioController(Controller):
         await library.delete(owner, name)
         return StoredAudioDeleted(id=name)
 
-    @get(
-        "/{name:str}/captions.srt",
-        operation_id="retrieveAudioFileSrt",
-        operation_class=CaptionsOperation,
-        summary="Captions of stored audio, SubRip",
-        responses=CAPTIONS_ERRORS,
-    )
-    async def retrieve_srt(
-        self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
-    ) -> Response[bytes]:
-        """What is said when, as SubRip."""
-        captions = await library.captions(owner, name)
-        return Response(render_srt(captions).encode(), media_type=SRT, headers=CACHE_HEADERS)
-
-    @get(
-        "/{name:str}/captions.vtt",
-        operation_id="retrieveAudioFileVtt",
-        operation_class=CaptionsOperation,
-        summary="Captions of stored audio, WebVTT",
-        responses=CAPTIONS_ERRORS,
-    )
-    async def retrieve_vtt(
-        self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
-    ) -> Response[bytes]:
-        """What is said when, as WebVTT."""
-        captions = await library.captions(owner, name)
-        return Response(render_vtt(captions).encode(), media_type=VTT, headers=CACHE_HEADERS)
-
-
-def describe_page(page: Page) -> StoredAudioList:
-    """The message for a page."""
-    data = [describe_file(file) for file in page.files]
-    return StoredAudioList(
-        data=data,
-        first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
-        has_more=page.has_more,
-    )
-
-
-def describe_file(file: StoredAudio) -> StoredAudioItem:
-    """The message for a file; also what an answer may say of a file it has just stored."""
-    return StoredAudioItem(
-        id=file.name,
-        bytes=file.num_bytes,
-        created_at=int(file.created_at.timestamp()),
-        content_type=CONTENT_TYPES[file.audio_format],
-    )
+    retrieve_srt = _captions_route("srt", "SubRip", SRT, render_srt)
+    retrieve_vtt = _captions_route("vtt", "WebVTT", VTT, render_vtt)
 
 
 class StoredAudioResponse(ASGIResponse):

@@ -27,7 +27,7 @@ from app.entrypoints.http.errors import (
     describe_decode_error,
 )
 from app.entrypoints.http.files import FILES_PATH
-from app.entrypoints.http.openapi import SPEECH_ERRORS, SpeechOperation
+from app.entrypoints.http.openapi import CREATE_SPEECH, SPEECH_ERRORS
 from app.entrypoints.http.responses import HeldAnswers, StreamResponse, WholeResponse
 from app.entrypoints.http.schemas import CONTENT_TYPES, MIN_TIMEOUT_S, TIMEOUT_HEADER, CreateSpeech
 from app.entrypoints.http.sse import EventWriter
@@ -183,7 +183,7 @@ class SpeechController(Controller):
     @post(
         "/speech",
         operation_id="createSpeech",
-        operation_class=SpeechOperation,
+        operation_class=CREATE_SPEECH,
         summary="Speak a text",
         status_code=200,
         responses=SPEECH_ERRORS,
