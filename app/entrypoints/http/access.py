@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -44,10 +45,11 @@ KEY_PROTOCOL: Final = "openai-insecure-api-key."
 _GRANT: Final = "grant"
 
 
+@dataclass(eq=False, kw_only=True)
 class AccessMiddleware(ASGIMiddleware):
     """Serves a request within the limits of its key, or rejects it.
 
-    Args:
+    Attributes:
         access: knows the keys.
         settings: which lists need no key.
         cors: the pages of other origins that may use the server.
@@ -60,37 +62,26 @@ class AccessMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    def __init__(  # noqa: PLR0913 - what one middleware does instead of four
-        self,
-        access: AccessControl,
-        settings: AuthSettings,
-        *,
-        cors: CORSConfig | None,
-        hosts: AllowedHosts,
-        intake: Intake,
-        admission: Admission,
-        clock: Clock,
-        body_timeout_s: float,
-    ) -> None:
-        self._access = access
-        kinds = {"open": True, "lists": settings.open_lists, "metrics": settings.open_metrics}
-        self._open_kinds = frozenset(kind for kind, is_open in kinds.items() if is_open)
-        self._cors = cors
-        self._hosts = hosts
-        self._intake = intake
-        self._admission = admission
-        self._clock = clock
-        self._body_timeout_s = body_timeout_s
+    access: AccessControl
+    settings: AuthSettings
+    cors: CORSConfig | None
+    hosts: AllowedHosts
+    intake: Intake
+    admission: Admission
+    clock: Clock
+    body_timeout_s: float
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Reject a request, or run it, and give back what it holds of the limits."""
-        due_at = self._clock.monotonic() + self._body_timeout_s
+        due_at = self.clock.monotonic() + self.body_timeout_s
         with ExitStack() as held, ExitStack() as place:
             try:
                 self._check_origin(scope)
                 grant = await self._authenticate(scope, held, place)
                 if _is_speech(scope):
-                    self._check_load(scope)
+                    self.intake.check()
+                    if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
+                        self.admission.check(key_name(scope))
             except SpeechError as error:
                 if scope["type"] == ScopeType.HTTP:
                     raise
@@ -107,12 +98,6 @@ class AccessMiddleware(ASGIMiddleware):
                 return message
 
             await next_app(scope, receive_in_time, _releasing(send, place) if grant else send)
-
-    def _check_load(self, scope: Scope) -> None:
-        """Raise if the server drains, or has no room for one more request."""
-        self._intake.check()
-        if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
-            self._admission.check(key_name(scope))
 
     def _check_origin(self, scope: Scope) -> None:
         """Raise an error if a page of another origin had a browser send the request.
@@ -135,8 +120,8 @@ class AccessMiddleware(ASGIMiddleware):
         if origin is None or self._is_allowed(origin):
             return False
         name = host_name(origin.partition("://")[2])
-        is_own = self._hosts.allows(name) and is_same_host(origin, headers.get("host", ""))
-        return not is_own and not self._hosts.is_configured(name)
+        is_own = self.hosts.allows(name) and is_same_host(origin, headers.get("host", ""))
+        return not is_own and not self.hosts.is_configured(name)
 
     def _is_foreign_request(self, headers: Headers) -> bool:
         """Whether the browser says that a page of another origin asks.
@@ -150,17 +135,22 @@ class AccessMiddleware(ASGIMiddleware):
         return not self._is_allowed(headers.get("origin", ""))
 
     def _is_allowed(self, origin: str) -> bool:
-        return self._cors is not None and self._cors.is_origin_allowed(origin)
+        return self.cors is not None and self.cors.is_origin_allowed(origin)
 
     async def _authenticate(self, scope: Scope, held: ExitStack, place: ExitStack) -> Grant | None:
         """What the request may do; None where no key is needed."""
         is_preflight = scope.get("method") == HttpMethod.OPTIONS  # browsers send it without the key
-        if is_preflight or scope["route_handler"].opt.get("access") in self._open_kinds:
+        is_open = {
+            "open": True,
+            "lists": self.settings.open_lists,
+            "metrics": self.settings.open_metrics,
+        }
+        if is_preflight or is_open.get(scope["route_handler"].opt.get("access", "")):
             return None
-        key = await self._access.identify(presented_key(scope))
+        key = await self.access.identify(presented_key(scope))
         if key is None:
             return None
-        grant = scope["state"][_GRANT] = held.enter_context(self._access.grant(key))
+        grant = scope["state"][_GRANT] = held.enter_context(self.access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
         if _is_speech(scope):
             place.enter_context(grant.occupy())  # first, because it costs nothing of the minute
@@ -183,12 +173,12 @@ class AccessMiddleware(ASGIMiddleware):
             ends[grant.revoked] = InvalidApiKeyError
         limit_s = math.inf
         if scope["type"] == ScopeType.HTTP:
-            ends[self._intake.over()] = ServerDrainingError
-            limit_s = max(0.0, due_at - self._clock.monotonic())
+            ends[self.intake.over()] = ServerDrainingError
+            limit_s = max(0.0, due_at - self.clock.monotonic())
         try:
-            return await within(self._clock, limit_s, unless(receive(), ends))
+            return await within(self.clock, limit_s, unless(receive(), ends))
         except TimeoutError:
-            raise HttpError("request_too_slow", limit_s=self._body_timeout_s) from None
+            raise HttpError("request_too_slow", limit_s=self.body_timeout_s) from None
 
 
 def _is_speech(scope: Scope) -> bool:

@@ -5,12 +5,13 @@ for a whole one.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import structlog
 from litestar import Controller, Request, Response, delete, get, route
+from litestar.datastructures import Headers
 from litestar.di import NamedDependency
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
@@ -36,6 +37,7 @@ from app.entrypoints.http.openapi import (
     captions_operation,
 )
 from app.entrypoints.http.preconditions import Span, Validators, check_change, choose_span
+from app.entrypoints.http.responses import send_parts
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.http.tasks import until_disconnect
 from app.ports.audio_store import OpenAudio, StoredAudio
@@ -191,7 +193,7 @@ class StoredAudioController(Controller):
     ) -> StoredAudioDeleted:
         """Removes a file and its captions; answers that are on their way still end."""
         async with library.open_file(owner, name) as audio:
-            check_change(headers_of(request), validators_of(audio.info))
+            check_change(headers_of(request.scope), validators_of(audio.info))
         await library.delete(owner, name)
         return StoredAudioDeleted(id=name)
 
@@ -214,29 +216,36 @@ class StoredAudioResponse(ASGIResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; before its first byte raises what the store and the conditions raise."""
-        request = Request[Any, Any, Any](scope)
         async with self._opening as audio:
-            span = choose_span(headers_of(request), validators_of(audio.info))
+            span = choose_span(headers_of(scope), validators_of(audio.info))
             status, headers = describe_answer(audio.info, span)
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": status,
-                    "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
-                }
-            )
+            pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": status, "headers": pairs})
             if span is None or is_head(scope):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             else:
                 await _send_span(audio, span, receive, send)
 
 
-def headers_of(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """The headers of a request as `conditional` reads them."""
-    headers = {name: ", ".join(request.headers.getall(name)) for name in request.headers}
-    if is_head(request.scope):
-        # Defined for GET only (RFC 9110, section 14.2).
-        headers.pop("range", None)
+async def _send_span(audio: OpenAudio, span: Span, receive: Receive, send: Send) -> None:
+    """Send the bytes; returning before their end makes the server cut."""
+    try:
+        await until_disconnect(receive, send_parts(send, audio.read(span.start, span.end)))
+    except ClientDisconnectedError:
+        _log.info("stored_audio.client_left")
+    except SpeechError as error:
+        write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
+        write("stored_audio.cut", error=error.code, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
+        _log.error("stored_audio.cut", error="internal_error", exc_info=error)
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The headers of a request as `preconditions` reads them."""
+    received = Headers.from_scope(scope)
+    headers = {name: ", ".join(received.getall(name)) for name in received}
+    if is_head(scope):
+        headers.pop("range", None)  # defined for GET only (RFC 9110, section 14.2)
     return headers
 
 
@@ -265,23 +274,3 @@ def describe_answer(info: StoredAudio, span: Span | None) -> tuple[int, dict[str
         return 200, headers
     headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{info.num_bytes}"
     return 206, headers
-
-
-async def _send_span(audio: OpenAudio, span: Span, receive: Receive, send: Send) -> None:
-    """Send the bytes; returning before their end makes the server cut."""
-    try:
-        await until_disconnect(receive, _send_blocks(audio, span, send))
-    except ClientDisconnectedError:
-        _log.info("stored_audio.client_left")
-    except SpeechError as error:
-        write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
-        write("stored_audio.cut", error=error.code, reason=str(error))
-    except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
-        _log.error("stored_audio.cut", error="internal_error", exc_info=error)
-
-
-async def _send_blocks(audio: OpenAudio, span: Span, send: Send) -> None:
-    async with aclosing(audio.read(span.start, span.end)) as blocks:
-        async for block in blocks:
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -8,7 +8,7 @@ a longer one in a temporary file, so that many long answers and slow clients tak
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from anyio import SpooledTemporaryFile
@@ -27,17 +27,13 @@ from app.entrypoints.http.errors import ClientDisconnectedError
 from app.entrypoints.http.tasks import until_disconnect
 from app.ports.clock import Clock
 
+# Given to a client to take the last words when its key was revoked or the server ends. Others that
+# read nothing are cut by the connection's own limit.
 FAREWELL_S: Final = 1.0
-"""Given to a client to take the last words when its key was revoked or the server ends. Others that
-read nothing are cut by the connection's own limit."""
 
-MAX_BYTES_IN_MEMORY: Final = 1024 * 1024
-"""Of one answer: 16 s of 32 kHz WAV."""
-
-MAX_HELD_BYTES: Final = 4 * 1024**3
-"""Of all answers; the longest text, said as slowly as can be asked for, has 290 MB."""
-
-RETRY_AFTER_S: Final = 10.0
+MAX_BYTES_IN_MEMORY: Final = 1024 * 1024  # of one answer: 16 s of 32 kHz WAV
+MAX_HELD_BYTES: Final = 4 * 1024**3  # of all answers; the longest and slowest text has 290 MB
+RETRY_AFTER_S: Final = 10.0  # when too much is held
 BLOCK_BYTES: Final = 256 * 1024
 
 _log = structlog.get_logger(__name__)
@@ -56,7 +52,7 @@ class StreamResponse(ASGIResponse):
     """
 
     __slots__ = ("_body", "_clock", "_last_words", "_stream")
-    _should_set_content_length = False
+    _should_set_content_length = False  # of the framework
 
     def __init__(
         self,
@@ -76,7 +72,7 @@ class StreamResponse(ASGIResponse):
     async def send_body(self, send: Send, receive: Receive) -> None:
         """Send what the stream gives; returning before its end makes the server cut."""
         try:
-            await until_disconnect(receive, self._send_parts(send))
+            await until_disconnect(receive, send_parts(send, self._body))
         except ClientDisconnectedError:
             _log.info("speech.client_left")
         except SpeechError as error:
@@ -89,24 +85,22 @@ class StreamResponse(ASGIResponse):
         finally:
             await self._stream.aclose()
 
-    async def _send_parts(self, send: Send) -> None:
-        async with aclosing(self._body) as parts:
-            async for part in parts:
-                if isinstance(part, bytes):
-                    await _send_part(send, part)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
     async def _say_why(self, send: Send, error: Exception) -> None:
-        words = self._last_words(error)
-        is_urgent = isinstance(error, InvalidApiKeyError | ServerDrainingError)
-        limit_s = FAREWELL_S if is_urgent else math.inf
-        if words:
+        if words := self._last_words(error):
+            is_urgent = isinstance(error, InvalidApiKeyError | ServerDrainingError)
+            limit_s = FAREWELL_S if is_urgent else math.inf
+            sending = send({"type": "http.response.body", "body": words, "more_body": True})
             with suppress(OSError):  # the client may have left meanwhile, or read nothing
-                await within(self._clock, limit_s, _send_part(send, words))
+                await within(self._clock, limit_s, sending)
 
 
-async def _send_part(send: Send, part: bytes) -> None:
-    await send({"type": "http.response.body", "body": part, "more_body": True})
+async def send_parts(send: Send, parts: AsyncGenerator[Any, None] | SpeechStream) -> None:
+    """Send the bytes among `parts` as a body, to its end, and close them."""
+    async with aclosing(parts):
+        async for part in parts:
+            if isinstance(part, bytes):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class HeldAnswers:
@@ -170,36 +164,40 @@ class HeldAnswer:
             yield block
 
 
-class WholeResponse(StreamResponse):
+class WholeResponse(ASGIResponse):
     """Sends a SpeechStream once it is whole, and closes it however it ends.
 
     Args:
         stream: that is sent.
         held: where it is held meanwhile.
         clock: as for StreamResponse.
-        headers: of the answer, asked for when it is whole.
+        make_headers: of the answer, called when it is whole.
         media_type: of the answer.
     """
 
-    __slots__ = ("_held", "_last_headers")
+    __slots__ = ("_clock", "_held", "_make_headers", "_media_type", "_stream")
 
     def __init__(
         self,
         stream: SpeechStream,
         held: HeldAnswers,
         clock: Clock,
-        headers: Callable[[], dict[str, str]],
+        make_headers: Callable[[], dict[str, str]],
         media_type: str,
     ) -> None:
-        super().__init__(stream, stream, clock, {}, media_type)
+        super().__init__()
+        self._stream = stream
         self._held = held
-        self._last_headers = headers
+        self._clock = clock
+        self._make_headers = make_headers
+        self._media_type = media_type
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; raises SpeechError where not all of it could be made."""
-        async with aclosing(self._stream), self._held.open() as answer:
-            await until_disconnect(receive, self._stream.save(answer.write))
-            self._body = answer.read(self._stream.head())
-            self.headers.update(self._last_headers())
-            self.headers["content-length"] = str(answer.num_bytes)
-            await super().__call__(scope, receive, send)
+        stream = self._stream
+        async with aclosing(stream), self._held.open() as answer:
+            await until_disconnect(receive, stream.save(answer.write))
+            headers = self._make_headers() | {"content-length": str(answer.num_bytes)}
+            body = answer.read(stream.head())
+            response = StreamResponse(stream, body, self._clock, headers, self._media_type)
+            await response(scope, receive, send)

@@ -60,6 +60,7 @@ from app.entrypoints.http.websocket_messages import (
     client_messages,
     server_messages,
 )
+from app.entrypoints.services import Services
 from app.ports.clock import Clock
 
 LIVE_PATH: Final = "/v1/audio/speech/stream"
@@ -392,12 +393,11 @@ def _decode(frame: dict[str, Any]) -> ClientMessage:
 @websocket(LIVE_PATH, opt=LIMITED)
 async def live_speech(
     socket: WebSocket[Any, Any, Any],
-    speech: NamedDependency[SpeechService],
+    services: NamedDependency[Services],
     clock: NamedDependency[Clock],
     live_limits: NamedDependency[LiveLimits],
-    intake: NamedDependency[Intake],
 ) -> None:
     """Accept, and serve until the client leaves."""
     await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
-    grant = grant_in(socket.scope)
-    await LiveSession(socket, speech, clock, live_limits, intake, grant).run()
+    grant, intake = grant_in(socket.scope), services.intake
+    await LiveSession(socket, services.speech, clock, live_limits, intake, grant).run()
