@@ -47,29 +47,18 @@ _GRANT: Final = "grant"
 
 @dataclass(eq=False, kw_only=True)
 class AccessMiddleware(ASGIMiddleware):
-    """Serves a request within the limits of its key, or rejects it.
-
-    Attributes:
-        access: knows the keys.
-        settings: which lists need no key.
-        cors: the pages of other origins that may use the server.
-        hosts: the names of the server, whose own pages may use it.
-        intake: whether the server drains.
-        admission: whether there is room for one more request.
-        clock: of the time for a body.
-        body_timeout_s: in which all of a body must be received.
-    """
+    """Serves a request within the limits of its key, or rejects it."""
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
     access: AccessControl
     settings: AuthSettings
-    cors: CORSConfig | None
-    hosts: AllowedHosts
+    cors: CORSConfig | None  # the pages of other origins that may use the server
+    hosts: AllowedHosts  # the names of the server, whose own pages may use it
     intake: Intake
     admission: Admission
     clock: Clock
-    body_timeout_s: float
+    body_timeout_s: float  # in which all of a body must be received
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Reject a request, or run it, and give back what it holds of the limits."""

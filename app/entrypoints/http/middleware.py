@@ -65,24 +65,15 @@ class RequestMiddleware:
 
     A client's own `x-request-id` is kept if it is short and plain. HEAD runs as GET without the
     body.
-
-    Attributes:
-        app: the application.
-        clock: measures durations.
-        observer: receives a report of each request and socket at its end.
-        tracing: makes spans; None makes none.
-        hosts: the names of this server.
-        access: knows whether the server has keys.
-        cors: the pages that may use the server; None is none.
     """
 
     app: ASGIApp
     clock: Clock
-    observer: RequestObserver
+    observer: RequestObserver  # receives a report of each request and socket at its end
     tracing: Tracing | None
     hosts: AllowedHosts
     access: AccessControl
-    cors: CORSConfig | None
+    cors: CORSConfig | None  # the pages that may use the server
     _num_sockets: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

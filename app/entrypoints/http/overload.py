@@ -29,13 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 class OverloadCheck:
-    """Refuses requests before they are parsed, while there is no place for any of them.
-
-    Args:
-        access: knows the keys.
-        admission: knows whether there is a place.
-        observer: told of each request that is refused.
-    """
+    """Rejects requests before they are parsed, while there is no place for any of them."""
 
     def __init__(
         self, access: AccessControl, admission: Admission, observer: RequestObserver

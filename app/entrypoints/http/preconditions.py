@@ -13,9 +13,9 @@ from werkzeug.http import parse_date, parse_etags, parse_range_header, unquote_e
 
 from app.entrypoints.http.errors import PreconditionFailedError, RangeNotSatisfiableError
 
+# The last 0 bytes: a valid range that cannot be satisfied (RFC 9110, section 14.1.2), which
+# werkzeug takes for an invalid one.
 _LAST_NOTHING: Final = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.ASCII | re.IGNORECASE)
-"""The last 0 bytes: a valid range that cannot be satisfied (RFC 9110, section 14.1.2), which
-werkzeug takes for an invalid one."""
 
 
 class Validators(msgspec.Struct, frozen=True):

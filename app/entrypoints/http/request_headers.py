@@ -8,25 +8,19 @@ import h11
 from app.domain.errors import SpeechError
 from app.entrypoints.http.errors import HttpError
 
+# Of the request line and all headers. h11 has this limit for a head that comes in parts, and none
+# for one that comes at once.
 MAX_HEAD_BYTES: Final = 16_384
-"""Of the request line and all headers. h11 has this limit for a head that comes in parts, and none
-for one that comes at once."""
 
-MAX_TARGET_BYTES: Final = 8_192
-"""Of the path and the query; RFC 9110, section 4.1, asks for 8000 at least."""
-
-MAX_HEADERS: Final = 100
-"""Of one request; browsers send about twenty, and a proxy adds a few."""
-
-HEAD: Final = b"HEAD "
-"""Start of a request whose answer has no body."""
-
+MAX_TARGET_BYTES: Final = 8_192  # path and query; RFC 9110, section 4.1, asks for 8000 at least
+MAX_HEADERS: Final = 100  # of one request; browsers send about twenty, and a proxy adds a few
+HEAD: Final = b"HEAD "  # start of a request whose answer has no body
 HTTP_VERSIONS: Final = (b"1.0", b"1.1")
 
+# Chunks of fewer bytes in one body. Each takes some 10 us to parse, as a large one does: six bytes
+# on the wire would cost as much as four thousand.
 SMALL_CHUNK_BYTES: Final = 64
 MAX_SMALL_CHUNKS: Final = 1_024
-"""Chunks of fewer bytes in one body. Each takes some 10 us to parse, as a large one does: six bytes
-on the wire would cost as much as four thousand."""
 
 _EMPTY_LINES = re.compile(rb"(\r?\n)*")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
@@ -41,10 +35,6 @@ class FaultyHeadError(h11.RemoteProtocolError):
     def __init__(self, error: SpeechError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-class TinyChunksError(h11.RemoteProtocolError):
-    """More small chunks in one body than anybody needs."""
 
 
 class RequestReader(h11.Connection):
@@ -62,7 +52,7 @@ class RequestReader(h11.Connection):
         self._num_small_chunks = 0
 
     def next_event(self) -> Any:
-        """As h11 says; raises FaultyHeadError and TinyChunksError as well."""
+        """As h11 says; raises FaultyHeadError as well."""
         if self.their_state is h11.IDLE:
             self.num_body_bytes = self._num_small_chunks = 0
             self._skip_empty_lines()
@@ -81,7 +71,7 @@ class RequestReader(h11.Connection):
             self._num_small_chunks += len(event.data) < SMALL_CHUNK_BYTES
             if self._num_small_chunks > MAX_SMALL_CHUNKS:
                 self._process_error(self.their_role)
-                raise TinyChunksError("too many small chunks", error_status_hint=400)
+                raise h11.RemoteProtocolError("too many small chunks", error_status_hint=400)
         return event
 
     def _skip_empty_lines(self) -> None:

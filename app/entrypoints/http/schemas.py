@@ -185,26 +185,27 @@ class CreateSpeech(SpeechFields, kw_only=True):
 
     def warnings(self, catalog: Catalog) -> list[str]:
         """What was asked for and is not done, in words for the `Warning` header."""
-        request = self.to_request()
-        notes = []
-        if self.instructions:
-            notes.append("instructions are not supported and were ignored")
-        if self.captions and self.stream_format != "sse" and not self.store:
-            notes.append("captions are events of stream_format sse; they were not sent")
-        if self.file_name is not None and not self.store:
-            notes.append("nothing is stored without store; file_name was ignored")
-        if self.stream is False and self.stream_format == "sse":
-            notes.append("events are always streamed; stream was ignored")
+        request, is_sse = self.to_request(), self.stream_format == "sse"
         sampling = (self.temperature, self.top_p, self.repetition_penalty)
-        if not catalog.info.has_sampling and any(value is not None for value in sampling):
-            notes.append(
-                "this model does not sample; temperature, top_p and repetition_penalty were ignored"
-            )
-        if request.model is not None and not catalog.is_model(request.model):
-            notes.append("the model is not known; the one served was used")
-        if request.voice is not None and not catalog.is_voice(request.voice):
-            notes.append("the voice is not known; the default one was used")
-        return notes
+        is_sampled = any(value is not None for value in sampling)
+        has_model = request.model is None or catalog.is_model(request.model)
+        has_voice = request.voice is None or catalog.is_voice(request.voice)
+        notes = {
+            "instructions are not supported and were ignored": self.instructions,
+            "captions are events of stream_format sse; they were not sent": (
+                self.captions and not is_sse and not self.store
+            ),
+            "nothing is stored without store; file_name was ignored": (
+                self.file_name is not None and not self.store
+            ),
+            "events are always streamed; stream was ignored": self.stream is False and is_sse,
+            "this model does not sample; temperature, top_p and repetition_penalty were ignored": (
+                is_sampled and not catalog.info.has_sampling
+            ),
+            "the model is not known; the one served was used": not has_model,
+            "the voice is not known; the default one was used": not has_voice,
+        }
+        return [note for note, is_true in notes.items() if is_true]
 
 
 def choices_of(kind: Any) -> list[str]:

@@ -60,7 +60,14 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
 
     def decode_bytes(self, value: bytes) -> CreateSpeech:
         """The message in `value`; raises MalformedBodyError or UnsupportedMediaTypeError."""
-        _check_headers(dict(self.asgi_connection.headers))
+        headers = self.asgi_connection.headers
+        # Any web page may have a browser send a body of no type; other programs may too.
+        assumed = "" if "origin" in headers else "application/json"
+        content_type = headers.get("content-type", assumed).partition(";")[0].strip().lower()
+        if content_type != "application/json" and not content_type.endswith("+json"):
+            raise UnsupportedMediaTypeError(NOT_JSON)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaTypeError("The body must not be compressed.")
         try:
             value.decode()  # msgspec does not look at the encoding of fields that it skips
             return _decoder.decode(value)
@@ -76,16 +83,6 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
             FieldDefinition.from_annotation(CreateSpeech)
         )
         return schema
-
-
-def _check_headers(headers: dict[str, str]) -> None:
-    # Any web page may have a browser send a body of no type; other programs may too.
-    assumed = "" if "origin" in headers else "application/json"
-    content_type = headers.get("content-type", assumed).partition(";")[0].strip().lower()
-    if content_type != "application/json" and not content_type.endswith("+json"):
-        raise UnsupportedMediaTypeError(NOT_JSON)
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaTypeError("The body must not be compressed.")
 
 
 class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):

@@ -11,7 +11,6 @@ from typing import Final, Literal
 
 import msgspec
 
-from app.domain.captions import Caption
 from app.domain.errors import SpeechError
 from app.domain.services.speech_stream import SpeechStream, StoreOutcome
 from app.domain.speech import SpeechReport
@@ -104,21 +103,14 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
             if isinstance(part, bytes):
                 yield _event(AudioDelta(base64.b64encode(part).decode()))
             elif isinstance(part, StoreOutcome):
-                yield _event(_stored_event(part))
+                failure = describe_speech_error(part.error) if part.error else None
+                yield _event(AudioStored(part.file.name if part.file else None, failure))
             elif has_captions:
-                yield _event(_caption_event(part))
+                times = part.index, part.start_s, part.end_s
+                yield _event(CaptionEvent(*times, part.text, part.spoken))
         yield _event(AudioDone(usage_of(stream.report)))
         if self.has_done_marker:
             yield DONE
-
-
-def _caption_event(caption: Caption) -> CaptionEvent:
-    return CaptionEvent(caption.index, caption.start_s, caption.end_s, caption.text, caption.spoken)
-
-
-def _stored_event(stored: StoreOutcome) -> AudioStored:
-    name = stored.file.name if stored.file else None
-    return AudioStored(name, describe_speech_error(stored.error) if stored.error else None)
 
 
 def usage_of(report: SpeechReport) -> Usage:
@@ -129,9 +121,8 @@ def usage_of(report: SpeechReport) -> Usage:
 
 def error_event(error: Exception) -> bytes:
     """The last event of an answer that breaks off."""
-    if isinstance(error, SpeechError):
-        return _event(ErrorEvent(describe_speech_error(error)))
-    return _event(ErrorEvent(INTERNAL_ERROR))
+    detail = describe_speech_error(error) if isinstance(error, SpeechError) else INTERNAL_ERROR
+    return _event(ErrorEvent(detail))
 
 
 def _event(message: msgspec.Struct) -> bytes:

@@ -160,16 +160,7 @@ class Utterance:
 
 
 class LiveSession:
-    """Serves one accepted socket.
-
-    Args:
-        socket: the connection.
-        speech: speaks.
-        clock: of the idle limit.
-        limits: on it.
-        intake: shut before the server ends.
-        grant: what the client may do with its key; None if it needs none.
-    """
+    """Serves one accepted socket; `grant` is None if its client needs no key."""
 
     def __init__(
         self,
