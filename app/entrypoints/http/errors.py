@@ -12,26 +12,8 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap, Scope, Send
 
-from app.domain.errors import (
-    EngineBusyError,
-    EngineUnavailableError,
-    InstanceDeadError,
-    InvalidApiKeyError,
-    InvalidRequestError,
-    ModelLoadError,
-    ModelLoadingError,
-    ModelNotFoundError,
-    QueueTimeoutError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerDrainingError,
-    ServerOverloadedError,
-    SpeechError,
-    SpeechTimeoutError,
-    StoredAudioNotFoundError,
-    StoreError,
-    StoreFullError,
-)
+from app.domain import errors
+from app.domain.errors import SpeechError
 from app.entrypoints.http.hosts import SECURITY_HEADERS
 from app.entrypoints.http.schemas import (
     MIN_TIMEOUT_S,
@@ -124,24 +106,24 @@ class HttpError(SpeechError):
 
 
 _STATUS: Final[dict[type[SpeechError], int]] = {
-    InvalidRequestError: 400,
-    InvalidApiKeyError: 401,
-    ModelNotFoundError: 404,
-    StoredAudioNotFoundError: 404,
-    RateLimitError: 429,
+    errors.InvalidRequestError: 400,
+    errors.InvalidApiKeyError: 401,
+    errors.ModelNotFoundError: 404,
+    errors.StoredAudioNotFoundError: 404,
+    errors.RateLimitError: 429,
     SpeechError: 500,
-    EngineBusyError: 503,
-    EngineUnavailableError: 503,
-    InstanceDeadError: 503,
-    ModelLoadError: 503,
-    ModelLoadingError: 503,
-    QueueTimeoutError: 503,
-    ServerDrainingError: 503,
-    ServerOverloadedError: 503,
-    StoreError: 503,
-    RequestTimeoutError: 504,
-    SpeechTimeoutError: 504,
-    StoreFullError: 507,
+    errors.EngineBusyError: 503,
+    errors.EngineUnavailableError: 503,
+    errors.InstanceDeadError: 503,
+    errors.ModelLoadError: 503,
+    errors.ModelLoadingError: 503,
+    errors.QueueTimeoutError: 503,
+    errors.ServerDrainingError: 503,
+    errors.ServerOverloadedError: 503,
+    errors.StoreError: 503,
+    errors.RequestTimeoutError: 504,
+    errors.SpeechTimeoutError: 504,
+    errors.StoreFullError: 507,
 }
 
 # What the framework says, as an internal error, of a client that left while sending its body.
@@ -172,7 +154,7 @@ _ERROR_STATE: Final = "error_code"
 _log = structlog.get_logger(__name__)
 
 
-class MalformedBodyError(InvalidRequestError):
+class MalformedBodyError(errors.InvalidRequestError):
     """The body is not valid; see the codes of request bodies."""
 
     def __init__(self, message: str, param: str | None, code: str) -> None:
@@ -240,9 +222,9 @@ def _headers(error: SpeechError) -> dict[str, str]:
     if retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
         headers["retry-after-ms"] = str(max(1, math.ceil(retry_after_s * 1000)))
-    if isinstance(error, InvalidApiKeyError):
+    if isinstance(error, errors.InvalidApiKeyError):
         headers["www-authenticate"] = "Bearer"
-    if isinstance(error, ServerDrainingError):
+    if isinstance(error, errors.ServerDrainingError):
         headers |= {"x-should-retry": "true", "connection": "close"}
     if error.code == "upgrade_required":
         headers |= {"upgrade": "websocket", "sec-websocket-version": "13"}

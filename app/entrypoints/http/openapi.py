@@ -11,40 +11,12 @@ import msgspec
 from litestar import Request, Response, Router, get
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi import OpenAPIConfig, ResponseSpec, spec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
-from litestar.openapi.spec import (
-    Components,
-    Example,
-    OpenAPIHeader,
-    OpenAPIMediaType,
-    OpenAPIResponse,
-    OpenAPIType,
-    Operation,
-    Parameter,
-    RequestBody,
-    Schema,
-    SecurityScheme,
-)
 
+from app.domain import errors
 from app.domain.audio import AudioFormat
-from app.domain.errors import (
-    EngineBusyError,
-    EngineUnavailableError,
-    InputTooLongError,
-    InvalidApiKeyError,
-    ModelLoadingError,
-    ModelNotFoundError,
-    QueueTimeoutError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerDrainingError,
-    ServerOverloadedError,
-    SpeechError,
-    SpeechTimeoutError,
-    SynthesisError,
-    VoiceNotFoundError,
-)
+from app.domain.errors import SpeechError
 from app.entrypoints.http.access import OPEN
 from app.entrypoints.http.errors import (
     NOT_JSON,
@@ -126,9 +98,9 @@ CAPTIONS_ERRORS: Final = {
 }
 
 
-def _use(summary: str, text: str, model: str = "tts-1", **fields: object) -> Example:
+def _use(summary: str, text: str, model: str = "tts-1", **fields: object) -> spec.Example:
     value = {"model": model, "voice": "alloy", "input": text, **fields}
-    return Example(summary=summary, value=value)
+    return spec.Example(summary=summary, value=value)
 
 
 # Requests for speech, one per use. The tests send each of them.
@@ -157,7 +129,7 @@ REQUESTS: Final = {
 }
 
 # An answer to `stream_format: "sse"`.
-EVENTS: Final = Example(
+EVENTS: Final = spec.Example(
     summary="Two pieces, and the end",
     value=(
         'data: {"type":"speech.audio.delta","audio":"//NExAAA"}\n\n'
@@ -168,16 +140,16 @@ EVENTS: Final = Example(
 )
 
 
-def _examples(errors: Mapping[str, SpeechError | HTTPException]) -> dict[str, Example]:
+def _examples(failures: Mapping[str, SpeechError | HTTPException]) -> dict[str, spec.Example]:
     """Bodies of errors, described by the keys, by their code."""
     examples = {}
-    for summary, error in errors.items():
+    for summary, error in failures.items():
         if isinstance(error, SpeechError):
             detail = describe_speech_error(error)
         else:
             detail = describe_http_exception(error)
         # It stays a Struct: the framework would drop fields that are null.
-        examples[str(detail.code)] = Example(summary=summary, value=ErrorBody(detail))
+        examples[str(detail.code)] = spec.Example(summary=summary, value=ErrorBody(detail))
     return examples
 
 
@@ -193,87 +165,95 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
     400: {
         "A value that is not allowed": _decode_error(b'{"input":"Hi.","speed":9}'),
         "A field that is missing": _decode_error(b"{}"),
-        "A voice that is not known": VoiceNotFoundError("af_sky", ["alloy", "ash", "ballad"]),
-        "A text that is too long": InputTooLongError(5_000, 4_096),
+        "A voice that is not known": errors.VoiceNotFoundError(
+            "af_sky", ["alloy", "ash", "ballad"]
+        ),
+        "A text that is too long": errors.InputTooLongError(5_000, 4_096),
         "A body that is not JSON": _decode_error(b"{"),
     },
-    401: {"A key that is not known": InvalidApiKeyError()},
-    404: {"A model that is not served": ModelNotFoundError("gpt-5", ["tts-1", "tts-1-hd"])},
+    401: {"A key that is not known": errors.InvalidApiKeyError()},
+    404: {"A model that is not served": errors.ModelNotFoundError("gpt-5", ["tts-1", "tts-1-hd"])},
     408: {"A body that was not received in time": HttpError("request_too_slow", limit_s=10)},
     413: {"A body that is too large": HTTPException(status_code=413)},
     415: {"A form instead of JSON": UnsupportedMediaTypeError(NOT_JSON)},
-    429: {"More requests than a key may send": RateLimitError("60 per minute", 1.0)},
+    429: {"More requests than a key may send": errors.RateLimitError("60 per minute", 1.0)},
     431: {"Too many headers": HttpError("headers_too_large")},
-    500: {"A failure of the model": SynthesisError()},
+    500: {"A failure of the model": errors.SynthesisError()},
     503: {
-        "A full queue": ServerOverloadedError(1.0),
-        "A request that was queued for too long": QueueTimeoutError(1.0),
-        "A server that is stopping": ServerDrainingError(),
-        "A model that is still loading": ModelLoadingError(1.0),
-        "An open circuit breaker": EngineUnavailableError(10.0),
-        "A model that is overloaded": EngineBusyError(10.0),
+        "A full queue": errors.ServerOverloadedError(1.0),
+        "A request that was queued for too long": errors.QueueTimeoutError(1.0),
+        "A server that is stopping": errors.ServerDrainingError(),
+        "A model that is still loading": errors.ModelLoadingError(1.0),
+        "An open circuit breaker": errors.EngineUnavailableError(10.0),
+        "A model that is overloaded": errors.EngineBusyError(10.0),
     },
     504: {
-        "A model that hangs": SpeechTimeoutError(10.0),
-        "An answer that was not ready in time": RequestTimeoutError(),
+        "A model that hangs": errors.SpeechTimeoutError(10.0),
+        "An answer that was not ready in time": errors.RequestTimeoutError(),
     },
 }
 # Error bodies of speech by status and code, made by the errors themselves.
-ERRORS: Final = {str(status): _examples(errors) for status, errors in _ERRORS.items()}
+ERRORS: Final = {str(status): _examples(failures) for status, failures in _ERRORS.items()}
 
 
-_TEXT: Final = Schema(type=OpenAPIType.STRING)
+_TEXT: Final = spec.Schema(type=spec.OpenAPIType.STRING)
 
 
-def _binary(description: str | None = None) -> OpenAPIMediaType:
-    schema = Schema(type=OpenAPIType.STRING, content_encoding="binary", description=description)
-    return OpenAPIMediaType(schema=schema)
+def _binary(description: str | None = None) -> spec.OpenAPIMediaType:
+    schema = spec.Schema(
+        type=spec.OpenAPIType.STRING, content_encoding="binary", description=description
+    )
+    return spec.OpenAPIMediaType(schema=schema)
 
 
 def _header(
-    description: str, kind: OpenAPIType = OpenAPIType.STRING, *, is_required: bool = True
-) -> OpenAPIHeader:
-    return OpenAPIHeader(schema=Schema(type=kind), description=description, required=is_required)
+    description: str, kind: spec.OpenAPIType = spec.OpenAPIType.STRING, *, is_required: bool = True
+) -> spec.OpenAPIHeader:
+    return spec.OpenAPIHeader(
+        schema=spec.Schema(type=kind), description=description, required=is_required
+    )
 
 
-def _parameters(described: dict[str, str]) -> list[Parameter]:
+def _parameters(described: dict[str, str]) -> list[spec.Parameter]:
     return [
-        Parameter(name=name, param_in="header", schema=_TEXT, description=description)
+        spec.Parameter(name=name, param_in="header", schema=_TEXT, description=description)
         for name, description in described.items()
     ]
 
 
 def described(
-    parameters: Sequence[Parameter],
-    responses: Mapping[str, OpenAPIResponse],
-    requests: Mapping[str, Example] = MappingProxyType({}),
-    errors: Mapping[str, Mapping[str, Example]] = MappingProxyType({}),
-) -> type[Operation]:
+    parameters: Sequence[spec.Parameter],
+    responses: Mapping[str, spec.OpenAPIResponse],
+    requests: Mapping[str, spec.Example] = MappingProxyType({}),
+    failures: Mapping[str, Mapping[str, spec.Example]] = MappingProxyType({}),
+) -> type[spec.Operation]:
     """The class of an operation that has more than the framework can read off its handler.
 
     Args:
         parameters: further ones.
         responses: further ones by status, or others in place of the framework's.
         requests: examples of bodies.
-        errors: examples of bodies by status.
+        failures: examples of bodies by status.
     """
 
     @dataclass
-    class DescribedOperation(Operation):
+    class DescribedOperation(spec.Operation):
         def __post_init__(self) -> None:
             self.parameters = [*(self.parameters or []), *parameters]
             self.responses = {**(self.responses or {}), **responses}
-            if isinstance(self.request_body, RequestBody):
+            if isinstance(self.request_body, spec.RequestBody):
                 _add_examples(self.request_body.content, requests)
-            for status, examples in errors.items():
-                response = cast("OpenAPIResponse", self.responses[status])
+            for status, examples in failures.items():
+                response = cast("spec.OpenAPIResponse", self.responses[status])
                 _add_examples(response.content or {}, examples)
                 response.headers = {**(RETRY_HEADERS if status in RETRIED else ERROR_HEADERS)}
 
     return DescribedOperation
 
 
-def _add_examples(content: dict[str, OpenAPIMediaType], examples: Mapping[str, Example]) -> None:
+def _add_examples(
+    content: dict[str, spec.OpenAPIMediaType], examples: Mapping[str, spec.Example]
+) -> None:
     for media in content.values():
         media.examples = {**examples}
 
@@ -286,7 +266,7 @@ REQUEST_ID: Final = {
 }
 SPEECH_HEADERS: Final = {
     **REQUEST_ID,
-    "x-sample-rate": _header("Sample rate of the audio in Hz.", OpenAPIType.INTEGER),
+    "x-sample-rate": _header("Sample rate of the audio in Hz.", spec.OpenAPIType.INTEGER),
     "x-speech-backend": _header("What ran the model."),
     "x-speech-voice": _header("The model's own voice that spoke."),
     "server-timing": _header("Milliseconds of `queue`, `first_audio` and, where known, `total`."),
@@ -302,7 +282,7 @@ ERROR_HEADERS: Final = {
 RETRY_HEADERS: Final = {
     **ERROR_HEADERS,
     "retry-after": _header(
-        "Whole seconds until the request may work.", OpenAPIType.INTEGER, is_required=False
+        "Whole seconds until the request may work.", spec.OpenAPIType.INTEGER, is_required=False
     ),
 }
 AUDIO_TYPES: Final = {
@@ -316,16 +296,16 @@ AUDIO_TYPES: Final = {
         "false they are exact."
     ),
 }
-SPEECH: Final = OpenAPIResponse(
+SPEECH: Final = spec.OpenAPIResponse(
     description=(
         "The audio, mono: chunked as it is made, or whole if `stream` is false. "
         'With `stream_format` "sse", events that carry it.'
     ),
     content={
         **{CONTENT_TYPES[name]: _binary(text) for name, text in AUDIO_TYPES.items()},
-        "text/event-stream": OpenAPIMediaType(
+        "text/event-stream": spec.OpenAPIMediaType(
             # Without a type: some readers check each event against it, others the whole text.
-            schema=Schema(
+            schema=spec.Schema(
                 description=(
                     "Events `speech.audio.delta`, whose `audio` is base64 of the format asked for:"
                     " joined, they are one file. Then `speech.audio.done` with the `usage` in"
@@ -337,10 +317,10 @@ SPEECH: Final = OpenAPIResponse(
     },
     headers={**SPEECH_HEADERS},
 )
-TIMEOUT: Final = Parameter(
+TIMEOUT: Final = spec.Parameter(
     name=TIMEOUT_HEADER,
     param_in="header",
-    schema=Schema(type=OpenAPIType.NUMBER, minimum=MIN_TIMEOUT_S),
+    schema=spec.Schema(type=spec.OpenAPIType.NUMBER, minimum=MIN_TIMEOUT_S),
     description="Seconds for which the client waits, if less than the server would.",
 )
 CREATE_SPEECH: Final = described([TIMEOUT], {"200": SPEECH}, REQUESTS, ERRORS)
@@ -358,9 +338,9 @@ READ_HEADERS: Final = {
 }
 
 
-def _file(description: str, **headers: str) -> OpenAPIResponse:
+def _file(description: str, **headers: str) -> spec.OpenAPIResponse:
     headers = {"etag": "Of the file; strong.", "last-modified": "When stored."} | headers
-    return OpenAPIResponse(
+    return spec.OpenAPIResponse(
         description=description,
         content={kind: _binary() for kind in sorted(CONTENT_TYPES.values())},
         headers={name: _header(text, is_required=False) for name, text in headers.items()},
@@ -372,7 +352,7 @@ RETRIEVE_FILE: Final = described(
     {
         "200": _file("The file."),
         "206": _file("The range.", **{"content-range": "First and last byte, and the size."}),
-        "304": OpenAPIResponse(
+        "304": spec.OpenAPIResponse(
             description="The copy is still right.",
             headers={"etag": _header("Of the file.", is_required=False)},
         ),
@@ -381,10 +361,10 @@ RETRIEVE_FILE: Final = described(
 DELETE_FILE: Final = described(_parameters(CHANGE_HEADERS), {})
 
 
-def captions_operation(content_type: str) -> type[Operation]:
+def captions_operation(content_type: str) -> type[spec.Operation]:
     """Captions as text of `content_type`, which the framework takes for JSON."""
-    content = {content_type: OpenAPIMediaType(schema=_TEXT)}
-    return described([], {"200": OpenAPIResponse("The captions, UTF-8.", content=content)})
+    content = {content_type: spec.OpenAPIMediaType(schema=_TEXT)}
+    return described([], {"200": spec.OpenAPIResponse("The captions, UTF-8.", content=content)})
 
 
 class ReferencePage(OpenAPIRenderPlugin):
@@ -437,7 +417,9 @@ def openapi_config(version: str) -> OpenAPIConfig:
             after_request=_reject_unknown,
         ),
         use_handler_docstrings=True,
-        components=Components(security_schemes={API_KEY: SecurityScheme("http", scheme="bearer")}),
+        components=spec.Components(
+            security_schemes={API_KEY: spec.SecurityScheme("http", scheme="bearer")}
+        ),
         security=[{API_KEY: []}, {}],  # a server without keys needs none
         render_plugins=[ReferencePage(path="/"), JsonRenderPlugin(path="/openapi.json")],
     )

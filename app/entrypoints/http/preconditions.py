@@ -19,29 +19,19 @@ _LAST_NOTHING: Final = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.ASCII | re.IGNORE
 
 
 class Validators(msgspec.Struct, frozen=True):
-    """The state of a file.
+    """The state of a file."""
 
-    Attributes:
-        etag: strong, without quotes.
-        last_modified: UTC, in whole seconds.
-        num_bytes: its size.
-    """
-
-    etag: str
-    last_modified: datetime
+    etag: str  # strong, without quotes
+    last_modified: datetime  # UTC, in whole seconds
     num_bytes: int
 
 
 class Span(msgspec.Struct, frozen=True):
-    """The bytes to be sent, from `start` up to but not including `end`.
-
-    Attributes:
-        is_partial: they are the range that was asked for, even if that is all of the file.
-    """
+    """The bytes to be sent, from `start` up to but not including `end`."""
 
     start: int
     end: int
-    is_partial: bool = False
+    is_partial: bool = False  # they are the range that was asked for, even if that is all
 
 
 def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:

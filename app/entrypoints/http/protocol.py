@@ -30,10 +30,7 @@ from websockets.http11 import Request
 
 from app.domain.api_keys import TokenBucket
 from app.domain.errors import ServerDrainingError, SpeechError
-from app.entrypoints.http.errors import (
-    HttpError,
-    encode_answer,
-)
+from app.entrypoints.http.errors import HttpError, encode_answer
 from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from app.entrypoints.http.request_headers import HEAD, RequestReader
@@ -236,9 +233,9 @@ class HttpProtocol(H11Protocol):
     def _reject_unread(self, data: bytes) -> bool:
         """Whether `data` begins a request for speech that has no place, and was told so."""
         is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
-        if not is_new or self._overload is None:
-            return False
-        answer = self._overload.answer(data, *self.server_state.default_headers)
+        answer = None
+        if is_new and self._overload is not None:
+            answer = self._overload.answer(data, *self.server_state.default_headers)
         if answer is None:
             return False
         self.transport.write(answer)
@@ -289,7 +286,6 @@ class HttpProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _expect_headers(self) -> None:
-        """From now on, unless it is expected already."""
         if self._headers_due_at is None:
             self._headers_due_at = self.loop.time() + self._limits.header_timeout_s
 
@@ -474,7 +470,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.conn.fail(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        # To close now would reset the connection while the client still sends.
+        # As `HttpProtocol._discard`.
         self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
         self.close_timer = self.loop.call_later(FAREWELL_S, self.transport.close)
 

@@ -46,9 +46,9 @@ class StreamResponse(ASGIResponse):
         stream: that is sent.
         body: the bytes on the wire; the stream itself if they are those of the file.
         clock: of the time for the last words.
-        last_words: sent before a cut, of the error that is the reason.
         headers: of the answer.
         media_type: of the answer.
+        last_words: sent before a cut, of the error that is the reason.
     """
 
     __slots__ = ("_body", "_clock", "_last_words", "_stream")
@@ -167,12 +167,7 @@ class HeldAnswer:
 class WholeResponse(ASGIResponse):
     """Sends a SpeechStream once it is whole, and closes it however it ends.
 
-    Args:
-        stream: that is sent.
-        held: where it is held meanwhile.
-        clock: as for StreamResponse.
-        make_headers: of the answer, called when it is whole.
-        media_type: of the answer.
+    `make_headers` is called then; the other arguments are as for StreamResponse.
     """
 
     __slots__ = ("_clock", "_held", "_make_headers", "_media_type", "_stream")

@@ -86,18 +86,14 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
 
 
 class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
-    """Answers requests for speech.
-
-    Attributes:
-        timeout_s: for which a request may wait for its answer.
-    """
+    """Answers requests for speech."""
 
     speech: SpeechService
     events: EventWriter
     library: AudioLibrary
     held: HeldAnswers
     clock: Clock
-    timeout_s: float
+    timeout_s: float  # for which a request may wait for its answer
 
     async def answer(self, request: Request[Any, Any, Any], data: CreateSpeech) -> ASGIResponse:
         """The answer, when its first bytes are there; raises SpeechError."""

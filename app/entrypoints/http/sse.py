@@ -77,17 +77,11 @@ class ErrorEvent(msgspec.Struct, frozen=True):
 
 
 class EventWriter(msgspec.Struct, frozen=True, eq=False):
-    """Writes answers as events.
-
-    Attributes:
-        clock: of the keep-alive.
-        keep_alive_s: seconds of silence after which a comment is sent.
-        has_done_marker: whether `[DONE]` is the last line, which some clients wait for.
-    """
+    """Writes answers as events."""
 
     clock: Clock
-    keep_alive_s: float = 10.0
-    has_done_marker: bool = False
+    keep_alive_s: float = 10.0  # of silence, after which a comment is sent
+    has_done_marker: bool = False  # whether `[DONE]` is the last line; some clients wait for it
 
     async def write(
         self, stream: SpeechStream, *, has_captions: bool

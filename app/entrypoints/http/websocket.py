@@ -30,6 +30,7 @@ from app.domain.services.speech import LiveSpeech, SpeechService
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import within
 from app.domain.speech import SpeechOptions
+from app.entrypoints.http import websocket_messages as messages
 from app.entrypoints.http.access import LIMITED, grant_in, protocol_to_accept
 from app.entrypoints.http.errors import (
     INTERNAL_ERROR,
@@ -41,25 +42,6 @@ from app.entrypoints.http.errors import (
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.http.sse import usage_of
 from app.entrypoints.http.tasks import first_of, running
-from app.entrypoints.http.websocket_messages import (
-    Cancel,
-    Cancelled,
-    ClientMessage,
-    Configure,
-    End,
-    Ended,
-    Failed,
-    Flush,
-    Ping,
-    Pong,
-    Ready,
-    ServerMessage,
-    Spoken,
-    Started,
-    Text,
-    client_messages,
-    server_messages,
-)
 from app.entrypoints.services import Services
 from app.ports.clock import Clock
 
@@ -79,47 +61,34 @@ _log = structlog.get_logger(__name__)
 
 
 class LiveLimits(msgspec.Struct, frozen=True):
-    """What one connection may take.
+    """What one connection may take."""
 
-    Attributes:
-        max_chars: of an utterance that wait to be spoken.
-        idle_s: seconds without a message or sound after which it is closed.
-    """
-
-    max_chars: int
-    idle_s: float
+    max_chars: int  # of an utterance that wait to be spoken
+    idle_s: float  # without a message or audio, after which it is closed
 
 
 class Utterance:
     """One text, from the reader of the socket to the task that synthesizes it.
 
-    Args:
-        number: of the utterance on its socket.
-        options: how it is spoken.
-        max_chars: that may wait here, in code points.
-
-    Attributes:
-        stream: that it is spoken by, once it is.
-        num_bytes: of the file that have been sent.
-        is_over: whether the client was told that the file is whole.
+    At most `max_chars` code points wait here.
     """
 
     def __init__(self, number: int, options: SpeechOptions, max_chars: int) -> None:
         self.number = number
         self.options = options
-        self.stream: SpeechStream | None = None
-        self.num_bytes = 0
-        self.is_over = False
+        self.stream: SpeechStream | None = None  # once it is synthesized
+        self.num_bytes = 0  # of the file that have been sent
+        self.is_over = False  # the client was told that the file is whole
         self._max_chars = max_chars
         self._num_waiting_chars = 0
-        self._last: Text | Flush | End | None = None
-        self._written: asyncio.Queue[Text | Flush | End] = asyncio.Queue()
+        self._last: messages.Written | None = None
+        self._written: asyncio.Queue[messages.Written] = asyncio.Queue()
 
-    def write(self, message: Text | Flush | End) -> None:
+    def write(self, message: messages.Written) -> None:
         """Take what was written; raises InputTooLongError, and then has taken nothing."""
-        if message == Text("") or message == self._last == Flush():
+        if message == messages.Text("") or message == self._last == messages.Flush():
             return  # says nothing, and would only fill the memory
-        if isinstance(message, Text):
+        if isinstance(message, messages.Text):
             num_waiting = self._num_waiting_chars + len(message.text)
             if num_waiting > self._max_chars:
                 raise InputTooLongError(num_waiting, self._max_chars)
@@ -127,10 +96,10 @@ class Utterance:
         self._last = message
         self._written.put_nowait(message)
 
-    async def next(self) -> Text | Flush | End:
+    async def next(self) -> messages.Written:
         """What was written next."""
         message = await self._written.get()
-        if isinstance(message, Text):
+        if isinstance(message, messages.Text):
             self._num_waiting_chars -= len(message.text)
         return message
 
@@ -143,14 +112,14 @@ class Utterance:
             return max(0, self.num_bytes - head) // BYTES_PER_SAMPLE
         return round(self.stream.report.audio_s * encoding.sample_rate) if self.num_bytes else 0
 
-    def describe_cancel(self) -> Cancelled:
+    def describe_cancel(self) -> messages.Cancelled:
         """Where it broke off."""
         if self.is_over:
-            return Cancelled()
+            return messages.Cancelled()
         stream, num_samples = self.stream, self.num_samples()
         if stream is None:
-            return Cancelled(self.number)
-        return Cancelled(
+            return messages.Cancelled(self.number)
+        return messages.Cancelled(
             self.number,
             num_samples,
             num_samples / stream.encoding.sample_rate,
@@ -189,7 +158,7 @@ class LiveSession:
     async def run(self) -> None:
         """Serve until the client leaves, is idle or loses its key, or the server ends."""
         info = self._speech.catalog.info
-        await self._send(Ready(info.id, info.backend))
+        await self._send(messages.Ready(info.id, info.backend))
         revoked = [self._grant.revoked] if self._grant else []
         works = self._read_all(), self._wait_until_idle(), self._wait_until_drained()
         async with running(*works, self._speak_all()) as (reader, idle, drained, _):
@@ -222,7 +191,7 @@ class LiveSession:
         await self._cancel()
 
         async def say_goodbye() -> None:
-            await self._send(Failed(describe_speech_error(error), utterance))
+            await self._send(messages.Failed(describe_speech_error(error), utterance))
             await self._socket.close(code, reason or error.code)
 
         with suppress(TimeoutError, *CLIENT_LEFT):
@@ -238,31 +207,31 @@ class LiveSession:
                 try:
                     await self._handle(_decode(frame))
                 except SpeechError as error:
-                    await self._send(Failed(describe_speech_error(error)))
+                    await self._send(messages.Failed(describe_speech_error(error)))
 
-    async def _handle(self, message: ClientMessage) -> None:
+    async def _handle(self, message: messages.ClientMessage) -> None:
         match message:
-            case Configure():
+            case messages.Configure():
                 options = message.to_options(AudioFormat.PCM)
                 self._speech.catalog.check_model(options.model)
                 self._speech.catalog.find_voice(options.voice)
                 self._options = options
-            case Text() | Flush() | End():
+            case messages.Text() | messages.Flush() | messages.End():
                 self._write(message)
-            case Cancel():
+            case messages.Cancel():
                 await self._send(await self._cancel())
-            case Ping():
-                await self._send(Pong(message.id))
+            case messages.Ping():
+                await self._send(messages.Pong(message.id))
 
-    def _write(self, message: Text | Flush | End) -> None:
+    def _write(self, message: messages.Written) -> None:
         if self._writing is not None:
             self._writing.write(message)
-        elif isinstance(message, Text) and not self._is_rejected:
+        elif isinstance(message, messages.Text) and not self._is_rejected:
             self._begin(message)
-        if isinstance(message, End):
+        if isinstance(message, messages.End):
             self._writing, self._is_rejected = None, False
 
-    def _begin(self, message: Text) -> None:
+    def _begin(self, message: messages.Text) -> None:
         utterance = Utterance(self._num_utterances + 1, self._options, self._limits.max_chars)
         utterance.write(message)
         try:
@@ -278,13 +247,13 @@ class LiveSession:
         self._writing = utterance
         self._waiting.put_nowait(utterance)
 
-    async def _cancel(self) -> Cancelled:
+    async def _cancel(self) -> messages.Cancelled:
         self._writing, self._is_rejected = None, False
         while not self._waiting.empty():
             self._waiting.get_nowait()
             self._waiting.task_done()
         if self._speaking is None:
-            return Cancelled()
+            return messages.Cancelled()
         utterance, task = self._speaking
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -309,10 +278,10 @@ class LiveSession:
         except WebSocketDisconnect:
             return
         except SpeechError as error:
-            failure = Failed(describe_speech_error(error), utterance.number)
+            failure = messages.Failed(describe_speech_error(error), utterance.number)
         except Exception as error:  # noqa: BLE001 - the client must hear of it
             _log.error("socket.failed", exc_info=error)
-            failure = Failed(INTERNAL_ERROR, utterance.number)
+            failure = messages.Failed(INTERNAL_ERROR, utterance.number)
         else:
             return
         if self._writing is utterance:
@@ -324,36 +293,38 @@ class LiveSession:
         utterance.stream = stream
         audio_format, sample_rate = stream.encoding.format, stream.encoding.sample_rate
         content_type, voice = CONTENT_TYPES[audio_format], stream.params.voice.id
-        await self._send(Started(number, audio_format.value, content_type, sample_rate, voice))
+        await self._send(
+            messages.Started(number, audio_format.value, content_type, sample_rate, voice)
+        )
         async with running(self._hand_over(utterance, live.text)) as (writing,):
             async for part in stream:
                 if isinstance(part, Caption):
                     times = part.index, part.start_s, part.end_s
-                    await self._send(Spoken(number, *times, part.text, part.spoken))
+                    await self._send(messages.Spoken(number, *times, part.text, part.spoken))
                 elif isinstance(part, bytes):
                     await self._send_audio(utterance, part)
             await writing
         num_samples = utterance.num_samples()
         audio_s = num_samples / sample_rate
-        await self._send(Ended(number, num_samples, audio_s, usage_of(stream.report)))
+        await self._send(messages.Ended(number, num_samples, audio_s, usage_of(stream.report)))
         utterance.is_over = True
 
     async def _hand_over(self, utterance: Utterance, text: LiveText) -> None:
         """What is written to who speaks it, to the end."""
-        message: Text | Flush | End | None = None
+        message: messages.Written | None = None
         try:
-            while not isinstance(message, End):
+            while not isinstance(message, messages.End):
                 message = await utterance.next()
                 try:
                     match message:
-                        case Text():
+                        case messages.Text():
                             await text.write(message.text)
-                        case Flush():
+                        case messages.Flush():
                             await text.flush()
-                        case End():
+                        case messages.End():
                             await text.finish()
                 except InputTooLongError as error:
-                    await self._send(Failed(describe_speech_error(error)))
+                    await self._send(messages.Failed(describe_speech_error(error)))
         finally:
             text.abandon()
 
@@ -365,15 +336,15 @@ class LiveSession:
         utterance.num_bytes += len(part)
         self._active_at = self._clock.monotonic()
 
-    async def _send(self, message: ServerMessage) -> None:
+    async def _send(self, message: messages.ServerMessage) -> None:
         with suppress(*CLIENT_LEFT):
-            await self._socket.send_data(server_messages.encode(message), mode="text")
+            await self._socket.send_data(messages.encoder.encode(message), mode="text")
 
 
-def _decode(frame: dict[str, Any]) -> ClientMessage:
+def _decode(frame: dict[str, Any]) -> messages.ClientMessage:
     """The message in a frame; raises MalformedBodyError."""
     try:
-        message: ClientMessage = client_messages.decode(
+        message: messages.ClientMessage = messages.decoder.decode(
             frame.get("text") or frame.get("bytes") or b""
         )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -42,7 +42,8 @@ class Ping(msgspec.Struct, tag="ping"):
     id: Annotated[str, Meta(max_length=256)] | None = None
 
 
-ClientMessage = Configure | Text | Flush | End | Cancel | Ping
+Written = Text | Flush | End
+ClientMessage = Configure | Written | Cancel | Ping
 
 # From the server.
 
@@ -123,5 +124,5 @@ class Failed(msgspec.Struct, tag="error"):
 
 ServerMessage = Ready | Started | Spoken | Ended | Cancelled | Pong | Failed
 
-client_messages: Final = msgspec.json.Decoder[ClientMessage](ClientMessage)
-server_messages: Final = msgspec.json.Encoder()
+decoder: Final = msgspec.json.Decoder[ClientMessage](ClientMessage)
+encoder: Final = msgspec.json.Encoder()
