@@ -100,9 +100,9 @@ def error_codes() -> str:
         meaning = (error.__doc__ or "").partition("\n")[0]
         kind = http_errors.kind_of(status_code)
         rows.setdefault((status_code, error.code), (kind, retry, meaning))
-    for status_code, code in http_errors._HTTP_CODES.items():
-        message = http_errors._HTTP_MESSAGES.get(status_code, "The framework rejected the request.")
-        rows.setdefault((status_code, code), (http_errors.INVALID_REQUEST, "no", message))
+    for status_code, (code, text) in http_errors.FRAMEWORK_ERRORS.items():
+        meaning = text or "The framework rejected the request."
+        rows.setdefault((status_code, code), (http_errors.INVALID_REQUEST, "no", meaning))
     for code, (status_code, message) in http_errors.HTTP_ERRORS.items():
         retry = "yes" if status_code in http_errors.RETRYABLE else "no"
         meaning = re.sub(r" ?\{.*?\}", " …", message)

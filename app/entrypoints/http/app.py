@@ -25,7 +25,6 @@ from app.entrypoints.http.sse import EventWriter
 from app.entrypoints.http.websocket import LiveLimits, live_speech
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
-from app.ports.telemetry import MetricsSource
 
 DISTRIBUTION: Final = "soprano-tts-api"
 
@@ -109,9 +108,6 @@ def _dependencies(services: Services, ports: Ports, settings: Settings) -> dict[
     providers: dict[str, Callable[..., Any]] = {
         "services": lambda: services,
         "library": lambda: services.library,
-        "catalog": lambda: services.speech.catalog,
-        "choice": lambda: services.choice,
-        "metrics": lambda: services.metrics,
         "clock": lambda: ports.clock,
         "live_limits": lambda: LiveLimits(settings.speech.max_chars, settings.server.socket_idle_s),
         "answers": lambda: answers,
@@ -128,9 +124,9 @@ def _dependencies(services: Services, ports: Ports, settings: Settings) -> dict[
     media_type=MediaType.TEXT,
     opt=METRICS,
 )
-async def metrics_page(metrics: NamedDependency[MetricsSource]) -> Response[bytes]:
+async def metrics_page(services: NamedDependency[Services]) -> Response[bytes]:
     """Requests, time to first audio, real-time factor, failed sentences, the process."""
-    return Response(metrics.render(), media_type=metrics.content_type)
+    return Response(services.metrics.render(), media_type=services.metrics.content_type)
 
 
 @get("/", include_in_schema=False, media_type=MediaType.HTML, opt=OPEN, sync_to_thread=False)

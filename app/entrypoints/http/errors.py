@@ -129,22 +129,15 @@ _STATUS: Final[dict[type[SpeechError], int]] = {
 # What the framework says, as an internal error, of a client that left while sending its body.
 _LEFT_DURING_BODY: Final = "client disconnected prematurely"
 
-# Codes and messages of failures that the framework finds, by status.
-_HTTP_CODES: Final = {
-    400: "bad_request",
-    404: "not_found",
-    405: "method_not_allowed",
-    412: "precondition_failed",
-    413: "request_too_large",
-    415: "unsupported_media_type",
-    416: "range_not_satisfiable",
-}
-_HTTP_MESSAGES: Final = {
-    404: "Not found; see /schema for the addresses of this server.",
-    405: "Method not allowed.",
-    412: "The file does not meet the conditions of the request.",
-    413: "The request body is too large.",
-    416: "The range begins beyond the end of the file, or is empty.",
+# Failures that the framework finds, by status: their code, and our message in place of its own.
+FRAMEWORK_ERRORS: Final = {
+    400: ("bad_request", None),
+    404: ("not_found", "Not found; see /schema for the addresses of this server."),
+    405: ("method_not_allowed", "Method not allowed."),
+    412: ("precondition_failed", "The file does not meet the conditions of the request."),
+    413: ("request_too_large", "The request body is too large."),
+    415: ("unsupported_media_type", None),
+    416: ("range_not_satisfiable", "The range begins beyond the end of the file, or is empty."),
 }
 
 NOT_JSON: Final = "The body must be JSON: send content-type application/json."
@@ -212,8 +205,8 @@ def describe_speech_error(error: SpeechError) -> ErrorDetail:
 def describe_http_exception(error: HTTPException) -> ErrorDetail:
     """A failure that the framework found, as clients read it."""
     status = error.status_code
-    message = _HTTP_MESSAGES.get(status) or error.detail
-    return ErrorDetail(message=message, type=kind_of(status), code=_HTTP_CODES.get(status))
+    code, message = FRAMEWORK_ERRORS.get(status, (None, None))
+    return ErrorDetail(message=message or error.detail, type=kind_of(status), code=code)
 
 
 def _headers(error: SpeechError) -> dict[str, str]:
