@@ -6,7 +6,6 @@ Each is one line `data: ` and an empty line; the type is in the object itself.
 import asyncio
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import Final, Literal
 
 import msgspec
@@ -86,11 +85,31 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
     async def write(
         self, stream: SpeechStream, *, has_captions: bool
     ) -> AsyncGenerator[bytes, None]:
-        """The answer as events; raises SpeechError where it breaks off."""
+        """The answer as events, and a comment whenever nothing has come for `keep_alive_s`.
+
+        Raises:
+            SpeechError: it breaks off.
+        """
         events = self._events(stream, has_captions=has_captions)
-        async with aclosing(_with_keep_alive(events, self.keep_alive_s, self.clock)) as lines:
-            async for line in lines:
-                yield line
+        coming = asyncio.ensure_future(anext(events, None))
+        idle = asyncio.ensure_future(self.clock.sleep(self.keep_alive_s))
+        try:
+            while True:
+                await asyncio.wait({coming, idle}, return_when=asyncio.FIRST_COMPLETED)
+                if coming.done():
+                    event = coming.result()
+                    if event is None:
+                        return
+                    yield event
+                    coming = asyncio.ensure_future(anext(events, None))
+                else:
+                    yield KEEP_ALIVE
+                idle.cancel()
+                idle = asyncio.ensure_future(self.clock.sleep(self.keep_alive_s))
+        finally:
+            coming.cancel()
+            idle.cancel()
+            await asyncio.gather(coming, idle, return_exceptions=True)
 
     async def _events(self, stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:
         async for part in stream:
@@ -124,28 +143,3 @@ def _event(message: msgspec.Struct) -> bytes:
     for line_end, escaped in _LINE_ENDS.items():
         data = data.replace(line_end, escaped)
     return b"data: " + data + b"\n\n"
-
-
-async def _with_keep_alive(
-    events: AsyncIterator[bytes], interval_s: float, clock: Clock
-) -> AsyncGenerator[bytes, None]:
-    """The same, and a comment whenever nothing has come for `interval_s` seconds."""
-    coming = asyncio.ensure_future(anext(events, None))
-    idle = asyncio.ensure_future(clock.sleep(interval_s))
-    try:
-        while True:
-            await asyncio.wait({coming, idle}, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                event = coming.result()
-                if event is None:
-                    return
-                yield event
-                coming = asyncio.ensure_future(anext(events, None))
-            else:
-                yield KEEP_ALIVE
-            idle.cancel()
-            idle = asyncio.ensure_future(clock.sleep(interval_s))
-    finally:
-        coming.cancel()
-        idle.cancel()
-        await asyncio.gather(coming, idle, return_exceptions=True)

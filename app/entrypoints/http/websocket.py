@@ -264,11 +264,15 @@ class LiveSession:
     async def _speak_all(self) -> None:
         while True:
             utterance = await self._waiting.get()
-            async with running(self._speak(utterance)) as (task,):
-                self._speaking = utterance, task
+            task = asyncio.create_task(self._speak(utterance))
+            self._speaking = utterance, task
+            try:
                 await asyncio.wait({task})
-            self._speaking = None
-            self._waiting.task_done()
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                self._speaking = None
+                self._waiting.task_done()
 
     async def _speak(self, utterance: Utterance) -> None:
         try:
