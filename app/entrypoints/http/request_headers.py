@@ -55,7 +55,9 @@ class RequestReader(h11.Connection):
         """As h11 says; raises FaultyHeadError as well."""
         if self.their_state is h11.IDLE:
             self.num_body_bytes = self._num_small_chunks = 0
-            self._skip_empty_lines()
+            lines = _EMPTY_LINES.match(self.trailing_data[0])
+            if lines is not None and lines.end():  # ignored (RFC 9112, section 2.2)
+                self._receive_buffer.maybe_extract_at_most(lines.end())
             received = self.trailing_data[0]
             if received == b"\r":  # maybe of one more empty line
                 return h11.NEED_DATA
@@ -73,12 +75,6 @@ class RequestReader(h11.Connection):
                 self._process_error(self.their_role)
                 raise h11.RemoteProtocolError("too many small chunks", error_status_hint=400)
         return event
-
-    def _skip_empty_lines(self) -> None:
-        """Before a request line they are ignored (RFC 9112, section 2.2)."""
-        lines = _EMPTY_LINES.match(self.trailing_data[0])
-        if lines is not None and lines.end():
-            self._receive_buffer.maybe_extract_at_most(lines.end())
 
 
 def without_authority(request: h11.Request) -> h11.Request:

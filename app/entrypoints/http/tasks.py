@@ -25,11 +25,6 @@ async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asynci
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def first_of(*tasks: asyncio.Future[Any]) -> None:
-    """Return when one of them is done, however it ended."""
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-
-
 async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled when `receive` ends first.
 

@@ -41,7 +41,7 @@ from app.entrypoints.http.errors import (
 )
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.http.sse import usage_of
-from app.entrypoints.http.tasks import first_of, running
+from app.entrypoints.http.tasks import running
 from app.entrypoints.services import Services
 from app.ports.clock import Clock
 
@@ -162,7 +162,8 @@ class LiveSession:
         revoked = [self._grant.revoked] if self._grant else []
         works = self._read_all(), self._wait_until_idle(), self._wait_until_drained()
         async with running(*works, self._speak_all()) as (reader, idle, drained, _):
-            await first_of(reader, idle, drained, *revoked)
+            ends = [reader, idle, drained, *revoked]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             reader.cancel()
             number = self._speaking[0].number if self._speaking else None
             if any(each.done() for each in revoked):
@@ -183,7 +184,7 @@ class LiveSession:
         """Return when the server ends, and all is spoken that was written, or no time is left."""
         await self._intake.wait_until_draining()
         async with running(self._waiting.join()) as (free,):
-            await first_of(free, self._intake.over())
+            await asyncio.wait([free, self._intake.over()], return_when=asyncio.FIRST_COMPLETED)
 
     async def _close(
         self, error: SpeechError, code: int, utterance: int | None, reason: str | None = None
