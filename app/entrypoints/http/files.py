@@ -37,9 +37,8 @@ from app.entrypoints.http.openapi import (
     captions_operation,
 )
 from app.entrypoints.http.preconditions import Span, Validators, check_change, choose_span
-from app.entrypoints.http.responses import send_parts
+from app.entrypoints.http.responses import send_parts, until_disconnect
 from app.entrypoints.http.schemas import CONTENT_TYPES
-from app.entrypoints.http.tasks import until_disconnect
 from app.ports.audio_store import OpenAudio, StoredAudio
 
 FILES_PATH: Final = "/v1/audio/files"

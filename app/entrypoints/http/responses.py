@@ -5,10 +5,11 @@ cleanly would pass for a whole one. A whole answer is held before it is sent: a 
 a longer one in a temporary file, so that many long answers and slow clients take disk, not memory.
 """
 
+import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from anyio import SpooledTemporaryFile
@@ -22,9 +23,8 @@ from app.domain.errors import (
     SpeechError,
 )
 from app.domain.services.speech_stream import SpeechStream
-from app.domain.services.time_limit import within
+from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import ClientDisconnectedError
-from app.entrypoints.http.tasks import until_disconnect
 from app.ports.clock import Clock
 
 # Given to a client to take the last words when its key was revoked or the server ends. Others that
@@ -35,6 +35,8 @@ MAX_BYTES_IN_MEMORY: Final = 1024 * 1024  # of one answer: 16 s of 32 kHz WAV
 MAX_HELD_BYTES: Final = 4 * 1024**3  # of all answers; the longest and slowest text has 290 MB
 RETRY_AFTER_S: Final = 10.0  # when too much is held
 BLOCK_BYTES: Final = 256 * 1024
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -101,6 +103,37 @@ async def send_parts(send: Send, parts: AsyncGenerator[Any, None] | SpeechStream
             if isinstance(part, bytes):
                 await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled when `receive` ends first.
+
+    Args:
+        receive: of a request whose body has been read.
+        work: is awaited in the task of the caller.
+
+    Raises:
+        ClientDisconnectedError: the client left.
+        InvalidApiKeyError: its key was revoked.
+        ServerDrainingError: the server's time to stop is over.
+    """
+    reason: Exception | None = None
+
+    async def watch() -> None:
+        nonlocal reason
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except Exception as error:  # noqa: BLE001 - raised by `unless`
+            reason = error
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await unless(work, {watching: lambda: reason or ClientDisconnectedError()})
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+        reason = None  # it holds this frame, which must not hold it
 
 
 class HeldAnswers:

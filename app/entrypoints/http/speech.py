@@ -28,10 +28,14 @@ from app.entrypoints.http.errors import (
 )
 from app.entrypoints.http.files import FILES_PATH
 from app.entrypoints.http.openapi import CREATE_SPEECH, SPEECH_ERRORS
-from app.entrypoints.http.responses import HeldAnswers, StreamResponse, WholeResponse
+from app.entrypoints.http.responses import (
+    HeldAnswers,
+    StreamResponse,
+    WholeResponse,
+    until_disconnect,
+)
 from app.entrypoints.http.schemas import CONTENT_TYPES, MIN_TIMEOUT_S, TIMEOUT_HEADER, CreateSpeech
 from app.entrypoints.http.sse import EventWriter
-from app.entrypoints.http.tasks import until_disconnect
 from app.ports.clock import Clock
 
 # Miscellaneous persistent warning (RFC 7234, section 5.5.7).

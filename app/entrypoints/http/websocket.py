@@ -5,7 +5,8 @@ The speaker sends one utterance after the other; it waits for the client to read
 """
 
 import asyncio
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final
 
 import msgspec
@@ -41,7 +42,6 @@ from app.entrypoints.http.errors import (
 )
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.http.sse import usage_of
-from app.entrypoints.http.tasks import running
 from app.entrypoints.services import Services
 from app.ports.clock import Clock
 
@@ -344,6 +344,18 @@ class LiveSession:
     async def _send(self, message: messages.ServerMessage) -> None:
         with suppress(*CLIENT_LEFT):
             await self._socket.send_data(messages.encoder.encode(message), mode="text")
+
+
+@asynccontextmanager
+async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """A task for each of `works`; at the end of the block they are cancelled and waited for."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _decode(frame: dict[str, Any]) -> messages.ClientMessage:
