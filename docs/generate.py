@@ -93,15 +93,20 @@ def error_codes() -> str:
     for error in error_classes(SpeechError):
         if "code" not in vars(error) or error is SpeechError:
             continue
-        status = next(
+        status_code = next(
             http_errors._STATUS[base] for base in error.__mro__ if base in http_errors._STATUS
         )
         retry = "yes" if error.is_retryable else "no"
         meaning = (error.__doc__ or "").partition("\n")[0]
-        rows.setdefault((status[0], error.code), (status[1], retry, meaning))
-    for status_code, code in http_errors._HTTP_CODES.items():
-        message = http_errors._HTTP_MESSAGES.get(status_code, "The framework rejected the request.")
-        rows.setdefault((status_code, code), (http_errors.INVALID_REQUEST, "no", message))
+        kind = http_errors.kind_of(status_code)
+        rows.setdefault((status_code, error.code), (kind, retry, meaning))
+    for status_code, (code, text) in http_errors.FRAMEWORK_ERRORS.items():
+        meaning = text or "The framework rejected the request."
+        rows.setdefault((status_code, code), (http_errors.INVALID_REQUEST, "no", meaning))
+    for code, (status_code, message) in http_errors.HTTP_ERRORS.items():
+        retry = "yes" if status_code in http_errors.RETRYABLE else "no"
+        meaning = re.sub(r" ?\{.*?\}", " …", message)
+        rows.setdefault((status_code, code), (http_errors.kind_of(status_code), retry, meaning))
     internal = http_errors.INTERNAL_ERROR
     rows[500, str(internal.code)] = (internal.type, "no", "An unexpected failure; see the log.")
     return table(

@@ -171,7 +171,7 @@ async def test_the_body_is_dropped_before_any_server_could_send_it() -> None:
 
     fakes = Fakes()
     middleware = RequestMiddleware(
-        app,
+        app=app,
         clock=fakes.clock,
         observer=fakes.requests,
         tracing=None,

@@ -127,6 +127,7 @@ async def test_the_model_loads_while_the_server_already_lives(fakes: Fakes) -> N
                     "num_queued": 0,
                     "oldest_s": 0.0,
                     "num_running": 0,
+                    "max_running": 8,
                 },
                 "store": {"ok": True, "reason": None, "code": None},
             },

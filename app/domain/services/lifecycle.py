@@ -241,7 +241,3 @@ class Intake:
             if self.is_over:
                 self._over.set_result(None)
         return self._over
-
-    async def wait_until_over(self) -> None:
-        """Return once nothing may go on."""
-        await asyncio.wait({self.over()})

@@ -7,9 +7,11 @@ server's time to stop is over. Health, metrics and files are served while the se
 A route needs a key unless its `opt` says otherwise, so that a new one is closed by default.
 """
 
+import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -23,10 +25,9 @@ from app.domain.errors import InvalidApiKeyError, ServerDrainingError, SpeechErr
 from app.domain.services.access_control import AccessControl, Grant
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Intake
-from app.domain.services.time_limit import within
-from app.entrypoints.http.errors import ForeignOriginError, LateRequestError, send_error
+from app.domain.services.time_limit import unless, within
+from app.entrypoints.http.errors import HttpError, send_error
 from app.entrypoints.http.hosts import AllowedHosts, host_name, is_same_host
-from app.entrypoints.http.tasks import EndedError, unless
 from app.entrypoints.settings import AuthSettings
 from app.ports.clock import Clock
 
@@ -44,53 +45,32 @@ KEY_PROTOCOL: Final = "openai-insecure-api-key."
 _GRANT: Final = "grant"
 
 
+@dataclass(eq=False, kw_only=True)
 class AccessMiddleware(ASGIMiddleware):
-    """Serves a request within the limits of its key, or rejects it.
-
-    Args:
-        access: knows the keys.
-        settings: which lists need no key.
-        cors: the pages of other origins that may use the server.
-        hosts: the names of the server, whose own pages may use it.
-        intake: whether the server drains.
-        admission: whether there is room for one more request.
-        clock: of the time for a body.
-        body_timeout_s: in which all of a body must be received.
-    """
+    """Serves a request within the limits of its key, or rejects it."""
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    def __init__(  # noqa: PLR0913 - what one middleware does instead of four
-        self,
-        access: AccessControl,
-        settings: AuthSettings,
-        *,
-        cors: CORSConfig | None,
-        hosts: AllowedHosts,
-        intake: Intake,
-        admission: Admission,
-        clock: Clock,
-        body_timeout_s: float,
-    ) -> None:
-        self._access = access
-        kinds = {"open": True, "lists": settings.open_lists, "metrics": settings.open_metrics}
-        self._open_kinds = frozenset(kind for kind, is_open in kinds.items() if is_open)
-        self._cors = cors
-        self._hosts = hosts
-        self._intake = intake
-        self._admission = admission
-        self._clock = clock
-        self._body_timeout_s = body_timeout_s
+    access: AccessControl
+    settings: AuthSettings
+    cors: CORSConfig | None  # the pages of other origins that may use the server
+    hosts: AllowedHosts  # the names of the server, whose own pages may use it
+    intake: Intake
+    admission: Admission
+    clock: Clock
+    body_timeout_s: float  # in which all of a body must be received
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Reject a request, or run it, and give back what it holds of the limits."""
-        due_at = self._clock.monotonic() + self._body_timeout_s
+        due_at = self.clock.monotonic() + self.body_timeout_s
         with ExitStack() as held, ExitStack() as place:
             try:
                 self._check_origin(scope)
                 grant = await self._authenticate(scope, held, place)
                 if _is_speech(scope):
-                    self._check_load(scope)
+                    self.intake.check()
+                    if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
+                        self.admission.check(key_name(scope))
             except SpeechError as error:
                 if scope["type"] == ScopeType.HTTP:
                     raise
@@ -108,14 +88,8 @@ class AccessMiddleware(ASGIMiddleware):
 
             await next_app(scope, receive_in_time, _releasing(send, place) if grant else send)
 
-    def _check_load(self, scope: Scope) -> None:
-        """Raise if the server drains, or has no room for one more request."""
-        self._intake.check()
-        if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
-            self._admission.check(key_name(scope))
-
     def _check_origin(self, scope: Scope) -> None:
-        """Raise ForeignOriginError if a page of another origin had a browser send the request.
+        """Raise an error if a page of another origin had a browser send the request.
 
         Browsers let any page connect to any WebSocket, show any media and send simple requests, and
         leave it to the server to look at the origin. Programs that are not browsers send none.
@@ -128,15 +102,15 @@ class AccessMiddleware(ASGIMiddleware):
             has_user_data = not is_public and scope["method"] != HttpMethod.OPTIONS
             is_foreign = has_user_data and self._is_foreign_request(headers)
         if is_foreign:
-            raise ForeignOriginError
+            raise HttpError("origin_not_allowed")
 
     def _is_foreign_socket(self, headers: Headers) -> bool:
         origin = headers.get("origin")
         if origin is None or self._is_allowed(origin):
             return False
         name = host_name(origin.partition("://")[2])
-        is_own = self._hosts.allows(name) and is_same_host(origin, headers.get("host", ""))
-        return not is_own and not self._hosts.is_configured(name)
+        is_own = self.hosts.allows(name) and is_same_host(origin, headers.get("host", ""))
+        return not is_own and not self.hosts.is_configured(name)
 
     def _is_foreign_request(self, headers: Headers) -> bool:
         """Whether the browser says that a page of another origin asks.
@@ -150,17 +124,22 @@ class AccessMiddleware(ASGIMiddleware):
         return not self._is_allowed(headers.get("origin", ""))
 
     def _is_allowed(self, origin: str) -> bool:
-        return self._cors is not None and self._cors.is_origin_allowed(origin)
+        return self.cors is not None and self.cors.is_origin_allowed(origin)
 
     async def _authenticate(self, scope: Scope, held: ExitStack, place: ExitStack) -> Grant | None:
         """What the request may do; None where no key is needed."""
         is_preflight = scope.get("method") == HttpMethod.OPTIONS  # browsers send it without the key
-        if is_preflight or scope["route_handler"].opt.get("access") in self._open_kinds:
+        is_open = {
+            "open": True,
+            "lists": self.settings.open_lists,
+            "metrics": self.settings.open_metrics,
+        }
+        if is_preflight or is_open.get(scope["route_handler"].opt.get("access", "")):
             return None
-        key = await self._access.identify(presented_key(scope))
+        key = await self.access.identify(presented_key(scope))
         if key is None:
             return None
-        grant = scope["state"][_GRANT] = held.enter_context(self._access.grant(key))
+        grant = scope["state"][_GRANT] = held.enter_context(self.access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
         if _is_speech(scope):
             place.enter_context(grant.occupy())  # first, because it costs nothing of the minute
@@ -176,25 +155,19 @@ class AccessMiddleware(ASGIMiddleware):
         Raises:
             InvalidApiKeyError: the key was revoked.
             ServerDrainingError: the server's time to stop is over.
-            LateRequestError: the body was not received by `due_at`.
+            HttpError: the body was not received by `due_at`.
         """
-        ends = [grant.revoked] if grant else []
+        ends: dict[asyncio.Future[None], type[SpeechError]] = {}
+        if grant is not None:
+            ends[grant.revoked] = InvalidApiKeyError
         limit_s = math.inf
         if scope["type"] == ScopeType.HTTP:
-            ends.append(self._intake.over())
-            limit_s = max(0.0, due_at - self._clock.monotonic())
+            ends[self.intake.over()] = ServerDrainingError
+            limit_s = max(0.0, due_at - self.clock.monotonic())
         try:
-            return await within(self._clock, limit_s, unless(_next(receive), *ends))
-        except EndedError:
-            if grant is not None and grant.revoked.done():
-                raise InvalidApiKeyError from None
-            raise ServerDrainingError from None
+            return await within(self.clock, limit_s, unless(receive(), ends))
         except TimeoutError:
-            raise LateRequestError(self._body_timeout_s) from None
-
-
-async def _next(receive: Receive) -> ReceiveMessage:
-    return await receive()
+            raise HttpError("request_too_slow", limit_s=self.body_timeout_s) from None
 
 
 def _is_speech(scope: Scope) -> bool:

@@ -13,20 +13,18 @@ from app.domain.services.lifecycle import Intake
 from app.entrypoints.http.access import METRICS, OPEN, AccessMiddleware
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.files import StoredAudioController, owner
-from app.entrypoints.http.health import HealthController, describe_parts
+from app.entrypoints.http.health import HealthController
 from app.entrypoints.http.hosts import AllowedHosts, cors_config
 from app.entrypoints.http.middleware import RequestMiddleware
 from app.entrypoints.http.models import ModelController
 from app.entrypoints.http.openapi import openapi_config, read_page
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.responses import HeldAnswers
-from app.entrypoints.http.schemas import Parts
 from app.entrypoints.http.speech import SpeechAnswers, SpeechController
 from app.entrypoints.http.sse import EventWriter
 from app.entrypoints.http.websocket import LiveLimits, live_speech
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
-from app.ports.telemetry import MetricsSource
 
 DISTRIBUTION: Final = "soprano-tts-api"
 
@@ -69,8 +67,8 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
             AccessMiddleware(
-                services.access,
-                settings.auth,
+                access=services.access,
+                settings=settings.auth,
                 cors=cors,
                 hosts=hosts,
                 intake=services.intake,
@@ -86,7 +84,7 @@ def create_app(
     )
     app.state.overload = OverloadCheck(services.access, services.admission, ports.requests)
     app.asgi_handler = RequestMiddleware(
-        app.asgi_handler,
+        app=app.asgi_handler,
         clock=ports.clock,
         observer=ports.requests,
         tracing=ports.tracing,
@@ -99,41 +97,23 @@ def create_app(
 
 def _dependencies(services: Services, ports: Ports, settings: Settings) -> dict[str, Provide]:
     """What handlers ask for by name."""
-    speech = settings.speech
-    values = {
-        "speech": services.speech,
-        "library": services.library,
-        "readiness": services.readiness,
-        "engine": services.engine,
-        "catalog": services.speech.catalog,
-        "choice": services.choice,
-        "metrics": services.metrics,
-        "intake": services.intake,
-        "clock": ports.clock,
-        "live_limits": LiveLimits(speech.max_chars, settings.server.socket_idle_s),
-        "answers": SpeechAnswers(
-            speech=services.speech,
-            events=EventWriter(ports.clock, has_done_marker=speech.sse_done_marker),
-            library=services.library,
-            held=HeldAnswers(),
-            clock=ports.clock,
-            timeout_s=settings.admission.request_timeout_s,
-        ),
+    answers = SpeechAnswers(
+        speech=services.speech,
+        events=EventWriter(ports.clock, has_done_marker=settings.speech.sse_done_marker),
+        library=services.library,
+        held=HeldAnswers(),
+        clock=ports.clock,
+        timeout_s=settings.admission.request_timeout_s,
+    )
+    providers: dict[str, Callable[..., Any]] = {
+        "services": lambda: services,
+        "library": lambda: services.library,
+        "clock": lambda: ports.clock,
+        "live_limits": lambda: LiveLimits(settings.speech.max_chars, settings.server.socket_idle_s),
+        "answers": lambda: answers,
+        "owner": owner,
     }
-
-    def parts() -> Parts:
-        return describe_parts(services)
-
-    providers = {name: _constant(value) for name, value in values.items()}
-    providers |= {"parts": parts, "owner": owner}
     return {name: Provide(each, sync_to_thread=False) for name, each in providers.items()}
-
-
-def _constant(value: Any) -> Callable[..., Any]:
-    def provide() -> Any:
-        return value
-
-    return provide
 
 
 @get(
@@ -144,9 +124,9 @@ def _constant(value: Any) -> Callable[..., Any]:
     media_type=MediaType.TEXT,
     opt=METRICS,
 )
-async def metrics_page(metrics: NamedDependency[MetricsSource]) -> Response[bytes]:
+async def metrics_page(services: NamedDependency[Services]) -> Response[bytes]:
     """Requests, time to first audio, real-time factor, failed sentences, the process."""
-    return Response(metrics.render(), media_type=metrics.content_type)
+    return Response(services.metrics.render(), media_type=services.metrics.content_type)
 
 
 @get("/", include_in_schema=False, media_type=MediaType.HTML, opt=OPEN, sync_to_thread=False)

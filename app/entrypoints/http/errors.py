@@ -2,9 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import structlog
@@ -13,247 +12,148 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap, Scope, Send
 
-from app.domain.errors import (
-    EngineBusyError,
-    EngineUnavailableError,
-    InstanceDeadError,
-    InvalidApiKeyError,
-    InvalidRequestError,
-    ModelLoadError,
-    ModelLoadingError,
-    ModelNotFoundError,
-    QueueTimeoutError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerDrainingError,
-    ServerOverloadedError,
-    SpeechError,
-    SpeechTimeoutError,
-    StoredAudioNotFoundError,
-    StoreError,
-    StoreFullError,
-)
+from app.domain import errors
+from app.domain.errors import SpeechError
 from app.entrypoints.http.hosts import SECURITY_HEADERS
-from app.entrypoints.http.schemas import CreateSpeech, ErrorBody, ErrorDetail, choices_of
+from app.entrypoints.http.schemas import (
+    MIN_TIMEOUT_S,
+    TIMEOUT_HEADER,
+    CreateSpeech,
+    ErrorBody,
+    ErrorDetail,
+    choices_of,
+)
 
-_log = structlog.get_logger(__name__)
+AnyRequest: TypeAlias = Request[Any, Any, Any]
 
 INVALID_REQUEST: Final = "invalid_request_error"
-RATE_LIMIT: Final = "rate_limit_error"
 SERVER_ERROR: Final = "server_error"
+
+# Status in the log of a request whose client left; nobody receives it.
 CLIENT_CLOSED_REQUEST: Final = 499
-"""Status in the log of a request whose client left; nobody receives it."""
 
-
+# What a client is told of an unexpected failure.
 INTERNAL_ERROR: Final = ErrorDetail(
     message="Something went wrong on the server; its log has the details under this request id.",
     type=SERVER_ERROR,
     code="internal_error",
 )
-"""What a client is told of an unexpected failure."""
 
-
-class HostNotAllowedError(SpeechError):
-    """The host name of the request is not one of the server's names."""
-
-    code = "host_not_allowed"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"This server does not answer to the host name {name[:253]!r}. If it is one of its"
-            " names, add it to server.allowed_hosts (SOPRANO_SERVER__ALLOWED_HOSTS)."
-        )
-
-
-class ForeignOriginError(SpeechError):
-    """The request comes from a web page of an origin that is not allowed."""
-
-    code = "origin_not_allowed"
-
-    def __init__(self) -> None:
-        super().__init__(
+# Status and message, by code, of what is wrong with a request in HTTP, or with a use of a socket.
+HTTP_ERRORS: Final = {
+    "invalid_http": (400, "This is not a valid HTTP request."),
+    "invalid_handshake": (400, "This is not a valid WebSocket handshake{hint}."),
+    "invalid_request_timeout": (
+        400,
+        f"The header {TIMEOUT_HEADER} must be a number of seconds, at least {MIN_TIMEOUT_S:g}.",
+    ),
+    "too_many_utterances": (400, "At most {limit} utterances may wait to be spoken."),
+    "origin_not_allowed": (
+        403,
+        (
             "Web pages of this origin may not use this server: see server.cors_origins, or"
             " server.allowed_hosts if the page is the server's own under another name."
-        )
-
-
-class BrokenHttpError(SpeechError):
-    """The request is not valid HTTP, or is ambiguous."""
-
-    code = "invalid_http"
-
-    def __init__(self) -> None:
-        super().__init__("This is not a valid HTTP request.")
-
-
-class HeadersTooLargeError(SpeechError):
-    """The request has too many or too large headers."""
-
-    code = "headers_too_large"
-
-    def __init__(self) -> None:
-        super().__init__("The headers of the request are too large.")
-
-
-class TargetTooLongError(SpeechError):
-    """The path and query of the request are too long."""
-
-    code = "uri_too_long"
-
-    def __init__(self) -> None:
-        super().__init__("The path and query of the request are too long.")
-
-
-class HttpVersionError(SpeechError):
-    """The HTTP version is not supported."""
-
-    code = "http_version_not_supported"
-
-    def __init__(self) -> None:
-        super().__init__("This server supports HTTP/1.1 and HTTP/1.0.")
-
-
-class BrokenHandshakeError(SpeechError):
-    """The WebSocket handshake violates RFC 6455."""
-
-    code = "invalid_handshake"
-
-    def __init__(self, header: str | None = None) -> None:
-        reason = f": check the header {header}" if header else ""
-        super().__init__(f"This is not a valid WebSocket handshake{reason}.")
-
-
-class UpgradeRequiredError(SpeechError):
-    """The request asks for an unsupported protocol or WebSocket version."""
-
-    code = "upgrade_required"
-
-    def __init__(self) -> None:
-        super().__init__("The only protocol to upgrade to is WebSocket, version 13.")
-
-
-class AddressNotFoundError(SpeechError):
-    """The address does not exist."""
-
-    code = "not_found"
-
-    def __init__(self, problem: str = "Not found") -> None:
-        super().__init__(f"{problem}; see /schema for the addresses of this server.")
-
-
-class LateRequestError(SpeechError):
-    """The request was not received within the time limit."""
-
-    code = "request_too_slow"
-    is_retryable = True
-
-    def __init__(self, limit_s: float) -> None:
-        super().__init__(f"The request was not received within {limit_s:g} s.")
-
-
-class TooManyConnectionsError(SpeechError):
-    """Too many connections are open."""
-
-    code = "too_many_connections"
-    is_retryable = True
-    retry_after_s = 1.0
-
-    def __init__(self) -> None:
-        super().__init__("Too many connections are open; try again shortly.")
-
-
-class TooManyUnfinishedBodiesError(SpeechError):
-    """The incomplete bodies and messages of all clients use too much memory."""
-
-    code = "too_many_unfinished_bodies"
-    is_retryable = True
-    retry_after_s = 1.0
-
-    def __init__(self) -> None:
-        super().__init__("Too many request bodies are being received; try again shortly.")
-
-
-CLOSING: Final = (
-    BrokenHttpError,
-    HeadersTooLargeError,
-    TargetTooLongError,
-    HttpVersionError,
-    BrokenHandshakeError,
-    UpgradeRequiredError,
-    LateRequestError,
-    TooManyConnectionsError,
-    TooManyUnfinishedBodiesError,
-    ServerDrainingError,
-)
-"""Errors after which the connection is of no more use."""
-
-_STATUS: Final[dict[type[SpeechError], tuple[int, str]]] = {
-    InvalidApiKeyError: (401, INVALID_REQUEST),
-    ForeignOriginError: (403, INVALID_REQUEST),
-    HostNotAllowedError: (421, INVALID_REQUEST),
-    RateLimitError: (429, RATE_LIMIT),
-    ModelNotFoundError: (404, INVALID_REQUEST),
-    StoredAudioNotFoundError: (404, INVALID_REQUEST),
-    InvalidRequestError: (400, INVALID_REQUEST),
-    BrokenHttpError: (400, INVALID_REQUEST),
-    HeadersTooLargeError: (431, INVALID_REQUEST),
-    TargetTooLongError: (414, INVALID_REQUEST),
-    HttpVersionError: (505, INVALID_REQUEST),
-    BrokenHandshakeError: (400, INVALID_REQUEST),
-    UpgradeRequiredError: (426, INVALID_REQUEST),
-    AddressNotFoundError: (404, INVALID_REQUEST),
-    LateRequestError: (408, INVALID_REQUEST),
-    TooManyConnectionsError: (503, SERVER_ERROR),
-    TooManyUnfinishedBodiesError: (503, SERVER_ERROR),
-    ServerDrainingError: (503, SERVER_ERROR),
-    ModelLoadingError: (503, SERVER_ERROR),
-    ModelLoadError: (503, SERVER_ERROR),
-    ServerOverloadedError: (503, SERVER_ERROR),
-    QueueTimeoutError: (503, SERVER_ERROR),
-    RequestTimeoutError: (504, SERVER_ERROR),
-    InstanceDeadError: (503, SERVER_ERROR),
-    EngineUnavailableError: (503, SERVER_ERROR),
-    EngineBusyError: (503, SERVER_ERROR),
-    SpeechTimeoutError: (504, SERVER_ERROR),
-    StoreFullError: (507, SERVER_ERROR),
-    StoreError: (503, SERVER_ERROR),
-    SpeechError: (500, SERVER_ERROR),
+        ),
+    ),
+    "not_found": (404, "{problem}; see /schema for the addresses of this server."),
+    "request_too_slow": (408, "The request was not received within {limit_s:g} s."),
+    "idle_timeout": (408, "Nothing was written or spoken for {limit_s:g} seconds."),
+    "uri_too_long": (414, "The path and query of the request are too long."),
+    "host_not_allowed": (
+        421,
+        (
+            "This server does not answer to the host name {name!r}. If it is one of its"
+            " names, add it to server.allowed_hosts (SOPRANO_SERVER__ALLOWED_HOSTS)."
+        ),
+    ),
+    "upgrade_required": (426, "The only protocol to upgrade to is WebSocket, version 13."),
+    "headers_too_large": (431, "The headers of the request are too large."),
+    "too_many_connections": (503, "Too many connections are open; try again shortly."),
+    "too_many_unfinished_bodies": (
+        503,
+        "Too many request bodies are being received; try again shortly.",
+    ),
+    "http_version_not_supported": (505, "This server supports HTTP/1.1 and HTTP/1.0."),
 }
+
+RETRYABLE: Final = {408, 503}
+
+# Those after which the connection can be used on.
+_KEEP_CONNECTION: Final = {
+    "invalid_request_timeout",
+    "too_many_utterances",
+    "origin_not_allowed",
+    "not_found",
+    "host_not_allowed",
+}
+
+
+class HttpError(SpeechError):
+    """One of `HTTP_ERRORS`.
+
+    Args:
+        code: of the error.
+        values: of the fields in its message.
+    """
+
+    def __init__(self, code: str, **values: object) -> None:
+        self.status, message = HTTP_ERRORS[code]
+        super().__init__(message.format(**values))
+        self.code = code  # type: ignore[misc] # of the class elsewhere
+        self.is_retryable = self.status in RETRYABLE  # type: ignore[misc]
+        if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self.retry_after_s = 1.0
+
+
+_STATUS: Final[dict[type[SpeechError], int]] = {
+    errors.InvalidRequestError: 400,
+    errors.InvalidApiKeyError: 401,
+    errors.ModelNotFoundError: 404,
+    errors.StoredAudioNotFoundError: 404,
+    errors.RateLimitError: 429,
+    SpeechError: 500,
+    errors.EngineBusyError: 503,
+    errors.EngineUnavailableError: 503,
+    errors.InstanceDeadError: 503,
+    errors.ModelLoadError: 503,
+    errors.ModelLoadingError: 503,
+    errors.QueueTimeoutError: 503,
+    errors.ServerDrainingError: 503,
+    errors.ServerOverloadedError: 503,
+    errors.StoreError: 503,
+    errors.RequestTimeoutError: 504,
+    errors.SpeechTimeoutError: 504,
+    errors.StoreFullError: 507,
+}
+
+# What the framework says, as an internal error, of a client that left while sending its body.
+_LEFT_DURING_BODY: Final = "client disconnected prematurely"
+
+# Failures that the framework finds, by status: their code, and our message in place of its own.
+FRAMEWORK_ERRORS: Final = {
+    400: ("bad_request", None),
+    404: ("not_found", "Not found; see /schema for the addresses of this server."),
+    405: ("method_not_allowed", "Method not allowed."),
+    412: ("precondition_failed", "The file does not meet the conditions of the request."),
+    413: ("request_too_large", "The request body is too large."),
+    415: ("unsupported_media_type", None),
+    416: ("range_not_satisfiable", "The range begins beyond the end of the file, or is empty."),
+}
+
+NOT_JSON: Final = "The body must be JSON: send content-type application/json."
 
 _ERROR_STATE: Final = "error_code"
 
-_LEFT_AMID_BODY: Final = "client disconnected prematurely"
-"""What the framework says, as an internal error, of a client that left while sending its body."""
-
-_HTTP_CODES: Final = {
-    400: "bad_request",
-    404: "not_found",
-    405: "method_not_allowed",
-    412: "precondition_failed",
-    413: "request_too_large",
-    415: "unsupported_media_type",
-    416: "range_not_satisfiable",
-}
-
-_HTTP_MESSAGES: Final = {
-    404: "Not found; see /schema for the addresses of this server.",
-    405: "Method not allowed.",
-    412: "The file does not meet the conditions of the request.",
-    413: "The request body is too large.",
-    416: "The range begins beyond the end of the file, or is empty.",
-}
+_log = structlog.get_logger(__name__)
 
 
-class MalformedBodyError(InvalidRequestError):
+class MalformedBodyError(errors.InvalidRequestError):
     """The body is not valid; see the codes of request bodies."""
 
     def __init__(self, message: str, param: str | None, code: str) -> None:
         super().__init__(message)
-        self.body_param = param
-        self.body_code = code
-
-
-NOT_JSON: Final = "The body must be JSON: send content-type application/json."
+        self.param = param  # type: ignore[misc] # of the class elsewhere
+        self.code = code  # type: ignore[misc]
 
 
 class UnsupportedMediaTypeError(HTTPException):
@@ -281,23 +181,32 @@ class ClientDisconnectedError(Exception):
     """The client left before it had its answer."""
 
 
+def status_of(error: SpeechError) -> int:
+    """The status of the answer to a request that failed with `error`."""
+    if isinstance(error, HttpError):
+        return error.status
+    return next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
+
+
+def kind_of(status: int) -> str:
+    """OpenAI's type of error."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    is_ours = status >= 500 and status != HTTPStatus.HTTP_VERSION_NOT_SUPPORTED  # noqa: PLR2004
+    return SERVER_ERROR if is_ours else INVALID_REQUEST
+
+
 def describe_speech_error(error: SpeechError) -> ErrorDetail:
     """A failure of the domain, as clients read it."""
-    _, kind = _status(error)
-    param, code = error.param, error.code
-    if isinstance(error, MalformedBodyError):
-        param, code = error.body_param, error.body_code
-    return ErrorDetail(message=str(error), type=kind, param=param, code=code)
+    kind = kind_of(status_of(error))
+    return ErrorDetail(message=str(error), type=kind, param=error.param, code=error.code)
 
 
-def handle_speech_error(_: Request[Any, Any, Any], error: SpeechError) -> Response[ErrorBody]:
-    """A failure of the domain."""
-    status, _kind = _status(error)
-    return _response(status, describe_speech_error(error), _headers(error))
-
-
-def _status(error: SpeechError) -> tuple[int, str]:
-    return next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
+def describe_http_exception(error: HTTPException) -> ErrorDetail:
+    """A failure that the framework found, as clients read it."""
+    status = error.status_code
+    code, message = FRAMEWORK_ERRORS.get(status, (None, None))
+    return ErrorDetail(message=message or error.detail, type=kind_of(status), code=code)
 
 
 def _headers(error: SpeechError) -> dict[str, str]:
@@ -306,33 +215,30 @@ def _headers(error: SpeechError) -> dict[str, str]:
     if retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
         headers["retry-after-ms"] = str(max(1, math.ceil(retry_after_s * 1000)))
-    if isinstance(error, InvalidApiKeyError):
+    if isinstance(error, errors.InvalidApiKeyError):
         headers["www-authenticate"] = "Bearer"
-    if isinstance(error, ServerDrainingError):
-        headers["x-should-retry"] = "true"
-    if isinstance(error, UpgradeRequiredError):
+    if isinstance(error, errors.ServerDrainingError):
+        headers |= {"x-should-retry": "true", "connection": "close"}
+    if error.code == "upgrade_required":
         headers |= {"upgrade": "websocket", "sec-websocket-version": "13"}
-    if isinstance(error, CLOSING):
+    if isinstance(error, HttpError) and error.code not in _KEEP_CONNECTION:
         headers["connection"] = "close"
     return headers
 
 
-def handle_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+def handle_speech_error(request: AnyRequest, error: SpeechError) -> Response[ErrorBody]:
+    """A failure of the domain."""
+    return _response(request, status_of(error), describe_speech_error(error), _headers(error))
+
+
+def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
     """A failure that the framework found."""
-    is_left = error.detail == _LEFT_AMID_BODY
-    status = CLIENT_CLOSED_REQUEST if is_left else error.status_code
-    return _response(status, describe_http_exception(error), dict(error.headers or {}))
+    has_left = error.detail == _LEFT_DURING_BODY
+    status = CLIENT_CLOSED_REQUEST if has_left else error.status_code
+    return _response(request, status, describe_http_exception(error), dict(error.headers or {}))
 
 
-def describe_http_exception(error: HTTPException) -> ErrorDetail:
-    """A failure that the framework found, as clients read it."""
-    status = error.status_code
-    kind = INVALID_REQUEST if status < 500 else SERVER_ERROR  # noqa: PLR2004
-    message = _HTTP_MESSAGES.get(status) or error.detail
-    return ErrorDetail(message=message, type=kind, code=_HTTP_CODES.get(status))
-
-
-def handle_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[ErrorBody]:
+def handle_validation(request: AnyRequest, error: ValidationException) -> Response[ErrorBody]:
     """A query that is not as described, or no body at all: our decoder is not asked then."""
     faults = [fault for fault in error.extra or () if isinstance(fault, dict)]
     fault = next((fault for fault in faults if fault.get("source") == "query"), None)
@@ -342,18 +248,36 @@ def handle_validation(_: Request[Any, Any, Any], error: ValidationException) -> 
         param, code = fault["key"], "invalid_value"
         message = f"Invalid '{param}': {fault['message']}."
     detail = ErrorDetail(message=message, type=INVALID_REQUEST, param=param, code=code)
-    return _response(400, detail, {"x-should-retry": "false"})
+    return _response(request, 400, detail, {"x-should-retry": "false"})
 
 
-def handle_disconnect(_: Request[Any, Any, Any], __: ClientDisconnectedError) -> Response[None]:
+def handle_disconnect(_: AnyRequest, __: ClientDisconnectedError) -> Response[None]:
     """Nobody is there to read an answer; the status is for the log."""
     return Response(None, status_code=CLIENT_CLOSED_REQUEST)
 
 
-def handle_bug(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+def handle_bug(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
     """An unexpected failure: the log has the details, the client has the request id."""
     _log.error("http.failed", exc_info=error)
-    return _response(500, INTERNAL_ERROR, {"x-should-retry": "false"})
+    return _response(request, 500, INTERNAL_ERROR, {"x-should-retry": "false"})
+
+
+def _response(
+    request: AnyRequest, status: int, detail: ErrorDetail, headers: dict[str, str]
+) -> Response[ErrorBody]:
+    note_error(request.scope, detail.code)
+    return Response(
+        ErrorBody(detail), status_code=status, headers=headers, media_type=MediaType.JSON
+    )
+
+
+EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
+    SpeechError: handle_speech_error,
+    ValidationException: handle_validation,
+    HTTPException: handle_http_exception,
+    ClientDisconnectedError: handle_disconnect,
+    Exception: handle_bug,
+}
 
 
 def note_error(scope: Scope, code: str | None) -> None:
@@ -365,31 +289,6 @@ def error_noted_in(scope: Scope) -> str | None:
     """That error's code; None if there was none."""
     code: str | None = scope.get("state", {}).get(_ERROR_STATE)
     return code
-
-
-def _noting(handle: Callable[[Any, Any], Response[Any]]) -> Callable[[Any, Any], Response[Any]]:
-    def handle_and_note(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        response = handle(request, error)
-        if isinstance(response.content, ErrorBody):
-            note_error(request.scope, response.content.error.code)
-        return response
-
-    return handle_and_note
-
-
-EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
-    SpeechError: _noting(handle_speech_error),
-    ValidationException: _noting(handle_validation),
-    HTTPException: _noting(handle_http_exception),
-    ClientDisconnectedError: handle_disconnect,
-    Exception: _noting(handle_bug),
-}
-
-
-def _response(status: int, detail: ErrorDetail, headers: dict[str, str]) -> Response[ErrorBody]:
-    return Response(
-        ErrorBody(detail), status_code=status, headers=headers, media_type=MediaType.JSON
-    )
 
 
 _MISSING_FIELD = re.compile(r"missing required field `(\w+)`")
@@ -458,7 +357,6 @@ class EncodedAnswer(msgspec.Struct, frozen=True):
 
 def encode_answer(error: SpeechError) -> EncodedAnswer:
     """What a caller gets for `error`; without a response of the framework, which takes longer."""
-    status, _kind = _status(error)
     body = msgspec.json.encode(ErrorBody(describe_speech_error(error)))
     headers = {
         **SECURITY_HEADERS,
@@ -467,4 +365,4 @@ def encode_answer(error: SpeechError) -> EncodedAnswer:
         "content-length": str(len(body)),
     }
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return EncodedAnswer(status, pairs, body)
+    return EncodedAnswer(status_of(error), pairs, body)

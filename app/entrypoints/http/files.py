@@ -4,53 +4,52 @@ A file that breaks off after its first byte cuts the connection: a body that end
 for a whole one.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import structlog
 from litestar import Controller, Request, Response, delete, get, route
+from litestar.datastructures import Headers
 from litestar.di import NamedDependency
 from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 from msgspec import Meta
 from werkzeug.http import http_date, quote_etag
 
-from app.domain.captions import render_srt, render_vtt
+from app.domain.captions import Caption, render_srt, render_vtt
 from app.domain.errors import ServerDrainingError, SpeechError
-from app.domain.services.audio_library import AudioLibrary, Page, PageQuery
+from app.domain.services.audio_library import AudioLibrary, PageQuery
 from app.entrypoints.http.access import key_name
 from app.entrypoints.http.errors import ClientDisconnectedError
 from app.entrypoints.http.middleware import is_head
 from app.entrypoints.http.openapi import (
     CAPTIONS_ERRORS,
     DELETE_ERRORS,
+    DELETE_FILE,
     LIST_ERRORS,
     READ_ERRORS,
-    CaptionsOperation,
-    DeletionOperation,
-    StoredAudioOperation,
+    RETRIEVE_FILE,
+    captions_operation,
 )
 from app.entrypoints.http.preconditions import Span, Validators, check_change, choose_span
+from app.entrypoints.http.responses import send_parts, until_disconnect
 from app.entrypoints.http.schemas import CONTENT_TYPES
-from app.entrypoints.http.tasks import until_disconnect
 from app.ports.audio_store import OpenAudio, StoredAudio
 
 FILES_PATH: Final = "/v1/audio/files"
 SRT: Final = "application/x-subrip; charset=utf-8"
-VTT: Final = "text/vtt"
-"""The framework adds the charset."""
+VTT: Final = "text/vtt; charset=utf-8"
 
+# Whose files: the name of the request's key, or None where there are no keys.
 Owner = NamedDependency[str | None]
-"""Whose files: the name of the request's key, or None where there are no keys."""
-CACHE_HEADERS: Final = {
-    # A file does not change, but it may be deleted, and it is its owner's alone.
-    "cache-control": "private, no-cache",
-    "vary": "authorization",
-}
+
+# A file does not change, but it may be deleted, and it is its owner's alone.
+CACHE_HEADERS: Final = {"cache-control": "private, no-cache", "vary": "authorization"}
 
 _log = structlog.get_logger(__name__)
 
@@ -88,6 +87,29 @@ def owner(request: Request[Any, Any, Any]) -> str | None:
     return key_name(request.scope)
 
 
+def _captions_route(
+    name: str, title: str, content_type: str, render: Callable[[Sequence[Caption]], str]
+) -> HTTPRouteHandler:
+    @get(
+        f"/{{name:str}}/captions.{name}",
+        operation_id=f"retrieveAudioFile{name.title()}",
+        operation_class=captions_operation(content_type),
+        summary=f"Captions of stored audio, {title}",
+        description=f"What is said when, as {title}.",
+        responses=CAPTIONS_ERRORS,
+    )
+    async def retrieve_captions(
+        self: Any,  # noqa: ARG001 - bound by the framework
+        name: FromPath[str],
+        library: NamedDependency[AudioLibrary],
+        owner: Owner,
+    ) -> Response[bytes]:
+        text = render(await library.captions(owner, name))
+        return Response(text.encode(), headers={**CACHE_HEADERS, "content-type": content_type})
+
+    return retrieve_captions
+
+
 class StoredAudioController(Controller):
     """Stored audio: list, fetch, delete, captions."""
 
@@ -109,12 +131,27 @@ class StoredAudioController(Controller):
     ) -> StoredAudioList:
         """A page of the files that the caller's key has stored."""
         query = PageQuery(limit, after, is_newest_first=order == "desc")
-        return describe_page(await library.list(owner, query))
+        page = await library.list(owner, query)
+        items = [
+            StoredAudioItem(
+                id=file.name,
+                bytes=file.num_bytes,
+                created_at=int(file.created_at.timestamp()),
+                content_type=CONTENT_TYPES[file.audio_format],
+            )
+            for file in page.files
+        ]
+        return StoredAudioList(
+            data=items,
+            first_id=items[0].id if items else None,
+            last_id=items[-1].id if items else None,
+            has_more=page.has_more,
+        )
 
     @get(
         "/{name:str}",
         operation_id="retrieveAudioFile",
-        operation_class=StoredAudioOperation,
+        operation_class=RETRIEVE_FILE,
         summary="Retrieve stored audio",
         responses=READ_ERRORS,
     )
@@ -141,7 +178,7 @@ class StoredAudioController(Controller):
     @delete(
         "/{name:str}",
         operation_id="deleteAudioFile",
-        operation_class=DeletionOperation,
+        operation_class=DELETE_FILE,
         summary="Delete stored audio",
         status_code=200,
         responses=DELETE_ERRORS,
@@ -155,58 +192,12 @@ class StoredAudioController(Controller):
     ) -> StoredAudioDeleted:
         """Removes a file and its captions; answers that are on their way still end."""
         async with library.open_file(owner, name) as audio:
-            check_change(headers_of(request), validators_of(audio.info))
+            check_change(headers_of(request.scope), validators_of(audio.info))
         await library.delete(owner, name)
         return StoredAudioDeleted(id=name)
 
-    @get(
-        "/{name:str}/captions.srt",
-        operation_id="retrieveAudioFileSrt",
-        operation_class=CaptionsOperation,
-        summary="Captions of stored audio, SubRip",
-        responses=CAPTIONS_ERRORS,
-    )
-    async def retrieve_srt(
-        self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
-    ) -> Response[bytes]:
-        """What is said when, as SubRip."""
-        captions = await library.captions(owner, name)
-        return Response(render_srt(captions).encode(), media_type=SRT, headers=CACHE_HEADERS)
-
-    @get(
-        "/{name:str}/captions.vtt",
-        operation_id="retrieveAudioFileVtt",
-        operation_class=CaptionsOperation,
-        summary="Captions of stored audio, WebVTT",
-        responses=CAPTIONS_ERRORS,
-    )
-    async def retrieve_vtt(
-        self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
-    ) -> Response[bytes]:
-        """What is said when, as WebVTT."""
-        captions = await library.captions(owner, name)
-        return Response(render_vtt(captions).encode(), media_type=VTT, headers=CACHE_HEADERS)
-
-
-def describe_page(page: Page) -> StoredAudioList:
-    """The message for a page."""
-    data = [describe_file(file) for file in page.files]
-    return StoredAudioList(
-        data=data,
-        first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
-        has_more=page.has_more,
-    )
-
-
-def describe_file(file: StoredAudio) -> StoredAudioItem:
-    """The message for a file; also what an answer may say of a file it has just stored."""
-    return StoredAudioItem(
-        id=file.name,
-        bytes=file.num_bytes,
-        created_at=int(file.created_at.timestamp()),
-        content_type=CONTENT_TYPES[file.audio_format],
-    )
+    retrieve_srt = _captions_route("srt", "SubRip", SRT, render_srt)
+    retrieve_vtt = _captions_route("vtt", "WebVTT", VTT, render_vtt)
 
 
 class StoredAudioResponse(ASGIResponse):
@@ -224,29 +215,36 @@ class StoredAudioResponse(ASGIResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; before its first byte raises what the store and the conditions raise."""
-        request = Request[Any, Any, Any](scope)
         async with self._opening as audio:
-            span = choose_span(headers_of(request), validators_of(audio.info))
+            span = choose_span(headers_of(scope), validators_of(audio.info))
             status, headers = describe_answer(audio.info, span)
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": status,
-                    "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
-                }
-            )
+            pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": status, "headers": pairs})
             if span is None or is_head(scope):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             else:
                 await _send_span(audio, span, receive, send)
 
 
-def headers_of(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """The headers of a request as `conditional` reads them."""
-    headers = {name: ", ".join(request.headers.getall(name)) for name in request.headers}
-    if is_head(request.scope):
-        # Defined for GET only (RFC 9110, section 14.2).
-        headers.pop("range", None)
+async def _send_span(audio: OpenAudio, span: Span, receive: Receive, send: Send) -> None:
+    """Send the bytes; returning before their end makes the server cut."""
+    try:
+        await until_disconnect(receive, send_parts(send, audio.read(span.start, span.end)))
+    except ClientDisconnectedError:
+        _log.info("stored_audio.client_left")
+    except SpeechError as error:
+        write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
+        write("stored_audio.cut", error=error.code, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
+        _log.error("stored_audio.cut", error="internal_error", exc_info=error)
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The headers of a request as `preconditions` reads them."""
+    received = Headers.from_scope(scope)
+    headers = {name: ", ".join(received.getall(name)) for name in received}
+    if is_head(scope):
+        headers.pop("range", None)  # defined for GET only (RFC 9110, section 14.2)
     return headers
 
 
@@ -275,23 +273,3 @@ def describe_answer(info: StoredAudio, span: Span | None) -> tuple[int, dict[str
         return 200, headers
     headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{info.num_bytes}"
     return 206, headers
-
-
-async def _send_span(audio: OpenAudio, span: Span, receive: Receive, send: Send) -> None:
-    """Send the bytes; returning before their end makes the server cut."""
-    try:
-        await until_disconnect(receive, _send_blocks(audio, span, send))
-    except ClientDisconnectedError:
-        _log.info("stored_audio.client_left")
-    except SpeechError as error:
-        write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
-        write("stored_audio.cut", error=error.code, reason=str(error))
-    except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
-        _log.error("stored_audio.cut", error="internal_error", exc_info=error)
-
-
-async def _send_blocks(audio: OpenAudio, span: Span, send: Send) -> None:
-    async with aclosing(audio.read(span.start, span.end)) as blocks:
-        async for block in blocks:
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -48,12 +48,7 @@ _HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:@\[\]]*?
 
 
 class AllowedHosts:
-    """The names, and the addresses, of this server.
-
-    Args:
-        listen_host: the address or name it listens on.
-        names: further ones, separated by commas; `*` is any.
-    """
+    """The names, and the addresses, of this server: `names`, separated by commas; `*` is any."""
 
     def __init__(self, listen_host: str, names: str) -> None:
         self._configured = {host_name(name.strip()) for name in names.split(",") if name.strip()}

@@ -8,7 +8,8 @@ import re
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Final, TypeGuard, cast
+from dataclasses import dataclass
+from typing import Final, TypeAlias, cast
 
 import structlog
 from litestar.config.cors import CORSConfig
@@ -20,9 +21,7 @@ from app.domain.errors import SpeechError
 from app.domain.services.access_control import AccessControl
 from app.entrypoints.http.access import key_name
 from app.entrypoints.http.errors import (
-    AddressNotFoundError,
-    ForeignOriginError,
-    HostNotAllowedError,
+    HttpError,
     error_noted_in,
     send_error,
 )
@@ -57,49 +56,32 @@ _IS_HEAD: Final = "is_head"
 
 _log = structlog.get_logger(__name__)
 
+ConnectionScope: TypeAlias = HTTPScope | WebSocketScope
 
+
+@dataclass(eq=False, kw_only=True)
 class RequestMiddleware:
     """ASGI wrapper of the whole application.
 
     A client's own `x-request-id` is kept if it is short and plain. HEAD runs as GET without the
     body.
-
-    Args:
-        app: the application.
-        clock: measures durations.
-        observer: receives a report of each request and socket at its end.
-        tracing: makes spans; None makes none.
-        hosts: the names of this server.
-        access: knows whether the server has keys.
-        cors: the pages that may use the server; None is none.
     """
 
-    def __init__(  # noqa: PLR0913 - what one wrapper does instead of six
-        self,
-        app: ASGIApp,
-        *,
-        clock: Clock,
-        observer: RequestObserver,
-        tracing: Tracing | None,
-        hosts: AllowedHosts,
-        access: AccessControl,
-        cors: CORSConfig | None,
-    ) -> None:
-        self._app = app
-        self._clock = clock
-        self._observer = observer
-        self._tracing = tracing
-        self._hosts = hosts
-        self._access = access
-        self._cors = cors
-        self._num_sockets = 0
+    app: ASGIApp
+    clock: Clock
+    observer: RequestObserver  # receives a report of each request and socket at its end
+    tracing: Tracing | None
+    hosts: AllowedHosts
+    access: AccessControl
+    cors: CORSConfig | None  # the pages that may use the server
+    _num_sockets: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request, or one socket to its end."""
-        if not _has_request(scope):
-            await self._app(scope, receive, send)
+        if scope["type"] not in (ScopeType.HTTP, ScopeType.WEBSOCKET):
+            await self.app(scope, receive, send)
             return
-        started = self._clock.monotonic()
+        started = self.clock.monotonic()
         response = _Response(scope, send, self._count_socket)
         inner: Scope = scope
         if scope.get("method") == HttpMethod.HEAD:
@@ -114,16 +96,26 @@ class RequestMiddleware:
                 if error is not None:
                     await send_error(scope, response.send, error)
                 else:
-                    await self._app(inner, receive, response.send)
+                    await self.app(inner, receive, response.send)
             finally:
                 report = RequestReport(
                     method=_method(scope) or WEBSOCKET,
                     route=inner.get("path_template") or None,
                     status=response.status,
-                    duration_s=self._clock.monotonic() - started,
+                    duration_s=self.clock.monotonic() - started,
                 )
-                _log_request(scope, report)
-                self._observer.request_ended(report)
+                key = key_name(scope)
+                write = _log.debug if scope["path"].startswith(QUIET_PATHS) else _log.info
+                write(
+                    "http.request",
+                    method=_shortened(report.method),
+                    path=_shortened(scope["path"]),
+                    status=report.status,
+                    error=error_noted_in(scope),
+                    duration_s=round(report.duration_s, 4),
+                    **({} if key is None else {"api_key": key}),
+                )
+                self.observer.request_ended(report)
                 if response.is_socket:
                     self._count_socket(-1)
                 if span is not None:
@@ -131,34 +123,42 @@ class RequestMiddleware:
 
     def _count_socket(self, change: int) -> None:
         self._num_sockets += change
-        self._observer.sockets_changed(self._num_sockets)
+        self.observer.sockets_changed(self._num_sockets)
 
-    def _start_span(self, scope: HTTPScope | WebSocketScope, context: ExitStack) -> Span | None:
-        if self._tracing is None or not scope["path"].startswith(TRACED_PREFIX):
+    def _start_span(self, scope: ConnectionScope, context: ExitStack) -> Span | None:
+        if self.tracing is None or not scope["path"].startswith(TRACED_PREFIX):
             return None
-        attributes = _span_attributes(scope)
+        method = _method(scope) or "GET"  # as a socket begins
+        attributes = {
+            "http.request.method": method if method in METHODS else OTHER_METHOD,
+            "url.scheme": scope["scheme"],
+            "url.path": _shortened(scope["path"]),
+            "network.protocol.version": scope["http_version"],
+        }
+        if method not in METHODS:
+            attributes["http.request.method_original"] = _shortened(method)
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         name = attributes["http.request.method"]
-        span = context.enter_context(self._tracing.follow(name, headers, attributes))
+        span = context.enter_context(self.tracing.follow(name, headers, attributes))
         context.enter_context(structlog.contextvars.bound_contextvars(trace_id=span.trace_id))
         return span
 
-    async def _find_fault(self, scope: HTTPScope | WebSocketScope) -> SpeechError | None:
+    async def _find_fault(self, scope: ConnectionScope) -> SpeechError | None:
         """Why the request is rejected whatever its route is."""
         headers = Headers.from_scope(scope)
         # A page that has no key gains nothing from another name; no browser omits `Host`.
         name = host_name(next(iter(headers.getall("host", [])), ""))
-        if name and not self._hosts.allows(name) and not await self._access.needs_key():
-            return HostNotAllowedError(name)
+        if name and not self.hosts.allows(name) and not await self.access.needs_key():
+            return HttpError("host_not_allowed", name=name[:253])
         if ENCODED_SLASH in scope["raw_path"].lower():
-            return AddressNotFoundError()
+            return HttpError("not_found", problem="Not found")
         # The framework takes each OPTIONS with an origin for a preflight; it answers in plain text.
-        if self._cors is not None and scope.get("method") == HttpMethod.OPTIONS:
+        if self.cors is not None and scope.get("method") == HttpMethod.OPTIONS:
             origin = headers.get("origin")
-            if origin and not self._cors.is_origin_allowed(origin):
-                return ForeignOriginError()
+            if origin and not self.cors.is_origin_allowed(origin):
+                return HttpError("origin_not_allowed")
         return None
 
 
@@ -166,7 +166,7 @@ class _Response:
     """The only `send` wrapper of every message: adds our headers and notes the status."""
 
     def __init__(
-        self, scope: HTTPScope | WebSocketScope, send: Send, count_socket: Callable[[int], None]
+        self, scope: ConnectionScope, send: Send, count_socket: Callable[[int], None]
     ) -> None:
         self.request_id = _request_id(scope)
         self.status = 0
@@ -179,9 +179,8 @@ class _Response:
         kind = message["type"]
         if kind == "websocket.close" and "route_handler" not in self._scope:
             # No such address; the framework closes the socket, which is an empty 403 (ASGI).
-            await send_error(
-                self._scope, self.send, AddressNotFoundError("No WebSocket at this address")
-            )
+            error = HttpError("not_found", problem="No WebSocket at this address")
+            await send_error(self._scope, self.send, error)
             return
         if kind in WITH_HEADERS:
             self.status = cast("int", message.get("status", SWITCHING_PROTOCOLS))
@@ -213,29 +212,11 @@ def is_head(scope: Scope) -> bool:
     return _IS_HEAD in scope["state"]
 
 
-def _has_request(scope: Scope) -> TypeGuard[HTTPScope | WebSocketScope]:
-    return scope["type"] in (ScopeType.HTTP, ScopeType.WEBSOCKET)
-
-
-def _log_request(scope: HTTPScope | WebSocketScope, report: RequestReport) -> None:
-    write = _log.debug if scope["path"].startswith(QUIET_PATHS) else _log.info
-    key = key_name(scope)
-    write(
-        "http.request",
-        method=_shortened(report.method),
-        path=_shortened(scope["path"]),
-        status=report.status,
-        error=error_noted_in(scope),
-        duration_s=round(report.duration_s, 4),
-        **({} if key is None else {"api_key": key}),
-    )
-
-
 def _shortened(text: str) -> str:
     return text if len(text) <= MAX_LOGGED_CHARS else f"{text[:MAX_LOGGED_CHARS]}..."
 
 
-def _has_two_lengths(scope: HTTPScope | WebSocketScope) -> bool:
+def _has_two_lengths(scope: ConnectionScope) -> bool:
     """Whether a body has both chunks and a length.
 
     The chunks count, and the connection must end (RFC 9112, section 6.1): two servers in a row that
@@ -244,28 +225,15 @@ def _has_two_lengths(scope: HTTPScope | WebSocketScope) -> bool:
     return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
 
 
-def _request_id(scope: HTTPScope | WebSocketScope) -> str:
+def _request_id(scope: ConnectionScope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SAFE_ID.fullmatch(text := value.decode("latin-1")):
             return text
     return uuid.uuid4().hex
 
 
-def _method(scope: HTTPScope | WebSocketScope) -> str | None:
+def _method(scope: ConnectionScope) -> str | None:
     return str(scope["method"]) if scope["type"] == ScopeType.HTTP else None
-
-
-def _span_attributes(scope: HTTPScope | WebSocketScope) -> dict[str, str]:
-    method = _method(scope) or "GET"  # as a socket begins
-    attributes = {
-        "http.request.method": method if method in METHODS else OTHER_METHOD,
-        "url.scheme": scope["scheme"],
-        "url.path": _shortened(scope["path"]),
-        "network.protocol.version": scope["http_version"],
-    }
-    if method not in METHODS:
-        attributes["http.request.method_original"] = _shortened(method)
-    return attributes
 
 
 def _end_span(span: Span, report: RequestReport, error: str | None) -> None:

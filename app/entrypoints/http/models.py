@@ -4,7 +4,6 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from app.domain.catalog import Catalog
 from app.domain.errors import ModelNotFoundError
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.access import LISTS
@@ -18,6 +17,7 @@ from app.entrypoints.http.schemas import (
     VoiceList,
     describe_skipped,
 )
+from app.entrypoints.services import Services
 
 
 class ModelController(Controller):
@@ -28,11 +28,10 @@ class ModelController(Controller):
     opt = LISTS
 
     @get("/models", operation_id="listModels", summary="List models")
-    async def list_models(
-        self, catalog: NamedDependency[Catalog], choice: NamedDependency[Choice]
-    ) -> ModelList:
+    async def list_models(self, services: NamedDependency[Services]) -> ModelList:
         """All model names that requests may use; they mean the one model that is served."""
-        return ModelList(data=[_model(name, choice) for name in catalog.model_ids()])
+        names = services.speech.catalog.model_ids()
+        return ModelList(data=[_model(name, services.choice) for name in names])
 
     @get(
         "/models/{model_id:str}",
@@ -41,25 +40,24 @@ class ModelController(Controller):
         responses=NOT_FOUND,
     )
     async def retrieve_model(
-        self,
-        model_id: FromPath[str],
-        catalog: NamedDependency[Catalog],
-        choice: NamedDependency[Choice],
+        self, model_id: FromPath[str], services: NamedDependency[Services]
     ) -> Model:
         """One model by name."""
+        catalog = services.speech.catalog
         if not catalog.is_model(model_id):
             raise ModelNotFoundError(model_id, catalog.model_ids())
-        return _model(model_id, choice)
+        return _model(model_id, services.choice)
 
     @get("/audio/models", operation_id="listAudioModels", summary="List models, short")
-    async def list_audio_models(self, catalog: NamedDependency[Catalog]) -> AudioModelList:
+    async def list_audio_models(self, services: NamedDependency[Services]) -> AudioModelList:
         """The same names, as chat front ends read them."""
-        return AudioModelList([AudioModel(name) for name in catalog.model_ids()])
+        return AudioModelList([AudioModel(name) for name in services.speech.catalog.model_ids()])
 
     @get("/audio/voices", operation_id="listVoices", summary="List voices")
-    async def list_voices(self, catalog: NamedDependency[Catalog]) -> VoiceList:
+    async def list_voices(self, services: NamedDependency[Services]) -> VoiceList:
         """The model's own voices, then OpenAI's names for them."""
-        return VoiceList([VoiceItem(v.id, v.name, v.language) for v in catalog.voices()])
+        voices = services.speech.catalog.voices()
+        return VoiceList([VoiceItem(voice.id, voice.name, voice.language) for voice in voices])
 
 
 def _model(name: str, choice: Choice) -> Model:

@@ -1,55 +1,26 @@
 """The description of the interface, and a page that shows it and sends requests, all offline."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.resources import files
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 import msgspec
 from litestar import Request, Response, Router, get
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi import OpenAPIConfig, ResponseSpec, spec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
-from litestar.openapi.spec import (
-    Components,
-    Example,
-    OpenAPIHeader,
-    OpenAPIMediaType,
-    OpenAPIResponse,
-    OpenAPIType,
-    Operation,
-    Parameter,
-    Reference,
-    RequestBody,
-    Schema,
-    SecurityScheme,
-)
 
+from app.domain import errors
 from app.domain.audio import AudioFormat
-from app.domain.errors import (
-    EngineBusyError,
-    EngineUnavailableError,
-    InputTooLongError,
-    InvalidApiKeyError,
-    ModelLoadingError,
-    ModelNotFoundError,
-    QueueTimeoutError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerDrainingError,
-    ServerOverloadedError,
-    SpeechError,
-    SpeechTimeoutError,
-    SynthesisError,
-    VoiceNotFoundError,
-)
+from app.domain.errors import SpeechError
 from app.entrypoints.http.access import OPEN
 from app.entrypoints.http.errors import (
     NOT_JSON,
-    HeadersTooLargeError,
-    LateRequestError,
+    HttpError,
     UnsupportedMediaTypeError,
     describe_decode_error,
     describe_http_exception,
@@ -71,10 +42,14 @@ DESCRIPTION: Final = (
 )
 
 
+API_KEY: Final = "ApiKey"
+
+
 def _error(description: str) -> ResponseSpec:
     return ResponseSpec(ErrorBody, description=description, generate_examples=False)
 
 
+# What the routes answer besides 200, by status.
 BAD_REQUEST: Final = {400: _error("The request cannot work as asked; `param` names the field.")}
 NOT_FOUND: Final = {**BAD_REQUEST, 404: _error("No such model.")}
 NOT_READY: Final = {
@@ -85,9 +60,8 @@ NOT_READY: Final = {
     )
 }
 SPEECH_ERRORS: Final = {
-    **BAD_REQUEST,
+    **NOT_FOUND,
     401: _error("The server has keys, and none of them was sent."),
-    404: _error("No such model."),
     408: _error("The body was not there in time."),
     413: _error("The body is too large."),
     415: _error("The body is not plain JSON."),
@@ -100,22 +74,6 @@ SPEECH_ERRORS: Final = {
     ),
     504: _error("The first byte, or the whole answer, was not there in time."),
 }
-
-API_KEY: Final = "ApiKey"
-EVENT_STREAM: Final = "text/event-stream"
-AUDIO_TYPES: Final = {
-    AudioFormat.MP3: "MP3 with a constant bit rate and without tags: answers can be joined.",
-    AudioFormat.OPUS: "Opus in Ogg, 48 000 Hz.",
-    AudioFormat.AAC: "AAC in ADTS frames.",
-    AudioFormat.FLAC: "FLAC, 16 bit.",
-    AudioFormat.WAV: (
-        "WAV, 16 bit. A stream cannot know its sizes and says 0xFFFFFFFF for both; with `stream` "
-        "false they are exact."
-    ),
-    AudioFormat.PCM: "Samples of 16 bit, little-endian, without a header; 24 000 Hz unless asked.",
-}
-
-
 STORE_ERRORS: Final = {503: _error("The store of finished audio does not work.")}
 LIST_ERRORS: Final = {
     400: _error("The query cannot work as asked; `param` names the part."),
@@ -139,70 +97,59 @@ CAPTIONS_ERRORS: Final = {
     404: _error("No such file, or one that was stored without captions."),
 }
 
+
+def _use(summary: str, text: str, model: str = "tts-1", **fields: object) -> spec.Example:
+    value = {"model": model, "voice": "alloy", "input": text, **fields}
+    return spec.Example(summary=summary, value=value)
+
+
 # Requests for speech, one per use. The tests send each of them.
 REQUESTS: Final = {
-    "simple": Example(
-        summary="An MP3 file to keep",
-        value={"model": "tts-1", "voice": "alloy", "input": "Hello from your own machine."},
+    "simple": _use("An MP3 file to keep", "Hello from your own machine."),
+    "streaming": _use(
+        "Raw samples at 24 000 Hz, to be played as they are made",
+        "The first sentence plays while the second one is made.",
+        response_format="pcm",
     ),
-    "streaming": Example(
-        summary="Raw samples at 24 000 Hz, to be played as they are made",
-        value={
-            "model": "tts-1",
-            "voice": "alloy",
-            "input": "The first sentence plays while the second one is made.",
-            "response_format": "pcm",
-        },
+    "events": _use(
+        "Server-sent events: pieces of one MP3 file, then the usage",
+        "Every piece of this sentence is an event.",
+        model="gpt-4o-mini-tts",
+        response_format="mp3",
+        stream_format="sse",
     ),
-    "events": Example(
-        summary="Server-sent events: pieces of one MP3 file, then the usage",
-        value={
-            "model": "gpt-4o-mini-tts",
-            "voice": "alloy",
-            "input": "Every piece of this sentence is an event.",
-            "response_format": "mp3",
-            "stream_format": "sse",
-        },
-    ),
-    "whole": Example(
-        summary="A WAV file with exact sizes, at another pace and sample rate",
-        value={
-            "model": "tts-1",
-            "voice": "alloy",
-            "input": "One answer, with its length.",
-            "response_format": "wav",
-            "speed": 1.25,
-            "sample_rate": 16_000,
-            "stream": False,
-        },
+    "whole": _use(
+        "A WAV file with exact sizes, at another pace and sample rate",
+        "One answer, with its length.",
+        response_format="wav",
+        speed=1.25,
+        sample_rate=16_000,
+        stream=False,
     ),
 }
-
 
 # An answer to `stream_format: "sse"`.
-EVENTS: Final = {
-    "events": Example(
-        summary="Two pieces, and the end",
-        value=(
-            'data: {"type":"speech.audio.delta","audio":"//NExAAA"}\n\n'
-            'data: {"type":"speech.audio.delta","audio":"//NExBkA"}\n\n'
-            'data: {"type":"speech.audio.done",'
-            '"usage":{"input_tokens":14,"output_tokens":101,"total_tokens":115}}\n\n'
-        ),
-    )
-}
+EVENTS: Final = spec.Example(
+    summary="Two pieces, and the end",
+    value=(
+        'data: {"type":"speech.audio.delta","audio":"//NExAAA"}\n\n'
+        'data: {"type":"speech.audio.delta","audio":"//NExBkA"}\n\n'
+        'data: {"type":"speech.audio.done",'
+        '"usage":{"input_tokens":14,"output_tokens":101,"total_tokens":115}}\n\n'
+    ),
+)
 
 
-def _examples(errors: Mapping[str, SpeechError | HTTPException]) -> dict[str, Example]:
+def _examples(failures: Mapping[str, SpeechError | HTTPException]) -> dict[str, spec.Example]:
     """Bodies of errors, described by the keys, by their code."""
     examples = {}
-    for summary, error in errors.items():
+    for summary, error in failures.items():
         if isinstance(error, SpeechError):
             detail = describe_speech_error(error)
         else:
             detail = describe_http_exception(error)
         # It stays a Struct: the framework would drop fields that are null.
-        examples[str(detail.code)] = Example(summary=summary, value=ErrorBody(detail))
+        examples[str(detail.code)] = spec.Example(summary=summary, value=ErrorBody(detail))
     return examples
 
 
@@ -218,219 +165,206 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
     400: {
         "A value that is not allowed": _decode_error(b'{"input":"Hi.","speed":9}'),
         "A field that is missing": _decode_error(b"{}"),
-        "A voice that is not known": VoiceNotFoundError("af_sky", ["alloy", "ash", "ballad"]),
-        "A text that is too long": InputTooLongError(5_000, 4_096),
+        "A voice that is not known": errors.VoiceNotFoundError(
+            "af_sky", ["alloy", "ash", "ballad"]
+        ),
+        "A text that is too long": errors.InputTooLongError(5_000, 4_096),
         "A body that is not JSON": _decode_error(b"{"),
     },
-    401: {"A key that is not known": InvalidApiKeyError()},
-    404: {"A model that is not served": ModelNotFoundError("gpt-5", ["tts-1", "tts-1-hd"])},
-    408: {"A body that was not received in time": LateRequestError(10)},
+    401: {"A key that is not known": errors.InvalidApiKeyError()},
+    404: {"A model that is not served": errors.ModelNotFoundError("gpt-5", ["tts-1", "tts-1-hd"])},
+    408: {"A body that was not received in time": HttpError("request_too_slow", limit_s=10)},
     413: {"A body that is too large": HTTPException(status_code=413)},
     415: {"A form instead of JSON": UnsupportedMediaTypeError(NOT_JSON)},
-    429: {"More requests than a key may send": RateLimitError("60 per minute", 1.0)},
-    431: {"Too many headers": HeadersTooLargeError()},
-    500: {"A failure of the model": SynthesisError()},
+    429: {"More requests than a key may send": errors.RateLimitError("60 per minute", 1.0)},
+    431: {"Too many headers": HttpError("headers_too_large")},
+    500: {"A failure of the model": errors.SynthesisError()},
     503: {
-        "A full queue": ServerOverloadedError(1.0),
-        "A request that was queued for too long": QueueTimeoutError(1.0),
-        "A server that is stopping": ServerDrainingError(),
-        "A model that is still loading": ModelLoadingError(1.0),
-        "An open circuit breaker": EngineUnavailableError(10.0),
-        "A model that is overloaded": EngineBusyError(10.0),
+        "A full queue": errors.ServerOverloadedError(1.0),
+        "A request that was queued for too long": errors.QueueTimeoutError(1.0),
+        "A server that is stopping": errors.ServerDrainingError(),
+        "A model that is still loading": errors.ModelLoadingError(1.0),
+        "An open circuit breaker": errors.EngineUnavailableError(10.0),
+        "A model that is overloaded": errors.EngineBusyError(10.0),
     },
     504: {
-        "A model that hangs": SpeechTimeoutError(10.0),
-        "An answer that was not ready in time": RequestTimeoutError(),
+        "A model that hangs": errors.SpeechTimeoutError(10.0),
+        "An answer that was not ready in time": errors.RequestTimeoutError(),
     },
 }
 # Error bodies of speech by status and code, made by the errors themselves.
-ERRORS: Final = {status: _examples(errors) for status, errors in _ERRORS.items()}
+ERRORS: Final = {str(status): _examples(failures) for status, failures in _ERRORS.items()}
 
 
-def _header(description: str, kind: OpenAPIType, *, is_always_there: bool = True) -> OpenAPIHeader:
-    return OpenAPIHeader(
-        schema=Schema(type=kind), description=description, required=is_always_there
+_TEXT: Final = spec.Schema(type=spec.OpenAPIType.STRING)
+
+
+def _binary(description: str | None = None) -> spec.OpenAPIMediaType:
+    schema = spec.Schema(
+        type=spec.OpenAPIType.STRING, content_encoding="binary", description=description
+    )
+    return spec.OpenAPIMediaType(schema=schema)
+
+
+def _header(
+    description: str, kind: spec.OpenAPIType = spec.OpenAPIType.STRING, *, is_required: bool = True
+) -> spec.OpenAPIHeader:
+    return spec.OpenAPIHeader(
+        schema=spec.Schema(type=kind), description=description, required=is_required
     )
 
 
-REQUEST_ID: Final = {
-    "x-request-id": _header(
-        "Of the request: its own if that is short and plain. The log has it too.",
-        OpenAPIType.STRING,
-    )
-}
-SPEECH_HEADERS: Final = {
-    **REQUEST_ID,
-    "x-sample-rate": _header("Sample rate of the audio in Hz.", OpenAPIType.INTEGER),
-    "x-speech-backend": _header("What ran the model.", OpenAPIType.STRING),
-    "x-speech-voice": _header("The model's own voice that spoke.", OpenAPIType.STRING),
-    "server-timing": _header(
-        "Milliseconds of `queue`, `first_audio` and, where known, `total`.", OpenAPIType.STRING
-    ),
-    "cache-status": _header(
-        "Whether the speech was kept from an earlier request (RFC 9211).", OpenAPIType.STRING
-    ),
-    "warning": _header(
-        "What was asked for and not done (RFC 7234, section 5.5, code 299).",
-        OpenAPIType.STRING,
-        is_always_there=False,
-    ),
-}
-ERROR_HEADERS: Final = {
-    **REQUEST_ID,
-    "x-should-retry": _header(
-        "`false` if the same request will fail again.", OpenAPIType.STRING, is_always_there=False
-    ),
-}
-RETRIED: Final = ("429", "503")
-RETRY_HEADERS: Final = {
-    **ERROR_HEADERS,
-    "retry-after": _header(
-        "Whole seconds until the request may work.", OpenAPIType.INTEGER, is_always_there=False
-    ),
-}
-
-
-REQUEST_HEADERS: Final = (
-    Parameter(
-        name=TIMEOUT_HEADER,
-        param_in="header",
-        schema=Schema(type=OpenAPIType.NUMBER, minimum=MIN_TIMEOUT_S),
-        description="Seconds for which the client waits, if less than the server would.",
-    ),
-)
-
-
-@dataclass
-class SpeechOperation(Operation):
-    """The speech operation: its answer is audio in one of six types, or events with it."""
-
-    def __post_init__(self) -> None:
-        """Describe what the framework cannot read off the handler."""
-        if isinstance(self.request_body, RequestBody):
-            _add_examples(self.request_body.content, REQUESTS)
-        responses = self.responses or {}
-        for status, response in responses.items():
-            if isinstance(response, OpenAPIResponse) and int(status) in ERRORS:
-                _add_examples(response.content or {}, ERRORS[int(status)])
-                response.headers = {**(RETRY_HEADERS if status in RETRIED else ERROR_HEADERS)}
-        self.responses = {**responses, "200": _describe_audio()}
-        self.parameters = [*(self.parameters or []), *REQUEST_HEADERS]
-
-
-def _add_examples(content: dict[str, OpenAPIMediaType], examples: dict[str, Example]) -> None:
-    for media in content.values():
-        media.examples = {**examples}
-
-
-def _describe_audio() -> OpenAPIResponse:
-    content = {CONTENT_TYPES[name]: _binary(text) for name, text in AUDIO_TYPES.items()}
-    return OpenAPIResponse(
-        description=(
-            "The audio, mono: chunked as it is made, or whole if `stream` is false. "
-            'With `stream_format` "sse", events that carry it.'
-        ),
-        content={**dict(sorted(content.items())), EVENT_STREAM: _describe_events()},
-        headers={**SPEECH_HEADERS},
-    )
-
-
-def _binary(description: str) -> OpenAPIMediaType:
-    return OpenAPIMediaType(
-        schema=Schema(type=OpenAPIType.STRING, content_encoding="binary", description=description)
-    )
-
-
-def _describe_events() -> OpenAPIMediaType:
-    description = (
-        "Events `speech.audio.delta`, whose `audio` is base64 of the format asked for: joined, "
-        "they are one file. Then `speech.audio.done` with the `usage` in tokens."
-    )
-    return OpenAPIMediaType(
-        # Without a type: some readers check each event against it, others the whole text.
-        schema=Schema(description=description),
-        examples={**EVENTS},
-    )
-
-
-_TEXT: Final = Schema(type=OpenAPIType.STRING)
-_BINARY: Final = Schema(type=OpenAPIType.STRING, content_encoding="binary")
-_CHANGE_HEADERS: Final = {
-    "If-Match": "`etag` that the file must have; else 412.",
-    "If-Unmodified-Since": "Date since which the file must not have changed; else 412.",
-}
-_READ_HEADERS: Final = {
-    "Range": "One range of bytes; several at once are answered with the whole file.",
-    "If-Range": "Of the range: an `etag` or date; the whole file if it has another.",
-    "If-None-Match": "`etag` of a copy; 304 if it is still right.",
-    "If-Modified-Since": "Date of a copy; 304 if it is still right.",
-    **_CHANGE_HEADERS,
-}
-
-
-def _parameters(described: dict[str, str]) -> list[Parameter | Reference]:
+def _parameters(described: dict[str, str]) -> list[spec.Parameter]:
     return [
-        Parameter(name=name, param_in="header", schema=_TEXT, description=description)
+        spec.Parameter(name=name, param_in="header", schema=_TEXT, description=description)
         for name, description in described.items()
     ]
 
 
-def _response_headers(**described: str) -> dict[str, OpenAPIHeader | Reference]:
-    return {
-        name.replace("_", "-"): OpenAPIHeader(schema=_TEXT, description=description)
-        for name, description in described.items()
-    }
+def described(
+    parameters: Sequence[spec.Parameter],
+    responses: Mapping[str, spec.OpenAPIResponse],
+    requests: Mapping[str, spec.Example] = MappingProxyType({}),
+    failures: Mapping[str, Mapping[str, spec.Example]] = MappingProxyType({}),
+) -> type[spec.Operation]:
+    """The class of an operation that has more than the framework can read off its handler.
+
+    Args:
+        parameters: further ones.
+        responses: further ones by status, or others in place of the framework's.
+        requests: examples of bodies.
+        failures: examples of bodies by status.
+    """
+
+    @dataclass
+    class DescribedOperation(spec.Operation):
+        def __post_init__(self) -> None:
+            self.parameters = [*(self.parameters or []), *parameters]
+            self.responses = {**(self.responses or {}), **responses}
+            if isinstance(self.request_body, spec.RequestBody):
+                _add_examples(self.request_body.content, requests)
+            for status, examples in failures.items():
+                response = cast("spec.OpenAPIResponse", self.responses[status])
+                _add_examples(response.content or {}, examples)
+                response.headers = {**(RETRY_HEADERS if status in RETRIED else ERROR_HEADERS)}
+
+    return DescribedOperation
 
 
-def _audio(description: str, **headers: str) -> OpenAPIResponse:
-    return OpenAPIResponse(
-        description=description,
-        content={kind: OpenAPIMediaType(schema=_BINARY) for kind in sorted(CONTENT_TYPES.values())},
-        headers=_response_headers(
-            etag="Of the file; strong.", last_modified="When stored.", **headers
+def _add_examples(
+    content: dict[str, spec.OpenAPIMediaType], examples: Mapping[str, spec.Example]
+) -> None:
+    for media in content.values():
+        media.examples = {**examples}
+
+
+RETRIED: Final = ("429", "503")
+REQUEST_ID: Final = {
+    "x-request-id": _header(
+        "Of the request: its own if that is short and plain. The log has it too."
+    )
+}
+SPEECH_HEADERS: Final = {
+    **REQUEST_ID,
+    "x-sample-rate": _header("Sample rate of the audio in Hz.", spec.OpenAPIType.INTEGER),
+    "x-speech-backend": _header("What ran the model."),
+    "x-speech-voice": _header("The model's own voice that spoke."),
+    "server-timing": _header("Milliseconds of `queue`, `first_audio` and, where known, `total`."),
+    "cache-status": _header("Whether the speech was kept from an earlier request (RFC 9211)."),
+    "warning": _header(
+        "What was asked for and not done (RFC 7234, section 5.5, code 299).", is_required=False
+    ),
+}
+ERROR_HEADERS: Final = {
+    **REQUEST_ID,
+    "x-should-retry": _header("`false` if the same request will fail again.", is_required=False),
+}
+RETRY_HEADERS: Final = {
+    **ERROR_HEADERS,
+    "retry-after": _header(
+        "Whole seconds until the request may work.", spec.OpenAPIType.INTEGER, is_required=False
+    ),
+}
+AUDIO_TYPES: Final = {
+    AudioFormat.AAC: "AAC in ADTS frames.",
+    AudioFormat.FLAC: "FLAC, 16 bit.",
+    AudioFormat.MP3: "MP3 with a constant bit rate and without tags: answers can be joined.",
+    AudioFormat.OPUS: "Opus in Ogg, 48 000 Hz.",
+    AudioFormat.PCM: "Samples of 16 bit, little-endian, without a header; 24 000 Hz unless asked.",
+    AudioFormat.WAV: (
+        "WAV, 16 bit. A stream cannot know its sizes and says 0xFFFFFFFF for both; with `stream` "
+        "false they are exact."
+    ),
+}
+SPEECH: Final = spec.OpenAPIResponse(
+    description=(
+        "The audio, mono: chunked as it is made, or whole if `stream` is false. "
+        'With `stream_format` "sse", events that carry it.'
+    ),
+    content={
+        **{CONTENT_TYPES[name]: _binary(text) for name, text in AUDIO_TYPES.items()},
+        "text/event-stream": spec.OpenAPIMediaType(
+            # Without a type: some readers check each event against it, others the whole text.
+            schema=spec.Schema(
+                description=(
+                    "Events `speech.audio.delta`, whose `audio` is base64 of the format asked for:"
+                    " joined, they are one file. Then `speech.audio.done` with the `usage` in"
+                    " tokens."
+                )
+            ),
+            examples={"events": EVENTS},
         ),
+    },
+    headers={**SPEECH_HEADERS},
+)
+TIMEOUT: Final = spec.Parameter(
+    name=TIMEOUT_HEADER,
+    param_in="header",
+    schema=spec.Schema(type=spec.OpenAPIType.NUMBER, minimum=MIN_TIMEOUT_S),
+    description="Seconds for which the client waits, if less than the server would.",
+)
+CREATE_SPEECH: Final = described([TIMEOUT], {"200": SPEECH}, REQUESTS, ERRORS)
+
+CHANGE_HEADERS: Final = {
+    "If-Match": "`etag` that the file must have; else 412.",
+    "If-Unmodified-Since": "Date since which the file must not have changed; else 412.",
+}
+READ_HEADERS: Final = {
+    "Range": "One range of bytes; several at once are answered with the whole file.",
+    "If-Range": "Of the range: an `etag` or date; the whole file if it has another.",
+    "If-None-Match": "`etag` of a copy; 304 if it is still right.",
+    "If-Modified-Since": "Date of a copy; 304 if it is still right.",
+    **CHANGE_HEADERS,
+}
+
+
+def _file(description: str, **headers: str) -> spec.OpenAPIResponse:
+    headers = {"etag": "Of the file; strong.", "last-modified": "When stored."} | headers
+    return spec.OpenAPIResponse(
+        description=description,
+        content={kind: _binary() for kind in sorted(CONTENT_TYPES.values())},
+        headers={name: _header(text, is_required=False) for name, text in headers.items()},
     )
 
 
-@dataclass
-class StoredAudioOperation(Operation):
-    """Reading a file: whole, a part, or nothing because it is known."""
-
-    def __post_init__(self) -> None:
-        """Describe headers and answers, which the framework cannot read off the handler."""
-        self.parameters = [*(self.parameters or []), *_parameters(_READ_HEADERS)]
-        self.responses = {
-            **(self.responses or {}),
-            "200": _audio("The file."),
-            "206": _audio("The range.", content_range="First and last byte, and the size."),
-            "304": OpenAPIResponse(
-                description="The copy is still right.",
-                headers=_response_headers(etag="Of the file."),
-            ),
-        }
+RETRIEVE_FILE: Final = described(
+    _parameters(READ_HEADERS),
+    {
+        "200": _file("The file."),
+        "206": _file("The range.", **{"content-range": "First and last byte, and the size."}),
+        "304": spec.OpenAPIResponse(
+            description="The copy is still right.",
+            headers={"etag": _header("Of the file.", is_required=False)},
+        ),
+    },
+)
+DELETE_FILE: Final = described(_parameters(CHANGE_HEADERS), {})
 
 
-@dataclass
-class DeletionOperation(Operation):
-    """Deleting a file, maybe on a condition."""
-
-    def __post_init__(self) -> None:
-        """Describe the headers, which the framework cannot read off the handler."""
-        self.parameters = [*(self.parameters or []), *_parameters(_CHANGE_HEADERS)]
-
-
-@dataclass
-class CaptionsOperation(Operation):
-    """Captions: text in one of two forms."""
-
-    def __post_init__(self) -> None:
-        """Describe the answer, which the framework takes for JSON."""
-        kind = "text/vtt" if str(self.operation_id).endswith("Vtt") else "application/x-subrip"
-        answer = OpenAPIResponse(
-            description="The captions, UTF-8.",
-            content={f"{kind}; charset=utf-8": OpenAPIMediaType(schema=_TEXT)},
-        )
-        self.responses = {**(self.responses or {}), "200": answer}
+def captions_operation(content_type: str) -> type[spec.Operation]:
+    """Captions as text of `content_type`, which the framework takes for JSON."""
+    content = {content_type: spec.OpenAPIMediaType(schema=_TEXT)}
+    return described([], {"200": spec.OpenAPIResponse("The captions, UTF-8.", content=content)})
 
 
 class ReferencePage(OpenAPIRenderPlugin):
@@ -483,7 +417,9 @@ def openapi_config(version: str) -> OpenAPIConfig:
             after_request=_reject_unknown,
         ),
         use_handler_docstrings=True,
-        components=Components(security_schemes={API_KEY: SecurityScheme("http", scheme="bearer")}),
+        components=spec.Components(
+            security_schemes={API_KEY: spec.SecurityScheme("http", scheme="bearer")}
+        ),
         security=[{API_KEY: []}, {}],  # a server without keys needs none
         render_plugins=[ReferencePage(path="/"), JsonRenderPlugin(path="/openapi.json")],
     )

@@ -29,13 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 class OverloadCheck:
-    """Refuses requests before they are parsed, while there is no place for any of them.
-
-    Args:
-        access: knows the keys.
-        admission: knows whether there is a place.
-        observer: told of each request that is refused.
-    """
+    """Rejects requests before they are parsed, while there is no place for any of them."""
 
     def __init__(
         self, access: AccessControl, admission: Admission, observer: RequestObserver
@@ -61,7 +55,8 @@ class OverloadCheck:
         if not end or not data.startswith(_START):
             return None
         head += b"\r\n"
-        caller = self._access.recognize(_presented_key(head))
+        keys = _KEY.findall(head)
+        caller = self._access.recognize(keys[0].decode("latin-1") if len(keys) == 1 else None)
         if caller is None:
             return None
         try:
@@ -70,7 +65,9 @@ class OverloadCheck:
             report = RequestReport(method="POST", route=SPEECH_PATH, status=503, duration_s=0.0)
             self._observer.request_ended(report)
             self._num_refused += 1
-            more = (b"x-request-id", _request_id(head)), (b"connection", b"close")
+            own = _REQUEST_ID.search(head)
+            request_id = own[1] if own else os.urandom(16).hex().encode()
+            more = (b"x-request-id", request_id), (b"connection", b"close")
             return encode_answer(error).to_http(*headers, *more)
         return None
 
@@ -80,13 +77,3 @@ def has_whole_body(data: bytes) -> bool:
     head, _, body = data.partition(_HEAD_END)
     length = _LENGTH.search(head + b"\r\n")
     return length is not None and int(length[1]) == len(body)
-
-
-def _presented_key(head: bytes) -> str | None:
-    keys = _KEY.findall(head)
-    return keys[0].decode("latin-1") if len(keys) == 1 else None
-
-
-def _request_id(head: bytes) -> bytes:
-    own = _REQUEST_ID.search(head)
-    return own[1] if own else os.urandom(16).hex().encode()

@@ -13,35 +13,25 @@ from werkzeug.http import parse_date, parse_etags, parse_range_header, unquote_e
 
 from app.entrypoints.http.errors import PreconditionFailedError, RangeNotSatisfiableError
 
+# The last 0 bytes: a valid range that cannot be satisfied (RFC 9110, section 14.1.2), which
+# werkzeug takes for an invalid one.
 _LAST_NOTHING: Final = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.ASCII | re.IGNORECASE)
-"""The last 0 bytes: a valid range that cannot be satisfied (RFC 9110, section 14.1.2), which
-werkzeug takes for an invalid one."""
 
 
 class Validators(msgspec.Struct, frozen=True):
-    """The state of a file.
+    """The state of a file."""
 
-    Attributes:
-        etag: strong, without quotes.
-        last_modified: UTC, in whole seconds.
-        num_bytes: its size.
-    """
-
-    etag: str
-    last_modified: datetime
+    etag: str  # strong, without quotes
+    last_modified: datetime  # UTC, in whole seconds
     num_bytes: int
 
 
 class Span(msgspec.Struct, frozen=True):
-    """The bytes to be sent, from `start` up to but not including `end`.
-
-    Attributes:
-        is_partial: they are the range that was asked for, even if that is all of the file.
-    """
+    """The bytes to be sent, from `start` up to but not including `end`."""
 
     start: int
     end: int
-    is_partial: bool = False
+    is_partial: bool = False  # they are the range that was asked for, even if that is all
 
 
 def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:

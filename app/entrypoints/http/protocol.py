@@ -30,44 +30,34 @@ from websockets.http11 import Request
 
 from app.domain.api_keys import TokenBucket
 from app.domain.errors import ServerDrainingError, SpeechError
-from app.entrypoints.http.errors import (
-    BrokenHandshakeError,
-    BrokenHttpError,
-    HeadersTooLargeError,
-    LateRequestError,
-    TargetTooLongError,
-    TooManyConnectionsError,
-    TooManyUnfinishedBodiesError,
-    UpgradeRequiredError,
-    encode_answer,
-)
+from app.entrypoints.http.errors import HttpError, encode_answer
 from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from app.entrypoints.http.request_headers import HEAD, RequestReader
 
+# Connections beyond the limit that are told so at the same time; others are closed at once.
 MAX_REJECTED: Final = 16
-"""Connections beyond the limit that are told so at the same time; others are closed at once."""
 
+# Given to a rejected client to begin its request; then it is answered anyway.
 FAREWELL_S: Final = 1.0
-"""Given to a rejected client to begin its request; then it is answered anyway."""
 
+# Read from a connection before the others have their turn. A chunk of one byte or an empty frame
+# takes some 10 us to parse: 7 ms for so many, and a second for the 256 KiB that asyncio reads.
 MAX_READ_BYTES: Final = 4_096
-"""Read from a connection before the others have their turn. A chunk of one byte or an empty frame
-takes some 10 us to parse: 7 ms for so many, and a second for the 256 KiB that asyncio reads."""
 
 # Read at once from a connection whose bytes are only dropped, which costs next to nothing.
 DROP_BYTES: Final = 262_144
 
+# struct linger: discard what is not sent and send RST (socket(7)).
 NO_LINGER: Final = struct.pack("ii", 1, 0)
-"""struct linger: discard what is not sent and send RST (socket(7))."""
 
+# Control frames and parts of messages with fewer bytes, on one connection. Each takes some 10 us to
+# parse.
 SMALL_FRAME_BYTES: Final = 64
 MAX_SMALL_FRAMES_PER_MINUTE: Final = 3_000
-"""Control frames and parts of messages that have fewer bytes, on one connection. Each takes some
-10 us to parse."""
 
+# States of a client from which nothing more is read: its last request is complete, or broken.
 NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)
-"""States of a client from which nothing more is read: its last request is complete, or broken."""
 
 # 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
 # This has room for 256 bodies of the largest size (server.max_body_bytes) that come slowly; a body
@@ -76,6 +66,13 @@ NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)
 MAX_UNFINISHED_BYTES: Final = 64 * 1024 * 1024
 
 _log = structlog.get_logger(__name__)
+
+
+class UnfinishedBytes(msgspec.Struct):
+    """The size of all request bodies and WebSocket messages that have come in part."""
+
+    max_bytes: int
+    num_bytes: int = 0
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True):
@@ -91,21 +88,9 @@ class ConnectionLimits(msgspec.Struct, frozen=True):
     header_timeout_s: float
     write_stall_s: float
     max_connections: int
-    unfinished: "UnfinishedBytes" = msgspec.field(
+    unfinished: UnfinishedBytes = msgspec.field(
         default_factory=lambda: UnfinishedBytes(MAX_UNFINISHED_BYTES)
     )
-
-
-class UnfinishedBytes:
-    """The size of all request bodies and WebSocket messages that have come in part.
-
-    Args:
-        max_bytes: that all connections may hold together.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.num_bytes = 0
 
 
 class UnfinishedPart:
@@ -126,11 +111,7 @@ class UnfinishedPart:
 
 
 class WriteWatch:
-    """Notices that what waits to be sent does not become less.
-
-    Args:
-        limit_s: for so many seconds.
-    """
+    """Notices that what waits to be sent does not become less for `limit_s` seconds."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
@@ -138,12 +119,7 @@ class WriteWatch:
         self._taken_at = 0.0
 
     def is_stalled(self, num_waiting: int, now: float) -> bool:
-        """Whether nothing was taken for too long; asked again and again.
-
-        Args:
-            num_waiting: bytes that wait to be sent.
-            now: the time, in seconds.
-        """
+        """Whether nothing of the bytes that wait was taken for too long; asked again and again."""
         if self._num_waiting == 0 or num_waiting < self._num_waiting:
             self._taken_at = now
         self._num_waiting = num_waiting
@@ -159,11 +135,6 @@ class HttpProtocol(H11Protocol):
 
     Only GET of HTTP/1.1 can ask for a WebSocket (RFC 6455, section 4.1); of other requests the wish
     is ignored, as it is for any other protocol.
-
-    Args:
-        limits: on this and all other connections.
-        overload: rejects requests when there is no room; None rejects none.
-        arguments: uvicorn's own.
     """
 
     def __init__(
@@ -198,9 +169,9 @@ class HttpProtocol(H11Protocol):
         if self._headers_due_at is not None and now >= self._headers_due_at:
             self._headers_due_at = None
             if self._is_rejected:
-                self._reject(TooManyConnectionsError())
+                self._reject(HttpError("too_many_connections"))
             elif self._has_part_of_headers:
-                self._reject(LateRequestError(self._limits.header_timeout_s))
+                self._reject(HttpError("request_too_slow", limit_s=self._limits.header_timeout_s))
             else:
                 self.transport.close()
 
@@ -213,16 +184,12 @@ class HttpProtocol(H11Protocol):
 
         A request of whose answer nothing was sent is told that the server is about to end.
         """
-        if self._is_unanswered:
+        has_unsent = self.transport.get_write_buffer_size() > 0  # of the answer before
+        if self._is_answering and not self.cycle.response_started and not has_unsent:
             self._reject_running(ServerDrainingError())
         elif self.is_busy:
             self._reset_old_client()
             self.transport.abort()
-
-    @property
-    def _is_unanswered(self) -> bool:
-        has_unsent = self.transport.get_write_buffer_size() > 0  # of the answer before
-        return self._is_answering and not self.cycle.response_started and not has_unsent
 
     def _reject_running(self, error: SpeechError) -> None:
         """Reject a request that the application has, and which it may no longer answer."""
@@ -254,7 +221,7 @@ class HttpProtocol(H11Protocol):
         """Take what the client sends; its next head begins with the first byte after an answer."""
         if self._is_rejected:
             self.conn.is_head = data.startswith(HEAD)
-            self._reject(TooManyConnectionsError())
+            self._reject(HttpError("too_many_connections"))
         elif self.conn.their_state in NOT_READ or self._is_discarding:
             return
         elif self._is_answering:
@@ -266,9 +233,9 @@ class HttpProtocol(H11Protocol):
     def _reject_unread(self, data: bytes) -> bool:
         """Whether `data` begins a request for speech that has no place, and was told so."""
         is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
-        if not is_new or self._overload is None:
-            return False
-        answer = self._overload.answer(data, *self.server_state.default_headers)
+        answer = None
+        if is_new and self._overload is not None:
+            answer = self._overload.answer(data, *self.server_state.default_headers)
         if answer is None:
             return False
         self.transport.write(answer)
@@ -305,7 +272,7 @@ class HttpProtocol(H11Protocol):
             return
         self.cycle.disconnected = True
         self.cycle.message_event.set()
-        self._answer(TooManyUnfinishedBodiesError())
+        self._answer(HttpError("too_many_unfinished_bodies"))
         self._discard()
 
     def on_response_complete(self) -> None:
@@ -319,7 +286,6 @@ class HttpProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _expect_headers(self) -> None:
-        """From now on, unless it is expected already."""
         if self._headers_due_at is None:
             self._headers_due_at = self.loop.time() + self._limits.header_timeout_s
 
@@ -334,7 +300,7 @@ class HttpProtocol(H11Protocol):
             self._is_body_broken = True
             self.cycle.message_event.set()
         elif self.conn.our_state is h11.IDLE:
-            self._reject(getattr(sys.exception(), "error", BrokenHttpError()))
+            self._reject(getattr(sys.exception(), "error", HttpError("invalid_http")))
         else:  # the body of a request that was answered without it
             self.transport.close()
 
@@ -344,24 +310,24 @@ class HttpProtocol(H11Protocol):
         A body that is broken before the application runs is rejected here: most routes read none.
         """
 
+        def check_body() -> None:
+            if self._is_body_broken and not self.cycle.response_started:
+                raise HttpError("invalid_http")
+
         async def receive_unbroken() -> ReceiveMessage:
-            self._check_body()
+            check_body()
             message = await receive()
-            self._check_body()
+            check_body()
             return message
 
         if self._is_body_broken:
-            self._reject_running(BrokenHttpError())
-        else:
-            try:
-                await self._application(scope, receive_unbroken, send)
-            finally:
-                if self.cycle.response_started and not self.cycle.response_complete:
-                    self._reset_old_client()
-
-    def _check_body(self) -> None:
-        if self._is_body_broken and not self.cycle.response_started:
-            raise BrokenHttpError
+            self._reject_running(HttpError("invalid_http"))
+            return
+        try:
+            await self._application(scope, receive_unbroken, send)
+        finally:
+            if self.cycle.response_started and not self.cycle.response_complete:
+                self._reset_old_client()
 
     def _reject(self, error: SpeechError) -> None:
         self._answer(error)
@@ -384,12 +350,7 @@ class HttpProtocol(H11Protocol):
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """A WebSocket; it stops reading from a client whose messages are not taken.
-
-    Args:
-        limits: on this and all other connections.
-        arguments: uvicorn's own.
-    """
+    """A WebSocket; it stops reading from a client whose messages are not taken."""
 
     def __init__(self, limits: ConnectionLimits, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -449,8 +410,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         uvicorn logs that as an error, and raises if the client has sent its close frame already.
         """
         self._num_cont_bytes = 0
-        is_text = self.curr_msg_data_type == "text" and not self.close_sent
-        if is_text and not _is_utf8(b"".join(self.frames)):
+        try:
+            if self.curr_msg_data_type == "text" and not self.close_sent:
+                b"".join(self.frames).decode()
+        except UnicodeDecodeError:
             self.frames = []
             self.conn.fail(CloseCode.INVALID_DATA)
             self.handle_parser_exception()
@@ -502,12 +465,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self._unfinished.resize(num_bytes + len(self.conn.reader.buffer)) or self.close_sent:
             return
         self.frames = []
-        code, reason = CloseCode.TRY_AGAIN_LATER, TooManyUnfinishedBodiesError.code
+        code, reason = CloseCode.TRY_AGAIN_LATER, "too_many_unfinished_bodies"
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.conn.fail(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        # To close now would reset the connection while the client still sends.
+        # As `HttpProtocol._discard`.
         self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
         self.close_timer = self.loop.call_later(FAREWELL_S, self.transport.close)
 
@@ -528,24 +491,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
 def describe_handshake_error(error: Exception | None) -> SpeechError:
     """What a client is told of a handshake that the library `websockets` refuses with `error`."""
-    if isinstance(error, RequestLineTooLong):
-        return TargetTooLongError()
-    if isinstance(error, HeaderLineTooLong):
-        return HeadersTooLargeError()
-    if isinstance(error, InvalidUpgrade):
-        return UpgradeRequiredError()
     name = error.name if isinstance(error, InvalidHeader) else None
-    if isinstance(error, InvalidHeaderValue) and name == "Sec-WebSocket-Version":
-        return UpgradeRequiredError()
-    return BrokenHandshakeError(name)
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    if isinstance(error, RequestLineTooLong):
+        return HttpError("uri_too_long")
+    if isinstance(error, HeaderLineTooLong):
+        return HttpError("headers_too_large")
+    is_other_version = isinstance(error, InvalidHeaderValue) and name == "Sec-WebSocket-Version"
+    if isinstance(error, InvalidUpgrade) or is_other_version:
+        return HttpError("upgrade_required")
+    return HttpError("invalid_handshake", hint=f": check the header {name}" if name else "")
 
 
 def _answer(
@@ -558,9 +512,8 @@ def _answer(
     """Answer in place of the application; the connection is of no more use."""
     request_id = uuid.uuid4().hex
     _log.info("http.refused", error=error.code, request_id=request_id)
-    answer = encode_answer(error)
     headers = *more_headers, (b"x-request-id", request_id.encode())
-    transport.write(answer.to_http(*headers, is_head=is_head))
+    transport.write(encode_answer(error).to_http(*headers, is_head=is_head))
 
 
 def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:

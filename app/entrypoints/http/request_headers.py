@@ -6,32 +6,21 @@ from typing import Any, Final
 import h11
 
 from app.domain.errors import SpeechError
-from app.entrypoints.http.errors import (
-    BrokenHttpError,
-    HeadersTooLargeError,
-    HttpVersionError,
-    TargetTooLongError,
-)
+from app.entrypoints.http.errors import HttpError
 
+# Of the request line and all headers. h11 has this limit for a head that comes in parts, and none
+# for one that comes at once.
 MAX_HEAD_BYTES: Final = 16_384
-"""Of the request line and all headers. h11 has this limit for a head that comes in parts, and none
-for one that comes at once."""
 
-MAX_TARGET_BYTES: Final = 8_192
-"""Of the path and the query; RFC 9110, section 4.1, asks for 8000 at least."""
-
-MAX_HEADERS: Final = 100
-"""Of one request; browsers send about twenty, and a proxy adds a few."""
-
-HEAD: Final = b"HEAD "
-"""Start of a request whose answer has no body."""
-
+MAX_TARGET_BYTES: Final = 8_192  # path and query; RFC 9110, section 4.1, asks for 8000 at least
+MAX_HEADERS: Final = 100  # of one request; browsers send about twenty, and a proxy adds a few
+HEAD: Final = b"HEAD "  # start of a request whose answer has no body
 HTTP_VERSIONS: Final = (b"1.0", b"1.1")
 
+# Chunks of fewer bytes in one body. Each takes some 10 us to parse, as a large one does: six bytes
+# on the wire would cost as much as four thousand.
 SMALL_CHUNK_BYTES: Final = 64
 MAX_SMALL_CHUNKS: Final = 1_024
-"""Chunks of fewer bytes in one body. Each takes some 10 us to parse, as a large one does: six bytes
-on the wire would cost as much as four thousand."""
 
 _EMPTY_LINES = re.compile(rb"(\r?\n)*")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
@@ -46,10 +35,6 @@ class FaultyHeadError(h11.RemoteProtocolError):
     def __init__(self, error: SpeechError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-class TinyChunksError(h11.RemoteProtocolError):
-    """More small chunks in one body than anybody needs."""
 
 
 class RequestReader(h11.Connection):
@@ -67,10 +52,12 @@ class RequestReader(h11.Connection):
         self._num_small_chunks = 0
 
     def next_event(self) -> Any:
-        """As h11 says; raises FaultyHeadError and TinyChunksError as well."""
+        """As h11 says; raises FaultyHeadError as well."""
         if self.their_state is h11.IDLE:
             self.num_body_bytes = self._num_small_chunks = 0
-            self._skip_empty_lines()
+            lines = _EMPTY_LINES.match(self.trailing_data[0])
+            if lines is not None and lines.end():  # ignored (RFC 9112, section 2.2)
+                self._receive_buffer.maybe_extract_at_most(lines.end())
             received = self.trailing_data[0]
             if received == b"\r":  # maybe of one more empty line
                 return h11.NEED_DATA
@@ -86,14 +73,8 @@ class RequestReader(h11.Connection):
             self._num_small_chunks += len(event.data) < SMALL_CHUNK_BYTES
             if self._num_small_chunks > MAX_SMALL_CHUNKS:
                 self._process_error(self.their_role)
-                raise TinyChunksError("too many small chunks", error_status_hint=400)
+                raise h11.RemoteProtocolError("too many small chunks", error_status_hint=400)
         return event
-
-    def _skip_empty_lines(self) -> None:
-        """Before a request line they are ignored (RFC 9112, section 2.2)."""
-        lines = _EMPTY_LINES.match(self.trailing_data[0])
-        if lines is not None and lines.end():
-            self._receive_buffer.maybe_extract_at_most(lines.end())
 
 
 def without_authority(request: h11.Request) -> h11.Request:
@@ -125,12 +106,12 @@ def find_fault(received: bytes) -> SpeechError | None:
     line, line_end, _ = head.partition(b"\n")
     target = line.partition(b" ")[2].partition(b" ")[0]
     if len(target) > MAX_TARGET_BYTES:
-        return TargetTooLongError()
+        return HttpError("uri_too_long")
     num_headers = head.count(b"\n") - 2  # without the request line and the empty one
     if len(head) > MAX_HEAD_BYTES or num_headers > MAX_HEADERS:
-        return HeadersTooLargeError()
+        return HttpError("headers_too_large")
     request_line = _REQUEST_LINE.fullmatch(line) if line_end else None
     if request_line is not None and request_line[1] not in HTTP_VERSIONS:
-        return HttpVersionError()
+        return HttpError("http_version_not_supported")
     # RFC 9112, section 5.2: a server in front may read a folded header in another way.
-    return BrokenHttpError() if _FOLD.search(head) else None
+    return HttpError("invalid_http") if _FOLD.search(head) else None

@@ -5,10 +5,11 @@ cleanly would pass for a whole one. A whole answer is held before it is sent: a 
 a longer one in a temporary file, so that many long answers and slow clients take disk, not memory.
 """
 
+import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from anyio import SpooledTemporaryFile
@@ -22,23 +23,20 @@ from app.domain.errors import (
     SpeechError,
 )
 from app.domain.services.speech_stream import SpeechStream
-from app.domain.services.time_limit import within
+from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import ClientDisconnectedError
-from app.entrypoints.http.tasks import until_disconnect
 from app.ports.clock import Clock
 
+# Given to a client to take the last words when its key was revoked or the server ends. Others that
+# read nothing are cut by the connection's own limit.
 FAREWELL_S: Final = 1.0
-"""Given to a client to take the last words when its key was revoked or the server ends. Others that
-read nothing are cut by the connection's own limit."""
 
-MAX_BYTES_IN_MEMORY: Final = 1024 * 1024
-"""Of one answer: 16 s of 32 kHz WAV."""
-
-MAX_HELD_BYTES: Final = 4 * 1024**3
-"""Of all answers; the longest text, said as slowly as can be asked for, has 290 MB."""
-
-RETRY_AFTER_S: Final = 10.0
+MAX_BYTES_IN_MEMORY: Final = 1024 * 1024  # of one answer: 16 s of 32 kHz WAV
+MAX_HELD_BYTES: Final = 4 * 1024**3  # of all answers; the longest and slowest text has 290 MB
+RETRY_AFTER_S: Final = 10.0  # when too much is held
 BLOCK_BYTES: Final = 256 * 1024
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -50,13 +48,13 @@ class StreamResponse(ASGIResponse):
         stream: that is sent.
         body: the bytes on the wire; the stream itself if they are those of the file.
         clock: of the time for the last words.
-        last_words: sent before a cut, of the error that is the reason.
         headers: of the answer.
         media_type: of the answer.
+        last_words: sent before a cut, of the error that is the reason.
     """
 
     __slots__ = ("_body", "_clock", "_last_words", "_stream")
-    _should_set_content_length = False
+    _should_set_content_length = False  # of the framework
 
     def __init__(
         self,
@@ -76,7 +74,7 @@ class StreamResponse(ASGIResponse):
     async def send_body(self, send: Send, receive: Receive) -> None:
         """Send what the stream gives; returning before its end makes the server cut."""
         try:
-            await until_disconnect(receive, self._send_parts(send))
+            await until_disconnect(receive, send_parts(send, self._body))
         except ClientDisconnectedError:
             _log.info("speech.client_left")
         except SpeechError as error:
@@ -89,24 +87,53 @@ class StreamResponse(ASGIResponse):
         finally:
             await self._stream.aclose()
 
-    async def _send_parts(self, send: Send) -> None:
-        async with aclosing(self._body) as parts:
-            async for part in parts:
-                if isinstance(part, bytes):
-                    await _send_part(send, part)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
     async def _say_why(self, send: Send, error: Exception) -> None:
-        words = self._last_words(error)
-        is_urgent = isinstance(error, InvalidApiKeyError | ServerDrainingError)
-        limit_s = FAREWELL_S if is_urgent else math.inf
-        if words:
+        if words := self._last_words(error):
+            is_urgent = isinstance(error, InvalidApiKeyError | ServerDrainingError)
+            limit_s = FAREWELL_S if is_urgent else math.inf
+            sending = send({"type": "http.response.body", "body": words, "more_body": True})
             with suppress(OSError):  # the client may have left meanwhile, or read nothing
-                await within(self._clock, limit_s, _send_part(send, words))
+                await within(self._clock, limit_s, sending)
 
 
-async def _send_part(send: Send, part: bytes) -> None:
-    await send({"type": "http.response.body", "body": part, "more_body": True})
+async def send_parts(send: Send, parts: AsyncGenerator[Any, None] | SpeechStream) -> None:
+    """Send the bytes among `parts` as a body, to its end, and close them."""
+    async with aclosing(parts):
+        async for part in parts:
+            if isinstance(part, bytes):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled when `receive` ends first.
+
+    Args:
+        receive: of a request whose body has been read.
+        work: is awaited in the task of the caller.
+
+    Raises:
+        ClientDisconnectedError: the client left.
+        InvalidApiKeyError: its key was revoked.
+        ServerDrainingError: the server's time to stop is over.
+    """
+    reason: Exception | None = None
+
+    async def watch() -> None:
+        nonlocal reason
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except Exception as error:  # noqa: BLE001 - raised by `unless`
+            reason = error
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await unless(work, {watching: lambda: reason or ClientDisconnectedError()})
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+        reason = None  # it holds this frame, which must not hold it
 
 
 class HeldAnswers:
@@ -170,36 +197,35 @@ class HeldAnswer:
             yield block
 
 
-class WholeResponse(StreamResponse):
+class WholeResponse(ASGIResponse):
     """Sends a SpeechStream once it is whole, and closes it however it ends.
 
-    Args:
-        stream: that is sent.
-        held: where it is held meanwhile.
-        clock: as for StreamResponse.
-        headers: of the answer, asked for when it is whole.
-        media_type: of the answer.
+    `make_headers` is called then; the other arguments are as for StreamResponse.
     """
 
-    __slots__ = ("_held", "_last_headers")
+    __slots__ = ("_clock", "_held", "_make_headers", "_media_type", "_stream")
 
     def __init__(
         self,
         stream: SpeechStream,
         held: HeldAnswers,
         clock: Clock,
-        headers: Callable[[], dict[str, str]],
+        make_headers: Callable[[], dict[str, str]],
         media_type: str,
     ) -> None:
-        super().__init__(stream, stream, clock, {}, media_type)
+        super().__init__()
+        self._stream = stream
         self._held = held
-        self._last_headers = headers
+        self._clock = clock
+        self._make_headers = make_headers
+        self._media_type = media_type
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; raises SpeechError where not all of it could be made."""
-        async with aclosing(self._stream), self._held.open() as answer:
-            await until_disconnect(receive, self._stream.save(answer.write))
-            self._body = answer.read(self._stream.head())
-            self.headers.update(self._last_headers())
-            self.headers["content-length"] = str(answer.num_bytes)
-            await super().__call__(scope, receive, send)
+        stream = self._stream
+        async with aclosing(stream), self._held.open() as answer:
+            await until_disconnect(receive, stream.save(answer.write))
+            headers = self._make_headers() | {"content-length": str(answer.num_bytes)}
+            body = answer.read(stream.head())
+            response = StreamResponse(stream, body, self._clock, headers, self._media_type)
+            await response(scope, receive, send)

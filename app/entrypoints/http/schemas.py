@@ -139,26 +139,28 @@ class SpeechFields(msgspec.Struct, kw_only=True):
     normalize: Normalize | None = None
     pronunciations: PronunciationsOfWords | None = None
 
+    @property
+    def voice_name(self) -> str | None:
+        """The voice, however it was given."""
+        return self.voice.id if isinstance(self.voice, VoiceReference) else self.voice
+
     def to_options(self, default: AudioFormat) -> SpeechOptions:
         """The domain's options, in the format `default` unless another is asked for."""
-        return SpeechOptions(**self._options(default))
-
-    def _options(self, default: AudioFormat) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "voice": self.voice.id if isinstance(self.voice, VoiceReference) else self.voice,
-            "speed": 1.0 if self.speed is None else self.speed,
-            "sampling": SamplingParams(
+        return SpeechOptions(
+            model=self.model,
+            voice=self.voice_name,
+            speed=1.0 if self.speed is None else self.speed,
+            sampling=SamplingParams(
                 seed=self.seed,
                 temperature=self.temperature,
                 top_p=self.top_p,
                 repetition_penalty=self.repetition_penalty,
             ),
-            "format": AudioFormat(self.response_format or default),
-            "sample_rate": self.sample_rate,
-            "is_normalized": self.normalize is not False,
-            "pronunciations": Pronunciations(self.pronunciations or {}),
-        }
+            format=AudioFormat(self.response_format or default),
+            sample_rate=self.sample_rate,
+            is_normalized=self.normalize is not False,
+            pronunciations=Pronunciations(self.pronunciations or {}),
+        )
 
 
 class CreateSpeech(SpeechFields, kw_only=True):
@@ -181,30 +183,33 @@ class CreateSpeech(SpeechFields, kw_only=True):
 
     def to_request(self) -> SpeechRequest:
         """The domain's request; raises its errors."""
-        return SpeechRequest(text=self.input, **self._options(AudioFormat.MP3))
+        options = msgspec.structs.asdict(self.to_options(AudioFormat.MP3))
+        return SpeechRequest(text=self.input, **options)
 
     def warnings(self, catalog: Catalog) -> list[str]:
         """What was asked for and is not done, in words for the `Warning` header."""
-        request = self.to_request()
-        notes = []
-        if self.instructions:
-            notes.append("instructions are not supported and were ignored")
-        if self.captions and self.stream_format != "sse" and not self.store:
-            notes.append("captions are events of stream_format sse; they were not sent")
-        if self.file_name is not None and not self.store:
-            notes.append("nothing is stored without store; file_name was ignored")
-        if self.stream is False and self.stream_format == "sse":
-            notes.append("events are always streamed; stream was ignored")
-        sampling = (self.temperature, self.top_p, self.repetition_penalty)
-        if not catalog.info.has_sampling and any(value is not None for value in sampling):
-            notes.append(
-                "this model does not sample; temperature, top_p and repetition_penalty were ignored"
-            )
-        if request.model is not None and not catalog.is_model(request.model):
-            notes.append("the model is not known; the one served was used")
-        if request.voice is not None and not catalog.is_voice(request.voice):
-            notes.append("the voice is not known; the default one was used")
-        return notes
+        is_sse = self.stream_format == "sse"
+        is_sampled = (self.temperature, self.top_p, self.repetition_penalty) != (None, None, None)
+        notes = {
+            "instructions are not supported and were ignored": self.instructions,
+            "captions are events of stream_format sse; they were not sent": (
+                self.captions and not is_sse and not self.store
+            ),
+            "nothing is stored without store; file_name was ignored": (
+                self.file_name is not None and not self.store
+            ),
+            "events are always streamed; stream was ignored": self.stream is False and is_sse,
+            "this model does not sample; temperature, top_p and repetition_penalty were ignored": (
+                is_sampled and not catalog.info.has_sampling
+            ),
+            "the model is not known; the one served was used": (
+                self.model is not None and not catalog.is_model(self.model)
+            ),
+            "the voice is not known; the default one was used": (
+                self.voice_name is not None and not catalog.is_voice(self.voice_name)
+            ),
+        }
+        return [note for note, is_true in notes.items() if is_true]
 
 
 def choices_of(kind: Any) -> list[str]:
@@ -218,6 +223,11 @@ class Skipped(msgspec.Struct):
 
     backend: str
     reason: str
+
+
+def describe_skipped(choice: Choice) -> list[Skipped]:
+    """The better backends that do not serve."""
+    return [Skipped(step.backend, step.reason) for step in choice.steps_down]
 
 
 class Model(msgspec.Struct, kw_only=True):
@@ -340,11 +350,6 @@ class ErrorDetail(msgspec.Struct, kw_only=True):
     type: str
     param: str | None = None
     code: str | None = None
-
-
-def describe_skipped(choice: Choice) -> list[Skipped]:
-    """The better backends that do not serve."""
-    return [Skipped(step.backend, step.reason) for step in choice.steps_down]
 
 
 class ErrorBody(msgspec.Struct):

@@ -8,7 +8,6 @@ import asyncio
 import errno
 import math
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from types import FrameType
@@ -23,34 +22,24 @@ from app.entrypoints.http.protocol import Connection, ConnectionLimits, HttpProt
 from app.entrypoints.settings import ServerSettings
 from app.ports.clock import Clock
 
-TICKS_PER_CHECK: Final = 10
-"""Ticks, of 0.1 s, between two looks at all connections."""
+TICKS_PER_CHECK: Final = 10  # of 0.1 s, between two looks at all connections
+FAREWELL_S: Final = 1.0  # given to answers and speech sockets that are cut to say why
 
+# Seconds after which uvicorn cancels what has not even ended when its connection was cut.
 LAST_LINE_S: Final = 5
-"""After which uvicorn cancels what has not even ended when its connection was cut."""
 
-FAREWELL_S: Final = 1.0
-"""Given to answers and speech sockets that are cut to say why."""
-
+# What the system may hold of an answer for a client that does not read. By default it takes
+# megabytes, and only when a third of them is free can be seen that the client reads at all.
 MAX_UNSENT_BYTES: Final = 131_072
-"""What the system may hold of an answer for a client that does not read. By default it takes
-megabytes, and only when a third of them is free can be seen that the client reads at all."""
 
+# Errors of accept(2) that pass.
 NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Errors of accept(2) that pass."""
 
 _log = structlog.get_logger(__name__)
 
 
 class SpeechServer(uvicorn.Server):
-    """Serves an application over limited connections.
-
-    Args:
-        app: whose intake is `intake`.
-        settings: the server's.
-        intake: shut before the end.
-        clock: of the time for the end.
-    """
+    """Serves an application, whose intake is `intake`, over limited connections."""
 
     def __init__(self, app: Any, settings: ServerSettings, intake: Intake, clock: Clock) -> None:
         super().__init__(_uvicorn_config(app, settings))
@@ -84,9 +73,11 @@ class SpeechServer(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:  # the model could not be loaded, or there was a signal
             return
-        for listener in self._listeners():
+        for listener in (listener for server in self.servers for listener in server.sockets):
             _limit_unsent(listener.fileno())
-            _log.info("server.listening", url=_url(*listener.getsockname()[:2]), docs="/schema")
+            host, port = listener.getsockname()[:2]
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            _log.info("server.listening", url=url, docs="/schema")
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what the event loop has to say; that no file is left for a connection, once a second.
@@ -100,10 +91,6 @@ class SpeechServer(uvicorn.Server):
             self._refused_files_at = loop.time()
             _log.warning("server.no_open_files", reason=error.strerror)
 
-    def _listeners(self) -> Iterator[socket.socket]:
-        for server in self.servers:
-            yield from cast("Iterator[socket.socket]", server.sockets)
-
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End after a first signal when all answers are out, after a second at once."""
         self._is_hurried = self.should_exit
@@ -113,7 +100,11 @@ class SpeechServer(uvicorn.Server):
         """Called every 0.1 s while the server serves; whether it is to stop."""
         must_exit = await super().on_tick(counter)
         if counter % TICKS_PER_CHECK == 0:
-            self._check_connections()
+            now = asyncio.get_running_loop().time()  # as the connections count it
+            if len(self._connections) >= self._max_connections:
+                _log.warning("server.connections_full", max_connections=self._max_connections)
+            for connection in self._connections:
+                connection.check(now)
             if self._overload is not None:
                 self._overload.report()
         return must_exit and self._has_finished()
@@ -130,20 +121,14 @@ class SpeechServer(uvicorn.Server):
     def _connections(self) -> list[Connection]:
         return cast("list[Connection]", list(self.server_state.connections))
 
-    def _check_connections(self) -> None:
-        now = asyncio.get_running_loop().time()  # as the connections count it
-        connections = self._connections
-        if len(connections) >= self._max_connections:
-            _log.warning("server.connections_full", max_connections=self._max_connections)
-        for connection in connections:
-            connection.check(now)
-
     def _has_finished(self) -> bool:
         """Whether there is nothing to wait for, or no time. Asked first, it stops the intake."""
         now = self._clock.monotonic()
         num_running = sum(connection.is_busy for connection in self._connections)
         if not self._intake.is_draining:
-            self._drain(num_running, now)
+            _log.info("server.draining", num_running=num_running, shutdown_s=self._shutdown_s)
+            self._intake.drain()
+            self._ends_at = now + self._shutdown_s
         if not num_running:
             return True
         is_late = now >= self._ends_at
@@ -158,11 +143,6 @@ class SpeechServer(uvicorn.Server):
             self._ends_at = now + FAREWELL_S
         return False
 
-    def _drain(self, num_running: int, now: float) -> None:
-        _log.info("server.draining", num_running=num_running, shutdown_s=self._shutdown_s)
-        self._intake.drain()
-        self._ends_at = now + self._shutdown_s
-
 
 async def _bind(host: str, port: int) -> list[socket.socket]:
     """Sockets that asyncio has bound to each address of `host`; raises OSError."""
@@ -170,10 +150,6 @@ async def _bind(host: str, port: int) -> list[socket.socket]:
     server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
     with closing(server):
         return [socket.socket(fileno=socket.dup(bound.fileno())) for bound in server.sockets]
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _limit_unsent(listener: int) -> None:

@@ -13,7 +13,6 @@ from litestar.response.base import ASGIResponse
 from litestar.typing import FieldDefinition
 
 from app.domain.admission import Caller
-from app.domain.errors import InvalidRequestError
 from app.domain.file_name import choose_stem
 from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.speech import SpeechService
@@ -21,13 +20,22 @@ from app.domain.services.speech_stream import SpeechStream, StoreOutcome
 from app.domain.speech import CacheStatus, SpeechReport
 from app.entrypoints.http import sse
 from app.entrypoints.http.access import LIMITED, key_name
-from app.entrypoints.http.errors import NOT_JSON, UnsupportedMediaTypeError, describe_decode_error
+from app.entrypoints.http.errors import (
+    NOT_JSON,
+    HttpError,
+    UnsupportedMediaTypeError,
+    describe_decode_error,
+)
 from app.entrypoints.http.files import FILES_PATH
-from app.entrypoints.http.openapi import SPEECH_ERRORS, SpeechOperation
-from app.entrypoints.http.responses import HeldAnswers, StreamResponse, WholeResponse
+from app.entrypoints.http.openapi import CREATE_SPEECH, SPEECH_ERRORS
+from app.entrypoints.http.responses import (
+    HeldAnswers,
+    StreamResponse,
+    WholeResponse,
+    until_disconnect,
+)
 from app.entrypoints.http.schemas import CONTENT_TYPES, MIN_TIMEOUT_S, TIMEOUT_HEADER, CreateSpeech
 from app.entrypoints.http.sse import EventWriter
-from app.entrypoints.http.tasks import until_disconnect
 from app.ports.clock import Clock
 
 # Miscellaneous persistent warning (RFC 7234, section 5.5.7).
@@ -47,15 +55,6 @@ CACHE_STATUS: Final = {
 _decoder: Final = msgspec.json.Decoder(CreateSpeech)
 
 
-class InvalidTimeoutError(InvalidRequestError):
-    """X-Request-Timeout-Seconds is not a number, or too short."""
-
-    code = "invalid_request_timeout"
-
-    def __init__(self) -> None:
-        super().__init__(f"The header {TIMEOUT_HEADER} must be a number of seconds, at least 1.")
-
-
 class SpeechBody(MsgspecDTO[CreateSpeech]):
     """Strict decoding of the body: types are not coerced, and any bytes end in a clear 400.
 
@@ -65,7 +64,14 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
 
     def decode_bytes(self, value: bytes) -> CreateSpeech:
         """The message in `value`; raises MalformedBodyError or UnsupportedMediaTypeError."""
-        _check_headers(dict(self.asgi_connection.headers))
+        headers = self.asgi_connection.headers
+        # Any web page may have a browser send a body of no type; other programs may too.
+        assumed = "" if "origin" in headers else "application/json"
+        content_type = headers.get("content-type", assumed).partition(";")[0].strip().lower()
+        if content_type != "application/json" and not content_type.endswith("+json"):
+            raise UnsupportedMediaTypeError(NOT_JSON)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaTypeError("The body must not be compressed.")
         try:
             value.decode()  # msgspec does not look at the encoding of fields that it skips
             return _decoder.decode(value)
@@ -83,29 +89,15 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
         return schema
 
 
-def _check_headers(headers: dict[str, str]) -> None:
-    # Any web page may have a browser send a body of no type; other programs may too.
-    assumed = "" if "origin" in headers else "application/json"
-    content_type = headers.get("content-type", assumed).partition(";")[0].strip().lower()
-    if content_type != "application/json" and not content_type.endswith("+json"):
-        raise UnsupportedMediaTypeError(NOT_JSON)
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaTypeError("The body must not be compressed.")
-
-
 class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
-    """Answers requests for speech.
-
-    Attributes:
-        timeout_s: for which a request may wait for its answer.
-    """
+    """Answers requests for speech."""
 
     speech: SpeechService
     events: EventWriter
     library: AudioLibrary
     held: HeldAnswers
     clock: Clock
-    timeout_s: float
+    timeout_s: float  # for which a request may wait for its answer
 
     async def answer(self, request: Request[Any, Any, Any], data: CreateSpeech) -> ASGIResponse:
         """The answer, when its first bytes are there; raises SpeechError."""
@@ -152,9 +144,9 @@ def _timeout_s(request: Request[Any, Any, Any]) -> float:
     try:
         times_s = [float(value) for value in request.headers.getall(TIMEOUT_HEADER, [])]
     except ValueError:
-        raise InvalidTimeoutError from None
+        raise HttpError("invalid_request_timeout") from None
     if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
-        raise InvalidTimeoutError
+        raise HttpError("invalid_request_timeout")
     return min(times_s, default=math.inf)
 
 
@@ -188,7 +180,7 @@ class SpeechController(Controller):
     @post(
         "/speech",
         operation_id="createSpeech",
-        operation_class=SpeechOperation,
+        operation_class=CREATE_SPEECH,
         summary="Speak a text",
         status_code=200,
         responses=SPEECH_ERRORS,

@@ -6,12 +6,10 @@ Each is one line `data: ` and an empty line; the type is in the object itself.
 import asyncio
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import Final, Literal
 
 import msgspec
 
-from app.domain.captions import Caption
 from app.domain.errors import SpeechError
 from app.domain.services.speech_stream import SpeechStream, StoreOutcome
 from app.domain.speech import SpeechReport
@@ -78,47 +76,54 @@ class ErrorEvent(msgspec.Struct, frozen=True):
 
 
 class EventWriter(msgspec.Struct, frozen=True, eq=False):
-    """Writes answers as events.
-
-    Attributes:
-        clock: of the keep-alive.
-        keep_alive_s: seconds of silence after which a comment is sent.
-        has_done_marker: whether `[DONE]` is the last line, which some clients wait for.
-    """
+    """Writes answers as events."""
 
     clock: Clock
-    keep_alive_s: float = 10.0
-    has_done_marker: bool = False
+    keep_alive_s: float = 10.0  # of silence, after which a comment is sent
+    has_done_marker: bool = False  # whether `[DONE]` is the last line; some clients wait for it
 
     async def write(
         self, stream: SpeechStream, *, has_captions: bool
     ) -> AsyncGenerator[bytes, None]:
-        """The answer as events; raises SpeechError where it breaks off."""
+        """The answer as events, and a comment whenever nothing has come for `keep_alive_s`.
+
+        Raises:
+            SpeechError: it breaks off.
+        """
         events = self._events(stream, has_captions=has_captions)
-        async with aclosing(_with_keep_alive(events, self.keep_alive_s, self.clock)) as lines:
-            async for line in lines:
-                yield line
+        coming = asyncio.ensure_future(anext(events, None))
+        idle = asyncio.ensure_future(self.clock.sleep(self.keep_alive_s))
+        try:
+            while True:
+                await asyncio.wait({coming, idle}, return_when=asyncio.FIRST_COMPLETED)
+                if coming.done():
+                    event = coming.result()
+                    if event is None:
+                        return
+                    yield event
+                    coming = asyncio.ensure_future(anext(events, None))
+                else:
+                    yield KEEP_ALIVE
+                idle.cancel()
+                idle = asyncio.ensure_future(self.clock.sleep(self.keep_alive_s))
+        finally:
+            coming.cancel()
+            idle.cancel()
+            await asyncio.gather(coming, idle, return_exceptions=True)
 
     async def _events(self, stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:
         async for part in stream:
             if isinstance(part, bytes):
                 yield _event(AudioDelta(base64.b64encode(part).decode()))
             elif isinstance(part, StoreOutcome):
-                yield _event(_stored_event(part))
+                failure = describe_speech_error(part.error) if part.error else None
+                yield _event(AudioStored(part.file.name if part.file else None, failure))
             elif has_captions:
-                yield _event(_caption_event(part))
+                times = part.index, part.start_s, part.end_s
+                yield _event(CaptionEvent(*times, part.text, part.spoken))
         yield _event(AudioDone(usage_of(stream.report)))
         if self.has_done_marker:
             yield DONE
-
-
-def _caption_event(caption: Caption) -> CaptionEvent:
-    return CaptionEvent(caption.index, caption.start_s, caption.end_s, caption.text, caption.spoken)
-
-
-def _stored_event(stored: StoreOutcome) -> AudioStored:
-    name = stored.file.name if stored.file else None
-    return AudioStored(name, describe_speech_error(stored.error) if stored.error else None)
 
 
 def usage_of(report: SpeechReport) -> Usage:
@@ -129,9 +134,8 @@ def usage_of(report: SpeechReport) -> Usage:
 
 def error_event(error: Exception) -> bytes:
     """The last event of an answer that breaks off."""
-    if isinstance(error, SpeechError):
-        return _event(ErrorEvent(describe_speech_error(error)))
-    return _event(ErrorEvent(INTERNAL_ERROR))
+    detail = describe_speech_error(error) if isinstance(error, SpeechError) else INTERNAL_ERROR
+    return _event(ErrorEvent(detail))
 
 
 def _event(message: msgspec.Struct) -> bytes:
@@ -139,28 +143,3 @@ def _event(message: msgspec.Struct) -> bytes:
     for line_end, escaped in _LINE_ENDS.items():
         data = data.replace(line_end, escaped)
     return b"data: " + data + b"\n\n"
-
-
-async def _with_keep_alive(
-    events: AsyncIterator[bytes], interval_s: float, clock: Clock
-) -> AsyncGenerator[bytes, None]:
-    """The same, and a comment whenever nothing has come for `interval_s` seconds."""
-    coming = asyncio.ensure_future(anext(events, None))
-    idle = asyncio.ensure_future(clock.sleep(interval_s))
-    try:
-        while True:
-            await asyncio.wait({coming, idle}, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                event = coming.result()
-                if event is None:
-                    return
-                yield event
-                coming = asyncio.ensure_future(anext(events, None))
-            else:
-                yield KEEP_ALIVE
-            idle.cancel()
-            idle = asyncio.ensure_future(clock.sleep(interval_s))
-    finally:
-        coming.cancel()
-        idle.cancel()
-        await asyncio.gather(coming, idle, return_exceptions=True)

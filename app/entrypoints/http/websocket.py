@@ -5,8 +5,8 @@ The speaker sends one utterance after the other; it waits for the client to read
 """
 
 import asyncio
-from collections import deque
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,6 @@ from app.domain.captions import Caption
 from app.domain.errors import (
     InputTooLongError,
     InvalidApiKeyError,
-    InvalidRequestError,
     ServerDrainingError,
     SpeechError,
 )
@@ -30,109 +29,66 @@ from app.domain.services.lifecycle import Intake
 from app.domain.services.prefetch import LiveText
 from app.domain.services.speech import LiveSpeech, SpeechService
 from app.domain.services.speech_stream import SpeechStream
+from app.domain.services.time_limit import within
 from app.domain.speech import SpeechOptions
+from app.entrypoints.http import websocket_messages as messages
 from app.entrypoints.http.access import LIMITED, grant_in, protocol_to_accept
 from app.entrypoints.http.errors import (
     INTERNAL_ERROR,
     POLICY_VIOLATION,
+    HttpError,
     describe_decode_error,
     describe_speech_error,
 )
-from app.entrypoints.http.schemas import CONTENT_TYPES, ErrorDetail
+from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.http.sse import usage_of
-from app.entrypoints.http.tasks import first_of, running
-from app.entrypoints.http.websocket_messages import (
-    Cancel,
-    Cancelled,
-    ClientMessage,
-    Configure,
-    End,
-    Ended,
-    Failed,
-    Flush,
-    Ping,
-    Pong,
-    Ready,
-    ServerMessage,
-    Spoken,
-    Started,
-    Text,
-    client_messages,
-    server_messages,
-)
+from app.entrypoints.services import Services
 from app.ports.clock import Clock
 
 LIVE_PATH: Final = "/v1/audio/speech/stream"
 BYTES_PER_SAMPLE: Final = 2
+MAX_WAITING_UTTERANCES: Final = 16  # written and not spoken, on one socket
+FAREWELL_S: Final = 1.0  # given to a client that reads nothing to take the last message
 
-MAX_WAITING_UTTERANCES: Final = 16
-"""Written and not spoken, on one socket."""
-
+# Closing codes (IANA registry): of an idle socket, and of a server that restarts.
 CLOSE_IDLE: Final = 1000
-IDLE: Final = "idle"
 CLOSE_RESTART: Final = 1012
-"""Service restart, in the IANA registry of closing codes."""
 
-FAREWELL_S: Final = 1.0
-"""Given to a client that reads nothing to take the last message."""
-
+# What the socket raises when the client has left; of speech, an OSError is a failure.
 CLIENT_LEFT: Final = (WebSocketDisconnect, OSError)
-"""What the socket raises then; of speech, an OSError is a failure."""
 
 _log = structlog.get_logger(__name__)
 
 
-class TooManyUtterancesError(InvalidRequestError):
-    """More utterances wait for synthesis than the limit allows."""
-
-    code = "too_many_utterances"
-
-    def __init__(self) -> None:
-        super().__init__(f"At most {MAX_WAITING_UTTERANCES} utterances may wait to be spoken.")
-
-
 class LiveLimits(msgspec.Struct, frozen=True):
-    """What one connection may take.
+    """What one connection may take."""
 
-    Attributes:
-        max_chars: of an utterance that wait to be spoken.
-        idle_s: seconds without a message or sound after which it is closed.
-    """
-
-    max_chars: int
-    idle_s: float
+    max_chars: int  # of an utterance that wait to be spoken
+    idle_s: float  # without a message or audio, after which it is closed
 
 
 class Utterance:
-    """Takes text from the reader of the socket, for the task that synthesizes it.
+    """One text, from the reader of the socket to the task that synthesizes it.
 
-    Args:
-        number: of the utterance on its socket.
-        options: how it is spoken.
-        max_chars: that may wait here, in code points.
-
-    Attributes:
-        has_ended: whether all that was written has been handed on.
-        is_over: whether the client was told that the file is whole.
+    At most `max_chars` code points wait here.
     """
 
     def __init__(self, number: int, options: SpeechOptions, max_chars: int) -> None:
         self.number = number
         self.options = options
-        self.has_ended = False
-        self.is_over = False
+        self.stream: SpeechStream | None = None  # once it is synthesized
+        self.num_bytes = 0  # of the file that have been sent
+        self.is_over = False  # the client was told that the file is whole
         self._max_chars = max_chars
         self._num_waiting_chars = 0
-        self._last: Text | Flush | End | None = None
-        self._written: asyncio.Queue[Text | Flush | End] = asyncio.Queue()
-        self._stream: SpeechStream | None = None
-        self._num_bytes = 0
+        self._last: messages.Written | None = None
+        self._written: asyncio.Queue[messages.Written] = asyncio.Queue()
 
-    def write(self, message: Text | Flush | End) -> None:
+    def write(self, message: messages.Written) -> None:
         """Take what was written; raises InputTooLongError, and then has taken nothing."""
-        if message == Text("") or message == self._last == Flush():
+        if message == messages.Text("") or message == self._last == messages.Flush():
             return  # says nothing, and would only fill the memory
-        if isinstance(message, Text):
+        if isinstance(message, messages.Text):
             num_waiting = self._num_waiting_chars + len(message.text)
             if num_waiting > self._max_chars:
                 raise InputTooLongError(num_waiting, self._max_chars)
@@ -140,64 +96,40 @@ class Utterance:
         self._last = message
         self._written.put_nowait(message)
 
-    async def hand_next(self, text: LiveText) -> None:
-        """Hand the next thing written to `text`.
-
-        Raises:
-            InputTooLongError: too much of it is not spoken yet; these characters are lost.
-        """
-        match await self._written.get():
-            case Text(text=piece):
-                self._num_waiting_chars -= len(piece)
-                await text.write(piece)
-            case Flush():
-                await text.flush()
-            case End():
-                self.has_ended = True
-                await text.finish()
-
-    def sends(self, stream: SpeechStream) -> None:
-        """Note what it is spoken by."""
-        self._stream = stream
-
-    def sent(self, part: bytes) -> None:
-        """Note that a part of the file has been sent."""
-        self._num_bytes += len(part)
+    async def next(self) -> messages.Written:
+        """What was written next."""
+        message = await self._written.get()
+        if isinstance(message, messages.Text):
+            self._num_waiting_chars -= len(message.text)
+        return message
 
     def num_samples(self) -> int:
         """Samples sent: counted where the format shows them, else those the encoder has taken."""
-        if self._stream is None:
+        if self.stream is None:
             return 0
-        encoding, head = self._stream.encoding, len(self._stream.head())
+        encoding, head = self.stream.encoding, len(self.stream.head())
         if encoding.format in (AudioFormat.PCM, AudioFormat.WAV):
-            return max(0, self._num_bytes - head) // BYTES_PER_SAMPLE
-        return round(self._stream.report.audio_s * encoding.sample_rate) if self._num_bytes else 0
+            return max(0, self.num_bytes - head) // BYTES_PER_SAMPLE
+        return round(self.stream.report.audio_s * encoding.sample_rate) if self.num_bytes else 0
 
-    def describe_cancel(self) -> Cancelled:
+    def describe_cancel(self) -> messages.Cancelled:
         """Where it broke off."""
-        if self._stream is None:
-            return Cancelled(self.number)
-        stream, num_samples = self._stream, self.num_samples()
-        return Cancelled(
+        if self.is_over:
+            return messages.Cancelled()
+        stream, num_samples = self.stream, self.num_samples()
+        if stream is None:
+            return messages.Cancelled(self.number)
+        return messages.Cancelled(
             self.number,
             num_samples,
-            num_samples / self._stream.encoding.sample_rate,
+            num_samples / stream.encoding.sample_rate,
             " ".join(caption.text for caption in stream.captions),
             stream.current_segment.text if stream.current_segment else "",
         )
 
 
 class LiveSession:
-    """Serves one accepted socket.
-
-    Args:
-        socket: the connection.
-        speech: speaks.
-        clock: of the idle limit.
-        limits: on it.
-        intake: shut before the server ends.
-        grant: what the client may do with its key; None if it needs none.
-    """
+    """Serves one accepted socket; `grant` is None if its client needs no key."""
 
     def __init__(
         self,
@@ -216,9 +148,7 @@ class LiveSession:
         self._intake = intake
         self._grant = grant
         self._options = SpeechOptions(format=AudioFormat.PCM)
-        self._waiting: deque[Utterance] = deque()
-        self._has_waiting = asyncio.Event()
-        self._is_free = asyncio.Event()
+        self._waiting: asyncio.Queue[Utterance] = asyncio.Queue()
         self._writing: Utterance | None = None
         self._speaking: tuple[Utterance, asyncio.Task[None]] | None = None
         self._num_utterances = 0
@@ -228,156 +158,113 @@ class LiveSession:
     async def run(self) -> None:
         """Serve until the client leaves, is idle or loses its key, or the server ends."""
         info = self._speech.catalog.info
-        await self._send(Ready(info.id, info.backend))
-        works = self._speak_all(), self._read_all(), self._wait_until_drained()
-        async with running(*works) as (_, reader, draining):
-            revoked = [self._grant.revoked] if self._grant else []
-            await first_of(reader, draining, *revoked)
+        await self._send(messages.Ready(info.id, info.backend))
+        revoked = [self._grant.revoked] if self._grant else []
+        works = self._read_all(), self._wait_until_idle(), self._wait_until_drained()
+        async with running(*works, self._speak_all()) as (reader, idle, drained, _):
+            ends = [reader, idle, drained, *revoked]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            reader.cancel()
+            number = self._speaking[0].number if self._speaking else None
             if any(each.done() for each in revoked):
-                reader.cancel()
-                await self._close(InvalidApiKeyError(), POLICY_VIOLATION)
-            elif draining.done():
-                reader.cancel()
-                await self._close(ServerDrainingError(), CLOSE_RESTART)
+                await self._close(InvalidApiKeyError(), POLICY_VIOLATION, number)
+            elif drained.done():
+                await self._close(ServerDrainingError(), CLOSE_RESTART, number)
+            elif idle.done():
+                idle_error = HttpError("idle_timeout", limit_s=self._limits.idle_s)
+                await self._close(idle_error, CLOSE_IDLE, None, "idle")
             else:
                 reader.result()
+
+    async def _wait_until_idle(self) -> None:
+        while (left_s := self._active_at + self._limits.idle_s - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left_s)
 
     async def _wait_until_drained(self) -> None:
         """Return when the server ends, and all is spoken that was written, or no time is left."""
         await self._intake.wait_until_draining()
-        async with running(self._is_free.wait(), self._intake.wait_until_over()) as (free, over):
-            await first_of(free, over)
+        async with running(self._waiting.join()) as (free,):
+            await asyncio.wait([free, self._intake.over()], return_when=asyncio.FIRST_COMPLETED)
+
+    async def _close(
+        self, error: SpeechError, code: int, utterance: int | None, reason: str | None = None
+    ) -> None:
+        await self._cancel()
+
+        async def say_goodbye() -> None:
+            await self._send(messages.Failed(describe_speech_error(error), utterance))
+            await self._socket.close(code, reason or error.code)
+
+        with suppress(TimeoutError, *CLIENT_LEFT):
+            await within(self._clock, FAREWELL_S, say_goodbye())
 
     # The reader.
 
     async def _read_all(self) -> None:
         # Here and not where it is waited for: what was raised would hold the frame that holds it.
         with suppress(*CLIENT_LEFT):
-            while (frame := await self._receive()) is not None:
+            while (frame := dict(await self._socket.receive()))["type"] == "websocket.receive":
+                self._active_at = self._clock.monotonic()
                 try:
                     await self._handle(_decode(frame))
                 except SpeechError as error:
-                    await self._send(Failed(describe_speech_error(error)))
-            await self._close_idle()
+                    await self._send(messages.Failed(describe_speech_error(error)))
 
-    async def _receive(self) -> dict[str, Any] | None:
-        """The next frame; None once the connection is idle."""
-        receiving = asyncio.ensure_future(self._socket.receive())
-        try:
-            while not receiving.done():
-                rest_s = self._active_at + self._limits.idle_s - self._clock.monotonic()
-                if rest_s <= 0:
-                    return None
-                await self._wait(receiving, rest_s)
-        finally:
-            receiving.cancel()
-            await asyncio.gather(receiving, return_exceptions=True)
-        frame: dict[str, Any] = dict(receiving.result())
-        if frame["type"] != "websocket.receive":
-            raise WebSocketDisconnect(detail="the client left")
-        self._active_at = self._clock.monotonic()
-        return frame
-
-    async def _wait(self, work: asyncio.Future[Any], duration_s: float) -> None:
-        """Return when `work` is done, or after the time."""
-        timer = asyncio.ensure_future(self._clock.sleep(duration_s))
-        await asyncio.wait({work, timer}, return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
-        await asyncio.gather(timer, return_exceptions=True)
-
-    async def _close_idle(self) -> None:
-        message = f"Nothing was written or spoken for {self._limits.idle_s:g} seconds."
-        detail = ErrorDetail(message=message, type="invalid_request_error", code="idle_timeout")
-        await self._leave(Failed(detail), CLOSE_IDLE, IDLE)
-
-    async def _close(self, error: SpeechError, code: int) -> None:
-        cut = self._speaking[0].number if self._speaking else None
-        await self._leave(Failed(describe_speech_error(error), cut), code, error.code)
-
-    async def _leave(self, message: Failed, code: int, reason: str) -> None:
-        await self._cancel()
-        async with running(self._say_goodbye(message, code, reason)) as (leaving,):
-            await self._wait(leaving, FAREWELL_S)
-
-    async def _say_goodbye(self, message: Failed, code: int, reason: str) -> None:
-        await self._send(message)
-        with suppress(*CLIENT_LEFT):
-            await self._socket.close(code, reason)
-
-    async def _handle(self, message: ClientMessage) -> None:
+    async def _handle(self, message: messages.ClientMessage) -> None:
         match message:
-            case Configure():
-                self._configure(message)
-            case Text():
+            case messages.Configure():
+                options = message.to_options(AudioFormat.PCM)
+                self._speech.catalog.check_model(options.model)
+                self._speech.catalog.find_voice(options.voice)
+                self._options = options
+            case messages.Text() | messages.Flush() | messages.End():
                 self._write(message)
-            case Flush() | End():
-                self._end_or_flush(message)
-            case Cancel():
+            case messages.Cancel():
                 await self._send(await self._cancel())
-            case Ping():
-                await self._send(Pong(message.id))
+            case messages.Ping():
+                await self._send(messages.Pong(message.id))
 
-    def _configure(self, message: Configure) -> None:
-        options = message.to_options(AudioFormat.PCM)
-        self._speech.catalog.check_model(options.model)
-        self._speech.catalog.find_voice(options.voice)
-        self._options = options
-
-    def _write(self, message: Text) -> None:
+    def _write(self, message: messages.Written) -> None:
         if self._writing is not None:
             self._writing.write(message)
-        elif not self._is_rejected:
+        elif isinstance(message, messages.Text) and not self._is_rejected:
             self._begin(message)
+        if isinstance(message, messages.End):
+            self._writing, self._is_rejected = None, False
 
-    def _begin(self, message: Text) -> None:
+    def _begin(self, message: messages.Text) -> None:
         utterance = Utterance(self._num_utterances + 1, self._options, self._limits.max_chars)
         utterance.write(message)
         try:
-            self._admit()
+            self._intake.check()
+            if self._waiting.qsize() >= MAX_WAITING_UTTERANCES:
+                raise HttpError("too_many_utterances", limit=MAX_WAITING_UTTERANCES)
+            if self._grant is not None:
+                self._grant.count_request()
         except SpeechError:
             self._is_rejected = True  # to its end: nobody wants to hear the second half of a text
             raise
         self._num_utterances += 1
         self._writing = utterance
-        self._waiting.append(utterance)
-        self._is_free.clear()
-        self._has_waiting.set()
+        self._waiting.put_nowait(utterance)
 
-    def _admit(self) -> None:
-        """Return if another utterance may begin, which then counts."""
-        self._intake.check()
-        if len(self._waiting) >= MAX_WAITING_UTTERANCES:
-            raise TooManyUtterancesError
-        if self._grant is not None:
-            self._grant.count_request()
-
-    def _end_or_flush(self, message: Flush | End) -> None:
-        if self._writing is not None:
-            self._writing.write(message)
-        if isinstance(message, End):
-            self._writing = None
-            self._is_rejected = False
-
-    async def _cancel(self) -> Cancelled:
-        self._writing = None
-        self._is_rejected = False
-        self._waiting.clear()
+    async def _cancel(self) -> messages.Cancelled:
+        self._writing, self._is_rejected = None, False
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
+            self._waiting.task_done()
         if self._speaking is None:
-            return Cancelled()
+            return messages.Cancelled()
         utterance, task = self._speaking
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        return Cancelled() if utterance.is_over else utterance.describe_cancel()
+        return utterance.describe_cancel()
 
     # The speaker.
 
     async def _speak_all(self) -> None:
         while True:
-            while not self._waiting:
-                self._is_free.set()
-                self._has_waiting.clear()
-                await self._has_waiting.wait()
-            utterance = self._waiting.popleft()
+            utterance = await self._waiting.get()
             task = asyncio.create_task(self._speak(utterance))
             self._speaking = utterance, task
             try:
@@ -386,6 +273,7 @@ class LiveSession:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 self._speaking = None
+                self._waiting.task_done()
 
     async def _speak(self, utterance: Utterance) -> None:
         try:
@@ -393,86 +281,87 @@ class LiveSession:
             async with aclosing(live.stream):
                 await self._send_utterance(utterance, live)
         except WebSocketDisconnect:
-            pass
+            return
         except SpeechError as error:
-            await self._break_off(utterance, describe_speech_error(error))
+            failure = messages.Failed(describe_speech_error(error), utterance.number)
         except Exception as error:  # noqa: BLE001 - the client must hear of it
             _log.error("socket.failed", exc_info=error)
-            await self._break_off(utterance, INTERNAL_ERROR)
-
-    async def _break_off(self, utterance: Utterance, detail: ErrorDetail) -> None:
+            failure = messages.Failed(INTERNAL_ERROR, utterance.number)
+        else:
+            return
         if self._writing is utterance:
             self._writing = None
-        await self._send(Failed(detail, utterance.number))
+        await self._send(failure)
 
     async def _send_utterance(self, utterance: Utterance, live: LiveSpeech) -> None:
-        stream = live.stream
-        utterance.sends(stream)
-        encoding = stream.encoding
+        stream, number = live.stream, utterance.number
+        utterance.stream = stream
+        audio_format, sample_rate = stream.encoding.format, stream.encoding.sample_rate
+        content_type, voice = CONTENT_TYPES[audio_format], stream.params.voice.id
         await self._send(
-            Started(
-                utterance.number,
-                encoding.format.value,
-                CONTENT_TYPES[encoding.format],
-                encoding.sample_rate,
-                stream.params.voice.id,
-            )
+            messages.Started(number, audio_format.value, content_type, sample_rate, voice)
         )
-        writing = asyncio.create_task(self._hand_over(utterance, live.text))
-        try:
+        async with running(self._hand_over(utterance, live.text)) as (writing,):
             async for part in stream:
                 if isinstance(part, Caption):
-                    await self._send(_spoken(utterance, part))
+                    times = part.index, part.start_s, part.end_s
+                    await self._send(messages.Spoken(number, *times, part.text, part.spoken))
                 elif isinstance(part, bytes):
-                    await self._send_sound(part)
-                    utterance.sent(part)
-                    self._active_at = self._clock.monotonic()
+                    await self._send_audio(utterance, part)
             await writing
-        finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
         num_samples = utterance.num_samples()
-        audio_s = num_samples / encoding.sample_rate
-        await self._send(Ended(utterance.number, num_samples, audio_s, usage_of(stream.report)))
+        audio_s = num_samples / sample_rate
+        await self._send(messages.Ended(number, num_samples, audio_s, usage_of(stream.report)))
         utterance.is_over = True
 
     async def _hand_over(self, utterance: Utterance, text: LiveText) -> None:
         """What is written to who speaks it, to the end."""
+        message: messages.Written | None = None
         try:
-            while not utterance.has_ended:
+            while not isinstance(message, messages.End):
+                message = await utterance.next()
                 try:
-                    await utterance.hand_next(text)
+                    match message:
+                        case messages.Text():
+                            await text.write(message.text)
+                        case messages.Flush():
+                            await text.flush()
+                        case messages.End():
+                            await text.finish()
                 except InputTooLongError as error:
-                    await self._send(Failed(describe_speech_error(error)))
+                    await self._send(messages.Failed(describe_speech_error(error)))
         finally:
             text.abandon()
 
-    async def _send_sound(self, part: bytes) -> None:
+    async def _send_audio(self, utterance: Utterance, part: bytes) -> None:
         try:
             await self._socket.send_bytes(part)
         except OSError as error:
             raise WebSocketDisconnect(detail="the client left") from error
+        utterance.num_bytes += len(part)
+        self._active_at = self._clock.monotonic()
 
-    async def _send(self, message: ServerMessage) -> None:
+    async def _send(self, message: messages.ServerMessage) -> None:
         with suppress(*CLIENT_LEFT):
-            await self._socket.send_data(server_messages.encode(message), mode="text")
+            await self._socket.send_data(messages.encoder.encode(message), mode="text")
 
 
-def _spoken(utterance: Utterance, caption: Caption) -> Spoken:
-    return Spoken(
-        utterance.number,
-        caption.index,
-        caption.start_s,
-        caption.end_s,
-        caption.text,
-        caption.spoken,
-    )
+@asynccontextmanager
+async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """A task for each of `works`; at the end of the block they are cancelled and waited for."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _decode(frame: dict[str, Any]) -> ClientMessage:
+def _decode(frame: dict[str, Any]) -> messages.ClientMessage:
     """The message in a frame; raises MalformedBodyError."""
     try:
-        message: ClientMessage = client_messages.decode(
+        message: messages.ClientMessage = messages.decoder.decode(
             frame.get("text") or frame.get("bytes") or b""
         )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -483,12 +372,11 @@ def _decode(frame: dict[str, Any]) -> ClientMessage:
 @websocket(LIVE_PATH, opt=LIMITED)
 async def live_speech(
     socket: WebSocket[Any, Any, Any],
-    speech: NamedDependency[SpeechService],
+    services: NamedDependency[Services],
     clock: NamedDependency[Clock],
     live_limits: NamedDependency[LiveLimits],
-    intake: NamedDependency[Intake],
 ) -> None:
     """Accept, and serve until the client leaves."""
     await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
-    grant = grant_in(socket.scope)
-    await LiveSession(socket, speech, clock, live_limits, intake, grant).run()
+    grant, intake = grant_in(socket.scope), services.intake
+    await LiveSession(socket, services.speech, clock, live_limits, intake, grant).run()

@@ -42,7 +42,8 @@ class Ping(msgspec.Struct, tag="ping"):
     id: Annotated[str, Meta(max_length=256)] | None = None
 
 
-ClientMessage = Configure | Text | Flush | End | Cancel | Ping
+Written = Text | Flush | End
+ClientMessage = Configure | Written | Cancel | Ping
 
 # From the server.
 
@@ -79,33 +80,22 @@ class Spoken(msgspec.Struct, tag="caption"):
 
 
 class Ended(msgspec.Struct, tag="utterance.ended"):
-    """The file is whole.
-
-    `num_samples` and `audio_s` are its length, at its own sample rate and in seconds.
-    """
+    """The file is whole."""
 
     utterance: int
-    num_samples: int
-    audio_s: float
+    num_samples: int  # its length, at its own sample rate
+    audio_s: float  # the same in seconds
     usage: Usage
 
 
 class Cancelled(msgspec.Struct, tag="utterance.cancelled"):
-    """The file breaks off, because it was asked for.
+    """The file breaks off, because it was asked for."""
 
-    Attributes:
-        utterance: that was being spoken; None if there was none.
-        num_samples: that had been sent, at the file's sample rate.
-        audio_s: the same in seconds.
-        text: of the segments that had been sent whole.
-        text_under_way: of the segment that had been sent in part.
-    """
-
-    utterance: int | None = None
-    num_samples: int = 0
-    audio_s: float = 0.0
-    text: str = ""
-    text_under_way: str = ""
+    utterance: int | None = None  # that was being spoken, if any
+    num_samples: int = 0  # that had been sent, at the file's sample rate
+    audio_s: float = 0.0  # the same in seconds
+    text: str = ""  # of the segments that had been sent whole
+    text_under_way: str = ""  # of the segment that had been sent in part
 
 
 class Pong(msgspec.Struct, tag="pong"):
@@ -123,5 +113,5 @@ class Failed(msgspec.Struct, tag="error"):
 
 ServerMessage = Ready | Started | Spoken | Ended | Cancelled | Pong | Failed
 
-client_messages: Final = msgspec.json.Decoder[ClientMessage](ClientMessage)
-server_messages: Final = msgspec.json.Encoder()
+decoder: Final = msgspec.json.Decoder[ClientMessage](ClientMessage)
+encoder: Final = msgspec.json.Encoder()

@@ -28,7 +28,7 @@ async def test_its_end_is_the_end_of_draining_too() -> None:
 async def test_who_waits_is_told_of_each_step() -> None:
     intake = Intake()
     draining = asyncio.create_task(intake.wait_until_draining())
-    over = asyncio.create_task(intake.wait_until_over())
+    over = intake.over()
     await asyncio.sleep(0)
     assert (draining.done(), over.done()) == (False, False)
     intake.drain()
