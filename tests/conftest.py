@@ -5,6 +5,7 @@ A test belongs to exactly one lane. `make check` runs those without a marker, `m
 the lane of its module, which is stronger than that of its folder.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -36,7 +37,8 @@ LANES = {
     "unit/adapters/speech/soprano/checkpoint/test_hub.py": "integration",
     "unit/adapters/speech/worker/test_worker_model.py": "integration",
     "unit/entrypoints/cli/test_models.py": "integration",
-    # a real model, or the package soprano-tts
+    "unit/adapters/speech/soprano/torch/test_lmdeploy_signatures.py": "nightly",
+    # a real model, torch, or the package soprano-tts
     "checkpoints": "integration",
     "unit/adapters/speech/test_pooled_soprano.py": "integration",
     "unit/adapters/speech/soprano/test_model.py": "integration",
@@ -86,6 +88,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             lane = "integration"  # torch writes it
         if lane and not has_own:
             item.add_marker(lane)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """The collector need not look again and again at modules and tests, which all stay."""
+    gc.collect()
+    gc.freeze()
 
 
 class Guard:

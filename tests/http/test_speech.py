@@ -38,7 +38,7 @@ async def test_the_body_may_be_as_small_as_its_input(
     assert fakes.model.spoken[-2:] == [("One.", "bee", 1.0), ("Two.", "bee", 1.0)]
 
 
-@pytest.mark.parametrize(("audio_format", "content_type"), CONTENT_TYPES.items())
+@table(("audio_format", "content_type"), CONTENT_TYPES.items())
 async def test_each_format_has_its_content_type(
     client: httpx.AsyncClient, audio_format: str, content_type: str
 ) -> None:
@@ -58,7 +58,7 @@ async def test_an_answer_that_is_not_streamed_has_its_length_and_an_exact_head(
     assert whole.content[8:] == streamed.content[8:]
 
 
-@pytest.mark.parametrize("voice", ["fan", {"id": "fan"}])
+@table("voice", ["fan", {"id": "fan"}])
 async def test_a_voice_is_a_name_or_a_reference(
     client: httpx.AsyncClient, fakes: Fakes, voice: Any
 ) -> None:
@@ -87,7 +87,7 @@ async def test_what_is_accepted_but_not_done_is_said(client: httpx.AsyncClient) 
     assert "instructions are not supported" in answer.headers["warning"]
 
 
-@pytest.mark.parametrize("authorization", ["Bearer", "Bearer sk-any", "Basic x"])
+@table("authorization", ["Bearer", "Bearer sk-any", "Basic x"])
 async def test_a_key_is_not_needed_and_not_looked_at(
     client: httpx.AsyncClient, authorization: str
 ) -> None:
@@ -95,7 +95,7 @@ async def test_a_key_is_not_needed_and_not_looked_at(
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("accept", ["application/octet-stream", "text/html", "image/png", "*/*"])
+@table("accept", ["application/octet-stream", "text/html", "image/png", "*/*"])
 async def test_accept_is_not_negotiated(client: httpx.AsyncClient, accept: str) -> None:
     answer = await client.post(SPEECH, json=body(), headers={"accept": accept})
     assert answer.headers["content-type"] == "audio/mpeg"
@@ -160,7 +160,7 @@ async def test_a_body_that_is_not_the_message_is_a_400(
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-@pytest.mark.parametrize(
+@table(
     "headers",
     [
         {"content-type": "text/plain"},
@@ -181,7 +181,7 @@ async def test_a_missing_content_type_is_taken_for_json(client: httpx.AsyncClien
     assert (await client.post(SPEECH, content=b'{"input":"a"}')).status_code == 200
 
 
-@pytest.mark.parametrize("is_chunked", [False, True])
+@table("is_chunked", [False, True])
 async def test_a_body_over_256_kib_is_a_413(client: httpx.AsyncClient, *, is_chunked: bool) -> None:
     content = b'{"input":"' + b"a" * 300_000 + b'"}'
 
@@ -398,7 +398,7 @@ async def test_a_seed_alone_needs_no_warning(client: httpx.AsyncClient, fakes: F
     assert "warning" not in answer.headers
 
 
-@pytest.mark.parametrize(
+@table(
     ("field", "value"),
     [
         ("seed", -1),
@@ -426,7 +426,7 @@ async def test_a_web_page_cannot_send_a_body_without_a_type(client: httpx.AsyncC
     assert answer.status_code == 415
 
 
-@pytest.mark.parametrize(
+@table(
     ("fields", "note"),
     [
         ({"captions": True}, "captions are events"),
