@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import httpx
 import pytest
-import schemathesis
 
 from app.domain.errors import (
     EngineBusyError,
@@ -56,7 +55,10 @@ def error_examples(operation: dict[str, Any]) -> dict[tuple[str, str], dict[str,
     }
 
 
+@pytest.mark.integration
 async def test_the_schema_is_valid_openapi_3_1(client: httpx.AsyncClient) -> None:
+    import schemathesis  # takes seconds to import
+
     schema = await read_schema(client)
     assert schema["openapi"].startswith("3.1.")
     schemathesis.openapi.from_dict(schema).validate()
