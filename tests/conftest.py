@@ -41,6 +41,7 @@ LANES = {
     "unit/entrypoints/cli/test_models.py": "integration",
     "unit/adapters/speech/soprano/torch/test_lmdeploy_signatures.py": "nightly",
     # a real model, torch, or the package soprano-tts
+    "unit/adapters/speech/soprano/torch/test_devices.py": "integration",
     "checkpoints": "integration",
     "unit/adapters/speech/test_pooled_soprano.py": "integration",
     "unit/adapters/speech/soprano/test_model.py": "integration",
