@@ -25,13 +25,13 @@ class LiveClient:
 
     async def until(self, kind: str) -> tuple[dict[str, Any], bytes, list[dict[str, Any]]]:
         """The next message of a kind, all sound before it, and the other messages before it."""
-        sound = b""
+        sound = bytearray()  # bytes would be copied with every message: gigabytes
         others: list[dict[str, Any]] = []
         while True:
             message = await self.receive()
             if isinstance(message, bytes):
                 sound += message
             elif message["type"] == kind:
-                return message, sound, others
+                return message, bytes(sound), others
             else:
                 others.append(message)

@@ -1,6 +1,7 @@
 """The log events in the source of the application, and those that the documentation has."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +27,9 @@ class UnnamedEventError(Exception):
 
 def events_in(source: str) -> Iterator[Event]:
     """Every event that a module writes: `_log.info("name", field=...)`, or by a chosen level."""
-    tree = ast.parse(source)
-    writers = dict(_chosen_levels(tree))
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(source)))
+    writers = dict(_chosen_levels(nodes))
+    for node in nodes:
         if not isinstance(node, ast.Call):
             continue
         levels = _levels_of(node.func) or (
@@ -50,8 +51,8 @@ def context_in(source: str) -> set[str]:
     }
 
 
-def _chosen_levels(tree: ast.AST) -> Iterator[tuple[str, set[str]]]:
-    for node in ast.walk(tree):
+def _chosen_levels(nodes: list[ast.AST]) -> Iterator[tuple[str, set[str]]]:
+    for node in nodes:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             parts = [node.value]
             if isinstance(node.value, ast.IfExp):
@@ -94,6 +95,7 @@ def merged(events: list[Event]) -> dict[str, Event]:
     return found
 
 
+@functools.cache
 def events_of(directory: Path) -> dict[str, Event]:
     """All events of the modules in `directory`."""
     sources = [path.read_text() for path in sorted(directory.rglob("*.py"))]

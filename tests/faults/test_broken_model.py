@@ -16,6 +16,7 @@ from app.domain.resilience import PROBE_TEXT, ResiliencePolicy, RetryPolicy
 from app.domain.segment import TextSegment
 from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.domain.speech import Outcome, SynthesisParams
+from tests.examples import table
 from tests.fakes.speech_model import FAKE_INFO, FakeSpeechModel
 from tests.listening import decode_file
 from tests.pools import pool_of
@@ -279,8 +280,8 @@ async def test_audio_at_another_rate_is_an_error(rig: Rig) -> None:
 EMPTY = AudioChunk(np.zeros(0, np.float32), RATE)
 
 
-@pytest.mark.parametrize("audio_format", ["mp3", "opus", "aac", "flac", "wav", "pcm"])
-@pytest.mark.parametrize("stream", [True, False])
+@table("audio_format", ["mp3", "opus", "aac", "flac", "wav", "pcm"])
+@table("stream", [True, False])
 async def test_chunks_without_samples_are_passed_over(
     rig: Rig, audio_format: str, *, stream: bool
 ) -> None:
@@ -297,8 +298,8 @@ async def test_a_word_of_which_only_empty_chunks_come_is_a_failure_of_the_model(
     assert error_of(answers[-1]) == (503, "engine_unavailable")
 
 
-@pytest.mark.parametrize("num_samples", [1, 2, 7, 1_023, 48_001])
-@pytest.mark.parametrize("audio_format", ["mp3", "opus", "aac", "flac", "wav"])
+@table("num_samples", [1, 2, 7, 1_023, 48_001])
+@table("audio_format", ["mp3", "opus", "aac", "flac", "wav"])
 async def test_chunks_of_any_length_are_a_file(
     rig: Rig, audio_format: str, num_samples: int
 ) -> None:

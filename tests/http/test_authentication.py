@@ -19,6 +19,7 @@ from app.domain.segment import TextSegment
 from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.entrypoints.http.access import key_name, protocol_to_accept
 from app.entrypoints.settings import AuthSettings, Settings
+from tests.examples import table
 from tests.serving import Fakes, serving
 
 KEY = "sk-soprano-0123456789abcdef"
@@ -36,6 +37,14 @@ async def client_of(
         serving(app or fakes.app()) as url,
         httpx.AsyncClient(base_url=url, headers=headers) as client,
     ):
+        yield client
+
+
+@pytest.fixture
+async def keyed(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a key of a server that wants one."""
+    fakes.keys.give("alice", KEY)
+    async with client_of(fakes) as client:
         yield client
 
 
@@ -61,13 +70,14 @@ def assert_is_401(answer: httpx.Response, words: str = "") -> None:
     assert words in error["message"]
 
 
-@pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer x", "Basic eDp5", "?"])
-async def test_without_keys_everything_is_open_whatever_is_sent(value: str | None) -> None:
+@table("value", [None, "", "Bearer", "Bearer x", "Basic eDp5", "?"])
+async def test_without_keys_everything_is_open_whatever_is_sent(
+    client: httpx.AsyncClient, value: str | None
+) -> None:
     headers = {} if value is None else {"authorization": value}
-    async with client_of(Fakes(), headers) as client:
-        for path in (*ALWAYS_OPEN, *LISTS, "/metrics"):
-            assert (await client.get(path)).status_code == 200, path
-        assert (await client.post(SPEECH, json=BODY)).status_code == 200
+    for path in (*ALWAYS_OPEN, *LISTS, "/metrics"):
+        assert (await client.get(path, headers=headers)).status_code == 200, path
+    assert (await client.post(SPEECH, json=BODY, headers=headers)).status_code == 200
 
 
 async def test_with_keys_only_the_pages_the_health_and_the_lists_are_open() -> None:
@@ -102,17 +112,17 @@ async def test_a_route_that_says_nothing_of_access_is_closed() -> None:
         assert (await client.get("/v1/new", headers=bearer())).text == "new"
 
 
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-async def test_the_scheme_may_be_written_in_any_case(scheme: str) -> None:
-    async with client_of(with_keys(), {"authorization": f"{scheme} {KEY}"}) as client:
-        assert (await client.post(SPEECH, json=BODY)).status_code == 200
-        assert (await client.get("/metrics")).status_code == 200
+@table("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+async def test_the_scheme_may_be_written_in_any_case(keyed: httpx.AsyncClient, scheme: str) -> None:
+    headers = {"authorization": f"{scheme} {KEY}"}
+    assert (await keyed.post(SPEECH, json=BODY, headers=headers)).status_code == 200
+    assert (await keyed.get("/metrics", headers=headers)).status_code == 200
 
 
 MISSING, WRONG = "An API key is needed", "not known"
 
 
-@pytest.mark.parametrize(
+@table(
     ("headers", "words"),
     [
         ({}, MISSING),
@@ -135,11 +145,9 @@ MISSING, WRONG = "An API key is needed", "not known"
     ],
 )
 async def test_no_key_or_a_wrong_one_is_a_401_in_openais_shape(
-    headers: dict[str, str], words: str
+    keyed: httpx.AsyncClient, fakes: Fakes, headers: dict[str, str], words: str
 ) -> None:
-    fakes = with_keys()
-    async with client_of(fakes) as client:
-        answer = await client.post(SPEECH, json=BODY, headers=headers)
+    answer = await keyed.post(SPEECH, json=BODY, headers=headers)
     assert_is_401(answer, words)
     assert KEY[:-1] not in answer.text
     assert fakes.model.spoken[1:] == []  # the first is the warm-up
@@ -151,10 +159,9 @@ async def test_two_keys_are_none() -> None:
         assert_is_401(await client.post(SPEECH, json=BODY, headers=twice), MISSING)
 
 
-@pytest.mark.parametrize("name", ["api_key", "key", "access_token", "authorization"])
-async def test_a_key_in_the_query_is_not_read(name: str) -> None:
-    async with client_of(with_keys()) as client:
-        assert_is_401(await client.post(f"{SPEECH}?{name}={KEY}", json=BODY), MISSING)
+@table("name", ["api_key", "key", "access_token", "authorization"])
+async def test_a_key_in_the_query_is_not_read(keyed: httpx.AsyncClient, name: str) -> None:
+    assert_is_401(await keyed.post(f"{SPEECH}?{name}={KEY}", json=BODY), MISSING)
 
 
 @pytest.mark.parametrize("framing", ["content-length: 200000", "transfer-encoding: chunked"])
@@ -168,15 +175,14 @@ async def test_the_refusal_does_not_wait_for_the_body(framing: str) -> None:
         writer.close()
 
 
-@pytest.mark.parametrize(
+@table(
     ("content", "headers"),
     [(b"{", {}), (b"", {}), (b"x" * 300_000, {}), (b"{}", {"content-type": "text/plain"})],
 )
 async def test_whoever_has_no_key_learns_nothing_of_the_body(
-    content: bytes, headers: dict[str, str]
+    keyed: httpx.AsyncClient, content: bytes, headers: dict[str, str]
 ) -> None:
-    async with client_of(with_keys()) as client:
-        assert_is_401(await client.post(SPEECH, content=content, headers=headers))
+    assert_is_401(await keyed.post(SPEECH, content=content, headers=headers))
 
 
 async def test_the_name_of_the_key_is_in_every_event_and_for_others_to_read() -> None:

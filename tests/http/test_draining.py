@@ -26,7 +26,13 @@ BODY = {"input": "One one. Two two.", "response_format": "pcm"}
 async def server(fakes: Fakes) -> AsyncIterator[SpeechServer]:
     settings = ServerSettings(shutdown_s=30)
     async with serving_until_stopped(fakes.app(), settings, fakes.intake) as server:
+        await warmed_up(fakes)
         yield server
+
+
+async def warmed_up(fakes: Fakes) -> None:
+    """The sentence of the warm-up is no request that runs."""
+    await eventually(lambda: bool(fakes.model.spoken) and fakes.model.num_running == 0)
 
 
 @pytest.fixture
@@ -113,15 +119,21 @@ Asked = list[asyncio.Task[httpx.Response]]
 
 @asynccontextmanager
 async def two_in_line(fakes: Fakes, shutdown_s: int) -> AsyncIterator[tuple[SpeechServer, Asked]]:
-    """A server that speaks one text at a time, and three requests."""
+    """A server that speaks one text at a time, and three requests, one of which is being heard."""
+    heard: list[httpx.Response] = []
+
+    async def note(answer: httpx.Response) -> None:
+        heard.append(answer)
+
     fakes.settings = Settings(admission=AdmissionSettings(max_running=1))
     settings = ServerSettings(shutdown_s=shutdown_s)
     async with (
         serving_until_stopped(fakes.app(), settings, fakes.intake) as server,
-        httpx.AsyncClient(base_url=url_of(server)) as client,
+        httpx.AsyncClient(base_url=url_of(server), event_hooks={"response": [note]}) as client,
     ):
+        await warmed_up(fakes)
         asked = [asyncio.create_task(client.post(SPEECH, json=BODY)) for _ in range(3)]
-        await eventually(lambda: fakes.metrics.ask_queue().num_queued == 2)
+        await eventually(lambda: fakes.metrics.ask_queue().num_queued == 2 and bool(heard))
         yield server, asked
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.errors import StoreFullError, SynthesisError
 from app.entrypoints.http.hosts import EXPOSED_HEADERS
+from tests.examples import table
 from tests.server_events import deltas, read_events
 from tests.serving import Fakes, serving
 
@@ -73,7 +74,7 @@ async def test_a_store_that_is_full_does_not_stop_speech_and_says_so(
     assert events[-1]["type"] == "speech.audio.done"
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "x" * 65, "t\u2024x", "a.mp3.mp3", "a\0"])
+@table("name", ["../x", "a/b", "", ".", "x" * 65, "t\u2024x", "a.mp3.mp3", "a\0"])
 async def test_a_name_that_is_none_is_refused_before_anything_is_spoken(
     client: httpx.AsyncClient, fakes: Fakes, name: str
 ) -> None:

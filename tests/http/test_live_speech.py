@@ -303,7 +303,7 @@ async def test_a_client_that_leaves_stops_the_model(fakes: Fakes) -> None:
     assert fakes.observer.reports[0].outcome is Outcome.CANCELLED
 
 
-@pytest.mark.nightly  # more than a minute of system calls
+@pytest.mark.integration
 async def test_a_client_that_does_not_read_holds_up_its_own_speech() -> None:
     fakes = Fakes(Settings(speech=SpeechSettings(max_chars=1_000_000)))
     fakes.encoders = StreamingEncoders()  # type: ignore[assignment] # files of real size

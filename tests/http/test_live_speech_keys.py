@@ -16,6 +16,7 @@ from app.domain.speech import Outcome
 from app.entrypoints.http.websocket import FAREWELL_S, MAX_WAITING_UTTERANCES
 from app.entrypoints.settings import ServerSettings, Settings, SpeechSettings
 from tests.eventually import eventually
+from tests.examples import table
 from tests.http.test_live_speech import socket_to
 from tests.leaving import silent_from
 from tests.live_client import LiveClient
@@ -56,7 +57,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-@pytest.mark.parametrize("headers", [{}, bearer(""), bearer("wrong"), bearer("a" * 8_000)])
+@table("headers", [{}, bearer(""), bearer("wrong"), bearer("a" * 8_000)])
 async def test_without_a_key_it_is_not_accepted(url: str, headers: dict[str, str]) -> None:
     with pytest.raises(InvalidStatus) as caught:
         await connect(url, additional_headers=headers)

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import httpx
 import pytest
-import schemathesis
 
 from app.domain.errors import (
     EngineBusyError,
@@ -17,6 +16,7 @@ from app.domain.errors import (
 )
 from app.entrypoints.http.request_headers import MAX_HEADERS
 from app.entrypoints.http.schemas import CONTENT_TYPES
+from tests.examples import table
 from tests.serving import Fakes, serving
 
 SPEECH: Final = "/v1/audio/speech"
@@ -55,13 +55,16 @@ def error_examples(operation: dict[str, Any]) -> dict[tuple[str, str], dict[str,
     }
 
 
+@pytest.mark.integration
 async def test_the_schema_is_valid_openapi_3_1(client: httpx.AsyncClient) -> None:
+    import schemathesis  # takes seconds to import
+
     schema = await read_schema(client)
     assert schema["openapi"].startswith("3.1.")
     schemathesis.openapi.from_dict(schema).validate()
 
 
-@pytest.mark.parametrize("use", USES)
+@table("use", USES)
 async def test_each_example_of_a_request_is_answered(client: httpx.AsyncClient, use: str) -> None:
     examples = (await read_speech(client))["requestBody"]["content"]["application/json"]["examples"]
     assert set(examples) == set(USES)
@@ -96,7 +99,7 @@ async def test_every_error_has_an_example_in_openais_shape(client: httpx.AsyncCl
         assert body["error"]["code"] == code
 
 
-@pytest.mark.parametrize(("status", "code"), PROVOCATIONS)
+@table(("status", "code"), PROVOCATIONS)
 async def test_the_example_of_an_error_is_what_the_server_answers(
     client: httpx.AsyncClient, status: str, code: str
 ) -> None:

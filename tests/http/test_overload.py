@@ -86,6 +86,7 @@ async def test_what_neither_runs_nor_waits_is_refused_at_once_in_the_shape_of_op
     assert len(fakes.observer.refused) == 1
 
 
+@pytest.mark.integration
 async def test_a_burst_of_500_ends_in_200_and_503_and_leaves_nothing_behind() -> None:
     fakes = Busy(AdmissionSettings(max_running=4, max_queued=8))
     async with client_of(fakes) as client:
@@ -265,6 +266,7 @@ async def test_what_has_no_place_is_refused_before_its_body_is_read() -> None:
     assert len(fakes.observer.reports) == 2
 
 
+@pytest.mark.integration
 async def test_a_listener_who_has_enough_lets_others_speak() -> None:
     fakes = Fakes(
         Settings(

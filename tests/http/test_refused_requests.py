@@ -14,6 +14,7 @@ from app.entrypoints.http import protocol
 from app.entrypoints.log import LOGGED_BY_US
 from app.entrypoints.settings import ServerSettings
 from tests.eventually import eventually
+from tests.examples import table
 from tests.serving import Fakes, serving, serving_until_stopped, url_of
 from tests.socket_handshake import HANDSHAKE
 from tests.wire import Answer, exchange, rest_of, wired
@@ -90,7 +91,7 @@ BROKEN_BODIES: Final = {
 }
 
 
-@pytest.mark.parametrize("body", BROKEN_BODIES.values(), ids=BROKEN_BODIES)
+@table("body", BROKEN_BODIES.values())
 async def test_a_broken_body_is_a_400_and_one_event(
     url: str, events: list[dict[str, Any]], body: bytes
 ) -> None:
@@ -190,10 +191,11 @@ REFUSED_HEADS: Final = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED_HEADS)
+@table("name", REFUSED_HEADS)
 async def test_a_head_that_is_refused_is_an_answer_in_openais_form_and_one_event(
     url: str, events: list[dict[str, Any]], name: str
 ) -> None:
+    events.clear()
     sent, status, code = REFUSED_HEADS[name]
     assert_is_refused(await exchange(url, sent), status, code, events)
     if sent.startswith(b"GET "):
@@ -202,7 +204,7 @@ async def test_a_head_that_is_refused_is_an_answer_in_openais_form_and_one_event
         assert_is_refused(answer, status, code, events, is_head=True)
 
 
-@pytest.mark.parametrize("start", [b"\r\n", b"\r\n\r\n"])
+@table("start", [b"\r\n", b"\r\n\r\n"])
 async def test_empty_lines_before_a_request_are_ignored(url: str, start: bytes) -> None:
     answer = await exchange(url, start + request(b"GET", b"/health/live", b"Connection: close"))
     assert answer.status == 200
@@ -274,10 +276,11 @@ BAD_HANDSHAKES: Final = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_HANDSHAKES)
+@table("name", BAD_HANDSHAKES)
 async def test_a_bad_handshake_is_answered_in_openais_form(
     url: str, events: list[dict[str, Any]], name: str
 ) -> None:
+    events.clear()
     sent, status, code = BAD_HANDSHAKES[name]
     answer = await exchange(url, sent)
     assert_is_refused(answer, status, code, events)
@@ -293,12 +296,11 @@ async def test_a_bad_handshake_names_its_header_and_no_key(url: str) -> None:
     assert "sk-1" not in message
 
 
-@pytest.mark.parametrize(
-    "path", [b"/nope", b"/v1/audio/speech", b"/", b"/v1/audio/speech/stream%2f"]
-)
+@table("path", [b"/nope", b"/v1/audio/speech", b"/", b"/v1/audio/speech/stream%2f"])
 async def test_a_websocket_where_there_is_none_is_a_404_in_openais_form(
     url: str, events: list[dict[str, Any]], path: bytes
 ) -> None:
+    events.clear()
     answer = await exchange(url, handshake((b"/v1/audio/speech/stream", path)))
     assert (answer.status, answer.error()["code"]) == (404, "not_found")
     assert answer.headers["content-type"] == "application/json"
@@ -309,7 +311,7 @@ async def test_a_websocket_where_there_is_none_is_a_404_in_openais_form(
     assert (event["status"], event["error"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize(
+@table(
     ("change", "status"),
     [
         ((b"GET ", b"HEAD "), 405),
@@ -336,7 +338,7 @@ def frame(opcode: int, content: bytes, *, is_final: bool = True) -> bytes:
 TEXT, CONTINUATION, CLOSE, PING = 1, 0, 8, 9
 
 
-@pytest.mark.parametrize(
+@table(
     "sent",
     [
         frame(TEXT, b"\xff"),
@@ -352,6 +354,7 @@ async def test_frames_that_are_none_close_the_socket(
     url: str, events: list[dict[str, Any]], sent: bytes
 ) -> None:
     async with wired(url) as (reader, writer):
+        events.clear()
         writer.write(HANDSHAKE)
         await reader.readuntil(b"ready")
         writer.write(sent)

@@ -9,6 +9,7 @@ import pytest
 from app.domain.catalog import OPENAI_MODELS, OPENAI_VOICES
 from app.domain.errors import ModelLoadError, StoreFullError
 from app.entrypoints.http.app import create_app
+from tests.examples import table
 from tests.serving import Fakes, serving
 
 
@@ -20,7 +21,7 @@ async def test_models_are_listed_as_openai_lists_them(client: httpx.AsyncClient)
     assert {model["backend"] for model in listing["data"]} == {"fake"}
 
 
-@pytest.mark.parametrize("name", ["hum", "tts-1", "gpt-4o-mini-tts-2025-12-15"])
+@table("name", ["hum", "tts-1", "gpt-4o-mini-tts-2025-12-15"])
 async def test_a_model_is_found_by_name(client: httpx.AsyncClient, name: str) -> None:
     assert (await client.get(f"/v1/models/{name}")).json()["id"] == name
 
@@ -41,7 +42,7 @@ async def test_voices_and_models_are_listed_as_chat_front_ends_read_them(
     assert models[0] == {"id": "hum"}
 
 
-@pytest.mark.parametrize(
+@table(
     "path",
     [
         "/nope", "/v1", "/v1/readyz", "/v1/audio", "/health", "/test", "/schema/nope",
@@ -57,7 +58,7 @@ async def test_an_unknown_address_is_a_404_in_openais_shape(
     assert answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize(
+@table(
     ("method", "path"),
     [
         ("POST", "/v1/audio/speech%2f"),
@@ -85,13 +86,13 @@ async def test_another_method_is_a_405_in_openais_shape(client: httpx.AsyncClien
     assert answer.json()["error"]["code"] == "method_not_allowed"
 
 
-@pytest.mark.parametrize("given", ["abc-123", "a" * 128, "f47ac10b-58cc-4372-a567-0e02b2c3d479"])
+@table("given", ["abc-123", "a" * 128, "f47ac10b-58cc-4372-a567-0e02b2c3d479"])
 async def test_a_plain_request_id_is_kept(client: httpx.AsyncClient, given: str) -> None:
     answer = await client.get("/health/live", headers={"x-request-id": given})
     assert answer.headers["x-request-id"] == given
 
 
-@pytest.mark.parametrize("given", ["", "a b", "a" * 129, "x" * 10_000, "\xe4", "<script>"])
+@table("given", ["", "a b", "a" * 129, "x" * 10_000, "\xe4", "<script>"])
 async def test_any_other_request_id_is_replaced(client: httpx.AsyncClient, given: str) -> None:
     answer = await client.get("/health/live", headers=[(b"x-request-id", given.encode())])
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])

@@ -22,6 +22,7 @@ from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.files import StoredAudioController
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.ports.audio_store import AudioStores, StoredAudio
+from tests.examples import table
 from tests.serving import Fakes, serving
 
 FILES: Final = "/v1/audio/files"
@@ -136,7 +137,7 @@ async def test_a_page_has_twenty_files_unless_asked_otherwise(
     assert len((await client.get(FILES, params={"limit": 100})).json()["data"]) == 21
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "param", "code"),
     [
         ("limit=0", "limit", "invalid_value"),
@@ -159,7 +160,7 @@ async def test_a_query_that_cannot_work_names_its_part(
 # Retrieve
 
 
-@pytest.mark.parametrize(("audio_format", "content_type"), CONTENT_TYPES.items())
+@table(("audio_format", "content_type"), CONTENT_TYPES.items())
 async def test_a_file_is_sent_whole_with_its_type_and_length(
     client: httpx.AsyncClient,
     stores: AudioStores,
@@ -228,9 +229,7 @@ async def test_a_file_can_be_fetched_in_parts(
 THOUSAND_RANGES: Final = "bytes=" + ",".join(f"{n}-{n}" for n in range(1_000))
 
 
-@pytest.mark.parametrize(
-    "value", ["bytes=0-1,5-6", "bytes=abc", "bytes=9-2", "lines=1-2", THOUSAND_RANGES]
-)
+@table("value", ["bytes=0-1,5-6", "bytes=abc", "bytes=9-2", "lines=1-2", THOUSAND_RANGES])
 async def test_several_ranges_or_other_words_give_the_whole_file(
     client: httpx.AsyncClient, stores: AudioStores, value: str
 ) -> None:
@@ -248,7 +247,7 @@ async def test_two_lines_of_ranges_are_several_ranges(
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-@pytest.mark.parametrize("value", ["bytes=1024-", "bytes=-0"])
+@table("value", ["bytes=1024-", "bytes=-0"])
 async def test_a_range_without_a_byte_of_the_file_is_told_the_size(
     client: httpx.AsyncClient, stores: AudioStores, value: str
 ) -> None:
@@ -258,7 +257,7 @@ async def test_a_range_without_a_byte_of_the_file_is_told_the_size(
     assert answer.headers["content-range"] == "bytes */1024"
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@table("method", ["GET", "HEAD"])
 async def test_a_copy_that_is_still_right_is_not_sent_again(
     client: httpx.AsyncClient, stores: AudioStores, method: str
 ) -> None:
@@ -275,7 +274,7 @@ async def test_a_copy_that_is_still_right_is_not_sent_again(
         assert "content-type" not in answer.headers
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@table("method", ["GET", "HEAD"])
 async def test_a_request_for_another_state_fails(
     client: httpx.AsyncClient, stores: AudioStores, method: str
 ) -> None:
@@ -302,7 +301,7 @@ async def test_files_of_one_name_have_different_tags(
     assert all(tag.startswith('"') and tag.endswith('"') for tag in tags)
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+@table("method", ["GET", "HEAD", "DELETE"])
 async def test_a_file_that_is_not_there_is_not_found(
     client: httpx.AsyncClient, method: str
 ) -> None:
@@ -401,7 +400,7 @@ async def test_a_file_deleted_while_it_is_sent_arrives_whole(
     assert (await client.get(f"{FILES}/{file.name}")).status_code == 404
 
 
-@pytest.mark.parametrize(
+@table(
     ("extension", "content_type", "words"),
     [
         (

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from app.entrypoints.settings import Settings, TextSettings
+from tests.examples import table
 from tests.fakes.speech_model import SECONDS_PER_CHAR
 from tests.server_events import read_events
 from tests.serving import Fakes, serving
@@ -42,7 +43,7 @@ async def test_pronunciations_change_their_words_and_nothing_else(
     assert said == ["A jif of two gifs."]
 
 
-@pytest.mark.parametrize(
+@table(
     "pronunciations",
     [
         *({"gif": "j1f"}, {"gif": ""}, {"": "jif"}, {"gif": 7}, {"a" * 101: "a"}, ["gif"]),

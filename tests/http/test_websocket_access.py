@@ -17,6 +17,7 @@ from litestar.types import Receive, Scope, Send
 from app.domain.api_keys import KeyLimits
 from app.entrypoints.http.access import LIMITED, key_name, protocol_to_accept
 from app.entrypoints.settings import ServerSettings, Settings
+from tests.examples import table
 from tests.serving import Fakes
 
 KEY = "sk-soprano-0123456789abcdef"
@@ -113,6 +114,25 @@ def with_key(limits: KeyLimits | None = None, cors_origins: str = "") -> Litesta
     return app_of(fakes)
 
 
+@pytest.fixture
+def keyed() -> Litestar:
+    return with_key()
+
+
+@pytest.fixture
+def of_a_page() -> Litestar:
+    """One that a page of chat.example.org may use."""
+    return with_key(cors_origins="https://chat.example.org")
+
+
+@pytest.fixture
+def named() -> Litestar:
+    """One that is reached as speech.example.org."""
+    fakes = Fakes(Settings(server=ServerSettings(allowed_hosts="speech.example.org")))
+    fakes.keys.give("alice", KEY)
+    return app_of(fakes)
+
+
 def assert_is_refused(connection: Connection, status: int, code: str) -> dict[str, str]:
     """Nothing was accepted, and the answer has OpenAI's body; its headers."""
     assert connection.types == ["websocket.http.response.start", "websocket.http.response.body"]
@@ -131,7 +151,7 @@ async def test_without_keys_a_socket_needs_none() -> None:
     await connection.leave()
 
 
-@pytest.mark.parametrize(
+@table(
     ("headers", "protocols", "accepted"),
     [
         ({"authorization": f"Bearer {KEY}"}, (), None),
@@ -140,16 +160,16 @@ async def test_without_keys_a_socket_needs_none() -> None:
     ],
 )
 async def test_a_key_may_come_in_the_header_or_as_a_protocol(
-    headers: dict[str, str], protocols: tuple[str, ...], accepted: str | None
+    keyed: Litestar, headers: dict[str, str], protocols: tuple[str, ...], accepted: str | None
 ) -> None:
-    connection = await connect(with_key(), headers, protocols).answered(2)
+    connection = await connect(keyed, headers, protocols).answered(2)
     assert connection.types[0] == "websocket.accept"
     assert connection.sent[0]["subprotocol"] == accepted
     assert connection.sent[1]["text"] == "alice"
     await connection.leave()
 
 
-@pytest.mark.parametrize(
+@table(
     ("headers", "protocols"),
     [
         ({}, ()),
@@ -162,9 +182,9 @@ async def test_a_key_may_come_in_the_header_or_as_a_protocol(
     ],
 )
 async def test_without_the_right_key_a_socket_is_refused_with_a_401_before_it_is_accepted(
-    headers: dict[str, str], protocols: tuple[str, ...]
+    keyed: Litestar, headers: dict[str, str], protocols: tuple[str, ...]
 ) -> None:
-    connection = await connect(with_key(), headers, protocols).answered(2)
+    connection = await connect(keyed, headers, protocols).answered(2)
     refused = assert_is_refused(connection, 401, "invalid_api_key")
     assert refused["www-authenticate"] == "Bearer"
 
@@ -202,7 +222,7 @@ async def test_a_page_of_this_host_or_one_with_leave_may_connect(origin: str, al
     await connection.leave()
 
 
-@pytest.mark.parametrize(
+@table(
     "origin",
     [
         "https://evil.example.org",
@@ -216,13 +236,14 @@ async def test_a_page_of_this_host_or_one_with_leave_may_connect(origin: str, al
         "://",
     ],
 )
-async def test_another_page_is_refused_with_a_403_even_with_a_key(origin: str) -> None:
-    app = with_key(cors_origins="https://chat.example.org")
-    connection = connect(app, {"origin": origin, **AUTHORIZED})
+async def test_another_page_is_refused_with_a_403_even_with_a_key(
+    of_a_page: Litestar, origin: str
+) -> None:
+    connection = connect(of_a_page, {"origin": origin, **AUTHORIZED})
     assert_is_refused(await connection.answered(2), 403, "origin_not_allowed")
 
 
-@pytest.mark.parametrize(
+@table(
     ("origin", "host", "is_allowed"),
     [
         ("http://evil.example", "evil.example", False),  # its own name resolves to this machine
@@ -234,11 +255,9 @@ async def test_another_page_is_refused_with_a_403_even_with_a_key(origin: str) -
     ],
 )
 async def test_a_page_is_the_servers_own_by_a_name_of_the_server_and_never_by_host_alone(
-    origin: str, host: str, *, is_allowed: bool
+    named: Litestar, origin: str, host: str, *, is_allowed: bool
 ) -> None:
-    fakes = Fakes(Settings(server=ServerSettings(allowed_hosts="speech.example.org")))
-    fakes.keys.give("alice", KEY)
-    connection = connect(app_of(fakes), {"origin": origin, **AUTHORIZED, "host": host})
+    connection = connect(named, {"origin": origin, **AUTHORIZED, "host": host})
     if is_allowed:
         assert (await connection.answered()).types[0] == "websocket.accept"
         await connection.leave()

@@ -290,6 +290,7 @@ async def test_a_store_whose_last_number_is_taken_is_full(
     assert files_in(directory) == {last}
 
 
+@pytest.mark.integration
 async def test_ten_thousand_taken_names_in_a_row_are_too_many(
     store: FilesystemAudioStore, directory: Path
 ) -> None:

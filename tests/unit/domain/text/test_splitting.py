@@ -122,7 +122,10 @@ def test_a_text_in_pieces_loses_nothing(pieces: list[str]) -> None:
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("run", [".", "?!", "\u2026", " ", '"', ". ", "\n"])
+@pytest.mark.parametrize(
+    "run",
+    [".", "?!", "\u2026", " ", '"', pytest.param(". ", marks=pytest.mark.integration), "\n"],
+)
 def test_a_long_run_of_marks_or_spaces_is_read_once(run: str) -> None:
     text = "One." + run * 200_000
     whole, rest = cut_whole_sentences(text)

@@ -145,7 +145,10 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("size", [5_000, 10_000, 20_000])
+@pytest.mark.parametrize(
+    "size",
+    [5_000, *(pytest.param(size, marks=pytest.mark.integration) for size in (10_000, 20_000))],
+)
 def test_time_grows_with_the_length_of_a_text_and_not_faster(size: int) -> None:
     """All of them take a second or two at 20,000 characters; the bound is for slow machines."""
     different_numbers = " ".join(map(str, range(10**6, 10**6 + size // 8)))

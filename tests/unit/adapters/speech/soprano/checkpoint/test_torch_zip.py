@@ -112,6 +112,7 @@ class TestTensors:
         rewrite_archive(path, {"byteorder": None})
         assert len(read_tensor_shapes(path)) == 2
 
+    @pytest.mark.integration
     @pytest.mark.parametrize("protocol", [2, 3, 4])
     def test_torch_writes_what_is_read(self, path: Path, protocol: int) -> None:
         torch = pytest.importorskip("torch")
@@ -135,6 +136,7 @@ class TestTensors:
             assert read_tensor_shapes(path)[name].shape == tuple(tensor.shape)
             np.testing.assert_array_equal(loaded[name], tensor.detach().float().numpy())
 
+    @pytest.mark.integration
     def test_torch_writes_a_module_s_state_that_is_read(self, path: Path) -> None:
         torch = pytest.importorskip("torch")
         state = torch.nn.Linear(3, 2).state_dict()

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.signal import get_window
 
 from app.adapters.speech.soprano.onnx.overlap_add import OverlapAdd
 
-WINDOW = get_window("hann", 2_048).astype(np.float32)
+WINDOW = np.hanning(2_049)[:-1].astype(np.float32)
 
 
 def random_spectra(num_frames: int, level: float = 0.0) -> np.ndarray:
@@ -24,6 +23,7 @@ def transform(spectra: np.ndarray) -> np.ndarray:
     return only
 
 
+@pytest.mark.integration  # torch
 @pytest.mark.parametrize("num_frames", [5, 6, 9, 41])
 def test_it_is_the_inverse_transform_of_torch(num_frames: int) -> None:
     torch = pytest.importorskip("torch")

@@ -26,6 +26,7 @@ def sequences_of(rng: np.random.Generator, **settings_: Any) -> list[Sequence]:
     ]
 
 
+@pytest.mark.integration  # torch
 @settings(max_examples=examples(50), deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.5, 5))
 def test_the_penalty_is_the_one_of_transformers(seed: int, penalty: float) -> None:
@@ -45,6 +46,7 @@ def test_the_penalty_is_the_one_of_transformers(seed: int, penalty: float) -> No
     np.testing.assert_allclose(logits, torch.cat(expected).numpy(), rtol=1e-6)
 
 
+@pytest.mark.integration  # torch
 @settings(max_examples=examples(20), deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.01, 1.0))
 def test_the_nucleus_is_the_one_of_transformers(seed: int, top_p: float) -> None:

@@ -12,8 +12,6 @@ import pytest
 
 from tests.standins import lmdeploy as standin
 
-pytestmark = pytest.mark.nightly
-
 WHEEL_VERSION = "0.18.0"
 
 
