@@ -108,8 +108,7 @@ class MappedText:
     def sub(self, pattern: re.Pattern[str], rewrite: Rewrite | str) -> "MappedText":
         """Every match of `pattern` rewritten.
 
-        What is as long as before keeps its spans. All that a single character becomes has its span;
-        all that several become, the whole span of these without what their neighbours stand for.
+        What is as long as before keeps its spans; else all of it stands for all of the match.
         """
         text, own, last = self.text, self.packed, 0
         texts: list[str] = []
@@ -124,8 +123,8 @@ class MappedText:
                 new, spans = text[kept], own[kept]
             elif new == match[0]:
                 continue
-            elif end - start in (1, len(new)):
-                spans = own[start:end] * (len(new) // (end - start))
+            elif end - start == len(new):
+                spans = own[start:end]
             else:
                 spans = [self._cover(start, end)] * len(new)
             if last < start:
@@ -143,6 +142,8 @@ class MappedText:
     def _cover(self, start: int, end: int) -> int:
         """What the characters from `start` to `end` stand for, without what others stand for."""
         packed = self.packed
+        if start < end and packed[start] == packed[end - 1]:  # of one character, or one match
+            return packed[start]
         before = packed[start - 1] & _END if start else 0
         after = packed[end] >> _SHIFT if end < len(packed) else packed[-1] & _END if packed else 0
         if after < before:  # both are of one rewritten match, and so is what lies between

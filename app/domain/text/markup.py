@@ -49,8 +49,8 @@ _ATTRIBUTES: Final = r"(?:\s+[^<>=]{1,40}=[^<>]{0,1000}|\s+[a-z-]{1,20})?\s*"
 
 _PARAGRAPH: Final = "\n\n"
 
+_LINE_ENDS: Final[Rule] = (re.compile(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]"), "\n")
 _HIDDEN: Final[tuple[Rule, ...]] = (
-    (re.compile(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]"), "\n"),
     (
         re.compile(
             r"<(think|thinking|script|style)>(?:(?!<\1>).)*?</\1>", re.IGNORECASE | re.DOTALL
@@ -99,8 +99,11 @@ _TAGS: Final[tuple[Rule, ...]] = (
         lambda link: f" {link[1].removeprefix('mailto:')} ",
     ),
     (re.compile(r"</?([A-Za-z][\w.-]{1,40})/?>"), lambda tag: f" {tag[1]} "),
-    (re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});"), _unescape),
 )  # fmt: skip
+_ENTITIES: Final[Rule] = (
+    re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});"),
+    _unescape,
+)
 _EMPHASIS: Final = re.compile(
     r"(?P<mark>\*\*\*?|\*(?<!\w.)(?<!\*.))(?=[^\s*])(?P<text>[^*]{0,1000}[^\s*])(?P=mark)(?!\*)(?:(?<=\*\*)|(?!\w))"
 )
@@ -164,7 +167,7 @@ def read_markup(text: str, *, is_markup: bool = True) -> list[MappedText | Pause
     mapped = MappedText.of(text)
     if not is_markup:
         return list(_paragraphs(mapped, is_markup=False))
-    mapped = mapped.apply(_HIDDEN)
+    mapped = _apply_to_tags(mapped.sub(*_LINE_ENDS), _HIDDEN)
     parts: list[MappedText | Pause] = []
     last = 0
     for match in _PAUSE.finditer(mapped.text):
@@ -175,6 +178,11 @@ def read_markup(text: str, *, is_markup: bool = True) -> list[MappedText | Pause
         last = match.end()
     parts += _paragraphs(mapped[last:], is_markup=True)
     return parts
+
+
+def _apply_to_tags(mapped: MappedText, rules: tuple[Rule, ...]) -> MappedText:
+    """Most texts have no tag, and need not be searched for each of them."""
+    return mapped.apply(rules) if "<" in mapped.text else mapped
 
 
 def _duration_s(match: re.Match[str]) -> float:
@@ -192,7 +200,7 @@ def _seconds(number: str, unit: str) -> float:
 
 def _paragraphs(mapped: MappedText, *, is_markup: bool) -> Iterator[MappedText]:
     if is_markup:
-        mapped = mapped.apply(_LINKS).apply(_TAGS).apply(_INLINE)
+        mapped = _apply_to_tags(mapped.apply(_LINKS), _TAGS).sub(*_ENTITIES).apply(_INLINE)
     under_way: list[MappedText] = []
     for line, is_own in _lines(mapped, is_markup=is_markup):
         if under_way and (line is None or is_own or not goes_on(under_way[-1].text, line.text)):
