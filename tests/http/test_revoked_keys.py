@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.api_keys import KeyLimits
@@ -132,6 +133,25 @@ async def test_a_stream_that_its_client_does_not_read_is_cut(
         body = await asyncio.wait_for(reader.read(), 10)
     assert len(body) > 100_000
     assert not body.endswith(LAST_CHUNK)
+
+
+async def test_a_client_that_does_not_read_is_disconnected_a_second_later(fakes: Fakes) -> None:
+    fakes.encoders = StreamingEncoders()  # type: ignore[assignment] # files of real size
+    with capture_logs() as events:
+        async with (
+            serving_when_ready(fakes) as url,
+            asking(url, STREAMED | {"input": LONG_TEXT}, ANN) as reader,
+        ):
+            await made_as_much_as_is_read(fakes)
+            take(fakes)
+            await eventually(lambda: stalled(events) != [])
+            with suppress(ConnectionError):
+                assert not (await asyncio.wait_for(reader.read(), 10)).endswith(LAST_CHUNK)
+    assert [event["limit_s"] for event in stalled(events)] == [FAREWELL_S]
+
+
+def stalled(events: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    return [event for event in events if event["event"] == "connection.stalled"]
 
 
 async def made_as_much_as_is_read(fakes: Fakes) -> None:

@@ -327,6 +327,7 @@ class HttpProtocol(H11Protocol):
             await self._application(scope, receive_unbroken, send)
         finally:
             if self.cycle.response_started and not self.cycle.response_complete:
+                self._writes.limit_s = FAREWELL_S  # for what is left of it
                 self._reset_old_client()
 
     def _reject(self, error: SpeechError) -> None:
