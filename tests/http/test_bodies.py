@@ -6,6 +6,7 @@ import json
 import httpx
 import pytest
 
+from app.entrypoints.http.protocol import MAX_BODY_READ_BYTES, MAX_READ_BYTES, HttpProtocol
 from tests.examples import table
 from tests.serving import Fakes
 
@@ -92,3 +93,23 @@ async def raw(client: httpx.AsyncClient, framing: bytes, content: bytes) -> byte
             return await reader.read(1_000)
     finally:
         writer.close()
+
+
+async def test_of_a_body_without_a_length_less_is_read_at_once(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    receive = HttpProtocol.data_received
+
+    def note_size(protocol: HttpProtocol, data: bytes) -> None:
+        sizes.append(len(data))
+        receive(protocol, data)
+
+    monkeypatch.setattr(HttpProtocol, "data_received", note_size)
+    body = b'{"input":"Hi."' + b" " * 60_000 + b"}"
+    assert b" 200 " in await raw(client, b"content-length: %d\r\n" % len(body), body)
+    assert MAX_READ_BYTES < max(sizes) <= MAX_BODY_READ_BYTES
+    sizes.clear()
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    assert b" 200 " in await raw(client, b"transfer-encoding: chunked\r\n", chunked)
+    assert max(sizes) == MAX_READ_BYTES

@@ -45,6 +45,9 @@ FAREWELL_S: Final = 1.0
 # takes some 10 us to parse: 7 ms for so many, and a second for the 256 KiB that asyncio reads.
 MAX_READ_BYTES: Final = 4_096
 
+# Of a body whose length is known, which is not parsed. What follows it may be: in 60 ms.
+MAX_BODY_READ_BYTES: Final = 32_768
+
 # Read at once from a connection whose bytes are only dropped, which costs next to nothing.
 DROP_BYTES: Final = 262_144
 
@@ -255,6 +258,8 @@ class HttpProtocol(H11Protocol):
     def handle_events(self) -> None:
         """Handle what has been read, maybe while the answer before was being made."""
         super().handle_events()
+        is_plain_body = self.conn.their_state is h11.SEND_BODY and self.conn.has_length
+        self.transport.max_size = MAX_BODY_READ_BYTES if is_plain_body else MAX_READ_BYTES  # type: ignore[attr-defined]
         self._hold_body()
         if self._is_answering:
             self._headers_due_at = None

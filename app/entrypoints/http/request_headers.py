@@ -42,12 +42,14 @@ class RequestReader(h11.Connection):
 
     Attributes:
         is_head: whether the last request that has begun is a HEAD, even if it cannot be parsed.
+        has_length: the length of its body was announced.
         num_body_bytes: of its body, so far.
     """
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
         self.is_head = False
+        self.has_length = False
         self.num_body_bytes = 0
         self._num_small_chunks = 0
 
@@ -67,6 +69,7 @@ class RequestReader(h11.Connection):
                 raise FaultyHeadError(error)
         event = super().next_event()
         if isinstance(event, h11.Request):
+            self.has_length = any(name == b"content-length" for name, _ in event.headers)
             return without_authority(event)
         if isinstance(event, h11.Data):
             self.num_body_bytes += len(event.data)
