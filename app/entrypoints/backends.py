@@ -8,7 +8,7 @@ from app.domain.errors import ModelLoadError
 
 Backend = Literal["lmdeploy", "transformers", "onnx", "embedded"]
 BACKENDS: Final[tuple[Backend, ...]] = ("lmdeploy", "transformers", "onnx", "embedded")
-"""Best first: the order in which `auto` tries them."""
+"""Best first: the order in which `auto` tries them. Others must be asked for by name."""
 
 HOW_TO_GET_WEIGHTS: Final = (
     "Soprano's weights are not on this machine (`soprano-api models pull`, or name them: --model)"
@@ -69,11 +69,10 @@ def choose_backend(asked: str, surroundings: Surroundings) -> Choice:
 
 
 def _take_named(asked: str, surroundings: Surroundings) -> Choice:
-    backend = next(name for name in BACKENDS if name == asked)
-    reason = why_not(backend, surroundings)
-    if reason is not None:
-        raise ModelLoadError(f"The backend {asked} cannot run here: {reason}.")
-    return Choice(backend)
+    for backend in BACKENDS:
+        if backend == asked and (reason := why_not(backend, surroundings)):
+            raise ModelLoadError(f"The backend {asked} cannot run here: {reason}.")
+    return Choice(asked)
 
 
 def why_not(backend: Backend, surroundings: Surroundings) -> str | None:

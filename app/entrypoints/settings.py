@@ -141,7 +141,7 @@ class ModelSettings(Section, frozen=True):
     """The speech model."""
 
     backend: Annotated[
-        Literal["auto", "lmdeploy", "transformers", "onnx", "embedded"],
+        str,
         about("""What runs the model: "lmdeploy" (CUDA), "transformers" (CUDA, MPS, CPU), "onnx"
             (CPU), "embedded" (the voice that ships with the server), or "auto": the first of these
             that can run here. Only "auto" falls back."""),

@@ -1,6 +1,7 @@
 """What happened, as Prometheus metrics, in base units; no label can take any value it likes."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import product
 from typing import Final, get_args
 
@@ -68,143 +69,120 @@ class PrometheusMetrics:
 
     content_type = "text/plain; version=0.0.4"
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - a metric after the other
         # A third of all series, which nobody asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self._make_request_metrics(registry)
-        self._make_queue_metrics(registry)
-        self._make_cache_and_store_metrics(registry)
-        self._make_model_metrics(registry)
-        self._make_traffic_metrics(registry)
-        self._begin_at_zero()
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
 
-    def _make_request_metrics(self, registry: CollectorRegistry) -> None:
-        self._requests = Counter(
-            "soprano_requests",
-            "Finished requests for speech.",
-            ["outcome", "format"],
-            registry=registry,
+        # Requests for speech.
+        self._requests = counter(
+            "soprano_requests", "Finished requests for speech.", ["outcome", "format"]
         )
-        self._characters = Counter(
-            "soprano_characters", "Characters of all requests for speech.", registry=registry
-        )
-        self._audio_s = Counter(
-            "soprano_audio_seconds", "Playing time of all synthesized audio.", registry=registry
-        )
-        self._first_audio_s = Histogram(
+        self._characters = counter("soprano_characters", "Characters of all requests for speech.")
+        self._audio_s = counter("soprano_audio_seconds", "Playing time of all synthesized audio.")
+        self._first_audio_s = histogram(
             "soprano_first_audio_seconds",
             "Time from a request to its first audio.",
             buckets=FIRST_AUDIO_BUCKETS_S,
-            registry=registry,
         )
-        self._real_time_factor = Histogram(
+        self._real_time_factor = histogram(
             "soprano_real_time_factor",
             "Synthesis time per playing time of a request; below 1 is faster than playback.",
             buckets=REAL_TIME_FACTOR_BUCKETS,
-            registry=registry,
         )
-        self._stalled_s = Histogram(
+        self._stalled_s = histogram(
             "soprano_stalled_seconds",
             "Playback gaps of a request for a listener who plays at normal speed.",
             buckets=STALLED_BUCKETS_S,
-            registry=registry,
         )
-        self._stalls = Counter("soprano_stalls", "Number of playback gaps.", registry=registry)
-        self._sentences_running = Gauge(
-            "soprano_sentences_running",
-            "Sentences that the model synthesizes now.",
-            registry=registry,
-        )
-        self._batch_sentences = Histogram(
-            "soprano_batch_sentences",
-            "Concurrent sentences when a sentence starts, including it.",
-            buckets=BATCH_BUCKETS,
-            registry=registry,
-        )
-        self._sentences_failed = Counter(
-            "soprano_sentences_failed",
-            "Attempts at a sentence that ran away or were truncated.",
-            ["error"],
-            registry=registry,
-        )
-
-    def _make_queue_metrics(self, registry: CollectorRegistry) -> None:
-        self._refusals = Counter(
+        self._stalls = counter("soprano_stalls", "Number of playback gaps.")
+        self._refusals = counter(
             "soprano_refusals",
             "Requests for speech that were rejected because of load.",
             ["reason"],
-            registry=registry,
         )
-        self._queue_wait_s = Histogram(
+        self._queue_wait_s = histogram(
             "soprano_queue_wait_seconds",
             "Time from a request, or the first sentence of an utterance, to its start.",
             buckets=QUEUE_WAIT_BUCKETS_S,
-            registry=registry,
         )
         self._queue_gauges = {
-            name: Gauge(f"soprano_{name}", text, registry=registry)
-            for name, text in QUEUE_GAUGES.items()
+            name: gauge(f"soprano_{name}", text) for name, text in QUEUE_GAUGES.items()
         }
 
-    def _make_cache_and_store_metrics(self, registry: CollectorRegistry) -> None:
-        self._cache_requests = Counter(
-            "soprano_cache_requests",
-            "Requests for speech by cache result.",
-            ["result"],
-            registry=registry,
+        # The model.
+        self._sentences_running = gauge(
+            "soprano_sentences_running", "Sentences that the model synthesizes now."
         )
-        self._cache_bytes = Gauge(
-            "soprano_cache_bytes", "Memory used by the cache.", registry=registry
+        self._batch_sentences = histogram(
+            "soprano_batch_sentences",
+            "Concurrent sentences when a sentence starts, including it.",
+            buckets=BATCH_BUCKETS,
         )
-        self._store_failures = Counter(
-            "soprano_store_failures",
-            "Failures of the store of finished audio.",
-            ["action", "error"],
-            registry=registry,
+        self._sentences_failed = counter(
+            "soprano_sentences_failed",
+            "Attempts at a sentence that ran away or were truncated.",
+            ["error"],
         )
-        self._store_free_bytes = Gauge(
-            "soprano_store_free_bytes",
-            "Free space where finished audio is stored.",
-            registry=registry,
+        self._is_ready = gauge(
+            "soprano_model_ready", "1 once the model is ready.", ["model", "backend"]
         )
-        self._files_removed = Counter(
-            "soprano_stored_files_removed",
-            "Stored files that were deleted because of the limits of the store.",
-            registry=registry,
-        )
-
-    def _make_model_metrics(self, registry: CollectorRegistry) -> None:
-        self._is_ready = Gauge(
-            "soprano_model_ready",
-            "1 once the model is ready.",
-            ["model", "backend"],
-            registry=registry,
-        )
-        self._breaker_state = Gauge(
+        self._breaker_state = gauge(
             "soprano_breaker_state",
             "State of the circuit breaker: 0 closed, 1 half-open, 2 open.",
-            registry=registry,
         )
-        self._breaker_transitions = Counter(
+        self._breaker_transitions = counter(
             "soprano_breaker_transitions",
             "Transitions of the circuit breaker by new state.",
             ["to"],
-            registry=registry,
         )
-        self._retries = Counter(
-            "soprano_retries",
-            "Retries of sentences.",
-            registry=registry,
+        self._retries = counter("soprano_retries", "Retries of sentences.")
+        self._instance_deaths = counter(
+            "soprano_instance_deaths", "Instances of the model that died.", ["reason"]
         )
-        self._instance_deaths = Counter(
-            "soprano_instance_deaths",
-            "Instances of the model that died.",
-            ["reason"],
-            registry=registry,
+
+        # Cache and store.
+        self._cache_requests = counter(
+            "soprano_cache_requests", "Requests for speech by cache result.", ["result"]
         )
+        self._cache_bytes = gauge("soprano_cache_bytes", "Memory used by the cache.")
+        self._store_failures = counter(
+            "soprano_store_failures",
+            "Failures of the store of finished audio.",
+            ["action", "error"],
+        )
+        self._store_free_bytes = gauge(
+            "soprano_store_free_bytes", "Free space where finished audio is stored."
+        )
+        self._files_removed = counter(
+            "soprano_stored_files_removed",
+            "Stored files that were deleted because of the limits of the store.",
+        )
+
+        # The server.
+        self._http_requests = counter(
+            "soprano_http_requests",
+            "Finished HTTP requests and WebSockets.",
+            ["method", "route", "status"],
+        )
+        self._http_request_s = histogram(
+            "soprano_http_request_duration_seconds",
+            "Duration of HTTP requests and WebSockets.",
+            ["route"],
+            buckets=REQUEST_BUCKETS_S,
+        )
+        self._sockets_open = gauge("soprano_sockets_open", "Open speech WebSockets.")
+        self._build_info = gauge(
+            "soprano_build_info",
+            "Always 1; the labels name the version, backend and model.",
+            ["version", "backend", "model"],
+        )
+        self._begin_at_zero()
 
     def watch_instances(self, count_alive: Callable[[], int]) -> None:
         """Have the instances that live counted by `count_alive`, each time the page is made."""
@@ -214,30 +192,6 @@ class PrometheusMetrics:
             registry=self._registry,
         )
         alive.set_function(count_alive)
-
-    def _make_traffic_metrics(self, registry: CollectorRegistry) -> None:
-        self._http_requests = Counter(
-            "soprano_http_requests",
-            "Finished HTTP requests and WebSockets.",
-            ["method", "route", "status"],
-            registry=registry,
-        )
-        self._http_request_s = Histogram(
-            "soprano_http_request_duration_seconds",
-            "Duration of HTTP requests and WebSockets.",
-            ["route"],
-            buckets=REQUEST_BUCKETS_S,
-            registry=registry,
-        )
-        self._sockets_open = Gauge(
-            "soprano_sockets_open", "Open speech WebSockets.", registry=registry
-        )
-        self._build_info = Gauge(
-            "soprano_build_info",
-            "Always 1; the labels name the version, backend and model.",
-            ["version", "backend", "model"],
-            registry=registry,
-        )
 
     def _begin_at_zero(self) -> None:
         """Have the counters that alerts watch there from the start: a rise from nothing is none."""

@@ -56,8 +56,8 @@ def build_instance(
     backend: str, settings: ModelSettings, clock: Clock, observer: SentenceObserver, index: int
 ) -> SpeechModel:
     """The instance of that index, from 0 on; not loaded."""
-    if backend == "embedded":
-        return EmbeddedVoice(settings.num_threads)
+    if backend in OTHER_BACKENDS:
+        return OTHER_BACKENDS[backend](settings)
     soprano = SOPRANO_BACKENDS[backend]
     return SopranoModel(
         model_id=Path(settings.checkpoint or DEFAULT_REPO).name,
@@ -137,4 +137,7 @@ SOPRANO_BACKENDS: Final = {
     "lmdeploy": SopranoBackend(
         32, partial(_build_torch, lambda directory, _device: LmdeployLanguageModel(directory))
     ),
+}
+OTHER_BACKENDS: Final[dict[str, Callable[[ModelSettings], SpeechModel]]] = {
+    "embedded": lambda settings: EmbeddedVoice(settings.num_threads),
 }

@@ -30,6 +30,7 @@ from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, RetryPolicy, TimeLimits
 from app.entrypoints.backends import Choice, choose_backend
 from app.entrypoints.bootstrap.instances import (
+    OTHER_BACKENDS,
     SOPRANO_BACKENDS,
     build_instance,
     locate_checkpoint,
@@ -77,8 +78,12 @@ def build_ports(settings: Settings) -> Ports:
 
     Raises:
         ModelLoadError: the backend asked for cannot run here.
-        SettingsError: the keys cannot be used, or an extra is missing that a setting needs.
+        SettingsError: the keys cannot be used, there is no such backend, or an extra is missing
+            that a setting needs.
     """
+    backends = ["auto", *SOPRANO_BACKENDS, *OTHER_BACKENDS]
+    if settings.model.backend not in backends:
+        raise SettingsError(f"model.backend must be one of {', '.join(backends)}.")
     clock = SystemClock()
     keys = _build_keys(settings.auth, clock)
     metrics = PrometheusMetrics()

@@ -35,6 +35,7 @@ ON_PURPOSE = {
     "Roman numerals": r"\b[IVXLCDM]{2,}\b",
     "letters that are named": r"\bPhD\b",
     "the point of a title that also ends a sentence": r"\b(?:Jr|Ltd|Co|Mr|Mrs|Sgt)\.(?!\s\w)",
+    "titles in words, which the model knows in another spelling": r"\b(?:missus|miz)\b",
     "a dash at the beginning": r"^[\u2013\u2014-]",
 }
 
@@ -61,6 +62,7 @@ def test_plain_prose_is_read_as_the_package_reads_it() -> None:
     [
         ("Ask Prof. Hill.", ["ask professor hill."]),
         ("Ask Mr Hill.", ["ask mister hill."]),
+        ("Ask the missus.", ["ask the misess."]),
         ("In the U.S. Senate, i.e. here.", ["in the u s senate, that is here."]),
         ("It ended.Then we left.", ["it ended. then we left."]),
         ("Apples vs. pears", ["apples versus pears."]),
