@@ -211,5 +211,8 @@ def _read_once(lines: MappedText) -> MappedText:
 
 def _zeros(text: str) -> str:
     """`text` with 0 for every figure and - for every dash."""
-    encoded = text.encode("utf-8", "surrogatepass").translate(_TO_ZERO)
+    try:  # a third of the time, where it is possible
+        return text.encode("latin-1").translate(_TO_ZERO).decode("latin-1")
+    except UnicodeEncodeError:
+        encoded = text.encode("utf-8", "surrogatepass").translate(_TO_ZERO)
     return encoded.decode("utf-8", "surrogatepass").replace("\u2013", "-")
