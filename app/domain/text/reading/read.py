@@ -5,7 +5,7 @@ numbers, a date its slashes from the rule for fractions. When all are done, no f
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from app.domain.text.mapped_text import MappedText, Rule, rule
@@ -29,6 +29,9 @@ Step = tuple[str, *tuple[Rule, ...]]
 It is looked for in the text with 0 for every figure, - for every dash: a pattern that begins with
 one character is found in a tenth of the time of one that begins with a set of them.
 """
+
+Search = Callable[[str], re.Match[str] | None]
+Stage = tuple[Search, tuple[tuple[Search, Sequence[Rule]], ...]]
 
 _TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
 _MAX_ROUNDS: Final = 8
@@ -175,6 +178,9 @@ STAGES: Final = tuple(
 )
 """The steps in their order; those for figures are left out where there is none."""
 
+_OF_WORDS: Final = STAGES[3], STAGES[5]
+"""All that can find more in what the first round has written: it has no figures left."""
+
 
 def clean(paragraph: MappedText) -> MappedText:
     """`paragraph` as it is, without what has no width: control characters, marks of direction."""
@@ -189,17 +195,19 @@ def read(paragraphs: Sequence[MappedText]) -> list[MappedText]:
     come apart from its figure ("3Dr."), may make an abbreviation of what stands beside it.
     """
     lines = MappedText.join(paragraphs, _LINE_END)
+    stages: Iterable[Stage] = STAGES
     for _ in range(_MAX_ROUNDS):
         before = lines.text
-        lines = _read_once(lines)
+        lines = _read_once(lines, stages)
+        stages = _OF_WORDS
         if lines.text == before:
             break
     return lines.split(_LINE_END) if paragraphs else []
 
 
-def _read_once(lines: MappedText) -> MappedText:
+def _read_once(lines: MappedText, stages: Iterable[Stage]) -> MappedText:
     text, zeros = lines.text, _zeros(lines.text)
-    for needed, steps in STAGES:
+    for needed, steps in stages:
         if needed(zeros):
             for needs, rules in steps:
                 if needs(zeros):

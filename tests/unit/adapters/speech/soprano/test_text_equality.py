@@ -78,7 +78,8 @@ def test_what_differs_on_purpose_differs(text: str, expected: list[str]) -> None
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORD = st.tuples(
     st.sampled_from([*LETTERS, *LETTERS, *LETTERS, *LETTERS.upper()]),
-    st.text(LETTERS, max_size=13),
+    # No `st.text`: it also tries the strings of our code, which has all abbreviations.
+    st.lists(st.sampled_from(LETTERS), max_size=13).map("".join),
     st.sampled_from(["", "", "", "'s", "'t", "\u2019ll"]),
 ).map("".join)
 PHRASE = st.lists(WORD, min_size=1, max_size=14).map(" ".join)
