@@ -301,20 +301,14 @@ class SpeechService:
         if chunk is None:
             return job.on_segment_end(segment) if segment else None
         job.on_chunk(segment, chunk)
-        pieces = [
-            await _run(job.is_light, job.encoder.encode, piece)
-            for piece in chunk.pieces(MAX_ENCODED_S)
-        ]
-        return b"".join(pieces)
+        encoded = b""
+        for piece in chunk.pieces(MAX_ENCODED_S):
+            encoded += await _run(job.is_light, job.encoder.encode, piece)
+            # Others have their turn: what is cached would be sent without a pause otherwise.
+            await asyncio.sleep(0)  # noqa: TID251 - no time passes
+        return encoded
 
 
 async def _run(inline: bool, work: Callable[..., T], *args: Any) -> T:  # noqa: FBT001
-    """The result of `work`; in a thread unless it is short enough for the event loop.
-
-    Others have their turn after each: what is cached would be sent without a pause otherwise.
-    """
-    if not inline:
-        return await asyncio.to_thread(work, *args)
-    result = work(*args)
-    await asyncio.sleep(0)  # noqa: TID251 - no time passes
-    return result
+    """The result of `work`; in a thread unless it is short enough for the event loop."""
+    return work(*args) if inline else await asyncio.to_thread(work, *args)

@@ -165,20 +165,25 @@ _SYMBOLS: Final[tuple[Step, ...]] = (
 )
 _FIGURES: Final = rf"[0\^\u2212\u00b0{_SMALL_FIGURES}]"
 
-STAGES: Final = tuple(
-    (re.compile(needed).search, tuple((re.compile(needs).search, rules) for needs, *rules in steps))
-    for needed, steps in (
-        (_ANY, _CHARACTERS),
-        (_ANY, _NAMES),
-        (_FIGURES, _CODES_AND_DATES),
-        (_ANY, _WORDS),
-        (_FIGURES, _AMOUNTS),
-        (_ANY, _SYMBOLS),
-    )
+
+def _stage(needed: str, steps: Iterable[Step]) -> Stage:
+    compiled = tuple((re.compile(needs).search, rules) for needs, *rules in steps)
+    return re.compile(needed).search, compiled
+
+
+_WORDS_STAGE: Final = _stage(_ANY, _WORDS)
+_SYMBOLS_STAGE: Final = _stage(_ANY, _SYMBOLS)
+STAGES: Final = (
+    _stage(_ANY, _CHARACTERS),
+    _stage(_ANY, _NAMES),
+    _stage(_FIGURES, _CODES_AND_DATES),
+    _WORDS_STAGE,
+    _stage(_FIGURES, _AMOUNTS),
+    _SYMBOLS_STAGE,
 )
 """The steps in their order; those for figures are left out where there is none."""
 
-_OF_WORDS: Final = STAGES[3], STAGES[5]
+_LATER_STAGES: Final = (_WORDS_STAGE, _SYMBOLS_STAGE)
 """All that can find more in what the first round has written: it has no figures left."""
 
 
@@ -199,7 +204,7 @@ def read(paragraphs: Sequence[MappedText]) -> list[MappedText]:
     for _ in range(_MAX_ROUNDS):
         before = lines.text
         lines = _read_once(lines, stages)
-        stages = _OF_WORDS
+        stages = _LATER_STAGES
         if lines.text == before:
             break
     return lines.split(_LINE_END) if paragraphs else []
