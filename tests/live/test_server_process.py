@@ -97,7 +97,7 @@ def test_an_empty_bearer_token_is_fine(server: ServerProcess) -> None:
     ("arguments", "environ", "parts"),
     [
         (["serve", "--port", "70000"], {}, ["server.port", "70000", "65535", "command line"]),
-        (["serve", "--backend", "magic"], {}, ["model.backend", "magic", "auto, embedded"]),
+        (["serve", "--backend", "magic"], {}, ["model.backend", "magic", "auto, onnx"]),
         (["config"], {"SOPRANO_LOG__LEVEL": "loud"}, ["log.level", "SOPRANO_LOG__LEVEL"]),
         (["serve", "--config", "nowhere.toml"], {}, ["nowhere.toml"]),
     ],

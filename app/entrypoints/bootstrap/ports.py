@@ -83,7 +83,9 @@ def build_ports(settings: Settings) -> Ports:
     """
     backends = ["auto", *SOPRANO_BACKENDS, *OTHER_BACKENDS]
     if settings.model.backend not in backends:
-        raise SettingsError(f"model.backend must be one of {', '.join(backends)}.")
+        raise SettingsError(
+            f"model.backend must be one of {', '.join(backends)}, not {settings.model.backend!r}."
+        )
     clock = SystemClock()
     keys = _build_keys(settings.auth, clock)
     metrics = PrometheusMetrics()

@@ -37,6 +37,7 @@ ON_PURPOSE = {
     "the point of a title that also ends a sentence": r"\b(?:Jr|Ltd|Co|Mr|Mrs|Sgt)\.(?!\s\w)",
     "titles in words, which the model knows in another spelling": r"\b(?:missus|miz)\b",
     "a dash at the beginning": r"^[\u2013\u2014-]",
+    "a letter between dashes": r"[\u2013\u2014-] \W*\w\W* [\u2013\u2014-]",
 }
 
 
@@ -68,6 +69,7 @@ def test_plain_prose_is_read_as_the_package_reads_it() -> None:
         ("Apples vs. pears", ["apples versus pears."]),
         ("He sat down. Sat down!", ["he sat down. sat down!"]),
         ("A wrapped\nline.", ["a wrapped line."]),
+        ("Plan - b - failed.", ["plan, b, failed."]),
     ],
 )
 def test_what_differs_on_purpose_differs(text: str, expected: list[str]) -> None:
