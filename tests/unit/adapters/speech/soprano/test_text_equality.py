@@ -77,11 +77,17 @@ def test_what_differs_on_purpose_differs(text: str, expected: list[str]) -> None
     assert package_sentences(text) != expected
 
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# Of two syllables or more, and neither from `st.text`, which also tries the strings of our code: no
+# abbreviation may be among them.
+SYLLABLE = st.tuples(st.sampled_from("bcdfghjklmnpqrstvwxyz"), st.sampled_from("aeiouy")).map(
+    "".join
+)
 WORD = st.tuples(
-    st.sampled_from([*LETTERS, *LETTERS, *LETTERS, *LETTERS.upper()]),
-    # No `st.text`: it also tries the strings of our code, which has all abbreviations.
-    st.lists(st.sampled_from(LETTERS), max_size=13).map("".join),
+    st.one_of(
+        st.lists(SYLLABLE, min_size=2, max_size=6).map("".join),
+        st.lists(SYLLABLE, min_size=2, max_size=6).map("".join).map(str.capitalize),
+        st.sampled_from(["a", "I"]),
+    ),
     st.sampled_from(["", "", "", "'s", "'t", "\u2019ll"]),
 ).map("".join)
 PHRASE = st.lists(WORD, min_size=1, max_size=14).map(" ".join)
