@@ -57,11 +57,7 @@ QUEUE_GAUGES: Final = {
     "open_requests": "Requests that have started and not ended, including paused ones.",
 }
 
-BREAKER_LEVELS: Final = {
-    BreakerState.CLOSED: 0,
-    BreakerState.HALF_OPEN: 1,
-    BreakerState.OPEN: 2,
-}
+BREAKER_LEVELS: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
 class PrometheusMetrics:
@@ -133,8 +129,7 @@ class PrometheusMetrics:
             "soprano_model_ready", "1 once the model is ready.", ["model", "backend"]
         )
         self._breaker_state = gauge(
-            "soprano_breaker_state",
-            "State of the circuit breaker: 0 closed, 1 half-open, 2 open.",
+            "soprano_breaker_state", "State of the circuit breaker: 0 closed, 1 half-open, 2 open."
         )
         self._breaker_transitions = counter(
             "soprano_breaker_transitions",

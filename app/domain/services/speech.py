@@ -14,11 +14,7 @@ import msgspec
 from app.domain.admission import ANYBODY, Caller
 from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, silence
 from app.domain.catalog import Catalog
-from app.domain.errors import (
-    ExpandedInputTooLongError,
-    InputTooLongError,
-    SlowedInputTooLongError,
-)
+from app.domain.errors import ExpandedInputTooLongError, InputTooLongError, SlowedInputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Readiness

@@ -45,10 +45,7 @@ async def unless(
 
 
 async def within(
-    clock: Clock,
-    limit_s: float,
-    work: Awaitable[T],
-    on_expiry: Callable[[], None] = lambda: None,
+    clock: Clock, limit_s: float, work: Awaitable[T], on_expiry: Callable[[], None] = lambda: None
 ) -> T:
     """The result of `work`, which is cancelled after `limit_s` seconds.
 

@@ -12,9 +12,7 @@ from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import begins_item, goes_on
 from app.domain.text.reading.abbreviations import BEFORE_FIGURES
 from app.domain.text.reading.calendar import POINTED_MONTHS
-from app.domain.text.reading.matching import (
-    any_of,
-)
+from app.domain.text.reading.matching import any_of
 
 _SENTENCE_END: Final = re.compile(r"[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
 """In a text that was read, every point ends a sentence: abbreviations have none any more."""

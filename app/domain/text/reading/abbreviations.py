@@ -5,13 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.reading.matching import (
-    JOINT,
-    any_of,
-    ends_sentence,
-    spelled,
-    touches_word,
-)
+from app.domain.text.reading.matching import JOINT, any_of, ends_sentence, spelled, touches_word
 from app.domain.text.reading.units import COMPASS_POINTS, PER_NAMES, UNITS
 
 _TITLES: Final = {
@@ -232,10 +226,7 @@ RATES: Final = rule(
     rf"per (?<!\w....)({any_of(_SHORT_PER)})\b(?!['\u2019/])",
     lambda match: f"per {_SHORT_PER[match[1]]}",
 )
-UNITS_ALONE: Final = rule(
-    rf"({any_of(_WRITTEN_FOR)})(?![\w/])",
-    _read_unit,
-)
+UNITS_ALONE: Final = rule(rf"({any_of(_WRITTEN_FOR)})(?![\w/])", _read_unit)
 SIDES: Final = (
     # I-95 N
     rule(
@@ -286,10 +277,7 @@ INITIALS_OF_NAMES: Final = rule(
     r"([A-Z])(?<![\w.\u2060-].)\.(?= ?[A-Z][\w.])",
     lambda match: None if ends_sentence(match) else match[1],
 )
-BARE_WWW: Final = rule(
-    r"w(?<!\w.)ww\b",
-    spelled("WWW"),
-)
+BARE_WWW: Final = rule(r"w(?<!\w.)ww\b", spelled("WWW"))
 # (s)he, cat(s)
 OPTIONAL_LETTERS: Final = rule(
     r"\((?:(?<=\w.)\w{1,3}\)(?=\w)|(?<=[a-z].)(?:e?[sd]|r|n)\)|(?<!\w.)\w{1,3}\)(?=[a-z]))",

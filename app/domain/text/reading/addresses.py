@@ -5,10 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import digits
-from app.domain.text.reading.matching import (
-    spelled,
-    touches_word,
-)
+from app.domain.text.reading.matching import spelled, touches_word
 
 MAX_PATH_CHARS: Final = 60
 """Of a longer path only the name of the server is read; nobody can follow the rest by ear."""

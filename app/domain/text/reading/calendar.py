@@ -6,12 +6,7 @@ from typing import Final
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
-from app.domain.text.reading.matching import (
-    any_of,
-    ends_sentence,
-    not_after,
-    touches_word,
-)
+from app.domain.text.reading.matching import any_of, ends_sentence, not_after, touches_word
 
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -193,10 +188,7 @@ _HOUR_FOLLOWS: Final = (
     r" [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m|[-\u2013] ?[0-9]{1,2}(?![\w]| [a-z]))"
 )
 
-MONTHS: Final = rule(
-    rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
-    _read_month,
-)
+MONTHS: Final = rule(rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)", _read_month)
 WEEKDAYS: Final = (
     # Mon, Wed and Fri.
     rule(

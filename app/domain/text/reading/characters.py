@@ -10,9 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.reading.matching import (
-    JOINT,
-)
+from app.domain.text.reading.matching import JOINT
 
 _SPELLINGS: Final = {
     "\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2032": "'", "\u201b": "'", "\u2033": '"',
@@ -105,14 +103,8 @@ def _spell_between(before: str, char: str, after: str) -> str | None:
     return gap_before + spelling + gap_after
 
 
-CLEANING: Final = rule(
-    r"[^\x20-\x7e]",
-    lambda match: _clean(match[0]),
-)
-RULES: Final = rule(
-    r"[^\n\x20-\x7e]",
-    _respell,
-)
+CLEANING: Final = rule(r"[^\x20-\x7e]", lambda match: _clean(match[0]))
+RULES: Final = rule(r"[^\n\x20-\x7e]", _respell)
 THOUSANDS: Final = (
     # thousands with spaces between
     rule(

@@ -5,12 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
-from app.domain.text.reading.matching import (
-    apart,
-    ends_sentence,
-    not_after,
-    spelled,
-)
+from app.domain.text.reading.matching import apart, ends_sentence, not_after, spelled
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24

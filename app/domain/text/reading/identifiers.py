@@ -5,12 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, digits
-from app.domain.text.reading.matching import (
-    any_of,
-    not_after,
-    spelled,
-    touches_word,
-)
+from app.domain.text.reading.matching import any_of, not_after, spelled, touches_word
 
 _FREE_OF_CHARGE: Final = frozenset({"800", "900"})
 _BEFORE_CODES: Final = [
@@ -90,15 +85,9 @@ UNIQUE_IDS: Final = rule(
     r"[0-9A-Fa-f](?<![\w-].)[0-9A-Fa-f]{7}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![\w-])",
     _read_hexadecimal,
 )
-HEXADECIMAL: Final = rule(
-    r"0(?<!\w.)x[0-9A-Fa-f]{1,16}(?!\w)",
-    _read_hexadecimal,
-)
+HEXADECIMAL: Final = rule(r"0(?<!\w.)x[0-9A-Fa-f]{1,16}(?!\w)", _read_hexadecimal)
 # case no. 12-345
-CASES: Final = rule(
-    r"[0-9](?<=number .)[0-9]{0,3}-[0-9]{3,8}(?![\w-]|[.,:]\d)",
-    _read_case,
-)
+CASES: Final = rule(r"[0-9](?<=number .)[0-9]{0,3}-[0-9]{3,8}(?![\w-]|[.,:]\d)", _read_case)
 # +1 (212) 555-0100, 212.555.0100, (212) 555-0100, with an extension
 TELEPHONE_NUMBERS: Final = rule(
     r"[+(0-9](?<![\w.+].)(?:(?<=\()[0-9]{3}\) ?|(?<=[0-9])[0-9]{2}[-. ]"
@@ -116,18 +105,15 @@ NUMBERS_FROM_ZERO: Final = rule(
 )
 # a social security number
 SOCIAL_SECURITY_NUMBERS: Final = rule(
-    rf"[0-9]{not_after('.-')}[0-9]{{2}}-[0-9]{{2}}-[0-9]{{4}}(?![\w]|-\d)",
-    _read_groups,
+    rf"[0-9]{not_after('.-')}[0-9]{{2}}-[0-9]{{2}}-[0-9]{{4}}(?![\w]|-\d)", _read_groups
 )
 # a telephone number without its area
 LOCAL_NUMBERS: Final = rule(
-    rf"[0-9]{not_after('.$€£-')}[0-9]{{2}}-[0-9]{{4}}(?![\w%]|-\d|\.\d| ?=)",
-    _read_groups,
+    rf"[0-9]{not_after('.$€£-')}[0-9]{{2}}-[0-9]{{4}}(?![\w%]|-\d|\.\d| ?=)", _read_groups
 )
 # the number of a card, of an account
 CARD_NUMBERS: Final = rule(
-    rf"[0-9]{not_after('.,')}[0-9]{{3}}(?:[ -][0-9]{{4}}){{2,5}}(?![\w]|[.,-]\d)",
-    _read_account,
+    rf"[0-9]{not_after('.,')}[0-9]{{3}}(?:[ -][0-9]{{4}}){{2,5}}(?![\w]|[.,-]\d)", _read_account
 )
 # 1-800-FLOWERS
 NAMED_NUMBERS: Final = rule(
@@ -146,10 +132,7 @@ BANK_ACCOUNTS: Final = rule(
     r"(?: ?[0-9]{1,3})?(?!\w)",
     _read_account,
 )
-BOOK_NUMBERS: Final = rule(
-    r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b",
-    _read_account,
-)
+BOOK_NUMBERS: Final = rule(r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b", _read_account)
 CODES: Final = rule(
     rf"(?P<word>{any_of(_BEFORE_CODES)}(?i: code| number| no\.?| is|\.|:| #){{0,3}} )"
     r"(?P<code>[A-Za-z]{0,4}[0-9]{3,12})(?![\w,]|[.:/-]\d|\.\w| ?%)"
@@ -158,12 +141,10 @@ CODES: Final = rule(
 )
 # behind the short name of a state: NY 10118
 ZIP_CODES: Final = rule(
-    r"[0-9](?<=\b[A-Z]{2} .)[0-9]{4}(?:-[0-9]{4})?(?<!000)(?![\w]|[.,-]\d)",
-    _read_groups,
+    r"[0-9](?<=\b[A-Z]{2} .)[0-9]{4}(?:-[0-9]{4})?(?<!000)(?![\w]|[.,-]\d)", _read_groups
 )
 NETWORK_ADDRESSES: Final = rule(
-    rf"[0-9]{not_after('.')}[0-9]{{0,2}}(?:\.[0-9]{{1,3}}){{3}}(?![\w]|\.\d)",
-    _read_ip,
+    rf"[0-9]{not_after('.')}[0-9]{{0,2}}(?:\.[0-9]{{1,3}}){{3}}(?![\w]|\.\d)", _read_ip
 )
 _SOFTWARE_BEFORE: Final = "|".join(
     rf"(?<=\b{name} .)"

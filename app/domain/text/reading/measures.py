@@ -167,8 +167,7 @@ ANGLES: Final = rule(
 )
 # 45 degrees N
 SIDES: Final = rule(
-    r"(?<=[0-9]\u00b0) ?[NSEW]\b",
-    lambda match: f" {COMPASS_POINTS[match[0].strip()]}",
+    r"(?<=[0-9]\u00b0) ?[NSEW]\b", lambda match: f" {COMPASS_POINTS[match[0].strip()]}"
 )
 # 5'11"
 QUOTED_FEET: Final = rule(
@@ -178,13 +177,9 @@ QUOTED_FEET: Final = rule(
 )
 # 8' by 10', a 12' ladder
 ONLY_FEET: Final = rule(
-    rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z]|[.,;)\n]|$)",
-    _read_only_feet,
+    rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z]|[.,;)\n]|$)", _read_only_feet
 )
-FEET_BY_FEET: Final = rule(
-    r"([0-9](?:(?<=feet by .)|(?<=feet by [0-9].))[0-9]?)'",
-    _read_only_feet,
-)
+FEET_BY_FEET: Final = rule(r"([0-9](?:(?<=feet by .)|(?<=feet by [0-9].))[0-9]?)'", _read_only_feet)
 INCHES: Final = rule(
     r"(?:(?P<low>[0-9](?<![\w.,'/-].)[0-9]{0,2}) ?[-\u2013] ?(?=[0-9.]{1,6}\"))?"
     r"(?P<first>[0-9](?<![\w.,'/].)[0-9]*+(?:,[0-9]{3})*+(?:\.[0-9]++)?)"
@@ -192,10 +187,7 @@ INCHES: Final = rule(
     r"\"(?= *(?:[a-z,.;x)]|TV|LED)|\n|$)",
     _read_inches,
 )
-PRESSURES: Final = rule(
-    r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)",
-    _read_pressure,
-)
+PRESSURES: Final = rule(r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)", _read_pressure)
 PERCENTS: Final = rule(
     rf"(?P<first>{number(not_after('.,$'))})"
     rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"
@@ -283,7 +275,4 @@ MINUTES: Final = rule(
     r"(?!['\u2019-]|\u00b2| [a-z]+ (?:high|long|deep|wide)\b)",
     _read_minutes,
 )
-DEGREES: Final = (
-    rule(r"\u00b0C\b", "degrees Celsius"),
-    rule(r"\u00b0F\b", "degrees Fahrenheit"),
-)
+DEGREES: Final = (rule(r"\u00b0C\b", "degrees Celsius"), rule(r"\u00b0F\b", "degrees Fahrenheit"))

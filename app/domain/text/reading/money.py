@@ -5,13 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, decimal, is_one
-from app.domain.text.reading.matching import (
-    JOINT,
-    any_of,
-    is_before_noun,
-    not_after,
-    touches_word,
-)
+from app.domain.text.reading.matching import JOINT, any_of, is_before_noun, not_after, touches_word
 from app.domain.text.reading.units import PER_NAMES
 
 Coin = tuple[str, str, str, str]

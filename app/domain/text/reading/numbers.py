@@ -20,13 +20,7 @@ from app.domain.text.number_words import (
     year,
 )
 from app.domain.text.reading.characters import SUBSCRIPTS, SUPERSCRIPTS
-from app.domain.text.reading.matching import (
-    NUMBER,
-    apart,
-    not_after,
-    number,
-    touches_word,
-)
+from app.domain.text.reading.matching import NUMBER, apart, not_after, number, touches_word
 
 _SMALL: Final = "[\u2080-\u2089\u2070\u00b9\u00b2\u00b3\u2074-\u2079]"
 _LONGEST_COUNT: Final = 6
@@ -200,10 +194,7 @@ SLASHES: Final = (
     rule(r"/(?<=[0-9].)(?=[0-9])", " slash "),
     rule(r"/(?<=[0-9].)f\b", " per F"),
 )
-PRODUCTS: Final = rule(
-    r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])",
-    " times ",
-)
+PRODUCTS: Final = rule(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])", " times ")
 RANGES: Final = (
     # ranges, sums
     rule(
@@ -220,30 +211,19 @@ ORDINALS: Final = rule(
     r"(?P<ending>(?i:st|nd|rd|th))\b",
     _read_ordinal,
 )
-PLURALS: Final = rule(
-    rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b",
-    _read_plural,
-)
-MINUS: Final = rule(
-    r"\u2212",
-    " minus ",
-)
+PLURALS: Final = rule(rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b", _read_plural)
+MINUS: Final = rule(r"\u2212", " minus ")
 THOUSANDS: Final = rule(
-    r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])",
-    _read_decimal,
+    r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])", _read_decimal
 )
 DECIMALS: Final = (
     rule(r"[0-9](?<![0-9.].)[0-9]*+\.[0-9]++(?!\.?[0-9])", _read_decimal),
     rule(rf"\.{not_after('.')}[0-9]+", _read_decimal),
 )
 LONG_BESIDE_LETTERS: Final = rule(
-    r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)",
-    lambda match: digits(match[0]),
+    r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)", lambda match: digits(match[0])
 )
-QUARTERS: Final = rule(
-    r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)",
-    " to ",
-)
+QUARTERS: Final = rule(r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)", " to ")
 BESIDE_LETTERS: Final = (
     rule(r"e-(?<=[0-9]..)(?=[0-9])", " e minus "),
     # n-1
@@ -252,10 +232,6 @@ BESIDE_LETTERS: Final = (
     rule(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))", " "),
 )
 STRETCHED: Final = rule(
-    r"[0-9](?<![0-9].)[0-9]*+'(?=ss)",
-    lambda match: f"{cardinal(match[0][:-1])} ",
+    r"[0-9](?<![0-9].)[0-9]*+'(?=ss)", lambda match: f"{cardinal(match[0][:-1])} "
 )
-WHOLE: Final = rule(
-    r"[0-9](?<![0-9].)[0-9]*+",
-    _read_whole,
-)
+WHOLE: Final = rule(r"[0-9](?<![0-9].)[0-9]*+", _read_whole)

@@ -126,8 +126,7 @@ def _read_century(match: re.Match[str]) -> str | None:
 
 
 CENTURIES: Final = rule(
-    r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)",
-    _read_century,
+    r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)", _read_century
 )
 
 
@@ -148,11 +147,5 @@ PAGES: Final = rule(
     _read_page,
 )
 # MCMXCIX
-YEARS: Final = rule(
-    r"M(?<!\w.)[MDCLXVI]{3,}\b",
-    _read_year,
-)
-RULES: Final = rule(
-    r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)",
-    _read,
-)
+YEARS: Final = rule(r"M(?<!\w.)[MDCLXVI]{3,}\b", _read_year)
+RULES: Final = rule(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)", _read)

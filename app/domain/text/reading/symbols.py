@@ -4,10 +4,7 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.reading.matching import (
-    apart,
-    touches_word,
-)
+from app.domain.text.reading.matching import apart, touches_word
 
 _NAMES: Final = {
     "&": "and", "%": "percent", "+": "plus", "=": "equals", "<": "less than", ">": "greater than",
