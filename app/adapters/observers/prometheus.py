@@ -49,13 +49,20 @@ OTHER: Final = "other"
 QUEUE_WAIT_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20)
 
 QUEUE_GAUGES: Final = {
-    "queue_requests": "Requests in the queue.",
-    "queue_characters": "Characters of all requests in the queue.",
-    "queue_oldest_seconds": "Waiting time of the oldest request in the queue.",
-    "running_requests": "Requests that the model works on.",
-    "max_running_requests": "Requests that the model can work on at the same time, as measured.",
-    "open_requests": "Requests that have started and not ended, including paused ones.",
+    "num_queued": ("queue_requests", "Requests in the queue."),
+    "num_queued_chars": ("queue_characters", "Characters of all requests in the queue."),
+    "oldest_s": ("queue_oldest_seconds", "Waiting time of the oldest request in the queue."),
+    "num_running": ("running_requests", "Requests that the model works on."),
+    "max_running": (
+        "max_running_requests",
+        "Requests that the model can work on at the same time, as measured.",
+    ),
+    "num_open": (
+        "open_requests",
+        "Requests that have started and not ended, including paused ones.",
+    ),
 }
+"""By the field of QueueLoad."""
 
 BREAKER_LEVELS: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
@@ -108,7 +115,7 @@ class PrometheusMetrics:
             buckets=QUEUE_WAIT_BUCKETS_S,
         )
         self._queue_gauges = {
-            name: gauge(f"soprano_{name}", text) for name, text in QUEUE_GAUGES.items()
+            field: gauge(f"soprano_{name}", text) for field, (name, text) in QUEUE_GAUGES.items()
         }
 
         # The model.
@@ -219,16 +226,8 @@ class PrometheusMetrics:
         self._store_free_bytes.set_function(count_free_bytes)
 
     def watch_queue(self, ask: Callable[[], QueueLoad]) -> None:
-        def show(gauge: Gauge, value: Callable[[QueueLoad], float]) -> None:
-            gauge.set_function(lambda: value(ask()))
-
-        gauges = self._queue_gauges
-        show(gauges["queue_requests"], lambda load: load.num_queued)
-        show(gauges["queue_characters"], lambda load: load.num_queued_chars)
-        show(gauges["queue_oldest_seconds"], lambda load: load.oldest_s)
-        show(gauges["running_requests"], lambda load: load.num_running)
-        show(gauges["max_running_requests"], lambda load: load.max_running)
-        show(gauges["open_requests"], lambda load: load.num_open)
+        for field, gauge in self._queue_gauges.items():
+            gauge.set_function(lambda field=field: getattr(ask(), field))  # type: ignore[misc]
 
     def watch_cache(self, count_bytes: Callable[[], int]) -> None:
         """Have the size of the cache told by `count_bytes`, each time the page is made."""
