@@ -58,7 +58,17 @@ def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
         raise InvalidKeysError(
             f"{path} has no keys; `soprano-api keys create NAME --file {path}` makes one."
         )
-    return [_api_key(name, entry, limits) for name, entry in entries.items()]
+    keys = []
+    for name, entry in entries.items():
+        own = {
+            limit: value
+            for limit in KeyLimits.__struct_fields__
+            if (value := getattr(entry, limit)) is not UNSET
+        }
+        keys.append(
+            ApiKey(name, bytes.fromhex(entry.sha256), msgspec.structs.replace(limits, **own))
+        )
+    return keys
 
 
 def add_key(path: Path, name: str, key: str) -> None:
@@ -70,8 +80,23 @@ def add_key(path: Path, name: str, key: str) -> None:
     """
     check_name(name)
     path = path.resolve()  # a link stays a link
+    # The new file has a fixed name, so that it is also a lock: who finds it there must not begin.
+    new_path = path.with_name(f".{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        _rewrite(path, name, key)
+        fd = os.open(new_path, flags, FILE_MODE)
+        try:
+            with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - it has no path
+                file.write(_with_key(path, name, key))
+                file.flush()
+                if path.exists():
+                    os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
+                os.fsync(fd)
+            new_path.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                new_path.unlink()
+            raise
     except FileExistsError as error:
         raise InvalidKeysError(
             f"{error.filename} exists: {path.name} is being changed. If it is not, remove it."
@@ -85,27 +110,6 @@ def describe_entry(name: str, key: str) -> str:
     return f'[keys.{name}]\nsha256 = "{hash_key(key).hex()}"\n'
 
 
-def _rewrite(path: Path, name: str, key: str) -> None:
-    """Write a new file beside the old one and put it in its place.
-
-    The new file has a fixed name, so that it is also a lock: who finds it there must not begin.
-    """
-    new_path = path.with_name(f".{path.name}.new")
-    fd = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    try:
-        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor has no path
-            file.write(_with_key(path, name, key))
-            file.flush()
-            if path.exists():
-                os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
-            os.fsync(fd)
-        new_path.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            new_path.unlink()
-        raise
-
-
 def _with_key(path: Path, name: str, key: str) -> str:
     """The text of the file with one key more."""
     old = _read(path) if path.exists() else ""
@@ -116,8 +120,17 @@ def _with_key(path: Path, name: str, key: str) -> str:
 
 
 def _read(path: Path) -> str:
+    """The text of a regular file, or of what a link names."""
     try:
-        return _content(path).decode()
+        # A named pipe would hold the thread until somebody writes to it, and a device for longer.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor has no path
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise InvalidKeysError(f"{path} is not a regular file.")
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise InvalidKeysError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
+        return content.decode()
     except OSError as error:
         reason = "there is none" if error.errno == errno.ENOENT else error.strerror
         raise InvalidKeysError(f"The file of keys {path} cannot be read: {reason}.") from error
@@ -125,51 +138,18 @@ def _read(path: Path) -> str:
         raise InvalidKeysError(f"{path} is not UTF-8.") from error
 
 
-def _content(path: Path) -> bytes:
-    """Of a regular file, or of what a link names."""
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise InvalidKeysError(f"{path} is not a regular file.")
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise InvalidKeysError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
-    return content
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """A named pipe would hold the thread until somebody writes to it, and a device for longer."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-
-
 def _parse(path: Path, text: str) -> dict[str, KeyEntry]:
+    entries: dict[str, KeyEntry] = {}
     try:
-        tables = msgspec.convert(tomllib.loads(text), KeyFile).keys
-        return {name: _parse_entry(name, table) for name, table in tables.items()}
+        for name, table in msgspec.convert(tomllib.loads(text), KeyFile).keys.items():
+            check_name(name)
+            try:
+                entries[name] = msgspec.convert(table, KeyEntry)
+            except msgspec.ValidationError as error:
+                raise InvalidKeysError(f"[keys.{name}]: {error}") from error
     except (ValueError, RecursionError, msgspec.ValidationError, InvalidKeysError) as error:
         raise InvalidKeysError(f"{path} is not a file of keys: {error}") from error
-
-
-def _parse_entry(name: str, table: Any) -> KeyEntry:
-    check_name(name)
-    try:
-        return msgspec.convert(table, KeyEntry)
-    except msgspec.ValidationError as error:
-        raise InvalidKeysError(f"[keys.{name}]: {error}") from error
-
-
-def _api_key(name: str, entry: KeyEntry, limits: KeyLimits) -> ApiKey:
-    return ApiKey(
-        name,
-        bytes.fromhex(entry.sha256),
-        KeyLimits(
-            _own_or(entry.requests_per_minute, limits.requests_per_minute),
-            _own_or(entry.max_concurrent, limits.max_concurrent),
-        ),
-    )
-
-
-def _own_or(own: int | UnsetType, default: int) -> int:
-    return default if own is UNSET else own
+    return entries
 
 
 class FixedKeys:

@@ -41,12 +41,11 @@ class Pronunciations(msgspec.Struct, frozen=True):
 
     def apply(self, text: MappedText) -> MappedText:
         """`text` with the respellings in the place of the words."""
-        if not self.respellings:
+        known = self.respellings
+        if not known:
             return text
-        return text.sub(_any_of(frozenset(self.respellings)), self._respell)
-
-    def _respell(self, match: re.Match[str]) -> str | None:
-        return self.respellings.get(match[0]) or self.respellings.get(match[0].lower())
+        pattern = _any_of(frozenset(known))
+        return text.sub(pattern, lambda word: known.get(word[0]) or known.get(word[0].lower()))
 
 
 @lru_cache(maxsize=64)

@@ -141,11 +141,6 @@ def _with_point(words: str, match: re.Match[str]) -> str:
     return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
 
 
-def _read_initialism(match: re.Match[str]) -> str:
-    letters = match["letters"].replace(".", "").upper()
-    return _with_point(spelled(letters) + (match["tail"] or ""), match)
-
-
 def _read_street(match: re.Match[str]) -> str | None:
     text, start, end = match.string, match.start(), match.end()
     name = _STREET_NAME.search(text, max(0, start - 24), start)
@@ -169,10 +164,6 @@ def _read_title(match: re.Match[str]) -> str | None:
     return _with_point(title, match) if match["point"] and short not in _ALSO_WORDS else None
 
 
-def _read_name_after(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else _with_point(_NAMES_AFTER[match["short"]], match)
-
-
 def _read_fixed(match: re.Match[str]) -> str | None:
     before = match.string[max(0, match.start() - 6) : match.start()]
     is_unit = match[0] in UNITS and _FIGURE_BEFORE.search(before)
@@ -180,19 +171,10 @@ def _read_fixed(match: re.Match[str]) -> str | None:
     return None if is_unit or is_path else _with_point(_ALWAYS[match[0]], match)
 
 
-def _read_spelled(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else spelled(match[1]) + ("'s" if match[2] else "")
-
-
 def _read_unit(match: re.Match[str]) -> str | None:
     before = match.string[max(0, match.start() - 2) : match.start()]
     is_part = touches_word(match) or before.endswith("/") or _FIGURE_BEFORE.search(before)
     return None if is_part else _WRITTEN_FOR[match[1]]
-
-
-def _read_repeated(match: re.Match[str]) -> str | None:
-    """Letters that are no word, such as AAA; not III."""
-    return None if match[1] in "IXCM" else spelled(match[0])
 
 
 def _read_before_figures(match: re.Match[str]) -> str | None:
@@ -263,14 +245,30 @@ CAPITALIZED: Final = (
         r"(?:(?P<space> ?)(?<=[. ])(?=[A-Z])|(?!\w))",
         _read_title,
     ),
-    rule(rf"({any_of(_SPELLED)})('?s)?\b", _read_spelled),
-    rule(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)", _read_name_after),
-    rule(r"([A-Z])(?=\1)(?<!\w.)\1{2,5}\b", _read_repeated),
+    rule(
+        rf"({any_of(_SPELLED)})('?s)?\b",
+        lambda match: (
+            None if touches_word(match) else spelled(match[1]) + ("'s" if match[2] else "")
+        ),
+    ),
+    rule(
+        rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)",
+        lambda match: (
+            None if touches_word(match) else _with_point(_NAMES_AFTER[match["short"]], match)
+        ),
+    ),
+    # letters that are no word, such as AAA; not III
+    rule(
+        r"([A-Z])(?=\1)(?<!\w.)\1{2,5}\b",
+        lambda match: None if match[1] in "IXCM" else spelled(match[0]),
+    ),
 )
 # U.S., e.U.
 INITIALS: Final = rule(
     r"(?P<letters>[A-Za-z](?<![\w.@].)(?:\.[A-Za-z]\b)++)(?P<tail>'?s\b)?\.?(?!\w)",
-    _read_initialism,
+    lambda match: _with_point(
+        spelled(match["letters"].replace(".", "").upper()) + (match["tail"] or ""), match
+    ),
 )
 # an initial before a name: George C. Marshall
 INITIALS_OF_NAMES: Final = rule(

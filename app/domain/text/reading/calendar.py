@@ -74,13 +74,12 @@ def _is_no_month(match: re.Match[str]) -> bool:
 
 
 def _read_month_day(match: re.Match[str]) -> str | None:
-    if match["only_year"]:
-        is_part = touches_word(match)
-        return None if is_part else f"{_month(match['month'])}{_read_year(match['only_year'])}"
-    if _is_no_month(match):
+    is_none = touches_word(match) if match["only_year"] else _is_no_month(match)
+    if is_none:
         return None
+    month, day = _month(match["month"]), f" {_day(match['day'])}" if match["day"] else ""
     until = f" to {_day(match['until'])}" if match["until"] else ""
-    return f"{_month(match['month'])} {_day(match['day'])}{until}{_read_year(match['year'])}"
+    return f"{month}{day}{until}{_read_year(match['only_year'] or match['year'])}"
 
 
 def _read_day_month(match: re.Match[str]) -> str | None:
@@ -100,10 +99,9 @@ def _kept_point(match: re.Match[str]) -> str:
 
 def _read_iso(match: re.Match[str]) -> str:
     month = _MONTHS[int(match["month"]) - 1]
+    time = time_of_day(int(match["hour"]), int(match["minute"])) if match["hour"] else ""
     date = f"{month} {_day(match['day'])}{_read_year(match['year'])}"
-    if not match["hour"]:
-        return date
-    return f"{date}, {time_of_day(int(match['hour']), int(match['minute']))}"
+    return f"{date}, {time}" if time else date
 
 
 def _read_figures(match: re.Match[str]) -> str | None:
@@ -144,16 +142,8 @@ def _read_months(match: re.Match[str]) -> str | None:
     return f"{_month(match['month'])} {match['day'] or ''} to {until}".replace("  ", " ")
 
 
-def _read_month(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else _month(match[0]) + _kept_point(match)
-
-
 def _read_weekday(match: re.Match[str]) -> str | None:
     return None if touches_word(match) else _DAYS[match["day"]] + _kept_point(match)
-
-
-def _read_weekdays(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else f"{_DAYS[match['first']]} to {_DAYS[match['last']]}"
 
 
 def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
@@ -165,8 +155,7 @@ def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
 
 def _read_decade(match: re.Match[str]) -> str:
     figures = match["figures"]
-    words = year(figures) if len(figures) == 4 else below_hundred(int(figures))  # noqa: PLR2004
-    return plural(words)
+    return plural(year(figures) if len(figures) > 2 else below_hundred(int(figures)))  # noqa: PLR2004
 
 
 def _read_years(match: re.Match[str]) -> str:
@@ -188,7 +177,10 @@ _HOUR_FOLLOWS: Final = (
     r" [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m|[-\u2013] ?[0-9]{1,2}(?![\w]| [a-z]))"
 )
 
-MONTHS: Final = rule(rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)", _read_month)
+MONTHS: Final = rule(
+    rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
+    lambda match: None if touches_word(match) else _month(match[0]) + _kept_point(match),
+)
 WEEKDAYS: Final = (
     # Mon, Wed and Fri.
     rule(
@@ -198,7 +190,9 @@ WEEKDAYS: Final = (
     # Mon-Fri
     rule(
         rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|\n|$))?",
-        _read_weekdays,
+        lambda match: (
+            None if touches_word(match) else f"{_DAYS[match['first']]} to {_DAYS[match['last']]}"
+        ),
     ),
     # "Mon.", "Thu, 10/12", "Tue 9am"
     rule(

@@ -27,11 +27,8 @@ _VERSES_OF: Final = frozenset({
 
 def time_of_day(hour: int, minute: int) -> str:
     """Such as "eight oh five"; a full hour is only its number."""
-    if minute == 0:
-        return below_hundred(hour)
-    if minute < 10:  # noqa: PLR2004
-        return f"{below_hundred(hour)} oh {below_hundred(minute)}"
-    return f"{below_hundred(hour)} {below_hundred(minute)}"
+    zero = "oh " if minute < 10 else ""  # noqa: PLR2004
+    return below_hundred(hour) + (f" {zero}{below_hundred(minute)}" if minute else "")
 
 
 def _half_of_day(match: re.Match[str]) -> str:
@@ -45,10 +42,8 @@ def _read_half_day(match: re.Match[str]) -> str | None:
     hour = int(match["hour"])
     if hour > _MIDNIGHT:
         return None
-    if match["second"]:
-        words = _duration(hour, int(match["minute"]), int(match["second"]))
-    else:
-        words = time_of_day(hour, int(match["minute"] or 0))
+    minute, second = int(match["minute"] or 0), match["second"]
+    words = _duration(hour, minute, int(second)) if second else time_of_day(hour, minute)
     return words + _half_of_day(match)
 
 
@@ -72,12 +67,12 @@ def _read_clock(match: re.Match[str]) -> str:
 
 
 def _read_clock_range(match: re.Match[str]) -> str | None:
-    hour, minute = int(match["hour"]), int(match["minute"])
     if int(match["hour1"]) > _MIDNIGHT:
         return None
+    hour, minute = int(match["hour"]), int(match["minute"])
+    hundred = " hundred" if hour > _NOON and not minute else ""
     first = time_of_day(int(match["hour1"]), int(match["minute1"]))
-    second = time_of_day(hour, minute)
-    return f"{first} to {second}" + (" hundred" if hour > _NOON and not minute else "")
+    return f"{first} to {time_of_day(hour, minute)}{hundred}"
 
 
 def _read_military(match: re.Match[str]) -> str | None:

@@ -57,18 +57,17 @@ def _read_times(match: re.Match[str]) -> str | None:
 
 
 def _name(match: re.Match[str], *, is_single: bool) -> str:
-    unit = match["unit"]
+    """Of the unit, and of what it is per."""
+    unit, square, cubic = match["unit"], ("square", "squared"), ("cubic", "cubed")
     names = TOUCHING_NAMES.get(unit) if not match["gap"] else None
     name = (names or UNITS[unit])[0 if is_single else 1]
     if not match["per"]:
         return name
-    per = PER_NAMES[match["per"]]
-    if not match["per_power"]:
-        return f"{name} per {per}"
-    is_square = match["per_power"][-1] in "2\u00b2"
-    if per.endswith("meter"):
-        return f"{name} per {'square' if is_square else 'cubic'} {per}"
-    return f"{name} per {per} {'squared' if is_square else 'cubed'}"
+    per, per_power = PER_NAMES[match["per"]], match["per_power"]
+    if per_power:
+        before, behind = square if per_power[-1] in "2\u00b2" else cubic
+        per = f"{before} {per}" if per.endswith("meter") else f"{per} {behind}"
+    return f"{name} per {per}"
 
 
 def _read(match: re.Match[str]) -> str | None:
@@ -140,10 +139,6 @@ def _read_percent(match: re.Match[str]) -> str:
     return f"{' to '.join(numbers)} percent"
 
 
-def _read_per(match: re.Match[str]) -> str:
-    return f"{decimal(match[1])} per {PER_NAMES[match[2]]}"
-
-
 SIGNS: Final = rule(
     rf"[-\u2212+\u00b1\u2013](?:(?<=[-\u2212])(?<![\w)\]'\"^%\u00b0{COINS}].)|(?<=\+)(?<![\w)+].)|(?<=\u00b1)"
     r"|(?<=\u2013)(?<![\w\u2013)%\u00b0].)(?=[0-9.]{1,8} ?[%\u00b0]))"
@@ -206,7 +201,10 @@ RATES: Final = (
     rule(rf"/(?:(?<=[a-z]s.)|(?<=gram.)|(?<=liter.)|(?<=meter.))(?={_PERIODS})", " per "),
     rule(r"/(?<=[a-z]{2}.)s\b", " per second"),
     rule(r"/(?:(?<=gram.)|(?<=liter.)|(?<=meter.))h\b", " per hour"),
-    rule(rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)", _read_per),
+    rule(
+        rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)",
+        lambda match: f"{decimal(match[1])} per {PER_NAMES[match[2]]}",
+    ),
 )
 RULES: Final = rule(
     rf"(?P<first>{number(not_after('.$/^') + '(?<![0-9],.)')})"
@@ -244,18 +242,16 @@ _LASTS_BEFORE: Final = re.compile(
     r"|last(?:s|ed)?|exactly|another):?[ =]\Z",
     re.IGNORECASE,
 )
-
-
-def _read_seconds(match: re.Match[str]) -> str | None:
-    before = match.string[max(0, match.start() - 12) : match.start()]
-    return f"{cardinal(match[1])} seconds" if _LASTS_BEFORE.search(before) else None
-
-
 _TAKES_BEFORE: Final = re.compile(
     r"\b(?:ETA|wait(?:ed|s)?|time ?out(?: of)?|takes?|took|sleeps?|slept|every|uptime|elapsed"
     r"|duration|remaining|read(?:ing)? time|cook(?:ing)? time|runtime|total time):?[ =]\Z",
     re.IGNORECASE,
 )
+
+
+def _read_seconds(match: re.Match[str]) -> str | None:
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    return f"{cardinal(match[1])} seconds" if _LASTS_BEFORE.search(before) else None
 
 
 def _read_minutes(match: re.Match[str]) -> str | None:

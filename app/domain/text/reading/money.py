@@ -70,10 +70,8 @@ _GROUPED_BY_POINTS: Final = re.compile(
 
 def _plain(written: str) -> str:
     """The figures of an amount with at most a point: 1,234.50, 1.234,50, 1,00,000 or 27,50."""
-    if _GROUPED_BY_POINTS.fullmatch(written):
+    if _GROUPED_BY_POINTS.fullmatch(written) or _DECIMAL_COMMA.fullmatch(written):
         return written.replace(".", "").replace(",", ".")
-    if _DECIMAL_COMMA.fullmatch(written):
-        return written.replace(",", ".")
     whole, point, rest = written.replace(",", "").partition(".")
     return whole + point + rest.replace(".", "")
 
@@ -124,10 +122,9 @@ def _read_sign_before(match: re.Match[str]) -> str | None:
     return f"{' ' if touches else ''}{'minus ' if match['minus'] else ''}{words}"
 
 
-def _read_sign_behind(match: re.Match[str]) -> str | None:
+def _read_sign_behind(match: re.Match[str]) -> str:
     low = f"{decimal(_plain(match['first']))} to " if match["second"] else ""
-    amount = match["second"] or match["first"]
-    is_attribute = is_before_noun(match)
+    amount, is_attribute = match["second"] or match["first"], is_before_noun(match)
     return low + _words(amount, match["scale"], match["sign"], is_attribute=is_attribute)
 
 

@@ -85,10 +85,6 @@ def _read_power(match: re.Match[str]) -> str:
     return f" {power(match[1].translate(SUPERSCRIPTS))}"
 
 
-def _read_small(match: re.Match[str]) -> str:
-    return f" {cardinal(match[0].translate(SUBSCRIPTS).translate(SUPERSCRIPTS))} "
-
-
 def _read_range(match: re.Match[str]) -> str:
     low, high = match["low"], match["high"]
     first, second = decimal(low), decimal(high)
@@ -98,25 +94,19 @@ def _read_range(match: re.Match[str]) -> str:
         return f"{first} minus {second}"
     lower, higher = float(low.replace(",", "")), float(high.replace(",", ""))
     before = match.string[max(0, match.start() - 32) : match.start()]
-    if _MODEL_BEFORE.search(before):
-        return f"{first} {second}"
     is_score = lower < 200 and (higher > 0 or lower < 100)  # noqa: PLR2004
-    is_score = is_score or _VOTE_BEFORE.search(before) is not None
-    return f"{first} to {second}" if lower < higher or is_score else f"{first} {second}"
+    is_range = lower < higher or is_score or _VOTE_BEFORE.search(before)
+    is_range = is_range and not _MODEL_BEFORE.search(before)
+    return f"{first} to {second}" if is_range else f"{first} {second}"
 
 
 def _read_ordinal(match: re.Match[str]) -> str:
     figures, ending = match["figures"].replace(",", ""), match["ending"].lower()
-    if ending == _ending(figures):
+    proper = {"1": "st", "2": "nd", "3": "rd"}.get(figures[-1], "th")
+    if ending == ("th" if figures[-2:-1] == "1" else proper):
         return ordinal(figures)
     words = digits(figures) if len(set(figures)) == 1 and len(figures) > 2 else cardinal(figures)  # noqa: PLR2004
     return f"{words} {ending}"
-
-
-def _ending(figures: str) -> str:
-    if figures[-2:-1] == "1":
-        return "th"
-    return {"1": "st", "2": "nd", "3": "rd"}.get(figures[-1], "th")
 
 
 def _read_decimal(match: re.Match[str]) -> str:
@@ -127,21 +117,14 @@ def _read_whole(match: re.Match[str]) -> str:
     figures, end = match[0], match.end()
     if touches_word(match) or match.string[end : end + 1].isalpha():
         return apart(match, _serial(figures))
-    if figures[0] == "0" and len(figures) > 1:
+    is_long = len(figures) > _LONGEST_COUNT and not figures.endswith("000")
+    if is_long or (figures[0] == "0" and len(figures) > 1):
         return digits(figures)
-    if len(figures) > _LONGEST_COUNT and not figures.endswith("000"):
-        return digits(figures)
-    if len(figures) == 4 and "1010" <= figures <= "2099" and not _is_quantity(match):  # noqa: PLR2004
-        return year(figures)
-    return cardinal(figures)
-
-
-def _is_quantity(match: re.Match[str]) -> bool:
-    before = match.string[max(0, match.start() - 8) : match.start()]
-    return (
-        _QUANTITY.match(match.string, match.end()) is not None
-        and _YEAR_BEFORE.search(before) is None
-    )
+    is_year = len(figures) == 4 and "1010" <= figures <= "2099"  # noqa: PLR2004
+    if is_year and _QUANTITY.match(match.string, end):
+        before = match.string[max(0, match.start() - 8) : match.start()]
+        is_year = _YEAR_BEFORE.search(before) is not None
+    return year(figures) if is_year else cardinal(figures)
 
 
 def _serial(figures: str) -> str:
@@ -153,19 +136,11 @@ def _serial(figures: str) -> str:
     return digits(figures) if len(figures) > 3 or figures[0] == "0" else cardinal(figures)  # noqa: PLR2004
 
 
-def _read_plural(match: re.Match[str]) -> str:
-    return plural(below_hundred(int(match[1])) if len(match[1]) < 3 else cardinal(match[1]))  # noqa: PLR2004
-
-
-def _read_scientific(match: re.Match[str]) -> str:
-    """As a product with a power of ten, which the next rules read."""
-    return f"{match['first']} \u00d7 10^{int(match['exponent'])}"
-
-
+# as a product with a power of ten, which the next rules read
 SCIENTIFIC: Final = rule(
     rf"(?P<first>[0-9]{not_after('.,:/-')}[0-9]?(?:\.[0-9]++)?)[eE]"
     r"(?P<exponent>[-+]?[0-9]{1,3})(?![\w]|[.,:-]\w)",
-    _read_scientific,
+    lambda match: f"{match['first']} \u00d7 10^{int(match['exponent'])}",
 )
 POWERS: Final = (
     rule(
@@ -173,7 +148,10 @@ POWERS: Final = (
         _read_power,
     ),
     rule(r"\^(?<=[\w)].)[{(]?(-?[0-9]{1,4}|[a-z])(?!\w)[})]?", _read_power),
-    rule(f"{_SMALL}{_SMALL}*", _read_small),
+    rule(
+        f"{_SMALL}{_SMALL}*",
+        lambda match: f" {cardinal(match[0].translate(SUBSCRIPTS).translate(SUPERSCRIPTS))} ",
+    ),
 )
 SLASHES: Final = (
     # 1/2, 2 1/4
@@ -211,7 +189,10 @@ ORDINALS: Final = rule(
     r"(?P<ending>(?i:st|nd|rd|th))\b",
     _read_ordinal,
 )
-PLURALS: Final = rule(rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b", _read_plural)
+PLURALS: Final = rule(
+    rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b",
+    lambda match: plural(cardinal(match[1]) if match[1][2:] else below_hundred(int(match[1]))),
+)
 MINUS: Final = rule(r"\u2212", " minus ")
 THOUSANDS: Final = rule(
     r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])", _read_decimal

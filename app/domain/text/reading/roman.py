@@ -83,28 +83,17 @@ _ONE_ENDS: Final = re.compile(r"[.,:;)\n]|$| ?[-\u2013\u2014]| (?:of|and|to|or|i
 
 def _read(match: re.Match[str]) -> str | None:
     """By the word before it: after a heading a number, after a ruler an ordinal."""
-    number = value(match[1])
-    before = _WORDS_BEFORE.search(match.string, _start_of_words(match), match.start())
+    text, end, number = match.string, match.start(), value(match[1])
+    start_of_words = text.rfind(" ", 0, max(0, text.rfind(" ", 0, end))) + 1
+    before = _WORDS_BEFORE.search(text, start_of_words, end)
     if number is None or not before:
         return None
     if before["word"] in _RULERS and _RULER_NUMERAL.fullmatch(match[1]):
-        is_ordinal = _is_of_ruler(match, before)
-        return f" the {ordinal(str(number))}" if is_ordinal else None
+        # any numeral but I, which must be that of a king and no pronoun
+        is_ruler = before["crown"] in _CROWNS or before["word"] in _RULERS_WITH_ONE
+        is_pronoun = match[1] == "I" and (not is_ruler or _PRONOUN.match(text, match.end()))
+        return None if is_pronoun else f" the {ordinal(str(number))}"
     return f" {cardinal(str(number))}" if _is_number(match, before["word"]) else None
-
-
-def _start_of_words(match: re.Match[str]) -> int:
-    """Where the two words before the match begin."""
-    text, end = match.string, match.start()
-    return text.rfind(" ", 0, max(0, text.rfind(" ", 0, end))) + 1
-
-
-def _is_of_ruler(match: re.Match[str], before: re.Match[str]) -> bool:
-    """Any numeral but I, which must be that of a king and no pronoun."""
-    if match[1] != "I":
-        return True
-    is_ruler = before["crown"] in _CROWNS or before["word"] in _RULERS_WITH_ONE
-    return is_ruler and not _PRONOUN.match(match.string, match.end())
 
 
 def _is_number(match: re.Match[str], word: str) -> bool:

@@ -38,10 +38,6 @@ _OPERATORS: Final = {
 }  # fmt: skip
 
 
-def _read(match: re.Match[str]) -> str:
-    return _apart(match, _NAMES[match[0]])
-
-
 def _apart(match: re.Match[str], words: str) -> str:
     """`words` with a space to what stands before, and to a word that follows."""
     text, start, end = match.string, match.start(), match.end()
@@ -50,21 +46,12 @@ def _apart(match: re.Match[str], words: str) -> str:
     return before + words + (" " if after.isalnum() or (after and after in "([{'\"") else "")
 
 
-def _read_hash(match: re.Match[str]) -> str:
-    return " " if touches_word(match) else "hashtag "
-
-
-def _read_point(match: re.Match[str]) -> str:
-    """Of a file, a host, a method: "main.py", ".config"."""
-    return " dot " if touches_word(match) else "dot "
-
-
 SIGN: Final = (
     rf"[{re.escape(''.join([*_NAMES, *_GREEK, _SILENT]))}!-]"
     r"(?:(?<![!-])|(?<=-)[->]|(?<=!)=|(?<= -) )"
 )
 RULES: Final = (
-    rule(r"#(?=\w)", _read_hash),
+    rule(r"#(?=\w)", lambda match: " " if touches_word(match) else "hashtag "),
     rule("\u00a9(?<=opyright .) ?", ""),
     rule("\u00a7\u00a7", "sections "),
     rule(r"~(?<![\w)].) ?(?=\w)", "about "),
@@ -76,11 +63,15 @@ RULES: Final = (
         "|".join(re.escape(sign) for sign in sorted(_OPERATORS, key=len, reverse=True)),
         lambda match: _apart(match, _OPERATORS[match[0]]),
     ),
-    rule(rf"[{re.escape(''.join(_NAMES))}]", _read),
+    rule(rf"[{re.escape(''.join(_NAMES))}]", lambda match: _apart(match, _NAMES[match[0]])),
     rule(f"[{_SILENT}]", " "),
 )
 MARKS: Final = (
     rule(r"\.\.(?=\w)", ".. "),
-    rule(r"\.(?:(?<![\w.].)(?=[a-z])|(?<=[A-Za-z].)(?=[a-z]|NET\b))", _read_point),
+    # a file, a host, a method: "main.py", ".config"
+    rule(
+        r"\.(?:(?<![\w.].)(?=[a-z])|(?<=[A-Za-z].)(?=[a-z]|NET\b))",
+        lambda match: " dot " if touches_word(match) else "dot ",
+    ),
     rule(r"[.!?,;:](?<=[a-z].)(?=[A-Za-z])", lambda match: f"{match[0]} "),
 )
