@@ -46,9 +46,7 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
     """All keys of the file; at least one.
 
-    Args:
-        path: of the file.
-        limits: of keys that have none of their own.
+    `limits` are those of keys that have none of their own.
 
     Raises:
         InvalidKeysError: not to be read, damaged, or without a key: that would open the server.
@@ -60,14 +58,9 @@ def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
         )
     keys = []
     for name, entry in entries.items():
-        own = {
-            limit: value
-            for limit in KeyLimits.__struct_fields__
-            if (value := getattr(entry, limit)) is not UNSET
-        }
-        keys.append(
-            ApiKey(name, bytes.fromhex(entry.sha256), msgspec.structs.replace(limits, **own))
-        )
+        own = msgspec.to_builtins(entry)  # without what is not set
+        digest = bytes.fromhex(own.pop("sha256"))
+        keys.append(ApiKey(name, digest, msgspec.structs.replace(limits, **own)))
     return keys
 
 
@@ -122,10 +115,8 @@ def _with_key(path: Path, name: str, key: str) -> str:
 def _read(path: Path) -> str:
     """The text of a regular file, or of what a link names."""
     try:
-        # A named pipe would hold the thread until somebody writes to it, and a device for longer.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor has no path
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InvalidKeysError(f"{path} is not a regular file.")
             content = file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
@@ -136,6 +127,11 @@ def _read(path: Path) -> str:
         raise InvalidKeysError(f"The file of keys {path} cannot be read: {reason}.") from error
     except UnicodeDecodeError as error:
         raise InvalidKeysError(f"{path} is not UTF-8.") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A named pipe would hold the thread until somebody writes to it, and a device for longer."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _parse(path: Path, text: str) -> dict[str, KeyEntry]:
@@ -170,20 +166,13 @@ class FixedKeys:
 LOOK_EVERY_S: Final = 1.0
 """Seconds for which nobody looks at the file again."""
 
-State = tuple[int, ...]
-"""By which one content of a file is told from another, without reading it."""
-
 _log = structlog.get_logger(__name__)
 
 
 class WatchedKeyFile:
     """A KeySource over a file. A new file that cannot be used changes nothing, and is logged once.
 
-    Args:
-        path: of the file.
-        given: further keys, which do not change.
-        limits: of keys in the file that have none of their own.
-        clock: says when to look again.
+    The keys that are `given` do not change.
 
     Raises:
         InvalidKeysError: the file cannot be used.
@@ -233,7 +222,8 @@ class WatchedKeyFile:
         return Keyring((*self._given, *read_keys(self._path, self._limits)))
 
 
-def _state(path: Path) -> State:
+def _state(path: Path) -> tuple[int, ...]:
+    """By which one content of a file is told from another, without reading it."""
     try:
         found = path.stat()
     except OSError:

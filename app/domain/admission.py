@@ -144,10 +144,6 @@ class Capacity:
     """How many requests the model can work for at once and keep ahead of playback.
 
     Whenever all turns were taken for a second, it moves halfway to what was made in that time.
-
-    Args:
-        limits: on their number.
-        num: to begin with.
     """
 
     def __init__(self, limits: AdmissionLimits, num: int) -> None:
@@ -182,11 +178,7 @@ class Capacity:
 
 
 class AdmissionQueue:
-    """The line in front of the model, and how much goes on behind it.
-
-    Args:
-        limits: on all of it.
-    """
+    """The line in front of the model, and how much goes on behind it."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
@@ -251,16 +243,20 @@ class AdmissionQueue:
 
     def leave(self, ticket: Ticket) -> bool:
         """Take a request out of the line; whether it was in it."""
-        line = self._lines.get(ticket.caller, ())
-        if ticket not in line:
-            return False
-        self._remove(ticket)
-        return True
+        is_waiting = ticket in self._lines.get(ticket.caller, ())
+        if is_waiting:
+            self._remove(ticket)
+        return is_waiting
 
     def next(self, now: float) -> tuple[Ticket | None, list[Ticket]]:
         """The request that begins now, if one can; and those before it that waited too long."""
         expired = []
-        while ticket := self._first_that_may_begin():
+        while self._has_turn_for(_SHORTEST):
+            # of the caller whose turn it is, else of the next one
+            waiting = (each for line in self._lines.values() for each in line)
+            ticket = next(filter(self._has_turn_for, waiting), None)
+            if ticket is None:
+                break
             self._remove(ticket)
             if ticket.expires_at < now:
                 expired.append(ticket)
@@ -300,18 +296,10 @@ class AdmissionQueue:
             self._pace.record(ticket.num_chars, now - taken_at)
             self._last_turn = None
 
-    def _first_that_may_begin(self) -> Ticket | None:
-        """Of the caller whose turn it is, else of the next one."""
-        if not self._has_turn_for(_SHORTEST):
-            return None
-        waiting = (ticket for line in self._lines.values() for ticket in line)
-        return next(filter(self._has_turn_for, waiting), None)
-
     def _has_turn_for(self, ticket: Ticket) -> bool:
-        limits = self._limits
         if self._is_long(ticket) and self._num_long_running >= self._capacity.num_long:
             return False
-        return self._num_running < self._capacity.num and self._num_open < limits.max_open
+        return self._num_running < self._capacity.num and self._num_open < self._limits.max_open
 
     def _is_long(self, ticket: Ticket) -> bool:
         return ticket.num_chars > self._limits.max_short_chars
@@ -324,18 +312,14 @@ class AdmissionQueue:
     def _has_room_for(self, ticket: Ticket) -> bool:
         if self._has_turn_for(ticket):  # those who wait have none, so it begins at once
             return True
+        max_queued, interval_s = self._limits.max_queued, self._pace.interval_s
         if not self._num_queued:
-            return self._limits.max_queued > 0
+            return max_queued > 0
+        if interval_s:  # as many as will surely begin in time, at the latest pace
+            servable = int(WAIT_MARGIN * self._limits.max_wait_s / interval_s)
+            max_queued = min(max_queued, max(1, servable))
         num_chars = self._num_chars + ticket.num_chars
-        return self._num_queued < self._max_queued() and num_chars <= self._limits.max_queued_chars
-
-    def _max_queued(self) -> int:
-        """As many as will surely begin before they have waited too long, at the latest pace."""
-        interval_s = self._pace.interval_s
-        if not interval_s:
-            return self._limits.max_queued
-        servable = int(WAIT_MARGIN * self._limits.max_wait_s / interval_s)
-        return min(self._limits.max_queued, max(1, servable))
+        return self._num_queued < max_queued and num_chars <= self._limits.max_queued_chars
 
     def _newest_of_greediest(self, caller: str | None) -> Ticket | None:
         """Of the caller with most in the queue, if that would still be more than this caller's."""

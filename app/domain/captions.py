@@ -1,6 +1,7 @@
 """What is said when: one caption per spoken segment, and the two subtitle formats. Pure."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Final
 
 import msgspec
@@ -39,7 +40,7 @@ def render_vtt(captions: Sequence[Caption]) -> str:
     """WebVTT (W3C): the same with a head, a point, and the three characters of markup escaped."""
     cues = (
         f"{_time(caption.start_s, '.')} --> {_time(caption.end_s, '.')}\n"
-        f"{_escaped(caption.text)}\n\n"
+        f"{escape(caption.text, quote=False)}\n\n"
         for caption in captions
     )
     return "WEBVTT\n\n" + "".join(cues)
@@ -50,7 +51,3 @@ def _time(seconds: float, point: str) -> str:
     minutes, rest_ms = divmod(rest_ms, 60_000)
     whole_s, ms = divmod(rest_ms, 1000)
     return f"{hours:02}:{minutes:02}:{whole_s:02}{point}{ms:03}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

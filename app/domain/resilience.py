@@ -81,10 +81,7 @@ class Refusal(msgspec.Struct, frozen=True):
 class CircuitBreaker:
     """The breaker of one engine. Times are seconds of one clock, and never go back.
 
-    Args:
-        policy: its numbers.
-        random: gives numbers in [0, 1).
-        on_change: told the old state, the new one and the reason in words.
+    `on_change` is told the old state, the new one and the reason in words.
 
     Attributes:
         state: as of the last call; that an open time has passed shows when somebody asks.
@@ -124,7 +121,13 @@ class CircuitBreaker:
         if permit.generation != self._generation:
             return
         if permit.is_probe:
-            self._record_probe(outcome, now)
+            self._has_probe = False
+            if outcome is CallOutcome.SUCCESS:
+                self._closed_at = now
+                self._enter(BreakerState.CLOSED, "the probe succeeded")
+            elif outcome is CallOutcome.FAILURE:
+                self._num_failed_probes += 1
+                self._open(now, "the probe failed")
         elif self.state is BreakerState.CLOSED and outcome is not CallOutcome.IGNORED:
             self._record_call(outcome, now)
 
@@ -140,9 +143,7 @@ class CircuitBreaker:
 
     def open_for_s(self, now: float) -> float:
         """Seconds since it last let calls through, failed probes included; 0 while it does."""
-        if self.state is BreakerState.CLOSED:
-            return 0.0
-        return now - self._open_since
+        return 0.0 if self.state is BreakerState.CLOSED else now - self._open_since
 
     def _record_call(self, outcome: CallOutcome, now: float) -> None:
         self._outcomes.append((now, outcome))
@@ -157,24 +158,12 @@ class CircuitBreaker:
             self._open_since = now
             self._open(now, f"{num_failed} of the last {num_all} calls failed")
 
-    def _record_probe(self, outcome: CallOutcome, now: float) -> None:
-        self._has_probe = False
-        if outcome is CallOutcome.SUCCESS:
-            self._close(now, "the probe succeeded")
-        elif outcome is CallOutcome.FAILURE:
-            self._num_failed_probes += 1
-            self._open(now, "the probe failed")
-
     def _open(self, now: float, reason: str) -> None:
         policy = self._policy
         doubled = policy.open_s * 2.0 ** min(self._num_failed_probes, MAX_DOUBLINGS)
         chance = 1 + policy.jitter * (2 * self._random() - 1)
         self._open_until = now + min(doubled, policy.max_open_s) * chance
         self._enter(BreakerState.OPEN, reason)
-
-    def _close(self, now: float, reason: str) -> None:
-        self._closed_at = now
-        self._enter(BreakerState.CLOSED, reason)
 
     def _enter(self, state: BreakerState, reason: str) -> None:
         old, self.state = self.state, state
@@ -205,7 +194,7 @@ def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) 
     From half of the longest pause up to all of it, by chance: instances that die together become
     known one after another within some milliseconds, and a retry must not meet the next of them.
     """
-    longest_s = min(policy.max_delay_s, policy.delay_s * 2.0 ** min(num_retries, 30))
+    longest_s = min(policy.max_delay_s, policy.delay_s * 2.0 ** min(num_retries, MAX_DOUBLINGS))
     return (1.0 + random()) / 2 * longest_s
 
 

@@ -1,6 +1,5 @@
 """What is asked for, by whom it can be spoken, and what became of it. Plain values."""
 
-import math
 from enum import StrEnum
 from typing import Final
 
@@ -110,7 +109,7 @@ class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
     pronunciations: Pronunciations = Pronunciations()
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.speed) and MIN_SPEED <= self.speed <= MAX_SPEED):
+        if not MIN_SPEED <= self.speed <= MAX_SPEED:
             raise InvalidSpeedError(self.speed, MIN_SPEED, MAX_SPEED)
 
 

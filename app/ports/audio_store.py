@@ -49,10 +49,6 @@ class OpenAudio(Protocol):
     def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to but not including `end`, in blocks, none of them empty.
 
-        Args:
-            start: at least 0.
-            end: at most the size of the file.
-
         Raises:
             StoreError: the storage fails, or the file has become shorter than it was.
         """

@@ -60,22 +60,24 @@ class Turns:
 
     async def take(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` after the turn before it."""
-        return await in_thread(self._take, partial(work, *args, **kwargs))
+
+        def turn() -> T:
+            with self._lock:
+                if self._is_over:
+                    raise StoreError("The file is closed.")
+                return work(*args, **kwargs)
+
+        return await in_thread(turn)
 
     async def take_last(self, work: Callable[[], None]) -> None:
         """Run `work` even if cancelled meanwhile, and nothing after it."""
-        await asyncio.shield(in_thread(self._take_last, work))
 
-    def _take(self, work: Callable[[], T]) -> T:
-        with self._lock:
-            if self._is_over:
-                raise StoreError("The file is closed.")
-            return work()
+        def turn() -> None:
+            with self._lock:
+                self._is_over = True
+                work()
 
-    def _take_last(self, work: Callable[[], None]) -> None:
-        with self._lock:
-            self._is_over = True
-            work()
+        await asyncio.shield(in_thread(turn))
 
 
 class TempFile:
@@ -153,8 +155,7 @@ class ReadFile:
 
     def read_all(self) -> bytes:
         """For small files: all of it."""
-        blocks = iter(partial(os.read, self._fd, BLOCK_BYTES), b"")
-        return b"".join(blocks)
+        return b"".join(iter(partial(os.read, self._fd, BLOCK_BYTES), b""))
 
     def close(self) -> None:
         if self._fd != -1:
@@ -347,32 +348,16 @@ _TEMP_NAME: Final = re.compile(r"\.tmp-(?P<pid>[1-9][0-9]{0,6})-[0-9a-f]{16}")
 def sweep(dir_fd: int, now: datetime) -> None:
     """Remove what no writer will finish, and captions whose audio is gone."""
     for name in os.listdir(dir_fd):
-        if _is_abandoned(dir_fd, name, now) or _is_alone(dir_fd, name, now):
+        temp, audio = _TEMP_NAME.fullmatch(name), audio_of(name)
+        status = lstat_regular(dir_fd, name) if temp or audio else None
+        if status is None or (audio and lstat_regular(dir_fd, audio)):
+            continue
+        age_s = now.timestamp() - status.st_mtime
+        is_orphan = temp and age_s > ORPHAN_MAX_AGE_S and not _is_running(int(temp["pid"]))
+        if is_orphan or age_s > TEMP_MAX_AGE_S:
             # In a directory shared with other users theirs are theirs to remove.
             with suppress(PermissionError):
                 unlink(dir_fd, name)
-
-
-def _is_abandoned(dir_fd: int, name: str, now: datetime) -> bool:
-    match = _TEMP_NAME.fullmatch(name)
-    age_s = _age_s(dir_fd, name, now) if match else None
-    if match is None or age_s is None or age_s <= ORPHAN_MAX_AGE_S:
-        return False
-    return age_s > TEMP_MAX_AGE_S or not _is_running(int(match["pid"]))
-
-
-def _is_alone(dir_fd: int, name: str, now: datetime) -> bool:
-    audio = audio_of(name)
-    if audio is None or lstat_regular(dir_fd, audio) is not None:
-        return False
-    age_s = _age_s(dir_fd, name, now)
-    return age_s is not None and age_s > TEMP_MAX_AGE_S
-
-
-def _age_s(dir_fd: int, name: str, now: datetime) -> float | None:
-    """Seconds since the last change; None for what is not, or no longer, a regular file."""
-    status = lstat_regular(dir_fd, name)
-    return None if status is None else now.timestamp() - status.st_mtime
 
 
 def _is_running(pid: int) -> bool:

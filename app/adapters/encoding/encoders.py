@@ -128,12 +128,7 @@ class WavWriter(PcmWriter):
 
 
 class Resampler:
-    """Samples at one rate in, at another out; passes them through where the rates are equal.
-
-    Args:
-        input_rate: in Hz.
-        output_rate: in Hz.
-    """
+    """Samples at one rate in, at another out; passes them through where the rates are equal."""
 
     def __init__(self, input_rate: int, output_rate: int) -> None:
         self._stream: Any = None

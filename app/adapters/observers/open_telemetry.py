@@ -54,11 +54,7 @@ def build_tracing(version: str, clock: Clock) -> "OpenTelemetry":
 class OpenTelemetry:
     """Tracing, and the SpeechObserver that says in the span of a request what was spoken.
 
-    Args:
-        provider: of the spans; closed with this.
-        version: of this server.
-        clock: of the times that a report tells.
-        give_up: makes a provider that is being closed not wait for a collector any longer.
+    `give_up` makes a provider that is being closed not wait for a collector any longer.
     """
 
     def __init__(

@@ -17,14 +17,7 @@ RETRY_AFTER_ONE_ENDS_S: Final = 1.0
 
 
 class AccessControl:
-    """The door.
-
-    Args:
-        keys: that open it.
-        clock: of the limits per minute.
-        random: gives numbers in [0, 1); by chance callers wait a little longer than they must, so
-            that they do not return together.
-    """
+    """The door."""
 
     def __init__(self, keys: KeySource, clock: Clock, random: Callable[[], float]) -> None:
         self._keys = keys

@@ -19,14 +19,7 @@ from app.ports.telemetry import SpeechObserver
 
 
 class Admission:
-    """The door to the model.
-
-    Args:
-        limits: on what goes on behind it.
-        clock: measures and waits.
-        random: gives numbers in [0, 1).
-        observer: told of requests that are rejected before they are read.
-    """
+    """The door to the model."""
 
     def __init__(
         self,
@@ -82,27 +75,23 @@ class Admission:
         now = self._clock.monotonic()
         expires_at = min(now + self._limits.max_wait_s, caller.deadline)
         ticket = Ticket(caller.name, num_chars, now, expires_at)
-        turn = asyncio.get_running_loop().create_future()
-        self._arrive(ticket, turn)
+        try:
+            removed = self._queue.arrive(ticket)
+        except ServerOverloadedError:
+            raise self._overloaded() from None
+        turn = self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        for other in removed:
+            self._refuse(other, self._overloaded())
         self._serve(now)
         if not turn.done():
             await self._wait_for(turn, ticket)
         turn.result()
         return ticket
 
-    def _arrive(self, ticket: Ticket, turn: "asyncio.Future[None]") -> None:
-        try:
-            removed = self._queue.arrive(ticket)
-        except ServerOverloadedError:
-            raise self._overloaded() from None
-        self._waiting[ticket] = turn
-        for other in removed:
-            self._refuse(other, self._overloaded())
-
     async def _wait_for(self, turn: "asyncio.Future[None]", ticket: Ticket) -> None:
         left_s = ticket.expires_at - self._clock.monotonic()
         try:
-            await within(self._clock, left_s, _finish(turn))
+            await within(self._clock, left_s, asyncio.wait({turn}))
         except TimeoutError:
             if self._queue.leave(ticket):
                 self._refuse(ticket, self._too_late())
@@ -160,10 +149,6 @@ class Admission:
         now = self._clock.monotonic()
         self._queue.end(now)
         self._serve(now)
-
-
-async def _finish(turn: "asyncio.Future[None]") -> None:
-    await asyncio.wait({turn})
 
 
 def _is_given(turn: "asyncio.Future[None]") -> bool:

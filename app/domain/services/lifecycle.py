@@ -47,11 +47,7 @@ class ModelState(StrEnum):
 
 
 class EngineCheck:
-    """Whether a model that is loaded is well enough to be sent requests.
-
-    Args:
-        ask: how it is now.
-    """
+    """Whether a model that is loaded is well enough to be sent requests."""
 
     def __init__(self, ask: Callable[[], EngineHealth]) -> None:
         self._ask = ask
@@ -76,13 +72,6 @@ class EngineCheck:
 
 class Readiness:
     """The life of the model: loading, then ready or failed.
-
-    Args:
-        model: loaded by `load`.
-        encoders: warmed up with it.
-        clock: measures and waits.
-        observer: told how loading ended.
-        load_wait_s: how long `wait_until_ready` waits for a model that is still loading.
 
     Attributes:
         state: where the model is in its life.
@@ -121,9 +110,17 @@ class Readiness:
         try:
             await self._model.load()
             with suppress(SentenceError, EngineUnavailableError, InstanceDeadError):
-                await self._warm_up()
+                try:
+                    await self._speak_in(AudioFormat.MP3)
+                except EncodingError:  # a codec that is missing concerns its own format alone
+                    await self._speak_in(AudioFormat.WAV)
         except Exception as error:
-            failure = _as_speech_error(error)
+            described = " ".join(f"{type(error).__name__}: {error}".split())
+            failure = (
+                error
+                if isinstance(error, SpeechError)
+                else ModelLoadError(f"The speech model could not be loaded: {described}")
+            )
             self._settle(ModelState.FAILED)
             self._observer.model_load_failed(self._model.info, failure)
             if failure is error:
@@ -144,12 +141,6 @@ class Readiness:
                 )
             case ModelState.READY:
                 return None
-
-    async def _warm_up(self) -> None:
-        try:
-            await self._speak_in(AudioFormat.MP3)
-        except EncodingError:  # a codec that is missing concerns its own format alone
-            await self._speak_in(AudioFormat.WAV)
 
     async def _speak_in(self, audio_format: AudioFormat) -> None:
         info = self._model.info
@@ -188,13 +179,6 @@ class Readiness:
             raise ModelLoadingError(RETRY_AFTER_S)
         if self.state is ModelState.FAILED:
             raise ModelLoadError("The speech model could not be loaded.")
-
-
-def _as_speech_error(error: Exception) -> SpeechError:
-    if isinstance(error, SpeechError):
-        return error
-    described = " ".join(f"{type(error).__name__}: {error}".split())
-    return ModelLoadError(f"The speech model could not be loaded: {described}")
 
 
 class Intake:

@@ -89,15 +89,7 @@ class SpeechLimits(msgspec.Struct, frozen=True):
 
 
 class SpeechService:
-    """Speaks texts through the ports.
-
-    Args:
-        ports: the outside world.
-        readiness: tells when the model can speak.
-        admission: tells when it has time.
-        catalog: resolves names.
-        limits: on one text.
-    """
+    """Speaks texts through the ports."""
 
     def __init__(
         self,
@@ -252,7 +244,6 @@ class SpeechService:
         job.encoder = await _run(job.is_light, open_encoder, job.encoding, model_rate)
 
     async def _wait_for_text(self, job: SpeechJob, prefetcher: Prefetcher) -> None:
-        """Wait until something is written, and then for a slot."""
         has_text = await prefetcher.wait_for_segment()
         job.on_text()
         if has_text:

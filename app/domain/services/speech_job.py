@@ -4,20 +4,13 @@ Counts and times everything about the request; the service that answers it says 
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from app.domain.admission import Caller
 from app.domain.audio import AudioChunk, AudioEncoding, PlaybackClock
 from app.domain.captions import Caption
-from app.domain.errors import (
-    InvalidRequestError,
-    ModelLoadingError,
-    QueueTimeoutError,
-    RequestTimeoutError,
-    ServerOverloadedError,
-    SpeechError,
-)
+from app.domain.errors import InvalidRequestError, RefusedError, RequestTimeoutError, SpeechError
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Slot
 from app.domain.services.time_limit import within
@@ -31,13 +24,6 @@ T = TypeVar("T")
 
 class SpeechJob:
     """A request and its life.
-
-    Args:
-        options: what was asked for.
-        caller: for whom; brings the deadline.
-        slot: its share of the model; given back at the end.
-        clock: measures, and waits for the deadline.
-        observer: told at the end, once.
 
     Attributes:
         params: how every segment is synthesized; set once the names are resolved.
@@ -77,7 +63,7 @@ class SpeechJob:
         self._has_expired = False
         self._has_ended = False
 
-    async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
+    async def in_time(self, work: Awaitable[T]) -> T:
         """The result of `work`; raises RequestTimeoutError at the caller's deadline."""
         left_s = max(0.0, self._deadline - self._clock.monotonic())
         try:
@@ -149,7 +135,7 @@ def _outcome(error: BaseException | None) -> Outcome:
             return Outcome.COMPLETED
         case InvalidRequestError():
             return Outcome.REJECTED
-        case ServerOverloadedError() | QueueTimeoutError() | ModelLoadingError():
+        case RefusedError():
             return Outcome.REFUSED
         case asyncio.CancelledError() | GeneratorExit():
             return Outcome.CANCELLED

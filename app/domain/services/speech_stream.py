@@ -4,13 +4,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
-from app.domain.audio import AudioEncoding
 from app.domain.captions import Caption
 from app.domain.errors import StoreError
 from app.domain.segment import TextSegment
 from app.domain.services.audio_library import Recording
 from app.domain.services.speech_job import SpeechJob
-from app.domain.speech import SpeechReport, SynthesisParams
 from app.ports.audio_store import StoredAudio
 
 
@@ -33,35 +31,21 @@ class SpeechStream:
     Raises SpeechError when it breaks off.
 
     Attributes:
+        encoding: format and sample rate of the bytes.
+        params: how it is synthesized.
+        report: how far it is.
+        captions: of the segments that are whole.
         stored: what became of the file, once known, if it was to be stored.
     """
 
     def __init__(self, job: SpeechJob, parts: AsyncGenerator[Part, None]) -> None:
+        self.encoding, self.params = job.encoding, job.params
+        self.report, self.captions = job.report, job.captions
         self._job = job
         self._parts = parts
         self._first: Part | None = None
         self._recording: Recording | None = None
         self.stored: StoreOutcome | None = None
-
-    @property
-    def encoding(self) -> AudioEncoding:
-        """Format and sample rate of the bytes."""
-        return self._job.encoding
-
-    @property
-    def params(self) -> SynthesisParams:
-        """How it is synthesized."""
-        return self._job.params
-
-    @property
-    def report(self) -> SpeechReport:
-        """How far it is."""
-        return self._job.report
-
-    @property
-    def captions(self) -> list[Caption]:
-        """Of the segments that are whole."""
-        return self._job.captions
 
     @property
     def current_segment(self) -> TextSegment | None:
@@ -75,7 +59,7 @@ class SpeechStream:
             SpeechError: synthesis failed, or took longer than the caller waits; it is closed then.
         """
         try:
-            self._first = await self._job.in_time(_next(self._parts))
+            self._first = await self._job.in_time(anext(self._parts, None))
         except BaseException:
             await self.aclose()
             raise
@@ -90,22 +74,20 @@ class SpeechStream:
     async def __anext__(self) -> Part:
         part, self._first = self._first, None
         if part is None:
-            part = await _next(self._parts)
+            part = await anext(self._parts, None)
         if self._recording is None or self.stored is not None:
             if part is None:
                 raise StopAsyncIteration
             return part
         if part is None:
-            part = self.stored = await self._finish(self._recording)
+            try:
+                file = await self._recording.finish(head=self.head(), captions=self.captions)
+                part = self.stored = StoreOutcome(file)
+            except StoreError as error:
+                part = self.stored = StoreOutcome(None, error)
         elif isinstance(part, bytes):
             await self._recording.write(part)
         return part
-
-    async def _finish(self, recording: Recording) -> StoreOutcome:
-        try:
-            return StoreOutcome(await recording.finish(head=self.head(), captions=self.captions))
-        except StoreError as error:
-            return StoreOutcome(None, error)
 
     async def save(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Write the whole file; its first bytes are then to be replaced by `head()`.
@@ -113,12 +95,13 @@ class SpeechStream:
         Raises:
             SpeechError: synthesis broke off, or took longer than the caller waits.
         """
-        await self._job.in_time(self._write_all(write))
 
-    async def _write_all(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        async for part in self:
-            if isinstance(part, bytes):
-                await write(part)
+        async def write_all() -> None:
+            async for part in self:
+                if isinstance(part, bytes):
+                    await write(part)
+
+        await self._job.in_time(write_all())
 
     def head(self) -> bytes:
         """See AudioEncoder.head; for callers that write the bytes to a file."""
@@ -130,7 +113,3 @@ class SpeechStream:
         self._job.end(GeneratorExit())  # a generator that was never begun has not said so
         if self._recording is not None:
             await self._recording.aclose()
-
-
-async def _next(parts: AsyncGenerator[Part, None]) -> Part | None:
-    return await anext(parts, None)

@@ -49,11 +49,7 @@ async def within(
 ) -> T:
     """The result of `work`, which is cancelled after `limit_s` seconds.
 
-    Args:
-        clock: that waits.
-        limit_s: may be infinite.
-        work: as for `unless`.
-        on_expiry: called before it is cancelled for its time.
+    `on_expiry` is called before. What the work gives or raises goes before.
 
     Raises:
         TimeoutError: it took longer.

@@ -75,12 +75,6 @@ def segment_text(
     Without white space, the sources of all segments together are `text`. A text that a rule cannot
     read, or a voice cannot split, is spelled.
 
-    Args:
-        text: as the user wrote it.
-        split: the voice's.
-        options: how to read.
-        on_failure: told why the text is spelled.
-
     Raises:
         ExpandedInputTooLongError: see read_text.
     """

@@ -120,11 +120,11 @@ def _read_whole(match: re.Match[str]) -> str:
     is_long = len(figures) > _LONGEST_COUNT and not figures.endswith("000")
     if is_long or (figures[0] == "0" and len(figures) > 1):
         return digits(figures)
-    is_year = len(figures) == 4 and "1010" <= figures <= "2099"  # noqa: PLR2004
-    if is_year and _QUANTITY.match(match.string, end):
+    if len(figures) == 4 and "1010" <= figures <= "2099":  # noqa: PLR2004
         before = match.string[max(0, match.start() - 8) : match.start()]
-        is_year = _YEAR_BEFORE.search(before) is not None
-    return year(figures) if is_year else cardinal(figures)
+        if not _QUANTITY.match(match.string, end) or _YEAR_BEFORE.search(before):
+            return year(figures)
+    return cardinal(figures)
 
 
 def _serial(figures: str) -> str:
