@@ -166,13 +166,11 @@ def choose_page(files: Sequence[StoredAudio], query: PageQuery) -> Page:
     Raises:
         UnknownCursorError: the file to follow is not among them.
     """
-    ordered = list(reversed(files)) if query.is_newest_first else list(files)
-    start = 0
-    if query.after is not None:
-        names = [file.name for file in ordered]
-        if query.after not in names:
-            raise UnknownCursorError(query.after)
-        start = names.index(query.after) + 1
+    ordered = files[::-1] if query.is_newest_first else files
+    names = [file.name for file in ordered]
+    if query.after is not None and query.after not in names:
+        raise UnknownCursorError(query.after)
+    start = 0 if query.after is None else names.index(query.after) + 1
     end = start + query.limit
     return Page(ordered[start:end], has_more=end < len(ordered))
 

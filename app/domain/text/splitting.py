@@ -6,6 +6,7 @@ No word is lost or repeated.
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from app.domain.text.mapped_text import MappedText
@@ -54,8 +55,7 @@ _SPOKEN_SYMBOLS: Final = frozenset("&%@#\u00b0\u00a7\u00a9\u00ae\u2122")
 def split_sentences(text: MappedText) -> list[MappedText]:
     """The sentences of a paragraph that was read."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text.text)]
-    bounds = zip([0, *ends], [*ends, len(text)], strict=True)
-    pieces = (text[start:end].strip() for start, end in bounds)
+    pieces = (text[start:end].strip() for start, end in pairwise([0, *ends, len(text)]))
     return [piece for piece in pieces if len(piece)]
 
 

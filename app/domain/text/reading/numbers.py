@@ -96,8 +96,8 @@ def _read_range(match: re.Match[str]) -> str:
     before = match.string[max(0, match.start() - 32) : match.start()]
     is_score = lower < 200 and (higher > 0 or lower < 100)  # noqa: PLR2004
     is_range = lower < higher or is_score or _VOTE_BEFORE.search(before)
-    is_range = is_range and not _MODEL_BEFORE.search(before)
-    return f"{first} to {second}" if is_range else f"{first} {second}"
+    is_model = _MODEL_BEFORE.search(before)
+    return f"{first} to {second}" if is_range and not is_model else f"{first} {second}"
 
 
 def _read_ordinal(match: re.Match[str]) -> str:
