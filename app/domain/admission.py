@@ -40,37 +40,25 @@ RETRY_SPREAD_S: Final = 2.0
 
 
 class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is taken on.
+    """How much is taken on."""
 
-    Attributes:
-        min_running: requests that the model works for at the same time, at least; see Capacity.
-        max_running: at most.
-        max_open: requests that have begun and not ended, those included that wait for their
-            listeners: each holds sound in memory.
-        max_queued: requests that wait to begin.
-        max_queued_chars: characters of all of them; a single one may have more.
-        max_wait_s: for how long, in seconds.
-        max_short_chars: of a text that may take any turn.
-    """
-
+    # requests that the model works for at the same time, at least; see Capacity
     min_running: int = 1
-    max_running: int = 8
+    max_running: int = 8  # at most
+    # requests that have begun and not ended, those included that wait for their listeners: each
+    # holds sound in memory
     max_open: int = 128
-    max_queued: int = 32
-    max_queued_chars: int = 65_536
-    max_wait_s: float = 10.0
-    max_short_chars: int = MAX_SHORT_CHARS
+    max_queued: int = 32  # requests that wait to begin
+    max_queued_chars: int = 65_536  # characters of all of them; a single one may have more
+    max_wait_s: float = 10.0  # for how long, in seconds
+    max_short_chars: int = MAX_SHORT_CHARS  # of a text that may take any turn
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who sends a request.
+    """Who sends a request."""
 
-    Attributes:
-        name: of the key; None where nobody is told apart.
-        deadline: seconds of the clock's `monotonic` by when the answer is no longer wanted.
-    """
-
-    name: str | None = None
+    name: str | None = None  # of the key; None where nobody is told apart
+    # seconds of the clock's `monotonic` by when the answer is no longer wanted
     deadline: float = math.inf
 
 
@@ -78,42 +66,26 @@ ANYBODY: Final = Caller()
 
 
 class Ticket(msgspec.Struct, frozen=True, eq=False):
-    """A request that waits.
+    """A request that waits."""
 
-    Attributes:
-        caller: name of who sent it.
-        num_chars: of its text.
-        arrived_at: seconds of the clock.
-        expires_at: seconds of the clock; it is not begun after that.
-    """
-
-    caller: str | None
-    num_chars: int
-    arrived_at: float
-    expires_at: float
+    caller: str | None  # name of who sent it
+    num_chars: int  # of its text
+    arrived_at: float  # seconds of the clock
+    expires_at: float  # seconds of the clock; it is not begun after that
 
 
 _SHORTEST: Final = Ticket(None, 1, 0.0, 0.0)
 
 
 class QueueLoad(msgspec.Struct, frozen=True):
-    """What is going on.
+    """What is going on."""
 
-    Attributes:
-        num_queued: requests that wait.
-        num_queued_chars: characters of all of them.
-        oldest_s: for how long the oldest of them has waited, in seconds.
-        num_running: requests that the model works for.
-        max_running: as many as may be, now.
-        num_open: requests that have begun and not ended.
-    """
-
-    num_queued: int = 0
-    num_queued_chars: int = 0
-    oldest_s: float = 0.0
-    num_running: int = 0
-    max_running: int = 0
-    num_open: int = 0
+    num_queued: int = 0  # requests that wait
+    num_queued_chars: int = 0  # characters of all of them
+    oldest_s: float = 0.0  # for how long the oldest of them has waited, in seconds
+    num_running: int = 0  # requests that the model works for
+    max_running: int = 0  # as many as may be, now
+    num_open: int = 0  # requests that have begun and not ended
 
 
 class Pace:

@@ -38,17 +38,11 @@ class KeyLimits(msgspec.Struct, frozen=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """A key that is known.
+    """A key that is known."""
 
-    Attributes:
-        name: whose it is; fit for logs.
-        digest: SHA-256 of the key, 32 bytes.
-        limits: of all requests with it.
-    """
-
-    name: str
-    digest: bytes
-    limits: KeyLimits = KeyLimits()
+    name: str  # whose it is; fit for logs
+    digest: bytes  # SHA-256 of the key, 32 bytes
+    limits: KeyLimits = KeyLimits()  # of all requests with it
 
 
 class Keyring:

@@ -34,20 +34,17 @@ class AudioFormat(StrEnum):
 class AudioChunk(msgspec.Struct, frozen=True, eq=False):
     """A run of samples.
 
-    Attributes:
-        samples: (num_samples,) float32, nominally in [-1, 1]; finite. Louder is allowed and clipped
-            where it is written.
-        sample_rate: in Hz.
-        num_input_tokens: that the model has read for it, those of chunks before it not counted.
-        num_output_tokens: that the model has generated for it, without those of chunks before it.
-
     Raises:
         InvalidAudioError: wrong shape or dtype, a NaN or an infinity, a rate below 1 Hz.
     """
 
+    # (num_samples,) float32, nominally in [-1, 1]; finite. Louder is allowed and clipped where it
+    # is written
     samples: NDArray[np.float32]
-    sample_rate: int
+    sample_rate: int  # in Hz
+    # that the model has read for it, those of chunks before it not counted
     num_input_tokens: int = 0
+    # that the model has generated for it, without those of chunks before it
     num_output_tokens: int = 0
 
     def __post_init__(self) -> None:

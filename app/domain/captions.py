@@ -10,21 +10,13 @@ _MS_PER_HOUR: Final = 3_600_000
 
 
 class Caption(msgspec.Struct, frozen=True):
-    """One spoken segment of an answer.
+    """One spoken segment of an answer."""
 
-    Attributes:
-        index: of the segment in its text, from 0 on.
-        start_s: where its sound begins in the answer, in seconds.
-        end_s: where it ends; the next segment begins there.
-        text: as the user wrote it.
-        spoken: as the voice was given it; empty for a pause.
-    """
-
-    index: int
-    start_s: float
-    end_s: float
-    text: str
-    spoken: str = ""
+    index: int  # of the segment in its text, from 0 on
+    start_s: float  # where its sound begins in the answer, in seconds
+    end_s: float  # where it ends; the next segment begins there
+    text: str  # as the user wrote it
+    spoken: str = ""  # as the voice was given it; empty for a pause
 
 
 def render_srt(captions: Sequence[Caption]) -> str:

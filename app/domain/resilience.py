@@ -42,27 +42,17 @@ class CallOutcome(StrEnum):
 
 
 class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When a breaker opens, and for how long.
+    """When a breaker opens, and for how long."""
 
-    Attributes:
-        window_size: last outcomes that are looked at.
-        window_s: seconds after which an outcome is too old to be one of them.
-        min_outcomes: that there must be; more than the window holds are as many as it holds.
-        failure_ratio: of failures among them at which it opens.
-        open_s: seconds for which it is open at first, twice as long after each failed probe.
-        max_open_s: most of these, before chance is added.
-        jitter: part of that time by which chance makes it longer or shorter, in [0, 1).
-        calm_s: seconds of being closed after which it opens for `open_s` again.
-    """
-
-    window_size: int = 20
-    window_s: float = 30.0
-    min_outcomes: int = 5
-    failure_ratio: float = 0.5
+    window_size: int = 20  # last outcomes that are looked at
+    window_s: float = 30.0  # seconds after which an outcome is too old to be one of them
+    min_outcomes: int = 5  # that there must be; more than the window holds are as many as it holds
+    failure_ratio: float = 0.5  # of failures among them at which it opens
+    # seconds for which it is open at first, twice as long after each failed probe
     open_s: float = 5.0
-    max_open_s: float = 60.0
-    jitter: float = 0.2
-    calm_s: float = 60.0
+    max_open_s: float = 60.0  # most of these, before chance is added
+    jitter: float = 0.2  # part of that time by which chance makes it longer or shorter, in [0, 1)
+    calm_s: float = 60.0  # seconds of being closed after which it opens for `open_s` again
 
 
 class Permit(msgspec.Struct, frozen=True):
@@ -175,17 +165,12 @@ class CircuitBreaker:
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and how soon.
+    """How often and how soon."""
 
-    Attributes:
-        max_retries: of one call.
-        delay_s: longest pause before the first retry, in seconds; twice as long before each next.
-        max_delay_s: most of these.
-    """
-
-    max_retries: int = 1
+    max_retries: int = 1  # of one call
+    # longest pause before the first retry, in seconds; twice as long before each next
     delay_s: float = 0.05
-    max_delay_s: float = 1.0
+    max_delay_s: float = 1.0  # most of these
 
 
 def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) -> float:
@@ -203,15 +188,10 @@ PROBE_TEXT: Final = "Ready."
 
 
 class TimeLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long an engine may be silent, in seconds from when its sound is asked for and due.
+    """How long an engine may be silent, in seconds from when its sound is asked for and due."""
 
-    Attributes:
-        first_chunk_s: before the first chunk of a sentence.
-        chunk_gap_s: before each further one.
-    """
-
-    first_chunk_s: float = 10.0
-    chunk_gap_s: float = 5.0
+    first_chunk_s: float = 10.0  # before the first chunk of a sentence
+    chunk_gap_s: float = 5.0  # before each further one
 
 
 class ResiliencePolicy(msgspec.Struct, frozen=True, kw_only=True):

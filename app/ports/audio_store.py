@@ -12,17 +12,11 @@ from app.domain.captions import Caption
 
 
 class StoredAudio(msgspec.Struct, frozen=True):
-    """One kept file.
+    """One kept file."""
 
-    Attributes:
-        name: `<stem>_<number>.<extension>`, unique in the store.
-        num_bytes: its size.
-        created_at: when it was published, UTC.
-    """
-
-    name: str
-    num_bytes: int
-    created_at: datetime
+    name: str  # `<stem>_<number>.<extension>`, unique in the store
+    num_bytes: int  # its size
+    created_at: datetime  # when it was published, UTC
 
     @property
     def audio_format(self) -> AudioFormat:

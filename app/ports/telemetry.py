@@ -69,19 +69,13 @@ class SpeechObserver(SentenceObserver, Protocol):
 
 
 class RequestReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one request, or of one socket.
+    """What became of one request, or of one socket."""
 
-    Attributes:
-        method: as in HTTP, upper case; "WEBSOCKET" of a socket.
-        route: template of the address, `/v1/models/{model_id}`; None if there is nothing there.
-        status: of the answer; 101 of a socket that was accepted, 0 if nothing was answered.
-        duration_s: to the end of the answer, or of the socket, in seconds.
-    """
-
-    method: str
+    method: str  # as in HTTP, upper case; "WEBSOCKET" of a socket
+    # template of the address, `/v1/models/{model_id}`; None if there is nothing there
     route: str | None
-    status: int
-    duration_s: float
+    status: int  # of the answer; 101 of a socket that was accepted, 0 if nothing was answered
+    duration_s: float  # to the end of the answer, or of the socket, in seconds
 
 
 class RequestObserver(Protocol):

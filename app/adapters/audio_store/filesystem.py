@@ -72,17 +72,11 @@ _DIRECTORY_MODE: Final = 0o750
 
 
 class StoreLimits(msgspec.Struct, frozen=True):
-    """What `clean_up` keeps; 0 means no limit.
+    """What `clean_up` keeps; 0 means no limit."""
 
-    Attributes:
-        max_files: how many files.
-        max_bytes: of all files together.
-        max_age_s: of each file, in seconds.
-    """
-
-    max_files: int = 0
-    max_bytes: int = 0
-    max_age_s: float = 0.0
+    max_files: int = 0  # how many files
+    max_bytes: int = 0  # of all files together
+    max_age_s: float = 0.0  # of each file, in seconds
 
 
 class FilesystemAudioStore:

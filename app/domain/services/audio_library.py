@@ -140,17 +140,11 @@ def as_store_error(error: Exception) -> StoreError:
 
 
 class PageQuery(msgspec.Struct, frozen=True):
-    """Which part of a list is wanted.
+    """Which part of a list is wanted."""
 
-    Attributes:
-        limit: most files of it, at least 1.
-        after: name of the last file that was seen; None begins the list.
-        is_newest_first: the order, by number.
-    """
-
-    limit: int = 20
-    after: str | None = None
-    is_newest_first: bool = True
+    limit: int = 20  # most files of it, at least 1
+    after: str | None = None  # name of the last file that was seen; None begins the list
+    is_newest_first: bool = True  # the order, by number
 
 
 class Page(msgspec.Struct, frozen=True):

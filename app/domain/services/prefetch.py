@@ -25,14 +25,10 @@ CHARS_PER_S: Final = 15.0  # of English speech, about: 150 words a minute of 5 l
 
 
 class PrefetchLimits(msgspec.Struct, frozen=True):
-    """How far ahead of its listener a text is synthesized.
+    """How far ahead of its listener a text is synthesized."""
 
-    Attributes:
-        max_segments: synthesized at the same time, the one that is sent included.
-        max_buffered_s: playing time, in seconds, beyond which no further segment is begun.
-    """
-
-    max_segments: int = 10
+    max_segments: int = 10  # synthesized at the same time, the one that is sent included
+    # playing time, in seconds, beyond which no further segment is begun
     max_buffered_s: float = 60.0
 
 

@@ -52,14 +52,10 @@ SILENCE_S: Final = 0.2  # playing time of the answer to a text with nothing to p
 
 
 class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
-    """An answer to a text that is still being written.
+    """An answer to a text that is still being written."""
 
-    Attributes:
-        text: takes it, piece by piece.
-        stream: speaks each sentence once it is whole; ends after `text` has been finished.
-    """
-
-    text: LiveText
+    text: LiveText  # takes it, piece by piece
+    # speaks each sentence once it is whole; ends after `text` has been finished
     stream: SpeechStream
 
 
@@ -75,16 +71,11 @@ class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
 
 
 class SpeechLimits(msgspec.Struct, frozen=True):
-    """What one text may take.
+    """What one text may take."""
 
-    Attributes:
-        max_chars: of the text, in code points.
-        has_markup: Markdown, HTML and SSML are markup, and not spoken.
-        prefetch: how much of it is synthesized before it is asked for.
-    """
-
-    max_chars: int = 4_096
-    has_markup: bool = True
+    max_chars: int = 4_096  # of the text, in code points
+    has_markup: bool = True  # Markdown, HTML and SSML are markup, and not spoken
+    # how much of it is synthesized before it is asked for
     prefetch: PrefetchLimits = PrefetchLimits()
 
 

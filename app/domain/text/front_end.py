@@ -27,19 +27,14 @@ _UP_TO_SPACE: Final = re.compile(r"\S*")
 
 
 class ReadingOptions(msgspec.Struct, frozen=True):
-    """How a text is read.
+    """How a text is read."""
 
-    Attributes:
-        is_normalized: figures and signs are read as words; otherwise the text is spoken as it is.
-        has_markup: Markdown, HTML and SSML are taken out first.
-        pronunciations: words that are said in another way than they are written.
-        max_chars: of the text with its pronunciations, which may be much longer.
-    """
-
+    # figures and signs are read as words; otherwise the text is spoken as it is
     is_normalized: bool = True
-    has_markup: bool = True
+    has_markup: bool = True  # Markdown, HTML and SSML are taken out first
+    # words that are said in another way than they are written
     pronunciations: Pronunciations = Pronunciations()
-    max_chars: float = inf
+    max_chars: float = inf  # of the text with its pronunciations, which may be much longer
 
 
 DEFAULT_READING: Final = ReadingOptions()

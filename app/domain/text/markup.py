@@ -23,17 +23,11 @@ _WEAK_BREAKS_S: Final = {
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Silence that was asked for.
+    """Silence that was asked for."""
 
-    Attributes:
-        duration_s: its length in seconds, up to MAX_PAUSE_S.
-        start: where in the original it was asked for.
-        end: where that ends.
-    """
-
-    duration_s: float
-    start: int
-    end: int
+    duration_s: float  # its length in seconds, up to MAX_PAUSE_S
+    start: int  # where in the original it was asked for
+    end: int  # where that ends
 
 
 _BLOCK_TAGS: Final = (

@@ -20,14 +20,11 @@ class Pronunciations(msgspec.Struct, frozen=True):
 
     A word in small letters is meant in any case; one with a capital only as it is written.
 
-    Attributes:
-        respellings: word to letters, spaces, hyphens and apostrophes.
-
     Raises:
         InvalidRequestError: a word or its respelling cannot be one.
     """
 
-    respellings: dict[str, str] = {}
+    respellings: dict[str, str] = {}  # word to letters, spaces, hyphens and apostrophes
 
     def __post_init__(self) -> None:
         for word, respelling in self.respellings.items():

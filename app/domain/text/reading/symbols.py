@@ -14,8 +14,7 @@ _NAMES: Final = {
     "\u00a9": "copyright", "\u2030": "per mille", "\u221e": "infinity", "\u221a": "square root of",
     "\u2192": "to", "\u2248": "approximately", "\u2260": "is not equal to",
     "\u2264": "less than or equal to", "\u2265": "greater than or equal to", "\u00d7": "times",
-    "\u00f7": "divided by", "\u00b1": "plus or minus", "\u2211": "sum of",
-    "\u20bd": "rubles",
+    "\u00f7": "divided by", "\u00b1": "plus or minus", "\u2211": "sum of", "\u20bd": "rubles",
     "\u20ba": "lira", "\u20aa": "shekels", "\u20ab": "dong", "\u20b4": "hryvnia", "\u0e3f": "baht",
 }  # fmt: skip
 _SILENT: Final = "*~^|`_\u00ac"
