@@ -136,10 +136,6 @@ class TokenBucket:
 
     Counts in whole units, of which a token has as many as a minute has nanoseconds: each nanosecond
     then adds exactly `per_minute` of them, and nothing is ever rounded away.
-
-    Args:
-        per_minute: at least 1.
-        now: seconds of the clock that `take` is asked with.
     """
 
     def __init__(self, per_minute: int, now: float) -> None:

@@ -74,13 +74,10 @@ class AudioChunk(msgspec.Struct, frozen=True, eq=False):
 
 
 class PlaybackClock:
-    """When a listener who plays audio as it arrives has played all of it.
-
-    Attributes:
-        ends_at: seconds of the port Clock's `monotonic`; before the first chunk, when it is due.
-    """
+    """When a listener who plays audio as it arrives has played all of it."""
 
     def __init__(self, starts_at: float) -> None:
+        # seconds of the port Clock's `monotonic`; before the first chunk, when it is due
         self.ends_at = starts_at
 
     def on_chunk(self, chunk: AudioChunk, now: float) -> None:
@@ -101,14 +98,7 @@ def silence(duration_s: float, sample_rate: int) -> AudioChunk:
 
 
 def to_pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Round to 16 bit, clipped at full scale and never wrapped.
-
-    Args:
-        samples: (num_samples,) float32, finite.
-
-    Returns:
-        (num_samples,) int16 in [-32767, 32767].
-    """
+    """(num_samples,) float32, finite, to int16 in [-32767, 32767]: clipped and never wrapped."""
     scaled: NDArray[np.float32] = np.rint(np.clip(samples, -1.0, 1.0) * 32767.0)
     return scaled.astype(np.int16)
 

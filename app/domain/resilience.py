@@ -72,9 +72,6 @@ class CircuitBreaker:
     """The breaker of one engine. Times are seconds of one clock, and never go back.
 
     `on_change` is told the old state, the new one and the reason in words.
-
-    Attributes:
-        state: as of the last call; that an open time has passed shows when somebody asks.
     """
 
     def __init__(
@@ -93,6 +90,7 @@ class CircuitBreaker:
         self._closed_at = -inf
         self._open_since = 0.0
         self._open_until = 0.0
+        # as of the last call; that an open time has passed shows when somebody asks
         self.state = BreakerState.CLOSED
 
     def acquire(self, now: float) -> Permit | Refusal:

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -217,18 +217,6 @@ def _as_store_error(error: OSError) -> StoreError:
     return StoreError(f"The store of finished audio failed: {reason}.")
 
 
-async def read_blocks(
-    turns: Turns, file: ReadFile, start: int, end: int
-) -> AsyncGenerator[bytes, None]:
-    """The bytes of an open file from `start` up to `end`, in blocks."""
-    while start < end:
-        block = await turns.take(file.read_at, start, min(BLOCK_BYTES, end - start))
-        if not block:
-            raise StoreError("A file of the store became shorter while it was read.")
-        yield block
-        start += len(block)
-
-
 def open_directory(directory: Path) -> int:
     """A descriptor of the directory, to be closed by the caller."""
     # Links are followed here: which directory is the store is the operator's word.
@@ -390,13 +378,13 @@ class FreeSpace:
         return num_bytes
 
     def _begin_to_ask(self) -> None:
-        self._asking = threading.Thread(target=self._ask, name="store-space", daemon=True)
-        self._asking.start()
+        def ask() -> None:
+            try:
+                directories = (self._directory, *self._directory.parents)
+                existing = next(path for path in directories if path.exists())
+                self._num_bytes = float(shutil.disk_usage(existing).free)
+            except OSError:
+                self._num_bytes = math.nan
 
-    def _ask(self) -> None:
-        try:
-            directories = (self._directory, *self._directory.parents)
-            existing = next(path for path in directories if path.exists())
-            self._num_bytes = float(shutil.disk_usage(existing).free)
-        except OSError:
-            self._num_bytes = math.nan
+        self._asking = threading.Thread(target=ask, name="store-space", daemon=True)
+        self._asking.start()

@@ -28,6 +28,7 @@ from typing import Final
 import msgspec
 
 from app.adapters.audio_store.files import (
+    BLOCK_BYTES,
     EPOCH,
     FILE_MODE,
     ReadFile,
@@ -42,7 +43,6 @@ from app.adapters.audio_store.files import (
     number_of,
     opened_directory,
     put_sidecar,
-    read_blocks,
     read_sidecar,
     sidecar_of,
     sweep,
@@ -56,6 +56,7 @@ from app.domain.errors import (
     CaptionsNotFoundError,
     InvalidFileNameError,
     StoredAudioNotFoundError,
+    StoreError,
     StoreFullError,
 )
 from app.domain.file_name import STEM
@@ -275,8 +276,14 @@ class _OpenAudio:
         self._turns = turns
         self._file = file
 
-    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        return read_blocks(self._turns, self._file, start, end)
+    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        while start < end:
+            num_bytes = min(BLOCK_BYTES, end - start)
+            block = await self._turns.take(self._file.read_at, start, num_bytes)
+            if not block:
+                raise StoreError("A file of the store became shorter while it was read.")
+            yield block
+            start += len(block)
 
 
 def _find_surplus(

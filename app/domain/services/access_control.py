@@ -89,16 +89,12 @@ class AccessControl:
 
 
 class Grant:
-    """What one request or socket may do with its key, until it ends or the key is revoked.
-
-    Attributes:
-        name: of the key.
-        revoked: done once the key is not known any more. Wait for it with `asyncio.wait`, which
-            does not cancel it: it is the same one for all that wait.
-    """
+    """What one request or socket may do with its key, until it ends or the key is revoked."""
 
     def __init__(self, key: ApiKey, usage: "_Usage") -> None:
-        self.name = key.name
+        self.name = key.name  # of the key
+        # done once the key is not known any more. Wait for it with `asyncio.wait`, which does not
+        # cancel it: it is the same one for all that wait
         self.revoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._digest = key.digest
         self._usage = usage

@@ -83,24 +83,21 @@ class Admission:
         for other in removed:
             self._refuse(other, self._overloaded())
         self._serve(now)
-        if not turn.done():
-            await self._wait_for(turn, ticket)
-        turn.result()
-        return ticket
-
-    async def _wait_for(self, turn: "asyncio.Future[None]", ticket: Ticket) -> None:
-        left_s = ticket.expires_at - self._clock.monotonic()
         try:
-            await within(self._clock, left_s, asyncio.wait({turn}))
+            if not turn.done():
+                await within(self._clock, expires_at - now, asyncio.wait({turn}))
         except TimeoutError:
             if self._queue.leave(ticket):
                 self._refuse(ticket, self._too_late())
         except asyncio.CancelledError:
             self._waiting.pop(ticket, None)
-            if not self._queue.leave(ticket) and _is_given(turn):
-                self.pause(ticket)  # in the same moment its turn came
+            has_begun = turn.done() and not turn.cancelled() and turn.exception() is None
+            if not self._queue.leave(ticket) and has_begun:  # in the same moment its turn came
+                self.pause(ticket)
                 self.end()
             raise
+        turn.result()
+        return ticket
 
     def _serve(self, now: float) -> None:
         """Let every request begin that can."""
@@ -149,10 +146,6 @@ class Admission:
         now = self._clock.monotonic()
         self._queue.end(now)
         self._serve(now)
-
-
-def _is_given(turn: "asyncio.Future[None]") -> bool:
-    return turn.done() and not turn.cancelled() and turn.exception() is None
 
 
 class Slot:

@@ -41,9 +41,6 @@ class Recording:
     """One file being made. Begun by `AudioLibrary.record`; the caller closes it.
 
     `on_failure` is told, at most once, why nothing will be kept.
-
-    Attributes:
-        error: why nothing will be kept; None while all is well.
     """
 
     def __init__(
@@ -52,7 +49,7 @@ class Recording:
         clock: Clock,
         on_failure: Callable[[StoreError], None],
     ) -> None:
-        self.error: StoreError | None = None
+        self.error: StoreError | None = None  # why nothing will be kept; None while all is well
         self._clock = clock
         self._on_failure = on_failure
         self._parts: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING_PARTS)
@@ -170,12 +167,7 @@ def choose_page(files: Sequence[StoredAudio], query: PageQuery) -> Page:
 
 
 class AudioLibrary:
-    """What may be done with kept audio. An owner is as in AudioStores.
-
-    Attributes:
-        error: why the store could not be opened or cleaned at the last try, or could not keep a
-            file since; None if it could.
-    """
+    """What may be done with kept audio. An owner is as in AudioStores."""
 
     def __init__(
         self,
@@ -188,6 +180,8 @@ class AudioLibrary:
         self._clock = clock
         self._observer = observer
         self._clean_up_interval_s = clean_up_interval_s
+        # why the store could not be opened or cleaned at the last try, or could not keep a file
+        # since; None if it could
         self.error: StoreError | None = None
 
     @asynccontextmanager

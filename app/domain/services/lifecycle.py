@@ -71,12 +71,7 @@ class EngineCheck:
 
 
 class Readiness:
-    """The life of the model: loading, then ready or failed.
-
-    Attributes:
-        state: where the model is in its life.
-        speed: seconds of audio per second that it makes of one text alone; None if not known.
-    """
+    """The life of the model: loading, then ready or failed."""
 
     def __init__(
         self,
@@ -93,7 +88,8 @@ class Readiness:
         self._observer = observer
         self._load_wait_s = load_wait_s
         self._settled = asyncio.Event()
-        self.state = ModelState.LOADING
+        self.state = ModelState.LOADING  # where the model is in its life
+        # seconds of audio per second that it makes of one text alone; None if not known
         self.speed: float | None = None
 
     async def load(self) -> None:
@@ -182,16 +178,12 @@ class Readiness:
 
 
 class Intake:
-    """Open at first, then draining, then over; there is no way back.
-
-    Attributes:
-        is_over: what still runs must end now.
-    """
+    """Open at first, then draining, then over; there is no way back."""
 
     def __init__(self) -> None:
         self._draining = asyncio.Event()
         self._over: asyncio.Future[None] | None = None
-        self.is_over = False
+        self.is_over = False  # what still runs must end now
 
     @property
     def is_draining(self) -> bool:

@@ -36,9 +36,6 @@ class Prefetcher:
     """The segments of one text: those that wait, and those that are being synthesized. Use it once.
 
     The caller that takes the chunks adds each of them to `playback`.
-
-    Attributes:
-        num_pushed: segments that have come so far.
     """
 
     def __init__(
@@ -59,7 +56,7 @@ class Prefetcher:
         self._params: SynthesisParams | None = None
         self._has_changed = asyncio.Event()
         self._is_finished = False
-        self.num_pushed = 0
+        self.num_pushed = 0  # segments that have come so far
 
     @property
     def num_waiting_chars(self) -> int:

@@ -101,11 +101,8 @@ class SpeechService:
     ) -> SpeechStream:
         """Begin to speak; returns when the first bytes are there.
 
-        Args:
-            request: what to speak.
-            caller: for whom.
-            is_whole: nothing is sent before all of it is there, so a segment that is lost with its
-                instance of the model can be synthesized again.
+        With `is_whole` nothing is sent before all of it is there, so a segment that is lost with
+        its instance of the model can be synthesized again.
 
         Raises:
             InvalidRequestError: the request cannot work as asked.

@@ -23,23 +23,12 @@ T = TypeVar("T")
 
 
 class SpeechJob:
-    """A request and its life.
+    """A request and its life."""
 
-    Attributes:
-        params: how every segment is synthesized; set once the names are resolved.
-        encoding: of the answer; set with `params`.
-        encoder: of the answer; set when audio is about to be made.
-        is_light: encoding takes so little that the event loop does it; set with `params`.
-        report: how far it is.
-        captions: of the segments that are whole, in order; each begins where the one before ended.
-        current_segment: the segment that has begun and is not whole.
-        playback: of a listener who plays the answer as it comes.
-    """
-
-    params: SynthesisParams
-    encoding: AudioEncoding
-    is_light: bool
-    encoder: AudioEncoder
+    params: SynthesisParams  # how every segment is synthesized; set once the names are resolved
+    encoding: AudioEncoding  # of the answer; set with `params`
+    is_light: bool  # encoding takes so little that the event loop does it; set with `params`
+    encoder: AudioEncoder  # of the answer; set when audio is about to be made
 
     def __init__(
         self,
@@ -51,13 +40,16 @@ class SpeechJob:
     ) -> None:
         self.options = options
         self.slot = slot
-        self.report = SpeechReport(format=options.format)
+        self.report = SpeechReport(format=options.format)  # how far it is
+        # of the segments that are whole, in order; each begins where the one before ended
         self.captions: list[Caption] = []
+        # the segment that has begun and is not whole
         self.current_segment: TextSegment | None = None
         self._clock = clock
         self._observer = observer
         self._deadline = caller.deadline
         self._started = self._waits_since = self._asked_at = clock.monotonic()
+        # of a listener who plays the answer as it comes
         self.playback = PlaybackClock(self._started)
         self._num_samples = 0
         self._has_expired = False

@@ -29,23 +29,18 @@ class SpeechStream:
 
     None of the bytes are empty. A codec may hold back the last bytes of a segment until more come.
     Raises SpeechError when it breaks off.
-
-    Attributes:
-        encoding: format and sample rate of the bytes.
-        params: how it is synthesized.
-        report: how far it is.
-        captions: of the segments that are whole.
-        stored: what became of the file, once known, if it was to be stored.
     """
 
     def __init__(self, job: SpeechJob, parts: AsyncGenerator[Part, None]) -> None:
-        self.encoding, self.params = job.encoding, job.params
-        self.report, self.captions = job.report, job.captions
+        self.encoding = job.encoding  # of the bytes
+        self.params = job.params
+        self.report = job.report
+        self.captions = job.captions
         self._job = job
         self._parts = parts
         self._first: Part | None = None
         self._recording: Recording | None = None
-        self.stored: StoreOutcome | None = None
+        self.stored: StoreOutcome | None = None  # what became of the file, once known
 
     @property
     def current_segment(self) -> TextSegment | None:

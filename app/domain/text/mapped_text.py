@@ -34,17 +34,13 @@ class MappedText:
     The starts of the spans ascend, and so do their ends. A character that was inserted has an empty
     one. Each is packed into one integer: a list of integers is copied quickly, and they are no work
     for the garbage collector.
-
-    Attributes:
-        text: the rewritten text.
-        packed: the span of each character, see `span`.
     """
 
     __slots__ = ("packed", "text")
 
     def __init__(self, text: str, packed: list[int]) -> None:
-        self.text: Final = text
-        self.packed: Final = packed
+        self.text: Final = text  # the rewritten text
+        self.packed: Final = packed  # the span of each character, see `span`
 
     @classmethod
     def of(cls, original: str) -> Self:

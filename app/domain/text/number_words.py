@@ -46,18 +46,14 @@ def cardinal(figures: str) -> str:
     for scale in _SCALES:
         number, group = divmod(number, 1000)
         if group:
-            groups.append(f"{_below_thousand(group)} {scale}".rstrip())
+            hundreds, rest = divmod(group, 100)
+            words = [_ONES[hundreds], "hundred"] if hundreds else []
+            if rest:
+                words.append(below_hundred(rest))
+            groups.append(" ".join([*words, scale]).rstrip())
         if not number:
             break
     return " ".join(reversed(groups))
-
-
-def _below_thousand(number: int) -> str:
-    hundreds, rest = divmod(number, 100)
-    words = [f"{_ONES[hundreds]} hundred"] if hundreds else []
-    if rest:
-        words.append(below_hundred(rest))
-    return " ".join(words)
 
 
 def below_hundred(number: int) -> str:

@@ -37,29 +37,10 @@ _RULERS: Final = frozenset({
 _RULERS_WITH_ONE: Final = frozenset({"Elizabeth", "Napoleon"})
 _CROWNS: Final = frozenset({"King", "Queen", "Pope", "Emperor", "Tsar", "Sultan", "Pharaoh"})
 _COUNTED_FROM_ONE: Final = frozenset({"War", "Bowl", "WrestleMania", "Vatican", "Schedule"})
-_WORDS: Final = frozenset(
-    [
-        "MIX",
-        "DIM",
-        "MILL",
-        "CIVIL",
-        "CD",
-        "DC",
-        "MC",
-        "MD",
-        "DM",
-        "CC",
-        "MM",
-        "LI",
-        "CV",
-        "DI",
-        "MI",
-        "DIV",
-        "LCD",
-        "XL",
-        "XXL",
-    ]
-)
+_WORDS: Final = frozenset({
+    "MIX", "DIM", "MILL", "CIVIL", "CD", "DC", "MC", "MD", "DM", "CC", "MM", "LI", "CV", "DI", "MI",
+    "DIV", "LCD", "XL", "XXL",
+})  # fmt: skip
 """Numerals that are more often words or letters; never read after any capitalized word."""
 
 
