@@ -34,19 +34,11 @@ from app.domain.resilience import BreakerState
 from app.domain.speech import CacheStatus, ModelInfo, Outcome, SpeechReport
 from app.ports.telemetry import RequestReport, StoreAction
 
-FIRST_AUDIO_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5)
-STALLED_BUCKETS_S: Final = (0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-REQUEST_BUCKETS_S: Final = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
-
 METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WEBSOCKET"}
 )
 OTHER: Final = "other"
 """Label of methods and addresses that do not exist: anybody can make up more of them."""
-
-QUEUE_WAIT_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20)
 
 QUEUE_GAUGES: Final = {
     "num_queued": ("queue_requests", "Requests in the queue."),
@@ -89,17 +81,17 @@ class PrometheusMetrics:
         self._first_audio_s = histogram(
             "first_audio_seconds",
             "Time from a request to its first audio.",
-            buckets=FIRST_AUDIO_BUCKETS_S,
+            buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
         )
         self._real_time_factor = histogram(
             "real_time_factor",
             "Synthesis time per playing time of a request; below 1 is faster than playback.",
-            buckets=REAL_TIME_FACTOR_BUCKETS,
+            buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5),
         )
         self._stalled_s = histogram(
             "stalled_seconds",
             "Playback gaps of a request for a listener who plays at normal speed.",
-            buckets=STALLED_BUCKETS_S,
+            buckets=(0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
         )
         self._stalls = counter("stalls", "Number of playback gaps.")
         self._refusals = counter(
@@ -108,7 +100,7 @@ class PrometheusMetrics:
         self._queue_wait_s = histogram(
             "queue_wait_seconds",
             "Time from a request, or the first sentence of an utterance, to its start.",
-            buckets=QUEUE_WAIT_BUCKETS_S,
+            buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20),
         )
         self._queue_gauges = {
             field: gauge(name, text) for field, (name, text) in QUEUE_GAUGES.items()
@@ -121,7 +113,7 @@ class PrometheusMetrics:
         self._batch_sentences = histogram(
             "batch_sentences",
             "Concurrent sentences when a sentence starts, including it.",
-            buckets=BATCH_BUCKETS,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
         )
         self._sentences_failed = counter(
             "sentences_failed", "Attempts at a sentence that ran away or were truncated.", ["error"]
@@ -162,7 +154,7 @@ class PrometheusMetrics:
             "http_request_duration_seconds",
             "Duration of HTTP requests and WebSockets.",
             ["route"],
-            buckets=REQUEST_BUCKETS_S,
+            buckets=(0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120),
         )
         self._sockets_open = gauge("sockets_open", "Open speech WebSockets.")
         self._build_info = gauge(

@@ -88,7 +88,7 @@ class Admission:
                 await within(self._clock, expires_at - now, asyncio.wait({turn}))
         except TimeoutError:
             if self._queue.leave(ticket):
-                self._refuse(ticket, self._too_late())
+                self._refuse(ticket, QueueTimeoutError(self._retry_after_s()))
         except asyncio.CancelledError:
             self._waiting.pop(ticket, None)
             has_begun = turn.done() and not turn.cancelled() and turn.exception() is None
@@ -104,7 +104,7 @@ class Admission:
         while True:
             ticket, expired = self._queue.next(now)
             for late in expired:
-                self._refuse(late, self._too_late())
+                self._refuse(late, QueueTimeoutError(self._retry_after_s()))
             if ticket is None:
                 return
             self._waiting.pop(ticket).set_result(None)
@@ -113,9 +113,6 @@ class Admission:
         turn = self._waiting.pop(ticket)
         if not turn.done():
             turn.set_exception(error)
-
-    def _too_late(self) -> QueueTimeoutError:
-        return QueueTimeoutError(self._retry_after_s())
 
     def _overloaded(self) -> ServerOverloadedError:
         return ServerOverloadedError(self._retry_after_s())
@@ -158,6 +155,7 @@ class Slot:
     def __init__(self, admission: Admission, caller: Caller) -> None:
         self._admission = admission
         self._caller = caller
+        self.note_audio = admission.note_audio
         self._num_segments = 0
         self._is_running = False
         self._ticket: Ticket | None = None
@@ -180,17 +178,12 @@ class Slot:
         if self._num_segments == 0:
             self._rest()
 
-    def note_audio(self, duration_s: float) -> None:
-        """The model has made so many seconds of it."""
-        self._admission.note_audio(duration_s)
-
     def leave(self) -> None:
         """The request is over. May be called twice, and without `enter`."""
-        if self._ticket is None:
-            return
-        self._rest()
-        self._ticket = None
-        self._admission.end()
+        if self._ticket is not None:
+            self._rest()
+            self._ticket = None
+            self._admission.end()
 
     def _rest(self) -> None:
         if self._ticket and self._is_running:

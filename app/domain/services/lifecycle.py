@@ -110,17 +110,13 @@ class Readiness:
                     await self._speak_in(AudioFormat.MP3)
                 except EncodingError:  # a codec that is missing concerns its own format alone
                     await self._speak_in(AudioFormat.WAV)
+        except SpeechError as error:
+            self._fail(error)
+            raise
         except Exception as error:
             described = " ".join(f"{type(error).__name__}: {error}".split())
-            failure = (
-                error
-                if isinstance(error, SpeechError)
-                else ModelLoadError(f"The speech model could not be loaded: {described}")
-            )
-            self._settle(ModelState.FAILED)
-            self._observer.model_load_failed(self._model.info, failure)
-            if failure is error:
-                raise
+            failure = ModelLoadError(f"The speech model could not be loaded: {described}")
+            self._fail(failure)
             raise failure from error
         self._settle(ModelState.READY)
         duration_s = self._clock.monotonic() - started
@@ -151,6 +147,10 @@ class Readiness:
                     audio_s += chunk.duration_s
                     await asyncio.to_thread(encoder.encode, chunk)
         self.speed = audio_s / max(self._clock.monotonic() - started, SHORTEST_S)
+
+    def _fail(self, error: SpeechError) -> None:
+        self._settle(ModelState.FAILED)
+        self._observer.model_load_failed(self._model.info, error)
 
     def _settle(self, state: ModelState) -> None:
         self.state = state

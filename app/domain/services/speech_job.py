@@ -57,14 +57,15 @@ class SpeechJob:
 
     async def in_time(self, work: Awaitable[T]) -> T:
         """The result of `work`; raises RequestTimeoutError at the caller's deadline."""
+
+        def expire() -> None:
+            self._has_expired = True
+
         left_s = max(0.0, self._deadline - self._clock.monotonic())
         try:
-            return await within(self._clock, left_s, work, self._expire)
+            return await within(self._clock, left_s, work, expire)
         except TimeoutError:
             raise RequestTimeoutError from None
-
-    def _expire(self) -> None:
-        self._has_expired = True
 
     def on_text(self) -> None:
         """There is text to synthesize: its time in the queue counts from now."""

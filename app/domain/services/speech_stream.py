@@ -73,8 +73,7 @@ class SpeechStream:
         if self._recording is None or self.stored is not None:
             if part is None:
                 raise StopAsyncIteration
-            return part
-        if part is None:
+        elif part is None:
             try:
                 file = await self._recording.finish(head=self.head(), captions=self.captions)
                 part = self.stored = StoreOutcome(file)

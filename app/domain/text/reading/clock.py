@@ -9,7 +9,6 @@ from app.domain.text.reading.matching import apart, ends_sentence, not_after, sp
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24
-_FULL_HOUR: Final = ("hundred", "o'clock")
 _MINUTE: Final = r"[0-5][0-9]"
 _HOUR: Final = r"(?:[01]?[0-9]|2[0-4])"
 _HALF: Final = r"(?P<half>[AaPp])(?:\.? ?[Mm]\b\.?|\.[Mm]\.(?=\w)|[Mm]\.)"
@@ -63,7 +62,8 @@ def _read_clock(match: re.Match[str]) -> str:
         return apart(match, time_of_day(hour, minute))
     if hour in (0, _MIDNIGHT):
         return apart(match, "midnight")
-    return apart(match, f"{cardinal(match['hour'])} {_FULL_HOUR[hour <= _NOON]}")
+    full_hour = "o'clock" if hour <= _NOON else "hundred"
+    return apart(match, f"{cardinal(match['hour'])} {full_hour}")
 
 
 def _read_clock_range(match: re.Match[str]) -> str | None:
