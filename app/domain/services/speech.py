@@ -19,8 +19,7 @@ from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Readiness
 from app.domain.services.prefetch import LiveText, Prefetcher, PrefetchLimits
-from app.domain.services.speech_job import SpeechJob
-from app.domain.services.speech_stream import Part, SpeechStream
+from app.domain.services.speech_stream import Part, SpeechJob, SpeechStream
 from app.domain.speech import CacheStatus, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
