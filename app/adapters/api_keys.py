@@ -20,11 +20,9 @@ from msgspec import UNSET, Meta, UnsetType
 from app.domain.api_keys import ApiKey, InvalidKeysError, KeyLimits, Keyring, check_name, hash_key
 from app.ports.clock import Clock
 
-FILE_MODE: Final = 0o600
-"""Of a file that is made here: the names of the keys are nobody's business."""
+FILE_MODE: Final = 0o600  # of a file that is made here: the names of the keys are nobody's business
 
-MAX_FILE_BYTES: Final = 1_048_576
-"""Of a file that is read: room for ten thousand keys."""
+MAX_FILE_BYTES: Final = 1_048_576  # of a file that is read: room for ten thousand keys
 
 Limit = Annotated[int, Meta(ge=0, le=2**31)]
 
@@ -163,8 +161,7 @@ class FixedKeys:
         return self._keyring
 
 
-LOOK_EVERY_S: Final = 1.0
-"""Seconds for which nobody looks at the file again."""
+LOOK_EVERY_S: Final = 1.0  # seconds for which nobody looks at the file again
 
 _log = structlog.get_logger(__name__)
 

@@ -20,8 +20,7 @@ WAIT_MARGIN: Final = 0.5
 """Part of the longest wait that the line is made for: requests differ, the machine may become twice
 as slow, and one that waited for nothing is worse off than one that was sent away at once."""
 
-MAX_SHORT_CHARS: Final = 1_000
-"""Of a short text: about a minute of speech."""
+MAX_SHORT_CHARS: Final = 1_000  # of a short text: about a minute of speech
 
 SHORT_TEXTS_SHARE: Final = 4
 """One of so many turns is kept for short texts; long ones that are read as fast as they are made

@@ -16,11 +16,9 @@ import msgspec
 KEY_PREFIX: Final = "sk-soprano-"
 """Start of the keys that are made here; tools that look for leaked secrets know the `sk-`."""
 
-NUM_KEY_BYTES: Final = 32
-"""Random bytes of a key that is made here."""
+NUM_KEY_BYTES: Final = 32  # random bytes of a key that is made here
 
-MIN_KEY_CHARS: Final = 16
-"""Of a key from elsewhere; what is shorter can be found by trying."""
+MIN_KEY_CHARS: Final = 16  # of a key from elsewhere; what is shorter can be found by trying
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _KEY: Final = re.compile(r"[!-+\--~]+")  # what a header can carry, without the comma of lists

@@ -16,8 +16,7 @@ from app.domain.errors import InvalidAudioError
 PCM_SAMPLE_RATE: Final = 24_000
 """Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header)."""
 
-OPUS_SAMPLE_RATE: Final = 48_000
-"""Hz of the Opus reference clock (RFC 7845, section 4)."""
+OPUS_SAMPLE_RATE: Final = 48_000  # Hz of the Opus reference clock (RFC 7845, section 4)
 
 
 class AudioFormat(StrEnum):

@@ -181,8 +181,7 @@ def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) 
     return (1.0 + random()) / 2 * longest_s
 
 
-PROBE_TEXT: Final = "Ready."
-"""What a model has to speak to show that it can."""
+PROBE_TEXT: Final = "Ready."  # what a model has to speak to show that it can
 
 
 class TimeLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,8 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import EmptyInputError, InvalidSpeedError
 from app.domain.text.pronunciations import Pronunciations
 
-MIN_SPEED: Final = 0.25
+MIN_SPEED: Final = 0.25  # of `speed` in the OpenAI speech contract; 1 is the model's own pace
 MAX_SPEED: Final = 4.0
-"""Range of `speed` in the OpenAI speech contract; 1 is the model's own pace."""
 
 
 class Voice(msgspec.Struct, frozen=True):

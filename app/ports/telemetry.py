@@ -11,8 +11,7 @@ from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreEr
 from app.domain.resilience import BreakerState
 from app.domain.speech import ModelInfo, SpeechReport
 
-StoreAction = Literal["open", "save", "clean_up"]
-"""What is done with the store of finished audio."""
+StoreAction = Literal["open", "save", "clean_up"]  # what is done with the store of finished audio
 
 
 class SentenceObserver(Protocol):

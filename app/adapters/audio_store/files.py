@@ -33,8 +33,7 @@ from app.domain.errors import (
 )
 from app.domain.file_name import STEM
 
-BLOCK_BYTES: Final = 64 * 1024
-"""How much of a file is read at once."""
+BLOCK_BYTES: Final = 64 * 1024  # how much of a file is read at once
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FILE_MODE: Final = 0o640
@@ -194,8 +193,7 @@ def unlink(dir_fd: int, name: str) -> bool:
     return True
 
 
-NUM_THREADS: Final = 4
-"""Of all stores: a disk that hangs takes these, and none that make speech."""
+NUM_THREADS: Final = 4  # of all stores: a disk that hangs takes these, and none that make speech
 
 _threads: Final = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="audio-store")
 
@@ -356,8 +354,7 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-START_WAIT_S: Final = 0.1
-"""For the first answer; a disk that is there gives it at once."""
+START_WAIT_S: Final = 0.1  # for the first answer; a disk that is there gives it at once
 
 
 class FreeSpace:

@@ -63,8 +63,7 @@ from app.domain.file_name import STEM
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 
-MAX_NUMBER_TRIES: Final = 10_000
-"""How many taken names in a row `save` skips before it gives up."""
+MAX_NUMBER_TRIES: Final = 10_000  # how many taken names in a row `save` skips before it gives up
 
 _MAX_NUMBER: Final = 10**18 - 1
 _SEQUENCE: Final = ".sequence"

@@ -18,16 +18,14 @@ if TYPE_CHECKING:
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
 
-SERVICE: Final = "soprano-tts-api"
-"""Name of the service, unless OTEL_SERVICE_NAME has another."""
+SERVICE: Final = "soprano-tts-api"  # name of the service, unless OTEL_SERVICE_NAME has another
 
 SOCKET_SCHEMES: Final = ("ws", "wss")
 
 _NS_PER_S: Final = 1_000_000_000
 
 
-CLOSE_S: Final = 2.0
-"""Given to a collector at the end to take what is left; then that is lost."""
+CLOSE_S: Final = 2.0  # given to a collector at the end to take what is left; then that is lost
 
 
 def build_tracing(version: str, clock: Clock) -> "OpenTelemetry":

@@ -10,11 +10,9 @@ from app.domain.errors import InvalidRequestError
 from app.domain.text.pronunciations import Pronunciations, check_pronunciation
 from app.ports.clock import Clock
 
-LOOK_EVERY_S: Final = 1.0
-"""Seconds for which the file is not looked at again."""
+LOOK_EVERY_S: Final = 1.0  # seconds for which the file is not looked at again
 
-MAX_FILE_BYTES: Final = 1_048_576
-"""Of a file that is read."""
+MAX_FILE_BYTES: Final = 1_048_576  # of a file that is read
 
 _log = structlog.get_logger(__name__)
 

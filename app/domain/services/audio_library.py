@@ -25,16 +25,13 @@ from app.ports.audio_store import AudioStores, OpenAudio, StoredAudio
 from app.ports.clock import Clock
 from app.ports.telemetry import SpeechObserver, StoreAction
 
-MAX_WAITING_PARTS: Final = 16
-"""Parts that the store may lag behind; then the speech waits for it."""
+MAX_WAITING_PARTS: Final = 16  # parts that the store may lag behind; then the speech waits for it
 
-MAX_WAIT_S: Final = 10.0
-"""For how many seconds, before the store is given up."""
+MAX_WAIT_S: Final = 10.0  # for how many seconds, before the store is given up
 
 CLEAN_UP_INTERVAL_S: Final = 300.0  # between two looks at the limits of the store
 
-MAX_FINISH_S: Final = 60.0
-"""The same at the end, when the whole file is pressed onto the disk."""
+MAX_FINISH_S: Final = 60.0  # the same at the end, when the whole file is pressed onto the disk
 
 
 class Recording:

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final, Self
 
-Span = tuple[int, int]
-"""Where in a text something begins and ends."""
+Span = tuple[int, int]  # where in a text something begins and ends
 
 Rewrite = Callable[[re.Match[str]], str | Span | None]
 """What a match becomes: another text, a part of the text by its span, or (None) what it is."""

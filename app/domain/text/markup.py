@@ -13,8 +13,7 @@ import msgspec
 
 from app.domain.text.mapped_text import MappedText, rule
 
-MAX_PAUSE_S: Final = 10.0
-"""Longest pause in seconds; a longer one that is asked for is cut to it."""
+MAX_PAUSE_S: Final = 10.0  # longest pause in seconds; a longer one that is asked for is cut to it
 
 _WEAK_BREAKS_S: Final = {
     "none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0,

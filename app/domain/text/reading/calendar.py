@@ -32,8 +32,7 @@ _DAY: Final = r"(?:3[01]|[12][0-9]|0?[1-9])"
 _NO_MORE: Final = r"(?![\w]|[.,:/%-]\d)"
 _ALSO_WORDS: Final = frozenset({"may", "march", "mar"})
 
-_ATTACK: Final = (9, 11)
-"""Is called nine eleven."""
+_ATTACK: Final = (9, 11)  # is called nine eleven
 
 _DATE_BEFORE: Final = re.compile(
     r"\b(?i:[a-z]+day,?|on|due|until|till|before|after|since|dated?:?|starting|from|by|through"

@@ -34,8 +34,7 @@ def any_of(words: Iterable[str]) -> str:
     return f"(?:{'|'.join(branches)})"
 
 
-JOINT: Final = "\u2060"
-"""WORD JOINER."""
+JOINT: Final = "\u2060"  # WORD JOINER
 
 
 def spelled(letters: str) -> str:

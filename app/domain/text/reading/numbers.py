@@ -23,11 +23,9 @@ from app.domain.text.reading.characters import SUBSCRIPTS, SUPERSCRIPTS
 from app.domain.text.reading.matching import NUMBER, apart, not_after, number, touches_word
 
 _SMALL: Final = "[\u2080-\u2089\u2070\u00b9\u00b2\u00b3\u2074-\u2079]"
-_LONGEST_COUNT: Final = 6
-"""More figures without commas are a code, unless the last three are zero."""
+_LONGEST_COUNT: Final = 6  # more figures without commas are a code, unless the last three are zero
 
-_PHRASES: Final = frozenset({("24", "7"), ("50", "50")})
-"""That are no ranges."""
+_PHRASES: Final = frozenset({("24", "7"), ("50", "50")})  # that are no ranges
 
 _QUANTITY: Final = re.compile(
     r" (?:people|men|women|children|percent|million|billion|thousand"
