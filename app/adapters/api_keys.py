@@ -20,11 +20,9 @@ from msgspec import UNSET, Meta, UnsetType
 from app.domain.api_keys import ApiKey, InvalidKeysError, KeyLimits, Keyring, check_name, hash_key
 from app.ports.clock import Clock
 
-FILE_MODE: Final = 0o600
-"""Of a file that is made here: the names of the keys are nobody's business."""
+FILE_MODE: Final = 0o600  # of a file that is made here: the names of the keys are nobody's business
 
-MAX_FILE_BYTES: Final = 1_048_576
-"""Of a file that is read: room for ten thousand keys."""
+MAX_FILE_BYTES: Final = 1_048_576  # of a file that is read: room for ten thousand keys
 
 Limit = Annotated[int, Meta(ge=0, le=2**31)]
 
@@ -46,9 +44,7 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
     """All keys of the file; at least one.
 
-    Args:
-        path: of the file.
-        limits: of keys that have none of their own.
+    `limits` are those of keys that have none of their own.
 
     Raises:
         InvalidKeysError: not to be read, damaged, or without a key: that would open the server.
@@ -58,7 +54,12 @@ def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
         raise InvalidKeysError(
             f"{path} has no keys; `soprano-api keys create NAME --file {path}` makes one."
         )
-    return [_api_key(name, entry, limits) for name, entry in entries.items()]
+    keys = []
+    for name, entry in entries.items():
+        own = msgspec.to_builtins(entry)  # without what is not set
+        digest = bytes.fromhex(own.pop("sha256"))
+        keys.append(ApiKey(name, digest, msgspec.structs.replace(limits, **own)))
+    return keys
 
 
 def add_key(path: Path, name: str, key: str) -> None:
@@ -70,8 +71,23 @@ def add_key(path: Path, name: str, key: str) -> None:
     """
     check_name(name)
     path = path.resolve()  # a link stays a link
+    # The new file has a fixed name, so that it is also a lock: who finds it there must not begin.
+    new_path = path.with_name(f".{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        _rewrite(path, name, key)
+        fd = os.open(new_path, flags, FILE_MODE)
+        try:
+            with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - it has no path
+                file.write(_with_key(path, name, key))
+                file.flush()
+                if path.exists():
+                    os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
+                os.fsync(fd)
+            new_path.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                new_path.unlink()
+            raise
     except FileExistsError as error:
         raise InvalidKeysError(
             f"{error.filename} exists: {path.name} is being changed. If it is not, remove it."
@@ -85,27 +101,6 @@ def describe_entry(name: str, key: str) -> str:
     return f'[keys.{name}]\nsha256 = "{hash_key(key).hex()}"\n'
 
 
-def _rewrite(path: Path, name: str, key: str) -> None:
-    """Write a new file beside the old one and put it in its place.
-
-    The new file has a fixed name, so that it is also a lock: who finds it there must not begin.
-    """
-    new_path = path.with_name(f".{path.name}.new")
-    fd = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    try:
-        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor has no path
-            file.write(_with_key(path, name, key))
-            file.flush()
-            if path.exists():
-                os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
-            os.fsync(fd)
-        new_path.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            new_path.unlink()
-        raise
-
-
 def _with_key(path: Path, name: str, key: str) -> str:
     """The text of the file with one key more."""
     old = _read(path) if path.exists() else ""
@@ -116,24 +111,20 @@ def _with_key(path: Path, name: str, key: str) -> str:
 
 
 def _read(path: Path) -> str:
+    """The text of a regular file, or of what a link names."""
     try:
-        return _content(path).decode()
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InvalidKeysError(f"{path} is not a regular file.")
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise InvalidKeysError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
+        return content.decode()
     except OSError as error:
         reason = "there is none" if error.errno == errno.ENOENT else error.strerror
         raise InvalidKeysError(f"The file of keys {path} cannot be read: {reason}.") from error
     except UnicodeDecodeError as error:
         raise InvalidKeysError(f"{path} is not UTF-8.") from error
-
-
-def _content(path: Path) -> bytes:
-    """Of a regular file, or of what a link names."""
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise InvalidKeysError(f"{path} is not a regular file.")
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise InvalidKeysError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
-    return content
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -142,34 +133,17 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def _parse(path: Path, text: str) -> dict[str, KeyEntry]:
+    entries: dict[str, KeyEntry] = {}
     try:
-        tables = msgspec.convert(tomllib.loads(text), KeyFile).keys
-        return {name: _parse_entry(name, table) for name, table in tables.items()}
+        for name, table in msgspec.convert(tomllib.loads(text), KeyFile).keys.items():
+            check_name(name)
+            try:
+                entries[name] = msgspec.convert(table, KeyEntry)
+            except msgspec.ValidationError as error:
+                raise InvalidKeysError(f"[keys.{name}]: {error}") from error
     except (ValueError, RecursionError, msgspec.ValidationError, InvalidKeysError) as error:
         raise InvalidKeysError(f"{path} is not a file of keys: {error}") from error
-
-
-def _parse_entry(name: str, table: Any) -> KeyEntry:
-    check_name(name)
-    try:
-        return msgspec.convert(table, KeyEntry)
-    except msgspec.ValidationError as error:
-        raise InvalidKeysError(f"[keys.{name}]: {error}") from error
-
-
-def _api_key(name: str, entry: KeyEntry, limits: KeyLimits) -> ApiKey:
-    return ApiKey(
-        name,
-        bytes.fromhex(entry.sha256),
-        KeyLimits(
-            _own_or(entry.requests_per_minute, limits.requests_per_minute),
-            _own_or(entry.max_concurrent, limits.max_concurrent),
-        ),
-    )
-
-
-def _own_or(own: int | UnsetType, default: int) -> int:
-    return default if own is UNSET else own
+    return entries
 
 
 class FixedKeys:
@@ -187,11 +161,7 @@ class FixedKeys:
         return self._keyring
 
 
-LOOK_EVERY_S: Final = 1.0
-"""Seconds for which nobody looks at the file again."""
-
-State = tuple[int, ...]
-"""By which one content of a file is told from another, without reading it."""
+LOOK_EVERY_S: Final = 1.0  # seconds for which nobody looks at the file again
 
 _log = structlog.get_logger(__name__)
 
@@ -199,11 +169,7 @@ _log = structlog.get_logger(__name__)
 class WatchedKeyFile:
     """A KeySource over a file. A new file that cannot be used changes nothing, and is logged once.
 
-    Args:
-        path: of the file.
-        given: further keys, which do not change.
-        limits: of keys in the file that have none of their own.
-        clock: says when to look again.
+    The keys that are `given` do not change.
 
     Raises:
         InvalidKeysError: the file cannot be used.
@@ -253,7 +219,8 @@ class WatchedKeyFile:
         return Keyring((*self._given, *read_keys(self._path, self._limits)))
 
 
-def _state(path: Path) -> State:
+def _state(path: Path) -> tuple[int, ...]:
+    """By which one content of a file is told from another, without reading it."""
     try:
         found = path.stat()
     except OSError:

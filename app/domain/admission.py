@@ -20,8 +20,7 @@ WAIT_MARGIN: Final = 0.5
 """Part of the longest wait that the line is made for: requests differ, the machine may become twice
 as slow, and one that waited for nothing is worse off than one that was sent away at once."""
 
-MAX_SHORT_CHARS: Final = 1_000
-"""Of a short text: about a minute of speech."""
+MAX_SHORT_CHARS: Final = 1_000  # of a short text: about a minute of speech
 
 SHORT_TEXTS_SHARE: Final = 4
 """One of so many turns is kept for short texts; long ones that are read as fast as they are made
@@ -40,37 +39,25 @@ RETRY_SPREAD_S: Final = 2.0
 
 
 class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is taken on.
+    """How much is taken on."""
 
-    Attributes:
-        min_running: requests that the model works for at the same time, at least; see Capacity.
-        max_running: at most.
-        max_open: requests that have begun and not ended, those included that wait for their
-            listeners: each holds sound in memory.
-        max_queued: requests that wait to begin.
-        max_queued_chars: characters of all of them; a single one may have more.
-        max_wait_s: for how long, in seconds.
-        max_short_chars: of a text that may take any turn.
-    """
-
+    # requests that the model works for at the same time, at least; see Capacity
     min_running: int = 1
-    max_running: int = 8
+    max_running: int = 8  # at most
+    # requests that have begun and not ended, those included that wait for their listeners: each
+    # holds sound in memory
     max_open: int = 128
-    max_queued: int = 32
-    max_queued_chars: int = 65_536
-    max_wait_s: float = 10.0
-    max_short_chars: int = MAX_SHORT_CHARS
+    max_queued: int = 32  # requests that wait to begin
+    max_queued_chars: int = 65_536  # characters of all of them; a single one may have more
+    max_wait_s: float = 10.0  # for how long, in seconds
+    max_short_chars: int = MAX_SHORT_CHARS  # of a text that may take any turn
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who sends a request.
+    """Who sends a request."""
 
-    Attributes:
-        name: of the key; None where nobody is told apart.
-        deadline: seconds of the clock's `monotonic` by when the answer is no longer wanted.
-    """
-
-    name: str | None = None
+    name: str | None = None  # of the key; None where nobody is told apart
+    # seconds of the clock's `monotonic` by when the answer is no longer wanted
     deadline: float = math.inf
 
 
@@ -78,42 +65,26 @@ ANYBODY: Final = Caller()
 
 
 class Ticket(msgspec.Struct, frozen=True, eq=False):
-    """A request that waits.
+    """A request that waits."""
 
-    Attributes:
-        caller: name of who sent it.
-        num_chars: of its text.
-        arrived_at: seconds of the clock.
-        expires_at: seconds of the clock; it is not begun after that.
-    """
-
-    caller: str | None
-    num_chars: int
-    arrived_at: float
-    expires_at: float
+    caller: str | None  # name of who sent it
+    num_chars: int  # of its text
+    arrived_at: float  # seconds of the clock
+    expires_at: float  # seconds of the clock; it is not begun after that
 
 
 _SHORTEST: Final = Ticket(None, 1, 0.0, 0.0)
 
 
 class QueueLoad(msgspec.Struct, frozen=True):
-    """What is going on.
+    """What is going on."""
 
-    Attributes:
-        num_queued: requests that wait.
-        num_queued_chars: characters of all of them.
-        oldest_s: for how long the oldest of them has waited, in seconds.
-        num_running: requests that the model works for.
-        max_running: as many as may be, now.
-        num_open: requests that have begun and not ended.
-    """
-
-    num_queued: int = 0
-    num_queued_chars: int = 0
-    oldest_s: float = 0.0
-    num_running: int = 0
-    max_running: int = 0
-    num_open: int = 0
+    num_queued: int = 0  # requests that wait
+    num_queued_chars: int = 0  # characters of all of them
+    oldest_s: float = 0.0  # for how long the oldest of them has waited, in seconds
+    num_running: int = 0  # requests that the model works for
+    max_running: int = 0  # as many as may be, now
+    num_open: int = 0  # requests that have begun and not ended
 
 
 class Pace:
@@ -144,10 +115,6 @@ class Capacity:
     """How many requests the model can work for at once and keep ahead of playback.
 
     Whenever all turns were taken for a second, it moves halfway to what was made in that time.
-
-    Args:
-        limits: on their number.
-        num: to begin with.
     """
 
     def __init__(self, limits: AdmissionLimits, num: int) -> None:
@@ -182,11 +149,7 @@ class Capacity:
 
 
 class AdmissionQueue:
-    """The line in front of the model, and how much goes on behind it.
-
-    Args:
-        limits: on all of it.
-    """
+    """The line in front of the model, and how much goes on behind it."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
@@ -251,16 +214,20 @@ class AdmissionQueue:
 
     def leave(self, ticket: Ticket) -> bool:
         """Take a request out of the line; whether it was in it."""
-        line = self._lines.get(ticket.caller, ())
-        if ticket not in line:
-            return False
-        self._remove(ticket)
-        return True
+        is_waiting = ticket in self._lines.get(ticket.caller, ())
+        if is_waiting:
+            self._remove(ticket)
+        return is_waiting
 
     def next(self, now: float) -> tuple[Ticket | None, list[Ticket]]:
         """The request that begins now, if one can; and those before it that waited too long."""
         expired = []
-        while ticket := self._first_that_may_begin():
+        while self._has_turn_for(_SHORTEST):
+            # of the caller whose turn it is, else of the next one
+            waiting = (each for line in self._lines.values() for each in line)
+            ticket = next(filter(self._has_turn_for, waiting), None)
+            if ticket is None:
+                break
             self._remove(ticket)
             if ticket.expires_at < now:
                 expired.append(ticket)
@@ -300,18 +267,10 @@ class AdmissionQueue:
             self._pace.record(ticket.num_chars, now - taken_at)
             self._last_turn = None
 
-    def _first_that_may_begin(self) -> Ticket | None:
-        """Of the caller whose turn it is, else of the next one."""
-        if not self._has_turn_for(_SHORTEST):
-            return None
-        waiting = (ticket for line in self._lines.values() for ticket in line)
-        return next(filter(self._has_turn_for, waiting), None)
-
     def _has_turn_for(self, ticket: Ticket) -> bool:
-        limits = self._limits
         if self._is_long(ticket) and self._num_long_running >= self._capacity.num_long:
             return False
-        return self._num_running < self._capacity.num and self._num_open < limits.max_open
+        return self._num_running < self._capacity.num and self._num_open < self._limits.max_open
 
     def _is_long(self, ticket: Ticket) -> bool:
         return ticket.num_chars > self._limits.max_short_chars
@@ -324,18 +283,14 @@ class AdmissionQueue:
     def _has_room_for(self, ticket: Ticket) -> bool:
         if self._has_turn_for(ticket):  # those who wait have none, so it begins at once
             return True
+        max_queued, interval_s = self._limits.max_queued, self._pace.interval_s
         if not self._num_queued:
-            return self._limits.max_queued > 0
+            return max_queued > 0
+        if interval_s:  # as many as will surely begin in time, at the latest pace
+            servable = int(WAIT_MARGIN * self._limits.max_wait_s / interval_s)
+            max_queued = min(max_queued, max(1, servable))
         num_chars = self._num_chars + ticket.num_chars
-        return self._num_queued < self._max_queued() and num_chars <= self._limits.max_queued_chars
-
-    def _max_queued(self) -> int:
-        """As many as will surely begin before they have waited too long, at the latest pace."""
-        interval_s = self._pace.interval_s
-        if not interval_s:
-            return self._limits.max_queued
-        servable = int(WAIT_MARGIN * self._limits.max_wait_s / interval_s)
-        return min(self._limits.max_queued, max(1, servable))
+        return self._num_queued < max_queued and num_chars <= self._limits.max_queued_chars
 
     def _newest_of_greediest(self, caller: str | None) -> Ticket | None:
         """Of the caller with most in the queue, if that would still be more than this caller's."""

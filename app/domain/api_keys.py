@@ -7,7 +7,7 @@ protects passwords, which people choose, and would only make every request slow 
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
@@ -16,11 +16,9 @@ import msgspec
 KEY_PREFIX: Final = "sk-soprano-"
 """Start of the keys that are made here; tools that look for leaked secrets know the `sk-`."""
 
-NUM_KEY_BYTES: Final = 32
-"""Random bytes of a key that is made here."""
+NUM_KEY_BYTES: Final = 32  # random bytes of a key that is made here
 
-MIN_KEY_CHARS: Final = 16
-"""Of a key from elsewhere; what is shorter can be found by trying."""
+MIN_KEY_CHARS: Final = 16  # of a key from elsewhere; what is shorter can be found by trying
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _KEY: Final = re.compile(r"[!-+\--~]+")  # what a header can carry, without the comma of lists
@@ -38,17 +36,11 @@ class KeyLimits(msgspec.Struct, frozen=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """A key that is known.
+    """A key that is known."""
 
-    Attributes:
-        name: whose it is; fit for logs.
-        digest: SHA-256 of the key, 32 bytes.
-        limits: of all requests with it.
-    """
-
-    name: str
-    digest: bytes
-    limits: KeyLimits = KeyLimits()
+    name: str  # whose it is; fit for logs
+    digest: bytes  # SHA-256 of the key, 32 bytes
+    limits: KeyLimits = KeyLimits()  # of all requests with it
 
 
 class Keyring:
@@ -60,8 +52,15 @@ class Keyring:
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self._keys = tuple(keys)
-        _check_distinct(self._keys)
-        self._by_name = {key.name: key for key in self._keys}
+        self._by_name: dict[str, ApiKey] = {}
+        names_by_digest: dict[bytes, str] = {}
+        for key in self._keys:
+            if key.name in self._by_name:
+                raise InvalidKeysError(f"Two keys have the name {key.name}.")
+            if twin := names_by_digest.get(key.digest):
+                raise InvalidKeysError(f"{twin} and {key.name} have the same key.")
+            self._by_name[key.name] = key
+            names_by_digest[key.digest] = key.name
 
     def __len__(self) -> int:
         """How many keys."""
@@ -105,41 +104,26 @@ def check_name(name: str) -> None:
 def parse_keys(text: str, limits: KeyLimits) -> list[ApiKey]:
     """The keys in `name:key,name2:key2`; none in a blank text.
 
-    Args:
-        text: plain keys; only their digests are kept.
-        limits: of each of them.
-
     Raises:
         InvalidKeysError: not of that form, or a key that is too short or cannot be sent.
     """
-    items = [item.strip() for item in text.split(",")]
-    return [_parse_key(number, item, limits) for number, item in enumerate(items, 1) if item]
-
-
-def _parse_key(number: int, item: str, limits: KeyLimits) -> ApiKey:
-    name, _, key = item.partition(":")
-    if not (_NAME.fullmatch(name) and _KEY.fullmatch(key)):  # either may be a key, so show none
-        raise InvalidKeysError(
-            f"Item {number} is not name:key, with 1 to 32 of a-z, 0-9, '_' and '-' for the name,"
-            " and printable ASCII without spaces for the key."
-        )
-    if len(key) < MIN_KEY_CHARS:
-        raise InvalidKeysError(
-            f"The key of {name} is too short to be safe: {MIN_KEY_CHARS} characters at least;"
-            " `soprano-api keys create` makes good ones."
-        )
-    return ApiKey(name, hash_key(key), limits)
-
-
-def _check_distinct(keys: Sequence[ApiKey]) -> None:
-    names, names_by_digest = set[str](), dict[bytes, str]()
-    for key in keys:
-        if key.name in names:
-            raise InvalidKeysError(f"Two keys have the name {key.name}.")
-        if twin := names_by_digest.get(key.digest):
-            raise InvalidKeysError(f"{twin} and {key.name} have the same key.")
-        names.add(key.name)
-        names_by_digest[key.digest] = key.name
+    keys = []
+    for number, item in enumerate(map(str.strip, text.split(",")), 1):
+        if not item:
+            continue
+        name, _, key = item.partition(":")
+        if not (_NAME.fullmatch(name) and _KEY.fullmatch(key)):  # either may be a key: show none
+            raise InvalidKeysError(
+                f"Item {number} is not name:key, with 1 to 32 of a-z, 0-9, '_' and '-' for the"
+                " name, and printable ASCII without spaces for the key."
+            )
+        if len(key) < MIN_KEY_CHARS:
+            raise InvalidKeysError(
+                f"The key of {name} is too short to be safe: {MIN_KEY_CHARS} characters at least;"
+                " `soprano-api keys create` makes good ones."
+            )
+        keys.append(ApiKey(name, hash_key(key), limits))
+    return keys
 
 
 MINUTE_NS: Final = 60_000_000_000
@@ -150,10 +134,6 @@ class TokenBucket:
 
     Counts in whole units, of which a token has as many as a minute has nanoseconds: each nanosecond
     then adds exactly `per_minute` of them, and nothing is ever rounded away.
-
-    Args:
-        per_minute: at least 1.
-        now: seconds of the clock that `take` is asked with.
     """
 
     def __init__(self, per_minute: int, now: float) -> None:
@@ -164,14 +144,12 @@ class TokenBucket:
 
     def take(self, now: float) -> float:
         """Take a token; 0, or if there is none, the seconds until there is one."""
-        self._fill(round(now * 1e9))
+        now_ns = round(now * 1e9)
+        gained = (now_ns - self._seen_ns) * self._per_minute
+        self._level = min(self._capacity, self._level + gained)
+        self._seen_ns = now_ns
         missing = MINUTE_NS - self._level
         if missing > 0:
             return -(-missing // self._per_minute) / 1e9
         self._level -= MINUTE_NS
         return 0.0
-
-    def _fill(self, now_ns: int) -> None:
-        gained = (now_ns - self._seen_ns) * self._per_minute
-        self._level = min(self._capacity, self._level + gained)
-        self._seen_ns = now_ns

@@ -16,8 +16,7 @@ from app.domain.errors import InvalidAudioError
 PCM_SAMPLE_RATE: Final = 24_000
 """Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header)."""
 
-OPUS_SAMPLE_RATE: Final = 48_000
-"""Hz of the Opus reference clock (RFC 7845, section 4)."""
+OPUS_SAMPLE_RATE: Final = 48_000  # Hz of the Opus reference clock (RFC 7845, section 4)
 
 
 class AudioFormat(StrEnum):
@@ -34,20 +33,17 @@ class AudioFormat(StrEnum):
 class AudioChunk(msgspec.Struct, frozen=True, eq=False):
     """A run of samples.
 
-    Attributes:
-        samples: (num_samples,) float32, nominally in [-1, 1]; finite. Louder is allowed and clipped
-            where it is written.
-        sample_rate: in Hz.
-        num_input_tokens: that the model has read for it, those of chunks before it not counted.
-        num_output_tokens: that the model has generated for it, without those of chunks before it.
-
     Raises:
         InvalidAudioError: wrong shape or dtype, a NaN or an infinity, a rate below 1 Hz.
     """
 
+    # (num_samples,) float32, nominally in [-1, 1]; finite. Louder is allowed and clipped where it
+    # is written
     samples: NDArray[np.float32]
-    sample_rate: int
+    sample_rate: int  # in Hz
+    # that the model has read for it, those of chunks before it not counted
     num_input_tokens: int = 0
+    # that the model has generated for it, without those of chunks before it
     num_output_tokens: int = 0
 
     def __post_init__(self) -> None:
@@ -77,13 +73,10 @@ class AudioChunk(msgspec.Struct, frozen=True, eq=False):
 
 
 class PlaybackClock:
-    """When a listener who plays audio as it arrives has played all of it.
-
-    Attributes:
-        ends_at: seconds of the port Clock's `monotonic`; before the first chunk, when it is due.
-    """
+    """When a listener who plays audio as it arrives has played all of it."""
 
     def __init__(self, starts_at: float) -> None:
+        # seconds of the port Clock's `monotonic`; before the first chunk, when it is due
         self.ends_at = starts_at
 
     def on_chunk(self, chunk: AudioChunk, now: float) -> None:
@@ -104,14 +97,7 @@ def silence(duration_s: float, sample_rate: int) -> AudioChunk:
 
 
 def to_pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Round to 16 bit, clipped at full scale and never wrapped.
-
-    Args:
-        samples: (num_samples,) float32, finite.
-
-    Returns:
-        (num_samples,) int16 in [-32767, 32767].
-    """
+    """(num_samples,) float32, finite, to int16 in [-32767, 32767]: clipped and never wrapped."""
     scaled: NDArray[np.float32] = np.rint(np.clip(samples, -1.0, 1.0) * 32767.0)
     return scaled.astype(np.int16)
 

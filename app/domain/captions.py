@@ -1,6 +1,7 @@
 """What is said when: one caption per spoken segment, and the two subtitle formats. Pure."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Final
 
 import msgspec
@@ -9,21 +10,13 @@ _MS_PER_HOUR: Final = 3_600_000
 
 
 class Caption(msgspec.Struct, frozen=True):
-    """One spoken segment of an answer.
+    """One spoken segment of an answer."""
 
-    Attributes:
-        index: of the segment in its text, from 0 on.
-        start_s: where its sound begins in the answer, in seconds.
-        end_s: where it ends; the next segment begins there.
-        text: as the user wrote it.
-        spoken: as the voice was given it; empty for a pause.
-    """
-
-    index: int
-    start_s: float
-    end_s: float
-    text: str
-    spoken: str = ""
+    index: int  # of the segment in its text, from 0 on
+    start_s: float  # where its sound begins in the answer, in seconds
+    end_s: float  # where it ends; the next segment begins there
+    text: str  # as the user wrote it
+    spoken: str = ""  # as the voice was given it; empty for a pause
 
 
 def render_srt(captions: Sequence[Caption]) -> str:
@@ -39,7 +32,7 @@ def render_vtt(captions: Sequence[Caption]) -> str:
     """WebVTT (W3C): the same with a head, a point, and the three characters of markup escaped."""
     cues = (
         f"{_time(caption.start_s, '.')} --> {_time(caption.end_s, '.')}\n"
-        f"{_escaped(caption.text)}\n\n"
+        f"{escape(caption.text, quote=False)}\n\n"
         for caption in captions
     )
     return "WEBVTT\n\n" + "".join(cues)
@@ -50,7 +43,3 @@ def _time(seconds: float, point: str) -> str:
     minutes, rest_ms = divmod(rest_ms, 60_000)
     whole_s, ms = divmod(rest_ms, 1000)
     return f"{hours:02}:{minutes:02}:{whole_s:02}{point}{ms:03}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

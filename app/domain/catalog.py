@@ -17,12 +17,7 @@ OPENAI_VOICES: Final = (
 
 
 class Catalog:
-    """Which model and voice a name means.
-
-    Args:
-        info: the model that is served.
-        accepts_unknown: whether an unknown name means the default instead of an error.
-    """
+    """Which model and voice a name means; with `accepts_unknown` any other means the default."""
 
     def __init__(self, info: ModelInfo, *, accepts_unknown: bool = False) -> None:
         self.info = info

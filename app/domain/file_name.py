@@ -17,11 +17,7 @@ DEFAULT_STEM: Final = "speech"
 
 
 def choose_stem(file_name: str | None, audio_format: AudioFormat) -> str:
-    """The stem that a caller means by `file_name`.
-
-    Args:
-        file_name: a stem, or one with the extension of `audio_format`; None is the default.
-        audio_format: of the file.
+    """The stem that a caller means by a stem, one with the extension of `audio_format`, or None.
 
     Raises:
         InvalidFileNameError: any other character, extension or length.

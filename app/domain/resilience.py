@@ -42,27 +42,17 @@ class CallOutcome(StrEnum):
 
 
 class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When a breaker opens, and for how long.
+    """When a breaker opens, and for how long."""
 
-    Attributes:
-        window_size: last outcomes that are looked at.
-        window_s: seconds after which an outcome is too old to be one of them.
-        min_outcomes: that there must be; more than the window holds are as many as it holds.
-        failure_ratio: of failures among them at which it opens.
-        open_s: seconds for which it is open at first, twice as long after each failed probe.
-        max_open_s: most of these, before chance is added.
-        jitter: part of that time by which chance makes it longer or shorter, in [0, 1).
-        calm_s: seconds of being closed after which it opens for `open_s` again.
-    """
-
-    window_size: int = 20
-    window_s: float = 30.0
-    min_outcomes: int = 5
-    failure_ratio: float = 0.5
+    window_size: int = 20  # last outcomes that are looked at
+    window_s: float = 30.0  # seconds after which an outcome is too old to be one of them
+    min_outcomes: int = 5  # that there must be; more than the window holds are as many as it holds
+    failure_ratio: float = 0.5  # of failures among them at which it opens
+    # seconds for which it is open at first, twice as long after each failed probe
     open_s: float = 5.0
-    max_open_s: float = 60.0
-    jitter: float = 0.2
-    calm_s: float = 60.0
+    max_open_s: float = 60.0  # most of these, before chance is added
+    jitter: float = 0.2  # part of that time by which chance makes it longer or shorter, in [0, 1)
+    calm_s: float = 60.0  # seconds of being closed after which it opens for `open_s` again
 
 
 class Permit(msgspec.Struct, frozen=True):
@@ -81,13 +71,7 @@ class Refusal(msgspec.Struct, frozen=True):
 class CircuitBreaker:
     """The breaker of one engine. Times are seconds of one clock, and never go back.
 
-    Args:
-        policy: its numbers.
-        random: gives numbers in [0, 1).
-        on_change: told the old state, the new one and the reason in words.
-
-    Attributes:
-        state: as of the last call; that an open time has passed shows when somebody asks.
+    `on_change` is told the old state, the new one and the reason in words.
     """
 
     def __init__(
@@ -106,6 +90,7 @@ class CircuitBreaker:
         self._closed_at = -inf
         self._open_since = 0.0
         self._open_until = 0.0
+        # as of the last call; that an open time has passed shows when somebody asks
         self.state = BreakerState.CLOSED
 
     def acquire(self, now: float) -> Permit | Refusal:
@@ -124,7 +109,13 @@ class CircuitBreaker:
         if permit.generation != self._generation:
             return
         if permit.is_probe:
-            self._record_probe(outcome, now)
+            self._has_probe = False
+            if outcome is CallOutcome.SUCCESS:
+                self._closed_at = now
+                self._enter(BreakerState.CLOSED, "the probe succeeded")
+            elif outcome is CallOutcome.FAILURE:
+                self._num_failed_probes += 1
+                self._open(now, "the probe failed")
         elif self.state is BreakerState.CLOSED and outcome is not CallOutcome.IGNORED:
             self._record_call(outcome, now)
 
@@ -140,9 +131,7 @@ class CircuitBreaker:
 
     def open_for_s(self, now: float) -> float:
         """Seconds since it last let calls through, failed probes included; 0 while it does."""
-        if self.state is BreakerState.CLOSED:
-            return 0.0
-        return now - self._open_since
+        return 0.0 if self.state is BreakerState.CLOSED else now - self._open_since
 
     def _record_call(self, outcome: CallOutcome, now: float) -> None:
         self._outcomes.append((now, outcome))
@@ -157,24 +146,12 @@ class CircuitBreaker:
             self._open_since = now
             self._open(now, f"{num_failed} of the last {num_all} calls failed")
 
-    def _record_probe(self, outcome: CallOutcome, now: float) -> None:
-        self._has_probe = False
-        if outcome is CallOutcome.SUCCESS:
-            self._close(now, "the probe succeeded")
-        elif outcome is CallOutcome.FAILURE:
-            self._num_failed_probes += 1
-            self._open(now, "the probe failed")
-
     def _open(self, now: float, reason: str) -> None:
         policy = self._policy
         doubled = policy.open_s * 2.0 ** min(self._num_failed_probes, MAX_DOUBLINGS)
         chance = 1 + policy.jitter * (2 * self._random() - 1)
         self._open_until = now + min(doubled, policy.max_open_s) * chance
         self._enter(BreakerState.OPEN, reason)
-
-    def _close(self, now: float, reason: str) -> None:
-        self._closed_at = now
-        self._enter(BreakerState.CLOSED, reason)
 
     def _enter(self, state: BreakerState, reason: str) -> None:
         old, self.state = self.state, state
@@ -186,17 +163,12 @@ class CircuitBreaker:
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and how soon.
+    """How often and how soon."""
 
-    Attributes:
-        max_retries: of one call.
-        delay_s: longest pause before the first retry, in seconds; twice as long before each next.
-        max_delay_s: most of these.
-    """
-
-    max_retries: int = 1
+    max_retries: int = 1  # of one call
+    # longest pause before the first retry, in seconds; twice as long before each next
     delay_s: float = 0.05
-    max_delay_s: float = 1.0
+    max_delay_s: float = 1.0  # most of these
 
 
 def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) -> float:
@@ -205,24 +177,18 @@ def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) 
     From half of the longest pause up to all of it, by chance: instances that die together become
     known one after another within some milliseconds, and a retry must not meet the next of them.
     """
-    longest_s = min(policy.max_delay_s, policy.delay_s * 2.0 ** min(num_retries, 30))
+    longest_s = min(policy.max_delay_s, policy.delay_s * 2.0 ** min(num_retries, MAX_DOUBLINGS))
     return (1.0 + random()) / 2 * longest_s
 
 
-PROBE_TEXT: Final = "Ready."
-"""What a model has to speak to show that it can."""
+PROBE_TEXT: Final = "Ready."  # what a model has to speak to show that it can
 
 
 class TimeLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long an engine may be silent, in seconds from when its sound is asked for and due.
+    """How long an engine may be silent, in seconds from when its sound is asked for and due."""
 
-    Attributes:
-        first_chunk_s: before the first chunk of a sentence.
-        chunk_gap_s: before each further one.
-    """
-
-    first_chunk_s: float = 10.0
-    chunk_gap_s: float = 5.0
+    first_chunk_s: float = 10.0  # before the first chunk of a sentence
+    chunk_gap_s: float = 5.0  # before each further one
 
 
 class ResiliencePolicy(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,19 +8,13 @@ from app.domain.errors import InvalidRequestError
 
 
 class TextSegment(msgspec.Struct, frozen=True):
-    """A sentence or part of one, or a pause.
+    """A sentence or part of one, or a pause."""
 
-    Attributes:
-        index: counts from 0 within its text.
-        text: words as the voice is given them, in its own form; empty for a pause.
-        source: as the user wrote it; the sources of all segments are the text but for white space.
-        pause_s: playing time of the silence, in seconds; 0 for what is spoken.
-    """
-
-    index: int
-    text: str
+    index: int  # counts from 0 within its text
+    text: str  # words as the voice is given them, in its own form; empty for a pause
+    # as the user wrote it; the sources of all segments are the text but for white space
     source: str = ""
-    pause_s: float = 0.0
+    pause_s: float = 0.0  # playing time of the silence, in seconds; 0 for what is spoken
 
     def __post_init__(self) -> None:
         if self.index < 0 or bool(self.text.strip()) == bool(self.pause_s):

@@ -1,6 +1,5 @@
 """What is asked for, by whom it can be spoken, and what became of it. Plain values."""
 
-import math
 from enum import StrEnum
 from typing import Final
 
@@ -10,9 +9,8 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import EmptyInputError, InvalidSpeedError
 from app.domain.text.pronunciations import Pronunciations
 
-MIN_SPEED: Final = 0.25
+MIN_SPEED: Final = 0.25  # of `speed` in the OpenAI speech contract; 1 is the model's own pace
 MAX_SPEED: Final = 4.0
-"""Range of `speed` in the OpenAI speech contract; 1 is the model's own pace."""
 
 
 class Voice(msgspec.Struct, frozen=True):
@@ -24,108 +22,72 @@ class Voice(msgspec.Struct, frozen=True):
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampling parameters of a model that samples; None leaves it to the model's settings.
+    """Sampling parameters of a model that samples; None leaves it to the model's settings."""
 
-    Attributes:
-        seed: of the random numbers: the same one gives the same sound again.
-        temperature: randomness; 0 takes the likeliest.
-        top_p: probability mass that is drawn from, in (0, 1].
-        repetition_penalty: on what was drawn before; 1 is none.
-    """
-
-    seed: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    repetition_penalty: float | None = None
+    seed: int | None = None  # of the random numbers: the same one gives the same sound again
+    temperature: float | None = None  # randomness; 0 takes the likeliest
+    top_p: float | None = None  # probability mass that is drawn from, in (0, 1]
+    repetition_penalty: float | None = None  # on what was drawn before; 1 is none
 
 
 class SynthesisParams(msgspec.Struct, frozen=True):
-    """How a segment is synthesized.
+    """How a segment is synthesized."""
 
-    Attributes:
-        voice: that speaks.
-        speed: pace; 1 is the model's own.
-        sampling: what of it is not left to the model.
-        is_whole: no chunk is used before the last one has come.
-    """
-
-    voice: Voice
-    speed: float = 1.0
-    sampling: SamplingParams = SamplingParams()
-    is_whole: bool = False
+    voice: Voice  # that speaks
+    speed: float = 1.0  # pace; 1 is the model's own
+    sampling: SamplingParams = SamplingParams()  # what of it is not left to the model
+    is_whole: bool = False  # no chunk is used before the last one has come
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a speech model is.
+    """What a speech model is."""
 
-    Attributes:
-        id: the name requests use.
-        backend: what runs it, as in the setting `model.backend`.
-        sample_rate: of its audio, in Hz.
-        voices: at least one; the first is the default.
-        min_speed: slowest pace that `synthesize` accepts.
-        max_speed: fastest pace that `synthesize` accepts.
-        num_streams: texts that it can speak at the same time without keeping their listeners
-            waiting, as far as that can be told beforehand.
-        has_sampling: whether it samples, and follows all of SamplingParams; else it
-            follows the seed alone.
-        min_segment_chars: a shorter segment is not spoken alone if it has a neighbour.
-    """
-
-    id: str
-    backend: str
-    sample_rate: int
-    voices: tuple[Voice, ...]
-    min_speed: float = 1.0
-    max_speed: float = 1.0
+    id: str  # the name requests use
+    backend: str  # what runs it, as in the setting `model.backend`
+    sample_rate: int  # of its audio, in Hz
+    voices: tuple[Voice, ...]  # at least one; the first is the default
+    min_speed: float = 1.0  # slowest pace that `synthesize` accepts
+    max_speed: float = 1.0  # fastest pace that `synthesize` accepts
+    # texts that it can speak at the same time without keeping their listeners waiting, as far as
+    # that can be told beforehand
     num_streams: int = 8
+    # whether it samples, and follows all of SamplingParams; else it follows the seed alone
     has_sampling: bool = False
-    min_segment_chars: int = 0
+    min_segment_chars: int = 0  # a shorter segment is not spoken alone if it has a neighbour
 
 
 class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a text is to be spoken and sent.
 
-    Attributes:
-        model: a name the catalogue knows; None is the model that is served.
-        voice: a name the catalogue knows; None is the model's default voice.
-        speed: pace in [0.25, 4]; 1 is the model's own.
-        sampling: what of it is not left to the model.
-        format: of the answer.
-        sample_rate: of the answer in Hz; None follows the format's rule.
-        is_normalized: markup, figures and signs are read; otherwise the text is spoken as it is.
-        pronunciations: words that are said in another way than they are written.
-
     Raises:
         InvalidSpeedError: a speed outside the range, or NaN.
     """
 
-    model: str | None = None
-    voice: str | None = None
-    speed: float = 1.0
-    sampling: SamplingParams = SamplingParams()
-    format: AudioFormat = AudioFormat.MP3
-    sample_rate: int | None = None
+    model: str | None = None  # a name the catalogue knows; None is the model that is served
+    voice: str | None = None  # a name the catalogue knows; None is the model's default voice
+    speed: float = 1.0  # pace in [0.25, 4]; 1 is the model's own
+    sampling: SamplingParams = SamplingParams()  # what of it is not left to the model
+    format: AudioFormat = AudioFormat.MP3  # of the answer
+    sample_rate: int | None = None  # of the answer in Hz; None follows the format's rule
+    # markup, figures and signs are read; otherwise the text is spoken as it is
     is_normalized: bool = True
+    # words that are said in another way than they are written
     pronunciations: Pronunciations = Pronunciations()
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.speed) and MIN_SPEED <= self.speed <= MAX_SPEED):
+        if not MIN_SPEED <= self.speed <= MAX_SPEED:
             raise InvalidSpeedError(self.speed, MIN_SPEED, MAX_SPEED)
 
 
 class SpeechRequest(SpeechOptions, frozen=True, kw_only=True):
     """A text to be spoken, all of it known.
 
-    Attributes:
-        text: at least one character.
-
     Raises:
         EmptyInputError: no text.
         InvalidSpeedError: a speed outside the range, or NaN.
     """
 
-    text: str
+    text: str  # at least one character
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,45 +121,28 @@ class CacheStatus(StrEnum):
 
 
 class SpeechReport(msgspec.Struct, kw_only=True):
-    """What became of one request; never holds its text.
+    """What became of one request; never holds its text."""
 
-    Attributes:
-        format: asked for.
-        num_chars: length of the input in code points.
-        voice: that spoke, once known.
-        num_segments: that the text was split into.
-        num_segments_spoken: that are made so far.
-        num_input_tokens: that the model has read for what was handed out.
-        num_output_tokens: that it has drawn for it.
-        cache: how many of them were kept already, once known.
-        audio_s: playing time handed out so far, in seconds.
-        stalled_s: for how long, in seconds, a listener who plays from the first sound on had to
-            wait for more of it; None where the answer is sent whole, and where the text was still
-            being written: its pauses are the writer's.
-        num_stalls: how often that was.
-        queue_s: from the request to the model's beginning with it, in seconds.
-        first_audio_s: from the request to the first audio of the model, in seconds.
-        total_s: from the request to its end, in seconds.
-        outcome: how it ended.
-        error_code: of the failure, if any.
-    """
-
-    format: AudioFormat
-    num_chars: int = 0
-    voice: str | None = None
-    num_segments: int = 0
-    num_segments_spoken: int = 0
-    num_input_tokens: int = 0
-    num_output_tokens: int = 0
-    cache: CacheStatus | None = None
-    audio_s: float = 0.0
+    format: AudioFormat  # asked for
+    num_chars: int = 0  # length of the input in code points
+    voice: str | None = None  # that spoke, once known
+    num_segments: int = 0  # that the text was split into
+    num_segments_spoken: int = 0  # that are made so far
+    num_input_tokens: int = 0  # that the model has read for what was handed out
+    num_output_tokens: int = 0  # that it has drawn for it
+    cache: CacheStatus | None = None  # how many of them were kept already, once known
+    audio_s: float = 0.0  # playing time handed out so far, in seconds
+    # for how long, in seconds, a listener who plays from the first sound on had to wait for more of
+    # it; None where the answer is sent whole, and where the text was still being written: its
+    # pauses are the writer's
     stalled_s: float | None = 0.0
-    num_stalls: int = 0
-    queue_s: float | None = None
+    num_stalls: int = 0  # how often that was
+    queue_s: float | None = None  # from the request to the model's beginning with it, in seconds
+    # from the request to the first audio of the model, in seconds
     first_audio_s: float | None = None
-    total_s: float = 0.0
-    outcome: Outcome = Outcome.CANCELLED
-    error_code: str | None = None
+    total_s: float = 0.0  # from the request to its end, in seconds
+    outcome: Outcome = Outcome.CANCELLED  # how it ended
+    error_code: str | None = None  # of the failure, if any
 
     @property
     def real_time_factor(self) -> float | None:

@@ -18,11 +18,9 @@ class AudioEncoder(Protocol):
         Raises:
             EncodingError: the codec refused, or the chunk's rate is not that of the stream.
         """
-        ...
 
     def finish(self) -> bytes:
         """The remaining bytes. Called once, last."""
-        ...
 
     def head(self) -> bytes:
         """What the first bytes of the file should be now that its length is known.
@@ -30,7 +28,6 @@ class AudioEncoder(Protocol):
         Empty where the format needs no correction. Call after `finish`; a caller that holds the
         whole file writes it over the beginning.
         """
-        ...
 
 
 class AudioEncoders(Protocol):
@@ -43,4 +40,3 @@ class AudioEncoders(Protocol):
             UnsupportedSampleRateError: the format cannot hold `encoding.sample_rate`.
             EncodingError: the codec is missing.
         """
-        ...

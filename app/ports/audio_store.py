@@ -12,17 +12,11 @@ from app.domain.captions import Caption
 
 
 class StoredAudio(msgspec.Struct, frozen=True):
-    """One kept file.
+    """One kept file."""
 
-    Attributes:
-        name: `<stem>_<number>.<extension>`, unique in the store.
-        num_bytes: its size.
-        created_at: when it was published, UTC.
-    """
-
-    name: str
-    num_bytes: int
-    created_at: datetime
+    name: str  # `<stem>_<number>.<extension>`, unique in the store
+    num_bytes: int  # its size
+    created_at: datetime  # when it was published, UTC
 
     @property
     def audio_format(self) -> AudioFormat:
@@ -45,19 +39,13 @@ class OpenAudio(Protocol):
     @property
     def info(self) -> StoredAudio:
         """What was opened."""
-        ...
 
     def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to but not including `end`, in blocks, none of them empty.
 
-        Args:
-            start: at least 0.
-            end: at most the size of the file.
-
         Raises:
             StoreError: the storage fails, or the file has become shorter than it was.
         """
-        ...
 
 
 class AudioStore(Protocol):
@@ -69,11 +57,9 @@ class AudioStore(Protocol):
 
     async def open(self) -> None:
         """Make ready: create what is missing, remove what a crash left half-written."""
-        ...
 
     async def close(self) -> None:
         """Give back what `open` took. May be called without `open`, and twice."""
-        ...
 
     async def save(
         self,
@@ -98,7 +84,6 @@ class AudioStore(Protocol):
             InvalidFileNameError: the stem has other characters.
             StoreFullError: no space or no number left.
         """
-        ...
 
     def open_file(self, name: str) -> AbstractAsyncContextManager[OpenAudio]:
         """A file to be read; closed at the end of the context.
@@ -107,7 +92,6 @@ class AudioStore(Protocol):
             InvalidFileNameError: the store never gives such a name.
             StoredAudioNotFoundError: no such file.
         """
-        ...
 
     async def read_captions(self, name: str) -> Sequence[Caption]:
         """What is said when in a file.
@@ -116,11 +100,9 @@ class AudioStore(Protocol):
             InvalidFileNameError: the store never gives such a name.
             StoredAudioNotFoundError: no such file, or none that was kept with captions.
         """
-        ...
 
     async def list(self) -> Sequence[StoredAudio]:
         """All files, oldest number first."""
-        ...
 
     async def delete(self, name: str) -> None:
         """Remove a file, and its captions.
@@ -129,14 +111,12 @@ class AudioStore(Protocol):
             InvalidFileNameError: the store never gives such a name.
             StoredAudioNotFoundError: no such file.
         """
-        ...
 
     async def clean_up(self) -> int:
         """Remove the oldest files until the store's limits on age, count and bytes hold.
 
         The bytes are those of the audio. Returns how many files were removed.
         """
-        ...
 
 
 class AudioStores(Protocol):
@@ -154,7 +134,6 @@ class AudioStores(Protocol):
             StoreError: it cannot be opened now.
             ValueError: no such name is possible.
         """
-        ...
 
     async def owners(self) -> Sequence[str | None]:
         """The owners that have a store: None, then all names in order, also those of earlier runs.
@@ -162,8 +141,6 @@ class AudioStores(Protocol):
         Raises:
             StoreError: the storage fails.
         """
-        ...
 
     async def close(self) -> None:
         """Close all stores. May be called twice."""
-        ...

@@ -10,12 +10,9 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds since some fixed point; never goes back."""
-        ...
 
     def now(self) -> datetime:
         """The wall clock, in UTC."""
-        ...
 
     async def sleep(self, duration_s: float) -> None:
         """Return after `duration_s` seconds."""
-        ...

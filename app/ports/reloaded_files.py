@@ -14,11 +14,9 @@ class KeySource(Protocol):
 
     async def current(self) -> Keyring:
         """The keys in force, the same object until they change."""
-        ...
 
     async def wait_for_change(self, known: Keyring) -> Keyring:
         """Wait until the keys in force are not `known`, and return them within a second."""
-        ...
 
 
 class LexiconSource(Protocol):
@@ -27,4 +25,3 @@ class LexiconSource(Protocol):
     @property
     def pronunciations(self) -> Pronunciations:
         """As they are now; they may change while the server runs."""
-        ...

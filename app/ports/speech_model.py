@@ -15,7 +15,6 @@ class SpeechModel(Protocol):
     @property
     def info(self) -> ModelInfo:
         """What it is. Known before `load`, and the same afterwards."""
-        ...
 
     async def load(self) -> None:
         """Make ready to speak. Called once, before the first `synthesize`.
@@ -23,11 +22,9 @@ class SpeechModel(Protocol):
         Raises:
             ModelLoadError: it cannot speak; the message says what to do.
         """
-        ...
 
     async def close(self) -> None:
         """Give back threads, memory and files. May be called without `load`, and twice."""
-        ...
 
     def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
         """The pieces in which this model speaks `paragraphs`, each in the form the voice knows.
@@ -37,7 +34,6 @@ class SpeechModel(Protocol):
         Args:
             paragraphs: words without figures and signs, in reading order.
         """
-        ...
 
     def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
@@ -58,7 +54,6 @@ class SpeechModel(Protocol):
         Raises:
             SynthesisError: the model failed.
         """
-        ...
 
 
 class SpeechCache(Protocol):
@@ -66,8 +61,6 @@ class SpeechCache(Protocol):
 
     def can_keep(self, params: SynthesisParams) -> bool:
         """Whether such speech is cached at all: not if it is sampled without a seed."""
-        ...
 
     def holds(self, segment: TextSegment, params: SynthesisParams) -> bool:
         """Whether the segment need not be spoken again. May be a moment out of date."""
-        ...

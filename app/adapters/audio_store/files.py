@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -33,8 +33,7 @@ from app.domain.errors import (
 )
 from app.domain.file_name import STEM
 
-BLOCK_BYTES: Final = 64 * 1024
-"""How much of a file is read at once."""
+BLOCK_BYTES: Final = 64 * 1024  # how much of a file is read at once
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FILE_MODE: Final = 0o640
@@ -60,22 +59,24 @@ class Turns:
 
     async def take(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` after the turn before it."""
-        return await in_thread(self._take, partial(work, *args, **kwargs))
+
+        def turn() -> T:
+            with self._lock:
+                if self._is_over:
+                    raise StoreError("The file is closed.")
+                return work(*args, **kwargs)
+
+        return await in_thread(turn)
 
     async def take_last(self, work: Callable[[], None]) -> None:
         """Run `work` even if cancelled meanwhile, and nothing after it."""
-        await asyncio.shield(in_thread(self._take_last, work))
 
-    def _take(self, work: Callable[[], T]) -> T:
-        with self._lock:
-            if self._is_over:
-                raise StoreError("The file is closed.")
-            return work()
+        def turn() -> None:
+            with self._lock:
+                self._is_over = True
+                work()
 
-    def _take_last(self, work: Callable[[], None]) -> None:
-        with self._lock:
-            self._is_over = True
-            work()
+        await asyncio.shield(in_thread(turn))
 
 
 class TempFile:
@@ -153,8 +154,7 @@ class ReadFile:
 
     def read_all(self) -> bytes:
         """For small files: all of it."""
-        blocks = iter(partial(os.read, self._fd, BLOCK_BYTES), b"")
-        return b"".join(blocks)
+        return b"".join(iter(partial(os.read, self._fd, BLOCK_BYTES), b""))
 
     def close(self) -> None:
         if self._fd != -1:
@@ -193,8 +193,7 @@ def unlink(dir_fd: int, name: str) -> bool:
     return True
 
 
-NUM_THREADS: Final = 4
-"""Of all stores: a disk that hangs takes these, and none that make speech."""
+NUM_THREADS: Final = 4  # of all stores: a disk that hangs takes these, and none that make speech
 
 _threads: Final = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="audio-store")
 
@@ -214,18 +213,6 @@ def _as_store_error(error: OSError) -> StoreError:
         return StoreFullError("No space is left in the store of finished audio.")
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     return StoreError(f"The store of finished audio failed: {reason}.")
-
-
-async def read_blocks(
-    turns: Turns, file: ReadFile, start: int, end: int
-) -> AsyncGenerator[bytes, None]:
-    """The bytes of an open file from `start` up to `end`, in blocks."""
-    while start < end:
-        block = await turns.take(file.read_at, start, min(BLOCK_BYTES, end - start))
-        if not block:
-            raise StoreError("A file of the store became shorter while it was read.")
-        yield block
-        start += len(block)
 
 
 def open_directory(directory: Path) -> int:
@@ -347,32 +334,16 @@ _TEMP_NAME: Final = re.compile(r"\.tmp-(?P<pid>[1-9][0-9]{0,6})-[0-9a-f]{16}")
 def sweep(dir_fd: int, now: datetime) -> None:
     """Remove what no writer will finish, and captions whose audio is gone."""
     for name in os.listdir(dir_fd):
-        if _is_abandoned(dir_fd, name, now) or _is_alone(dir_fd, name, now):
+        temp, audio = _TEMP_NAME.fullmatch(name), audio_of(name)
+        status = lstat_regular(dir_fd, name) if temp or audio else None
+        if status is None or (audio and lstat_regular(dir_fd, audio)):
+            continue
+        age_s = now.timestamp() - status.st_mtime
+        is_orphan = temp and age_s > ORPHAN_MAX_AGE_S and not _is_running(int(temp["pid"]))
+        if is_orphan or age_s > TEMP_MAX_AGE_S:
             # In a directory shared with other users theirs are theirs to remove.
             with suppress(PermissionError):
                 unlink(dir_fd, name)
-
-
-def _is_abandoned(dir_fd: int, name: str, now: datetime) -> bool:
-    match = _TEMP_NAME.fullmatch(name)
-    age_s = _age_s(dir_fd, name, now) if match else None
-    if match is None or age_s is None or age_s <= ORPHAN_MAX_AGE_S:
-        return False
-    return age_s > TEMP_MAX_AGE_S or not _is_running(int(match["pid"]))
-
-
-def _is_alone(dir_fd: int, name: str, now: datetime) -> bool:
-    audio = audio_of(name)
-    if audio is None or lstat_regular(dir_fd, audio) is not None:
-        return False
-    age_s = _age_s(dir_fd, name, now)
-    return age_s is not None and age_s > TEMP_MAX_AGE_S
-
-
-def _age_s(dir_fd: int, name: str, now: datetime) -> float | None:
-    """Seconds since the last change; None for what is not, or no longer, a regular file."""
-    status = lstat_regular(dir_fd, name)
-    return None if status is None else now.timestamp() - status.st_mtime
 
 
 def _is_running(pid: int) -> bool:
@@ -383,8 +354,7 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-START_WAIT_S: Final = 0.1
-"""For the first answer; a disk that is there gives it at once."""
+START_WAIT_S: Final = 0.1  # for the first answer; a disk that is there gives it at once
 
 
 class FreeSpace:
@@ -405,13 +375,13 @@ class FreeSpace:
         return num_bytes
 
     def _begin_to_ask(self) -> None:
-        self._asking = threading.Thread(target=self._ask, name="store-space", daemon=True)
-        self._asking.start()
+        def ask() -> None:
+            try:
+                directories = (self._directory, *self._directory.parents)
+                existing = next(path for path in directories if path.exists())
+                self._num_bytes = float(shutil.disk_usage(existing).free)
+            except OSError:
+                self._num_bytes = math.nan
 
-    def _ask(self) -> None:
-        try:
-            directories = (self._directory, *self._directory.parents)
-            existing = next(path for path in directories if path.exists())
-            self._num_bytes = float(shutil.disk_usage(existing).free)
-        except OSError:
-            self._num_bytes = math.nan
+        self._asking = threading.Thread(target=ask, name="store-space", daemon=True)
+        self._asking.start()

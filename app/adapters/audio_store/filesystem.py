@@ -16,11 +16,10 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
-    Iterable,
     Iterator,
     Sequence,
 )
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Final
 import msgspec
 
 from app.adapters.audio_store.files import (
+    BLOCK_BYTES,
     EPOCH,
     FILE_MODE,
     ReadFile,
@@ -43,7 +43,6 @@ from app.adapters.audio_store.files import (
     number_of,
     opened_directory,
     put_sidecar,
-    read_blocks,
     read_sidecar,
     sidecar_of,
     sweep,
@@ -57,14 +56,14 @@ from app.domain.errors import (
     CaptionsNotFoundError,
     InvalidFileNameError,
     StoredAudioNotFoundError,
+    StoreError,
     StoreFullError,
 )
 from app.domain.file_name import STEM
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 
-MAX_NUMBER_TRIES: Final = 10_000
-"""How many taken names in a row `save` skips before it gives up."""
+MAX_NUMBER_TRIES: Final = 10_000  # how many taken names in a row `save` skips before it gives up
 
 _MAX_NUMBER: Final = 10**18 - 1
 _SEQUENCE: Final = ".sequence"
@@ -73,17 +72,11 @@ _DIRECTORY_MODE: Final = 0o750
 
 
 class StoreLimits(msgspec.Struct, frozen=True):
-    """What `clean_up` keeps; 0 means no limit.
+    """What `clean_up` keeps; 0 means no limit."""
 
-    Attributes:
-        max_files: how many files.
-        max_bytes: of all files together.
-        max_age_s: of each file, in seconds.
-    """
-
-    max_files: int = 0
-    max_bytes: int = 0
-    max_age_s: float = 0.0
+    max_files: int = 0  # how many files
+    max_bytes: int = 0  # of all files together
+    max_age_s: float = 0.0  # of each file, in seconds
 
 
 class FilesystemAudioStore:
@@ -100,7 +93,14 @@ class FilesystemAudioStore:
         self._last_number = 0
 
     async def open(self) -> None:
-        await in_thread(self._make_ready, self._clock.now())
+        def make_ready(now: datetime) -> None:
+            self._directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+            # Taking the lock shows now, not at the first save, that nothing can be written here.
+            with opened_directory(self._directory) as dir_fd, _locked(dir_fd, _SEQUENCE):
+                self._last_number = _highest_number(dir_fd)
+                sweep(dir_fd, now)
+
+        await in_thread(make_ready, self._clock.now())
 
     async def close(self) -> None:
         self._last_number = 0
@@ -140,26 +140,49 @@ class FilesystemAudioStore:
 
     async def read_captions(self, name: str) -> Sequence[Caption]:
         check_name(name)
-        return await in_thread(self._read_captions, name)
+
+        def read() -> Sequence[Caption] | None:
+            with opened_directory(self._directory) as dir_fd:
+                if lstat_regular(dir_fd, name) is None:
+                    raise StoredAudioNotFoundError(name)
+            return read_sidecar(self._directory, name)
+
+        captions = await in_thread(read)
+        if captions is None:
+            raise CaptionsNotFoundError(name)
+        return captions
 
     async def list(self) -> Sequence[StoredAudio]:
-        return await in_thread(self._list)
+        def find() -> Sequence[StoredAudio]:
+            with opened_directory(self._directory) as dir_fd:
+                return sorted(_scan(dir_fd), key=lambda file: (number_of(file.name), file.name))
+
+        return await in_thread(find)
 
     async def delete(self, name: str) -> None:
         check_name(name)
-        if not await in_thread(self._delete, name):
+
+        def remove() -> bool:
+            with opened_directory(self._directory) as dir_fd:
+                return lstat_regular(dir_fd, name) is not None and _remove(dir_fd, name)
+
+        if not await in_thread(remove):
             raise StoredAudioNotFoundError(name)
 
     async def clean_up(self) -> int:
         """Also returns 0, having done nothing, while another process cleans up."""
-        return await in_thread(self._clean_up, self._clock.now())
 
-    def _make_ready(self, now: datetime) -> None:
-        self._directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-        # Taking the lock shows now, not at the first save, that nothing can be written here.
-        with opened_directory(self._directory) as dir_fd, _locked(dir_fd, _SEQUENCE):
-            self._last_number = _highest_number(dir_fd)
-            sweep(dir_fd, now)
+        def remove_surplus(now: datetime) -> int:
+            with (
+                opened_directory(self._directory) as dir_fd,
+                suppress(BlockingIOError),
+                _locked(dir_fd, _SWEEPER_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            ):
+                surplus = _find_surplus(tuple(_scan(dir_fd)), self._limits, now)
+                return sum(_remove(dir_fd, file.name) for file in surplus)
+            return 0
+
+        return await in_thread(remove_surplus, self._clock.now())
 
     def _publish(self, file: TempFile, sidecar: TempFile, pattern: str) -> StoredAudio:
         status = os.fstat(file.fd)  # while nothing is published that a failure would leave
@@ -172,8 +195,12 @@ class FilesystemAudioStore:
     def _link_next(self, file: TempFile, sidecar: TempFile, pattern: str) -> str:
         # The link alone would refuse a taken name; only the lock keeps two stems off one number.
         with _locked(file.dir_fd, _SEQUENCE) as sequence_fd:
-            for number in self._next_numbers(file.dir_fd, sequence_fd):
-                _write_hint(sequence_fd, number)
+            hint, _, _ = os.pread(sequence_fd, 32, 0).partition(b"\n")
+            is_hint = re.fullmatch(rb"[0-9]{1,18}", hint)
+            last = max(self._last_number, int(hint) if is_hint else _highest_number(file.dir_fd))
+            for number in range(last + 1, min(last + MAX_NUMBER_TRIES, _MAX_NUMBER) + 1):
+                # First: a crash in between leaves a gap, after the link it could give it twice.
+                write_all(sequence_fd, b"%d\n" % number, 0)
                 self._last_number = number
                 name = pattern.format(number)
                 if link(file, name):
@@ -181,41 +208,6 @@ class FilesystemAudioStore:
                         put_sidecar(sidecar, file.dir_fd, name)
                     return name
         raise StoreFullError("The store of finished audio has no free number left.")
-
-    def _next_numbers(self, dir_fd: int, sequence_fd: int) -> Iterable[int]:
-        hint = _read_hint(sequence_fd)
-        last = max(self._last_number, _highest_number(dir_fd) if hint is None else hint)
-        return range(last + 1, min(last + MAX_NUMBER_TRIES, _MAX_NUMBER) + 1)
-
-    def _list(self) -> Sequence[StoredAudio]:
-        with opened_directory(self._directory) as dir_fd:
-            return sorted(_scan(dir_fd), key=lambda file: (number_of(file.name), file.name))
-
-    def _read_captions(self, name: str) -> Sequence[Caption]:
-        if not self._has(name):
-            raise StoredAudioNotFoundError(name)
-        captions = read_sidecar(self._directory, name)
-        if captions is None:
-            raise CaptionsNotFoundError(name)
-        return captions
-
-    def _has(self, name: str) -> bool:
-        with opened_directory(self._directory) as dir_fd:
-            return lstat_regular(dir_fd, name) is not None
-
-    def _delete(self, name: str) -> bool:
-        with opened_directory(self._directory) as dir_fd:
-            return lstat_regular(dir_fd, name) is not None and _remove(dir_fd, name)
-
-    def _clean_up(self, now: datetime) -> int:
-        with (
-            opened_directory(self._directory) as dir_fd,
-            suppress(BlockingIOError),
-            _locked(dir_fd, _SWEEPER_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB),
-        ):
-            surplus = _find_surplus(tuple(_scan(dir_fd)), self._limits, now)
-            return sum(_remove(dir_fd, file.name) for file in surplus)
-        return 0
 
 
 def _discard(*files: TempFile) -> None:
@@ -245,28 +237,17 @@ def _kept_only_without_error(dir_fd: int, name: str) -> Iterator[None]:
 def _locked(dir_fd: int, name: str, operation: int = fcntl.LOCK_EX) -> Iterator[int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, FILE_MODE, dir_fd=dir_fd)
-    with ExitStack() as on_exit:
-        on_exit.callback(close, fd)
+    try:
         fcntl.flock(fd, operation)
-        on_exit.callback(_unlock, fd)
-        yield fd
-
-
-def _unlock(fd: int) -> None:
-    # Closing alone would leave it locked while a child forked meanwhile lives. Nothing is undone
-    # for an unlocking that fails: it must not pass for a failure of what the lock was for.
-    with suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_UN)
-
-
-def _read_hint(sequence_fd: int) -> int | None:
-    line, _, _ = os.pread(sequence_fd, 32, 0).partition(b"\n")
-    return int(line) if re.fullmatch(rb"[0-9]{1,18}", line) else None
-
-
-def _write_hint(sequence_fd: int, number: int) -> None:
-    # Before the link: a crash in between leaves a gap, the other order could give a number twice.
-    write_all(sequence_fd, b"%d\n" % number, 0)
+        try:
+            yield fd
+        finally:
+            # Closing alone would leave it locked while a child forked meanwhile lives. Nothing is
+            # undone for an unlocking that fails: it must not pass for a failure of other work.
+            with suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        close(fd)
 
 
 def _highest_number(dir_fd: int) -> int:
@@ -294,8 +275,14 @@ class _OpenAudio:
         self._turns = turns
         self._file = file
 
-    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        return read_blocks(self._turns, self._file, start, end)
+    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        while start < end:
+            num_bytes = min(BLOCK_BYTES, end - start)
+            block = await self._turns.take(self._file.read_at, start, num_bytes)
+            if not block:
+                raise StoreError("A file of the store became shorter while it was read.")
+            yield block
+            start += len(block)
 
 
 def _find_surplus(
@@ -329,7 +316,9 @@ class FilesystemAudioStores:
         self._opening = asyncio.Lock()
 
     async def for_owner(self, owner: str | None) -> FilesystemAudioStore:
-        directory = self._directory_of(owner)
+        if owner is not None and not _OWNER.fullmatch(owner):
+            raise ValueError(f"{owner!r} cannot be the name of an owner")
+        directory = self._directory if owner is None else self._directory / f"{_PREFIX}{owner}"
         async with self._opening:
             store = self._opened.get(owner)
             if store is None:
@@ -339,23 +328,15 @@ class FilesystemAudioStores:
         return store
 
     async def owners(self) -> Sequence[str | None]:
-        return [None, *await in_thread(_find_owners, self._directory)]
+        def find() -> Sequence[str]:
+            with os.scandir(self._directory) as entries:
+                names = [entry.name for entry in entries if entry.is_dir()]
+            owners = [name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)]
+            return sorted(filter(_OWNER.fullmatch, owners))
+
+        return [None, *await in_thread(find)]
 
     async def close(self) -> None:
         for store in self._opened.values():
             await store.close()
         self._opened.clear()
-
-    def _directory_of(self, owner: str | None) -> Path:
-        if owner is None:
-            return self._directory
-        if not _OWNER.fullmatch(owner):
-            raise ValueError(f"{owner!r} cannot be the name of an owner")
-        return self._directory / f"{_PREFIX}{owner}"
-
-
-def _find_owners(directory: Path) -> Sequence[str]:
-    with os.scandir(directory) as entries:
-        names = [entry.name for entry in entries if entry.is_dir()]
-    owners = [name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)]
-    return sorted(filter(_OWNER.fullmatch, owners))

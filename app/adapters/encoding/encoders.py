@@ -21,50 +21,50 @@ class Writer(Protocol):
 
 
 class ResamplingEncoder:
-    """AudioEncoder: resamples each chunk, then writes it."""
+    """AudioEncoder: resamples each chunk where the rates (in Hz) differ, then writes it."""
 
     def __init__(self, writer: Writer, input_rate: int, output_rate: int) -> None:
         self._writer = writer
         self._input_rate = input_rate
-        self._resampler = Resampler(input_rate, output_rate)
+        self._resampler: Any = None
+        if input_rate != output_rate:
+            import soxr
+
+            self._resampler = soxr.ResampleStream(input_rate, output_rate, 1, dtype="float32")
 
     def encode(self, chunk: AudioChunk) -> bytes:
         if chunk.sample_rate != self._input_rate:
             raise EncodingError("The sample rate changed within a stream.")
-        samples = self._resampler.push(chunk.samples)
-        return self._writer.write(samples) if len(samples) else b""
+        return self._write(chunk.samples)
 
     def finish(self) -> bytes:
-        samples = self._resampler.finish()
-        rest = self._writer.write(samples) if len(samples) else b""
-        return rest + self._writer.finish()
+        return self._write(np.zeros(0, np.float32), is_last=True) + self._writer.finish()
 
     def head(self) -> bytes:
         return self._writer.head()
+
+    def _write(self, samples: NDArray[np.float32], *, is_last: bool = False) -> bytes:
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples, last=is_last)
+        return self._writer.write(samples) if len(samples) else b""
 
 
 class StreamingEncoders:
     """AudioEncoders for all formats."""
 
     def open(self, encoding: AudioEncoding, model_rate: int) -> AudioEncoder:
-        return ResamplingEncoder(_open_writer(encoding), model_rate, encoding.sample_rate)
-
-
-def _open_writer(encoding: AudioEncoding) -> Writer:
-    match encoding.format:
-        case AudioFormat.PCM:
-            return PcmWriter()
-        case AudioFormat.WAV:
-            return WavWriter(encoding.sample_rate)
-        case AudioFormat.MP3 | AudioFormat.OPUS | AudioFormat.AAC | AudioFormat.FLAC:
-            return _open_ffmpeg_writer(encoding)
-
-
-def _open_ffmpeg_writer(encoding: AudioEncoding) -> FfmpegWriter:
-    codec = CODECS[encoding.format]
-    if codec.sample_rates and encoding.sample_rate not in codec.sample_rates:
-        raise UnsupportedSampleRateError(encoding.sample_rate, encoding.format, codec.sample_rates)
-    return FfmpegWriter(codec, encoding.sample_rate)
+        rate = encoding.sample_rate
+        writer: Writer
+        if encoding.format is AudioFormat.PCM:
+            writer = PcmWriter()
+        elif encoding.format is AudioFormat.WAV:
+            writer = WavWriter(rate)
+        else:
+            codec = CODECS[encoding.format]
+            if codec.sample_rates and rate not in codec.sample_rates:
+                raise UnsupportedSampleRateError(rate, encoding.format, codec.sample_rates)
+            writer = FfmpegWriter(codec, rate)
+        return ResamplingEncoder(writer, model_rate, rate)
 
 
 UNKNOWN_SIZE: Final = 0xFFFF_FFFF
@@ -94,11 +94,9 @@ class PcmWriter:
         return to_pcm16(samples).astype("<i2", copy=False).tobytes()
 
     def finish(self) -> bytes:
-        """Nothing: raw samples have no end mark."""
         return b""
 
     def head(self) -> bytes:
-        """Nothing: raw samples have no header."""
         return b""
 
 
@@ -125,33 +123,3 @@ class WavWriter(PcmWriter):
     def head(self) -> bytes:
         """The header with exact sizes."""
         return wav_header(self._sample_rate, self._num_data_bytes)
-
-
-class Resampler:
-    """Samples at one rate in, at another out; passes them through where the rates are equal.
-
-    Args:
-        input_rate: in Hz.
-        output_rate: in Hz.
-    """
-
-    def __init__(self, input_rate: int, output_rate: int) -> None:
-        self._stream: Any = None
-        if input_rate != output_rate:
-            import soxr
-
-            self._stream = soxr.ResampleStream(input_rate, output_rate, 1, dtype="float32")
-
-    def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take (num_samples,) float32; what is ready comes back, maybe nothing yet."""
-        return self._run(samples, is_last=False)
-
-    def finish(self) -> NDArray[np.float32]:
-        """What the filter still holds."""
-        return self._run(np.zeros(0, np.float32), is_last=True)
-
-    def _run(self, samples: NDArray[np.float32], *, is_last: bool) -> NDArray[np.float32]:
-        if self._stream is None:
-            return samples
-        resampled: NDArray[np.float32] = self._stream.resample_chunk(samples, last=is_last)
-        return resampled

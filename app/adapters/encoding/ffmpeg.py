@@ -16,23 +16,14 @@ from app.domain.errors import EncodingError
 
 
 class Codec(msgspec.Struct, frozen=True):
-    """How FFmpeg writes a format.
+    """How FFmpeg writes a format."""
 
-    Attributes:
-        muxer: FFmpeg's name of the container.
-        encoder: FFmpeg's name of the encoder.
-        sample_format: the encoder's input: `flt`, `fltp` or `s16`.
-        sample_rates: that the format can hold, in Hz; empty for any.
-        muxer_options: see FFmpeg's documentation of the muxer.
-        encoder_options: see FFmpeg's documentation of the encoder.
-    """
-
-    muxer: str
-    encoder: str
-    sample_format: str
-    sample_rates: tuple[int, ...] = ()
-    muxer_options: dict[str, str] = {}
-    encoder_options: dict[str, str] = {}
+    muxer: str  # FFmpeg's name of the container
+    encoder: str  # FFmpeg's name of the encoder
+    sample_format: str  # the encoder's input: `flt`, `fltp` or `s16`
+    sample_rates: tuple[int, ...] = ()  # that the format can hold, in Hz; empty for any
+    muxer_options: dict[str, str] = {}  # see FFmpeg's documentation of the muxer
+    encoder_options: dict[str, str] = {}  # see FFmpeg's documentation of the encoder
 
 
 _MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)

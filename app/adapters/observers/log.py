@@ -1,6 +1,8 @@
 """What happened, as log events with fields. Never the text that was spoken."""
 
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -28,11 +30,10 @@ class StructuredLog:
     def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
         _log.error("model.load_failed", model=info.id, backend=info.backend, reason=str(error))
 
-    def sentence_begun(self, num_running: int) -> None:
-        """Too often for an event."""
+    def sentence_begun(self, *_: object) -> None:
+        """Too often for an event, and an unread request has its own."""
 
-    def sentence_ended(self, num_running: int) -> None:
-        """See `sentence_begun`."""
+    sentence_ended = refused_unread = sentence_begun
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         _log.warning("speech.sentence_failed", error=error.code, attempt=attempt)
@@ -46,9 +47,6 @@ class StructuredLog:
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         write = _log.error if new is BreakerState.OPEN else _log.info
         write("breaker.changed", old=old.value, new=new.value, reason=reason)
-
-    def refused_unread(self, error: SpeechError) -> None:
-        pass  # the event of the request has it
 
     def reading_failed(self, error: Exception) -> None:
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -76,7 +74,9 @@ class StructuredLog:
         )
 
     def store_failed(self, action: StoreAction, error: StoreError) -> None:
-        reason, cause = str(error), _cause(error)
+        reason = str(error)
+        # What the system said: it names the place, which clients are not told.
+        cause = None if error.__cause__ is None else str(error.__cause__)
         if action == "open":
             _log.error("store.unavailable", error=error.code, reason=reason, cause=cause)
         else:
@@ -84,11 +84,6 @@ class StructuredLog:
 
     def store_cleaned(self, num_removed: int) -> None:
         _log.info("store.cleaned", num_removed=num_removed)
-
-
-def _cause(error: StoreError) -> str | None:
-    """What the system said: it names the place, which clients are not told."""
-    return None if error.__cause__ is None else str(error.__cause__)
 
 
 def _rounded(value: float | None) -> float | None:
@@ -101,54 +96,9 @@ class FanOut:
     def __init__(self, *observers: SpeechObserver) -> None:
         self._observers = observers
 
-    def model_loaded(self, info: ModelInfo, duration_s: float, speed: float | None) -> None:
-        for observer in self._observers:
-            observer.model_loaded(info, duration_s, speed)
+    def __getattr__(self, event: str) -> Callable[..., None]:
+        def tell(*details: Any) -> None:
+            for observer in self._observers:
+                getattr(observer, event)(*details)
 
-    def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
-        for observer in self._observers:
-            observer.model_load_failed(info, error)
-
-    def sentence_begun(self, num_running: int) -> None:
-        for observer in self._observers:
-            observer.sentence_begun(num_running)
-
-    def sentence_ended(self, num_running: int) -> None:
-        for observer in self._observers:
-            observer.sentence_ended(num_running)
-
-    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
-        for observer in self._observers:
-            observer.sentence_failed(error, attempt)
-
-    def instance_died(self, index: int, reason: InstanceDeath) -> None:
-        for observer in self._observers:
-            observer.instance_died(index, reason)
-
-    def speech_retried(self, error: SpeechError, attempt: int) -> None:
-        for observer in self._observers:
-            observer.speech_retried(error, attempt)
-
-    def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
-        for observer in self._observers:
-            observer.breaker_changed(old, new, reason)
-
-    def refused_unread(self, error: SpeechError) -> None:
-        for observer in self._observers:
-            observer.refused_unread(error)
-
-    def reading_failed(self, error: Exception) -> None:
-        for observer in self._observers:
-            observer.reading_failed(error)
-
-    def speech_ended(self, report: SpeechReport) -> None:
-        for observer in self._observers:
-            observer.speech_ended(report)
-
-    def store_failed(self, action: StoreAction, error: StoreError) -> None:
-        for observer in self._observers:
-            observer.store_failed(action, error)
-
-    def store_cleaned(self, num_removed: int) -> None:
-        for observer in self._observers:
-            observer.store_cleaned(num_removed)
+        return tell

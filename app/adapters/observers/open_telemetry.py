@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from app.domain.errors import InstanceDeath, SentenceError, SpeechError, StoreError
-from app.domain.resilience import BreakerState
-from app.domain.speech import ModelInfo, Outcome, SpeechReport
+from app.domain.errors import SentenceError, SpeechError, StoreError
+from app.domain.speech import Outcome, SpeechReport
 from app.ports.clock import Clock
 from app.ports.telemetry import Attributes, StoreAction
 
@@ -19,16 +18,14 @@ if TYPE_CHECKING:
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
 
-SERVICE: Final = "soprano-tts-api"
-"""Name of the service, unless OTEL_SERVICE_NAME has another."""
+SERVICE: Final = "soprano-tts-api"  # name of the service, unless OTEL_SERVICE_NAME has another
 
 SOCKET_SCHEMES: Final = ("ws", "wss")
 
 _NS_PER_S: Final = 1_000_000_000
 
 
-CLOSE_S: Final = 2.0
-"""Given to a collector at the end to take what is left; then that is lost."""
+CLOSE_S: Final = 2.0  # given to a collector at the end to take what is left; then that is lost
 
 
 def build_tracing(version: str, clock: Clock) -> "OpenTelemetry":
@@ -55,11 +52,7 @@ def build_tracing(version: str, clock: Clock) -> "OpenTelemetry":
 class OpenTelemetry:
     """Tracing, and the SpeechObserver that says in the span of a request what was spoken.
 
-    Args:
-        provider: of the spans; closed with this.
-        version: of this server.
-        clock: of the times that a report tells.
-        give_up: makes a provider that is being closed not wait for a collector any longer.
+    `give_up` makes a provider that is being closed not wait for a collector any longer.
     """
 
     def __init__(
@@ -100,38 +93,40 @@ class OpenTelemetry:
             await asyncio.to_thread(self._give_up)
         await asyncio.gather(closing, timer, return_exceptions=True)
 
-    def refused_unread(self, error: SpeechError) -> None:
-        pass
-
-    def reading_failed(self, error: Exception) -> None:
-        pass
-
     def speech_ended(self, report: SpeechReport) -> None:
         from opentelemetry import trace
 
         ended_ns = int(self._clock.now().timestamp() * _NS_PER_S)
         started_ns = ended_ns - int(report.total_s * _NS_PER_S)
         request = trace.get_current_span()
-        is_own = _is_for_one_speech(request)
+        # Not that of a socket, which has many, and not of nothing.
+        known: Mapping[str, Any] = getattr(request, "attributes", None) or {}
+        is_own = request.is_recording() and known.get("url.scheme") not in SOCKET_SCHEMES
         span = request if is_own else self._tracer.start_span("speech", start_time=started_ns)
-        span.set_attributes(_describe(report))
+        described = {
+            "soprano.format": report.format.value,
+            "soprano.voice": report.voice,
+            "soprano.characters": report.num_chars,
+            "soprano.sentences": report.num_segments,
+            "soprano.cache": report.cache.value if report.cache else None,
+            "soprano.outcome": report.outcome.value,
+            "soprano.audio_s": report.audio_s,
+            "soprano.first_audio_s": report.first_audio_s,
+            "soprano.stalled_s": report.stalled_s,
+        }
+        known = {name: value for name, value in described.items() if value is not None}
+        span.set_attributes(known)
         if report.outcome is Outcome.FAILED:
             _set_error(span, report.error_code or "internal_error")
         if report.queue_s is not None:
-            begun_ns = started_ns + int(report.queue_s * _NS_PER_S)
-            self._add_queue(span, started_ns, begun_ns)
+            within = trace.set_span_in_context(span)
+            queue = self._tracer.start_span("speech.queue", within, start_time=started_ns)
+            queue.end(started_ns + int(report.queue_s * _NS_PER_S))
         if report.first_audio_s is not None:
             heard_ns = started_ns + int(report.first_audio_s * _NS_PER_S)
             span.add_event("speech.first_audio", timestamp=heard_ns)
         if not is_own:
             span.end(ended_ns)
-
-    def _add_queue(self, span: "trace.Span", started_ns: int, begun_ns: int) -> None:
-        from opentelemetry import trace
-
-        within = trace.set_span_in_context(span)
-        queue = self._tracer.start_span("speech.queue", within, start_time=started_ns)
-        queue.end(begun_ns)
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         _add_event("speech.sentence_failed", {"error.type": error.code, "soprano.attempt": attempt})
@@ -142,28 +137,12 @@ class OpenTelemetry:
     def store_failed(self, action: StoreAction, error: StoreError) -> None:
         _add_event("store.failed", {"error.type": error.code, "soprano.action": action})
 
-    # The rest belongs to no request.
+    def refused_unread(self, *_: object) -> None:
+        """Not told, like all that belongs to no request."""
 
-    def model_loaded(self, info: ModelInfo, duration_s: float, speed: float | None) -> None:
-        pass
-
-    def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
-        pass
-
-    def sentence_begun(self, num_running: int) -> None:
-        pass
-
-    def sentence_ended(self, num_running: int) -> None:
-        pass
-
-    def instance_died(self, index: int, reason: InstanceDeath) -> None:
-        pass
-
-    def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
-        pass
-
-    def store_cleaned(self, num_removed: int) -> None:
-        pass
+    reading_failed = model_loaded = model_load_failed = refused_unread
+    sentence_begun = sentence_ended = instance_died = refused_unread
+    breaker_changed = store_cleaned = refused_unread
 
 
 class OpenSpan:
@@ -187,27 +166,6 @@ class OpenSpan:
         if error is not None:
             _set_error(self._span, error)
         self._span.end()
-
-
-def _is_for_one_speech(span: "trace.Span") -> bool:
-    """Whether a span is that of a request for one speech: not of a socket, and not of nothing."""
-    known: Mapping[str, Any] = getattr(span, "attributes", None) or {}
-    return span.is_recording() and known.get("url.scheme") not in SOCKET_SCHEMES
-
-
-def _describe(report: SpeechReport) -> dict[str, str | int | float]:
-    known = {
-        "soprano.format": report.format.value,
-        "soprano.voice": report.voice,
-        "soprano.characters": report.num_chars,
-        "soprano.sentences": report.num_segments,
-        "soprano.cache": report.cache.value if report.cache else None,
-        "soprano.outcome": report.outcome.value,
-        "soprano.audio_s": report.audio_s,
-        "soprano.first_audio_s": report.first_audio_s,
-        "soprano.stalled_s": report.stalled_s,
-    }
-    return {name: value for name, value in known.items() if value is not None}
 
 
 def _set_error(span: "trace.Span", code: str) -> None:

@@ -34,34 +34,29 @@ from app.domain.resilience import BreakerState
 from app.domain.speech import CacheStatus, ModelInfo, Outcome, SpeechReport
 from app.ports.telemetry import RequestReport, StoreAction
 
-FIRST_AUDIO_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-REAL_TIME_FACTOR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5)
-STALLED_BUCKETS_S: Final = (0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-REQUEST_BUCKETS_S: Final = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)
-
 METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WEBSOCKET"}
 )
 OTHER: Final = "other"
 """Label of methods and addresses that do not exist: anybody can make up more of them."""
 
-QUEUE_WAIT_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20)
-
 QUEUE_GAUGES: Final = {
-    "queue_requests": "Requests in the queue.",
-    "queue_characters": "Characters of all requests in the queue.",
-    "queue_oldest_seconds": "Waiting time of the oldest request in the queue.",
-    "running_requests": "Requests that the model works on.",
-    "max_running_requests": "Requests that the model can work on at the same time, as measured.",
-    "open_requests": "Requests that have started and not ended, including paused ones.",
+    "num_queued": ("queue_requests", "Requests in the queue."),
+    "num_queued_chars": ("queue_characters", "Characters of all requests in the queue."),
+    "oldest_s": ("queue_oldest_seconds", "Waiting time of the oldest request in the queue."),
+    "num_running": ("running_requests", "Requests that the model works on."),
+    "max_running": (
+        "max_running_requests",
+        "Requests that the model can work on at the same time, as measured.",
+    ),
+    "num_open": (
+        "open_requests",
+        "Requests that have started and not ended, including paused ones.",
+    ),
 }
+"""By the field of QueueLoad."""
 
-BREAKER_LEVELS: Final = {
-    BreakerState.CLOSED: 0,
-    BreakerState.HALF_OPEN: 1,
-    BreakerState.OPEN: 2,
-}
+BREAKER_LEVELS: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
 class PrometheusMetrics:
@@ -75,110 +70,95 @@ class PrometheusMetrics:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        counter = partial(Counter, registry=registry)
-        gauge = partial(Gauge, registry=registry)
-        histogram = partial(Histogram, registry=registry)
+        counter = partial(Counter, namespace="soprano", registry=registry)
+        gauge = partial(Gauge, namespace="soprano", registry=registry)
+        histogram = partial(Histogram, namespace="soprano", registry=registry)
 
         # Requests for speech.
-        self._requests = counter(
-            "soprano_requests", "Finished requests for speech.", ["outcome", "format"]
-        )
-        self._characters = counter("soprano_characters", "Characters of all requests for speech.")
-        self._audio_s = counter("soprano_audio_seconds", "Playing time of all synthesized audio.")
+        self._requests = counter("requests", "Finished requests for speech.", ["outcome", "format"])
+        self._characters = counter("characters", "Characters of all requests for speech.")
+        self._audio_s = counter("audio_seconds", "Playing time of all synthesized audio.")
         self._first_audio_s = histogram(
-            "soprano_first_audio_seconds",
+            "first_audio_seconds",
             "Time from a request to its first audio.",
-            buckets=FIRST_AUDIO_BUCKETS_S,
+            buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
         )
         self._real_time_factor = histogram(
-            "soprano_real_time_factor",
+            "real_time_factor",
             "Synthesis time per playing time of a request; below 1 is faster than playback.",
-            buckets=REAL_TIME_FACTOR_BUCKETS,
+            buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.5, 2, 5),
         )
         self._stalled_s = histogram(
-            "soprano_stalled_seconds",
+            "stalled_seconds",
             "Playback gaps of a request for a listener who plays at normal speed.",
-            buckets=STALLED_BUCKETS_S,
+            buckets=(0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
         )
-        self._stalls = counter("soprano_stalls", "Number of playback gaps.")
+        self._stalls = counter("stalls", "Number of playback gaps.")
         self._refusals = counter(
-            "soprano_refusals",
-            "Requests for speech that were rejected because of load.",
-            ["reason"],
+            "refusals", "Requests for speech that were rejected because of load.", ["reason"]
         )
         self._queue_wait_s = histogram(
-            "soprano_queue_wait_seconds",
+            "queue_wait_seconds",
             "Time from a request, or the first sentence of an utterance, to its start.",
-            buckets=QUEUE_WAIT_BUCKETS_S,
+            buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20),
         )
         self._queue_gauges = {
-            name: gauge(f"soprano_{name}", text) for name, text in QUEUE_GAUGES.items()
+            field: gauge(name, text) for field, (name, text) in QUEUE_GAUGES.items()
         }
 
         # The model.
         self._sentences_running = gauge(
-            "soprano_sentences_running", "Sentences that the model synthesizes now."
+            "sentences_running", "Sentences that the model synthesizes now."
         )
         self._batch_sentences = histogram(
-            "soprano_batch_sentences",
+            "batch_sentences",
             "Concurrent sentences when a sentence starts, including it.",
-            buckets=BATCH_BUCKETS,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
         )
         self._sentences_failed = counter(
-            "soprano_sentences_failed",
-            "Attempts at a sentence that ran away or were truncated.",
-            ["error"],
+            "sentences_failed", "Attempts at a sentence that ran away or were truncated.", ["error"]
         )
-        self._is_ready = gauge(
-            "soprano_model_ready", "1 once the model is ready.", ["model", "backend"]
-        )
+        self._is_ready = gauge("model_ready", "1 once the model is ready.", ["model", "backend"])
         self._breaker_state = gauge(
-            "soprano_breaker_state",
-            "State of the circuit breaker: 0 closed, 1 half-open, 2 open.",
+            "breaker_state", "State of the circuit breaker: 0 closed, 1 half-open, 2 open."
         )
         self._breaker_transitions = counter(
-            "soprano_breaker_transitions",
-            "Transitions of the circuit breaker by new state.",
-            ["to"],
+            "breaker_transitions", "Transitions of the circuit breaker by new state.", ["to"]
         )
-        self._retries = counter("soprano_retries", "Retries of sentences.")
+        self._retries = counter("retries", "Retries of sentences.")
         self._instance_deaths = counter(
-            "soprano_instance_deaths", "Instances of the model that died.", ["reason"]
+            "instance_deaths", "Instances of the model that died.", ["reason"]
         )
 
         # Cache and store.
         self._cache_requests = counter(
-            "soprano_cache_requests", "Requests for speech by cache result.", ["result"]
+            "cache_requests", "Requests for speech by cache result.", ["result"]
         )
-        self._cache_bytes = gauge("soprano_cache_bytes", "Memory used by the cache.")
+        self._cache_bytes = gauge("cache_bytes", "Memory used by the cache.")
         self._store_failures = counter(
-            "soprano_store_failures",
-            "Failures of the store of finished audio.",
-            ["action", "error"],
+            "store_failures", "Failures of the store of finished audio.", ["action", "error"]
         )
         self._store_free_bytes = gauge(
-            "soprano_store_free_bytes", "Free space where finished audio is stored."
+            "store_free_bytes", "Free space where finished audio is stored."
         )
         self._files_removed = counter(
-            "soprano_stored_files_removed",
+            "stored_files_removed",
             "Stored files that were deleted because of the limits of the store.",
         )
 
         # The server.
         self._http_requests = counter(
-            "soprano_http_requests",
-            "Finished HTTP requests and WebSockets.",
-            ["method", "route", "status"],
+            "http_requests", "Finished HTTP requests and WebSockets.", ["method", "route", "status"]
         )
         self._http_request_s = histogram(
-            "soprano_http_request_duration_seconds",
+            "http_request_duration_seconds",
             "Duration of HTTP requests and WebSockets.",
             ["route"],
-            buckets=REQUEST_BUCKETS_S,
+            buckets=(0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120),
         )
-        self._sockets_open = gauge("soprano_sockets_open", "Open speech WebSockets.")
+        self._sockets_open = gauge("sockets_open", "Open speech WebSockets.")
         self._build_info = gauge(
-            "soprano_build_info",
+            "build_info",
             "Always 1; the labels name the version, backend and model.",
             ["version", "backend", "model"],
         )
@@ -186,11 +166,8 @@ class PrometheusMetrics:
 
     def watch_instances(self, count_alive: Callable[[], int]) -> None:
         """Have the instances that live counted by `count_alive`, each time the page is made."""
-        alive = Gauge(
-            "soprano_instances_alive",
-            "Instances of the model that are alive.",
-            registry=self._registry,
-        )
+        text = "Instances of the model that are alive."
+        alive = Gauge("instances_alive", text, namespace="soprano", registry=self._registry)
         alive.set_function(count_alive)
 
     def _begin_at_zero(self) -> None:
@@ -224,16 +201,8 @@ class PrometheusMetrics:
         self._store_free_bytes.set_function(count_free_bytes)
 
     def watch_queue(self, ask: Callable[[], QueueLoad]) -> None:
-        def show(gauge: Gauge, value: Callable[[QueueLoad], float]) -> None:
-            gauge.set_function(lambda: value(ask()))
-
-        gauges = self._queue_gauges
-        show(gauges["queue_requests"], lambda load: load.num_queued)
-        show(gauges["queue_characters"], lambda load: load.num_queued_chars)
-        show(gauges["queue_oldest_seconds"], lambda load: load.oldest_s)
-        show(gauges["running_requests"], lambda load: load.num_running)
-        show(gauges["max_running_requests"], lambda load: load.max_running)
-        show(gauges["open_requests"], lambda load: load.num_open)
+        for field, gauge in self._queue_gauges.items():
+            gauge.set_function(lambda field=field: getattr(ask(), field))  # type: ignore[misc]
 
     def watch_cache(self, count_bytes: Callable[[], int]) -> None:
         """Have the size of the cache told by `count_bytes`, each time the page is made."""

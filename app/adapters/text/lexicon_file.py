@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -10,11 +10,9 @@ from app.domain.errors import InvalidRequestError
 from app.domain.text.pronunciations import Pronunciations, check_pronunciation
 from app.ports.clock import Clock
 
-LOOK_EVERY_S: Final = 1.0
-"""Seconds for which the file is not looked at again."""
+LOOK_EVERY_S: Final = 1.0  # seconds for which the file is not looked at again
 
-MAX_FILE_BYTES: Final = 1_048_576
-"""Of a file that is read."""
+MAX_FILE_BYTES: Final = 1_048_576  # of a file that is read
 
 _log = structlog.get_logger(__name__)
 
@@ -25,10 +23,6 @@ class InvalidLexiconError(Exception):
 
 class LexiconFile:
     """A LexiconSource over a file. A new file that cannot be used changes nothing, and is logged.
-
-    Args:
-        path: of the file.
-        clock: says when to look again.
 
     Raises:
         InvalidLexiconError: the file cannot be used.
@@ -69,41 +63,33 @@ def read_lexicon(path: Path) -> Pronunciations:
         InvalidLexiconError: not to be read, damaged, or with a word or respelling that is none.
     """
     try:
-        text = _content(path).decode()
+        if path.exists() and not path.is_file():
+            raise InvalidLexiconError(f"{path} is not a regular file.")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise InvalidLexiconError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
+        text = content.decode()
         entries = tomllib.loads(text)
     except OSError as error:
         raise InvalidLexiconError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise InvalidLexiconError(f"{path} is not TOML: {error}") from error
-    return Pronunciations({word: _respelling(path, text, word, entries[word]) for word in entries})
-
-
-def _content(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        raise InvalidLexiconError(f"{path} is not a regular file.")
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise InvalidLexiconError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
-    return content
-
-
-def _respelling(path: Path, text: str, word: str, value: Any) -> str:
-    respelling = value if isinstance(value, str) else ""  # no letters, which is what is said of it
-    try:
-        check_pronunciation(word, respelling)
-    except InvalidRequestError as error:
-        raise InvalidLexiconError(f"{path}, line {_line_of(text, word)}: {error}") from error
-    return respelling
+    for word, respelling in entries.items():
+        if not isinstance(respelling, str):
+            entries[word] = ""  # no letters, which is what is said of it
+        try:
+            check_pronunciation(word, entries[word])
+        except InvalidRequestError as error:
+            raise InvalidLexiconError(f"{path}, line {_line_of(text, word)}: {error}") from error
+    return Pronunciations(entries)
 
 
 def _line_of(text: str, word: str) -> int:
     """Where the word stands first as a key; 1 if it is written in another way."""
-    keys = (f"{word}", f'"{word}"', f"'{word}'", f"[{word}]")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip().partition("=")[0].strip() in keys:
-            return number
-    return 1
+    keys = (word, f'"{word}"', f"'{word}'", f"[{word}]")
+    begins = [line.partition("=")[0].strip() for line in text.splitlines()]
+    return next((number for number, key in enumerate(begins, start=1) if key in keys), 1)
 
 
 def _state(path: Path) -> tuple[int, ...]:

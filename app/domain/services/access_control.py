@@ -17,14 +17,7 @@ RETRY_AFTER_ONE_ENDS_S: Final = 1.0
 
 
 class AccessControl:
-    """The door.
-
-    Args:
-        keys: that open it.
-        clock: of the limits per minute.
-        random: gives numbers in [0, 1); by chance callers wait a little longer than they must, so
-            that they do not return together.
-    """
+    """The door."""
 
     def __init__(self, keys: KeySource, clock: Clock, random: Callable[[], float]) -> None:
         self._keys = keys
@@ -96,16 +89,12 @@ class AccessControl:
 
 
 class Grant:
-    """What one request or socket may do with its key, until it ends or the key is revoked.
-
-    Attributes:
-        name: of the key.
-        revoked: done once the key is not known any more. Wait for it with `asyncio.wait`, which
-            does not cancel it: it is the same one for all that wait.
-    """
+    """What one request or socket may do with its key, until it ends or the key is revoked."""
 
     def __init__(self, key: ApiKey, usage: "_Usage") -> None:
-        self.name = key.name
+        self.name = key.name  # of the key
+        # done once the key is not known any more. Wait for it with `asyncio.wait`, which does not
+        # cancel it: it is the same one for all that wait
         self.revoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._digest = key.digest
         self._usage = usage
@@ -117,11 +106,14 @@ class Grant:
         Raises (on entering):
             RateLimitError: the key has no more.
         """
-        self._usage.begin()
+        usage, most = self._usage, self._usage.limits.max_concurrent
+        if most and usage.num_running >= most:
+            raise usage.refusal(f"{most} at the same time", RETRY_AFTER_ONE_ENDS_S)
+        usage.num_running += 1
         try:
             yield
         finally:
-            self._usage.end()
+            usage.num_running -= 1
 
     def count_request(self) -> None:
         """Count one of the requests that the key has per minute.
@@ -129,7 +121,10 @@ class Grant:
         Raises:
             RateLimitError: it has no more for now; nothing is counted.
         """
-        self._usage.count()
+        if wait_s := self._usage.take():
+            raise self._usage.refusal(
+                f"{self._usage.limits.requests_per_minute} per minute", wait_s
+            )
 
     def follow(self, keyring: Keyring) -> None:
         """Adopt the limits that the key has there; be revoked if it is another one, or none."""
@@ -146,29 +141,18 @@ class _Usage:
     def __init__(self, clock: Clock, random: Callable[[], float]) -> None:
         self._clock = clock
         self._random = random
-        self._limits = KeyLimits()
         self._bucket: TokenBucket | None = None
-        self._num_running = 0
+        self.limits = KeyLimits()
+        self.num_running = 0
 
     def adopt(self, limits: KeyLimits) -> None:
-        if limits.requests_per_minute != self._limits.requests_per_minute:
-            rate = limits.requests_per_minute
+        rate = limits.requests_per_minute
+        if rate != self.limits.requests_per_minute:
             self._bucket = TokenBucket(rate, self._clock.monotonic()) if rate else None
-        self._limits = limits
+        self.limits = limits
 
-    def begin(self) -> None:
-        most = self._limits.max_concurrent
-        if most and self._num_running >= most:
-            raise self._refusal(f"{most} at the same time", RETRY_AFTER_ONE_ENDS_S)
-        self._num_running += 1
+    def take(self) -> float:
+        return self._bucket.take(self._clock.monotonic()) if self._bucket else 0.0
 
-    def end(self) -> None:
-        self._num_running -= 1
-
-    def count(self) -> None:
-        wait_s = self._bucket.take(self._clock.monotonic()) if self._bucket else 0.0
-        if wait_s > 0:
-            raise self._refusal(f"{self._limits.requests_per_minute} per minute", wait_s)
-
-    def _refusal(self, limit: str, wait_s: float) -> RateLimitError:
+    def refusal(self, limit: str, wait_s: float) -> RateLimitError:
         return RateLimitError(limit, wait_s + RETRY_SPREAD_S * self._random())

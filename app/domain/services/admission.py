@@ -19,14 +19,7 @@ from app.ports.telemetry import SpeechObserver
 
 
 class Admission:
-    """The door to the model.
-
-    Args:
-        limits: on what goes on behind it.
-        clock: measures and waits.
-        random: gives numbers in [0, 1).
-        observer: told of requests that are rejected before they are read.
-    """
+    """The door to the model."""
 
     def __init__(
         self,
@@ -82,43 +75,36 @@ class Admission:
         now = self._clock.monotonic()
         expires_at = min(now + self._limits.max_wait_s, caller.deadline)
         ticket = Ticket(caller.name, num_chars, now, expires_at)
-        turn = asyncio.get_running_loop().create_future()
-        self._arrive(ticket, turn)
-        self._serve(now)
-        if not turn.done():
-            await self._wait_for(turn, ticket)
-        turn.result()
-        return ticket
-
-    def _arrive(self, ticket: Ticket, turn: "asyncio.Future[None]") -> None:
         try:
             removed = self._queue.arrive(ticket)
         except ServerOverloadedError:
             raise self._overloaded() from None
-        self._waiting[ticket] = turn
+        turn = self._waiting[ticket] = asyncio.get_running_loop().create_future()
         for other in removed:
             self._refuse(other, self._overloaded())
-
-    async def _wait_for(self, turn: "asyncio.Future[None]", ticket: Ticket) -> None:
-        left_s = ticket.expires_at - self._clock.monotonic()
+        self._serve(now)
         try:
-            await within(self._clock, left_s, _finish(turn))
+            if not turn.done():
+                await within(self._clock, expires_at - now, asyncio.wait({turn}))
         except TimeoutError:
             if self._queue.leave(ticket):
-                self._refuse(ticket, self._too_late())
+                self._refuse(ticket, QueueTimeoutError(self._retry_after_s()))
         except asyncio.CancelledError:
             self._waiting.pop(ticket, None)
-            if not self._queue.leave(ticket) and _is_given(turn):
-                self.pause(ticket)  # in the same moment its turn came
+            has_begun = turn.done() and not turn.cancelled() and turn.exception() is None
+            if not self._queue.leave(ticket) and has_begun:  # in the same moment its turn came
+                self.pause(ticket)
                 self.end()
             raise
+        turn.result()
+        return ticket
 
     def _serve(self, now: float) -> None:
         """Let every request begin that can."""
         while True:
             ticket, expired = self._queue.next(now)
             for late in expired:
-                self._refuse(late, self._too_late())
+                self._refuse(late, QueueTimeoutError(self._retry_after_s()))
             if ticket is None:
                 return
             self._waiting.pop(ticket).set_result(None)
@@ -127,9 +113,6 @@ class Admission:
         turn = self._waiting.pop(ticket)
         if not turn.done():
             turn.set_exception(error)
-
-    def _too_late(self) -> QueueTimeoutError:
-        return QueueTimeoutError(self._retry_after_s())
 
     def _overloaded(self) -> ServerOverloadedError:
         return ServerOverloadedError(self._retry_after_s())
@@ -162,14 +145,6 @@ class Admission:
         self._serve(now)
 
 
-async def _finish(turn: "asyncio.Future[None]") -> None:
-    await asyncio.wait({turn})
-
-
-def _is_given(turn: "asyncio.Future[None]") -> bool:
-    return turn.done() and not turn.cancelled() and turn.exception() is None
-
-
 class Slot:
     """The share that one request has of the model.
 
@@ -180,6 +155,7 @@ class Slot:
     def __init__(self, admission: Admission, caller: Caller) -> None:
         self._admission = admission
         self._caller = caller
+        self.note_audio = admission.note_audio
         self._num_segments = 0
         self._is_running = False
         self._ticket: Ticket | None = None
@@ -202,17 +178,12 @@ class Slot:
         if self._num_segments == 0:
             self._rest()
 
-    def note_audio(self, duration_s: float) -> None:
-        """The model has made so many seconds of it."""
-        self._admission.note_audio(duration_s)
-
     def leave(self) -> None:
         """The request is over. May be called twice, and without `enter`."""
-        if self._ticket is None:
-            return
-        self._rest()
-        self._ticket = None
-        self._admission.end()
+        if self._ticket is not None:
+            self._rest()
+            self._ticket = None
+            self._admission.end()
 
     def _rest(self) -> None:
         if self._ticket and self._is_running:

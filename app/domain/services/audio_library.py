@@ -5,9 +5,16 @@ never stops the server or a speech.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -18,46 +25,28 @@ from app.ports.audio_store import AudioStores, OpenAudio, StoredAudio
 from app.ports.clock import Clock
 from app.ports.telemetry import SpeechObserver, StoreAction
 
-MAX_WAITING_PARTS: Final = 16
-"""Parts that the store may lag behind; then the speech waits for it."""
+MAX_WAITING_PARTS: Final = 16  # parts that the store may lag behind; then the speech waits for it
 
-MAX_WAIT_S: Final = 10.0
-"""For how many seconds, before the store is given up."""
+MAX_WAIT_S: Final = 10.0  # for how many seconds, before the store is given up
 
 CLEAN_UP_INTERVAL_S: Final = 300.0  # between two looks at the limits of the store
 
-MAX_FINISH_S: Final = 60.0
-"""The same at the end, when the whole file is pressed onto the disk."""
-
-
-class Save(Protocol):
-    """AudioStore.save with stem and format filled in."""
-
-    async def __call__(
-        self,
-        parts: AsyncIterable[bytes],
-        *,
-        head: Callable[[], bytes],
-        captions: Callable[[], Sequence[Caption]],
-    ) -> StoredAudio:
-        """Keep the joined `parts`; raises StoreError."""
-        ...
+MAX_FINISH_S: Final = 60.0  # the same at the end, when the whole file is pressed onto the disk
 
 
 class Recording:
     """One file being made. Begun by `AudioLibrary.record`; the caller closes it.
 
-    Args:
-        save: keeps the file.
-        clock: of the patience with the store.
-        on_failure: told, at most once, why nothing will be kept.
-
-    Attributes:
-        error: why nothing will be kept; None while all is well.
+    `on_failure` is told, at most once, why nothing will be kept.
     """
 
-    def __init__(self, save: Save, clock: Clock, on_failure: Callable[[StoreError], None]) -> None:
-        self.error: StoreError | None = None
+    def __init__(
+        self,
+        save: Callable[..., Awaitable[StoredAudio]],
+        clock: Clock,
+        on_failure: Callable[[StoreError], None],
+    ) -> None:
+        self.error: StoreError | None = None  # why nothing will be kept; None while all is well
         self._clock = clock
         self._on_failure = on_failure
         self._parts: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING_PARTS)
@@ -74,9 +63,7 @@ class Recording:
     async def finish(self, *, head: bytes = b"", captions: Sequence[Caption] = ()) -> StoredAudio:
         """Keep the file: it is safe on the disk when this returns. Call once, after all parts.
 
-        Args:
-            head: replaces the first bytes.
-            captions: kept beside the file, if there are any.
+        `head` replaces the first bytes; `captions` are kept beside the file, if there are any.
 
         Raises:
             StoreFullError: no space or no number was left.
@@ -96,17 +83,17 @@ class Recording:
         if not self._has_stalled:
             await self._wait(self._saving, MAX_WAIT_S)
 
-    async def _save(self, save: Save) -> None:
+    async def _save(self, save: Callable[..., Awaitable[StoredAudio]]) -> None:
+        async def parts() -> AsyncGenerator[bytes, None]:
+            while (part := await self._parts.get()) is not None:
+                yield part
+
         try:
             self._saved = await save(
-                self._taken(), head=lambda: self._head, captions=lambda: self._captions
+                parts(), head=lambda: self._head, captions=lambda: self._captions
             )
         except Exception as error:  # noqa: BLE001 - the speech goes on, whatever it was
             self._give_up(as_store_error(error))
-
-    async def _taken(self) -> AsyncGenerator[bytes, None]:
-        while (part := await self._parts.get()) is not None:
-            yield part
 
     async def _put(self, part: bytes | None) -> None:
         if self.error is not None:
@@ -147,17 +134,11 @@ def as_store_error(error: Exception) -> StoreError:
 
 
 class PageQuery(msgspec.Struct, frozen=True):
-    """Which part of a list is wanted.
+    """Which part of a list is wanted."""
 
-    Attributes:
-        limit: most files of it, at least 1.
-        after: name of the last file that was seen; None begins the list.
-        is_newest_first: the order, by number.
-    """
-
-    limit: int = 20
-    after: str | None = None
-    is_newest_first: bool = True
+    limit: int = 20  # most files of it, at least 1
+    after: str | None = None  # name of the last file that was seen; None begins the list
+    is_newest_first: bool = True  # the order, by number
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -173,30 +154,17 @@ def choose_page(files: Sequence[StoredAudio], query: PageQuery) -> Page:
     Raises:
         UnknownCursorError: the file to follow is not among them.
     """
-    ordered = list(reversed(files)) if query.is_newest_first else list(files)
-    start = 0
-    if query.after is not None:
-        names = [file.name for file in ordered]
-        if query.after not in names:
-            raise UnknownCursorError(query.after)
-        start = names.index(query.after) + 1
+    ordered = files[::-1] if query.is_newest_first else files
+    names = [file.name for file in ordered]
+    if query.after is not None and query.after not in names:
+        raise UnknownCursorError(query.after)
+    start = 0 if query.after is None else names.index(query.after) + 1
     end = start + query.limit
     return Page(ordered[start:end], has_more=end < len(ordered))
 
 
 class AudioLibrary:
-    """What may be done with kept audio. An owner is as in AudioStores.
-
-    Args:
-        stores: where it is kept.
-        clock: of the cleaning.
-        observer: told of failures and of what was removed.
-        clean_up_interval_s: seconds between two cleanings.
-
-    Attributes:
-        error: why the store could not be opened or cleaned at the last try, or could not keep a
-            file since; None if it could.
-    """
+    """What may be done with kept audio. An owner is as in AudioStores."""
 
     def __init__(
         self,
@@ -209,12 +177,20 @@ class AudioLibrary:
         self._clock = clock
         self._observer = observer
         self._clean_up_interval_s = clean_up_interval_s
+        # why the store could not be opened or cleaned at the last try, or could not keep a file
+        # since; None if it could
         self.error: StoreError | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open the store and keep it within its limits, in the background; close it at the end."""
-        tending = asyncio.create_task(self._tend(), name="clean-up-store")
+
+        async def tend() -> None:
+            while True:
+                await self.clean_up()
+                await self._clock.sleep(self._clean_up_interval_s)
+
+        tending = asyncio.create_task(tend(), name="clean-up-store")
         try:
             yield
         finally:
@@ -253,24 +229,18 @@ class AudioLibrary:
     def record(self, owner: str | None, stem: str, audio_format: AudioFormat) -> Recording:
         """Begin to store audio while it is made. Closing it without `finish` stores nothing.
 
-        Args:
-            owner: whose file it will be.
-            stem: start of its name, from `choose_stem`.
-            audio_format: gives the extension.
+        `stem` comes from `choose_stem`.
         """
 
-        async def save(
-            parts: AsyncIterable[bytes],
-            *,
-            head: Callable[[], bytes],
-            captions: Callable[[], Sequence[Caption]],
-        ) -> StoredAudio:
+        async def save(parts: AsyncIterable[bytes], **at_end: Any) -> StoredAudio:
             store = await self._stores.for_owner(owner)
-            return await store.save(
-                parts, stem=stem, audio_format=audio_format, head=head, captions=captions
-            )
+            return await store.save(parts, stem=stem, audio_format=audio_format, **at_end)
 
-        return Recording(save, self._clock, self._save_failed)
+        def fail(error: StoreError) -> None:
+            self.error = error
+            self._observer.store_failed("save", error)
+
+        return Recording(save, self._clock, fail)
 
     async def clean_up(self) -> None:
         """Bring every owner's files within the limits. Never raises: failures are told."""
@@ -280,27 +250,15 @@ class AudioLibrary:
         except Exception as error:  # noqa: BLE001 - a later try may succeed, whatever it was
             self._note("open", as_store_error(error))
             return
-        errors = [await self._clean_up_one(owner) for owner in owners]
-        self._note("clean_up", next(filter(None, errors), None))
-
-    async def _tend(self) -> None:
-        while True:
-            await self.clean_up()
-            await self._clock.sleep(self._clean_up_interval_s)
-
-    async def _clean_up_one(self, owner: str | None) -> StoreError | None:
-        try:
-            store = await self._stores.for_owner(owner)
-            num_removed = await store.clean_up()
-        except Exception as error:  # noqa: BLE001 - the other owners' turn comes all the same
-            return as_store_error(error)
-        if num_removed:
-            self._observer.store_cleaned(num_removed)
-        return None
-
-    def _save_failed(self, error: StoreError) -> None:
-        self.error = error
-        self._observer.store_failed("save", error)
+        first: StoreError | None = None
+        for owner in owners:
+            try:
+                store = await self._stores.for_owner(owner)
+                if num_removed := await store.clean_up():
+                    self._observer.store_cleaned(num_removed)
+            except Exception as error:  # noqa: BLE001 - the others' turn comes all the same
+                first = first or as_store_error(error)
+        self._note("clean_up", first)
 
     def _note(self, action: StoreAction, error: StoreError | None) -> None:
         """Remember how it went; tell what is new."""

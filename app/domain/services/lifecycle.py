@@ -47,11 +47,7 @@ class ModelState(StrEnum):
 
 
 class EngineCheck:
-    """Whether a model that is loaded is well enough to be sent requests.
-
-    Args:
-        ask: how it is now.
-    """
+    """Whether a model that is loaded is well enough to be sent requests."""
 
     def __init__(self, ask: Callable[[], EngineHealth]) -> None:
         self._ask = ask
@@ -75,19 +71,7 @@ class EngineCheck:
 
 
 class Readiness:
-    """The life of the model: loading, then ready or failed.
-
-    Args:
-        model: loaded by `load`.
-        encoders: warmed up with it.
-        clock: measures and waits.
-        observer: told how loading ended.
-        load_wait_s: how long `wait_until_ready` waits for a model that is still loading.
-
-    Attributes:
-        state: where the model is in its life.
-        speed: seconds of audio per second that it makes of one text alone; None if not known.
-    """
+    """The life of the model: loading, then ready or failed."""
 
     def __init__(
         self,
@@ -104,7 +88,8 @@ class Readiness:
         self._observer = observer
         self._load_wait_s = load_wait_s
         self._settled = asyncio.Event()
-        self.state = ModelState.LOADING
+        self.state = ModelState.LOADING  # where the model is in its life
+        # seconds of audio per second that it makes of one text alone; None if not known
         self.speed: float | None = None
 
     async def load(self) -> None:
@@ -121,13 +106,17 @@ class Readiness:
         try:
             await self._model.load()
             with suppress(SentenceError, EngineUnavailableError, InstanceDeadError):
-                await self._warm_up()
+                try:
+                    await self._speak_in(AudioFormat.MP3)
+                except EncodingError:  # a codec that is missing concerns its own format alone
+                    await self._speak_in(AudioFormat.WAV)
+        except SpeechError as error:
+            self._fail(error)
+            raise
         except Exception as error:
-            failure = _as_speech_error(error)
-            self._settle(ModelState.FAILED)
-            self._observer.model_load_failed(self._model.info, failure)
-            if failure is error:
-                raise
+            described = " ".join(f"{type(error).__name__}: {error}".split())
+            failure = ModelLoadError(f"The speech model could not be loaded: {described}")
+            self._fail(failure)
             raise failure from error
         self._settle(ModelState.READY)
         duration_s = self._clock.monotonic() - started
@@ -145,12 +134,6 @@ class Readiness:
             case ModelState.READY:
                 return None
 
-    async def _warm_up(self) -> None:
-        try:
-            await self._speak_in(AudioFormat.MP3)
-        except EncodingError:  # a codec that is missing concerns its own format alone
-            await self._speak_in(AudioFormat.WAV)
-
     async def _speak_in(self, audio_format: AudioFormat) -> None:
         info = self._model.info
         encoding = AudioEncoding(audio_format, info.sample_rate)
@@ -164,6 +147,10 @@ class Readiness:
                     audio_s += chunk.duration_s
                     await asyncio.to_thread(encoder.encode, chunk)
         self.speed = audio_s / max(self._clock.monotonic() - started, SHORTEST_S)
+
+    def _fail(self, error: SpeechError) -> None:
+        self._settle(ModelState.FAILED)
+        self._observer.model_load_failed(self._model.info, error)
 
     def _settle(self, state: ModelState) -> None:
         self.state = state
@@ -190,24 +177,13 @@ class Readiness:
             raise ModelLoadError("The speech model could not be loaded.")
 
 
-def _as_speech_error(error: Exception) -> SpeechError:
-    if isinstance(error, SpeechError):
-        return error
-    described = " ".join(f"{type(error).__name__}: {error}".split())
-    return ModelLoadError(f"The speech model could not be loaded: {described}")
-
-
 class Intake:
-    """Open at first, then draining, then over; there is no way back.
-
-    Attributes:
-        is_over: what still runs must end now.
-    """
+    """Open at first, then draining, then over; there is no way back."""
 
     def __init__(self) -> None:
         self._draining = asyncio.Event()
         self._over: asyncio.Future[None] | None = None
-        self.is_over = False
+        self.is_over = False  # what still runs must end now
 
     @property
     def is_draining(self) -> bool:

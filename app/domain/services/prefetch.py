@@ -25,29 +25,17 @@ CHARS_PER_S: Final = 15.0  # of English speech, about: 150 words a minute of 5 l
 
 
 class PrefetchLimits(msgspec.Struct, frozen=True):
-    """How far ahead of its listener a text is synthesized.
+    """How far ahead of its listener a text is synthesized."""
 
-    Attributes:
-        max_segments: synthesized at the same time, the one that is sent included.
-        max_buffered_s: playing time, in seconds, beyond which no further segment is begun.
-    """
-
-    max_segments: int = 10
+    max_segments: int = 10  # synthesized at the same time, the one that is sent included
+    # playing time, in seconds, beyond which no further segment is begun
     max_buffered_s: float = 60.0
 
 
 class Prefetcher:
     """The segments of one text: those that wait, and those that are being synthesized. Use it once.
 
-    Args:
-        model: synthesizes.
-        clock: of the times by when audio is due.
-        limits: on what is synthesized ahead.
-        slot: is told when the model has something to do for the text.
-        playback: of the listener; the caller that takes the chunks adds each of them.
-
-    Attributes:
-        num_pushed: segments that have come so far.
+    The caller that takes the chunks adds each of them to `playback`.
     """
 
     def __init__(
@@ -68,7 +56,7 @@ class Prefetcher:
         self._params: SynthesisParams | None = None
         self._has_changed = asyncio.Event()
         self._is_finished = False
-        self.num_pushed = 0
+        self.num_pushed = 0  # segments that have come so far
 
     @property
     def num_waiting_chars(self) -> int:
@@ -131,26 +119,19 @@ class Prefetcher:
 
     def _begin(self, params: SynthesisParams) -> None:
         """Begin as many of the waiting segments as the limits allow."""
-        while self._waiting and self._has_room():
-            segment, due_at = self._waiting.popleft(), self._due_at()
+        while self._waiting:
+            # playing time of the begun segments that is not handed out, made or estimated
+            buffered_s = sum(running.buffered_s for running in self._running)
+            is_full = len(self._running) >= self._limits.max_segments
+            if self._running and (is_full or buffered_s >= self._limits.max_buffered_s):
+                return
+            # when a listener who plays everything without a pause will need the next segment
+            due_at = max(self._clock.monotonic(), self._playback.ends_at) + buffered_s
+            segment = self._waiting.popleft()
             running = _SegmentTask(self._model, segment, params, due_at, self._slot.note_audio)
             self._slot.segment_began()
             running.task.add_done_callback(lambda _: self._slot.segment_ended())
             self._running.append(running)
-
-    def _has_room(self) -> bool:
-        if not self._running:
-            return True
-        is_full = len(self._running) >= self._limits.max_segments
-        return not is_full and self._buffered_s() < self._limits.max_buffered_s
-
-    def _buffered_s(self) -> float:
-        """Playing time of the begun segments that is not handed out, made or estimated."""
-        return sum(running.buffered_s for running in self._running)
-
-    def _due_at(self) -> float:
-        """When a listener who plays everything without a pause will need the next segment."""
-        return max(self._clock.monotonic(), self._playback.ends_at) + self._buffered_s()
 
 
 class _SegmentTask:
@@ -209,12 +190,8 @@ class _SegmentTask:
 class LiveText:
     """Takes the pieces of one text. Calls must not overlap.
 
-    Args:
-        split: into the segments that the model speaks.
-        prefetcher: where they go.
-        max_chars: that may wait to be spoken, in code points.
-        min_chars: fewer wait for the next sentence; a voice may garble what is very short.
-        report: counts the characters.
+    At most `max_chars` may wait to be spoken, in code points. Fewer than `min_chars` wait for the
+    next sentence: a voice may garble what is very short.
     """
 
     def __init__(

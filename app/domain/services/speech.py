@@ -14,17 +14,12 @@ import msgspec
 from app.domain.admission import ANYBODY, Caller
 from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, silence
 from app.domain.catalog import Catalog
-from app.domain.errors import (
-    ExpandedInputTooLongError,
-    InputTooLongError,
-    SlowedInputTooLongError,
-)
+from app.domain.errors import ExpandedInputTooLongError, InputTooLongError, SlowedInputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Readiness
 from app.domain.services.prefetch import LiveText, Prefetcher, PrefetchLimits
-from app.domain.services.speech_job import SpeechJob
-from app.domain.services.speech_stream import Part, SpeechStream
+from app.domain.services.speech_stream import Part, SpeechJob, SpeechStream
 from app.domain.speech import CacheStatus, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
@@ -56,14 +51,10 @@ SILENCE_S: Final = 0.2  # playing time of the answer to a text with nothing to p
 
 
 class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
-    """An answer to a text that is still being written.
+    """An answer to a text that is still being written."""
 
-    Attributes:
-        text: takes it, piece by piece.
-        stream: speaks each sentence once it is whole; ends after `text` has been finished.
-    """
-
-    text: LiveText
+    text: LiveText  # takes it, piece by piece
+    # speaks each sentence once it is whole; ends after `text` has been finished
     stream: SpeechStream
 
 
@@ -79,29 +70,16 @@ class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
 
 
 class SpeechLimits(msgspec.Struct, frozen=True):
-    """What one text may take.
+    """What one text may take."""
 
-    Attributes:
-        max_chars: of the text, in code points.
-        has_markup: Markdown, HTML and SSML are markup, and not spoken.
-        prefetch: how much of it is synthesized before it is asked for.
-    """
-
-    max_chars: int = 4_096
-    has_markup: bool = True
+    max_chars: int = 4_096  # of the text, in code points
+    has_markup: bool = True  # Markdown, HTML and SSML are markup, and not spoken
+    # how much of it is synthesized before it is asked for
     prefetch: PrefetchLimits = PrefetchLimits()
 
 
 class SpeechService:
-    """Speaks texts through the ports.
-
-    Args:
-        ports: the outside world.
-        readiness: tells when the model can speak.
-        admission: tells when it has time.
-        catalog: resolves names.
-        limits: on one text.
-    """
+    """Speaks texts through the ports."""
 
     def __init__(
         self,
@@ -122,11 +100,8 @@ class SpeechService:
     ) -> SpeechStream:
         """Begin to speak; returns when the first bytes are there.
 
-        Args:
-            request: what to speak.
-            caller: for whom.
-            is_whole: nothing is sent before all of it is there, so a segment that is lost with its
-                instance of the model can be synthesized again.
+        With `is_whole` nothing is sent before all of it is there, so a segment that is lost with
+        its instance of the model can be synthesized again.
 
         Raises:
             InvalidRequestError: the request cannot work as asked.
@@ -256,7 +231,6 @@ class SpeechService:
         job.encoder = await _run(job.is_light, open_encoder, job.encoding, model_rate)
 
     async def _wait_for_text(self, job: SpeechJob, prefetcher: Prefetcher) -> None:
-        """Wait until something is written, and then for a slot."""
         has_text = await prefetcher.wait_for_segment()
         job.on_text()
         if has_text:

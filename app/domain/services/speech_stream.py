@@ -1,17 +1,150 @@
-"""An answer on its way out, part by part; stored at the same time if that was asked for."""
+"""One request for speech: its life, and its answer on its way out, part by part.
 
+The job counts and times everything about the request; the service that answers it says what
+happens. The stream is stored at the same time if that was asked for.
+"""
+
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
-from app.domain.audio import AudioEncoding
+from app.domain.admission import Caller
+from app.domain.audio import AudioChunk, AudioEncoding, PlaybackClock
 from app.domain.captions import Caption
-from app.domain.errors import StoreError
+from app.domain.errors import (
+    InvalidRequestError,
+    RefusedError,
+    RequestTimeoutError,
+    SpeechError,
+    StoreError,
+)
 from app.domain.segment import TextSegment
+from app.domain.services.admission import Slot
 from app.domain.services.audio_library import Recording
-from app.domain.services.speech_job import SpeechJob
-from app.domain.speech import SpeechReport, SynthesisParams
+from app.domain.services.time_limit import within
+from app.domain.speech import Outcome, SpeechOptions, SpeechReport, SynthesisParams
+from app.ports.audio_encoder import AudioEncoder
 from app.ports.audio_store import StoredAudio
+from app.ports.clock import Clock
+from app.ports.telemetry import SpeechObserver
+
+T = TypeVar("T")
+
+
+class SpeechJob:
+    """A request and its life."""
+
+    params: SynthesisParams  # how every segment is synthesized; set once the names are resolved
+    encoding: AudioEncoding  # of the answer; set with `params`
+    is_light: bool  # encoding takes so little that the event loop does it; set with `params`
+    encoder: AudioEncoder  # of the answer; set when audio is about to be made
+
+    def __init__(
+        self,
+        options: SpeechOptions,
+        caller: Caller,
+        slot: Slot,
+        clock: Clock,
+        observer: SpeechObserver,
+    ) -> None:
+        self.options = options
+        self.slot = slot
+        self.report = SpeechReport(format=options.format)  # how far it is
+        # of the segments that are whole, in order; each begins where the one before ended
+        self.captions: list[Caption] = []
+        # the segment that has begun and is not whole
+        self.current_segment: TextSegment | None = None
+        self._clock = clock
+        self._observer = observer
+        self._deadline = caller.deadline
+        self._started = self._waits_since = self._asked_at = clock.monotonic()
+        # of a listener who plays the answer as it comes
+        self.playback = PlaybackClock(self._started)
+        self._num_samples = 0
+        self._has_expired = False
+        self._has_ended = False
+
+    async def in_time(self, work: Awaitable[T]) -> T:
+        """The result of `work`; raises RequestTimeoutError at the caller's deadline."""
+
+        def expire() -> None:
+            self._has_expired = True
+
+        left_s = max(0.0, self._deadline - self._clock.monotonic())
+        try:
+            return await within(self._clock, left_s, work, expire)
+        except TimeoutError:
+            raise RequestTimeoutError from None
+
+    def on_text(self) -> None:
+        """There is text to synthesize: its time in the queue counts from now."""
+        self._waits_since = self._clock.monotonic()
+
+    def on_begin(self, num_segments: int) -> None:
+        """Its turn has come, with so many segments known."""
+        self.report.queue_s = self._clock.monotonic() - self._waits_since
+        self.report.num_segments = num_segments
+
+    def on_demand(self) -> None:
+        """The listener wants more from now on."""
+        self._asked_at = self._clock.monotonic()
+
+    def on_chunk(self, segment: TextSegment | None, chunk: AudioChunk) -> None:
+        """A chunk is handed out, of a segment or of none."""
+        report, now = self.report, self._clock.monotonic()
+        if report.first_audio_s is None:
+            report.first_audio_s = now - self._started
+        elif report.stalled_s is not None:
+            stalled_s = now - max(self.playback.ends_at, self._asked_at)
+            report.stalled_s += max(0.0, stalled_s)
+            report.num_stalls += stalled_s > 0
+        self.playback.on_chunk(chunk, now)
+        self._num_samples += chunk.num_samples
+        self._sample_rate = chunk.sample_rate
+        self.current_segment = segment
+        report.audio_s += chunk.duration_s
+        report.num_input_tokens += chunk.num_input_tokens
+        report.num_output_tokens += chunk.num_output_tokens
+
+    def on_segment_end(self, segment: TextSegment) -> Caption | None:
+        """A segment is whole; its caption, or None if it is silent."""
+        self.report.num_segments_spoken += 1
+        if self.current_segment is None:
+            return None
+        self.current_segment = None
+        start_s = self.captions[-1].end_s if self.captions else 0.0
+        end_s = self._num_samples / self._sample_rate
+        self.captions.append(Caption(segment.index, start_s, end_s, segment.source, segment.text))
+        return self.captions[-1]
+
+    def end(self, error: BaseException | None) -> None:
+        """It is over, by this error if there was one. The first call counts; tells the observer."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        self.slot.leave()
+        if self._has_expired:
+            error = RequestTimeoutError()
+        self.report.total_s = self._clock.monotonic() - self._started
+        self.report.outcome = _outcome(error)
+        self.report.error_code = error.code if isinstance(error, SpeechError) else None
+        self._observer.speech_ended(self.report)
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    match error:
+        case None:
+            return Outcome.COMPLETED
+        case InvalidRequestError():
+            return Outcome.REJECTED
+        case RefusedError():
+            return Outcome.REFUSED
+        case asyncio.CancelledError() | GeneratorExit():
+            return Outcome.CANCELLED
+        case _:
+            return Outcome.FAILED
 
 
 class StoreOutcome(msgspec.Struct, frozen=True):
@@ -31,37 +164,18 @@ class SpeechStream:
 
     None of the bytes are empty. A codec may hold back the last bytes of a segment until more come.
     Raises SpeechError when it breaks off.
-
-    Attributes:
-        stored: what became of the file, once known, if it was to be stored.
     """
 
     def __init__(self, job: SpeechJob, parts: AsyncGenerator[Part, None]) -> None:
+        self.encoding = job.encoding  # of the bytes
+        self.params = job.params
+        self.report = job.report
+        self.captions = job.captions
         self._job = job
         self._parts = parts
         self._first: Part | None = None
         self._recording: Recording | None = None
-        self.stored: StoreOutcome | None = None
-
-    @property
-    def encoding(self) -> AudioEncoding:
-        """Format and sample rate of the bytes."""
-        return self._job.encoding
-
-    @property
-    def params(self) -> SynthesisParams:
-        """How it is synthesized."""
-        return self._job.params
-
-    @property
-    def report(self) -> SpeechReport:
-        """How far it is."""
-        return self._job.report
-
-    @property
-    def captions(self) -> list[Caption]:
-        """Of the segments that are whole."""
-        return self._job.captions
+        self.stored: StoreOutcome | None = None  # what became of the file, once known
 
     @property
     def current_segment(self) -> TextSegment | None:
@@ -75,7 +189,7 @@ class SpeechStream:
             SpeechError: synthesis failed, or took longer than the caller waits; it is closed then.
         """
         try:
-            self._first = await self._job.in_time(_next(self._parts))
+            self._first = await self._job.in_time(anext(self._parts, None))
         except BaseException:
             await self.aclose()
             raise
@@ -90,22 +204,19 @@ class SpeechStream:
     async def __anext__(self) -> Part:
         part, self._first = self._first, None
         if part is None:
-            part = await _next(self._parts)
+            part = await anext(self._parts, None)
         if self._recording is None or self.stored is not None:
             if part is None:
                 raise StopAsyncIteration
-            return part
-        if part is None:
-            part = self.stored = await self._finish(self._recording)
+        elif part is None:
+            try:
+                file = await self._recording.finish(head=self.head(), captions=self.captions)
+                part = self.stored = StoreOutcome(file)
+            except StoreError as error:
+                part = self.stored = StoreOutcome(None, error)
         elif isinstance(part, bytes):
             await self._recording.write(part)
         return part
-
-    async def _finish(self, recording: Recording) -> StoreOutcome:
-        try:
-            return StoreOutcome(await recording.finish(head=self.head(), captions=self.captions))
-        except StoreError as error:
-            return StoreOutcome(None, error)
 
     async def save(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Write the whole file; its first bytes are then to be replaced by `head()`.
@@ -113,12 +224,13 @@ class SpeechStream:
         Raises:
             SpeechError: synthesis broke off, or took longer than the caller waits.
         """
-        await self._job.in_time(self._write_all(write))
 
-    async def _write_all(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        async for part in self:
-            if isinstance(part, bytes):
-                await write(part)
+        async def write_all() -> None:
+            async for part in self:
+                if isinstance(part, bytes):
+                    await write(part)
+
+        await self._job.in_time(write_all())
 
     def head(self) -> bytes:
         """See AudioEncoder.head; for callers that write the bytes to a file."""
@@ -130,7 +242,3 @@ class SpeechStream:
         self._job.end(GeneratorExit())  # a generator that was never begun has not said so
         if self._recording is not None:
             await self._recording.aclose()
-
-
-async def _next(parts: AsyncGenerator[Part, None]) -> Part | None:
-    return await anext(parts, None)

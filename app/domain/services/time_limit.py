@@ -45,18 +45,11 @@ async def unless(
 
 
 async def within(
-    clock: Clock,
-    limit_s: float,
-    work: Awaitable[T],
-    on_expiry: Callable[[], None] = lambda: None,
+    clock: Clock, limit_s: float, work: Awaitable[T], on_expiry: Callable[[], None] = lambda: None
 ) -> T:
     """The result of `work`, which is cancelled after `limit_s` seconds.
 
-    Args:
-        clock: that waits.
-        limit_s: may be infinite.
-        work: as for `unless`.
-        on_expiry: called before it is cancelled for its time.
+    `on_expiry` is called before. What the work gives or raises goes before.
 
     Raises:
         TimeoutError: it took longer.

@@ -4,8 +4,8 @@ Markup, reading, the voice's own form: three steps, each of which can be read an
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from math import inf
 from typing import Final
 
@@ -13,7 +13,7 @@ import msgspec
 
 from app.domain.errors import ExpandedInputTooLongError, InputTooLongError
 from app.domain.segment import TextSegment
-from app.domain.text.mapped_text import MappedText
+from app.domain.text.mapped_text import MappedText, Span
 from app.domain.text.markup import Pause, read_markup
 from app.domain.text.number_words import cardinal
 from app.domain.text.pronunciations import Pronunciations
@@ -27,19 +27,14 @@ _UP_TO_SPACE: Final = re.compile(r"\S*")
 
 
 class ReadingOptions(msgspec.Struct, frozen=True):
-    """How a text is read.
+    """How a text is read."""
 
-    Attributes:
-        is_normalized: figures and signs are read as words; otherwise the text is spoken as it is.
-        has_markup: Markdown, HTML and SSML are taken out first.
-        pronunciations: words that are said in another way than they are written.
-        max_chars: of the text with its pronunciations, which may be much longer.
-    """
-
+    # figures and signs are read as words; otherwise the text is spoken as it is
     is_normalized: bool = True
-    has_markup: bool = True
+    has_markup: bool = True  # Markdown, HTML and SSML are taken out first
+    # words that are said in another way than they are written
     pronunciations: Pronunciations = Pronunciations()
-    max_chars: float = inf
+    max_chars: float = inf  # of the text with its pronunciations, which may be much longer
 
 
 DEFAULT_READING: Final = ReadingOptions()
@@ -75,12 +70,6 @@ def segment_text(
     Without white space, the sources of all segments together are `text`. A text that a rule cannot
     read, or a voice cannot split, is spelled.
 
-    Args:
-        text: as the user wrote it.
-        split: the voice's.
-        options: how to read.
-        on_failure: told why the text is spelled.
-
     Raises:
         ExpandedInputTooLongError: see read_text.
     """
@@ -91,9 +80,13 @@ def segment_text(
     except Exception as error:  # noqa: BLE001 - a text is no reason to fail
         if on_failure is not None:
             on_failure(error)
-        pieces = _split_all([_spell_out(text)], split)
-    sources = _sources(text, pieces)
-    return [_segment(*one) for one in zip(count(), pieces, sources, strict=False)]
+        pieces = _split_all([clean(MappedText.of(text).sub(_WORD, _spell_word))], split)
+    return [
+        TextSegment(index, "", source, piece.duration_s)
+        if isinstance(piece, Pause)
+        else TextSegment(index, piece.text, source)
+        for index, (piece, source) in enumerate(zip(pieces, _sources(text, pieces), strict=True))
+    ]
 
 
 def _split_all(parts: Iterable[MappedText | Pause], split: Split) -> list[MappedText | Pause]:
@@ -108,44 +101,26 @@ def _split_all(parts: Iterable[MappedText | Pause], split: Split) -> list[Mapped
     return pieces + split(under_way)
 
 
-def _spell_out(text: str) -> MappedText:
-    """The letters and figures of `text` one by one, with a pause after each word.
-
-    Uses none of the rules for reading, for one of them has failed.
-    """
-    return clean(MappedText.of(text).sub(_WORD, _spell_word))
-
-
 def _spell_word(word: re.Match[str]) -> str:
+    """Letters and figures one by one, by none of the rules for reading: one of them has failed."""
     names = (cardinal(char) if char.isdecimal() else char for char in word[0] if char.isalnum())
     return " ".join(names) + ","
 
 
-def _segment(index: int, piece: MappedText | Pause, source: str) -> TextSegment:
-    if isinstance(piece, Pause):
-        return TextSegment(index, "", source, piece.duration_s)
-    return TextSegment(index, piece.text, source)
-
-
-def _sources(text: str, pieces: Sequence[MappedText | Pause]) -> Iterable[str]:
+def _sources(text: str, pieces: Sequence[MappedText | Pause]) -> Iterator[str]:
     """`text` cut between the pieces: behind the mark that ends one, before what begins the next."""
     start = 0
-    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
-        end = len(text) if following is None else _cut(text, _end(piece), _start(following))
+    for piece, following in pairwise(pieces):
+        end, next_start = _span(piece)[1], _span(following)[0]
+        mark = _UP_TO_SPACE.match(text, end, next_start) if end < next_start else None
+        end = mark.end() if mark else end
         yield text[start:end].strip()
         start = end
+    if pieces:
+        yield text[start:].strip()
 
 
-def _cut(text: str, end: int, next_start: int) -> int:
-    if end >= next_start:
-        return max(end, next_start)
-    match = _UP_TO_SPACE.match(text, end, next_start)
-    return match.end() if match else end
-
-
-def _start(piece: MappedText | Pause) -> int:
-    return piece.start if isinstance(piece, Pause) else piece.span(0)[0]
-
-
-def _end(piece: MappedText | Pause) -> int:
-    return piece.end if isinstance(piece, Pause) else piece.span(-1)[1]
+def _span(piece: MappedText | Pause) -> Span:
+    if isinstance(piece, Pause):
+        return piece.start, piece.end
+    return piece.span(0)[0], piece.span(-1)[1]

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final, Self
 
-Span = tuple[int, int]
-"""Where in a text something begins and ends."""
+Span = tuple[int, int]  # where in a text something begins and ends
 
 Rewrite = Callable[[re.Match[str]], str | Span | None]
 """What a match becomes: another text, a part of the text by its span, or (None) what it is."""
@@ -34,17 +33,13 @@ class MappedText:
     The starts of the spans ascend, and so do their ends. A character that was inserted has an empty
     one. Each is packed into one integer: a list of integers is copied quickly, and they are no work
     for the garbage collector.
-
-    Attributes:
-        text: the rewritten text.
-        packed: the span of each character, see `span`.
     """
 
     __slots__ = ("packed", "text")
 
     def __init__(self, text: str, packed: list[int]) -> None:
-        self.text: Final = text
-        self.packed: Final = packed
+        self.text: Final = text  # the rewritten text
+        self.packed: Final = packed  # the span of each character, see `span`
 
     @classmethod
     def of(cls, original: str) -> Self:

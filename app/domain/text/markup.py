@@ -11,10 +11,9 @@ from typing import Final
 
 import msgspec
 
-from app.domain.text.mapped_text import MappedText, Rule
+from app.domain.text.mapped_text import MappedText, rule
 
-MAX_PAUSE_S: Final = 10.0
-"""Longest pause in seconds; a longer one that is asked for is cut to it."""
+MAX_PAUSE_S: Final = 10.0  # longest pause in seconds; a longer one that is asked for is cut to it
 
 _WEAK_BREAKS_S: Final = {
     "none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0,
@@ -23,17 +22,11 @@ _WEAK_BREAKS_S: Final = {
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Silence that was asked for.
+    """Silence that was asked for."""
 
-    Attributes:
-        duration_s: its length in seconds, up to MAX_PAUSE_S.
-        start: where in the original it was asked for.
-        end: where that ends.
-    """
-
-    duration_s: float
-    start: int
-    end: int
+    duration_s: float  # its length in seconds, up to MAX_PAUSE_S
+    start: int  # where in the original it was asked for
+    end: int  # where that ends
 
 
 _BLOCK_TAGS: Final = (
@@ -49,89 +42,72 @@ _ATTRIBUTES: Final = r"(?:\s+[^<>=]{1,40}=[^<>]{0,1000}|\s+[a-z-]{1,20})?\s*"
 
 _PARAGRAPH: Final = "\n\n"
 
-_LINE_ENDS: Final[Rule] = (re.compile(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]"), "\n")
-_HIDDEN: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"<(think|thinking|script|style)>(?:(?!<\1>).)*?</\1>", re.IGNORECASE | re.DOTALL
-        ),
-        "\n",
-    ),
-    (re.compile(r"</?(?:think|thinking|script|style)>", re.IGNORECASE), "\n"),
-    (re.compile(r"<!--(?:(?!<!--).)*?-->", re.DOTALL), ""),
-    (re.compile(r"<!\[CDATA\[|\]\]>|<\?xml[^<>]*>|<!DOCTYPE[^<>]*>", re.IGNORECASE), ""),
-)  # fmt: skip
+_LINE_ENDS: Final = rule(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]", "\n")
+_HIDDEN: Final = (
+    rule(r"(?is)<(think|thinking|script|style)>(?:(?!<\1>).)*?</\1>", "\n"),
+    rule(r"(?i)</?(?:think|thinking|script|style)>", "\n"),
+    rule(r"(?s)<!--(?:(?!<!--).)*?-->", ""),
+    rule(r"(?i)<!\[CDATA\[|\]\]>|<\?xml[^<>]*>|<!DOCTYPE[^<>]*>", ""),
+)
 _PAUSE: Final = re.compile(
     r"<break(?:\s[^<>]{0,200})?/?>(?:</break>)?|\[pause:? ?(\d{1,5}(?:\.\d{1,3})?) ?(m?s)?\]",
     re.IGNORECASE,
 )
-_PAUSE_TIME: Final = re.compile(
-    r"time\s*=\s*[\"']?\s*\+?(\d{0,5}(?:\.\d{1,6})?)\s*(m?s)", re.IGNORECASE
-)
+_PAUSE_TIME: Final = re.compile(r"(?i)time\s*=\s*[\"']?\s*\+?(\d{0,5}(?:\.\d{1,6})?)\s*(m?s)")
 _PAUSE_STRENGTH: Final = re.compile(r"strength\s*=\s*[\"']?([a-z-]+)", re.IGNORECASE)
 
 
-def _unescape(match: re.Match[str]) -> str:
-    return unescape(match[0]).replace("\x00", "")
-
-
-_TAGS: Final[tuple[Rule, ...]] = (
-    (
-        re.compile(
-            r"<sub\s+alias\s*=\s*[\"']([^\"'<>]{0,200})[\"']\s*>[^<>]{0,1000}</sub>",
-            re.IGNORECASE,
-        ),
+_TAGS: Final = (
+    rule(
+        r"(?i)<sub\s+alias\s*=\s*[\"']([^\"'<>]{0,200})[\"']\s*>[^<>]{0,1000}</sub>",
         lambda tag: tag[1],
     ),
-    (  # a power; behind a word it is the number of a footnote
-        re.compile(
-            r"<sup>(?:(?<=\b\w<sup>)|(?<=[\d)]<sup>)|(?<=\b[ckm]m<sup>))"
-            r"(-?\d{1,4}|[a-z])</sup>",
-            re.IGNORECASE,
-        ),
+    rule(  # a power; behind a word it is the number of a footnote
+        r"(?i)<sup>(?:(?<=\b\w<sup>)|(?<=[\d)]<sup>)|(?<=\b[ckm]m<sup>))(-?\d{1,4}|[a-z])</sup>",
         lambda tag: f"^{tag[1]}",
     ),
-    (re.compile(rf"</?(?=[a-z])(?:{_BLOCK_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), _PARAGRAPH),
-    (re.compile(rf"</?t[dh]{_ATTRIBUTES}/?>", re.IGNORECASE), ", "),
-    (re.compile(rf"</?(?=[a-z])(?:{_INLINE_TAGS}){_ATTRIBUTES}/?>", re.IGNORECASE), ""),
-    (
-        re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>"),
+    rule(rf"(?i)</?(?=[a-z])(?:{_BLOCK_TAGS}){_ATTRIBUTES}/?>", _PARAGRAPH),
+    rule(rf"(?i)</?t[dh]{_ATTRIBUTES}/?>", ", "),
+    rule(rf"(?i)</?(?=[a-z])(?:{_INLINE_TAGS}){_ATTRIBUTES}/?>", ""),
+    rule(
+        r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>",
         lambda link: f" {link[1].removeprefix('mailto:')} ",
     ),
-    (re.compile(r"</?([A-Za-z][\w.-]{1,40})/?>"), lambda tag: f" {tag[1]} "),
-)  # fmt: skip
-_ENTITIES: Final[Rule] = (
-    re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});"),
-    _unescape,
+    rule(r"</?([A-Za-z][\w.-]{1,40})/?>", lambda tag: f" {tag[1]} "),
 )
-_EMPHASIS: Final = re.compile(
-    r"(?P<mark>\*\*\*?|\*(?<!\w.)(?<!\*.))(?=[^\s*])(?P<text>[^*]{0,1000}[^\s*])(?P=mark)(?!\*)(?:(?<=\*\*)|(?!\w))"
+_ENTITIES: Final = rule(
+    r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});",
+    lambda entity: unescape(entity[0]).replace("\x00", ""),
 )
-_LINKS: Final[tuple[Rule, ...]] = (
+_EMPHASIS: Final = rule(
+    r"(?P<mark>\*\*\*?|\*(?<!\w.)(?<!\*.))(?=[^\s*])(?P<text>[^*]{0,1000}[^\s*])(?P=mark)(?!\*)"
+    r"(?:(?<=\*\*)|(?!\w))",
+    lambda match: match.span("text"),
+)
+_LINKS: Final = (
     # fences of code, definitions of links, footnotes
-    (re.compile(r"^[ \t>]*(?:```+|~~~+)[^\n`]*$", re.MULTILINE), ""),
-    (re.compile(r"^[ \t]*\[[^\[\]\n]{1,100}\]:[ \t]+\S+.*$", re.MULTILINE), ""),
-    (re.compile(r"\[\^[^\[\]\s]{1,40}\](?::[ \t])?"), ""),
-    (
-        re.compile(
-            r"!?\[(?P<text>(?:[^\[\]\n]|\[[^\[\]\n]{0,200}\]){0,1000})\]"
-            r"(?:\((?:<[^<>\n]{0,2000}>|(?:[^()\s\\<]|\\.|\([^()\s]{0,200}\)){0,2000})"
-            r"(?:[ \t]+(?:\"[^\"\n]{0,300}\"|'[^'\n]{0,300}'))?\)|\[[^\[\]\n]{0,100}\])"
-        ),
+    rule(r"(?m)^[ \t>]*(?:```+|~~~+)[^\n`]*$", ""),
+    rule(r"(?m)^[ \t]*\[[^\[\]\n]{1,100}\]:[ \t]+\S+.*$", ""),
+    rule(r"\[\^[^\[\]\s]{1,40}\](?::[ \t])?", ""),
+    rule(
+        r"!?\[(?P<text>(?:[^\[\]\n]|\[[^\[\]\n]{0,200}\]){0,1000})\]"
+        r"(?:\((?:<[^<>\n]{0,2000}>|(?:[^()\s\\<]|\\.|\([^()\s]{0,200}\)){0,2000})"
+        r"(?:[ \t]+(?:\"[^\"\n]{0,300}\"|'[^'\n]{0,300}'))?\)|\[[^\[\]\n]{0,100}\])",
         lambda link: link.span("text"),
     ),
-)  # fmt: skip
-_INLINE: Final[tuple[Rule, ...]] = (
-    (  # a formula between dollar signs; "$5 and $6" is none
-        re.compile(r"\$(?<![\w$\\].)(?P<formula>(?=[A-Za-z\\(])[^$\n]{0,200}[^$\s\\])\$(?![\w$])"),
+)
+_INLINE: Final = (
+    rule(  # a formula between dollar signs; "$5 and $6" is none
+        r"\$(?<![\w$\\].)(?P<formula>(?=[A-Za-z\\(])[^$\n]{0,200}[^$\s\\])\$(?![\w$])",
         lambda match: match.span("formula"),
     ),
-    (re.compile(r"\\(?=[\\`*_{}\[\]()#+.!~>|-])"), ""),
-    # emphasis; what has no partner is silent where it stands
-    *((_EMPHASIS, lambda match: match.span("text")),) * 2,
-    (re.compile(r"_(?:(?<![^\W_].)_*(?=\S)|(?<=\S.)_*(?![^\W_]))"), ""),
-    (re.compile(r"~~|``?"), ""),
-)  # fmt: skip
+    rule(r"\\(?=[\\`*_{}\[\]()#+.!~>|-])", ""),
+    # emphasis in emphasis; what has no partner is silent where it stands
+    _EMPHASIS,
+    _EMPHASIS,
+    rule(r"_(?:(?<![^\W_].)_*(?=\S)|(?<=\S.)_*(?![^\W_]))", ""),
+    rule(r"~~|``?", ""),
+)
 
 _FENCE: Final = re.compile(r"(?:```+|~~~+)[\w+#.-]*")
 _RULE: Final = re.compile(r"(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,}|={3,}|#+)")
@@ -144,6 +120,9 @@ _BULLET: Final = re.compile(
     r"(?:\[[ xX]\][ \t]+)?"
 )
 _NUMBERED: Final = re.compile(r"(?:\d{1,3}(?P<sign>[.)])|[a-zA-Z](?P<bracket>\)))[ \t]+(?=\S)")
+_CELL_BORDER: Final = re.compile(r"[ \t]*\|[ \t]*")
+_OUTER_BORDERS: Final = re.compile(r"^\|[ \t]*|[ \t]*\|$")
+_ANY: Final = re.compile(r".")
 _ONLY_PAGE_OR_NOTHING: Final = re.compile(r"[\s*_~`]*")
 
 _FUNCTION_WORD: Final = re.compile(
@@ -160,14 +139,14 @@ _WRAPPED_CHARS: Final = 45
 def read_markup(text: str, *, is_markup: bool = True) -> list[MappedText | Pause]:
     """The paragraphs, headings, items and rows of `text` in their order, and the pauses in it.
 
-    Args:
-        text: as the user wrote it.
-        is_markup: otherwise only lines are told apart.
+    Without `is_markup` only lines are told apart.
     """
     mapped = MappedText.of(text)
     if not is_markup:
         return list(_paragraphs(mapped, is_markup=False))
-    mapped = _apply_to_tags(mapped.sub(*_LINE_ENDS), _HIDDEN)
+    mapped = mapped.sub(*_LINE_ENDS)
+    if "<" in mapped.text:  # most texts have no tag, and need not be searched for each of them
+        mapped = mapped.apply(_HIDDEN)
     parts: list[MappedText | Pause] = []
     last = 0
     for match in _PAUSE.finditer(mapped.text):
@@ -180,27 +159,22 @@ def read_markup(text: str, *, is_markup: bool = True) -> list[MappedText | Pause
     return parts
 
 
-def _apply_to_tags(mapped: MappedText, rules: tuple[Rule, ...]) -> MappedText:
-    """Most texts have no tag, and need not be searched for each of them."""
-    return mapped.apply(rules) if "<" in mapped.text else mapped
-
-
 def _duration_s(match: re.Match[str]) -> float:
-    if match[1]:
-        return _seconds(match[1], match[2] or "s")
-    if (time := _PAUSE_TIME.search(match[0])) and time[1].strip("."):
-        return _seconds(time[1], time[2])
+    number, unit = match[1], match[2] or "s"
+    if not number and (time := _PAUSE_TIME.search(match[0])) and time[1].strip("."):
+        number, unit = time[1], time[2]
+    if number:
+        return min(MAX_PAUSE_S, float(number) / (1000 if unit.lower() == "ms" else 1))
     strength = _PAUSE_STRENGTH.search(match[0])
     return _WEAK_BREAKS_S.get(strength[1].lower() if strength else "medium", 0.5)
 
 
-def _seconds(number: str, unit: str) -> float:
-    return min(MAX_PAUSE_S, float(number) / (1000 if unit.lower() == "ms" else 1))
-
-
 def _paragraphs(mapped: MappedText, *, is_markup: bool) -> Iterator[MappedText]:
     if is_markup:
-        mapped = _apply_to_tags(mapped.apply(_LINKS), _TAGS).sub(*_ENTITIES).apply(_INLINE)
+        mapped = mapped.apply(_LINKS)
+        if "<" in mapped.text:
+            mapped = mapped.apply(_TAGS)
+        mapped = mapped.sub(*_ENTITIES).apply(_INLINE)
     under_way: list[MappedText] = []
     for line, is_own in _lines(mapped, is_markup=is_markup):
         if under_way and (line is None or is_own or not goes_on(under_way[-1].text, line.text)):
@@ -240,10 +214,11 @@ def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
     if text.count("|") > 1 or (text.startswith("|") and len(text) > 1):
         if _TABLE_RULE.fullmatch(text):
             return line[:0], True, True
-        return _read_row(line), True, True
+        row = line.sub(_OUTER_BORDERS, "").sub(_CELL_BORDER, ", ").strip()
+        return row, True, True
     is_own = False
     if quote := _QUOTE.match(text):
-        line, is_own = line[quote.end() :].strip(), False
+        line = line[quote.end() :].strip()
         text = line.text
     if heading := _HEADING.match(text):
         line = line[heading.end() :].sub(_HEADING_END, "").strip()
@@ -258,15 +233,6 @@ def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
         )
         is_own = True
     return line, is_own, False
-
-
-_ANY: Final = re.compile(r".")
-_CELL_BORDER: Final = re.compile(r"[ \t]*\|[ \t]*")
-_OUTER_BORDERS: Final = re.compile(r"^\|[ \t]*|[ \t]*\|$")
-
-
-def _read_row(line: MappedText) -> MappedText:
-    return line.sub(_OUTER_BORDERS, "").sub(_CELL_BORDER, ", ").strip()
 
 
 def begins_item(line: str) -> bool:

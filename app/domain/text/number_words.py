@@ -1,6 +1,5 @@
 """Numbers in English words (American: no "and"), from their figures. Any number of figures."""
 
-import re
 from functools import lru_cache
 from typing import Final
 
@@ -8,9 +7,8 @@ MAX_NAMED_FIGURES: Final = 36
 """A longer number is read figure by figure: up to here there are names (decillions)."""
 
 _ONES: Final = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
-    "nineteen",
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 )  # fmt: skip
 _TENS: Final = (
     "-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
@@ -20,21 +18,13 @@ _SCALES: Final = (
     "septillion", "octillion", "nonillion", "decillion",
 )  # fmt: skip
 _IRREGULAR_ORDINALS: Final = {
-    "one": "first",
-    "two": "second",
-    "three": "third",
-    "five": "fifth",
-    "eight": "eighth",
-    "nine": "ninth",
-    "twelve": "twelfth",
-}
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth",
+    "nine": "ninth", "twelve": "twelfth",
+}  # fmt: skip
 _FRACTION_NAMES: Final = {
-    "1": ("over one",) * 2,
-    "2": ("half", "halves"),
-    "4": ("quarter", "quarters"),
-}
+    "1": ("over one", "over one"), "2": ("half", "halves"), "4": ("quarter", "quarters"),
+}  # fmt: skip
 _POWER_NAMES: Final = {"2": "squared", "3": "cubed"}
-_LAST_WORD: Final = re.compile(r"[a-z]+$")
 
 
 @lru_cache(maxsize=1 << 10)
@@ -56,18 +46,14 @@ def cardinal(figures: str) -> str:
     for scale in _SCALES:
         number, group = divmod(number, 1000)
         if group:
-            groups.append(f"{_below_thousand(group)} {scale}".rstrip())
+            hundreds, rest = divmod(group, 100)
+            words = [_ONES[hundreds], "hundred"] if hundreds else []
+            if rest:
+                words.append(below_hundred(rest))
+            groups.append(" ".join([*words, scale]).rstrip())
         if not number:
             break
     return " ".join(reversed(groups))
-
-
-def _below_thousand(number: int) -> str:
-    hundreds, rest = divmod(number, 100)
-    words = [f"{_ONES[hundreds]} hundred"] if hundreds else []
-    if rest:
-        words.append(below_hundred(rest))
-    return " ".join(words)
 
 
 def below_hundred(number: int) -> str:
@@ -81,18 +67,11 @@ def below_hundred(number: int) -> str:
 @lru_cache(maxsize=1 << 10)
 def ordinal(figures: str) -> str:
     """Such as "twenty-first"."""
-    return to_ordinal(cardinal(figures))
-
-
-def to_ordinal(words: str) -> str:
-    """The ordinal of a cardinal in words: "twenty-one" becomes "twenty-first"."""
-    return _LAST_WORD.sub(lambda last: _ordinal_word(last[0]), words)
-
-
-def _ordinal_word(word: str) -> str:
-    if word in _IRREGULAR_ORDINALS:
-        return _IRREGULAR_ORDINALS[word]
-    return f"{word[:-1]}ieth" if word.endswith("y") else f"{word}th"
+    words = cardinal(figures)
+    start = max(words.rfind(" "), words.rfind("-")) + 1
+    last = words[start:]
+    regular = f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"
+    return words[:start] + _IRREGULAR_ORDINALS.get(last, regular)
 
 
 def plural(words: str) -> str:
@@ -121,10 +100,8 @@ def decimal(number: str) -> str:
     """Figures with commas, a point, a sign before them: "minus two point zero five"."""
     sign = "minus " if number[0] in "-\u2212" else ""
     whole, point, rest = number.lstrip("-+\u2212").partition(".")
-    words = cardinal(whole) if whole else ""
-    if point:
-        words = f"{words} point {digits(rest)}".lstrip()
-    return sign + words
+    words = [cardinal(whole)] if whole else []
+    return sign + " ".join([*words, "point", digits(rest)] if point else words)
 
 
 @lru_cache(maxsize=1 << 10)

@@ -20,14 +20,11 @@ class Pronunciations(msgspec.Struct, frozen=True):
 
     A word in small letters is meant in any case; one with a capital only as it is written.
 
-    Attributes:
-        respellings: word to letters, spaces, hyphens and apostrophes.
-
     Raises:
         InvalidRequestError: a word or its respelling cannot be one.
     """
 
-    respellings: dict[str, str] = {}
+    respellings: dict[str, str] = {}  # word to letters, spaces, hyphens and apostrophes
 
     def __post_init__(self) -> None:
         for word, respelling in self.respellings.items():
@@ -41,12 +38,11 @@ class Pronunciations(msgspec.Struct, frozen=True):
 
     def apply(self, text: MappedText) -> MappedText:
         """`text` with the respellings in the place of the words."""
-        if not self.respellings:
+        known = self.respellings
+        if not known:
             return text
-        return text.sub(_any_of(frozenset(self.respellings)), self._respell)
-
-    def _respell(self, match: re.Match[str]) -> str | None:
-        return self.respellings.get(match[0]) or self.respellings.get(match[0].lower())
+        pattern = _any_of(frozenset(known))
+        return text.sub(pattern, lambda word: known.get(word[0]) or known.get(word[0].lower()))
 
 
 @lru_cache(maxsize=64)

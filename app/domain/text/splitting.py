@@ -6,15 +6,14 @@ No word is lost or repeated.
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import begins_item, goes_on
 from app.domain.text.reading.abbreviations import BEFORE_FIGURES
 from app.domain.text.reading.calendar import POINTED_MONTHS
-from app.domain.text.reading.matching import (
-    any_of,
-)
+from app.domain.text.reading.matching import any_of
 
 _SENTENCE_END: Final = re.compile(r"[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
 """In a text that was read, every point ends a sentence: abbreviations have none any more."""
@@ -56,8 +55,7 @@ _SPOKEN_SYMBOLS: Final = frozenset("&%@#\u00b0\u00a7\u00a9\u00ae\u2122")
 def split_sentences(text: MappedText) -> list[MappedText]:
     """The sentences of a paragraph that was read."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text.text)]
-    bounds = zip([0, *ends], [*ends, len(text)], strict=True)
-    pieces = (text[start:end].strip() for start, end in bounds)
+    pieces = (text[start:end].strip() for start, end in pairwise([0, *ends, len(text)]))
     return [piece for piece in pieces if len(piece)]
 
 

@@ -36,7 +36,7 @@ from app.entrypoints.http.openapi import (
     RETRIEVE_FILE,
     captions_operation,
 )
-from app.entrypoints.http.preconditions import Span, Validators, check_change, choose_span
+from app.entrypoints.http.preconditions import ByteRange, Validators, check_change, choose_span
 from app.entrypoints.http.responses import send_parts, until_disconnect
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.ports.audio_store import OpenAudio, StoredAudio
@@ -226,7 +226,7 @@ class StoredAudioResponse(ASGIResponse):
                 await _send_span(audio, span, receive, send)
 
 
-async def _send_span(audio: OpenAudio, span: Span, receive: Receive, send: Send) -> None:
+async def _send_span(audio: OpenAudio, span: ByteRange, receive: Receive, send: Send) -> None:
     """Send the bytes; returning before their end makes the server cut."""
     try:
         await until_disconnect(receive, send_parts(send, audio.read(span.start, span.end)))
@@ -253,7 +253,7 @@ def validators_of(info: StoredAudio) -> Validators:
     return Validators(info.version, info.created_at.replace(microsecond=0), info.num_bytes)
 
 
-def describe_answer(info: StoredAudio, span: Span | None) -> tuple[int, dict[str, str]]:
+def describe_answer(info: StoredAudio, span: ByteRange | None) -> tuple[int, dict[str, str]]:
     """Status and headers of the answer that sends `span`; None sends nothing (304)."""
     validators = validators_of(info)
     headers = {

@@ -26,7 +26,7 @@ class Validators(msgspec.Struct, frozen=True):
     num_bytes: int
 
 
-class Span(msgspec.Struct, frozen=True):
+class ByteRange(msgspec.Struct, frozen=True):
     """The bytes to be sent, from `start` up to but not including `end`."""
 
     start: int
@@ -34,7 +34,7 @@ class Span(msgspec.Struct, frozen=True):
     is_partial: bool = False  # they are the range that was asked for, even if that is all
 
 
-def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:
+def choose_span(headers: Mapping[str, str], file: Validators) -> ByteRange | None:
     """The part of `file` that a request wants; None is nothing, it has that state already (304).
 
     Args:
@@ -49,7 +49,7 @@ def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:
         raise PreconditionFailedError
     if _is_known(headers, file):
         return None
-    whole = Span(0, file.num_bytes)
+    whole = ByteRange(0, file.num_bytes)
     return _find_span(headers["range"], file) if _may_be_partial(headers, file) else whole
 
 
@@ -92,19 +92,19 @@ def _may_be_partial(headers: Mapping[str, str], file: Validators) -> bool:
     return unquote_etag(condition) == (file.etag, False)
 
 
-def _find_span(header: str, file: Validators) -> Span:
+def _find_span(header: str, file: Validators) -> ByteRange:
     """The one range of bytes; the whole file if there are several or the header is malformed."""
     if _LAST_NOTHING.fullmatch(header):
         raise RangeNotSatisfiableError(file.num_bytes)
     asked = parse_range_header(header)
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
-        return Span(0, file.num_bytes)
+        return ByteRange(0, file.num_bytes)
     start, end = asked.ranges[0]
     if start < 0:
         # So many of the last bytes; an empty file has none that a range could name.
         start = max(0, file.num_bytes + start)
-        return Span(start, file.num_bytes, is_partial=file.num_bytes > 0)
+        return ByteRange(start, file.num_bytes, is_partial=file.num_bytes > 0)
     if start >= file.num_bytes:
         raise RangeNotSatisfiableError(file.num_bytes)
     end = file.num_bytes if end is None else min(end, file.num_bytes)
-    return Span(start, end, is_partial=True)
+    return ByteRange(start, end, is_partial=True)

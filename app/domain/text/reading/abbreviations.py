@@ -5,24 +5,17 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.reading.matching import (
-    JOINT,
-    any_of,
-    ends_sentence,
-    spelled,
-    touches_word,
-)
+from app.domain.text.reading.matching import JOINT, any_of, ends_sentence, spelled, touches_word
 from app.domain.text.reading.units import COMPASS_POINTS, PER_NAMES, UNITS
 
 _TITLES: Final = {
     "Mr": "mister", "Mrs": "missus", "Ms": "miz", "Mx": "mix", "Dr": "doctor", "Drs": "doctors",
     "Prof": "professor", "Profs": "professors", "St": "saint", "Mt": "mount", "Ft": "fort",
     "Gen": "general", "Gov": "governor", "Sen": "senator", "Rep": "representative",
-    "Capt": "captain", "Lt": "lieutenant", "Col": "colonel", "Sgt": "sergeant",
-    "Cmdr": "commander", "Rev": "reverend", "Hon": "honorable", "Pres": "president",
-    "Supt": "superintendent", "Cpl": "corporal", "Maj": "major", "Adm": "admiral",
-    "Fr": "father", "Msgr": "monsignor", "Messrs": "messers", "Insp": "inspector",
-    "Det": "detective",
+    "Capt": "captain", "Lt": "lieutenant", "Col": "colonel", "Sgt": "sergeant", "Cmdr": "commander",
+    "Rev": "reverend", "Hon": "honorable", "Pres": "president", "Supt": "superintendent",
+    "Cpl": "corporal", "Maj": "major", "Adm": "admiral", "Fr": "father", "Msgr": "monsignor",
+    "Messrs": "messers", "Insp": "inspector", "Det": "detective",
 }  # fmt: skip
 """With a point, before a name."""
 
@@ -35,8 +28,7 @@ _WITHOUT_POINT: Final = ("Mr", "Mrs", "Ms", "Dr", "Prof")
 _STREETS: Final = {
     "St": "Street", "Dr": "Drive", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Ln": "Lane",
     "Ct": "Court", "Sq": "Square", "Pl": "Place", "Pkwy": "Parkway", "Hwy": "Highway",
-    "Ter": "Terrace",
-    "Cres": "Crescent", "Rte": "Route", "Expy": "Expressway",
+    "Ter": "Terrace", "Cres": "Crescent", "Rte": "Route", "Expy": "Expressway",
 }  # fmt: skip
 _NAMES_AFTER: Final = {
     "Jr": "Junior", "Sr": "Senior", "Inc": "Incorporated", "Ltd": "Limited", "Corp": "Corporation",
@@ -59,30 +51,25 @@ BEFORE_FIGURES: Final = {
 _ALWAYS: Final = {
     "approx.": "approximately", "vs.": "versus", "vs": "versus", "e.g.": "for example",
     "eg.": "for example", "e.g": "for example", "i.e.": "that is", "ie.": "that is",
-    "i.e": "that is",
-    "etc.": "et cetera", "etc": "et cetera", "cf.": "compare", "et al.": "et al", "viz.": "namely",
-    "a.k.a.": spelled("AKA"), "w/o": "without", "w/": "with ", "b/c": "because", "and/or": "and or",
-    "he/she": "he or she", "she/he": "she or he", "s/he": "she or he",
-    "He/she": "He or she", "S/he": "She or he", "his/her": "his or her",
-    "him/her": "him or her", "A/C": spelled("AC"), "a/c": spelled("AC"),
-    "w/in": "within", "approx": "approximately",
+    "i.e": "that is", "etc.": "et cetera", "etc": "et cetera", "cf.": "compare", "et al.": "et al",
+    "viz.": "namely", "a.k.a.": spelled("AKA"), "w/o": "without", "w/": "with ", "b/c": "because",
+    "and/or": "and or", "he/she": "he or she", "she/he": "she or he", "s/he": "she or he",
+    "He/she": "He or she", "S/he": "She or he", "his/her": "his or her", "him/her": "him or her",
+    "A/C": spelled("AC"), "a/c": spelled("AC"), "w/in": "within", "approx": "approximately",
     "c/o": "care of", "incl.": "including", "excl.": "excluding", "max.": "maximum",
     "min.": "minimum", "avg.": "average", "temp.": "temperature", "dept.": "department",
     "govt.": "government", "misc.": "miscellaneous", "esp.": "especially", "ca.": "circa",
     "tbsp.": "tablespoons", "tsp.": "teaspoons", "Ph.D.": spelled("PhD"), "PhD": spelled("PhD"),
-    "Ph.Ds": spelled("PhD") + "s", "Ph.D.s": spelled("PhD") + "s",
-    "PhDs": spelled("PhD") + "s", "24/7": "twenty-four seven", "401(k)": f"four oh one{JOINT} K",
-    "y/y": "year over year", "q/q": "quarter over quarter", "m/m": "month over month",
-    "req/s": "requests per second", "ea.": "each",
-    "24/7/365": "twenty-four seven three sixty-five", "9/11": "nine eleven",
-    "50/50": "fifty fifty", "20/20": "twenty twenty",
-    "P.S.": spelled("PS"), "R.I.P.": spelled("RIP"), "o'clock": "o'clock", "O'Clock": "o'clock",
-    "fl. oz.": "fluid ounces", "sq. ft.": "square feet", "N/A": "not applicable",
-    "n/a": "not applicable", "I/O": f"I{JOINT}O",
-    "C++": "C plus plus", "c++": "C plus plus", "C#": "C sharp",
-    "F#": "F sharp", "R&D": "R and D", "Q&A": "Q and A", "AT&T": f"A{JOINT}T and T",
-    "B&B": "B and B", "M&A": "M and A", "P&L": "P and L", "R&B": "R and B", "S&P": "S and P",
-    "H&M": "H and M", "M&M": "M and M",
+    "Ph.Ds": spelled("PhD") + "s", "Ph.D.s": spelled("PhD") + "s", "PhDs": spelled("PhD") + "s",
+    "24/7": "twenty-four seven", "401(k)": f"four oh one{JOINT} K", "y/y": "year over year",
+    "q/q": "quarter over quarter", "m/m": "month over month", "req/s": "requests per second",
+    "ea.": "each", "24/7/365": "twenty-four seven three sixty-five", "9/11": "nine eleven",
+    "50/50": "fifty fifty", "20/20": "twenty twenty", "P.S.": spelled("PS"),
+    "R.I.P.": spelled("RIP"), "o'clock": "o'clock", "O'Clock": "o'clock", "fl. oz.": "fluid ounces",
+    "sq. ft.": "square feet", "N/A": "not applicable", "n/a": "not applicable", "I/O": f"I{JOINT}O",
+    "C++": "C plus plus", "c++": "C plus plus", "C#": "C sharp", "F#": "F sharp", "R&D": "R and D",
+    "Q&A": "Q and A", "AT&T": f"A{JOINT}T and T", "B&B": "B and B", "M&A": "M and A",
+    "P&L": "P and L", "R&B": "R and B", "S&P": "S and P", "H&M": "H and M", "M&M": "M and M",
     "cont'd": "continued", "int'l": "international", "Rd.": "Road", "Blvd.": "Boulevard",
     "Ave.": "Avenue", "Hwy.": "Highway", "Pkwy.": "Parkway",
 }  # fmt: skip
@@ -147,11 +134,6 @@ def _with_point(words: str, match: re.Match[str]) -> str:
     return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
 
 
-def _read_initialism(match: re.Match[str]) -> str:
-    letters = match["letters"].replace(".", "").upper()
-    return _with_point(spelled(letters) + (match["tail"] or ""), match)
-
-
 def _read_street(match: re.Match[str]) -> str | None:
     text, start, end = match.string, match.start(), match.end()
     name = _STREET_NAME.search(text, max(0, start - 24), start)
@@ -175,10 +157,6 @@ def _read_title(match: re.Match[str]) -> str | None:
     return _with_point(title, match) if match["point"] and short not in _ALSO_WORDS else None
 
 
-def _read_name_after(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else _with_point(_NAMES_AFTER[match["short"]], match)
-
-
 def _read_fixed(match: re.Match[str]) -> str | None:
     before = match.string[max(0, match.start() - 6) : match.start()]
     is_unit = match[0] in UNITS and _FIGURE_BEFORE.search(before)
@@ -186,19 +164,10 @@ def _read_fixed(match: re.Match[str]) -> str | None:
     return None if is_unit or is_path else _with_point(_ALWAYS[match[0]], match)
 
 
-def _read_spelled(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else spelled(match[1]) + ("'s" if match[2] else "")
-
-
 def _read_unit(match: re.Match[str]) -> str | None:
     before = match.string[max(0, match.start() - 2) : match.start()]
     is_part = touches_word(match) or before.endswith("/") or _FIGURE_BEFORE.search(before)
     return None if is_part else _WRITTEN_FOR[match[1]]
-
-
-def _read_repeated(match: re.Match[str]) -> str | None:
-    """Letters that are no word, such as AAA; not III."""
-    return None if match[1] in "IXCM" else spelled(match[0])
 
 
 def _read_before_figures(match: re.Match[str]) -> str | None:
@@ -232,10 +201,7 @@ RATES: Final = rule(
     rf"per (?<!\w....)({any_of(_SHORT_PER)})\b(?!['\u2019/])",
     lambda match: f"per {_SHORT_PER[match[1]]}",
 )
-UNITS_ALONE: Final = rule(
-    rf"({any_of(_WRITTEN_FOR)})(?![\w/])",
-    _read_unit,
-)
+UNITS_ALONE: Final = rule(rf"({any_of(_WRITTEN_FOR)})(?![\w/])", _read_unit)
 SIDES: Final = (
     # I-95 N
     rule(
@@ -272,24 +238,37 @@ CAPITALIZED: Final = (
         r"(?:(?P<space> ?)(?<=[. ])(?=[A-Z])|(?!\w))",
         _read_title,
     ),
-    rule(rf"({any_of(_SPELLED)})('?s)?\b", _read_spelled),
-    rule(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)", _read_name_after),
-    rule(r"([A-Z])(?=\1)(?<!\w.)\1{2,5}\b", _read_repeated),
+    rule(
+        rf"({any_of(_SPELLED)})('?s)?\b",
+        lambda match: (
+            None if touches_word(match) else spelled(match[1]) + ("'s" if match[2] else "")
+        ),
+    ),
+    rule(
+        rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)",
+        lambda match: (
+            None if touches_word(match) else _with_point(_NAMES_AFTER[match["short"]], match)
+        ),
+    ),
+    # letters that are no word, such as AAA; not III
+    rule(
+        r"([A-Z])(?=\1)(?<!\w.)\1{2,5}\b",
+        lambda match: None if match[1] in "IXCM" else spelled(match[0]),
+    ),
 )
 # U.S., e.U.
 INITIALS: Final = rule(
     r"(?P<letters>[A-Za-z](?<![\w.@].)(?:\.[A-Za-z]\b)++)(?P<tail>'?s\b)?\.?(?!\w)",
-    _read_initialism,
+    lambda match: _with_point(
+        spelled(match["letters"].replace(".", "").upper()) + (match["tail"] or ""), match
+    ),
 )
 # an initial before a name: George C. Marshall
 INITIALS_OF_NAMES: Final = rule(
     r"([A-Z])(?<![\w.\u2060-].)\.(?= ?[A-Z][\w.])",
     lambda match: None if ends_sentence(match) else match[1],
 )
-BARE_WWW: Final = rule(
-    r"w(?<!\w.)ww\b",
-    spelled("WWW"),
-)
+BARE_WWW: Final = rule(r"w(?<!\w.)ww\b", spelled("WWW"))
 # (s)he, cat(s)
 OPTIONAL_LETTERS: Final = rule(
     r"\((?:(?<=\w.)\w{1,3}\)(?=\w)|(?<=[a-z].)(?:e?[sd]|r|n)\)|(?<!\w.)\w{1,3}\)(?=[a-z]))",

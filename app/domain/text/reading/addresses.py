@@ -5,10 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import digits
-from app.domain.text.reading.matching import (
-    spelled,
-    touches_word,
-)
+from app.domain.text.reading.matching import spelled, touches_word
 
 MAX_PATH_CHARS: Final = 60
 """Of a longer path only the name of the server is read; nobody can follow the rest by ear."""
@@ -17,9 +14,10 @@ _NAMES: Final = {
     ".": "dot", "/": "slash", "-": "dash", "_": "underscore", "&": "ampersand", "@": "at",
     ":": "colon", "~": "tilde", "+": "plus", "=": "equals", "?": "question mark", "%": "percent",
     "#": "hash", "!": "exclamation mark", "$": "dollar", "*": "star", ",": "comma",
-    ";": "semicolon",
+    ";": "semicolon", "www": spelled("WWW"),
 }  # fmt: skip
 _PART: Final = re.compile(r"[A-Za-z]+|\d+|[^\w\s]|_|\w")
+_QUERY: Final = re.compile("[?#]")
 
 _TLDS: Final = (
     "com|org|net|edu|gov|mil|int|info|biz|io|ai|app|dev|co|tv|fm|uk|de|fr|es|nl|eu|ca|au|ch|jp|cn|br"
@@ -32,36 +30,24 @@ _PATH: Final = r"(?:[/?#](?:[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])?)?"
 
 
 def _read(address: str) -> str:
-    return " ".join(_read_part(part[0]) for part in _PART.finditer(address))
-
-
-def _read_part(part: str) -> str:
-    if part.isdecimal():
-        return digits(part)
-    if part.lower() == "www":
-        return spelled("WWW")
-    return _NAMES.get(part, part)
+    parts = [part[0] for part in _PART.finditer(address)]
+    return " ".join(
+        digits(part) if part.isdecimal() else _NAMES.get(part.lower(), part) for part in parts
+    )
 
 
 def _read_url(match: re.Match[str]) -> str | None:
     if touches_word(match):
         return None
-    rest = match["host"]
-    host, slash, path = rest.partition("/")
-    host = host.rpartition("@")[2].removeprefix("www.")
-    path = re.split(r"[?#]", path)[0].strip("/")
-    host = re.split(r"[?#]", host)[0]
-    brief = f"{host}/{path}" if slash and path and len(path) <= MAX_PATH_CHARS else host
-    return _read(brief)
+    host, _, path = match["host"].partition("/")
+    host = _QUERY.split(host.rpartition("@")[2].removeprefix("www."))[0]
+    path = _QUERY.split(path)[0].strip("/")
+    return _read(f"{host}/{path}" if 0 < len(path) <= MAX_PATH_CHARS else host)
 
 
 def _read_all(match: re.Match[str]) -> str:
     touches = match.start() > 0 and not match.string[match.start() - 1].isspace()
     return (" " if touches else "") + _read(match[0].removeprefix("."))
-
-
-def _read_address(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else _read_all(match)
 
 
 URLS: Final = (
@@ -70,7 +56,10 @@ URLS: Final = (
         r"(?P<host>[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])",
         _read_url,
     ),
-    rule(r"(?:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]", _read_address),
+    rule(
+        r"(?:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]",
+        lambda match: None if touches_word(match) else _read_all(match),
+    ),
 )
 MAIL: Final = rule(
     r"(?<![A-Za-z0-9._%+&-])\.?[A-Za-z0-9][A-Za-z0-9._%+&-]{0,63}@"

@@ -6,12 +6,7 @@ from typing import Final
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
-from app.domain.text.reading.matching import (
-    any_of,
-    ends_sentence,
-    not_after,
-    touches_word,
-)
+from app.domain.text.reading.matching import any_of, ends_sentence, not_after, touches_word
 
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -37,8 +32,7 @@ _DAY: Final = r"(?:3[01]|[12][0-9]|0?[1-9])"
 _NO_MORE: Final = r"(?![\w]|[.,:/%-]\d)"
 _ALSO_WORDS: Final = frozenset({"may", "march", "mar"})
 
-_ATTACK: Final = (9, 11)
-"""Is called nine eleven."""
+_ATTACK: Final = (9, 11)  # is called nine eleven
 
 _DATE_BEFORE: Final = re.compile(
     r"\b(?i:[a-z]+day,?|on|due|until|till|before|after|since|dated?:?|starting|from|by|through"
@@ -79,13 +73,12 @@ def _is_no_month(match: re.Match[str]) -> bool:
 
 
 def _read_month_day(match: re.Match[str]) -> str | None:
-    if match["only_year"]:
-        is_part = touches_word(match)
-        return None if is_part else f"{_month(match['month'])}{_read_year(match['only_year'])}"
-    if _is_no_month(match):
+    is_none = touches_word(match) if match["only_year"] else _is_no_month(match)
+    if is_none:
         return None
+    month, day = _month(match["month"]), f" {_day(match['day'])}" if match["day"] else ""
     until = f" to {_day(match['until'])}" if match["until"] else ""
-    return f"{_month(match['month'])} {_day(match['day'])}{until}{_read_year(match['year'])}"
+    return f"{month}{day}{until}{_read_year(match['only_year'] or match['year'])}"
 
 
 def _read_day_month(match: re.Match[str]) -> str | None:
@@ -105,10 +98,9 @@ def _kept_point(match: re.Match[str]) -> str:
 
 def _read_iso(match: re.Match[str]) -> str:
     month = _MONTHS[int(match["month"]) - 1]
+    time = time_of_day(int(match["hour"]), int(match["minute"])) if match["hour"] else ""
     date = f"{month} {_day(match['day'])}{_read_year(match['year'])}"
-    if not match["hour"]:
-        return date
-    return f"{date}, {time_of_day(int(match['hour']), int(match['minute']))}"
+    return f"{date}, {time}" if time else date
 
 
 def _read_figures(match: re.Match[str]) -> str | None:
@@ -149,16 +141,8 @@ def _read_months(match: re.Match[str]) -> str | None:
     return f"{_month(match['month'])} {match['day'] or ''} to {until}".replace("  ", " ")
 
 
-def _read_month(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else _month(match[0]) + _kept_point(match)
-
-
 def _read_weekday(match: re.Match[str]) -> str | None:
     return None if touches_word(match) else _DAYS[match["day"]] + _kept_point(match)
-
-
-def _read_weekdays(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else f"{_DAYS[match['first']]} to {_DAYS[match['last']]}"
 
 
 def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
@@ -170,8 +154,7 @@ def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
 
 def _read_decade(match: re.Match[str]) -> str:
     figures = match["figures"]
-    words = year(figures) if len(figures) == 4 else below_hundred(int(figures))  # noqa: PLR2004
-    return plural(words)
+    return plural(year(figures) if len(figures) > 2 else below_hundred(int(figures)))  # noqa: PLR2004
 
 
 def _read_years(match: re.Match[str]) -> str:
@@ -195,7 +178,7 @@ _HOUR_FOLLOWS: Final = (
 
 MONTHS: Final = rule(
     rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
-    _read_month,
+    lambda match: None if touches_word(match) else _month(match[0]) + _kept_point(match),
 )
 WEEKDAYS: Final = (
     # Mon, Wed and Fri.
@@ -206,7 +189,9 @@ WEEKDAYS: Final = (
     # Mon-Fri
     rule(
         rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|\n|$))?",
-        _read_weekdays,
+        lambda match: (
+            None if touches_word(match) else f"{_DAYS[match['first']]} to {_DAYS[match['last']]}"
+        ),
     ),
     # "Mon.", "Thu, 10/12", "Tue 9am"
     rule(

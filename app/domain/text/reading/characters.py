@@ -10,26 +10,17 @@ from functools import lru_cache
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.reading.matching import (
-    JOINT,
-)
+from app.domain.text.reading.matching import JOINT
 
-_SPELLINGS: Final = {
+_SPELLINGS: Final[dict[str, str | None]] = {
     "\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2032": "'", "\u201b": "'", "\u2033": '"',
     "\u2010": "-", "\u2011": "-", "\ufe63": "-", "\uff0d": "-", "\u2012": "\u2013",
-    "\u2015": "\u2014", "\u2e3a": "\u2014",
-    "\u2103": "\u00b0C", "\u2109": "\u00b0F", "\u212b": "\u00c5", "\u2126": "\u03a9",
-    "\u00ba": "\u00b0",
-    "\u00b5": "\u03bc", "\u2116": "No. ", "\u2122": "", "\u00ae": "", "\u2120": "",
-    "\u2044": "/", "\u2215": "/", "\u2217": "*", "\u22c5": "\u00d7",
-    "\u2219": "\u00d7", "\u2a7d": "\u2264", "\u2a7e": "\u2265", "\u2022": ",", "\u00b7": ",",
-    "\u2023": ",", "\u25e6": ",", "\u2043": ",", "\ufe0f": "",
+    "\u2015": "\u2014", "\u2e3a": "\u2014", "\u2103": "\u00b0C", "\u2109": "\u00b0F",
+    "\u212b": "\u00c5", "\u2126": "\u03a9", "\u00ba": "\u00b0", "\u00b5": "\u03bc",
+    "\u2116": "No. ", "\u2122": "", "\u00ae": "", "\u2120": "", "\u2044": "/", "\u2215": "/",
+    "\u2217": "*", "\u22c5": "\u00d7", "\u2219": "\u00d7", "\u2a7d": "\u2264", "\u2a7e": "\u2265",
+    "\u2022": ",", "\u00b7": ",", "\u2023": ",", "\u25e6": ",", "\u2043": ",", "\ufe0f": "",
 }  # fmt: skip
-
-_KEPT: Final = frozenset(
-    "\u2212\u00b0\u00a7\u00b6\u00a9\u2030\u221e\u221a\u2192\u2248\u2260\u2264\u2265\u00d7\u00f7\u00b1\u00ac\u2211\u03c0\u2026"
-)
-"""Symbols with a name (see symbols.py), and the ellipsis."""
 
 SUPERSCRIPTS: Final = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f",
@@ -39,9 +30,15 @@ SUBSCRIPTS: Final = str.maketrans(
     "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789"
 )
 """Small figures to figures: they are left as they are here, and read by the rules for numbers."""
+
+_NAMED: Final = (
+    "\u2212\u00b0\u00a7\u00b6\u00a9\u2030\u221e\u221a\u2192\u2248\u2260\u2264\u2265\u00d7\u00f7"
+    "\u00b1\u00ac\u2211\u03c0\u2026"
+)
+"""Symbols with a name (see symbols.py), and the ellipsis."""
+
+_SPELLINGS.update(dict.fromkeys([*_NAMED, *map(chr, SUPERSCRIPTS), *map(chr, SUBSCRIPTS)]))
 _FRACTION_SLASH: Final = "\u2044"
-
-
 _ZERO_WIDTH_SPACE: Final = "\u200b"
 
 
@@ -58,21 +55,18 @@ def _clean(char: str) -> str | None:
 def _spell(char: str) -> str | None:
     if char in _SPELLINGS:
         return _SPELLINGS[char]
-    if char in _KEPT or ord(char) in SUPERSCRIPTS or ord(char) in SUBSCRIPTS:
-        return None
-    return _spell_by_category(char) if char.isprintable() else _clean(char)
-
-
-def _spell_by_category(char: str) -> str | None:
+    if not char.isprintable():
+        return _clean(char)
     category = unicodedata.category(char)
     compatible = unicodedata.normalize("NFKC", char)
     if category == "Nd":
         return str(unicodedata.digit(char))
     if char.isnumeric():
         return _spell_number(char, compatible)
-    if category[0] in "LMP" or category == "Sc":
-        return compatible if compatible.isascii() else None
-    return compatible if compatible.isascii() and compatible.strip() else " "
+    is_kept = category[0] in "LMP" or category == "Sc"
+    if compatible.isascii() and (is_kept or compatible.strip()):
+        return compatible
+    return None if is_kept else " "
 
 
 def _spell_number(char: str, compatible: str) -> str:
@@ -83,13 +77,6 @@ def _spell_number(char: str, compatible: str) -> str:
         return compatible if compatible.isalpha() else f" {compatible.strip('().')} "
     number = unicodedata.numeric(char)
     return f" {int(number)} " if number.is_integer() else " "
-
-
-def _respell(match: re.Match[str]) -> str | None:
-    text, start = match.string, match.start()
-    return _spell_between(
-        text[start - 1 : start] if start else "", match[0], text[start + 1 : start + 2]
-    )
 
 
 @lru_cache(maxsize=1 << 13)
@@ -105,14 +92,14 @@ def _spell_between(before: str, char: str, after: str) -> str | None:
     return gap_before + spelling + gap_after
 
 
-CLEANING: Final = rule(
-    r"[^\x20-\x7e]",
-    lambda match: _clean(match[0]),
-)
-RULES: Final = rule(
-    r"[^\n\x20-\x7e]",
-    _respell,
-)
+def _respell(match: re.Match[str]) -> str | None:
+    text, start = match.string, match.start()
+    before = text[start - 1] if start else ""
+    return _spell_between(before, match[0], text[start + 1 : start + 2])
+
+
+CLEANING: Final = rule(r"[^\x20-\x7e]", lambda match: _clean(match[0]))
+RULES: Final = rule(r"[^\n\x20-\x7e]", _respell)
 THOUSANDS: Final = (
     # thousands with spaces between
     rule(

@@ -5,16 +5,10 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
-from app.domain.text.reading.matching import (
-    apart,
-    ends_sentence,
-    not_after,
-    spelled,
-)
+from app.domain.text.reading.matching import apart, ends_sentence, not_after, spelled
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24
-_FULL_HOUR: Final = ("hundred", "o'clock")
 _MINUTE: Final = r"[0-5][0-9]"
 _HOUR: Final = r"(?:[01]?[0-9]|2[0-4])"
 _HALF: Final = r"(?P<half>[AaPp])(?:\.? ?[Mm]\b\.?|\.[Mm]\.(?=\w)|[Mm]\.)"
@@ -32,11 +26,8 @@ _VERSES_OF: Final = frozenset({
 
 def time_of_day(hour: int, minute: int) -> str:
     """Such as "eight oh five"; a full hour is only its number."""
-    if minute == 0:
-        return below_hundred(hour)
-    if minute < 10:  # noqa: PLR2004
-        return f"{below_hundred(hour)} oh {below_hundred(minute)}"
-    return f"{below_hundred(hour)} {below_hundred(minute)}"
+    zero = "oh " if minute < 10 else ""  # noqa: PLR2004
+    return below_hundred(hour) + (f" {zero}{below_hundred(minute)}" if minute else "")
 
 
 def _half_of_day(match: re.Match[str]) -> str:
@@ -50,10 +41,8 @@ def _read_half_day(match: re.Match[str]) -> str | None:
     hour = int(match["hour"])
     if hour > _MIDNIGHT:
         return None
-    if match["second"]:
-        words = _duration(hour, int(match["minute"]), int(match["second"]))
-    else:
-        words = time_of_day(hour, int(match["minute"] or 0))
+    minute, second = int(match["minute"] or 0), match["second"]
+    words = _duration(hour, minute, int(second)) if second else time_of_day(hour, minute)
     return words + _half_of_day(match)
 
 
@@ -73,16 +62,17 @@ def _read_clock(match: re.Match[str]) -> str:
         return apart(match, time_of_day(hour, minute))
     if hour in (0, _MIDNIGHT):
         return apart(match, "midnight")
-    return apart(match, f"{cardinal(match['hour'])} {_FULL_HOUR[hour <= _NOON]}")
+    full_hour = "o'clock" if hour <= _NOON else "hundred"
+    return apart(match, f"{cardinal(match['hour'])} {full_hour}")
 
 
 def _read_clock_range(match: re.Match[str]) -> str | None:
-    hour, minute = int(match["hour"]), int(match["minute"])
     if int(match["hour1"]) > _MIDNIGHT:
         return None
+    hour, minute = int(match["hour"]), int(match["minute"])
+    hundred = " hundred" if hour > _NOON and not minute else ""
     first = time_of_day(int(match["hour1"]), int(match["minute1"]))
-    second = time_of_day(hour, minute)
-    return f"{first} to {second}" + (" hundred" if hour > _NOON and not minute else "")
+    return f"{first} to {time_of_day(hour, minute)}{hundred}"
 
 
 def _read_military(match: re.Match[str]) -> str | None:

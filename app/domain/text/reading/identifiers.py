@@ -5,12 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, digits
-from app.domain.text.reading.matching import (
-    any_of,
-    not_after,
-    spelled,
-    touches_word,
-)
+from app.domain.text.reading.matching import any_of, not_after, spelled, touches_word
 
 _FREE_OF_CHARGE: Final = frozenset({"800", "900"})
 _BEFORE_CODES: Final = [
@@ -29,20 +24,17 @@ _CODE_PART: Final = re.compile(r"[0-9]+|[^0-9]+")
 
 
 def _read_groups(match: re.Match[str]) -> str:
-    plus = "plus " if match[0].startswith("+") else ""
-    return plus + ", ".join(_read_group(group[0]) for group in _GROUP.finditer(match[0]))
-
-
-def _read_group(group: str) -> str:
-    if group in _FREE_OF_CHARGE:
-        return cardinal(group)
-    return digits(group) if group.isdecimal() else group.lower()
+    groups = [
+        digits(group) if group.isdecimal() and group not in _FREE_OF_CHARGE else group.lower()
+        for group in _GROUP.findall(match[0])
+    ]
+    words = ", ".join(cardinal(group) if group.isdecimal() else group for group in groups)
+    return f"plus {words}" if match[0].startswith("+") else words
 
 
 def _read_after_word(match: re.Match[str]) -> str | None:
-    if touches_word(match):
-        return None
-    if match["word"].startswith("port") and match["code"].endswith("000"):
+    is_count = match["word"].startswith("port") and match["code"].endswith("000")
+    if is_count or touches_word(match):
         return None
     parts = _CODE_PART.findall(match["code"])
     return match["word"] + " ".join(digits(part) if part.isdecimal() else part for part in parts)
@@ -50,16 +42,8 @@ def _read_after_word(match: re.Match[str]) -> str | None:
 
 def _read_account(match: re.Match[str]) -> str:
     """Letter by letter and figure by figure; spaces and hyphens only group them."""
-    groups = _GROUP.finditer(match[0])
-    return " ".join(digits(one[0]) if one[0].isdecimal() else spelled(one[0]) for one in groups)
-
-
-def _read_digits(match: re.Match[str]) -> str:
-    return digits(match[0])
-
-
-def _read_ip(match: re.Match[str]) -> str:
-    return " dot ".join(digits(part) for part in match[0].split("."))
+    groups = _GROUP.findall(match[0])
+    return " ".join(digits(one) if one.isdecimal() else spelled(one) for one in groups)
 
 
 def _read_version(match: re.Match[str]) -> str:
@@ -76,11 +60,6 @@ def _read_hexadecimal(match: re.Match[str]) -> str:
     return ", ".join(" ".join(digits(c) if c.isdecimal() else c for c in one) for one in groups)
 
 
-def _read_case(match: re.Match[str]) -> str | None:
-    first, second = match[0].split("-")
-    return None if len(first) == len(second) else _read_groups(match)
-
-
 HARDWARE_ADDRESSES: Final = rule(
     r"[0-9A-Fa-f](?<![\w:-].)[0-9A-Fa-f](?P<sign>[:-])(?:[0-9A-Fa-f]{2}(?P=sign)){4}"
     r"[0-9A-Fa-f]{2}(?![\w:-])",
@@ -90,14 +69,11 @@ UNIQUE_IDS: Final = rule(
     r"[0-9A-Fa-f](?<![\w-].)[0-9A-Fa-f]{7}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![\w-])",
     _read_hexadecimal,
 )
-HEXADECIMAL: Final = rule(
-    r"0(?<!\w.)x[0-9A-Fa-f]{1,16}(?!\w)",
-    _read_hexadecimal,
-)
+HEXADECIMAL: Final = rule(r"0(?<!\w.)x[0-9A-Fa-f]{1,16}(?!\w)", _read_hexadecimal)
 # case no. 12-345
 CASES: Final = rule(
     r"[0-9](?<=number .)[0-9]{0,3}-[0-9]{3,8}(?![\w-]|[.,:]\d)",
-    _read_case,
+    lambda match: None if match[0].find("-") * 2 + 1 == len(match[0]) else _read_groups(match),
 )
 # +1 (212) 555-0100, 212.555.0100, (212) 555-0100, with an extension
 TELEPHONE_NUMBERS: Final = rule(
@@ -116,18 +92,15 @@ NUMBERS_FROM_ZERO: Final = rule(
 )
 # a social security number
 SOCIAL_SECURITY_NUMBERS: Final = rule(
-    rf"[0-9]{not_after('.-')}[0-9]{{2}}-[0-9]{{2}}-[0-9]{{4}}(?![\w]|-\d)",
-    _read_groups,
+    rf"[0-9]{not_after('.-')}[0-9]{{2}}-[0-9]{{2}}-[0-9]{{4}}(?![\w]|-\d)", _read_groups
 )
 # a telephone number without its area
 LOCAL_NUMBERS: Final = rule(
-    rf"[0-9]{not_after('.$€£-')}[0-9]{{2}}-[0-9]{{4}}(?![\w%]|-\d|\.\d| ?=)",
-    _read_groups,
+    rf"[0-9]{not_after('.$€£-')}[0-9]{{2}}-[0-9]{{4}}(?![\w%]|-\d|\.\d| ?=)", _read_groups
 )
 # the number of a card, of an account
 CARD_NUMBERS: Final = rule(
-    rf"[0-9]{not_after('.,')}[0-9]{{3}}(?:[ -][0-9]{{4}}){{2,5}}(?![\w]|[.,-]\d)",
-    _read_account,
+    rf"[0-9]{not_after('.,')}[0-9]{{3}}(?:[ -][0-9]{{4}}){{2,5}}(?![\w]|[.,-]\d)", _read_account
 )
 # 1-800-FLOWERS
 NAMED_NUMBERS: Final = rule(
@@ -146,10 +119,7 @@ BANK_ACCOUNTS: Final = rule(
     r"(?: ?[0-9]{1,3})?(?!\w)",
     _read_account,
 )
-BOOK_NUMBERS: Final = rule(
-    r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b",
-    _read_account,
-)
+BOOK_NUMBERS: Final = rule(r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b", _read_account)
 CODES: Final = rule(
     rf"(?P<word>{any_of(_BEFORE_CODES)}(?i: code| number| no\.?| is|\.|:| #){{0,3}} )"
     r"(?P<code>[A-Za-z]{0,4}[0-9]{3,12})(?![\w,]|[.:/-]\d|\.\w| ?%)"
@@ -158,28 +128,16 @@ CODES: Final = rule(
 )
 # behind the short name of a state: NY 10118
 ZIP_CODES: Final = rule(
-    r"[0-9](?<=\b[A-Z]{2} .)[0-9]{4}(?:-[0-9]{4})?(?<!000)(?![\w]|[.,-]\d)",
-    _read_groups,
+    r"[0-9](?<=\b[A-Z]{2} .)[0-9]{4}(?:-[0-9]{4})?(?<!000)(?![\w]|[.,-]\d)", _read_groups
 )
 NETWORK_ADDRESSES: Final = rule(
     rf"[0-9]{not_after('.')}[0-9]{{0,2}}(?:\.[0-9]{{1,3}}){{3}}(?![\w]|\.\d)",
-    _read_ip,
+    lambda match: " dot ".join(digits(part) for part in match[0].split(".")),
 )
-_SOFTWARE_BEFORE: Final = "|".join(
-    rf"(?<=\b{name} .)"
-    for name in (
-        "Python",
-        "Node",
-        "Django",
-        "Java",
-        "Go",
-        "Ruby",
-        "PHP",
-        "Rust",
-        "Kubernetes",
-        "Postgres",
-    )
-)
+_SOFTWARE: Final = (
+    "Python", "Node", "Django", "Java", "Go", "Ruby", "PHP", "Rust", "Kubernetes", "Postgres",
+)  # fmt: skip
+_SOFTWARE_BEFORE: Final = "|".join(rf"(?<=\b{name} .)" for name in _SOFTWARE)
 SOFTWARE: Final = rule(  # Python 3.12
     rf"[0-9](?:{_SOFTWARE_BEFORE})[0-9]?\.[1-9][0-9]?(?!\w|\.\d)", _read_version
 )
@@ -197,5 +155,5 @@ FROM_ZERO: Final = (
     # the '05 one
     rule(r"0(?<=[\s(]'.)(?=[1-9]\b)", "oh "),
     # What begins with zero is a code, wherever it stands.
-    rule(rf"0{not_after('.,:/')}[0-9]+(?![\w]|[.:/,]\d)", _read_digits),
+    rule(rf"0{not_after('.,:/')}[0-9]+(?![\w]|[.:/,]\d)", lambda match: digits(match[0])),
 )

@@ -7,7 +7,6 @@ stand before a number is checked after its first figure.
 
 import re
 from collections.abc import Iterable
-from itertools import groupby
 from typing import Final
 
 NUMBER: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})++(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
@@ -26,22 +25,16 @@ def number(condition: str) -> str:
     )
 
 
-def any_of(words: Iterable[str], *, first: str = "{}") -> str:
-    """A pattern for one of `words`, the longest that fits; it checks the first character first.
-
-    With `first="(?<={})"` that character was matched before.
-    """
-    by_first = groupby(sorted(words, key=lambda word: (word[0], -len(word))), lambda word: word[0])
-    branches = [first.format(re.escape(char)) + _rest(words) for char, words in by_first]
+def any_of(words: Iterable[str]) -> str:
+    """A pattern for one of `words`, the longest that fits; it checks the first character first."""
+    by_first: dict[str, list[str]] = {}
+    for word in sorted(words, key=lambda word: (word[0], -len(word))):
+        by_first.setdefault(re.escape(word[0]), []).append(re.escape(word[1:]))
+    branches = (f"{char}(?:{'|'.join(rests)})" for char, rests in by_first.items())
     return f"(?:{'|'.join(branches)})"
 
 
-def _rest(words: Iterable[str]) -> str:
-    return f"(?:{'|'.join(re.escape(word[1:]) for word in words)})"
-
-
-JOINT: Final = "\u2060"
-"""WORD JOINER."""
+JOINT: Final = "\u2060"  # WORD JOINER
 
 
 def spelled(letters: str) -> str:

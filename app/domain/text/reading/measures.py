@@ -57,18 +57,17 @@ def _read_times(match: re.Match[str]) -> str | None:
 
 
 def _name(match: re.Match[str], *, is_single: bool) -> str:
-    unit = match["unit"]
+    """Of the unit, and of what it is per."""
+    unit, square, cubic = match["unit"], ("square", "squared"), ("cubic", "cubed")
     names = TOUCHING_NAMES.get(unit) if not match["gap"] else None
     name = (names or UNITS[unit])[0 if is_single else 1]
     if not match["per"]:
         return name
-    per = PER_NAMES[match["per"]]
-    if not match["per_power"]:
-        return f"{name} per {per}"
-    is_square = match["per_power"][-1] in "2\u00b2"
-    if per.endswith("meter"):
-        return f"{name} per {'square' if is_square else 'cubic'} {per}"
-    return f"{name} per {per} {'squared' if is_square else 'cubed'}"
+    per, per_power = PER_NAMES[match["per"]], match["per_power"]
+    if per_power:
+        before, behind = square if per_power[-1] in "2\u00b2" else cubic
+        per = f"{before} {per}" if per.endswith("meter") else f"{per} {behind}"
+    return f"{name} per {per}"
 
 
 def _read(match: re.Match[str]) -> str | None:
@@ -140,10 +139,6 @@ def _read_percent(match: re.Match[str]) -> str:
     return f"{' to '.join(numbers)} percent"
 
 
-def _read_per(match: re.Match[str]) -> str:
-    return f"{decimal(match[1])} per {PER_NAMES[match[2]]}"
-
-
 SIGNS: Final = rule(
     rf"[-\u2212+\u00b1\u2013](?:(?<=[-\u2212])(?<![\w)\]'\"^%\u00b0{COINS}].)|(?<=\+)(?<![\w)+].)|(?<=\u00b1)"
     r"|(?<=\u2013)(?<![\w\u2013)%\u00b0].)(?=[0-9.]{1,8} ?[%\u00b0]))"
@@ -167,8 +162,7 @@ ANGLES: Final = rule(
 )
 # 45 degrees N
 SIDES: Final = rule(
-    r"(?<=[0-9]\u00b0) ?[NSEW]\b",
-    lambda match: f" {COMPASS_POINTS[match[0].strip()]}",
+    r"(?<=[0-9]\u00b0) ?[NSEW]\b", lambda match: f" {COMPASS_POINTS[match[0].strip()]}"
 )
 # 5'11"
 QUOTED_FEET: Final = rule(
@@ -178,13 +172,9 @@ QUOTED_FEET: Final = rule(
 )
 # 8' by 10', a 12' ladder
 ONLY_FEET: Final = rule(
-    rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z]|[.,;)\n]|$)",
-    _read_only_feet,
+    rf"([0-9]{not_after('.,')}[0-9]{{0,2}})'(?= +[a-z]|[.,;)\n]|$)", _read_only_feet
 )
-FEET_BY_FEET: Final = rule(
-    r"([0-9](?:(?<=feet by .)|(?<=feet by [0-9].))[0-9]?)'",
-    _read_only_feet,
-)
+FEET_BY_FEET: Final = rule(r"([0-9](?:(?<=feet by .)|(?<=feet by [0-9].))[0-9]?)'", _read_only_feet)
 INCHES: Final = rule(
     r"(?:(?P<low>[0-9](?<![\w.,'/-].)[0-9]{0,2}) ?[-\u2013] ?(?=[0-9.]{1,6}\"))?"
     r"(?P<first>[0-9](?<![\w.,'/].)[0-9]*+(?:,[0-9]{3})*+(?:\.[0-9]++)?)"
@@ -192,10 +182,7 @@ INCHES: Final = rule(
     r"\"(?= *(?:[a-z,.;x)]|TV|LED)|\n|$)",
     _read_inches,
 )
-PRESSURES: Final = rule(
-    r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)",
-    _read_pressure,
-)
+PRESSURES: Final = rule(r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)", _read_pressure)
 PERCENTS: Final = rule(
     rf"(?P<first>{number(not_after('.,$'))})"
     rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"
@@ -214,7 +201,10 @@ RATES: Final = (
     rule(rf"/(?:(?<=[a-z]s.)|(?<=gram.)|(?<=liter.)|(?<=meter.))(?={_PERIODS})", " per "),
     rule(r"/(?<=[a-z]{2}.)s\b", " per second"),
     rule(r"/(?:(?<=gram.)|(?<=liter.)|(?<=meter.))h\b", " per hour"),
-    rule(rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)", _read_per),
+    rule(
+        rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)",
+        lambda match: f"{decimal(match[1])} per {PER_NAMES[match[2]]}",
+    ),
 )
 RULES: Final = rule(
     rf"(?P<first>{number(not_after('.$/^') + '(?<![0-9],.)')})"
@@ -252,18 +242,16 @@ _LASTS_BEFORE: Final = re.compile(
     r"|last(?:s|ed)?|exactly|another):?[ =]\Z",
     re.IGNORECASE,
 )
-
-
-def _read_seconds(match: re.Match[str]) -> str | None:
-    before = match.string[max(0, match.start() - 12) : match.start()]
-    return f"{cardinal(match[1])} seconds" if _LASTS_BEFORE.search(before) else None
-
-
 _TAKES_BEFORE: Final = re.compile(
     r"\b(?:ETA|wait(?:ed|s)?|time ?out(?: of)?|takes?|took|sleeps?|slept|every|uptime|elapsed"
     r"|duration|remaining|read(?:ing)? time|cook(?:ing)? time|runtime|total time):?[ =]\Z",
     re.IGNORECASE,
 )
+
+
+def _read_seconds(match: re.Match[str]) -> str | None:
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    return f"{cardinal(match[1])} seconds" if _LASTS_BEFORE.search(before) else None
 
 
 def _read_minutes(match: re.Match[str]) -> str | None:
@@ -283,7 +271,4 @@ MINUTES: Final = rule(
     r"(?!['\u2019-]|\u00b2| [a-z]+ (?:high|long|deep|wide)\b)",
     _read_minutes,
 )
-DEGREES: Final = (
-    rule(r"\u00b0C\b", "degrees Celsius"),
-    rule(r"\u00b0F\b", "degrees Fahrenheit"),
-)
+DEGREES: Final = (rule(r"\u00b0C\b", "degrees Celsius"), rule(r"\u00b0F\b", "degrees Fahrenheit"))

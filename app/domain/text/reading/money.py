@@ -5,43 +5,25 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, decimal, is_one
-from app.domain.text.reading.matching import (
-    JOINT,
-    any_of,
-    is_before_noun,
-    not_after,
-    touches_word,
-)
+from app.domain.text.reading.matching import JOINT, any_of, is_before_noun, not_after, touches_word
 from app.domain.text.reading.units import PER_NAMES
 
-Coin = tuple[str, str, str, str]
-"""Its name, singular and plural, and that of its hundredth part, if it has one."""
-
-_COINS: Final[dict[str, Coin]] = {
-    "$": ("dollar", "dollars", "cent", "cents"),
-    "\u20ac": ("euro", "euros", "cent", "cents"),
-    "\u00a3": ("pound", "pounds", "penny", "pence"),
-    "\u00a5": ("yen", "yen", "", ""),
-    "\u20a9": ("won", "won", "", ""),
-    "\u20b9": ("rupee", "rupees", "paisa", "paise"),
-    "\u20bd": ("ruble", "rubles", "kopeck", "kopecks"),
-    "\u20ba": ("lira", "lira", "", ""),
-    "\u20aa": ("shekel", "shekels", "", ""),
-    "\u20ab": ("dong", "dong", "", ""),
-    "\u20b4": ("hryvnia", "hryvnia", "", ""),
-    "\u20bf": ("bitcoin", "bitcoins", "", ""),
-    "\u0e3f": ("baht", "baht", "", ""),
-    "CHF": ("Swiss franc", "Swiss francs", "", ""),
-    "CNY": ("yuan", "yuan", "", ""),
-    "R$": ("real", "reais", "centavo", "centavos"),
-    "SEK": ("krona", "kronor", "", ""),
-    "NOK": ("krone", "kroner", "", ""),
-    "DKK": ("krone", "kroner", "", ""),
-    "MXN": ("Mexican peso", "Mexican pesos", "", ""),
-    "ZAR": ("rand", "rand", "", ""),
-    "PLN": ("zloty", "zlotys", "", ""),
+_COINS: Final[dict[str, tuple[str, str, str, str]]] = {
+    "$": ("dollar", "dollars", "cent", "cents"), "\u20ac": ("euro", "euros", "cent", "cents"),
+    "\u00a3": ("pound", "pounds", "penny", "pence"), "\u00a5": ("yen", "yen", "", ""),
+    "\u20a9": ("won", "won", "", ""), "\u20b9": ("rupee", "rupees", "paisa", "paise"),
+    "\u20bd": ("ruble", "rubles", "kopeck", "kopecks"), "\u20ba": ("lira", "lira", "", ""),
+    "\u20aa": ("shekel", "shekels", "", ""), "\u20ab": ("dong", "dong", "", ""),
+    "\u20b4": ("hryvnia", "hryvnia", "", ""), "\u20bf": ("bitcoin", "bitcoins", "", ""),
+    "\u0e3f": ("baht", "baht", "", ""), "CHF": ("Swiss franc", "Swiss francs", "", ""),
+    "CNY": ("yuan", "yuan", "", ""), "R$": ("real", "reais", "centavo", "centavos"),
+    "SEK": ("krona", "kronor", "", ""), "NOK": ("krone", "kroner", "", ""),
+    "DKK": ("krone", "kroner", "", ""), "MXN": ("Mexican peso", "Mexican pesos", "", ""),
+    "ZAR": ("rand", "rand", "", ""), "PLN": ("zloty", "zlotys", "", ""),
     "CZK": ("koruna", "koruna", "", ""),
-}
+}  # fmt: skip
+"""Their names, singular and plural, and those of their hundredth part, if they have one."""
+
 _CODES: Final = {
     "USD": f"U{JOINT}S $", "EUR": "\u20ac", "GBP": "\u00a3", "JPY": "\u00a5", "KRW": "\u20a9",
     "INR": "\u20b9", "RUB": "\u20bd", "AUD": "Australian $", "CAD": "Canadian $",
@@ -76,10 +58,8 @@ _GROUPED_BY_POINTS: Final = re.compile(
 
 def _plain(written: str) -> str:
     """The figures of an amount with at most a point: 1,234.50, 1.234,50, 1,00,000 or 27,50."""
-    if _GROUPED_BY_POINTS.fullmatch(written):
+    if _GROUPED_BY_POINTS.fullmatch(written) or _DECIMAL_COMMA.fullmatch(written):
         return written.replace(".", "").replace(",", ".")
-    if _DECIMAL_COMMA.fullmatch(written):
-        return written.replace(",", ".")
     whole, point, rest = written.replace(",", "").partition(".")
     return whole + point + rest.replace(".", "")
 
@@ -130,10 +110,9 @@ def _read_sign_before(match: re.Match[str]) -> str | None:
     return f"{' ' if touches else ''}{'minus ' if match['minus'] else ''}{words}"
 
 
-def _read_sign_behind(match: re.Match[str]) -> str | None:
+def _read_sign_behind(match: re.Match[str]) -> str:
     low = f"{decimal(_plain(match['first']))} to " if match["second"] else ""
-    amount = match["second"] or match["first"]
-    is_attribute = is_before_noun(match)
+    amount, is_attribute = match["second"] or match["first"], is_before_noun(match)
     return low + _words(amount, match["scale"], match["sign"], is_attribute=is_attribute)
 
 

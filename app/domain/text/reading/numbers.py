@@ -20,20 +20,12 @@ from app.domain.text.number_words import (
     year,
 )
 from app.domain.text.reading.characters import SUBSCRIPTS, SUPERSCRIPTS
-from app.domain.text.reading.matching import (
-    NUMBER,
-    apart,
-    not_after,
-    number,
-    touches_word,
-)
+from app.domain.text.reading.matching import NUMBER, apart, not_after, number, touches_word
 
 _SMALL: Final = "[\u2080-\u2089\u2070\u00b9\u00b2\u00b3\u2074-\u2079]"
-_LONGEST_COUNT: Final = 6
-"""More figures without commas are a code, unless the last three are zero."""
+_LONGEST_COUNT: Final = 6  # more figures without commas are a code, unless the last three are zero
 
-_PHRASES: Final = frozenset({("24", "7"), ("50", "50")})
-"""That are no ranges."""
+_PHRASES: Final = frozenset({("24", "7"), ("50", "50")})  # that are no ranges
 
 _QUANTITY: Final = re.compile(
     r" (?:people|men|women|children|percent|million|billion|thousand"
@@ -91,10 +83,6 @@ def _read_power(match: re.Match[str]) -> str:
     return f" {power(match[1].translate(SUPERSCRIPTS))}"
 
 
-def _read_small(match: re.Match[str]) -> str:
-    return f" {cardinal(match[0].translate(SUBSCRIPTS).translate(SUPERSCRIPTS))} "
-
-
 def _read_range(match: re.Match[str]) -> str:
     low, high = match["low"], match["high"]
     first, second = decimal(low), decimal(high)
@@ -104,25 +92,19 @@ def _read_range(match: re.Match[str]) -> str:
         return f"{first} minus {second}"
     lower, higher = float(low.replace(",", "")), float(high.replace(",", ""))
     before = match.string[max(0, match.start() - 32) : match.start()]
-    if _MODEL_BEFORE.search(before):
-        return f"{first} {second}"
     is_score = lower < 200 and (higher > 0 or lower < 100)  # noqa: PLR2004
-    is_score = is_score or _VOTE_BEFORE.search(before) is not None
-    return f"{first} to {second}" if lower < higher or is_score else f"{first} {second}"
+    is_range = lower < higher or is_score or _VOTE_BEFORE.search(before)
+    is_model = _MODEL_BEFORE.search(before)
+    return f"{first} to {second}" if is_range and not is_model else f"{first} {second}"
 
 
 def _read_ordinal(match: re.Match[str]) -> str:
     figures, ending = match["figures"].replace(",", ""), match["ending"].lower()
-    if ending == _ending(figures):
+    proper = {"1": "st", "2": "nd", "3": "rd"}.get(figures[-1], "th")
+    if ending == ("th" if figures[-2:-1] == "1" else proper):
         return ordinal(figures)
     words = digits(figures) if len(set(figures)) == 1 and len(figures) > 2 else cardinal(figures)  # noqa: PLR2004
     return f"{words} {ending}"
-
-
-def _ending(figures: str) -> str:
-    if figures[-2:-1] == "1":
-        return "th"
-    return {"1": "st", "2": "nd", "3": "rd"}.get(figures[-1], "th")
 
 
 def _read_decimal(match: re.Match[str]) -> str:
@@ -133,21 +115,14 @@ def _read_whole(match: re.Match[str]) -> str:
     figures, end = match[0], match.end()
     if touches_word(match) or match.string[end : end + 1].isalpha():
         return apart(match, _serial(figures))
-    if figures[0] == "0" and len(figures) > 1:
+    is_long = len(figures) > _LONGEST_COUNT and not figures.endswith("000")
+    if is_long or (figures[0] == "0" and len(figures) > 1):
         return digits(figures)
-    if len(figures) > _LONGEST_COUNT and not figures.endswith("000"):
-        return digits(figures)
-    if len(figures) == 4 and "1010" <= figures <= "2099" and not _is_quantity(match):  # noqa: PLR2004
-        return year(figures)
+    if len(figures) == 4 and "1010" <= figures <= "2099":  # noqa: PLR2004
+        before = match.string[max(0, match.start() - 8) : match.start()]
+        if not _QUANTITY.match(match.string, end) or _YEAR_BEFORE.search(before):
+            return year(figures)
     return cardinal(figures)
-
-
-def _is_quantity(match: re.Match[str]) -> bool:
-    before = match.string[max(0, match.start() - 8) : match.start()]
-    return (
-        _QUANTITY.match(match.string, match.end()) is not None
-        and _YEAR_BEFORE.search(before) is None
-    )
 
 
 def _serial(figures: str) -> str:
@@ -159,19 +134,11 @@ def _serial(figures: str) -> str:
     return digits(figures) if len(figures) > 3 or figures[0] == "0" else cardinal(figures)  # noqa: PLR2004
 
 
-def _read_plural(match: re.Match[str]) -> str:
-    return plural(below_hundred(int(match[1])) if len(match[1]) < 3 else cardinal(match[1]))  # noqa: PLR2004
-
-
-def _read_scientific(match: re.Match[str]) -> str:
-    """As a product with a power of ten, which the next rules read."""
-    return f"{match['first']} \u00d7 10^{int(match['exponent'])}"
-
-
+# as a product with a power of ten, which the next rules read
 SCIENTIFIC: Final = rule(
     rf"(?P<first>[0-9]{not_after('.,:/-')}[0-9]?(?:\.[0-9]++)?)[eE]"
     r"(?P<exponent>[-+]?[0-9]{1,3})(?![\w]|[.,:-]\w)",
-    _read_scientific,
+    lambda match: f"{match['first']} \u00d7 10^{int(match['exponent'])}",
 )
 POWERS: Final = (
     rule(
@@ -179,7 +146,10 @@ POWERS: Final = (
         _read_power,
     ),
     rule(r"\^(?<=[\w)].)[{(]?(-?[0-9]{1,4}|[a-z])(?!\w)[})]?", _read_power),
-    rule(f"{_SMALL}{_SMALL}*", _read_small),
+    rule(
+        f"{_SMALL}{_SMALL}*",
+        lambda match: f" {cardinal(match[0].translate(SUBSCRIPTS).translate(SUPERSCRIPTS))} ",
+    ),
 )
 SLASHES: Final = (
     # 1/2, 2 1/4
@@ -200,10 +170,7 @@ SLASHES: Final = (
     rule(r"/(?<=[0-9].)(?=[0-9])", " slash "),
     rule(r"/(?<=[0-9].)f\b", " per F"),
 )
-PRODUCTS: Final = rule(
-    r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])",
-    " times ",
-)
+PRODUCTS: Final = rule(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])", " times ")
 RANGES: Final = (
     # ranges, sums
     rule(
@@ -222,28 +189,20 @@ ORDINALS: Final = rule(
 )
 PLURALS: Final = rule(
     rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b",
-    _read_plural,
+    lambda match: plural(cardinal(match[1]) if match[1][2:] else below_hundred(int(match[1]))),
 )
-MINUS: Final = rule(
-    r"\u2212",
-    " minus ",
-)
+MINUS: Final = rule(r"\u2212", " minus ")
 THOUSANDS: Final = rule(
-    r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])",
-    _read_decimal,
+    r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])", _read_decimal
 )
 DECIMALS: Final = (
     rule(r"[0-9](?<![0-9.].)[0-9]*+\.[0-9]++(?!\.?[0-9])", _read_decimal),
     rule(rf"\.{not_after('.')}[0-9]+", _read_decimal),
 )
 LONG_BESIDE_LETTERS: Final = rule(
-    r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)",
-    lambda match: digits(match[0]),
+    r"[0-9](?<![0-9].)[0-9]{4,}+(?=-[A-Za-z])(?<!000)", lambda match: digits(match[0])
 )
-QUARTERS: Final = rule(
-    r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)",
-    " to ",
-)
+QUARTERS: Final = rule(r"[-\u2013](?<=\bQ[1-4].)(?=Q[1-4]\b)", " to ")
 BESIDE_LETTERS: Final = (
     rule(r"e-(?<=[0-9]..)(?=[0-9])", " e minus "),
     # n-1
@@ -252,10 +211,6 @@ BESIDE_LETTERS: Final = (
     rule(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))", " "),
 )
 STRETCHED: Final = rule(
-    r"[0-9](?<![0-9].)[0-9]*+'(?=ss)",
-    lambda match: f"{cardinal(match[0][:-1])} ",
+    r"[0-9](?<![0-9].)[0-9]*+'(?=ss)", lambda match: f"{cardinal(match[0][:-1])} "
 )
-WHOLE: Final = rule(
-    r"[0-9](?<![0-9].)[0-9]*+",
-    _read_whole,
-)
+WHOLE: Final = rule(r"[0-9](?<![0-9].)[0-9]*+", _read_whole)

@@ -43,10 +43,7 @@ _TIDY: Final = (
     rule(r" (?=[.,;:!?)\]}](?!\w))(?!\.\.\.)", ""),
     rule(r"[(\[{] ", lambda match: match[0][0]),
 )
-_NUMBER_SIGN: Final = rule(
-    r"#(?<![\w&].)(?=[0-9]|[A-Z]{1,3}-?[0-9])",
-    "number ",
-)
+_NUMBER_SIGN: Final = rule(r"#(?<![\w&].)(?=[0-9]|[A-Z]{1,3}-?[0-9])", "number ")
 
 _ANY: Final = ""
 _SMALL_FIGURES: Final = "\u00b9\u00b2\u00b3\u2070\u2074-\u2079\u207a\u207b\u207f\u2080-\u2089"

@@ -23,44 +23,24 @@ _RULERS: Final = frozenset({
     "Alfonso", "Amenhotep", "Andrew", "Anne", "Artaxerxes", "Baldwin", "Bayezid", "Beatrix",
     "Benedict", "Boniface", "Carl", "Carlos", "Casimir", "Catherine", "Charles", "Christian",
     "Clement", "Cleopatra", "Constantine", "Darius", "David", "Edmund", "Edward", "Elizabeth",
-    "Emanuel", "Emmanuel", "Eric", "Eugene", "Felipe", "Ferdinand", "Francis", "Franz",
-    "Frederick", "Friedrich", "George", "Gregory", "Gustav", "Haakon", "Harald", "Harold", "Henri",
-    "Henry", "Honorius", "Hussein", "Innocent", "Isabella", "Ivan", "James", "John", "Joseph",
-    "Juan", "Julius", "Justin", "Justinian", "Kamehameha", "Kenneth", "Ladislaus", "Leo",
-    "Leopold", "Louis", "Ludwig", "Manuel", "Margaret", "Maria", "Mary", "Maximilian", "Mehmed",
-    "Michael", "Murad", "Mustafa", "Napoleon", "Nicholas", "Norodom", "Olaf", "Olav", "Oscar",
-    "Osman", "Otto", "Paul", "Pedro", "Peter", "Philip", "Pius", "Ptolemy", "Rama", "Rameses",
-    "Ramesses", "Ramses", "Richard", "Robert", "Rudolf", "Sam", "Selim", "Seti", "Sigismund",
-    "Sixtus", "Stanislaus", "Stephen", "Suleiman", "Theodosius", "Thomas", "Thutmose", "Umberto",
-    "Urban", "Vajiralongkorn", "Victor", "Victoria", "Vittorio", "Walter", "Wilhelm", "Willem",
-    "William", "Xerxes",
+    "Emanuel", "Emmanuel", "Eric", "Eugene", "Felipe", "Ferdinand", "Francis", "Franz", "Frederick",
+    "Friedrich", "George", "Gregory", "Gustav", "Haakon", "Harald", "Harold", "Henri", "Henry",
+    "Honorius", "Hussein", "Innocent", "Isabella", "Ivan", "James", "John", "Joseph", "Juan",
+    "Julius", "Justin", "Justinian", "Kamehameha", "Kenneth", "Ladislaus", "Leo", "Leopold",
+    "Louis", "Ludwig", "Manuel", "Margaret", "Maria", "Mary", "Maximilian", "Mehmed", "Michael",
+    "Murad", "Mustafa", "Napoleon", "Nicholas", "Norodom", "Olaf", "Olav", "Oscar", "Osman", "Otto",
+    "Paul", "Pedro", "Peter", "Philip", "Pius", "Ptolemy", "Rama", "Rameses", "Ramesses", "Ramses",
+    "Richard", "Robert", "Rudolf", "Sam", "Selim", "Seti", "Sigismund", "Sixtus", "Stanislaus",
+    "Stephen", "Suleiman", "Theodosius", "Thomas", "Thutmose", "Umberto", "Urban", "Vajiralongkorn",
+    "Victor", "Victoria", "Vittorio", "Walter", "Wilhelm", "Willem", "William", "Xerxes",
 })  # fmt: skip
 _RULERS_WITH_ONE: Final = frozenset({"Elizabeth", "Napoleon"})
 _CROWNS: Final = frozenset({"King", "Queen", "Pope", "Emperor", "Tsar", "Sultan", "Pharaoh"})
 _COUNTED_FROM_ONE: Final = frozenset({"War", "Bowl", "WrestleMania", "Vatican", "Schedule"})
-_WORDS: Final = frozenset(
-    [
-        "MIX",
-        "DIM",
-        "MILL",
-        "CIVIL",
-        "CD",
-        "DC",
-        "MC",
-        "MD",
-        "DM",
-        "CC",
-        "MM",
-        "LI",
-        "CV",
-        "DI",
-        "MI",
-        "DIV",
-        "LCD",
-        "XL",
-        "XXL",
-    ]
-)
+_WORDS: Final = frozenset({
+    "MIX", "DIM", "MILL", "CIVIL", "CD", "DC", "MC", "MD", "DM", "CC", "MM", "LI", "CV", "DI", "MI",
+    "DIV", "LCD", "XL", "XXL",
+})  # fmt: skip
 """Numerals that are more often words or letters; never read after any capitalized word."""
 
 
@@ -83,28 +63,17 @@ _ONE_ENDS: Final = re.compile(r"[.,:;)\n]|$| ?[-\u2013\u2014]| (?:of|and|to|or|i
 
 def _read(match: re.Match[str]) -> str | None:
     """By the word before it: after a heading a number, after a ruler an ordinal."""
-    number = value(match[1])
-    before = _WORDS_BEFORE.search(match.string, _start_of_words(match), match.start())
+    text, end, number = match.string, match.start(), value(match[1])
+    start_of_words = text.rfind(" ", 0, max(0, text.rfind(" ", 0, end))) + 1
+    before = _WORDS_BEFORE.search(text, start_of_words, end)
     if number is None or not before:
         return None
     if before["word"] in _RULERS and _RULER_NUMERAL.fullmatch(match[1]):
-        is_ordinal = _is_of_ruler(match, before)
-        return f" the {ordinal(str(number))}" if is_ordinal else None
+        # any numeral but I, which must be that of a king and no pronoun
+        is_ruler = before["crown"] in _CROWNS or before["word"] in _RULERS_WITH_ONE
+        is_pronoun = match[1] == "I" and (not is_ruler or _PRONOUN.match(text, match.end()))
+        return None if is_pronoun else f" the {ordinal(str(number))}"
     return f" {cardinal(str(number))}" if _is_number(match, before["word"]) else None
-
-
-def _start_of_words(match: re.Match[str]) -> int:
-    """Where the two words before the match begin."""
-    text, end = match.string, match.start()
-    return text.rfind(" ", 0, max(0, text.rfind(" ", 0, end))) + 1
-
-
-def _is_of_ruler(match: re.Match[str], before: re.Match[str]) -> bool:
-    """Any numeral but I, which must be that of a king and no pronoun."""
-    if match[1] != "I":
-        return True
-    is_ruler = before["crown"] in _CROWNS or before["word"] in _RULERS_WITH_ONE
-    return is_ruler and not _PRONOUN.match(match.string, match.end())
 
 
 def _is_number(match: re.Match[str], word: str) -> bool:
@@ -126,8 +95,7 @@ def _read_century(match: re.Match[str]) -> str | None:
 
 
 CENTURIES: Final = rule(
-    r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)",
-    _read_century,
+    r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)", _read_century
 )
 
 
@@ -148,11 +116,5 @@ PAGES: Final = rule(
     _read_page,
 )
 # MCMXCIX
-YEARS: Final = rule(
-    r"M(?<!\w.)[MDCLXVI]{3,}\b",
-    _read_year,
-)
-RULES: Final = rule(
-    r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)",
-    _read,
-)
+YEARS: Final = rule(r"M(?<!\w.)[MDCLXVI]{3,}\b", _read_year)
+RULES: Final = rule(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)", _read)

@@ -4,10 +4,7 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.reading.matching import (
-    apart,
-    touches_word,
-)
+from app.domain.text.reading.matching import apart, touches_word
 
 _NAMES: Final = {
     "&": "and", "%": "percent", "+": "plus", "=": "equals", "<": "less than", ">": "greater than",
@@ -17,8 +14,7 @@ _NAMES: Final = {
     "\u00a9": "copyright", "\u2030": "per mille", "\u221e": "infinity", "\u221a": "square root of",
     "\u2192": "to", "\u2248": "approximately", "\u2260": "is not equal to",
     "\u2264": "less than or equal to", "\u2265": "greater than or equal to", "\u00d7": "times",
-    "\u00f7": "divided by", "\u00b1": "plus or minus", "\u2211": "sum of",
-    "\u20bd": "rubles",
+    "\u00f7": "divided by", "\u00b1": "plus or minus", "\u2211": "sum of", "\u20bd": "rubles",
     "\u20ba": "lira", "\u20aa": "shekels", "\u20ab": "dong", "\u20b4": "hryvnia", "\u0e3f": "baht",
 }  # fmt: skip
 _SILENT: Final = "*~^|`_\u00ac"
@@ -41,10 +37,6 @@ _OPERATORS: Final = {
 }  # fmt: skip
 
 
-def _read(match: re.Match[str]) -> str:
-    return _apart(match, _NAMES[match[0]])
-
-
 def _apart(match: re.Match[str], words: str) -> str:
     """`words` with a space to what stands before, and to a word that follows."""
     text, start, end = match.string, match.start(), match.end()
@@ -53,21 +45,12 @@ def _apart(match: re.Match[str], words: str) -> str:
     return before + words + (" " if after.isalnum() or (after and after in "([{'\"") else "")
 
 
-def _read_hash(match: re.Match[str]) -> str:
-    return " " if touches_word(match) else "hashtag "
-
-
-def _read_point(match: re.Match[str]) -> str:
-    """Of a file, a host, a method: "main.py", ".config"."""
-    return " dot " if touches_word(match) else "dot "
-
-
 SIGN: Final = (
     rf"[{re.escape(''.join([*_NAMES, *_GREEK, _SILENT]))}!-]"
     r"(?:(?<![!-])|(?<=-)[->]|(?<=!)=|(?<= -) )"
 )
 RULES: Final = (
-    rule(r"#(?=\w)", _read_hash),
+    rule(r"#(?=\w)", lambda match: " " if touches_word(match) else "hashtag "),
     rule("\u00a9(?<=opyright .) ?", ""),
     rule("\u00a7\u00a7", "sections "),
     rule(r"~(?<![\w)].) ?(?=\w)", "about "),
@@ -79,11 +62,15 @@ RULES: Final = (
         "|".join(re.escape(sign) for sign in sorted(_OPERATORS, key=len, reverse=True)),
         lambda match: _apart(match, _OPERATORS[match[0]]),
     ),
-    rule(rf"[{re.escape(''.join(_NAMES))}]", _read),
+    rule(rf"[{re.escape(''.join(_NAMES))}]", lambda match: _apart(match, _NAMES[match[0]])),
     rule(f"[{_SILENT}]", " "),
 )
 MARKS: Final = (
     rule(r"\.\.(?=\w)", ".. "),
-    rule(r"\.(?:(?<![\w.].)(?=[a-z])|(?<=[A-Za-z].)(?=[a-z]|NET\b))", _read_point),
+    # a file, a host, a method: "main.py", ".config"
+    rule(
+        r"\.(?:(?<![\w.].)(?=[a-z])|(?<=[A-Za-z].)(?=[a-z]|NET\b))",
+        lambda match: " dot " if touches_word(match) else "dot ",
+    ),
     rule(r"[.!?,;:](?<=[a-z].)(?=[A-Za-z])", lambda match: f"{match[0]} "),
 )

@@ -5,7 +5,7 @@ from app.domain.audio import AudioChunk
 from app.domain.captions import Caption
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission
-from app.domain.services.speech_job import SpeechJob
+from app.domain.services.speech_stream import SpeechJob
 from app.domain.speech import SpeechOptions
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_observer import FakeSpeechObserver

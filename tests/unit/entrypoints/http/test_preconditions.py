@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from werkzeug.http import http_date
 
 from app.entrypoints.http.errors import PreconditionFailedError, RangeNotSatisfiableError
-from app.entrypoints.http.preconditions import Span, Validators, choose_span
+from app.entrypoints.http.preconditions import ByteRange, Validators, choose_span
 
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FILE = Validators("tag", MODIFIED, 100)
-WHOLE = Span(0, 100)
+WHOLE = ByteRange(0, 100)
 THEN = http_date(MODIFIED)
 BEFORE = http_date(MODIFIED - timedelta(seconds=1))
 AFTER = http_date(MODIFIED + timedelta(seconds=1))
@@ -32,7 +32,7 @@ def test_without_headers_the_file_is_sent_whole() -> None:
     ],
 )  # fmt: skip
 def test_one_range_is_sent_as_a_part(value: str, start: int, end: int) -> None:
-    assert choose_span({"range": value}, FILE) == Span(start, end, is_partial=True)
+    assert choose_span({"range": value}, FILE) == ByteRange(start, end, is_partial=True)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_range_without_a_byte_of_the_file_cannot_be_satisfied(value: str) -> N
 
 def test_an_empty_file_has_no_ranges() -> None:
     empty = Validators("tag", MODIFIED, 0)
-    assert choose_span({"range": "bytes=-5"}, empty) == Span(0, 0)
+    assert choose_span({"range": "bytes=-5"}, empty) == ByteRange(0, 0)
     with pytest.raises(RangeNotSatisfiableError):
         choose_span({"range": "bytes=0-"}, empty)
 
@@ -77,7 +77,7 @@ def test_a_range_is_sent_only_of_the_exact_state_it_is_for(
     is_partial: bool,  # noqa: FBT001
 ) -> None:
     span = choose_span({"range": "bytes=0-9", "if-range": condition}, FILE)
-    assert span == (Span(0, 10, is_partial=True) if is_partial else WHOLE)
+    assert span == (ByteRange(0, 10, is_partial=True) if is_partial else WHOLE)
 
 
 def test_a_range_beyond_the_end_of_another_state_is_the_whole_file() -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from app.domain.errors import (
     UnsupportedSampleRateError,
 )
 
-EXAMPLES: dict[str, object] = {
+EXAMPLES: dict[str, Any] = {
     "str": "x",
     "int": 4_096,
     "float": 1.5,
@@ -31,7 +32,7 @@ EXAMPLES: dict[str, object] = {
 
 
 def made(kind: type[SpeechError]) -> SpeechError:
-    if kind.__init__ is Exception.__init__:
+    if kind.__init__ is SpeechError.__init__:
         return kind("something")
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     needed = [str(one.annotation) for one in parameters if one.default is one.empty]
