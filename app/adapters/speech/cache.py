@@ -133,10 +133,15 @@ class CachedModel:
             await in_flight.leave(queue)
 
     def _begin(self, key: str, start: StartSynthesis, *, is_whole: bool) -> "_InFlight":
-        in_flight = _InFlight(
-            partial(self._read, key), start, self._memory, partial(self._keep, key)
-        )
-        place = (key, is_whole)
+        async def read() -> Chunks | None:
+            # The first sentence warms the model up; a file would leave it cold.
+            is_warm, self._is_warm = self._is_warm, True
+            return await self._disk.read(key) if self._disk is not None and is_warm else None
+
+        def keep(chunks: Chunks) -> None:
+            self._memory.put(key, chunks)
+            if self._disk is not None:
+                self._disk.write(key, chunks)
 
         def forget(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
@@ -144,22 +149,10 @@ class CachedModel:
             if self._in_flight.get(place) is in_flight:
                 del self._in_flight[place]
 
+        place = (key, is_whole)
+        in_flight = self._in_flight[place] = _InFlight(read, start, self._memory, keep)
         in_flight.task.add_done_callback(forget)
-        self._in_flight[place] = in_flight
         return in_flight
-
-    async def _read(self, key: str) -> Chunks | None:
-        if self._disk is None:
-            return None
-        if not self._is_warm:  # the first sentence warms the model up; a file would leave it cold
-            self._is_warm = True
-            return None
-        return await self._disk.read(key)
-
-    def _keep(self, key: str, chunks: Chunks) -> None:
-        self._memory.put(key, chunks)
-        if self._disk is not None:
-            self._disk.write(key, chunks)
 
 
 class _InFlight:
@@ -315,13 +308,7 @@ class MemoryCache:
 
 
 def is_deterministic(info: ModelInfo, sampling: SamplingParams, default_temperature: float) -> bool:
-    """Whether the same request always gives the same audio: nothing is sampled, or with a seed.
-
-    Args:
-        info: of the model.
-        sampling: what the request chooses.
-        default_temperature: of the model where the request chooses none.
-    """
+    """Whether the same request always gives the same audio: nothing is sampled, or with a seed."""
     if not info.has_sampling or sampling.seed is not None:
         return True
     chosen = sampling.temperature
@@ -329,13 +316,7 @@ def is_deterministic(info: ModelInfo, sampling: SamplingParams, default_temperat
 
 
 def segment_key(fingerprint: str, segment: TextSegment, params: SynthesisParams) -> str:
-    """Names the samples of a segment in 64 hexadecimal digits, wherever it stands in a text.
-
-    Args:
-        fingerprint: of the model.
-        segment: that is synthesized.
-        params: how.
-    """
+    """Names the samples of a segment in 64 hexadecimal digits, wherever it stands in a text."""
     how = {"voice": params.voice.id, "speed": params.speed, "sampling": params.sampling}
     parts = (KEY_VERSION, fingerprint, segment.text, how)
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

@@ -4,16 +4,19 @@ Knows what models do, and no particular one. A model is compared in two ways. Fr
 generates the sentence as for a listener; after one other token everything that follows may differ,
 and rightly so. Led along the reference's tokens (teacher forcing), it shows at each step what it
 would have chosen, so that errors do not add up.
+
+How far apart audio is to the ear, roughly, is the distance of log-mel spectrograms. It does not
+hear phases, which differ freely between recordings that sound alike.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.adapters.speech.verification.log_mel import log_mel_distance_db
+from app.adapters.speech.soprano.checkpoint.shapes import N_FFT, SAMPLE_RATE
 
 Samples = NDArray[np.float32]  # (num_samples,)
 States = NDArray[np.float32]  # (num_states, hidden)
@@ -31,7 +34,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         has_ended: whether the end token came; else a limit cut the run.
     """
 
-    choices: NDArray[np.int64]
+    choices: Choices
     margins: NDArray[np.float32]
     states: States
     has_ended: bool
@@ -62,7 +65,7 @@ class ReferenceModel(Protocol):
 class ComparedModel(ReferenceModel, Protocol):
     """A model that can also be led along a run of another."""
 
-    def follow(self, prompt: str, choices: NDArray[np.int64]) -> Trace:
+    def follow(self, prompt: str, choices: Choices) -> Trace:
         """What it would choose at each step if all before it had been as in `choices`."""
         ...
 
@@ -107,8 +110,9 @@ def peak_difference(reference: Samples, samples: Samples) -> float:
     """
     if len(reference) != len(samples):
         return float("inf")
-    difference = _peak(reference - samples)
-    peak = _peak(reference)
+    difference, peak = (
+        float(np.abs(one).max(initial=0.0)) for one in (reference - samples, reference)
+    )
     if peak == 0:
         return 0.0 if difference == 0 else float("inf")
     return difference / peak
@@ -117,17 +121,72 @@ def peak_difference(reference: Samples, samples: Samples) -> float:
 def state_similarity(reference: States, states: States) -> float:
     """Mean cosine of the angle between the states of each step; (num_states, hidden) both."""
     products = np.sum(reference * states, axis=1, dtype=np.float64)
-    lengths = _lengths(reference) * _lengths(states)
+    lengths = np.linalg.norm(reference.astype(np.float64), axis=1)
+    lengths *= np.linalg.norm(states.astype(np.float64), axis=1)
     return float(np.mean(products / np.maximum(lengths, np.finfo(np.float32).tiny)))
 
 
-def _lengths(states: States) -> NDArray[np.float64]:
-    lengths: NDArray[np.float64] = np.linalg.norm(states.astype(np.float64), axis=1)
-    return lengths
+HOP_LENGTH: Final = 512  # samples; as with N_FFT, that of the decoder's own transform
+
+NUM_BANDS: Final = 80
+
+# Below the loudest band of the reference; what is softer counts as silence.
+DYNAMIC_RANGE_DB: Final = 80.0
+
+SMALLEST_POWER: Final = 1e-20  # keeps silence finite; far below 24 bits
 
 
-def _peak(samples: NDArray[Any]) -> float:
-    return float(np.abs(samples).max(initial=0.0))
+def log_mel_distance_db(reference: Samples, samples: Samples) -> float | None:
+    """Mean absolute difference of the two log-mel spectrograms over the length both have, in dB.
+
+    None where one of them is empty. Both are (num_samples,) at 32 000 Hz.
+    """
+    length = min(len(reference), len(samples))
+    if length == 0:
+        return None
+    expected, found = mel_powers(reference[:length]), mel_powers(samples[:length])
+    floor = max(SMALLEST_POWER, float(expected.max()) * 10 ** (-DYNAMIC_RANGE_DB / 10))
+    differences = np.log10(np.maximum(expected, floor)) - np.log10(np.maximum(found, floor))
+    return float(10 * np.abs(differences).mean())
+
+
+def mel_powers(samples: Samples) -> NDArray[np.float64]:
+    """Power in each mel band of centred Hann windows, zeros beyond the ends: (frames, 80)."""
+    half = N_FFT // 2
+    padded = np.pad(samples.astype(np.float64), half)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP_LENGTH]
+    spectra = np.fft.rfft(windows * np.hanning(N_FFT + 1)[:-1], axis=1)
+    powers: NDArray[np.float64] = np.abs(spectra) ** 2 @ mel_filters().T
+    return powers
+
+
+def mel_filters() -> NDArray[np.float64]:
+    """Triangles of height 1, evenly spaced on the mel scale from 0 Hz to half the sample rate.
+
+    Davis and Mermelstein, Comparison of Parametric Representations for Monosyllabic Word
+    Davis and Mermelstein, Comparison of Parametric Representations for Monosyllabic Word
+    Recognition, 1980: each band rises from its lower neighbour's centre and falls to the upper's.
+    (80, 1025).
+    """
+    top = hertz_to_mel(np.array(SAMPLE_RATE / 2))
+    corners = mel_to_hertz(np.linspace(0.0, top, NUM_BANDS + 2))
+    lower, centre, upper = (corners[i : i + NUM_BANDS, np.newaxis] for i in range(3))
+    frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
+    rising = (frequencies - lower) / (centre - lower)
+    falling = (upper - frequencies) / (upper - centre)
+    return np.maximum(0.0, np.minimum(rising, falling))
+
+
+def hertz_to_mel(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """2595 log10(1 + f / 700); O'Shaughnessy, Speech Communication, 1987; as in HTK."""
+    mels: NDArray[np.float64] = 2_595.0 * np.log10(1.0 + frequencies / 700.0)
+    return mels
+
+
+def mel_to_hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of `hertz_to_mel`."""
+    frequencies: NDArray[np.float64] = 700.0 * (10.0 ** (mels / 2_595.0) - 1.0)
+    return frequencies
 
 
 # Two logits that are closer may change places by the rounding of float32, whose error through all
@@ -150,11 +209,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         num_reference_tokens: without the end token.
         num_tokens: of the free-running model, without the end token.
         first_difference: index of the first token that differs, None if none does.
-        agreement: share of positions up to the longer length with the same token, the end token
-            included.
-        peak_difference: largest difference of the samples in parts of the reference's peak; None
-            where tokens differ.
-        log_mel_db: distance of the audio over the common length; None where one is empty.
+        agreement: see `token_agreement`; the end token is included.
+        peak_difference: see `peak_difference`; None where tokens differ.
+        log_mel_db: see `log_mel_distance_db`.
         reference_finish: "stop", or "length" where the limit of tokens came first.
         finish: the same of the free-running model.
         num_steps: along the reference's tokens, the end token included.
@@ -163,7 +220,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             equal.
         led_peak_difference: of the audio of the model's states along the reference's tokens.
         led_log_mel_db: of the same audio.
-        state_similarity: mean cosine of its states and the reference's along these tokens.
+        state_similarity: of its states and the reference's along these tokens.
     """
 
     num_reference_tokens: int
@@ -277,7 +334,6 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def is_usable(self) -> bool:
-        """Whether it may be used at all."""
         return self.grade != "not usable"
 
 
@@ -298,7 +354,8 @@ def summarize(comparisons: Sequence[Comparison]) -> Summary:
         num_near_ties=num_near_ties,
         log_mel_db=_mean(one.log_mel_db for one in comparisons),
         led_log_mel_db=_mean(one.led_log_mel_db for one in comparisons),
-        led_peak_difference=_max(one.led_peak_difference for one in comparisons),
+        # `np.max` is not a number if one of them is none.
+        led_peak_difference=float(np.max([one.led_peak_difference for one in comparisons])),
         state_similarity=_mean(one.state_similarity for one in comparisons),
     )
 
@@ -309,21 +366,14 @@ def _mean(values: Iterable[float | None]) -> float:
     return sum(known) / len(known) if known else 0.0
 
 
-def _max(values: Iterable[float]) -> float:
-    """Not a number if one of them is none."""
-    return float(np.max(list(values)))
-
-
 def judge_equal(summary: Summary) -> Verdict:
     """Whether a model of full precision is the reference but for rounding: good or not usable."""
     if summary.num_steps_differing:
         return Verdict("not usable", f"{summary.num_steps_differing} tokens differ")
-    if not summary.led_peak_difference <= MAX_PEAK_DIFFERENCE:
-        return Verdict(
-            "not usable", f"samples differ by {summary.led_peak_difference:.1e} of the peak"
-        )
-    near_ties = f" but for {summary.num_near_ties} near ties" if summary.num_near_ties else ""
     difference = summary.led_peak_difference
+    if not difference <= MAX_PEAK_DIFFERENCE:
+        return Verdict("not usable", f"samples differ by {difference:.1e} of the peak")
+    near_ties = f" but for {summary.num_near_ties} near ties" if summary.num_near_ties else ""
     return Verdict(
         "good", f"the same tokens{near_ties}, samples within {difference:.0e} of the peak"
     )
@@ -337,12 +387,11 @@ def judge_close(summary: Summary) -> Verdict:
     )
     if summary.num_unended:
         return Verdict("not usable", f"{summary.num_unended} sentences do not end; {figures}")
-    if _is_within(summary, GOOD_STEP_AGREEMENT, GOOD_LOG_MEL_DB):
-        return Verdict("good", figures)
-    if _is_within(summary, USABLE_STEP_AGREEMENT, USABLE_LOG_MEL_DB):
-        return Verdict("usable", figures)
+    limits: tuple[tuple[Grade, float, float], ...] = (
+        ("good", GOOD_STEP_AGREEMENT, GOOD_LOG_MEL_DB),
+        ("usable", USABLE_STEP_AGREEMENT, USABLE_LOG_MEL_DB),
+    )
+    for grade, min_agreement, max_db in limits:
+        if summary.step_agreement >= min_agreement and summary.led_log_mel_db <= max_db:
+            return Verdict(grade, figures)
     return Verdict("not usable", figures)
-
-
-def _is_within(summary: Summary, min_agreement: float, max_distance_db: float) -> bool:
-    return summary.step_agreement >= min_agreement and summary.led_log_mel_db <= max_distance_db

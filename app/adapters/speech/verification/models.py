@@ -33,18 +33,11 @@ from app.adapters.speech.verification.comparison import (
 )
 from app.domain.errors import ModelLoadError
 
-# Choice, its margin, and the (hidden,) state it was made from.
-Step = tuple[int, float, NDArray[np.float32]]
+Step = tuple[int, float, NDArray[np.float32]]  # choice, its margin, and the (hidden,) state
 
 
 class TracedOnnx:
     """ComparedModel on ONNX Runtime.
-
-    Args:
-        checkpoint: that speaks.
-        precision: of its products.
-        num_threads: of the runtime; 0 is one per physical core.
-        cache: of graphs.
 
     Raises:
         ModelLoadError: it cannot be built or loaded.
@@ -61,17 +54,29 @@ class TracedOnnx:
         self._end_id = checkpoint.language_model.eos_token_id
 
     def generate(self, prompt: str, max_tokens: int) -> Trace:
-        sequence = self._sequence(prompt)
-        steps = [self._prefill(sequence)]
-        while len(steps) < max_tokens and steps[-1][0] != self._end_id:
-            steps.append(self._advance(sequence, steps[-1][0]))
-        return trace_of(steps, self._end_id)
+        return self._trace(prompt, max_tokens, None)
 
     def follow(self, prompt: str, choices: NDArray[np.int64]) -> Trace:
-        sequence = self._sequence(prompt)
-        steps = [self._prefill(sequence)]
-        steps += [self._advance(sequence, token) for token in choices[:-1].tolist()]
-        return trace_of(steps, self._end_id)
+        return self._trace(prompt, len(choices), choices.tolist())
+
+    def _trace(self, prompt: str, max_tokens: int, led: list[int] | None) -> Trace:
+        """The steps along the tokens `led`, without them along the model's own choices."""
+        model, tokens = self._language_model, self._tokenizer.encode(prompt).ids
+        sequence = Sequence(tokens, Sampling(), 0.0, self._end_id)
+        *starts, last = range(0, len(tokens), PREFILL_CHUNK)
+        for start in starts:
+            model.prefill(0, tokens[start : start + PREFILL_CHUNK], start)
+        states, logits = model.prefill(0, tokens[last:], last)
+        steps: list[Step] = []
+        while True:
+            (token,) = sample_tokens(logits, [sequence]).tolist()
+            # The sampler has put its repetition penalty into the logits.
+            steps.append((token, margin_of_best(logits[0]), states[0].copy()))
+            if len(steps) >= max_tokens or (led is None and token == self._end_id):
+                return trace_of(steps, self._end_id)
+            token = token if led is None else led[len(steps) - 1]
+            sequence.tokens.append(token)
+            states, logits = model.decode(0, [token], [len(sequence.tokens) - 1])
 
     def vocode(self, states: States) -> Samples:
         if len(states) < MIN_AUDIO_STATES:
@@ -87,37 +92,12 @@ class TracedOnnx:
         samples: Samples = np.concatenate(pieces, axis=1)[0]
         return samples
 
-    def _sequence(self, prompt: str) -> Sequence:
-        return Sequence(self._tokenizer.encode(prompt).ids, Sampling(), 0.0, self._end_id)
-
-    def _prefill(self, sequence: Sequence) -> Step:
-        """Prefill the prompt; the first step."""
-        *starts, last = range(0, sequence.num_prompt_tokens, PREFILL_CHUNK)
-        for start in starts:
-            self._language_model.prefill(0, sequence.tokens[start : start + PREFILL_CHUNK], start)
-        return _choose(sequence, *self._language_model.prefill(0, sequence.tokens[last:], last))
-
-    def _advance(self, sequence: Sequence, token: int) -> Step:
-        """Decode a token; the step after it."""
-        sequence.tokens.append(token)
-        states, logits = self._language_model.decode(0, [token], [len(sequence.tokens) - 1])
-        return _choose(sequence, states, logits)
-
-
-def _choose(sequence: Sequence, states: States, logits: NDArray[np.float32]) -> Step:
-    (token,) = sample_tokens(logits, [sequence]).tolist()
-    # The sampler has put its repetition penalty into the logits.
-    return token, margin_of_best(logits[0]), states[0].copy()
-
 
 PACKAGE_PROMPT_TOKENS: Final = 512  # the package cuts longer prompts
 
 
 class TracedPackage:
     """ReferenceModel over the package's TransformersModel and decoder.
-
-    Args:
-        checkpoint: that speaks.
 
     Raises:
         ModelLoadError: a package is missing, or the weights cannot be loaded.

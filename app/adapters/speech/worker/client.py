@@ -53,21 +53,11 @@ class Process(Protocol):
     """The part of subprocess.Popen that is used."""
 
     @property
-    def pid(self) -> int:
-        """Of the process."""
-        ...
+    def pid(self) -> int: ...
 
-    def kill(self) -> None:
-        """End it at once, unless it has ended."""
-        ...
+    def kill(self) -> None: ...
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end, and give its exit code, or the negative number of its signal.
-
-        Raises:
-            subprocess.TimeoutExpired: it has not ended after so many seconds.
-        """
-        ...
+    def wait(self, timeout: float | None = None) -> int: ...
 
 
 class Worker(msgspec.Struct, frozen=True, eq=False):
@@ -112,14 +102,6 @@ async def start_worker(
     return Worker(index, process, channel)
 
 
-async def stop_process(process: Process, limit_s: float) -> int:
-    """Wait for the end of a process, kill it if it does not come in time; gives its exit code."""
-    with suppress(subprocess.TimeoutExpired):
-        return await asyncio.to_thread(process.wait, limit_s)
-    process.kill()
-    return await asyncio.to_thread(process.wait)
-
-
 def describe_exit(code: int) -> str:
     """An exit code, or the name of the signal, in words."""
     if code >= 0:
@@ -131,8 +113,6 @@ def describe_exit(code: int) -> str:
 
 # Of a segment: audio, a failed attempt, or its end.
 Item = AudioChunk | AttemptFailed | SpeechError | None
-
-_log = structlog.get_logger(__name__)
 
 
 class WorkerConnection:
@@ -212,7 +192,14 @@ class WorkerConnection:
     def _take(self, message: FromWorker, beside: bytes) -> None:
         match message:
             case Audio(id=number) if number in self._open:
-                self._open[number].put_nowait(_chunk(message, beside))
+                samples = np.frombuffer(beside, np.float32).copy()
+                chunk = AudioChunk(
+                    samples,
+                    message.sample_rate,
+                    message.num_input_tokens,
+                    message.num_output_tokens,
+                )
+                self._open[number].put_nowait(chunk)
             case AttemptFailed(id=number) if number in self._open:
                 self._open[number].put_nowait(message)
             case SegmentEnded(id=number) if number in self._open:
@@ -228,24 +215,19 @@ class WorkerConnection:
                 pass
 
     async def _watch(self) -> None:
-        while self._num_missed <= self._max_missed:
+        while self._num_missed <= (
+            MAX_MISSED_HEARTBEATS if self._is_loaded else MAX_MISSED_HEARTBEATS_LOADING
+        ):
             await self._clock.sleep(HEARTBEAT_S)
             self._num_missed += 1
         self._end("silent")
 
-    @property
-    def _max_missed(self) -> int:
-        return MAX_MISSED_HEARTBEATS if self._is_loaded else MAX_MISSED_HEARTBEATS_LOADING
-
     def _end(self, death: InstanceDeath | None) -> asyncio.Task[None]:
         """End all segments and the process; without a death it is asked to end."""
-        if self._ending is None:
-            self._death = death or self._death
-            self._ending = asyncio.create_task(self._reap(death), name="end-worker")
-            self._tell_all(death)
-        return self._ending
-
-    def _tell_all(self, death: InstanceDeath | None) -> None:
+        if self._ending is not None:
+            return self._ending
+        self._death = death or self._death
+        self._ending = asyncio.create_task(self._reap(death), name="end-worker")
         self._watching.cancel()
         if self._is_loaded and death is not None:
             self._on_death(InstanceDeadError(reason=death))
@@ -254,6 +236,7 @@ class WorkerConnection:
         for items in self._open.values():
             items.put_nowait(InstanceDeadError(reason=self._death))
         self._open.clear()
+        return self._ending
 
     async def _reap(self, death: InstanceDeath | None) -> None:
         """Wait for the end of the process and free its resources."""
@@ -262,34 +245,19 @@ class WorkerConnection:
             channel.send(Close())
         else:
             process.kill()
-        code = await stop_process(process, CLOSE_LIMIT_S)
+        try:
+            code = await asyncio.to_thread(process.wait, CLOSE_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = await asyncio.to_thread(process.wait)
+        index, ended = self._worker.index, describe_exit(code)
         if death is None:
-            _log.info(
-                "worker.stopped",
-                instance=self._worker.index,
-                pid=process.pid,
-                exit=describe_exit(code),
-            )
+            _log.info("worker.stopped", instance=index, pid=process.pid, exit=ended)
         else:
-            _log.error(
-                "worker.died",
-                instance=self._worker.index,
-                pid=process.pid,
-                reason=death,
-                exit=describe_exit(code),
-            )
+            _log.error("worker.died", instance=index, pid=process.pid, reason=death, exit=ended)
         self._reading.cancel()
         await asyncio.gather(self._reading, self._watching, return_exceptions=True)
         await channel.close()
-
-
-def _chunk(message: Audio, samples: bytes) -> AudioChunk:
-    return AudioChunk(
-        np.frombuffer(samples, np.float32).copy(),
-        message.sample_rate,
-        message.num_input_tokens,
-        message.num_output_tokens,
-    )
 
 
 class WorkerModel:
@@ -354,11 +322,8 @@ class WorkerModel:
                     case SpeechError():
                         raise item
                     case AttemptFailed():
-                        self._report(item)
+                        error = restore(item.failure)
+                        if isinstance(error, SentenceError):
+                            self._observer.sentence_failed(error, item.attempt)
                     case AudioChunk():
                         yield item
-
-    def _report(self, message: AttemptFailed) -> None:
-        error = restore(message.failure)
-        if isinstance(error, SentenceError):
-            self._observer.sentence_failed(error, message.attempt)

@@ -56,12 +56,9 @@ def restore(failure: Failure) -> SpeechError:
     """An error with the same class, message and attributes; lists come back as tuples."""
     kind = KINDS[failure.kind]
     error = kind.__new__(kind, failure.message)
-    vars(error).update({name: _restored(value) for name, value in failure.values.items()})
+    for name, value in failure.values.items():
+        vars(error)[name] = tuple(value) if isinstance(value, list) else value
     return error
-
-
-def _restored(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Init(msgspec.Struct, frozen=True, tag=True):

@@ -78,27 +78,8 @@ def read_model_config(path: Path) -> LanguageModelShape:
     if architectures != [ARCHITECTURE]:
         raise mismatch(path, "architectures", ARCHITECTURE, architectures)
     config = read_json(path, _Config)
-    _check_variant(path, config)
-    _check_heads(path, config)
-    eos = config.eos_token_id
-    return LanguageModelShape(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_layers=config.num_hidden_layers,
-        intermediate_size=config.intermediate_size,
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        rope_theta=_rope_theta(path, config),
-        rms_norm_eps=config.rms_norm_eps,
-        eos_token_id=eos if isinstance(eos, int) else eos[0],
-        is_head_tied=config.tie_word_embeddings,
-    )
-
-
-def _check_variant(path: Path, config: _Config) -> None:
-    """None of the options of the architecture that Soprano does not use."""
     rope = config.rope_parameters or _Rope()
+    # None of the options of the architecture that Soprano does not use.
     expected_found = {
         "hidden_act": ("silu", config.hidden_act),
         "attention_bias": (False, config.attention_bias),
@@ -109,23 +90,29 @@ def _check_variant(path: Path, config: _Config) -> None:
     for name, (expected, found) in expected_found.items():
         if found != expected:
             raise mismatch(path, name, expected, found)
-
-
-def _check_heads(path: Path, config: _Config) -> None:
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     if heads % kv_heads:
         raise mismatch(path, "num_attention_heads", f"a multiple of {kv_heads}", heads)
     if config.head_dim % 2:
         raise mismatch(path, "head_dim", "an even number", config.head_dim)
-
-
-def _rope_theta(path: Path, config: _Config) -> float:
-    """At the top level, or, as transformers 5 writes it, within `rope_parameters`."""
-    rope = config.rope_parameters or _Rope()
+    # At the top level, or, as transformers 5 writes it, within `rope_parameters`.
     theta = config.rope_theta if rope.rope_theta is None else rope.rope_theta
     if theta is None:
         raise mismatch(path, "rope_theta", "a number", "none")
-    return theta
+    eos = config.eos_token_id
+    return LanguageModelShape(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_hidden_layers,
+        intermediate_size=config.intermediate_size,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=config.head_dim,
+        rope_theta=theta,
+        rms_norm_eps=config.rms_norm_eps,
+        eos_token_id=eos if isinstance(eos, int) else eos[0],
+        is_head_tied=config.tie_word_embeddings,
+    )
 
 
 CONFIG: Final = "config.json"
@@ -151,19 +138,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return sum((self.directory / name).stat().st_size for name in REQUIRED_FILES)
 
     def load_language_model(self) -> dict[str, NDArray[np.float32]]:
-        """The weights of the language model, by the names of `language_model.tensor_shapes`.
-
-        Raises:
-            CheckpointError: the file cannot be read any more.
-        """
+        """The weights by the names of `language_model.tensor_shapes`; raises CheckpointError."""
         return _as_float32(load_safetensors(self.directory / WEIGHTS))
 
     def load_decoder(self) -> dict[str, NDArray[np.float32]]:
-        """The weights of the decoder, by the names of `decoder.tensor_shapes`.
-
-        Raises:
-            CheckpointError: the file cannot be read any more, or a checksum in it is wrong.
-        """
+        """The weights by the names of `decoder.tensor_shapes`; raises CheckpointError."""
         return _as_float32(load_tensors(self.directory / DECODER))
 
 

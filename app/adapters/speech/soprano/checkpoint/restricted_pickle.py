@@ -14,8 +14,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from app.adapters.speech.soprano.checkpoint.shapes import TensorInfo
-
 # fmt: off
 # What `torch.save` writes for a dict of tensors, in pickle's protocols 2 to 4.
 OPCODES: Final = frozenset({
@@ -68,11 +66,6 @@ class StoredTensor(msgspec.Struct, frozen=True):
     offset: _Count
     shape: _Counts
     strides: _Counts
-
-    @property
-    def info(self) -> TensorInfo:
-        """Without the place."""
-        return TensorInfo(self.storage.dtype, self.shape)
 
     @property
     def is_within_storage(self) -> bool:

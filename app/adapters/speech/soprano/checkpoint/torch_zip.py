@@ -22,7 +22,7 @@ from app.adapters.speech.soprano.checkpoint.restricted_pickle import (
     run_tensor_program,
 )
 from app.adapters.speech.soprano.checkpoint.safetensors import decode_numbers
-from app.adapters.speech.soprano.checkpoint.shapes import ITEM_BYTES, TensorInfo
+from app.adapters.speech.soprano.checkpoint.shapes import NUMPY_DTYPES, TensorInfo
 from app.domain.errors import CheckpointError
 
 MAX_PROGRAM_BYTES: Final = 16 * 1024 * 1024  # Soprano's description of its tensors has 11 kB
@@ -41,7 +41,7 @@ def read_tensor_shapes(path: Path) -> dict[str, TensorInfo]:
         tensors = archive.tensors()
         for tensor in tensors.values():
             archive.check(tensor.storage)
-    return {name: tensor.info for name, tensor in tensors.items()}
+    return {name: TensorInfo(one.storage.dtype, one.shape) for name, one in tensors.items()}
 
 
 def load_tensors(path: Path) -> dict[str, NDArray[Any]]:
@@ -81,10 +81,18 @@ class _TensorArchive:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path = path
         self._archive = archive
-        self._root = self._find_root()
+        programs = [name for name in archive.namelist() if name.endswith(f"/{_PROGRAM}")]
+        if len(programs) != 1:
+            raise mismatch(path, "content", f"one {_PROGRAM}", len(programs))
+        # The directory within the archive, named after the file when it was saved.
+        self._root = programs[0].removesuffix(_PROGRAM)
 
     def tensors(self) -> dict[str, StoredTensor]:
-        self._check_byte_order()
+        # Before torch 2.1 the byte order was not written.
+        if f"{self._root}{_BYTE_ORDER}" in self._archive.namelist():
+            order = self._archive.read(self._entry(_BYTE_ORDER))
+            if order != b"little":
+                raise mismatch(self._path, "byte order", "little", order)
         program = self._entry(_PROGRAM)
         if program.file_size > MAX_PROGRAM_BYTES:
             expected = f"at most {MAX_PROGRAM_BYTES} bytes"
@@ -94,7 +102,7 @@ class _TensorArchive:
     def check(self, storage: Storage) -> zipfile.ZipInfo:
         """Whether the numbers are there, and as many as the description says."""
         entry = self._entry(f"data/{storage.key}")
-        num_bytes = storage.num_items * ITEM_BYTES[storage.dtype]
+        num_bytes = storage.num_items * NUMPY_DTYPES[storage.dtype].itemsize
         if entry.file_size != num_bytes:
             raise mismatch(self._path, entry.filename, f"{num_bytes} bytes", entry.file_size)
         self._archive.open(entry).close()  # reads its header
@@ -105,20 +113,6 @@ class _TensorArchive:
         numbers = decode_numbers(self._archive.read(entry), tensor.storage.dtype)
         strides = [stride * numbers.itemsize for stride in tensor.strides]
         return as_strided(numbers[tensor.offset :], tensor.shape, strides).copy()
-
-    def _find_root(self) -> str:
-        """The directory within the archive, named after the file when it was saved."""
-        programs = [name for name in self._archive.namelist() if name.endswith(f"/{_PROGRAM}")]
-        if len(programs) != 1:
-            raise mismatch(self._path, "content", f"one {_PROGRAM}", len(programs))
-        return programs[0].removesuffix(_PROGRAM)
-
-    def _check_byte_order(self) -> None:
-        if f"{self._root}{_BYTE_ORDER}" not in self._archive.namelist():
-            return  # before torch 2.1 it was not written
-        order = self._archive.read(self._entry(_BYTE_ORDER))
-        if order != b"little":
-            raise mismatch(self._path, "byte order", "little", order)
 
     def _entry(self, name: str) -> zipfile.ZipInfo:
         try:

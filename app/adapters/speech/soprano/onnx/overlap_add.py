@@ -80,23 +80,18 @@ class OverlapAdd:
 
         Row by row: so what is computed on the way stays in the processor's cache.
         """
+        from scipy.fft import irfft
+
+        num_bins = spectra.shape[-1] // 2
         frames = np.empty((*spectra.shape[:-1], N_FFT), np.float32)
         for row, row_frames in zip(spectra, frames, strict=True):
-            np.multiply(_inverse_transform(row), self._window, out=row_frames)
+            magnitude = np.exp(row[:, :num_bins])
+            np.minimum(magnitude, np.float32(MAX_MAGNITUDE), out=magnitude)
+            phase = row[:, num_bins:]
+            bins = np.empty(magnitude.shape, np.complex64)
+            np.multiply(magnitude, np.cos(phase), out=bins.real)
+            np.multiply(magnitude, np.sin(phase), out=bins.imag)
+            bins[:, [0, -1]] = 0  # the package drops the constant and the highest frequency
+            samples = irfft(bins, N_FFT, axis=-1, overwrite_x=True)
+            np.multiply(samples, self._window, out=row_frames)
         return frames.reshape(*spectra.shape[:-1], OVERLAP, HOP_LENGTH)
-
-
-def _inverse_transform(spectra: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Frames (frames, 2048) of spectra (frames, 2050), before the window."""
-    from scipy.fft import irfft
-
-    num_bins = spectra.shape[-1] // 2
-    magnitude = np.exp(spectra[:, :num_bins])
-    np.minimum(magnitude, np.float32(MAX_MAGNITUDE), out=magnitude)
-    phase = spectra[:, num_bins:]
-    bins = np.empty(magnitude.shape, np.complex64)
-    np.multiply(magnitude, np.cos(phase), out=bins.real)
-    np.multiply(magnitude, np.sin(phase), out=bins.imag)
-    bins[:, [0, -1]] = 0  # the package drops the constant and the highest frequency
-    frames: NDArray[np.float32] = irfft(bins, N_FFT, axis=-1, overwrite_x=True)
-    return frames

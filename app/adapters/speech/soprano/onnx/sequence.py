@@ -109,11 +109,6 @@ class Sequence:
             if len(self.tokens) - self.num_prompt_tokens >= MAX_NEW_TOKENS:
                 self.error = TruncatedSpeechError()
 
-    @property
-    def has_states(self) -> bool:
-        """There is something for the vocoder, and it is not busy with this sequence."""
-        return not self.is_vocoding and (self.is_finished or bool(self.states))
-
     def num_states_to_vocode(self, buffered_s: float, step_s: float) -> int | None:
         """How many states to turn into audio now, if a step takes `step_s`; None to wait for more.
 

@@ -103,8 +103,8 @@ class LanguageModelSession:
         self._last_positions[slot] = start + len(tokens) - 1
         rows = slice(slot, slot + 1)
         session = self._session if is_alone else self._half
-        total_length = np.array(start + len(tokens), np.int32)
-        binding = self._bind(session, np.array([tokens], np.int64), total_length, rows)
+        ids, total_length = np.array([tokens], np.int64), np.array(start + len(tokens), np.int32)
+        binding = self._bind(session, ids, total_length, rows)
         session.run_with_iobinding(binding)
         return self._states[rows].copy(), self._logits[rows].copy()
 
@@ -153,11 +153,13 @@ class LanguageModelSession:
         from onnxruntime import OrtValue
 
         binding = session.io_binding()
-        binding.bind_ortvalue_input("ids", OrtValue.ortvalue_from_numpy(tokens))
-        last = OrtValue.ortvalue_from_numpy(self._last_positions[rows])
-        binding.bind_ortvalue_input("last_positions", last)
-        total = OrtValue.ortvalue_from_numpy(total_length)
-        binding.bind_ortvalue_input("total_length", total)
+        inputs = {
+            "ids": tokens,
+            "last_positions": self._last_positions[rows],
+            "total_length": total_length,
+        }
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(array))
         for index, cache in enumerate(self._caches):
             name = f"{('key', 'value')[index % 2]}_{index // 2}"
             value = OrtValue.ortvalue_from_numpy(cache[rows])
@@ -281,8 +283,6 @@ class Sessions(msgspec.Struct, frozen=True, eq=False):
     """What an engine computes with.
 
     Attributes:
-        language_model: tokens to states and logits.
-        vocoder: states to audio.
         tokenizer: a tokenizers.Tokenizer.
         is_split: each session may run while the other does, on half of the threads.
     """
@@ -320,8 +320,12 @@ def open_sessions(
             np.load(graphs / WINDOW_FILE),
         )
         tokenizer = load_tokenizer(checkpoint.directory)
-        sessions = Sessions(language_model, vocoder, tokenizer, is_split)
-        _warm_up(sessions, checkpoint.decoder.input_channels)
+        # The runtime allocates the memory of its largest calls now.
+        for is_alone in (True, False) if is_split else (True,):
+            language_model.prefill(0, [0] * PREFILL_CHUNK, 0, is_alone=is_alone)
+        state = np.zeros(checkpoint.decoder.input_channels, np.float32)
+        starts = [vocoder.new_state(), vocoder.new_state()]
+        vocoder.vocode(starts, [[state] * MAX_VOCODER_STATES] * 2, is_last=True)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
@@ -332,12 +336,4 @@ def open_sessions(
         max_sentences=limits.max_sentences,
         max_cache_bytes=language_model.max_cache_bytes,
     )
-    return sessions
-
-
-def _warm_up(sessions: Sessions, num_channels: int) -> None:
-    """Have the runtime allocate the memory of its largest calls now."""
-    for is_alone in (True, False) if sessions.is_split else (True,):
-        sessions.language_model.prefill(0, [0] * PREFILL_CHUNK, 0, is_alone=is_alone)
-    states = [[np.zeros(num_channels, np.float32)] * MAX_VOCODER_STATES] * 2
-    sessions.vocoder.vocode([sessions.vocoder.new_state() for _ in states], states, is_last=True)
+    return Sessions(language_model, vocoder, tokenizer, is_split)
