@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
@@ -131,12 +130,9 @@ class TimeStretcher:
                 raise SynthesisError("Time-stretching failed.") from error
             samples = np.ascontiguousarray(frame.to_ndarray()[0], dtype=np.float32)
             if len(samples):
-                chunks.append(self._chunk(samples))
-
-    def _chunk(self, samples: NDArray[np.float32]) -> AudioChunk:
-        num_input, self._num_input_tokens = self._num_input_tokens, 0
-        num_output, self._num_output_tokens = self._num_output_tokens, 0
-        return AudioChunk(samples, self._sample_rate, num_input, num_output)
+                num_input, self._num_input_tokens = self._num_input_tokens, 0
+                num_output, self._num_output_tokens = self._num_output_tokens, 0
+                chunks.append(AudioChunk(samples, self._sample_rate, num_input, num_output))
 
 
 def chain_tempos(tempo: float) -> list[float]:

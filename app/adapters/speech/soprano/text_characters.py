@@ -134,14 +134,8 @@ def _spell(char: str) -> str:
         return _SPELLING_OF[char]
     if _SILENT.match(char) and char not in _NOT_SILENT:
         return ""
-    before, after = _spaces_around(char)
+    # Spaces keep a fraction apart from a number, and a Chinese word from the next.
+    before = " " if char in _FRACTIONS or char in _FRACTIONS_OF_LATIN_1 else ""
+    is_ideograph = _FIRST_IDEOGRAPH <= char <= _LAST_IDEOGRAPH
+    after = " " if char in _FRACTIONS or is_ideograph else ""
     return before + anyascii(char) + after
-
-
-def _spaces_around(char: str) -> tuple[str, str]:
-    """The spaces that keep a fraction apart from a number, and a Chinese word from the next."""
-    if char in _FRACTIONS:
-        return " ", " "
-    if char in _FRACTIONS_OF_LATIN_1:
-        return " ", ""
-    return "", " " if _FIRST_IDEOGRAPH <= char <= _LAST_IDEOGRAPH else ""

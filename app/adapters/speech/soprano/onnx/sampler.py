@@ -24,10 +24,15 @@ def sample_tokens(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.intp]
     tokens: NDArray[np.intp] = logits.argmax(axis=1)
     sampled = [row for row, sequence in enumerate(sequences) if sequence.sampling.temperature > 0]
     if sampled:
-        probabilities = _probabilities(logits[sampled], [sequences[row] for row in sampled])
-        for row, weights in zip(sampled, probabilities, strict=True):
-            sampling = sequences[row].sampling
-            tokens[row] = sample_nucleus(weights, sampling.top_p, sequences[row].random.random())
+        temperatures = [[sequences[row].sampling.temperature] for row in sampled]
+        scaled = logits[sampled]
+        scaled -= scaled.max(axis=1, keepdims=True)
+        # Exponentials of float64 would take eight times as long, a tenth of a step of many rows.
+        weights = np.exp(scaled / np.array(temperatures, np.float32))
+        probabilities = weights / weights.sum(axis=1, keepdims=True)
+        for row, of_row in zip(sampled, probabilities, strict=True):
+            sampling, uniform = sequences[row].sampling, sequences[row].random.random()
+            tokens[row] = sample_nucleus(of_row, sampling.top_p, uniform)
     return tokens
 
 
@@ -41,18 +46,6 @@ def penalize_repetition(logits: Logits, sequences: Rows[Sequence]) -> None:
     seen = logits[rows, ids]
     # An id that a sequence holds twice is written twice, with the same value.
     logits[rows, ids] = np.where(seen > 0, seen / penalty, seen * penalty)
-
-
-def _probabilities(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.float32]:
-    """Of every token at the temperature of its row; (rows, vocabulary).
-
-    Exponentials of float64 would take eight times as long, a tenth of a step of many rows.
-    """
-    temperatures = _column([sequence.sampling.temperature for sequence in sequences])
-    scaled = (logits - logits.max(axis=1, keepdims=True)) / temperatures
-    weights = np.exp(scaled)
-    normed: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
-    return normed
 
 
 def sample_nucleus(probabilities: NDArray[np.float32], top_p: float, uniform: float) -> int:
@@ -74,7 +67,3 @@ def sample_nucleus(probabilities: NDArray[np.float32], top_p: float, uniform: fl
     num_kept = int(np.count_nonzero(total - weights < top_p))
     index = int(np.searchsorted(total[:num_kept], uniform * total[num_kept - 1], side="right"))
     return int(order[min(index, num_kept - 1)])
-
-
-def _column(values: list[float]) -> NDArray[np.float32]:
-    return np.array(values, np.float32)[:, np.newaxis]

@@ -100,9 +100,11 @@ class TorchEngine:
             async for state in states:
                 if detector.push(state):
                     raise RunawaySpeechError
-                for samples in await pieces.push(state, detector.run_length):
+                pieces.states.append(state)
+                num_ready = len(pieces.states) - detector.run_length
+                for samples in await pieces.vocode(num_ready, is_finished=False):
                     yield samples
-        for samples in await pieces.finish():
+        for samples in await pieces.vocode(len(pieces.states), is_finished=True):
             yield samples
 
 
@@ -111,30 +113,21 @@ class _Pieces:
 
     def __init__(self, vocoder: StateVocoder) -> None:
         self._vocoder = vocoder
-        self._states: list[HiddenState] = []
         self._num_tokens_sent = 0
         self._num_chunks_sent = 0
+        self.states: list[HiddenState] = []
 
-    async def push(self, state: HiddenState, num_held: int) -> list[NDArray[np.float32]]:
-        """Audio that can leave now, if the latest `num_held` states must wait."""
-        self._states.append(state)
-        return await self._decode(len(self._states) - num_held, is_finished=False)
-
-    async def finish(self) -> list[NDArray[np.float32]]:
-        """The rest."""
-        return await self._decode(len(self._states), is_finished=True)
-
-    async def _decode(self, num_states: int, *, is_finished: bool) -> list[NDArray[np.float32]]:
+    async def vocode(self, num_states: int, *, is_finished: bool) -> list[NDArray[np.float32]]:
+        """Audio that can leave now, if only the first `num_states` may be used."""
         pieces = []
         while window := next_window(
             num_states, self._num_tokens_sent, self._num_chunks_sent, is_finished=is_finished
         ):
-            states = np.stack(self._states)
+            states = np.stack(self.states)
             try:
-                samples = await asyncio.to_thread(self._vocoder.decode, states, window)
+                pieces.append(await asyncio.to_thread(self._vocoder.decode, states, window))
             except Exception as error:
                 raise as_instance_error(error) from error
-            pieces.append(samples)
             self._num_tokens_sent += window.num_tokens
             self._num_chunks_sent += 1
         return pieces

@@ -68,15 +68,45 @@ class LmdeployLanguageModel:
     ) -> AsyncGenerator[HiddenState, None]:
         if self._pipeline is None:
             raise InstanceDeadError
+        session = self._pipeline.session()
         states: ThreadStream[HiddenState] = ThreadStream()
-        receiving = _Receiving(self, self._pipeline.session(), states)
-        thread = threading.Thread(target=receiving.run, args=(prompt, sampling), daemon=True)
-        thread.start()
+        is_over = threading.Event()
+
+        def receive() -> None:
+            try:
+                self._receive(prompt, sampling, session, states)
+            except SynthesisError as error:
+                states.send(error)
+            except Exception as error:  # noqa: BLE001 - the listener must hear of it
+                states.send(as_instance_error(error))
+            else:
+                states.send(None)
+            finally:
+                is_over.set()
+
+        threading.Thread(target=receive, daemon=True).start()
         try:
             async for state in states:
                 yield state
         finally:
-            await asyncio.to_thread(receiving.stop)
+            if not is_over.is_set():  # the engine stops at its next token
+                await asyncio.to_thread(session.abort)
+
+    def _receive(
+        self, prompt: str, sampling: Sampling, session: Any, states: ThreadStream[HiddenState]
+    ) -> None:
+        num_seen = 0
+        for response in self.responses(prompt, sampling, session):
+            if response.last_hidden_state is not None:
+                tensor = response.last_hidden_state.float().cpu().numpy()
+                for state in np.ascontiguousarray(tensor)[num_seen:]:
+                    self.num_tokens += 1
+                    num_seen += 1
+                    states.send(state)
+            if response.finish_reason == "length":
+                raise TruncatedSpeechError
+            if response.finish_reason == "error":
+                raise as_instance_error(RuntimeError(response.error_message or response.error_code))
 
     def responses(self, prompt: str, sampling: Sampling, session: Any) -> Any:
         """The pipeline's responses to one prompt, as an iterator that blocks."""
@@ -92,59 +122,6 @@ class LmdeployLanguageModel:
             random_seed=sampling.seed + sampling.attempt,
         )
         return self._pipeline.stream_infer([prompt], sessions=[session], gen_config=config)
-
-
-class _Receiving:
-    """The thread's side of one sentence."""
-
-    def __init__(
-        self, model: LmdeployLanguageModel, session: Any, states: ThreadStream[HiddenState]
-    ) -> None:
-        self._model = model
-        self._session = session
-        self._states = states
-        self._is_over = False
-
-    def run(self, prompt: str, sampling: Sampling) -> None:
-        try:
-            self._receive(prompt, sampling)
-        except SynthesisError as error:
-            self._states.send(error)
-        except Exception as error:  # noqa: BLE001 - the listener must hear of it
-            self._states.send(as_instance_error(error))
-        else:
-            self._states.send(None)
-        finally:
-            self._is_over = True
-
-    def stop(self) -> None:
-        """Make the engine stop at its next token, unless it has stopped."""
-        if not self._is_over:
-            self._session.abort()
-
-    def _receive(self, prompt: str, sampling: Sampling) -> None:
-        num_seen = 0
-        for response in self._model.responses(prompt, sampling, self._session):
-            if response.last_hidden_state is not None:
-                for state in _as_states(response.last_hidden_state)[num_seen:]:
-                    self._model.num_tokens += 1
-                    num_seen += 1
-                    self._states.send(state)
-            _check_finish(response)
-
-
-def _as_states(tensor: Any) -> Any:
-    return np.ascontiguousarray(tensor.float().cpu().numpy())
-
-
-def _check_finish(response: Any) -> None:
-    match response.finish_reason:
-        case "length":
-            raise TruncatedSpeechError
-        case "error":
-            raise as_instance_error(RuntimeError(response.error_message or response.error_code))
-        case _:
-            return
 
 
 def _load_pipeline(directory: Path) -> Any:

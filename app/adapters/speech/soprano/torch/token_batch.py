@@ -114,7 +114,15 @@ class TokenBatch:
         sampled = [self._sample(row) for row in self.rows]
         self.leave([one.row for one in sampled if one.is_end or one.error])
         if self.rows:
-            self._advance()
+            # Compute the tokens just sampled.
+            length = self._layers[0][0].shape[-2]
+            mask = [[0] * (length + 1 - len(row.ids)) + [1] * len(row.ids) for row in self.rows]
+            cache = self._new_cache(self._layers)
+            ids = [row.ids[-1:] for row in self.rows]
+            positions = [[len(row.ids) - 1] for row in self.rows]
+            outputs = self._run(ids, positions, mask, cache)
+            self._layers = [(layer.keys, layer.values) for layer in cache.layers]
+            self._take(outputs, self.rows)
         return sampled
 
     def leave(self, rows: list[BatchRow]) -> None:
@@ -139,17 +147,6 @@ class TokenBatch:
         row.num_new += 1
         error = TruncatedSpeechError() if row.num_new >= MAX_NEW_TOKENS else None
         return Sampled(row, row.state, error=error)
-
-    def _advance(self) -> None:
-        """Compute the tokens just sampled."""
-        length = self._layers[0][0].shape[-2]
-        mask = [[0] * (length + 1 - len(row.ids)) + [1] * len(row.ids) for row in self.rows]
-        cache = self._new_cache(self._layers)
-        ids = [row.ids[-1:] for row in self.rows]
-        positions = [[len(row.ids) - 1] for row in self.rows]
-        outputs = self._run(ids, positions, mask, cache)
-        self._layers = [(layer.keys, layer.values) for layer in cache.layers]
-        self._take(outputs, self.rows)
 
     def _new_cache(self, layers: list[tuple[Any, Any]]) -> Any:
         from transformers import DynamicCache
@@ -193,18 +190,13 @@ class TokenBatch:
 def _merge(old: list[tuple[Any, Any]], new: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     """Both batches as one, the shorter caches padded on the left."""
     import torch
-
-    return [
-        tuple(
-            torch.cat(_padded(before, after))
-            for before, after in zip(old_layer, new_layer, strict=True)
-        )
-        for old_layer, new_layer in zip(old, new, strict=True)
-    ]
-
-
-def _padded(first: Any, second: Any) -> list[Any]:
     from torch.nn.functional import pad
 
-    length = max(first.shape[-2], second.shape[-2])
-    return [pad(part, (0, 0, length - part.shape[-2], 0)) for part in (first, second)]
+    def joined(first: Any, second: Any) -> Any:
+        length = max(first.shape[-2], second.shape[-2])
+        return torch.cat([pad(one, (0, 0, length - one.shape[-2], 0)) for one in (first, second)])
+
+    return [
+        (joined(old_keys, keys), joined(old_values, values))
+        for (old_keys, old_values), (keys, values) in zip(old, new, strict=True)
+    ]

@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Job:
-    """A sentence that waits or generates."""
+    """A sentence that waits or generates; one that is cancelled leaves before the next step."""
 
     def __init__(self, prompt: str, sampling: Sampling) -> None:
         self.prompt = prompt
@@ -40,7 +40,6 @@ class Job:
         self.states: ThreadStream[HiddenState] = ThreadStream(on_close=self.cancel)
 
     def cancel(self) -> None:
-        """Leave before the next step."""
         self.is_cancelled = True
 
 
@@ -99,7 +98,10 @@ class TransformersLanguageModel:
         """The thread: until told to stop, or until the device fails."""
         try:
             while self._admit():
-                self._drop_cancelled()
+                cancelled = [row for row, job in self._running.items() if job.is_cancelled]
+                self._batch.leave(cancelled)
+                for row in cancelled:
+                    del self._running[row]
                 if self._batch.rows:
                     self._hand_out(self._batch.step())
         except Exception as error:  # noqa: BLE001 - every sentence must hear of it
@@ -118,23 +120,15 @@ class TransformersLanguageModel:
                 return True
             if job is None:
                 return False
-            if not job.is_cancelled:
-                self._join(job)
+            if job.is_cancelled:
+                continue
+            try:
+                row = self._batch.join(job.prompt, TokenSampler(job.sampling))
+            except Exception as error:
+                job.states.send(as_instance_error(error))
+                raise
+            self._running[row] = job
         return True
-
-    def _join(self, job: Job) -> None:
-        try:
-            row = self._batch.join(job.prompt, TokenSampler(job.sampling))
-        except Exception as error:
-            job.states.send(as_instance_error(error))
-            raise
-        self._running[row] = job
-
-    def _drop_cancelled(self) -> None:
-        rows = [row for row, job in self._running.items() if job.is_cancelled]
-        self._batch.leave(rows)
-        for row in rows:
-            del self._running[row]
 
     def _hand_out(self, sampled: list[Sampled]) -> None:
         self.num_tokens += len(sampled)
