@@ -7,8 +7,8 @@ What is not consumed yet is at most the audio of the open segments, whose number
 import asyncio
 import socket
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from signal import Signals
 from typing import Final, Protocol
@@ -115,70 +115,96 @@ def describe_exit(code: int) -> str:
 Item = AudioChunk | AttemptFailed | SpeechError | None
 
 
-class WorkerConnection:
-    """A worker from its start to its end.
+class WorkerModel:
+    """SpeechModel over a worker. One that dies is not replaced here.
 
     Heartbeats are counted, not timed: a server that was suspended itself must not take its worker
     for dead.
 
     Args:
-        worker: just started.
+        outline: the same model, never loaded: it has its info and splits texts.
+        start: starts the process.
         clock: waits from heartbeat to heartbeat.
+        observer: told of failed attempts, in the context of the listener.
         on_death: called once if the worker dies after it was loaded, before any listener is told.
 
     Attributes:
-        loaded: done once the model is loaded, or could not be.
+        pid: process id of the worker, once it was started.
     """
 
     def __init__(
-        self, worker: Worker, clock: Clock, on_death: Callable[[InstanceDeadError], None]
+        self,
+        outline: SpeechModel,
+        start: Callable[[], Awaitable[Worker]],
+        clock: Clock,
+        observer: SentenceObserver,
+        on_death: Callable[[InstanceDeadError], None],
     ) -> None:
-        self._worker = worker
+        self._outline = outline
+        self._start = start
         self._clock = clock
+        self._observer = observer
         self._on_death = on_death
         self._numbers = count()
         self._open: dict[int, asyncio.Queue[Item]] = {}
-        self._is_loaded = False
         self._num_missed = 0
+        self._is_loaded = False
         self._death: InstanceDeath = "failed"
         self._ending: asyncio.Task[None] | None = None
-        self.loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.create_task(self._read(), name="read-worker")
-        self._watching = asyncio.create_task(self._watch(), name="watch-worker")
+        self._worker: Worker
+        self._loaded: asyncio.Future[None]
+        self._reading: asyncio.Task[None]
+        self._watching: asyncio.Task[None]
+        self.pid: int | None = None
 
     @property
-    def pid(self) -> int:
-        return self._worker.process.pid
+    def info(self) -> ModelInfo:
+        return self._outline.info
 
     @property
-    def num_open(self) -> int:
+    def num_running(self) -> int:
         """Segments that the worker has not ended, cancelled ones included."""
         return len(self._open)
 
-    @contextmanager
-    def synthesize(
-        self, segment: TextSegment, params: SynthesisParams, due_at: float
-    ) -> Iterator[asyncio.Queue[Item]]:
-        """Start a segment; leaving the block cancels it, unless it has ended.
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return self._outline.split(paragraphs)
 
-        Raises:
-            InstanceDeadError: the worker is dead.
-        """
-        if self._ending is not None:
+    async def load(self) -> None:
+        self._worker = await self._start()
+        self.pid = self._worker.process.pid
+        self._loaded = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read(), name="read-worker")
+        self._watching = asyncio.create_task(self._watch(), name="watch-worker")
+        await self._loaded
+
+    async def close(self) -> None:
+        """End the worker: it is asked to, then killed. May be called twice."""
+        if self.pid is not None:
+            await asyncio.shield(self._end(None))
+
+    async def synthesize(
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
+    ) -> AsyncGenerator[AudioChunk, None]:
+        if self.pid is None or self._ending is not None:
             raise InstanceDeadError(reason=self._death)
         number = next(self._numbers)
         text = segment.text.encode("utf-8", "surrogatepass")
         self._worker.channel.send(Synthesize(number, segment.index, text, params, due_at))
         items = self._open[number] = asyncio.Queue()
         try:
-            yield items
+            while (item := await items.get()) is not None:
+                match item:
+                    case SpeechError():
+                        raise item
+                    case AttemptFailed():
+                        error = restore(item.failure)
+                        if isinstance(error, SentenceError):
+                            self._observer.sentence_failed(error, item.attempt)
+                    case AudioChunk():
+                        yield item
         finally:
             if number in self._open:
                 self._worker.channel.send(CancelSegment(number))
-
-    async def close(self) -> None:
-        """End the worker: it is asked to, then killed. May be called twice."""
-        await asyncio.shield(self._end(None))
 
     async def _read(self) -> None:
         try:
@@ -205,12 +231,12 @@ class WorkerConnection:
             case SegmentEnded(id=number) if number in self._open:
                 failure = message.failure
                 self._open.pop(number).put_nowait(None if failure is None else restore(failure))
-            case Loaded(failure=failure) if not self.loaded.done():
+            case Loaded(failure=failure) if not self._loaded.done():
                 self._is_loaded = failure is None
                 if failure is None:
-                    self.loaded.set_result(None)
+                    self._loaded.set_result(None)
                 else:
-                    self.loaded.set_exception(restore(failure))
+                    self._loaded.set_exception(restore(failure))
             case _:
                 pass
 
@@ -231,8 +257,8 @@ class WorkerConnection:
         self._watching.cancel()
         if self._is_loaded and death is not None:
             self._on_death(InstanceDeadError(reason=death))
-        if not self.loaded.done():
-            self.loaded.set_exception(InstanceDeadError(reason=self._death))
+        if not self._loaded.done():
+            self._loaded.set_exception(InstanceDeadError(reason=self._death))
         for items in self._open.values():
             items.put_nowait(InstanceDeadError(reason=self._death))
         self._open.clear()
@@ -258,72 +284,3 @@ class WorkerConnection:
         self._reading.cancel()
         await asyncio.gather(self._reading, self._watching, return_exceptions=True)
         await channel.close()
-
-
-class WorkerModel:
-    """SpeechModel over a worker. One that dies is not replaced here.
-
-    Args:
-        outline: the same model, never loaded: it has its info and splits texts.
-        start: starts the process.
-        clock: waits for heartbeats.
-        observer: told of failed attempts, in the context of the listener.
-        on_death: called once if the worker dies after it was loaded, before any listener is told.
-    """
-
-    def __init__(
-        self,
-        outline: SpeechModel,
-        start: Callable[[], Awaitable[Worker]],
-        clock: Clock,
-        observer: SentenceObserver,
-        on_death: Callable[[InstanceDeadError], None],
-    ) -> None:
-        self._outline = outline
-        self._start = start
-        self._clock = clock
-        self._observer = observer
-        self._on_death = on_death
-        self._connection: WorkerConnection | None = None
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._outline.info
-
-    @property
-    def num_running(self) -> int:
-        """Segments that the worker has not ended."""
-        return self._connection.num_open if self._connection is not None else 0
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the worker, once it was started."""
-        return self._connection.pid if self._connection is not None else None
-
-    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
-        return self._outline.split(paragraphs)
-
-    async def load(self) -> None:
-        self._connection = WorkerConnection(await self._start(), self._clock, self._on_death)
-        await self._connection.loaded
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-
-    async def synthesize(
-        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
-    ) -> AsyncGenerator[AudioChunk, None]:
-        if self._connection is None:
-            raise InstanceDeadError
-        with self._connection.synthesize(segment, params, due_at) as items:
-            while (item := await items.get()) is not None:
-                match item:
-                    case SpeechError():
-                        raise item
-                    case AttemptFailed():
-                        error = restore(item.failure)
-                        if isinstance(error, SentenceError):
-                            self._observer.sentence_failed(error, item.attempt)
-                    case AudioChunk():
-                        yield item

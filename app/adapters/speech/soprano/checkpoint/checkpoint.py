@@ -20,7 +20,6 @@ from app.adapters.speech.soprano.checkpoint.files import (
     read_json,
     unreadable,
 )
-from app.adapters.speech.soprano.checkpoint.safetensors import load_safetensors, read_header
 from app.adapters.speech.soprano.checkpoint.shapes import (
     FLOATING,
     DecoderShape,
@@ -28,7 +27,12 @@ from app.adapters.speech.soprano.checkpoint.shapes import (
     Shape,
     TensorInfo,
 )
-from app.adapters.speech.soprano.checkpoint.torch_zip import load_tensors, read_tensor_shapes
+from app.adapters.speech.soprano.checkpoint.tensor_files import (
+    load_safetensors,
+    load_torch,
+    read_safetensors_shapes,
+    read_torch_shapes,
+)
 from app.domain.errors import CheckpointError
 
 ARCHITECTURE: Final = "Qwen3ForCausalLM"
@@ -143,7 +147,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     def load_decoder(self) -> dict[str, NDArray[np.float32]]:
         """The weights by the names of `decoder.tensor_shapes`; raises CheckpointError."""
-        return _as_float32(load_tensors(self.directory / DECODER))
+        return _as_float32(load_torch(self.directory / DECODER))
 
 
 def file_states(directory: Path) -> list[tuple[str, int, int]]:
@@ -176,7 +180,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
         )
     language_model = read_model_config(directory / CONFIG)
     weights = directory / WEIGHTS
-    _check_tensors(weights, read_header(weights), language_model.tensor_shapes())
+    _check_tensors(weights, read_safetensors_shapes(weights), language_model.tensor_shapes())
     check_tokenizer(directory, language_model)
     decoder = _read_decoder(directory / DECODER, language_model.hidden_size)
     return Checkpoint(directory, language_model, decoder)
@@ -213,7 +217,7 @@ def _check_tensors(
 
 def _read_decoder(path: Path, hidden_size: int) -> DecoderShape:
     """The decoder's shape: sizes from a few tensors, with which all others have to agree."""
-    found = read_tensor_shapes(path)
+    found = read_torch_shapes(path)
     dim, _, input_kernel_size = _dims(path, found, _EMBED, 3)
     intermediate_dim, _ = _dims(path, found, _FIRST_LINEAR, 2)
     shape = DecoderShape(

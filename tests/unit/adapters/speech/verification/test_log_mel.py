@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE
-from app.adapters.speech.verification.comparison import (
+from app.adapters.speech.verification import (
     hertz_to_mel,
     log_mel_distance_db,
     mel_filters,
