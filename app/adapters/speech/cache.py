@@ -253,11 +253,8 @@ def compact(chunk: AudioChunk) -> AudioChunk:
 class MemoryCache:
     """Chunks of segments by key, bounded in bytes; the least recently used entries go first.
 
-    What is being made has its place reserved, so the bound holds for both together. Used on the
-    event loop; only `in` may be asked from other threads.
-
-    Args:
-        max_bytes: of all entries and reservations; 0 keeps nothing.
+    What is being made has its place reserved, so the bound holds for both together; of 0 bytes it
+    keeps nothing. Used on the event loop; only `in` may be asked from other threads.
     """
 
     def __init__(self, max_bytes: int) -> None:

@@ -62,15 +62,7 @@ class DiskCache:
     """Entries by key, each a file named `<key>.speech` that is there whole or not at all.
 
     A file of that name that is damaged or of another version is removed when it is met; files with
-    other names are not touched.
-
-    Args:
-        directory: made if missing.
-        max_bytes: of all files.
-        clock: tells when an entry is used.
-
-    Attributes:
-        num_bytes: of all files; never more than `max_bytes`.
+    other names are not touched. `num_bytes` of all files are never more than `max_bytes`.
     """
 
     def __init__(self, directory: Path, max_bytes: int, clock: Clock) -> None:

@@ -100,11 +100,7 @@ _log = structlog.get_logger(__name__)
 
 
 class EmbeddedVoice:
-    """SpeechModel over hibari-tts, on ONNX Runtime, one thread per sentence.
-
-    Args:
-        num_threads: sentences synthesized at the same time; 0 means one per physical core.
-    """
+    """SpeechModel over hibari-tts, on ONNX Runtime; `num_threads` of 0 is one per physical core."""
 
     def __init__(self, num_threads: int = 0) -> None:
         self._num_threads = num_threads or count_cores()

@@ -256,8 +256,7 @@ class PooledModel:
     async def _try(self, index: int, *, is_first: bool = False) -> bool:
         """Load an instance and let it speak; whether it lives now.
 
-        Raises:
-            Exception: the first one of all says that it cannot live.
+        The first one of all raises what it dies of, if it can say so.
         """
         instance = self._instances[index]
         try:

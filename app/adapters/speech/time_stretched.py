@@ -69,12 +69,7 @@ async def _stretch(
 
 
 class TimeStretcher:
-    """Plays samples `tempo` times as fast, at the same pitch; holds the state of one segment.
-
-    Args:
-        sample_rate: of the samples, in Hz.
-        tempo: 2 halves the duration.
-    """
+    """Plays samples `tempo` times as fast, at the same pitch; holds the state of one segment."""
 
     def __init__(self, sample_rate: int, tempo: float) -> None:
         import av.filter

@@ -181,7 +181,6 @@ def mel_filters() -> NDArray[np.float64]:
     """Triangles of height 1, evenly spaced on the mel scale from 0 Hz to half the sample rate.
 
     Davis and Mermelstein, Comparison of Parametric Representations for Monosyllabic Word
-    Davis and Mermelstein, Comparison of Parametric Representations for Monosyllabic Word
     Recognition, 1980: each band rises from its lower neighbour's centre and falls to the upper's.
     (80, 1025).
     """
@@ -418,11 +417,7 @@ Step = tuple[int, float, NDArray[np.float32]]  # choice, its margin, and the (hi
 
 
 class TracedOnnx:
-    """ComparedModel on ONNX Runtime.
-
-    Raises:
-        ModelLoadError: it cannot be built or loaded.
-    """
+    """ComparedModel on ONNX Runtime; raises ModelLoadError."""
 
     def __init__(
         self, checkpoint: Checkpoint, precision: Precision, num_threads: int, cache: GraphCache
@@ -478,11 +473,7 @@ PACKAGE_PROMPT_TOKENS: Final = 512  # the package cuts longer prompts
 
 
 class TracedPackage:
-    """ReferenceModel over the package's TransformersModel and decoder.
-
-    Raises:
-        ModelLoadError: a package is missing, or the weights cannot be loaded.
-    """
+    """ReferenceModel over the package's TransformersModel and decoder; raises ModelLoadError."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         try:

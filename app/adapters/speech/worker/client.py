@@ -73,10 +73,8 @@ async def start_worker(
 ) -> Worker:
     """Start a process that finds a socket under the descriptor that is its last argument.
 
-    It has no signals from our terminal, nothing to read, and writes where we write our log.
-
-    Raises:
-        InstanceDeadError: the machine has no room for a process.
+    It has no signals from our terminal, nothing to read, and writes where we write our log. Raises
+    InstanceDeadError if the machine has no room for a process.
     """
     try:
         ours, theirs = socket.socketpair()

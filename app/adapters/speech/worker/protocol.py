@@ -146,13 +146,7 @@ MAX_UNREAD_BYTES: Final = 1_000_000
 
 
 class Channel(Generic[T]):
-    """One end.
-
-    Args:
-        reader: of the socket.
-        writer: of the socket.
-        kind: of the messages that come, a union of Structs with tags.
-    """
+    """One end; `kind` is that of the messages that come, a union of Structs with tags."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Any

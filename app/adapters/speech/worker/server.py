@@ -66,8 +66,7 @@ class ModelServer:
     async def run(self, build: Callable[[SentenceObserver], SpeechModel]) -> bool:
         """Serve until told to close; False if the other process is gone, which nothing survives.
 
-        Args:
-            build: makes the model; what it raises is told.
+        What `build` raises is told.
         """
         heartbeats = asyncio.create_task(self._send_heartbeats())
         try:

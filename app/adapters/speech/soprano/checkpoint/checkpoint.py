@@ -73,11 +73,7 @@ class _Architectures(msgspec.Struct, frozen=True):
 
 
 def read_model_config(path: Path) -> LanguageModelShape:
-    """The shape of the language model.
-
-    Raises:
-        CheckpointError: the file cannot be read, or describes another kind of model.
-    """
+    """The shape of the language model; CheckpointError if the file describes another kind."""
     architectures = read_json(path, _Architectures).architectures
     if architectures != [ARCHITECTURE]:
         raise mismatch(path, "architectures", ARCHITECTURE, architectures)
@@ -151,11 +147,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 def file_states(directory: Path) -> list[tuple[str, int, int]]:
-    """Name, bytes and time of change in ns of each file: other files have other ones.
-
-    Raises:
-        CheckpointError: a file is missing or cannot be looked at.
-    """
+    """Name, bytes and time of change in ns of each file; raises CheckpointError."""
     try:
         found = [(name, (directory / name).stat()) for name in REQUIRED_FILES]
     except OSError as error:
@@ -187,11 +179,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
 
 
 def missing_files(directory: Path) -> list[str]:
-    """Which files of a checkpoint are not in `directory`.
-
-    Raises:
-        CheckpointError: it is no directory, or cannot be read.
-    """
+    """Which files of a checkpoint are not in `directory`; raises CheckpointError if it is none."""
     try:
         if not directory.is_dir():
             found = "no directory" if directory.exists() else "not there"

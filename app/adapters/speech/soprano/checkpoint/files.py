@@ -35,8 +35,7 @@ def mismatch(path: Path, what: str, expected: object, found: object) -> Checkpoi
 def opened(path: Path) -> Iterator[BinaryIO]:
     """The file, open for reading at its start.
 
-    Raises:
-        CheckpointError: it is missing, empty or no regular file, or cannot be read.
+    Raises CheckpointError if it is missing, empty or no regular file, or cannot be read.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for its writer
@@ -64,11 +63,7 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """The content of a JSON file as `kind`.
-
-    Raises:
-        CheckpointError: the file cannot be read, or is damaged, or has other fields or values.
-    """
+    """The content of a JSON file as `kind`; raises CheckpointError."""
     with opened(path) as file:
         content = file.read(MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
@@ -122,8 +117,7 @@ class _TokenizerConfig(msgspec.Struct, frozen=True):
 def check_tokenizer(directory: Path, shape: LanguageModelShape) -> None:
     """Compare both files with what Soprano needs and with the language model.
 
-    Raises:
-        CheckpointError: a file cannot be read, or the tokenizer is another one.
+    Raises CheckpointError if the tokenizer is another one.
     """
     path = directory / TOKENIZER_FILE
     tokenizer = read_json(path, _Tokenizer)

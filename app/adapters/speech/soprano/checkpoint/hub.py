@@ -122,17 +122,8 @@ def download(
     """Fetch a repository into the hub's cache, or what of it is new; gives its directory.
 
     Shows a bar on a terminal and logs otherwise. If the hub cannot be reached but the repository is
-    cached, that is what it gives.
-
-    Args:
-        model: a repository as owner/name.
-        revision: branch, tag or commit of the repository; its main branch if None.
-        clock: for how long it took.
-        cache_dir: of the hub; the library's own choice if None.
-        is_forced: fetch what is in the cache as well; it may be damaged.
-
-    Raises:
-        CheckpointError: it cannot be fetched, or is no Soprano model; says what to do.
+    cached, that is what it gives. `is_forced` fetches what is in the cache as well: it may be
+    damaged. The other arguments and the error are those of `locate`.
     """
     from huggingface_hub import snapshot_download
 
@@ -172,8 +163,7 @@ def download(
 def list_cached(cache_dir: Path | None = None) -> list[CachedCheckpoint]:
     """Revisions in the hub's cache that have a decoder as Soprano does, by name.
 
-    Raises:
-        CheckpointError: the cache cannot be read.
+    Raises CheckpointError if the cache cannot be read.
     """
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound

@@ -80,11 +80,7 @@ class StoredTensor(msgspec.Struct, frozen=True):
 
 
 def run_tensor_program(program: bytes) -> dict[str, StoredTensor]:
-    """What the pickle says: tensors by name.
-
-    Raises:
-        RefusedPickleError: it asks for anything else, or is damaged.
-    """
+    """What the pickle says: tensors by name; RefusedPickleError if it asks for anything else."""
     _check_opcodes(program)
     try:
         result = _Machine(io.BytesIO(program)).load()

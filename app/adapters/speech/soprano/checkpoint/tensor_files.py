@@ -52,8 +52,7 @@ class _Entry(msgspec.Struct, frozen=True):
 def read_safetensors_shapes(path: Path) -> dict[str, TensorInfo]:
     """The tensors by name; their numbers stay on disk.
 
-    Raises:
-        CheckpointError: the file cannot be read, or its size, header and offsets do not agree.
+    Raises CheckpointError if the size, the header and the offsets do not agree.
     """
     with opened(path) as file:
         entries, _ = _read_entries(path, file)
@@ -61,11 +60,7 @@ def read_safetensors_shapes(path: Path) -> dict[str, TensorInfo]:
 
 
 def load_safetensors(path: Path) -> dict[str, NDArray[Any]]:
-    """The tensors with their numbers; bfloat16 becomes float32.
-
-    Raises:
-        CheckpointError: as `read_safetensors_shapes`.
-    """
+    """The tensors with their numbers; bfloat16 becomes float32. Raises CheckpointError."""
     with opened(path) as file:
         entries, data_start = _read_entries(path, file)
         tensors = {}
@@ -112,12 +107,7 @@ def _read_entries(path: Path, file: BinaryIO) -> tuple[dict[str, _Entry], int]:
 
 
 def decode_numbers(content: bytes | memoryview, dtype: str) -> NDArray[Any]:
-    """The numbers in `content`, (num_items,).
-
-    Args:
-        content: little-endian.
-        dtype: a key of NUMPY_DTYPES; bfloat16, which numpy lacks, becomes float32.
-    """
+    """The little-endian numbers in `content`, (num_items,); bfloat16 becomes float32."""
     numbers = np.frombuffer(content, NUMPY_DTYPES[dtype])
     if dtype == "BF16":  # the upper half of a float32
         return (numbers.astype(np.uint32) << 16).view(np.float32)
@@ -133,8 +123,7 @@ _BYTE_ORDER: Final = "byteorder"
 def read_torch_shapes(path: Path) -> dict[str, TensorInfo]:
     """The tensors by name; their numbers are not read, only that they are there is checked.
 
-    Raises:
-        CheckpointError: the file cannot be read, is damaged, or holds anything but tensors.
+    Raises CheckpointError if the file is damaged or holds anything but tensors.
     """
     with _opened_archive(path) as archive:
         tensors = archive.tensors()
@@ -146,8 +135,7 @@ def read_torch_shapes(path: Path) -> dict[str, TensorInfo]:
 def load_torch(path: Path) -> dict[str, NDArray[Any]]:
     """The tensors with their numbers, in arrays of their own; bfloat16 becomes float32.
 
-    Raises:
-        CheckpointError: as `read_torch_shapes`, and where a checksum is wrong.
+    Raises CheckpointError, also where a checksum is wrong.
     """
     with _opened_archive(path) as archive:
         return {name: archive.load(tensor) for name, tensor in archive.tensors().items()}

@@ -62,11 +62,7 @@ Work = Callable[[], None]
 
 
 class OnnxEngine:
-    """Engine on ONNX Runtime.
-
-    Attributes:
-        loop: runs while it is loaded.
-    """
+    """Engine on ONNX Runtime; its `loop` runs while it is loaded."""
 
     def __init__(
         self,
@@ -184,11 +180,7 @@ class Request(msgspec.Struct, eq=False):
 
 
 class EngineLoop:
-    """Carries the scheduler's plans out.
-
-    Attributes:
-        num_tokens: sampled so far, of all sequences.
-    """
+    """Carries the scheduler's plans out; `num_tokens` are sampled so far, of all sequences."""
 
     def __init__(
         self,

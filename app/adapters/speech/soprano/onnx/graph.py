@@ -55,8 +55,7 @@ class Rows(NamedTuple):
 class GraphBuilder:
     """A graph under construction. Values are named by the node that gives them.
 
-    Args:
-        precision: of all linear layers.
+    `precision` is that of all linear layers.
     """
 
     def __init__(self, precision: Precision) -> None:
@@ -224,11 +223,8 @@ def weight_level_here() -> int:
 def max_weight_level(machine: str, cpu_info: str) -> int:
     """The largest level of quantised weights whose products this processor adds without overflow.
 
-    ONNX Runtime documents the overflow: "Quantize ONNX models", on U8S8 and AVX2.
-
-    Args:
-        machine: as `platform.machine` says.
-        cpu_info: the content of /proc/cpuinfo.
+    ONNX Runtime documents the overflow: "Quantize ONNX models", on U8S8 and AVX2. `machine` is as
+    `platform.machine` says, `cpu_info` the content of /proc/cpuinfo.
     """
     is_x86 = machine.lower() in ("x86_64", "amd64", "i686", "x86")
     if not is_x86 or DOT_PRODUCT_FLAGS & set(cpu_info.split()):
@@ -239,11 +235,7 @@ def max_weight_level(machine: str, cpu_info: str) -> int:
 def quantize_channels(
     weight: NDArray[np.float32], max_level: int = MAX_LEVEL
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round each row of a weight to 8 bits, symmetric around 0.
-
-    Args:
-        weight: (num_out, num_in).
-        max_level: of the result.
+    """Round each row of a weight (num_out, num_in) to 8 bits, symmetric around 0.
 
     Returns:
         Levels (num_out, num_in) in [-max_level, max_level] and scales (num_out,); levels times

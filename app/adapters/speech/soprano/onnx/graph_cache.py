@@ -49,13 +49,9 @@ BuildGraphs = Callable[[Path], None]  # writes all files of an entry into an emp
 
 
 class GraphCache:
-    """Graphs in one directory.
+    """Graphs in one directory, which is made if missing.
 
-    Args:
-        directory: made if missing.
-        max_bytes: of all entries; what was used longest ago goes first. 0 is no limit.
-        clock: tells when an entry is used, and how old a build is.
-        graph_version: of what is built.
+    What was used longest ago goes first when all entries have more than `max_bytes`; 0 is no limit.
     """
 
     def __init__(
@@ -69,8 +65,7 @@ class GraphCache:
     def get(self, checkpoint: Checkpoint, precision: Precision, build: BuildGraphs) -> Path:
         """The directory with the graphs of a checkpoint, built if it is not there or damaged.
 
-        Raises:
-            ModelLoadError: it cannot be written or read.
+        Raises ModelLoadError if it cannot be written or read.
         """
         try:
             entry = self._directory / graph_key(checkpoint, precision, self._graph_version)

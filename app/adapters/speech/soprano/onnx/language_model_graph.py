@@ -160,10 +160,8 @@ class _LanguageModelGraph:
 def rotations(shape: LanguageModelShape) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Cosines and sines of rotary position embeddings (Su et al., 2021), half-split form.
 
-    Computed in float32 as transformers does, so that both agree to the last bit.
-
-    Returns:
-        Two arrays (MAX_POSITIONS, head_dim / 2).
+    Two arrays (MAX_POSITIONS, head_dim / 2), computed in float32 as transformers does, so that both
+    agree to the last bit.
     """
     exponents = np.arange(0, shape.head_dim, 2, dtype=np.float32) / np.float32(shape.head_dim)
     frequencies = np.float32(1) / np.float32(shape.rope_theta) ** exponents

@@ -14,12 +14,7 @@ Logits = NDArray[np.float32]  # (rows, vocabulary)
 
 
 def sample_tokens(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.intp]:
-    """The next token id of each sequence, (rows,).
-
-    Args:
-        logits: of the last id of each; changed in place.
-        sequences: one a row.
-    """
+    """The next token id of each sequence, (rows,); `logits` of its last id are changed in place."""
     penalize_repetition(logits, sequences)
     tokens: NDArray[np.intp] = logits.argmax(axis=1)
     sampled = [row for row, sequence in enumerate(sequences) if sequence.sampling.temperature > 0]

@@ -127,13 +127,7 @@ class Scheduler:
         self._is_vocoder_next = False
 
     def schedule(self, now: float, num_prefilled: int = 0, *, has_vocoding: bool = True) -> Plan:
-        """What to compute next.
-
-        Args:
-            now: time of the clock.
-            num_prefilled: prompt tokens that were prefilled for this step.
-            has_vocoding: plan vocoder batches, too.
-        """
+        """What to compute next, after so many prompt tokens were prefilled for this step."""
         awaited = [
             slot
             for slot, one in enumerate(self.running)

@@ -40,15 +40,10 @@ MAX_VOCODER_STATES: Final = 16
 class Sequence:
     """One sentence.
 
-    Args:
-        prompt: token ids.
-        sampling: how tokens are chosen.
-        due_at: time of the clock by which its audio is needed.
-        eos_id: the token that ends it.
-
     Attributes:
         tokens: int64, the prompt and the output tokens.
         num_computed_tokens: tokens whose keys and values are in its slot.
+        due_at: time of the clock by which its audio is needed.
         slot: row of the KV cache while its prompt is prefilled; when it decodes, its index in
             `Scheduler.running` is the slot.
         is_prefilling: a chunk of its prompt is being computed.

@@ -65,17 +65,11 @@ class EngineLimits(msgspec.Struct, frozen=True):
 
 
 class LanguageModelSession:
-    """The language model with its KV cache.
+    """The language model with its KV cache of `num_slots` rows.
 
     A call takes slots that follow each other. Two calls may run at the same time on different
-    slots.
-
-    Args:
-        session: of the graph.
-        shape: of the model.
-        num_slots: rows of the KV cache.
-        half: a session of the same graph on half of the threads, for calls beside which something
-            else is computed; without one, `session`.
+    slots. `half` is a session of the same graph on half of the threads, for calls beside which
+    something else is computed; without one, `session` runs these, too.
     """
 
     def __init__(
@@ -100,13 +94,7 @@ class LanguageModelSession:
     def prefill(
         self, slot: int, tokens: Sequence[int], start: int, *, is_alone: bool = True
     ) -> tuple[States, Logits]:
-        """Compute `tokens` of a prompt into a slot, after the `start` tokens that it holds.
-
-        Args:
-            slot: of the KV cache.
-            tokens: a chunk of the prompt.
-            start: tokens in the slot before.
-            is_alone: nothing else is computed at the same time.
+        """Compute a chunk of a prompt into a slot, after the `start` tokens that it holds.
 
         Returns:
             State (1, hidden) and logits (1, vocabulary) of the last token.
@@ -197,12 +185,9 @@ class OverlapAdd:
 
     Frame i of 2048 samples begins 1024 samples before sample 512 i (the transform is centred), so
     it adds to the four blocks of 512 samples from i - 2 to i + 1, and block i - 2 is done once
-    frame i is there. Blocks before sample 0 are cut off; the sum of the squared windows, by which
-    samples are divided, lacks one frame in the first block and in the last one (as in
+    frame i is there. Blocks before sample 0 are cut off; the sum of the squared windows (2048,), by
+    which samples are divided, lacks one frame in the first block and in the last one (as in
     `torch.istft`).
-
-    Args:
-        window: (2048,) of the checkpoint.
     """
 
     def __init__(self, window: NDArray[np.float32]) -> None:
@@ -219,7 +204,7 @@ class OverlapAdd:
     def push(
         self, spectra: NDArray[np.float32], carried: Blocks, *, is_first: bool, is_last: bool
     ) -> tuple[NDArray[np.float32], Blocks]:
-        """Sound that is done, and what is carried on.
+        """Sound that is done, (rows, samples), and what is carried on, (rows, 3, 512).
 
         Args:
             spectra: (rows, frames, 2050), logarithms of the magnitudes first, then the phases; at
@@ -227,9 +212,6 @@ class OverlapAdd:
             carried: (rows, 3, 512), as the last call gave it.
             is_first: whether these are the first frames of their sentences.
             is_last: whether these are the last ones.
-
-        Returns:
-            (rows, samples) and (rows, 3, 512).
         """
         num_frames = spectra.shape[1]
         frames = self._frames(spectra)  # (rows, frames, 4, 512)
@@ -286,13 +268,7 @@ class VocoderState(msgspec.Struct, eq=False, kw_only=True):
 
 
 class VocoderSession:
-    """The vocoder. Two calls may run at the same time for different sequences.
-
-    Args:
-        session: of the graph.
-        shape: of the checkpoint's decoder.
-        window: (2048,) of the checkpoint.
-    """
+    """The vocoder. Two calls may run at the same time for different sequences."""
 
     def __init__(self, session: Any, shape: DecoderShape, window: NDArray[np.float32]) -> None:
         self._session = session
@@ -352,12 +328,7 @@ class VocoderSession:
 def interpolate(states: States, *, has_first: bool) -> NDArray[np.float32]:
     """Frames on straight lines from state to state, each line in four steps.
 
-    Args:
-        states: (rows, n, hidden).
-        has_first: include the frame at the first state.
-
-    Returns:
-        (rows, 4 (n - 1), hidden), one frame more with the first.
+    From (rows, n, hidden) to (rows, 4 (n - 1), hidden); `has_first` adds that at the first state.
     """
     before, after = states[:, :-1, np.newaxis], states[:, 1:, np.newaxis]
     parts = np.arange(1, FRAMES_PER_TOKEN + 1, dtype=np.float32) / np.float32(FRAMES_PER_TOKEN)
@@ -384,11 +355,7 @@ class Sessions(msgspec.Struct, frozen=True, eq=False):
 def open_sessions(
     checkpoint: Checkpoint, precision: Precision, limits: EngineLimits, cache: GraphCache
 ) -> Sessions:
-    """Both graphs and the tokenizer of a checkpoint, ready to run.
-
-    Raises:
-        ModelLoadError: they cannot be built or loaded.
-    """
+    """Both graphs and the tokenizer of a checkpoint, ready to run; raises ModelLoadError."""
     graphs = build_graphs(checkpoint, precision, cache)
     num_threads = limits.num_threads or count_cores()
     # In fp32 nearly all of the time goes to products that all threads share well: a second session

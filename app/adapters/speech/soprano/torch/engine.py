@@ -23,11 +23,7 @@ class SopranoLanguageModel(Protocol):
     """Generates hidden states, of several sentences at once."""
 
     def load(self) -> None:
-        """Load the weights. Blocks; called once, in a worker thread.
-
-        Raises:
-            ModelLoadError: with what to install or change.
-        """
+        """Load the weights. Blocks; called once, in a worker thread. Raises ModelLoadError."""
         ...
 
     def close(self) -> None:
@@ -54,11 +50,7 @@ BuildLanguageModel = Callable[[Path, str], SopranoLanguageModel]
 class TorchEngine:
     """Engine over a language model and a vocoder on one device.
 
-    Args:
-        checkpoint: of both.
-        asked_device: as in `resolve_device`.
-        index: of the instance, as in `resolve_device`.
-        build_language_model: called by `load`.
+    The device is `resolve_device(asked_device, index)`; `build_language_model` is called by `load`.
     """
 
     def __init__(
@@ -134,14 +126,10 @@ class _Pieces:
 
 
 def resolve_device(asked: str, index: int) -> str:
-    """Torch's name of a device.
+    """Torch's name of a device that is asked for as `cpu`, `mps`, `cuda`, `cuda:N` or `auto`.
 
-    Args:
-        asked: `cpu`, `mps`, `cuda`, `cuda:N` or `auto`.
-        index: of the instance; `auto` and `cuda` spread instances over the CUDA devices.
-
-    Raises:
-        ModelLoadError: torch does not see that device.
+    `auto` and `cuda` spread instances, by their `index`, over the CUDA devices. Raises
+    ModelLoadError if torch does not see the device.
     """
     import torch
 

@@ -29,12 +29,8 @@ CACHE_SIZE_MB: Final = 100  # of the KV cache; the package's own default
 class LmdeployLanguageModel:
     """SopranoLanguageModel over the package's LMDeployModel.
 
-    Args:
-        directory: of the checkpoint.
-        load_pipeline: makes lmdeploy's pipeline of a directory.
-
-    Attributes:
-        num_tokens: received so far, for all sentences.
+    `load_pipeline` makes lmdeploy's pipeline of a directory; `num_tokens` are received so far, for
+    all sentences.
     """
 
     def __init__(

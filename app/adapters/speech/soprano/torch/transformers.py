@@ -53,12 +53,7 @@ class TokenSampler:
         self._generator = torch.Generator().manual_seed(sampling.seed + sampling.attempt)
 
     def sample(self, ids: list[int], logits: Any) -> int:
-        """The next token id.
-
-        Args:
-            ids: of prompt and continuation so far.
-            logits: (vocab_size,) tensor.
-        """
+        """The next token id, after the `ids` so far, from (vocab_size,) logits."""
         import torch
 
         scores = logits.float().cpu()[None]
@@ -70,12 +65,7 @@ class TokenSampler:
 
 
 class BatchRow:
-    """One sentence.
-
-    Attributes:
-        ids: of prompt and continuation.
-        num_new: tokens of the continuation.
-    """
+    """One sentence: `ids` of prompt and continuation, `num_new` of these in the continuation."""
 
     def __init__(self, ids: list[int], sampler: TokenSampler) -> None:
         self.ids = ids
@@ -102,12 +92,7 @@ class Sampled(msgspec.Struct, frozen=True, eq=False):
 
 
 class TokenBatch:
-    """The rows and their key/value caches.
-
-    Args:
-        model: a causal language model of transformers.
-        tokenizer: of the same checkpoint.
-    """
+    """The rows and their key/value caches, for a causal language model of transformers."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
@@ -237,12 +222,7 @@ class Job:
 class TransformersLanguageModel:
     """SopranoLanguageModel over the package's TransformersModel.
 
-    Args:
-        directory: of the checkpoint.
-        device: torch's name of it.
-
-    Attributes:
-        num_tokens: sampled so far, of all sentences.
+    `num_tokens` are sampled so far, of all sentences.
     """
 
     def __init__(self, directory: Path, device: str) -> None:

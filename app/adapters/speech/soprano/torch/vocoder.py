@@ -32,11 +32,7 @@ def next_window(
 ) -> Window | None:
     """The next window that can be decoded, or None if more states are needed first.
 
-    Args:
-        num_states: that exist, or may be used so far.
-        num_tokens_sent: that earlier windows kept.
-        num_chunks_sent: how many windows there were.
-        is_finished: whether no state will follow.
+    `num_states` exist, or may be used so far; earlier windows kept the tokens and chunks sent.
     """
     num_ready = num_states - 1 if is_finished else num_states - 1 - CONTEXT_STATES
     wanted = TOKENS_PER_CHUNK[min(num_chunks_sent, len(TOKENS_PER_CHUNK) - 1)]
@@ -56,12 +52,8 @@ def next_window(
 class StateVocoder:
     """The package's decoder with the weights of a checkpoint, on one device.
 
-    Args:
-        checkpoint: 1.0 and 1.1 decoders differ in width and input kernel.
-        device: torch's name of it.
-
-    Raises:
-        ModelLoadError: the weights do not fit.
+    Decoders of 1.0 and 1.1 differ in width and input kernel. Raises ModelLoadError if the weights
+    do not fit.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
