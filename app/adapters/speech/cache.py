@@ -168,9 +168,7 @@ class _InFlight:
         on_whole: gets all chunks once they are made, unless there was no room for them, or there
             are none: what is silent once may be a failure, and must not stay so.
 
-    Attributes:
-        can_be_joined: nothing is missing for a follower that comes now.
-        task: that makes the chunks.
+    `can_be_joined` as long as nothing is missing for a follower that comes now.
     """
 
     def __init__(

@@ -69,7 +69,6 @@ class Instance:
 
     Attributes:
         due_times: of the sentences that it synthesizes.
-        is_alive: it can be asked.
         is_suspect: it may hang.
         has_told: a sentence has failed for its death.
         last_audio_at: seconds of the clock; -inf before the first audio.
@@ -96,15 +95,9 @@ class Instance:
 
 
 class PooledModel:
-    """SpeechModel over several.
+    """SpeechModel over several; `limits` are on the silence of an instance.
 
-    Args:
-        build: makes an instance.
-        num_instances: at least 1.
-        clock: measures, and waits between attempts.
-        observer: told of deaths.
-        limits: on the silence of an instance.
-        replaces_hung: whether one that hangs is replaced. Its `close` must be able to end it.
+    One that hangs is replaced with `replaces_hung`: its `close` must be able to end it.
     """
 
     def __init__(

@@ -30,10 +30,9 @@ from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
 from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES, MIN_FIRST_STATES, Sequence
 from app.adapters.speech.soprano.onnx.sessions import EngineLimits, open_sessions
 from app.adapters.speech.soprano.sampling import Sampling
-from app.adapters.speech.soprano.torch.engine import missing_package
+from app.adapters.speech.soprano.torch.engine import loading
 from app.adapters.speech.soprano.torch.transformers import load_package_model
 from app.adapters.speech.soprano.torch.vocoder import StateVocoder, Window
-from app.domain.errors import ModelLoadError
 
 Samples = NDArray[np.float32]  # (num_samples,)
 States = NDArray[np.float32]  # (num_states, hidden)
@@ -144,7 +143,6 @@ def state_similarity(reference: States, states: States) -> float:
 
 
 HOP_LENGTH: Final = 512  # samples; as with N_FFT, that of the decoder's own transform
-
 NUM_BANDS: Final = 80
 
 # Below the loudest band of the reference; what is softer counts as silence.
@@ -476,16 +474,9 @@ class TracedPackage:
     """ReferenceModel over the package's TransformersModel and decoder; raises ModelLoadError."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        try:
+        with loading("soprano", "The package cannot load the checkpoint"):
             package_model = load_package_model(checkpoint.directory, "cpu")
             self._decoder = StateVocoder(checkpoint, "cpu")
-        except ImportError as error:
-            raise missing_package("soprano", error) from error
-        except ModelLoadError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ModelLoadError(f"The package cannot load the checkpoint: {reason}") from error
         self._model: Any = package_model.model
         self._tokenizer: Any = package_model.tokenizer
         self._end_id: int = checkpoint.language_model.eos_token_id

@@ -97,11 +97,8 @@ def in_soprano_form(paragraph: MappedText) -> MappedText:
 
 
 MAX_SENTENCE_CHARS: Final = 300  # longest sentence, before short ones join it
-
 MIN_SENTENCE_CHARS: Final = 30  # a shorter sentence is joined to a neighbour if it has one
-
 MAX_JOINED_CHARS: Final = 400  # longest sentence, with the short ones that joined it
-
 MAX_WORD_CHARS: Final = 60  # length of the pieces of a word that no sentence could hold
 
 _LONG_WORD: Final = re.compile(rf"[^ .!?]{{{MAX_SENTENCE_CHARS},}}")

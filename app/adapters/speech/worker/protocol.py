@@ -72,9 +72,7 @@ class Synthesize(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         id: unique among the open segments.
-        index: of the segment.
-        text: of the segment, in UTF-8; half of a surrogate pair is encoded like any code point.
-        params: voice, speed and sampling.
+        text: in UTF-8; half of a surrogate pair is encoded like any code point.
         due_at: as in the port SpeechModel. The clock is the machine's, so both processes have it.
     """
 

@@ -30,10 +30,9 @@ _log = structlog.get_logger(__name__)
 
 
 class CachedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One revision of a repository in the hub's cache.
+    """One revision of a repository (owner/name) in the hub's cache.
 
     Attributes:
-        repo: owner/name.
         revision: the hash of its commit.
         refs: branches and tags that stood for it when it was fetched.
         num_bytes: of its files on disk.

@@ -40,7 +40,6 @@ STORAGE_DTYPES: Final = {
 }
 
 MAX_DIMS: Final = 8  # of one tensor
-
 MAX_SHOWN_CHARS: Final = 80  # of a rejected name in a message
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]

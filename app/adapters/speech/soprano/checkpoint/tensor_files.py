@@ -34,7 +34,6 @@ from app.adapters.speech.soprano.checkpoint.shapes import NUMPY_DTYPES, TensorIn
 from app.domain.errors import CheckpointError
 
 MAX_HEADER_BYTES: Final = 100_000_000  # as in the format's own reader
-
 _LENGTH_BYTES: Final = 8
 _METADATA: Final = "__metadata__"
 
@@ -115,7 +114,6 @@ def decode_numbers(content: bytes | memoryview, dtype: str) -> NDArray[Any]:
 
 
 MAX_PROGRAM_BYTES: Final = 16 * 1024 * 1024  # Soprano's description of its tensors has 11 kB
-
 _PROGRAM: Final = "data.pkl"
 _BYTE_ORDER: Final = "byteorder"
 

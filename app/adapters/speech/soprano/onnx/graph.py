@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 Precision = Literal["fp32", "int8"]
 
 OPSET: Final = 20  # the first with Gelu
-
 IR_VERSION: Final = 9
-
 MAX_LEVEL: Final = 127  # of a quantized number; symmetric, so that -128 is never used
 
 # Of weights where the processor adds two products in 16 bits, which must not overflow:

@@ -28,7 +28,6 @@ from app.domain.errors import CheckpointError, ModelLoadError
 from app.ports.clock import Clock
 
 GRAPH_VERSION: Final = 2  # to be raised with every change of what is built
-
 LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"
 VOCODER_GRAPH: Final = "decoder.onnx"
 WINDOW_FILE: Final = "window.npy"

@@ -36,13 +36,9 @@ from app.domain.errors import ModelLoadError
 FRAMES_PER_TOKEN: Final = 4
 
 HOP_LENGTH: Final = 512  # samples between frames; fixed by the package
-
 OVERLAP: Final = N_FFT // HOP_LENGTH  # frames that add to each block
-
 NUM_CUT_BLOCKS: Final = OVERLAP // 2  # blocks before sample 0
-
 NUM_CARRIED: Final = OVERLAP - 1  # blocks that wait for frames to come
-
 MAX_MAGNITUDE: Final = 100.0  # of a bin, as in the package
 
 Blocks = NDArray[np.float32]  # (rows, blocks, 512) samples
@@ -213,32 +209,13 @@ class OverlapAdd:
             is_first: whether these are the first frames of their sentences.
             is_last: whether these are the last ones.
         """
-        num_frames = spectra.shape[1]
-        frames = self._frames(spectra)  # (rows, frames, 4, 512)
-        blocks = np.zeros((len(spectra), num_frames + NUM_CARRIED, HOP_LENGTH), np.float32)
-        blocks[:, :NUM_CARRIED] = carried
-        # Earlier frames are added first, so that the sums are the same however frames are grouped.
-        for quarter in reversed(range(OVERLAP)):
-            blocks[:, quarter : quarter + num_frames] += frames[:, :, quarter]
-        start = NUM_CUT_BLOCKS if is_first else 0
-        end = num_frames + 1 if is_last else num_frames
-        done = blocks[:, start:end] / self._weight
-        if is_first:
-            done[:, 0] = blocks[:, start] / self._first_weight
-        if is_last:
-            done[:, -1] = blocks[:, end - 1] / self._last_weight
-        return done.reshape(len(done), -1), blocks[:, num_frames:].copy()
-
-    def _frames(self, spectra: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The windowed frames of the samples, in quarters.
-
-        Row by row: so what is computed on the way stays in the processor's cache.
-        """
         from scipy.fft import irfft
 
-        num_bins = spectra.shape[-1] // 2
-        frames = np.empty((*spectra.shape[:-1], N_FFT), np.float32)
-        for row, row_frames in zip(spectra, frames, strict=True):
+        num_rows, num_frames, num_values = spectra.shape
+        num_bins = num_values // 2
+        windowed = np.empty((num_rows, num_frames, N_FFT), np.float32)
+        # Row by row: so what is computed on the way stays in the processor's cache.
+        for row, row_frames in zip(spectra, windowed, strict=True):
             magnitude = np.exp(row[:, :num_bins])
             np.minimum(magnitude, np.float32(MAX_MAGNITUDE), out=magnitude)
             phase = row[:, num_bins:]
@@ -248,7 +225,20 @@ class OverlapAdd:
             bins[:, [0, -1]] = 0  # the package drops the constant and the highest frequency
             samples = irfft(bins, N_FFT, axis=-1, overwrite_x=True)
             np.multiply(samples, self._window, out=row_frames)
-        return frames.reshape(*spectra.shape[:-1], OVERLAP, HOP_LENGTH)
+        quarters = windowed.reshape(num_rows, num_frames, OVERLAP, HOP_LENGTH)
+        blocks = np.zeros((num_rows, num_frames + NUM_CARRIED, HOP_LENGTH), np.float32)
+        blocks[:, :NUM_CARRIED] = carried
+        # Earlier frames are added first, so that the sums are the same however frames are grouped.
+        for quarter in reversed(range(OVERLAP)):
+            blocks[:, quarter : quarter + num_frames] += quarters[:, :, quarter]
+        start = NUM_CUT_BLOCKS if is_first else 0
+        end = num_frames + 1 if is_last else num_frames
+        done = blocks[:, start:end] / self._weight
+        if is_first:
+            done[:, 0] = blocks[:, start] / self._first_weight
+        if is_last:
+            done[:, -1] = blocks[:, end - 1] / self._last_weight
+        return done.reshape(len(done), -1), blocks[:, num_frames:].copy()
 
 
 class VocoderState(msgspec.Struct, eq=False, kw_only=True):

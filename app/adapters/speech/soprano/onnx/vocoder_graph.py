@@ -19,7 +19,6 @@ from app.adapters.speech.soprano.onnx.graph import GraphBuilder, Precision
 Tensors = Mapping[str, NDArray[np.float32]]
 
 NORM_EPSILON: Final = 1e-6  # of the package's layer norms
-
 MIN_GELU: Final = -0.17  # below the least value of GELU, which is -0.16997
 
 INPUT_STATE, BLOCK_STATES = "input_state", "block_states"

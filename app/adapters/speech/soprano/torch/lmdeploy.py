@@ -14,11 +14,10 @@ import numpy as np
 
 from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error
 from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
-from app.adapters.speech.soprano.torch.engine import HiddenState, missing_package
+from app.adapters.speech.soprano.torch.engine import HiddenState, loading
 from app.domain.errors import (
     InstanceDeadError,
     ModelLoadError,
-    SpeechError,
     SynthesisError,
     TruncatedSpeechError,
 )
@@ -44,15 +43,8 @@ class LmdeployLanguageModel:
         self.num_tokens = 0
 
     def load(self) -> None:
-        try:
+        with loading("lmdeploy", "Soprano cannot be loaded on lmdeploy"):
             self._pipeline = self._load_pipeline(self._directory)
-        except ImportError as error:
-            raise missing_package("lmdeploy", error) from error
-        except SpeechError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ModelLoadError(f"Soprano cannot be loaded on lmdeploy: {reason}") from error
 
     def close(self) -> None:
         pipeline, self._pipeline = self._pipeline, None

@@ -18,11 +18,10 @@ import structlog
 
 from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error
 from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
-from app.adapters.speech.soprano.torch.engine import HiddenState, missing_package
+from app.adapters.speech.soprano.torch.engine import HiddenState, loading
 from app.domain.errors import (
     InstanceDeadError,
     InvalidAudioError,
-    ModelLoadError,
     SynthesisError,
     TruncatedSpeechError,
 )
@@ -76,13 +75,9 @@ class BatchRow:
 
 
 class Sampled(msgspec.Struct, frozen=True, eq=False):
-    """What a step made of a row.
+    """What a step made of a row, which goes on if it is neither at its end nor in error.
 
-    Attributes:
-        row: goes on if neither of the last two is set.
-        state: that predicted the token just sampled; None at the end.
-        is_end: the end token was sampled.
-        error: why the row cannot go on.
+    `state` predicted the token just sampled; it is None at the end.
     """
 
     row: BatchRow
@@ -237,13 +232,8 @@ class TransformersLanguageModel:
         self.num_tokens = 0
 
     def load(self) -> None:
-        try:
+        with loading("soprano", f"Soprano cannot be loaded on {self._device}"):
             package_model = load_package_model(self._directory, self._device)
-        except ImportError as error:
-            raise missing_package("soprano", error) from error
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ModelLoadError(f"Soprano cannot be loaded on {self._device}: {reason}") from error
         self._batch = TokenBatch(package_model.model, package_model.tokenizer)
         self._thread = threading.Thread(target=self._work, name="soprano-tokens", daemon=True)
         self._thread.start()
