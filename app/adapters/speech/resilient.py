@@ -56,15 +56,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ResilientModel:
-    """SpeechModel around one that may fail.
+    """SpeechModel around one that may fail; it raises SpeechTimeoutError itself when it is silent.
 
-    Args:
-        model: synthesizes, and raises SpeechTimeoutError itself when it is silent for too long.
-        clock: measures and waits.
-        policy: of the breaker and of retries.
-        observer: told of sentences, retries and changes of the breaker.
-        random: gives numbers in [0, 1).
-        tracing: gets a span for each attempt; one that several requests share is of the first.
+    `random` gives numbers in [0, 1). `tracing` gets a span for each attempt; one that several
+    requests share is of the first.
     """
 
     def __init__(

@@ -40,20 +40,12 @@ Choices = NDArray[np.int64]  # (num_steps,) token ids
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The choices of a model along a run of tokens, one a step.
+    """The choices of a model along a run of tokens, one a step."""
 
-    Attributes:
-        choices: (num_steps,) int64, the likeliest token of each step after the repetition penalty;
-            the end token is one.
-        margins: (num_steps,) float32, by how much the logit of each choice exceeds the next best.
-        states: (num_steps, hidden) float32, from which each choice was made.
-        has_ended: whether the end token came; else a limit cut the run.
-    """
-
-    choices: Choices
-    margins: NDArray[np.float32]
-    states: States
-    has_ended: bool
+    choices: Choices  # (num_steps,), likeliest after the repetition penalty, end token included
+    margins: NDArray[np.float32]  # (num_steps,), by how much their logits exceed the next best
+    states: States  # (num_steps, hidden) float32, from which each choice was made
+    has_ended: bool  # whether the end token came; else a limit cut the run
 
     @property
     def num_tokens(self) -> int:
@@ -217,40 +209,22 @@ class ReferenceRun(msgspec.Struct, frozen=True, eq=False):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A sentence by a model and by the reference.
+    """A sentence by a model and by the reference."""
 
-    Attributes:
-        num_reference_tokens: without the end token.
-        num_tokens: of the free-running model, without the end token.
-        first_difference: index of the first token that differs, None if none does.
-        agreement: see `token_agreement`; the end token is included.
-        peak_difference: see `peak_difference`; None where tokens differ.
-        log_mel_db: see `log_mel_distance_db`.
-        reference_finish: "stop", or "length" where the limit of tokens came first.
-        finish: the same of the free-running model.
-        num_steps: along the reference's tokens, the end token included.
-        num_steps_agreed: of these, where the model chooses the reference's next token.
-        num_near_ties: steps where it does not, but the reference's two best logits are as good as
-            equal.
-        led_peak_difference: of the audio of the model's states along the reference's tokens.
-        led_log_mel_db: of the same audio.
-        state_similarity: of its states and the reference's along these tokens.
-    """
-
-    num_reference_tokens: int
-    num_tokens: int
-    first_difference: int | None
-    agreement: float
-    peak_difference: float | None
-    log_mel_db: float | None
-    reference_finish: str
-    finish: str
-    num_steps: int
-    num_steps_agreed: int
-    num_near_ties: int
-    led_peak_difference: float
-    led_log_mel_db: float | None
-    state_similarity: float
+    num_reference_tokens: int  # without the end token
+    num_tokens: int  # of the free-running model, without the end token
+    first_difference: int | None  # index of the first token that differs, None if none does
+    agreement: float  # see `token_agreement`; the end token is included
+    peak_difference: float | None  # see `peak_difference`; None where tokens differ
+    log_mel_db: float | None  # see `log_mel_distance_db`
+    reference_finish: str  # "stop", or "length" where the limit of tokens came first
+    finish: str  # the same of the free-running model
+    num_steps: int  # along the reference's tokens, the end token included
+    num_steps_agreed: int  # of these, where the model chooses the reference's next token
+    num_near_ties: int  # steps where it does not, but the two best logits of the reference are near
+    led_peak_difference: float  # of the audio of the model's states along the reference's tokens
+    led_log_mel_db: float | None  # of the same audio
+    state_similarity: float  # of its states and the reference's along these tokens
 
 
 def run_reference(model: ReferenceModel, prompt: str, max_tokens: int) -> ReferenceRun:
@@ -311,33 +285,19 @@ USABLE_LOG_MEL_DB: Final = 2.0
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """All sentences of one model.
+    """All sentences of one model."""
 
-    Attributes:
-        num_sentences: that were compared.
-        num_same_tokens: of these, with all tokens as the reference's when free-running.
-        agreement: mean token agreement when free-running.
-        num_unended: sentences that the reference ended and the free-running model did not.
-        step_agreement: share of all steps along the reference's tokens with the same choice.
-        num_steps_differing: the other steps, near ties not counted.
-        num_near_ties: steps that differ where two logits are as good as equal.
-        log_mel_db: mean over the sentences with audio, free-running.
-        led_log_mel_db: the same along the reference's tokens.
-        led_peak_difference: largest of all.
-        state_similarity: mean over the sentences.
-    """
-
-    num_sentences: int
-    num_same_tokens: int
-    agreement: float
-    num_unended: int
-    step_agreement: float
-    num_steps_differing: int
-    num_near_ties: int
-    log_mel_db: float
-    led_log_mel_db: float
-    led_peak_difference: float
-    state_similarity: float
+    num_sentences: int  # that were compared
+    num_same_tokens: int  # of these, with all tokens as the reference's when free-running
+    agreement: float  # mean token agreement when free-running
+    num_unended: int  # sentences that the reference ended and the free-running model did not
+    step_agreement: float  # share of all steps along the reference's tokens with the same choice
+    num_steps_differing: int  # the other steps, near ties not counted
+    num_near_ties: int  # steps that differ where two logits are as good as equal
+    log_mel_db: float  # mean over the sentences with audio, free-running
+    led_log_mel_db: float  # the same along the reference's tokens
+    led_peak_difference: float  # largest of all
+    state_similarity: float  # mean over the sentences
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -114,20 +114,12 @@ Item = AudioChunk | AttemptFailed | SpeechError | None
 
 
 class WorkerModel:
-    """SpeechModel over a worker. One that dies is not replaced here.
+    """SpeechModel over a worker, whose `pid` is known once it was started. A dead one stays dead.
 
     Heartbeats are counted, not timed: a server that was suspended itself must not take its worker
-    for dead.
-
-    Args:
-        outline: the same model, never loaded: it has its info and splits texts.
-        start: starts the process.
-        clock: waits from heartbeat to heartbeat.
-        observer: told of failed attempts, in the context of the listener.
-        on_death: called once if the worker dies after it was loaded, before any listener is told.
-
-    Attributes:
-        pid: process id of the worker, once it was started.
+    for dead. `outline` is the same model, never loaded: it has its info and splits texts.
+    `observer` is told of failed attempts in the context of the listener, `on_death` is called once
+    if the worker dies after it was loaded, before any listener is told.
     """
 
     def __init__(

@@ -68,19 +68,13 @@ class Init(msgspec.Struct, frozen=True, tag=True):
 
 
 class Synthesize(msgspec.Struct, frozen=True, tag=True):
-    """Synthesize a segment.
+    """Synthesize a segment."""
 
-    Attributes:
-        id: unique among the open segments.
-        text: in UTF-8; half of a surrogate pair is encoded like any code point.
-        due_at: as in the port SpeechModel. The clock is the machine's, so both processes have it.
-    """
-
-    id: int
+    id: int  # unique among the open segments
     index: int
-    text: bytes
+    text: bytes  # in UTF-8; half of a surrogate pair is encoded like any code point
     params: SynthesisParams
-    due_at: float
+    due_at: float  # as in the port SpeechModel; both processes have the clock of the machine
 
     @property
     def segment(self) -> TextSegment:

@@ -30,22 +30,14 @@ _log = structlog.get_logger(__name__)
 
 
 class CachedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One revision of a repository (owner/name) in the hub's cache.
-
-    Attributes:
-        revision: the hash of its commit.
-        refs: branches and tags that stood for it when it was fetched.
-        num_bytes: of its files on disk.
-        path: the directory of its files.
-        is_complete: no file of a checkpoint is missing.
-    """
+    """One revision of a repository (owner/name) in the hub's cache."""
 
     repo: str
-    revision: str
-    refs: tuple[str, ...]
-    num_bytes: int
-    path: Path
-    is_complete: bool
+    revision: str  # the hash of its commit
+    refs: tuple[str, ...]  # branches and tags that stood for it when it was fetched
+    num_bytes: int  # of its files on disk
+    path: Path  # the directory of its files
+    is_complete: bool  # no file of a checkpoint is missing
 
 
 def locate(

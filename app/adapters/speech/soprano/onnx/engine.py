@@ -166,17 +166,11 @@ class BackgroundThread:
 
 
 class Request(msgspec.Struct, eq=False):
-    """Where the audio of a sequence goes, and what the sessions carry for it.
+    """Where the audio of a sequence goes, and what the sessions carry for it."""
 
-    Attributes:
-        stream: read by the listener.
-        vocoder_state: moves on with each vocoder call.
-        prompt_output: states and logits of its prompt, until it decodes.
-    """
-
-    stream: ThreadStream[Samples]
-    vocoder_state: VocoderState
-    prompt_output: tuple[States, Logits] | None = None
+    stream: ThreadStream[Samples]  # read by the listener
+    vocoder_state: VocoderState  # moves on with each vocoder call
+    prompt_output: tuple[States, Logits] | None = None  # states and logits, until it decodes
 
 
 class EngineLoop:

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 Precision = Literal["fp32", "int8"]
 
-OPSET: Final = 20  # the first with Gelu
-IR_VERSION: Final = 9
 MAX_LEVEL: Final = 127  # of a quantized number; symmetric, so that -128 is never used
 
 # Of weights where the processor adds two products in 16 bits, which must not overflow:
@@ -203,8 +201,9 @@ class GraphBuilder:
         graph = helper.make_graph(self._nodes, path.stem, self._inputs, self._outputs, initializers)
         model = helper.make_model(
             graph,
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
+            ir_version=9,
+            # 20 is the first version with Gelu.
+            opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid(MICROSOFT, 1)],
         )
         path.write_bytes(model.SerializeToString())
 

@@ -90,19 +90,13 @@ class SlotMove(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False):
-    """What to compute next.
+    """What to compute next."""
 
-    Attributes:
-        prefill: comes before the decode step; then the plan is made again.
-        decode: slots that take a decode step.
-        vocode: batches, the listeners nearest to an underrun first.
-        background: what a second thread does beside the decode steps. While nothing decodes,
-            prefill is left to the first thread, which then has all cores.
-    """
-
-    prefill: PrefillChunk | None
-    decode: range
-    vocode: list[VocoderBatch]
+    prefill: PrefillChunk | None  # comes before the decode step; then the plan is made again
+    decode: range  # slots that take a decode step
+    vocode: list[VocoderBatch]  # the listeners nearest to an underrun first
+    # What a second thread does beside the decode steps. While nothing decodes, prefill is left to
+    # the first thread, which then has all cores.
     background: PrefillChunk | VocoderBatch | None
 
 

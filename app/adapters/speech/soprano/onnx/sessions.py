@@ -37,7 +37,6 @@ FRAMES_PER_TOKEN: Final = 4
 
 HOP_LENGTH: Final = 512  # samples between frames; fixed by the package
 OVERLAP: Final = N_FFT // HOP_LENGTH  # frames that add to each block
-NUM_CUT_BLOCKS: Final = OVERLAP // 2  # blocks before sample 0
 NUM_CARRIED: Final = OVERLAP - 1  # blocks that wait for frames to come
 MAX_MAGNITUDE: Final = 100.0  # of a bin, as in the package
 
@@ -49,15 +48,10 @@ States = NDArray[np.float32]  # (rows, hidden)
 
 
 class EngineLimits(msgspec.Struct, frozen=True):
-    """What an engine may take.
+    """What an engine may take."""
 
-    Attributes:
-        max_sentences: synthesized at the same time, the slots of the KV cache; more wait.
-        num_threads: of the runtime; 0 is one per physical core.
-    """
-
-    max_sentences: int = 32
-    num_threads: int = 0
+    max_sentences: int = 32  # synthesized at the same time, the slots of the KV cache; more wait
+    num_threads: int = 0  # of the runtime; 0 is one per physical core
 
 
 class LanguageModelSession:
@@ -231,7 +225,7 @@ class OverlapAdd:
         # Earlier frames are added first, so that the sums are the same however frames are grouped.
         for quarter in reversed(range(OVERLAP)):
             blocks[:, quarter : quarter + num_frames] += quarters[:, :, quarter]
-        start = NUM_CUT_BLOCKS if is_first else 0
+        start = OVERLAP // 2 if is_first else 0  # blocks before sample 0 are cut off
         end = num_frames + 1 if is_last else num_frames
         done = blocks[:, start:end] / self._weight
         if is_first:
@@ -242,19 +236,12 @@ class OverlapAdd:
 
 
 class VocoderState(msgspec.Struct, eq=False, kw_only=True):
-    """What the vocoder carries of one sequence from piece to piece.
+    """What the vocoder carries of one sequence from piece to piece."""
 
-    Attributes:
-        is_first: nothing has been vocoded yet.
-        last_state: (1, hidden), from which the next frames are interpolated; (0, hidden) at first.
-        carried: by names of the graph's inputs, without the dimension of rows.
-        overlap: (3, 512).
-    """
-
-    is_first: bool
-    last_state: States
-    carried: dict[str, NDArray[np.float32]]
-    overlap: Blocks
+    is_first: bool  # nothing has been vocoded yet
+    last_state: States  # (1, hidden), to interpolate the next frames from; (0, hidden) at first
+    carried: dict[str, NDArray[np.float32]]  # by input of the graph, without the dimension of rows
+    overlap: Blocks  # (3, 512)
 
 
 class VocoderSession:
@@ -329,17 +316,12 @@ def interpolate(states: States, *, has_first: bool) -> NDArray[np.float32]:
 
 
 class Sessions(msgspec.Struct, frozen=True, eq=False):
-    """What an engine computes with.
-
-    Attributes:
-        tokenizer: a tokenizers.Tokenizer.
-        is_split: each session may run while the other does, on half of the threads.
-    """
+    """What an engine computes with."""
 
     language_model: LanguageModelSession
     vocoder: VocoderSession
-    tokenizer: Any
-    is_split: bool
+    tokenizer: Any  # a tokenizers.Tokenizer
+    is_split: bool  # each session may run while the other does, on half of the threads
 
 
 def open_sessions(

@@ -68,11 +68,13 @@ class TorchEngine:
         self._vocoder: StateVocoder | None = None
 
     def load(self) -> None:
-        with loading("soprano", "Soprano cannot be loaded"):
+        try:
             device = resolve_device(self._asked_device, self._index)
             self.language_model = self._build_language_model(self._checkpoint.directory, device)
             self.language_model.load()
             self._vocoder = StateVocoder(self._checkpoint, device)
+        except ImportError as error:
+            raise missing_package("soprano", error) from error
 
     def close(self) -> None:
         if self.language_model is not None:
@@ -144,16 +146,20 @@ def resolve_device(asked: str, index: int) -> str:
     return asked
 
 
+def missing_package(extra: str, error: ImportError) -> ModelLoadError:
+    """What to install, in one line."""
+    return ModelLoadError(
+        f"The package {error.name or extra} is missing: pip install 'soprano-tts-api[{extra}]'."
+    )
+
+
 @contextmanager
 def loading(extra: str, failure: str) -> Iterator[None]:
     """Turn what libraries raise into ModelLoadError: what to install, or `failure` and why."""
     try:
         yield
     except ImportError as error:
-        name = error.name or extra
-        raise ModelLoadError(
-            f"The package {name} is missing: pip install 'soprano-tts-api[{extra}]'."
-        ) from error
+        raise missing_package(extra, error) from error
     except SpeechError:
         raise
     except Exception as error:
