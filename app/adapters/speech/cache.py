@@ -159,16 +159,11 @@ class _InFlight:
     """A segment that is made once, for all who ask for it meanwhile.
 
     Nobody waits for anybody else: each follower has a queue of its own. The work stops when the
-    last follower leaves, so it must be joined at once.
-
-    Args:
-        read: gives the chunks from the disk, if they are there.
-        start: synthesizes them otherwise.
-        memory: has room for them, so that others can join late.
-        on_whole: gets all chunks once they are made, unless there was no room for them, or there
-            are none: what is silent once may be a failure, and must not stay so.
-
-    `can_be_joined` as long as nothing is missing for a follower that comes now.
+    last follower leaves, so it must be joined at once. The chunks come from `read`, or else from
+    `start`. `memory` has room for them, so that others can join late: `can_be_joined` tells whether
+    nothing is missing for a follower that comes now. `on_whole` gets all chunks once they are made,
+    unless there was no room for them, or there are none: what is silent once may be a failure, and
+    must not stay so.
     """
 
     def __init__(

@@ -207,15 +207,11 @@ def to_bytes(key: str, chunks: Chunks) -> bytes:
 
     Samples are little-endian float32.
     """
-    body = msgspec.msgpack.encode(
-        [
-            {
-                **msgspec.structs.asdict(chunk),
-                SAMPLES: chunk.samples.astype(SAMPLE_TYPE, copy=False).tobytes(),
-            }
-            for chunk in chunks
-        ]
-    )
+    stored = []
+    for chunk in chunks:
+        samples = chunk.samples.astype(SAMPLE_TYPE, copy=False).tobytes()
+        stored.append({**msgspec.structs.asdict(chunk), SAMPLES: samples})
+    body = msgspec.msgpack.encode(stored)
     return hashlib.sha256(key.encode() + body).digest() + body
 
 

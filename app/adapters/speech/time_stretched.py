@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -80,15 +80,14 @@ class TimeStretcher:
         self._num_output_tokens = 0
         self._graph = av.filter.Graph()
         self._graph.threads = 1  # filters of one channel have no use for more
-        last = self._graph.add_abuffer(
+        source = self._graph.add_abuffer(
             sample_rate=sample_rate,
             format="flt",
             layout="mono",
             time_base=Fraction(1, sample_rate),
         )
-        for name, argument in [("atempo", repr(f)) for f in chain_tempos(tempo)]:
-            last = _linked(last, self._graph.add(name, argument))
-        _linked(last, self._graph.add("abuffersink"))
+        filters = [self._graph.add("atempo", repr(factor)) for factor in chain_tempos(tempo)]
+        self._graph.link_nodes(source, *filters, self._graph.add("abuffersink"))
         self._graph.configure()
 
     def push(self, chunk: AudioChunk) -> list[AudioChunk]:
@@ -141,8 +140,3 @@ def chain_tempos(tempo: float) -> list[float]:
         factors.append(MAX_TEMPO)
         rest /= MAX_TEMPO
     return [*factors, rest]
-
-
-def _linked(source: Any, target: Any) -> Any:
-    source.link_to(target)
-    return target

@@ -50,12 +50,8 @@ def locate(
 ) -> Path:
     """The directory of a model: itself if it is one, else of a repository, cached or fetched.
 
-    Args:
-        model: a directory, or a repository as owner/name.
-        revision: branch, tag or commit of the repository; its main branch if None.
-        may_download: fetch what is not in the cache.
-        clock: for how long a download took.
-        cache_dir: of the hub; the library's own choice if None.
+    `model` is a directory, or a repository as owner/name, of which `revision` is a branch, a tag or
+    a commit; None is its main branch. `cache_dir` is the hub's; None is the library's own choice.
 
     Raises:
         CheckpointError: there is no such thing, or it cannot be fetched; says what to do.

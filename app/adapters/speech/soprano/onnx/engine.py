@@ -125,10 +125,9 @@ def released(lock: threading.Lock) -> Iterator[None]:
 class BackgroundThread:
     """A second thread that works as long as there is something to do beside the first.
 
-    Args:
-        lock: held during each piece of work, which releases it to compute.
-        next_work: decides what it does next; None is nothing.
-        report: called after each piece, with the error of one that failed; then it stops.
+    It holds `lock` during each piece of work, which releases it to compute. `next_work` decides
+    what it does next; None is nothing. `report` is called after each piece, with the error of one
+    that failed; then it stops.
     """
 
     def __init__(

@@ -116,14 +116,9 @@ class GraphBuilder:
         *,
         floor: float | None = None,
     ) -> str:
-        """`value @ weight.T + bias`.
+        """`value @ weight.T + bias`, for (..., num_in), (num_out, num_in) and (num_out,) float32.
 
-        Args:
-            value: (..., num_in) float32.
-            name: of the weights.
-            weight: (num_out, num_in).
-            bias: (num_out,).
-            floor: negative, which no number of `value` is below, if that is known.
+        No number of `value` is below `floor`, which is negative, if that is known.
         """
         product = self.multiplied(self.product(Rows(value), name, weight, floor=floor))
         if bias is None:

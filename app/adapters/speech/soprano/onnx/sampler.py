@@ -44,14 +44,10 @@ def penalize_repetition(logits: Logits, sequences: Rows[Sequence]) -> None:
 
 
 def sample_nucleus(probabilities: NDArray[np.float32], top_p: float, uniform: float) -> int:
-    """A token out of the likeliest ones that together reach `top_p`.
+    """A token out of the likeliest ones of (vocabulary,) that together reach `top_p`, in (0, 1].
 
-    Holtzman et al., The Curious Case of Neural Text Degeneration, 2020, section 3.1.
-
-    Args:
-        probabilities: (vocabulary,), of sum 1.
-        top_p: in (0, 1].
-        uniform: random number in [0, 1).
+    Holtzman et al., The Curious Case of Neural Text Degeneration, 2020, section 3.1. `uniform` is a
+    random number in [0, 1).
     """
     # All tokens below this together weigh less than what the nucleus leaves out.
     floor = (1 - top_p) / len(probabilities)
