@@ -391,9 +391,7 @@ class _Call:
             # The first chunk may make the limit shorter, by no more than one gap from now.
             await self._clock.sleep(min(late_at - now, ends_at - now, self._limits.chunk_gap_s))
         self.has_timed_out = True
-        is_busy = now < late_at
-        self._queue.put_nowait(
-            EngineBusyError(ends_at - self.waits_since)
-            if is_busy
-            else SpeechTimeoutError(self._limit_s)
-        )
+        if now >= late_at:
+            self._queue.put_nowait(SpeechTimeoutError(self._limit_s))
+        else:
+            self._queue.put_nowait(EngineBusyError(ends_at - self.waits_since))

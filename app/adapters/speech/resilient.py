@@ -136,12 +136,11 @@ class ResilientModel:
             await self._clock.sleep(pause_s(self._retry, num_retries, self._random))
 
     def _may_retry(self, error: BaseException, num_retries: int) -> bool:
-        if num_retries >= self._retry.max_retries or not isinstance(error, SynthesisError):
-            return False
-        if not may_help_to_retry(error):
-            return False
-        self._observer.speech_retried(error, num_retries + 1)
-        return True
+        can_retry = num_retries < self._retry.max_retries
+        if can_retry and isinstance(error, SynthesisError) and may_help_to_retry(error):
+            self._observer.speech_retried(error, num_retries + 1)
+            return True
+        return False
 
     def _begin(self, segment: TextSegment, due_at: float) -> "_Attempt":
         """Raises EngineUnavailableError while the circuit is open."""

@@ -146,9 +146,8 @@ class Scheduler:
                 for one in batch.sequences
             )
             is_prompt_due = any(_is_due(one, now) for one in self.waiting)
-            if not vocode or not (
-                is_underrun_near or (self._is_vocoder_next and not is_prompt_due)
-            ):
+            is_vocoder_first = is_underrun_near or (self._is_vocoder_next and not is_prompt_due)
+            if not (vocode and is_vocoder_first):
                 background = prefill
         return Plan(prefill, decode, vocode, background)
 
