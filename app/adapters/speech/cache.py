@@ -133,10 +133,15 @@ class CachedModel:
             await in_flight.leave(queue)
 
     def _begin(self, key: str, start: StartSynthesis, *, is_whole: bool) -> "_InFlight":
-        in_flight = _InFlight(
-            partial(self._read, key), start, self._memory, partial(self._keep, key)
-        )
-        place = (key, is_whole)
+        async def read() -> Chunks | None:
+            # The first sentence warms the model up; a file would leave it cold.
+            is_warm, self._is_warm = self._is_warm, True
+            return await self._disk.read(key) if self._disk is not None and is_warm else None
+
+        def keep(chunks: Chunks) -> None:
+            self._memory.put(key, chunks)
+            if self._disk is not None:
+                self._disk.write(key, chunks)
 
         def forget(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
@@ -144,40 +149,21 @@ class CachedModel:
             if self._in_flight.get(place) is in_flight:
                 del self._in_flight[place]
 
+        place = (key, is_whole)
+        in_flight = self._in_flight[place] = _InFlight(read, start, self._memory, keep)
         in_flight.task.add_done_callback(forget)
-        self._in_flight[place] = in_flight
         return in_flight
-
-    async def _read(self, key: str) -> Chunks | None:
-        if self._disk is None:
-            return None
-        if not self._is_warm:  # the first sentence warms the model up; a file would leave it cold
-            self._is_warm = True
-            return None
-        return await self._disk.read(key)
-
-    def _keep(self, key: str, chunks: Chunks) -> None:
-        self._memory.put(key, chunks)
-        if self._disk is not None:
-            self._disk.write(key, chunks)
 
 
 class _InFlight:
     """A segment that is made once, for all who ask for it meanwhile.
 
     Nobody waits for anybody else: each follower has a queue of its own. The work stops when the
-    last follower leaves, so it must be joined at once.
-
-    Args:
-        read: gives the chunks from the disk, if they are there.
-        start: synthesizes them otherwise.
-        memory: has room for them, so that others can join late.
-        on_whole: gets all chunks once they are made, unless there was no room for them, or there
-            are none: what is silent once may be a failure, and must not stay so.
-
-    Attributes:
-        can_be_joined: nothing is missing for a follower that comes now.
-        task: that makes the chunks.
+    last follower leaves, so it must be joined at once. The chunks come from `read`, or else from
+    `start`. `memory` has room for them, so that others can join late: `can_be_joined` tells whether
+    nothing is missing for a follower that comes now. `on_whole` gets all chunks once they are made,
+    unless there was no room for them, or there are none: what is silent once may be a failure, and
+    must not stay so.
     """
 
     def __init__(
@@ -260,11 +246,8 @@ def compact(chunk: AudioChunk) -> AudioChunk:
 class MemoryCache:
     """Chunks of segments by key, bounded in bytes; the least recently used entries go first.
 
-    What is being made has its place reserved, so the bound holds for both together. Used on the
-    event loop; only `in` may be asked from other threads.
-
-    Args:
-        max_bytes: of all entries and reservations; 0 keeps nothing.
+    What is being made has its place reserved, so the bound holds for both together; of 0 bytes it
+    keeps nothing. Used on the event loop; only `in` may be asked from other threads.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -315,13 +298,7 @@ class MemoryCache:
 
 
 def is_deterministic(info: ModelInfo, sampling: SamplingParams, default_temperature: float) -> bool:
-    """Whether the same request always gives the same audio: nothing is sampled, or with a seed.
-
-    Args:
-        info: of the model.
-        sampling: what the request chooses.
-        default_temperature: of the model where the request chooses none.
-    """
+    """Whether the same request always gives the same audio: nothing is sampled, or with a seed."""
     if not info.has_sampling or sampling.seed is not None:
         return True
     chosen = sampling.temperature
@@ -329,13 +306,7 @@ def is_deterministic(info: ModelInfo, sampling: SamplingParams, default_temperat
 
 
 def segment_key(fingerprint: str, segment: TextSegment, params: SynthesisParams) -> str:
-    """Names the samples of a segment in 64 hexadecimal digits, wherever it stands in a text.
-
-    Args:
-        fingerprint: of the model.
-        segment: that is synthesized.
-        params: how.
-    """
+    """Names the samples of a segment in 64 hexadecimal digits, wherever it stands in a text."""
     how = {"voice": params.voice.id, "speed": params.speed, "sampling": params.sampling}
     parts = (KEY_VERSION, fingerprint, segment.text, how)
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -46,7 +46,15 @@ T = TypeVar("T")
 
 Chunks = tuple[AudioChunk, ...]  # all of one segment, in order
 
-_FIELDS: Final = {field.name: field.type for field in msgspec.structs.fields(AudioChunk)}
+# An AudioChunk, the samples in bytes; no field may be missing.
+_StoredChunk = msgspec.defstruct(
+    "_StoredChunk",
+    [
+        (field.name, bytes if field.name == SAMPLES else field.type)
+        for field in msgspec.structs.fields(AudioChunk)
+    ],
+    forbid_unknown_fields=True,
+)
 _NUM_CHECKSUM_BYTES: Final = hashlib.sha256().digest_size
 
 
@@ -54,15 +62,7 @@ class DiskCache:
     """Entries by key, each a file named `<key>.speech` that is there whole or not at all.
 
     A file of that name that is damaged or of another version is removed when it is met; files with
-    other names are not touched.
-
-    Args:
-        directory: made if missing.
-        max_bytes: of all files.
-        clock: tells when an entry is used.
-
-    Attributes:
-        num_bytes: of all files; never more than `max_bytes`.
+    other names are not touched. `num_bytes` of all files are never more than `max_bytes`.
     """
 
     def __init__(self, directory: Path, max_bytes: int, clock: Clock) -> None:
@@ -83,7 +83,7 @@ class DiskCache:
     async def open(self) -> None:
         """Find what an earlier process kept."""
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="disk-cache")
-        await self._in_thread(self._find_all, None)
+        await self._in_thread(self._find_all)
 
     async def close(self) -> None:
         """Wait for what is being written. May be called without `open`, and twice."""
@@ -96,13 +96,13 @@ class DiskCache:
         """The chunks of an entry, which is then the one used last."""
         if key not in self._num_bytes_of:
             return None
-        return await self._in_thread(partial(self._read, key), None)
+        return await self._in_thread(partial(self._read, key))
 
     def write(self, key: str, chunks: Chunks) -> None:
         """Begin to keep an entry, if it is new; returns at once."""
         if key in self._num_bytes_of or len(self._writing) >= MAX_WAITING_WRITES:
             return
-        writing = asyncio.ensure_future(self._in_thread(partial(self._write, key, chunks), None))
+        writing = asyncio.ensure_future(self._in_thread(partial(self._write, key, chunks)))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
 
@@ -111,21 +111,18 @@ class DiskCache:
         with suppress(KeyError):
             self._num_bytes_of.move_to_end(key)
 
-    async def _in_thread(self, work: Callable[[], T], otherwise: T) -> T:
-        """The result of `work`, or `otherwise` if the disk fails or is closed."""
+    async def _in_thread(self, work: Callable[[], T]) -> T | None:
+        """The result of `work`; None if the disk fails or is closed."""
         if self._executor is None:
-            return otherwise
+            return None
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except OSError as error:
-            self._log_once(error)
-            return otherwise
-
-    def _log_once(self, error: OSError) -> None:
-        if error.errno not in self._logged:
-            self._logged.add(error.errno)
-            reason = os.strerror(error.errno) if error.errno else type(error).__name__
-            _log.warning("cache.disk_failed", directory=str(self._directory), reason=reason)
+            if error.errno not in self._logged:
+                self._logged.add(error.errno)
+                reason = os.strerror(error.errno) if error.errno else type(error).__name__
+                _log.warning("cache.disk_failed", directory=str(self._directory), reason=reason)
+            return None
 
     def _find_all(self) -> None:
         self._directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -143,8 +140,13 @@ class DiskCache:
 
     def _read(self, key: str) -> Chunks | None:
         path = self._path(key)
+        # O_NONBLOCK: a named pipe would hold the thread until somebody writes to it.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            chunks = from_bytes(key, _content(path, self._max_bytes))
+            with os.fdopen(os.open(path, flags), "rb") as file:
+                status = os.fstat(file.fileno())
+                is_ours = stat.S_ISREG(status.st_mode) and status.st_size <= self._max_bytes
+                chunks = from_bytes(key, file.read()) if is_ours else None
         except OSError:
             self._forget(key)
             raise
@@ -200,54 +202,30 @@ class DiskCache:
         return self._directory / f"{key}{SUFFIX}"
 
 
-def _content(path: Path, max_bytes: int) -> bytes:
-    """Of a regular file of at most `max_bytes`; of anything else nothing."""
-    # O_NONBLOCK: a named pipe would hold the thread until somebody writes to it.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
-            return b""
-        return file.read()
-
-
 def to_bytes(key: str, chunks: Chunks) -> bytes:
     """A SHA-256 with the key, then all fields of all chunks in MessagePack.
 
     Samples are little-endian float32.
     """
-    body = msgspec.msgpack.encode([_to_fields(chunk) for chunk in chunks])
-    return _checksum(key, body) + body
+    stored = []
+    for chunk in chunks:
+        samples = chunk.samples.astype(SAMPLE_TYPE, copy=False).tobytes()
+        stored.append({**msgspec.structs.asdict(chunk), SAMPLES: samples})
+    body = msgspec.msgpack.encode(stored)
+    return hashlib.sha256(key.encode() + body).digest() + body
 
 
 def from_bytes(key: str, content: bytes) -> Chunks | None:
     """The same chunks, bit by bit; None if damaged, of another key or of another version."""
     checksum, body = content[:_NUM_CHECKSUM_BYTES], content[_NUM_CHECKSUM_BYTES:]
-    if _checksum(key, body) != checksum:
+    if hashlib.sha256(key.encode() + body).digest() != checksum:
         return None
+    chunks = []
     try:
-        stored = msgspec.msgpack.decode(body, type=list[dict[str, Any]])
-        return tuple(_from_fields(fields) for fields in stored)
-    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, InvalidAudioError):
+        for stored in msgspec.msgpack.decode(body, type=list[_StoredChunk]):  # type: ignore[valid-type]
+            fields = msgspec.structs.asdict(stored)
+            samples = np.frombuffer(fields.pop(SAMPLES), SAMPLE_TYPE).astype(np.float32)
+            chunks.append(AudioChunk(samples=samples, **fields))
+    except (msgspec.MsgspecError, ValueError, InvalidAudioError):
         return None
-
-
-def _checksum(key: str, body: bytes) -> bytes:
-    return hashlib.sha256(key.encode() + body).digest()
-
-
-def _to_fields(chunk: AudioChunk) -> dict[str, Any]:
-    samples = chunk.samples.astype(SAMPLE_TYPE, copy=False).tobytes()
-    return {**msgspec.structs.asdict(chunk), SAMPLES: samples}
-
-
-def _from_fields(stored: dict[str, Any]) -> AudioChunk:
-    if stored.keys() != _FIELDS.keys():
-        raise ValueError(stored.keys())
-    others = {
-        name: msgspec.convert(value, _FIELDS[name])
-        for name, value in stored.items()
-        if name != SAMPLES
-    }
-    samples = np.frombuffer(stored[SAMPLES], SAMPLE_TYPE).astype(np.float32)
-    return AudioChunk(samples=samples, **others)
+    return tuple(chunks)

@@ -33,9 +33,7 @@ from app.domain.segment import TextSegment
 from app.domain.speech import ModelInfo, SynthesisParams, Voice
 from app.domain.text.mapped_text import MappedText, Rule
 from app.domain.text.number_words import cardinal
-from app.domain.text.reading.matching import (
-    JOINT,
-)
+from app.domain.text.reading.matching import JOINT
 from app.domain.text.splitting import fit, is_speakable, split_sentences
 
 SAMPLE_RATE: Final = 24_000  # Hz; fixed by the package
@@ -52,6 +50,9 @@ MAX_CALL_PHONEMES: Final = 300
 
 # The package's spelling-to-sound network drops the letters of a word beyond this.
 MAX_WORD_LETTERS: Final = 24
+
+# A segment that was cut after a word may be so much shorter than the longest.
+MIN_CUT_CHARS: Final = MAX_SEGMENT_CHARS - MAX_WORD_LETTERS
 
 # Longest run without a space that the package reads at once: its time grows with the square of the
 # signs and letter groups in one, to 5 s for 250 of `+`.
@@ -88,6 +89,7 @@ INFO: Final = ModelInfo(
 STREAMS_PER_THREAD: Final = 4
 
 _LONG_WORD = re.compile(rf"[^\W\d_]{{{MAX_WORD_LETTERS + 1},}}")
+_WORD_PIECE = re.compile(rf".{{1,{MAX_WORD_LETTERS}}}")
 _LONG_RUN = re.compile(rf"\S{{{MAX_RUN_CHARS + 1},}}")
 _RUN_PIECE = re.compile(
     rf"\S{{1,{MAX_RUN_CHARS}}}$|\S{{1,{MAX_RUN_CHARS - 1}}}[^\w\s]|\S{{1,{MAX_RUN_CHARS}}}"
@@ -98,11 +100,7 @@ _log = structlog.get_logger(__name__)
 
 
 class EmbeddedVoice:
-    """SpeechModel over hibari-tts, on ONNX Runtime, one thread per sentence.
-
-    Args:
-        num_threads: sentences synthesized at the same time; 0 means one per physical core.
-    """
+    """SpeechModel over hibari-tts, on ONNX Runtime; `num_threads` of 0 is one per physical core."""
 
     def __init__(self, num_threads: int = 0) -> None:
         self._num_threads = num_threads or count_cores()
@@ -149,7 +147,9 @@ class EmbeddedVoice:
         for number, ids in enumerate(calls, 1):
             async with self._queue.take(due_at):
                 raw = await call(self._hibari.from_ids, ids, params.speed, noise)
-            goes_on = number < len(calls) or was_cut(segment.text)
+            # Whether its sentence goes on in the next segment: no mark ends it, and it is long.
+            is_cut = segment.text[-1].isalnum() and len(segment.text) > MIN_CUT_CHARS
+            goes_on = number < len(calls) or is_cut
             trailing_s = MAX_CUT_SILENCE_S if goes_on else MAX_TRAILING_SILENCE_S
             samples = trim_silence(raw, params.speed, trailing_s)
             if len(samples):
@@ -176,17 +176,9 @@ def _load_hibari() -> Any:
 
 def in_voice_form(paragraph: MappedText) -> MappedText:
     """Rewrite what the package would truncate, misread or skip; everything else stays."""
-    return _composed(paragraph).apply(_FORM)
-
-
-def _composed(text: MappedText) -> MappedText:
-    """Letters with their marks in one character (NFC), for the package drops loose marks."""
-    return text.sub(_LETTER_AND_MARKS, lambda run: unicodedata.normalize("NFC", run[0]))
-
-
-def _transliterate(match: re.Match[str]) -> str | None:
-    """Letters beyond Latin and figures in ASCII; accents, marks and symbols stay."""
-    return anyascii(match[0]) if match[0].isalnum() else None
+    # Letters with their marks in one character (NFC), for the package drops loose marks.
+    composed = paragraph.sub(_LETTER_AND_MARKS, lambda run: unicodedata.normalize("NFC", run[0]))
+    return composed.apply(_FORM)
 
 
 _LAST_LATIN: Final = 0xFF  # end of the Unicode block Latin-1; the package drops most letters beyond
@@ -194,17 +186,16 @@ _LAST_LATIN: Final = 0xFF  # end of the Unicode block Latin-1; the package drops
 
 _FORM: Final[tuple[Rule, ...]] = (
     (re.compile(JOINT), " "),
-    (re.compile(rf"[^\x00-\x{_LAST_LATIN:02x}]|[\xb2\xb3\xb9\xbc-\xbe]"), _transliterate),
+    (  # letters beyond Latin and figures in ASCII; accents, marks and symbols stay
+        re.compile(rf"[^\x00-\x{_LAST_LATIN:02x}]|[\xb2\xb3\xb9\xbc-\xbe]"),
+        lambda char: anyascii(char[0]) if char[0].isalnum() else None,
+    ),
     (re.compile(r"\d+"), lambda figures: f" {cardinal(figures[0])} "),
-    (_LONG_WORD, lambda word: " ".join(_pieces(word[0]))),
+    (_LONG_WORD, lambda word: " ".join(_WORD_PIECE.findall(word[0]))),
     (_LONG_RUN, lambda run: " ".join(_RUN_PIECE.findall(run[0]))),
     (re.compile(r"\]\("), "] ("),  # would be markup of phonemes
     (re.compile(r"\s+"), " "),
 )
-
-
-def _pieces(word: str) -> list[str]:
-    return [word[i : i + MAX_WORD_LETTERS] for i in range(0, len(word), MAX_WORD_LETTERS)]
 
 
 def _phonemize(hibari: Any, text: str, speed: float) -> list[list[int]]:
@@ -222,26 +213,16 @@ def _read(hibari: Any, text: str) -> list[str]:
     try:
         phonemes: str = hibari.g2p(text, normalize_text=False)
     except Exception as error:  # noqa: BLE001 - whatever it raises, the rest of the text is spoken
-        halves = _halve(text)
-        if not halves:
+        units, space = text.split(), " "
+        if len(units) < 2:  # noqa: PLR2004 - a single word is halved by characters
+            units, space = list(text), ""
+        middle = len(units) // 2
+        if not middle:
             _log.warning("embedded_voice.character_skipped", error=type(error).__name__)
+            return []
+        halves = space.join(units[:middle]), space.join(units[middle:])
         return [phonemes for half in halves for phonemes in _read(hibari, half)]
     return [phonemes] if phonemes else []
-
-
-def _halve(text: str) -> list[str]:
-    """Two halves by words, else by characters; nothing for a single character."""
-    words = text.split()
-    if len(words) > 1:
-        middle = len(words) // 2
-        return [" ".join(words[:middle]), " ".join(words[middle:])]
-    middle = len(text) // 2
-    return [text[:middle], text[middle:]] if middle else []
-
-
-def was_cut(segment: str) -> bool:
-    """Whether the sentence of a segment goes on in the next: no mark ends it, and it is long."""
-    return segment[-1].isalnum() and len(segment) > MAX_SEGMENT_CHARS - MAX_WORD_LETTERS
 
 
 def trim_silence(
@@ -257,11 +238,7 @@ def trim_silence(
 
 
 class DueQueue:
-    """DueQueue for work that cannot all be done at once.
-
-    Args:
-        num_at_once: turns that may be taken at the same time.
-    """
+    """Turns for work of which only `num_at_once` pieces can be done at the same time."""
 
     def __init__(self, num_at_once: int) -> None:
         self._num_free = num_at_once
@@ -271,24 +248,21 @@ class DueQueue:
     @asynccontextmanager
     async def take(self, due_at: float) -> AsyncIterator[None]:
         """Wait for a turn; it ends with the block. Equal times are served as they came."""
-        await self._begin(due_at)
+        if self._num_free:
+            self._num_free -= 1
+        else:
+            given = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (due_at, next(self._arrivals), given))
+            try:
+                await given
+            except asyncio.CancelledError:
+                if given.done() and not given.cancelled():
+                    self._end()  # it was given in the same moment
+                raise
         try:
             yield
         finally:
             self._end()
-
-    async def _begin(self, due_at: float) -> None:
-        if self._num_free:
-            self._num_free -= 1
-            return
-        given = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (due_at, next(self._arrivals), given))
-        try:
-            await given
-        except asyncio.CancelledError:
-            if given.done() and not given.cancelled():
-                self._end()  # it was given in the same moment
-            raise
 
     def _end(self) -> None:
         while self._waiting:

@@ -15,10 +15,7 @@ ATTENTION_SWITCH: Final = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 def open_session(path: Path, num_threads: int, *, keeps_memory: bool = True) -> Any:
     """An inference session on the CPU.
 
-    Args:
-        path: of the graph.
-        num_threads: that compute a call.
-        keeps_memory: keep the memory of the largest calls for the next ones.
+    `keeps_memory` keeps the memory of the largest calls for the next ones.
     """
     import onnxruntime
 

@@ -8,7 +8,7 @@ is told to: it is then stopped in the background.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from math import inf
 from typing import Any, Final
@@ -69,7 +69,6 @@ class Instance:
 
     Attributes:
         due_times: of the sentences that it synthesizes.
-        is_alive: it can be asked.
         is_suspect: it may hang.
         has_told: a sentence has failed for its death.
         last_audio_at: seconds of the clock; -inf before the first audio.
@@ -96,15 +95,9 @@ class Instance:
 
 
 class PooledModel:
-    """SpeechModel over several.
+    """SpeechModel over several; `limits` are on the silence of an instance.
 
-    Args:
-        build: makes an instance.
-        num_instances: at least 1.
-        clock: measures, and waits between attempts.
-        observer: told of deaths.
-        limits: on the silence of an instance.
-        replaces_hung: whether one that hangs is replaced. Its `close` must be able to end it.
+    One that hangs is replaced with `replaces_hung`: its `close` must be able to end it.
     """
 
     def __init__(
@@ -143,8 +136,7 @@ class PooledModel:
 
         The others follow, one after another: each takes memory twice while loading.
         """
-        if not await self._try(0, is_first=True):
-            await self._try_on(0, is_first=True)
+        await self._try_until_alive(0, is_first=True)
         self._run(self._make_others())
 
     async def close(self) -> None:
@@ -166,7 +158,14 @@ class PooledModel:
             EngineBusyError: the next chunk did not come in time, though others got theirs.
             SpeechTimeoutError: nothing came in time, for anybody.
         """
-        instance = await self._choose(due_at)
+        if not self.num_alive:
+            self._has_alive.clear()
+            with suppress(TimeoutError):
+                await within(self._clock, INSTANCE_WAIT_S, self._has_alive.wait())
+        alive = [instance for instance in self._instances if instance.is_alive]
+        if not alive:
+            raise NoInstanceError
+        instance = min(alive, key=lambda instance: instance.load_for(due_at))
         _log.debug("pool.begun", instance=instance.index, num_running=len(instance.due_times))
         call = _Call(instance, segment, params, due_at, self._limits, self._clock)
         try:
@@ -179,24 +178,14 @@ class PooledModel:
             instance.has_told = True
             raise
         except (asyncio.CancelledError, SpeechTimeoutError):
-            self._note_leaving(instance, call.waits_since)
+            silent_since = max(call.waits_since, instance.last_audio_at)
+            is_long = self._clock.monotonic() - silent_since >= SUSPECT_AFTER_S
+            if self._replaces_hung and is_long and instance.is_alive and not instance.is_suspect:
+                instance.is_suspect = True
+                self._run(self._prove(instance))
             raise
         finally:
             await self._end(call)
-
-    async def _choose(self, due_at: float) -> Instance:
-        """The least busy one; one that may hang only if there is no other."""
-        if not self.num_alive:
-            await self._wait_for_one()
-        alive = [instance for instance in self._instances if instance.is_alive]
-        if not alive:
-            raise NoInstanceError
-        return min(alive, key=lambda instance: instance.load_for(due_at))
-
-    async def _wait_for_one(self) -> None:
-        self._has_alive.clear()
-        with suppress(TimeoutError):
-            await within(self._clock, INSTANCE_WAIT_S, self._has_alive.wait())
 
     async def _end(self, call: "_Call") -> None:
         """Stop a call. One that timed out may hang, and is waited for in the background."""
@@ -204,14 +193,6 @@ class PooledModel:
             self._run(call.aclose())
         else:
             await call.aclose()
-
-    def _note_leaving(self, instance: Instance, waited_since: float) -> None:
-        """Somebody no longer waits for the next chunk."""
-        silent_since = max(waited_since, instance.last_audio_at)
-        is_long = self._clock.monotonic() - silent_since >= SUSPECT_AFTER_S
-        if self._replaces_hung and is_long and instance.is_alive and not instance.is_suspect:
-            instance.is_suspect = True
-            self._run(self._prove(instance))
 
     async def _prove(self, instance: Instance) -> None:
         """Find out whether it hangs: it has to give audio, to anybody."""
@@ -248,33 +229,36 @@ class PooledModel:
 
     async def _rebuild(self, dead: Instance) -> None:
         await self._renew(dead)
-        if not await self._try(dead.index):
-            await self._try_on(dead.index)
+        await self._try_until_alive(dead.index)
 
     async def _make_others(self) -> None:
         """One that cannot live now does not keep back those behind it."""
         for index in range(1, len(self._instances)):
             if not await self._try(index):
-                self._run(self._try_on(index))
+                self._run(self._try_until_alive(index, FIRST_REBUILD_DELAY_S))
 
-    async def _try_on(self, index: int, *, is_first: bool = False) -> None:
-        for delay_s in _delays():
+    async def _try_until_alive(
+        self, index: int, delay_s: float = 0.0, *, is_first: bool = False
+    ) -> None:
+        if delay_s:
             await self._clock.sleep(delay_s)
-            if await self._try(index, is_first=is_first):
-                return
+        while not await self._try(index, is_first=is_first):
+            delay_s = min(max(2 * delay_s, FIRST_REBUILD_DELAY_S), MAX_REBUILD_DELAY_S)
+            await self._clock.sleep(delay_s)
 
     async def _try(self, index: int, *, is_first: bool = False) -> bool:
         """Load an instance and let it speak; whether it lives now.
 
-        Raises:
-            Exception: the first one of all says that it cannot live.
+        The first one of all raises what it dies of, if it can say so.
         """
         instance = self._instances[index]
         try:
             await instance.model.load()
             await self._warm_up(instance)
         except Exception as error:
-            if is_first and not _is_sudden_death(error):
+            # The next one may live if this one could not say itself what it died of.
+            is_sudden = isinstance(error, InstanceDeadError) and error.reason != "failed"
+            if is_first and not is_sudden:
                 raise
             if isinstance(error, InstanceDeadError):
                 self._observer.instance_died(index, error.reason)
@@ -282,13 +266,10 @@ class PooledModel:
             _log.error("pool.instance_failed", instance=index, reason=reason)
             await self._renew(instance)
             return False
-        self._begin(instance)
-        return True
-
-    def _begin(self, instance: Instance) -> None:
         instance.is_alive = True
         self._has_alive.set()
-        _log.info("pool.instance_ready", instance=instance.index)
+        _log.info("pool.instance_ready", instance=index)
+        return True
 
     async def _warm_up(self, instance: Instance) -> None:
         try:
@@ -401,38 +382,16 @@ class _Call:
 
     async def _watch(self) -> None:
         """Fail the call when the next chunk is late."""
-        while (error := self._lateness()) is None:
-            left_s = min(self._late_at, self._ends_at) - self._clock.monotonic()
+        while True:
+            now = self._clock.monotonic()
+            late_at = max(self.waits_since, self._instance.last_audio_at) + self._limit_s
+            ends_at = self.waits_since + BUSY_TIMES * self._limit_s
+            if now >= min(late_at, ends_at):
+                break
             # The first chunk may make the limit shorter, by no more than one gap from now.
-            await self._clock.sleep(min(left_s, self._limits.chunk_gap_s))
+            await self._clock.sleep(min(late_at - now, ends_at - now, self._limits.chunk_gap_s))
         self.has_timed_out = True
-        self._queue.put_nowait(error)
-
-    @property
-    def _late_at(self) -> float:
-        return max(self.waits_since, self._instance.last_audio_at) + self._limit_s
-
-    @property
-    def _ends_at(self) -> float:
-        return self.waits_since + BUSY_TIMES * self._limit_s
-
-    def _lateness(self) -> SpeechTimeoutError | None:
-        now = self._clock.monotonic()
-        if now >= self._late_at:
-            return SpeechTimeoutError(self._limit_s)
-        if now >= self._ends_at:
-            return EngineBusyError(self._ends_at - self.waits_since)
-        return None
-
-
-def _is_sudden_death(error: Exception) -> bool:
-    """Whether an instance could not say itself what it died of, so that the next one may live."""
-    return isinstance(error, InstanceDeadError) and error.reason != "failed"
-
-
-def _delays() -> Iterator[float]:
-    """Seconds between attempts, for ever."""
-    delay_s = FIRST_REBUILD_DELAY_S
-    while True:
-        yield delay_s
-        delay_s = min(2 * delay_s, MAX_REBUILD_DELAY_S)
+        if now >= late_at:
+            self._queue.put_nowait(SpeechTimeoutError(self._limit_s))
+        else:
+            self._queue.put_nowait(EngineBusyError(ends_at - self.waits_since))

@@ -56,15 +56,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ResilientModel:
-    """SpeechModel around one that may fail.
+    """SpeechModel around one that may fail; it raises SpeechTimeoutError itself when it is silent.
 
-    Args:
-        model: synthesizes, and raises SpeechTimeoutError itself when it is silent for too long.
-        clock: measures and waits.
-        policy: of the breaker and of retries.
-        observer: told of sentences, retries and changes of the breaker.
-        random: gives numbers in [0, 1).
-        tracing: gets a span for each attempt; one that several requests share is of the first.
+    `random` gives numbers in [0, 1). `tracing` gets a span for each attempt; one that several
+    requests share is of the first.
     """
 
     def __init__(
@@ -124,7 +119,9 @@ class ResilientModel:
                     async for chunk in chunks:
                         self._on_chunk(attempt, chunk)
                         held.append(chunk)
-                        is_committed = is_committed or self._is_needed(params, due_at)
+                        # Whether the listener cannot wait for the rest of the sentence.
+                        is_due = self._clock.monotonic() >= due_at - HOLD_MARGIN_S
+                        is_committed = is_committed or (is_due and not params.is_whole)
                         while is_committed and held:
                             yield held.pop(0)
             except BaseException as error:  # noqa: BLE001 - counted, and raised below
@@ -138,17 +135,12 @@ class ResilientModel:
                 return
             await self._clock.sleep(pause_s(self._retry, num_retries, self._random))
 
-    def _is_needed(self, params: SynthesisParams, due_at: float) -> bool:
-        """Whether the listener cannot wait for the rest of the sentence."""
-        return not params.is_whole and self._clock.monotonic() >= due_at - HOLD_MARGIN_S
-
     def _may_retry(self, error: BaseException, num_retries: int) -> bool:
-        if num_retries >= self._retry.max_retries or not isinstance(error, SynthesisError):
-            return False
-        if not may_help_to_retry(error):
-            return False
-        self._observer.speech_retried(error, num_retries + 1)
-        return True
+        can_retry = num_retries < self._retry.max_retries
+        if can_retry and isinstance(error, SynthesisError) and may_help_to_retry(error):
+            self._observer.speech_retried(error, num_retries + 1)
+            return True
+        return False
 
     def _begin(self, segment: TextSegment, due_at: float) -> "_Attempt":
         """Raises EngineUnavailableError while the circuit is open."""
@@ -169,7 +161,8 @@ class ResilientModel:
         if not attempt.audio_s:
             self._absent_since = None
             if attempt.permit.is_probe:
-                self._record(attempt.permit, CallOutcome.SUCCESS)
+                now = self._clock.monotonic()
+                self.breaker.record(attempt.permit, CallOutcome.SUCCESS, now)
             if attempt.span is not None:
                 attempt.span.add_event("speech.first_audio")
         attempt.audio_s += chunk.duration_s
@@ -177,28 +170,24 @@ class ResilientModel:
     def _end(self, attempt: "_Attempt", error: BaseException | None) -> None:
         self._num_running -= 1
         self._observer.sentence_ended(self._num_running)
+        now = self._clock.monotonic()
         if error is not None:
-            outcome = self._outcome_of(error)
+            outcome = outcome_of(error)
         elif attempt.audio_s:
             outcome = CallOutcome.SUCCESS
         else:
             outcome = outcome_of_silence(attempt.segment.text)
-        self._record(attempt.permit, outcome)
+        if isinstance(error, NoInstanceError):  # counts only if it lasts
+            self._absent_since = now if self._absent_since is None else self._absent_since
+            if now - self._absent_since < RESTART_S:
+                outcome = CallOutcome.IGNORED
+        self.breaker.record(attempt.permit, outcome, now)
         if attempt.span is not None:
-            _end_span(attempt.span, attempt.audio_s, error)
-
-    def _outcome_of(self, error: BaseException) -> CallOutcome:
-        """As the domain says, but that no instance is alive counts only if it lasts."""
-        if not isinstance(error, NoInstanceError):
-            return outcome_of(error)
-        now = self._clock.monotonic()
-        if self._absent_since is None:
-            self._absent_since = now
-        is_restart = now - self._absent_since < RESTART_S
-        return CallOutcome.IGNORED if is_restart else outcome_of(error)
-
-    def _record(self, permit: Permit, outcome: CallOutcome) -> None:
-        self.breaker.record(permit, outcome, self._clock.monotonic())
+            result, code = ("completed", None) if error is None else ("cancelled", None)
+            if isinstance(error, Exception):
+                result = "failed"
+                code = error.code if isinstance(error, SpeechError) else type(error).__name__
+            attempt.span.end({"soprano.outcome": result, "soprano.audio_s": attempt.audio_s}, code)
 
     def _breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         if new in {BreakerState.OPEN, BreakerState.HALF_OPEN}:
@@ -209,18 +198,15 @@ class ResilientModel:
 
     async def _probe_while_open(self, segment: TextSegment) -> None:
         """Speak as soon as it is allowed: without it a model that nobody calls stays refused."""
+        params = SynthesisParams(self.info.voices[0])
         while True:
             await self._has_opened.wait()
-            wait_s = self.breaker.wait_s(self._clock.monotonic())
-            await self._clock.sleep(wait_s)
+            await self._clock.sleep(self.breaker.wait_s(self._clock.monotonic()))
             if self._has_opened.is_set():
-                await self._probe(segment)
-
-    async def _probe(self, segment: TextSegment) -> None:
-        params = SynthesisParams(self.info.voices[0])
-        async with aclosing(self.synthesize(segment, params, self._clock.monotonic())) as chunks:
-            with suppress(SpeechError):
-                await anext(chunks, None)
+                chunks = self.synthesize(segment, params, self._clock.monotonic())
+                async with aclosing(chunks):
+                    with suppress(SpeechError):
+                        await anext(chunks, None)
 
 
 class _Attempt(msgspec.Struct):
@@ -239,11 +225,3 @@ def _raise(error: BaseException) -> NoReturn:
         raise error
     _log.exception("speech.model_raised", exc_info=error)
     raise SynthesisError from error
-
-
-def _end_span(span: Span, audio_s: float, error: BaseException | None) -> None:
-    outcome, code = ("completed", None) if error is None else ("cancelled", None)
-    if isinstance(error, Exception):
-        outcome = "failed"
-        code = error.code if isinstance(error, SpeechError) else type(error).__name__
-    span.end({"soprano.outcome": outcome, "soprano.audio_s": audio_s}, code)

@@ -8,11 +8,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
@@ -70,12 +69,7 @@ async def _stretch(
 
 
 class TimeStretcher:
-    """Plays samples `tempo` times as fast, at the same pitch; holds the state of one segment.
-
-    Args:
-        sample_rate: of the samples, in Hz.
-        tempo: 2 halves the duration.
-    """
+    """Plays samples `tempo` times as fast, at the same pitch; holds the state of one segment."""
 
     def __init__(self, sample_rate: int, tempo: float) -> None:
         import av.filter
@@ -86,15 +80,14 @@ class TimeStretcher:
         self._num_output_tokens = 0
         self._graph = av.filter.Graph()
         self._graph.threads = 1  # filters of one channel have no use for more
-        last = self._graph.add_abuffer(
+        source = self._graph.add_abuffer(
             sample_rate=sample_rate,
             format="flt",
             layout="mono",
             time_base=Fraction(1, sample_rate),
         )
-        for name, argument in [("atempo", repr(f)) for f in chain_tempos(tempo)]:
-            last = _linked(last, self._graph.add(name, argument))
-        _linked(last, self._graph.add("abuffersink"))
+        filters = [self._graph.add("atempo", repr(factor)) for factor in chain_tempos(tempo)]
+        self._graph.link_nodes(source, *filters, self._graph.add("abuffersink"))
         self._graph.configure()
 
     def push(self, chunk: AudioChunk) -> list[AudioChunk]:
@@ -131,12 +124,9 @@ class TimeStretcher:
                 raise SynthesisError("Time-stretching failed.") from error
             samples = np.ascontiguousarray(frame.to_ndarray()[0], dtype=np.float32)
             if len(samples):
-                chunks.append(self._chunk(samples))
-
-    def _chunk(self, samples: NDArray[np.float32]) -> AudioChunk:
-        num_input, self._num_input_tokens = self._num_input_tokens, 0
-        num_output, self._num_output_tokens = self._num_output_tokens, 0
-        return AudioChunk(samples, self._sample_rate, num_input, num_output)
+                num_input, self._num_input_tokens = self._num_input_tokens, 0
+                num_output, self._num_output_tokens = self._num_output_tokens, 0
+                chunks.append(AudioChunk(samples, self._sample_rate, num_input, num_output))
 
 
 def chain_tempos(tempo: float) -> list[float]:
@@ -150,8 +140,3 @@ def chain_tempos(tempo: float) -> list[float]:
         factors.append(MAX_TEMPO)
         rest /= MAX_TEMPO
     return [*factors, rest]
-
-
-def _linked(source: Any, target: Any) -> Any:
-    source.link_to(target)
-    return target

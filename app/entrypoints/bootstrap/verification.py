@@ -11,9 +11,11 @@ from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
-from app.adapters.speech.verification.comparison import (
+from app.adapters.speech.verification import (
     Comparison,
     Summary,
+    TracedOnnx,
+    TracedPackage,
     Verdict,
     compare,
     judge_close,
@@ -21,7 +23,6 @@ from app.adapters.speech.verification.comparison import (
     run_reference,
     summarize,
 )
-from app.adapters.speech.verification.models import TracedOnnx, TracedPackage
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.commands import DEFAULT_REPO, check_checkpoint

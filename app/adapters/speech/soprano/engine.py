@@ -30,11 +30,7 @@ class Engine(Protocol):
     """Synthesizes prompts, several at once."""
 
     def load(self) -> None:
-        """Load the weights. Blocks; called once, in a worker thread.
-
-        Raises:
-            ModelLoadError: with what to install or change.
-        """
+        """Load the weights. Blocks; called once, in a worker thread. Raises ModelLoadError."""
         ...
 
     def close(self) -> None:
@@ -48,11 +44,6 @@ class Engine(Protocol):
 
         Audio that may belong to a runaway is held back until that is clear. `aclose` stops within
         two tokens.
-
-        Args:
-            prompt: in the model card's form.
-            sampling: how its tokens are chosen.
-            due_at: as in the port SpeechModel.
 
         Raises:
             RunawaySpeechError: the model lost the text.

@@ -28,15 +28,9 @@ VOICE: Final = Voice(id="soprano", name="Soprano", language="en")
 class SopranoModel:
     """SpeechModel over one of Soprano's backends.
 
-    Args:
-        model_id: the name requests use.
-        backend: as in the setting `model.backend`.
-        find_checkpoint: fetches, reads and checks the files; called by `load`.
-        build_engine: called by `load`.
-        sampling: of every sentence, but for what a request chooses.
-        max_regenerations: how often a sentence that ran away or hit the token limit is begun again.
-        num_streams: see ModelInfo.
-        observer: told of each such sentence.
+    `load` calls `find_checkpoint`, which fetches, reads and checks the files, and `build_engine`.
+    `sampling` is that of every sentence, but for what a request chooses. One that ran away or hit
+    the token limit is begun again, `max_regenerations` times at most; `observer` is told of each.
     """
 
     def __init__(  # noqa: PLR0913 - what the root decides, each named once

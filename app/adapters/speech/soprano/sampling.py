@@ -20,22 +20,15 @@ MAX_NEW_TOKENS: Final = 512
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of the sampler.
+    """Settings of the sampler."""
 
-    Attributes:
-        temperature: 0 is greedy.
-        top_p: probability mass of the nucleus, in (0, 1].
-        repetition_penalty: on every token id of prompt and continuation; 1 is none. Positive logits
-            are divided by it, negative ones multiplied (Keskar et al., CTRL, 2019, section 4.1).
-        seed: of each sentence's random numbers.
-        attempt: at the same sentence, from 0 on; each has other random numbers.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 0.95
+    temperature: float = 0.0  # 0 is greedy
+    top_p: float = 0.95  # probability mass of the nucleus, in (0, 1]
+    # On every token id of prompt and continuation; 1 is none. Positive logits are divided by it,
+    # negative ones multiplied (Keskar et al., CTRL, 2019, section 4.1).
     repetition_penalty: float = 1.2
-    seed: int = 0
-    attempt: int = 0
+    seed: int = 0  # of each sentence's random numbers
+    attempt: int = 0  # at the same sentence, from 0 on; each has other random numbers
 
     def for_attempt(self, attempt: int) -> "Sampling":
         """These settings for an attempt from 0 on: a later one must not choose as the first did."""

@@ -6,7 +6,7 @@ ends after a word. A short one joins its neighbour.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from app.adapters.speech.soprano.text_characters import to_ascii
@@ -84,30 +84,21 @@ def in_soprano_form(paragraph: MappedText) -> MappedText:
     text = paragraph.apply(_BEFORE_BRACKETS).strip()
     if not _ENDS_WITH_MARK.search(text.text):
         text = text.sub(_END, ".")
-    return _read_brackets(text).apply(_AFTER_BRACKETS).sub(_LEADING_PAUSE, "").strip()
-
-
-def _read_brackets(text: MappedText) -> MappedText:
-    """Commas for all brackets between the first that opens and the last that closes.
-
-    The character after a bracket that closes is taken along, as it was in the training text, unless
-    it is a mark; mostly it is a space.
-    """
+    # Commas for all brackets between the first that opens and the last that closes. The character
+    # after a bracket that closes is taken along, as it was in the training text, unless it is a
+    # mark; mostly it is a space.
     opening = _OPENING.search(text.text)
     closing = max(text.text.rfind(bracket) for bracket in ")]}")
-    if opening is None or closing < opening.start():
-        return text
-    inside = text[opening.start() : closing + 2].sub(_OPENING, ", ")
-    inside = inside.sub(_CLOSING, lambda bracket: ", " if bracket["next"] else "")
-    return MappedText.join([text[: opening.start()], inside, text[closing + 2 :]])
+    if opening is not None and closing > opening.start():
+        inside = text[opening.start() : closing + 2].sub(_OPENING, ", ")
+        inside = inside.sub(_CLOSING, lambda bracket: ", " if bracket["next"] else "")
+        text = MappedText.join([text[: opening.start()], inside, text[closing + 2 :]])
+    return text.apply(_AFTER_BRACKETS).sub(_LEADING_PAUSE, "").strip()
 
 
 MAX_SENTENCE_CHARS: Final = 300  # longest sentence, before short ones join it
-
 MIN_SENTENCE_CHARS: Final = 30  # a shorter sentence is joined to a neighbour if it has one
-
 MAX_JOINED_CHARS: Final = 400  # longest sentence, with the short ones that joined it
-
 MAX_WORD_CHARS: Final = 60  # length of the pieces of a word that no sentence could hold
 
 _LONG_WORD: Final = re.compile(rf"[^ .!?]{{{MAX_SENTENCE_CHARS},}}")
@@ -123,47 +114,35 @@ _SENTENCE: Final = re.compile(
 def split_sentences(text: MappedText) -> list[MappedText]:
     """The sentences of a `text` in Soprano's form, of at most MAX_SENTENCE_CHARS characters."""
     text = text.sub(_LONG_WORD, lambda word: _WORD_PIECE.sub(r"\g<0> ", word[0]))
-    pieces = (piece.strip() for piece in _cut(text))
-    return [piece for piece in pieces if piece.text.strip(" .,!?-'")]
-
-
-def _cut(text: MappedText) -> Iterator[MappedText]:
+    sentences: list[MappedText] = []
     start = 0
     while start < len(text):
         # Two characters more than the longest sentence show whether its last point ends it.
-        end = start + _first_sentence_end(text.text[start : start + MAX_SENTENCE_CHARS + 2])
-        yield text[start:end]
-        start = end
-
-
-def _first_sentence_end(text: str) -> int:
-    """Where the first sentence of `text` ends: after its mark, else at the limit after a word."""
-    sentence = _SENTENCE.match(text)
-    if sentence:
-        return min(sentence.end(), MAX_SENTENCE_CHARS)
-    if len(text) < MAX_SENTENCE_CHARS:
-        return len(text)
-    return 1 + max(text.rfind(gap, 0, MAX_SENTENCE_CHARS) for gap in " .!?")
+        rest = text.text[start : start + MAX_SENTENCE_CHARS + 2]
+        sentence = _SENTENCE.match(rest)
+        if sentence:
+            length = min(sentence.end(), MAX_SENTENCE_CHARS)
+        elif len(rest) < MAX_SENTENCE_CHARS:
+            length = len(rest)
+        else:  # it ends after a word
+            length = 1 + max(rest.rfind(gap, 0, MAX_SENTENCE_CHARS) for gap in " .!?")
+        piece = text[start : start + length].strip()
+        if piece.text.strip(" .,!?-'"):
+            sentences.append(piece)
+        start += length
+    return sentences
 
 
 def join_short_sentences(sentences: Iterable[MappedText]) -> list[MappedText]:
     """The same with every short one joined to the one before; at the beginning, to the next."""
     joined: list[MappedText] = []
     for sentence in sentences:
-        if joined and _belong_together(joined[-1], sentence):
+        is_short = bool(joined) and min(len(joined[-1]), len(sentence)) < MIN_SENTENCE_CHARS
+        if is_short and len(joined[-1]) + 1 + len(sentence) <= MAX_JOINED_CHARS:
             joined[-1] = MappedText.join([joined[-1], sentence], " ")
         else:
             joined.append(sentence)
     return joined
-
-
-def _belong_together(one: MappedText, other: MappedText) -> bool:
-    is_short = min(len(one), len(other)) < MIN_SENTENCE_CHARS
-    return is_short and len(one) + 1 + len(other) <= MAX_JOINED_CHARS
-
-
-PROMPT_START: Final = "[STOP][TEXT]"
-PROMPT_END: Final = "[START]"
 
 
 def split_for_soprano(paragraphs: Sequence[MappedText]) -> list[MappedText]:
@@ -177,4 +156,4 @@ def split_for_soprano(paragraphs: Sequence[MappedText]) -> list[MappedText]:
 
 def prompt_for(segment: TextSegment) -> str:
     """What the language model continues, in the model card's form."""
-    return f"{PROMPT_START}{segment.text}{PROMPT_END}"
+    return f"[STOP][TEXT]{segment.text}[START]"

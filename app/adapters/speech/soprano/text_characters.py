@@ -105,7 +105,6 @@ _SPELLINGS: Final = (
 )
 _SPELLING_OF: Final = {char: spelling for spelling, chars in _SPELLINGS for char in chars}
 
-_FRACTIONS_OF_LATIN_1: Final = frozenset("¼½¾")
 _FRACTIONS: Final = frozenset("⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞↉")
 
 _SILENT: Final = re.compile(
@@ -119,8 +118,6 @@ _SILENT: Final = re.compile(
 _NOT_SILENT: Final = frozenset("−∕∖∗∣∶∼≤≥≦≧⌃♯✱❘❜❝❞❢⟦⟨⟩⦃⩴⩵⩶🙰🙱🙲🙳🙴🙵🙶🙷🙸🙹🙺🙻")
 
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
-_FIRST_IDEOGRAPH: Final = "\u3400"
-_LAST_IDEOGRAPH: Final = "\u9fff"
 
 
 def to_ascii(text: str) -> str:
@@ -134,14 +131,8 @@ def _spell(char: str) -> str:
         return _SPELLING_OF[char]
     if _SILENT.match(char) and char not in _NOT_SILENT:
         return ""
-    before, after = _spaces_around(char)
+    # Spaces keep a fraction apart from a number, and a Chinese word from the next.
+    before = " " if char in _FRACTIONS or char in "¼½¾" else ""
+    is_ideograph = "\u3400" <= char <= "\u9fff"
+    after = " " if char in _FRACTIONS or is_ideograph else ""
     return before + anyascii(char) + after
-
-
-def _spaces_around(char: str) -> tuple[str, str]:
-    """The spaces that keep a fraction apart from a number, and a Chinese word from the next."""
-    if char in _FRACTIONS:
-        return " ", " "
-    if char in _FRACTIONS_OF_LATIN_1:
-        return " ", ""
-    return "", " " if _FIRST_IDEOGRAPH <= char <= _LAST_IDEOGRAPH else ""

@@ -7,8 +7,8 @@ What is not consumed yet is at most the audio of the open segments, whose number
 import asyncio
 import socket
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from signal import Signals
 from typing import Final, Protocol
@@ -53,21 +53,11 @@ class Process(Protocol):
     """The part of subprocess.Popen that is used."""
 
     @property
-    def pid(self) -> int:
-        """Of the process."""
-        ...
+    def pid(self) -> int: ...
 
-    def kill(self) -> None:
-        """End it at once, unless it has ended."""
-        ...
+    def kill(self) -> None: ...
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end, and give its exit code, or the negative number of its signal.
-
-        Raises:
-            subprocess.TimeoutExpired: it has not ended after so many seconds.
-        """
-        ...
+    def wait(self, timeout: float | None = None) -> int: ...
 
 
 class Worker(msgspec.Struct, frozen=True, eq=False):
@@ -83,10 +73,8 @@ async def start_worker(
 ) -> Worker:
     """Start a process that finds a socket under the descriptor that is its last argument.
 
-    It has no signals from our terminal, nothing to read, and writes where we write our log.
-
-    Raises:
-        InstanceDeadError: the machine has no room for a process.
+    It has no signals from our terminal, nothing to read, and writes where we write our log. Raises
+    InstanceDeadError if the machine has no room for a process.
     """
     try:
         ours, theirs = socket.socketpair()
@@ -112,14 +100,6 @@ async def start_worker(
     return Worker(index, process, channel)
 
 
-async def stop_process(process: Process, limit_s: float) -> int:
-    """Wait for the end of a process, kill it if it does not come in time; gives its exit code."""
-    with suppress(subprocess.TimeoutExpired):
-        return await asyncio.to_thread(process.wait, limit_s)
-    process.kill()
-    return await asyncio.to_thread(process.wait)
-
-
 def describe_exit(code: int) -> str:
     """An exit code, or the name of the signal, in words."""
     if code >= 0:
@@ -132,175 +112,14 @@ def describe_exit(code: int) -> str:
 # Of a segment: audio, a failed attempt, or its end.
 Item = AudioChunk | AttemptFailed | SpeechError | None
 
-_log = structlog.get_logger(__name__)
-
-
-class WorkerConnection:
-    """A worker from its start to its end.
-
-    Heartbeats are counted, not timed: a server that was suspended itself must not take its worker
-    for dead.
-
-    Args:
-        worker: just started.
-        clock: waits from heartbeat to heartbeat.
-        on_death: called once if the worker dies after it was loaded, before any listener is told.
-
-    Attributes:
-        loaded: done once the model is loaded, or could not be.
-    """
-
-    def __init__(
-        self, worker: Worker, clock: Clock, on_death: Callable[[InstanceDeadError], None]
-    ) -> None:
-        self._worker = worker
-        self._clock = clock
-        self._on_death = on_death
-        self._numbers = count()
-        self._open: dict[int, asyncio.Queue[Item]] = {}
-        self._is_loaded = False
-        self._num_missed = 0
-        self._death: InstanceDeath = "failed"
-        self._ending: asyncio.Task[None] | None = None
-        self.loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.create_task(self._read(), name="read-worker")
-        self._watching = asyncio.create_task(self._watch(), name="watch-worker")
-
-    @property
-    def pid(self) -> int:
-        return self._worker.process.pid
-
-    @property
-    def num_open(self) -> int:
-        """Segments that the worker has not ended, cancelled ones included."""
-        return len(self._open)
-
-    @contextmanager
-    def synthesize(
-        self, segment: TextSegment, params: SynthesisParams, due_at: float
-    ) -> Iterator[asyncio.Queue[Item]]:
-        """Start a segment; leaving the block cancels it, unless it has ended.
-
-        Raises:
-            InstanceDeadError: the worker is dead.
-        """
-        if self._ending is not None:
-            raise InstanceDeadError(reason=self._death)
-        number = next(self._numbers)
-        text = segment.text.encode("utf-8", "surrogatepass")
-        self._worker.channel.send(Synthesize(number, segment.index, text, params, due_at))
-        items = self._open[number] = asyncio.Queue()
-        try:
-            yield items
-        finally:
-            if number in self._open:
-                self._worker.channel.send(CancelSegment(number))
-
-    async def close(self) -> None:
-        """End the worker: it is asked to, then killed. May be called twice."""
-        await asyncio.shield(self._end(None))
-
-    async def _read(self) -> None:
-        try:
-            while (received := await self._worker.channel.receive()) is not None:
-                self._num_missed = 0
-                self._take(*received)
-        except Exception:  # noqa: BLE001 - a worker that breaks the protocol is treated as dead
-            _log.exception("worker.not_understood", instance=self._worker.index)
-        self._end("crashed")
-
-    def _take(self, message: FromWorker, beside: bytes) -> None:
-        match message:
-            case Audio(id=number) if number in self._open:
-                self._open[number].put_nowait(_chunk(message, beside))
-            case AttemptFailed(id=number) if number in self._open:
-                self._open[number].put_nowait(message)
-            case SegmentEnded(id=number) if number in self._open:
-                failure = message.failure
-                self._open.pop(number).put_nowait(None if failure is None else restore(failure))
-            case Loaded(failure=failure) if not self.loaded.done():
-                self._is_loaded = failure is None
-                if failure is None:
-                    self.loaded.set_result(None)
-                else:
-                    self.loaded.set_exception(restore(failure))
-            case _:
-                pass
-
-    async def _watch(self) -> None:
-        while self._num_missed <= self._max_missed:
-            await self._clock.sleep(HEARTBEAT_S)
-            self._num_missed += 1
-        self._end("silent")
-
-    @property
-    def _max_missed(self) -> int:
-        return MAX_MISSED_HEARTBEATS if self._is_loaded else MAX_MISSED_HEARTBEATS_LOADING
-
-    def _end(self, death: InstanceDeath | None) -> asyncio.Task[None]:
-        """End all segments and the process; without a death it is asked to end."""
-        if self._ending is None:
-            self._death = death or self._death
-            self._ending = asyncio.create_task(self._reap(death), name="end-worker")
-            self._tell_all(death)
-        return self._ending
-
-    def _tell_all(self, death: InstanceDeath | None) -> None:
-        self._watching.cancel()
-        if self._is_loaded and death is not None:
-            self._on_death(InstanceDeadError(reason=death))
-        if not self.loaded.done():
-            self.loaded.set_exception(InstanceDeadError(reason=self._death))
-        for items in self._open.values():
-            items.put_nowait(InstanceDeadError(reason=self._death))
-        self._open.clear()
-
-    async def _reap(self, death: InstanceDeath | None) -> None:
-        """Wait for the end of the process and free its resources."""
-        process, channel = self._worker.process, self._worker.channel
-        if death is None:
-            channel.send(Close())
-        else:
-            process.kill()
-        code = await stop_process(process, CLOSE_LIMIT_S)
-        if death is None:
-            _log.info(
-                "worker.stopped",
-                instance=self._worker.index,
-                pid=process.pid,
-                exit=describe_exit(code),
-            )
-        else:
-            _log.error(
-                "worker.died",
-                instance=self._worker.index,
-                pid=process.pid,
-                reason=death,
-                exit=describe_exit(code),
-            )
-        self._reading.cancel()
-        await asyncio.gather(self._reading, self._watching, return_exceptions=True)
-        await channel.close()
-
-
-def _chunk(message: Audio, samples: bytes) -> AudioChunk:
-    return AudioChunk(
-        np.frombuffer(samples, np.float32).copy(),
-        message.sample_rate,
-        message.num_input_tokens,
-        message.num_output_tokens,
-    )
-
 
 class WorkerModel:
-    """SpeechModel over a worker. One that dies is not replaced here.
+    """SpeechModel over a worker, whose `pid` is known once it was started. A dead one stays dead.
 
-    Args:
-        outline: the same model, never loaded: it has its info and splits texts.
-        start: starts the process.
-        clock: waits for heartbeats.
-        observer: told of failed attempts, in the context of the listener.
-        on_death: called once if the worker dies after it was loaded, before any listener is told.
+    Heartbeats are counted, not timed: a server that was suspended itself must not take its worker
+    for dead. `outline` is the same model, never loaded: it has its info and splits texts.
+    `observer` is told of failed attempts in the context of the listener, `on_death` is called once
+    if the worker dies after it was loaded, before any listener is told.
     """
 
     def __init__(
@@ -316,7 +135,17 @@ class WorkerModel:
         self._clock = clock
         self._observer = observer
         self._on_death = on_death
-        self._connection: WorkerConnection | None = None
+        self._numbers = count()
+        self._open: dict[int, asyncio.Queue[Item]] = {}
+        self._num_missed = 0
+        self._is_loaded = False
+        self._death: InstanceDeath = "failed"
+        self._ending: asyncio.Task[None] | None = None
+        self._worker: Worker
+        self._loaded: asyncio.Future[None]
+        self._reading: asyncio.Task[None]
+        self._watching: asyncio.Task[None]
+        self.pid: int | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -324,41 +153,124 @@ class WorkerModel:
 
     @property
     def num_running(self) -> int:
-        """Segments that the worker has not ended."""
-        return self._connection.num_open if self._connection is not None else 0
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the worker, once it was started."""
-        return self._connection.pid if self._connection is not None else None
+        """Segments that the worker has not ended, cancelled ones included."""
+        return len(self._open)
 
     def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
         return self._outline.split(paragraphs)
 
     async def load(self) -> None:
-        self._connection = WorkerConnection(await self._start(), self._clock, self._on_death)
-        await self._connection.loaded
+        self._worker = await self._start()
+        self.pid = self._worker.process.pid
+        self._loaded = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read(), name="read-worker")
+        self._watching = asyncio.create_task(self._watch(), name="watch-worker")
+        await self._loaded
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
+        """End the worker: it is asked to, then killed. May be called twice."""
+        if self.pid is not None:
+            await asyncio.shield(self._end(None))
 
     async def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        if self._connection is None:
-            raise InstanceDeadError
-        with self._connection.synthesize(segment, params, due_at) as items:
+        if self.pid is None or self._ending is not None:
+            raise InstanceDeadError(reason=self._death)
+        number = next(self._numbers)
+        text = segment.text.encode("utf-8", "surrogatepass")
+        self._worker.channel.send(Synthesize(number, segment.index, text, params, due_at))
+        items = self._open[number] = asyncio.Queue()
+        try:
             while (item := await items.get()) is not None:
                 match item:
                     case SpeechError():
                         raise item
                     case AttemptFailed():
-                        self._report(item)
+                        error = restore(item.failure)
+                        if isinstance(error, SentenceError):
+                            self._observer.sentence_failed(error, item.attempt)
                     case AudioChunk():
                         yield item
+        finally:
+            if number in self._open:
+                self._worker.channel.send(CancelSegment(number))
 
-    def _report(self, message: AttemptFailed) -> None:
-        error = restore(message.failure)
-        if isinstance(error, SentenceError):
-            self._observer.sentence_failed(error, message.attempt)
+    async def _read(self) -> None:
+        try:
+            while (received := await self._worker.channel.receive()) is not None:
+                self._num_missed = 0
+                self._take(*received)
+        except Exception:  # noqa: BLE001 - a worker that breaks the protocol is treated as dead
+            _log.exception("worker.not_understood", instance=self._worker.index)
+        self._end("crashed")
+
+    def _take(self, message: FromWorker, beside: bytes) -> None:
+        match message:
+            case Audio(id=number) if number in self._open:
+                samples = np.frombuffer(beside, np.float32).copy()
+                chunk = AudioChunk(
+                    samples,
+                    message.sample_rate,
+                    message.num_input_tokens,
+                    message.num_output_tokens,
+                )
+                self._open[number].put_nowait(chunk)
+            case AttemptFailed(id=number) if number in self._open:
+                self._open[number].put_nowait(message)
+            case SegmentEnded(id=number) if number in self._open:
+                failure = message.failure
+                self._open.pop(number).put_nowait(None if failure is None else restore(failure))
+            case Loaded(failure=failure) if not self._loaded.done():
+                self._is_loaded = failure is None
+                if failure is None:
+                    self._loaded.set_result(None)
+                else:
+                    self._loaded.set_exception(restore(failure))
+            case _:
+                pass
+
+    async def _watch(self) -> None:
+        while self._num_missed <= (
+            MAX_MISSED_HEARTBEATS if self._is_loaded else MAX_MISSED_HEARTBEATS_LOADING
+        ):
+            await self._clock.sleep(HEARTBEAT_S)
+            self._num_missed += 1
+        self._end("silent")
+
+    def _end(self, death: InstanceDeath | None) -> asyncio.Task[None]:
+        """End all segments and the process; without a death it is asked to end."""
+        if self._ending is not None:
+            return self._ending
+        self._death = death or self._death
+        self._ending = asyncio.create_task(self._reap(death), name="end-worker")
+        self._watching.cancel()
+        if self._is_loaded and death is not None:
+            self._on_death(InstanceDeadError(reason=death))
+        if not self._loaded.done():
+            self._loaded.set_exception(InstanceDeadError(reason=self._death))
+        for items in self._open.values():
+            items.put_nowait(InstanceDeadError(reason=self._death))
+        self._open.clear()
+        return self._ending
+
+    async def _reap(self, death: InstanceDeath | None) -> None:
+        """Wait for the end of the process and free its resources."""
+        process, channel = self._worker.process, self._worker.channel
+        if death is None:
+            channel.send(Close())
+        else:
+            process.kill()
+        try:
+            code = await asyncio.to_thread(process.wait, CLOSE_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = await asyncio.to_thread(process.wait)
+        index, ended = self._worker.index, describe_exit(code)
+        if death is None:
+            _log.info("worker.stopped", instance=index, pid=process.pid, exit=ended)
+        else:
+            _log.error("worker.died", instance=index, pid=process.pid, reason=death, exit=ended)
+        self._reading.cancel()
+        await asyncio.gather(self._reading, self._watching, return_exceptions=True)
+        await channel.close()

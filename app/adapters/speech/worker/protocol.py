@@ -56,12 +56,9 @@ def restore(failure: Failure) -> SpeechError:
     """An error with the same class, message and attributes; lists come back as tuples."""
     kind = KINDS[failure.kind]
     error = kind.__new__(kind, failure.message)
-    vars(error).update({name: _restored(value) for name, value in failure.values.items()})
+    for name, value in failure.values.items():
+        vars(error)[name] = tuple(value) if isinstance(value, list) else value
     return error
-
-
-def _restored(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Init(msgspec.Struct, frozen=True, tag=True):
@@ -71,21 +68,13 @@ class Init(msgspec.Struct, frozen=True, tag=True):
 
 
 class Synthesize(msgspec.Struct, frozen=True, tag=True):
-    """Synthesize a segment.
+    """Synthesize a segment."""
 
-    Attributes:
-        id: unique among the open segments.
-        index: of the segment.
-        text: of the segment, in UTF-8; half of a surrogate pair is encoded like any code point.
-        params: voice, speed and sampling.
-        due_at: as in the port SpeechModel. The clock is the machine's, so both processes have it.
-    """
-
-    id: int
+    id: int  # unique among the open segments
     index: int
-    text: bytes
+    text: bytes  # in UTF-8; half of a surrogate pair is encoded like any code point
     params: SynthesisParams
-    due_at: float
+    due_at: float  # as in the port SpeechModel; both processes have the clock of the machine
 
     @property
     def segment(self) -> TextSegment:
@@ -149,13 +138,7 @@ MAX_UNREAD_BYTES: Final = 1_000_000
 
 
 class Channel(Generic[T]):
-    """One end.
-
-    Args:
-        reader: of the socket.
-        writer: of the socket.
-        kind: of the messages that come, a union of Structs with tags.
-    """
+    """One end; `kind` is that of the messages that come, a union of Structs with tags."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Any

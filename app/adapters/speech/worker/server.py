@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from contextvars import ContextVar
+from functools import partial
 from typing import Final
 
 import structlog
@@ -50,9 +51,6 @@ class ModelServer:
     """Does what comes over a channel, heartbeats all the time, also while the model loads.
 
     The event loop must stay free: what blocks belongs in threads, as everywhere.
-
-    Attributes:
-        num_running: open segments.
     """
 
     def __init__(self, channel: Channel[ToWorker], clock: Clock) -> None:
@@ -62,13 +60,13 @@ class ModelServer:
 
     @property
     def num_running(self) -> int:
+        """Open segments."""
         return len(self._running)
 
     async def run(self, build: Callable[[SentenceObserver], SpeechModel]) -> bool:
         """Serve until told to close; False if the other process is gone, which nothing survives.
 
-        Args:
-            build: makes the model; what it raises is told.
+        What `build` raises is told.
         """
         heartbeats = asyncio.create_task(self._send_heartbeats())
         try:
@@ -86,12 +84,17 @@ class ModelServer:
         while (received := await self._channel.receive()) is not None:
             match received[0]:
                 case Synthesize() as order:
-                    self._begin(model, order)
+                    task = asyncio.create_task(self._synthesize(model, order))
+                    self._running[order.id] = task
+                    task.add_done_callback(partial(self._end, order.id))
                 case CancelSegment(id=number) if number in self._running:
                     self._running[number].cancel()
                 case Close():
                     loading.cancel()
-                    await self._stop_all()
+                    tasks = list(self._running.values())
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
                     await model.close()
                     return True
                 case _:
@@ -105,11 +108,6 @@ class ModelServer:
             self._channel.send(Loaded(_describe_load(error)))
         else:
             self._channel.send(Loaded())
-
-    def _begin(self, model: SpeechModel, order: Synthesize) -> None:
-        task = asyncio.create_task(self._synthesize(model, order))
-        self._running[order.id] = task
-        task.add_done_callback(lambda task: self._end(order.id, task))
 
     async def _synthesize(self, model: SpeechModel, order: Synthesize) -> None:
         _SENTENCE.set(order.id)
@@ -126,26 +124,15 @@ class ModelServer:
         """Report how a segment ended, also one that was cancelled before it began."""
         del self._running[number]
         error = None if task.cancelled() else task.exception()
-        self._channel.send(SegmentEnded(number, None if error is None else _describe(error)))
-
-    async def _stop_all(self) -> None:
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if error is not None and not isinstance(error, SpeechError):
+            _log.error("speech.model_raised", exc_info=error)
+            error = SynthesisError()
+        self._channel.send(SegmentEnded(number, None if error is None else describe(error)))
 
     async def _send_heartbeats(self) -> None:
         while True:
             self._channel.send(Heartbeat())
             await self._clock.sleep(HEARTBEAT_S)
-
-
-def _describe(error: BaseException) -> Failure:
-    """A SpeechError as it is; anything else is logged here, and is a SynthesisError there."""
-    if isinstance(error, SpeechError):
-        return describe(error)
-    _log.error("speech.model_raised", exc_info=error)
-    return describe(SynthesisError())
 
 
 def _describe_load(error: Exception) -> Failure:

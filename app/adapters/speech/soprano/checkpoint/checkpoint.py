@@ -20,7 +20,6 @@ from app.adapters.speech.soprano.checkpoint.files import (
     read_json,
     unreadable,
 )
-from app.adapters.speech.soprano.checkpoint.safetensors import load_safetensors, read_header
 from app.adapters.speech.soprano.checkpoint.shapes import (
     FLOATING,
     DecoderShape,
@@ -28,7 +27,12 @@ from app.adapters.speech.soprano.checkpoint.shapes import (
     Shape,
     TensorInfo,
 )
-from app.adapters.speech.soprano.checkpoint.torch_zip import load_tensors, read_tensor_shapes
+from app.adapters.speech.soprano.checkpoint.tensor_files import (
+    load_safetensors,
+    load_torch,
+    read_safetensors_shapes,
+    read_torch_shapes,
+)
 from app.domain.errors import CheckpointError
 
 ARCHITECTURE: Final = "Qwen3ForCausalLM"
@@ -69,36 +73,13 @@ class _Architectures(msgspec.Struct, frozen=True):
 
 
 def read_model_config(path: Path) -> LanguageModelShape:
-    """The shape of the language model.
-
-    Raises:
-        CheckpointError: the file cannot be read, or describes another kind of model.
-    """
+    """The shape of the language model; CheckpointError if the file describes another kind."""
     architectures = read_json(path, _Architectures).architectures
     if architectures != [ARCHITECTURE]:
         raise mismatch(path, "architectures", ARCHITECTURE, architectures)
     config = read_json(path, _Config)
-    _check_variant(path, config)
-    _check_heads(path, config)
-    eos = config.eos_token_id
-    return LanguageModelShape(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_layers=config.num_hidden_layers,
-        intermediate_size=config.intermediate_size,
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        rope_theta=_rope_theta(path, config),
-        rms_norm_eps=config.rms_norm_eps,
-        eos_token_id=eos if isinstance(eos, int) else eos[0],
-        is_head_tied=config.tie_word_embeddings,
-    )
-
-
-def _check_variant(path: Path, config: _Config) -> None:
-    """None of the options of the architecture that Soprano does not use."""
     rope = config.rope_parameters or _Rope()
+    # None of the options of the architecture that Soprano does not use.
     expected_found = {
         "hidden_act": ("silu", config.hidden_act),
         "attention_bias": (False, config.attention_bias),
@@ -109,23 +90,29 @@ def _check_variant(path: Path, config: _Config) -> None:
     for name, (expected, found) in expected_found.items():
         if found != expected:
             raise mismatch(path, name, expected, found)
-
-
-def _check_heads(path: Path, config: _Config) -> None:
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     if heads % kv_heads:
         raise mismatch(path, "num_attention_heads", f"a multiple of {kv_heads}", heads)
     if config.head_dim % 2:
         raise mismatch(path, "head_dim", "an even number", config.head_dim)
-
-
-def _rope_theta(path: Path, config: _Config) -> float:
-    """At the top level, or, as transformers 5 writes it, within `rope_parameters`."""
-    rope = config.rope_parameters or _Rope()
+    # At the top level, or, as transformers 5 writes it, within `rope_parameters`.
     theta = config.rope_theta if rope.rope_theta is None else rope.rope_theta
     if theta is None:
         raise mismatch(path, "rope_theta", "a number", "none")
-    return theta
+    eos = config.eos_token_id
+    return LanguageModelShape(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_hidden_layers,
+        intermediate_size=config.intermediate_size,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=config.head_dim,
+        rope_theta=theta,
+        rms_norm_eps=config.rms_norm_eps,
+        eos_token_id=eos if isinstance(eos, int) else eos[0],
+        is_head_tied=config.tie_word_embeddings,
+    )
 
 
 CONFIG: Final = "config.json"
@@ -151,28 +138,16 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return sum((self.directory / name).stat().st_size for name in REQUIRED_FILES)
 
     def load_language_model(self) -> dict[str, NDArray[np.float32]]:
-        """The weights of the language model, by the names of `language_model.tensor_shapes`.
-
-        Raises:
-            CheckpointError: the file cannot be read any more.
-        """
+        """The weights by the names of `language_model.tensor_shapes`; raises CheckpointError."""
         return _as_float32(load_safetensors(self.directory / WEIGHTS))
 
     def load_decoder(self) -> dict[str, NDArray[np.float32]]:
-        """The weights of the decoder, by the names of `decoder.tensor_shapes`.
-
-        Raises:
-            CheckpointError: the file cannot be read any more, or a checksum in it is wrong.
-        """
-        return _as_float32(load_tensors(self.directory / DECODER))
+        """The weights by the names of `decoder.tensor_shapes`; raises CheckpointError."""
+        return _as_float32(load_torch(self.directory / DECODER))
 
 
 def file_states(directory: Path) -> list[tuple[str, int, int]]:
-    """Name, bytes and time of change in ns of each file: other files have other ones.
-
-    Raises:
-        CheckpointError: a file is missing or cannot be looked at.
-    """
+    """Name, bytes and time of change in ns of each file; raises CheckpointError."""
     try:
         found = [(name, (directory / name).stat()) for name in REQUIRED_FILES]
     except OSError as error:
@@ -197,18 +172,14 @@ def read_checkpoint(directory: Path) -> Checkpoint:
         )
     language_model = read_model_config(directory / CONFIG)
     weights = directory / WEIGHTS
-    _check_tensors(weights, read_header(weights), language_model.tensor_shapes())
+    _check_tensors(weights, read_safetensors_shapes(weights), language_model.tensor_shapes())
     check_tokenizer(directory, language_model)
     decoder = _read_decoder(directory / DECODER, language_model.hidden_size)
     return Checkpoint(directory, language_model, decoder)
 
 
 def missing_files(directory: Path) -> list[str]:
-    """Which files of a checkpoint are not in `directory`.
-
-    Raises:
-        CheckpointError: it is no directory, or cannot be read.
-    """
+    """Which files of a checkpoint are not in `directory`; raises CheckpointError if it is none."""
     try:
         if not directory.is_dir():
             found = "no directory" if directory.exists() else "not there"
@@ -234,7 +205,7 @@ def _check_tensors(
 
 def _read_decoder(path: Path, hidden_size: int) -> DecoderShape:
     """The decoder's shape: sizes from a few tensors, with which all others have to agree."""
-    found = read_tensor_shapes(path)
+    found = read_torch_shapes(path)
     dim, _, input_kernel_size = _dims(path, found, _EMBED, 3)
     intermediate_dim, _ = _dims(path, found, _FIRST_LINEAR, 2)
     shape = DecoderShape(

@@ -35,14 +35,20 @@ def mismatch(path: Path, what: str, expected: object, found: object) -> Checkpoi
 def opened(path: Path) -> Iterator[BinaryIO]:
     """The file, open for reading at its start.
 
-    Raises:
-        CheckpointError: it is missing, empty or no regular file, or cannot be read.
+    Raises CheckpointError if it is missing, empty or no regular file, or cannot be read.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for its writer
             raise mismatch(path, "kind", "a regular file", "something else")
         with path.open("rb") as file:
-            _check_start(path, file)
+            start = file.read(len(_LFS_POINTER))
+            if not start:
+                raise CheckpointError(f"{path}: the file is empty.")
+            if start == _LFS_POINTER:
+                raise CheckpointError(
+                    f"{path} is a Git LFS pointer: fetch the file itself (git lfs pull)."
+                )
+            file.seek(0)
             yield file
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: the file is missing.") from error
@@ -56,21 +62,8 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
     return CheckpointError(f"{path} cannot be read: {reason}.")
 
 
-def _check_start(path: Path, file: BinaryIO) -> None:
-    start = file.read(len(_LFS_POINTER))
-    file.seek(0)
-    if not start:
-        raise CheckpointError(f"{path}: the file is empty.")
-    if start == _LFS_POINTER:
-        raise CheckpointError(f"{path} is a Git LFS pointer: fetch the file itself (git lfs pull).")
-
-
 def read_json(path: Path, kind: type[T]) -> T:
-    """The content of a JSON file as `kind`.
-
-    Raises:
-        CheckpointError: the file cannot be read, or is damaged, or has other fields or values.
-    """
+    """The content of a JSON file as `kind`; raises CheckpointError."""
     with opened(path) as file:
         content = file.read(MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
@@ -124,8 +117,7 @@ class _TokenizerConfig(msgspec.Struct, frozen=True):
 def check_tokenizer(directory: Path, shape: LanguageModelShape) -> None:
     """Compare both files with what Soprano needs and with the language model.
 
-    Raises:
-        CheckpointError: a file cannot be read, or the tokenizer is another one.
+    Raises CheckpointError if the tokenizer is another one.
     """
     path = directory / TOKENIZER_FILE
     tokenizer = read_json(path, _Tokenizer)
@@ -140,14 +132,11 @@ def check_tokenizer(directory: Path, shape: LanguageModelShape) -> None:
     if shape.eos_token_id != SPECIAL_TOKENS[STOP]:
         expected = f"{SPECIAL_TOKENS[STOP]} ({STOP})"
         raise mismatch(directory / "config.json", "eos_token_id", expected, shape.eos_token_id)
-    _check_config(directory / "tokenizer_config.json")
-
-
-def _check_config(path: Path) -> None:
-    eos = read_json(path, _TokenizerConfig).eos_token
-    content = eos.content if isinstance(eos, _Token) else eos
-    if content is not None and content != STOP:
-        raise mismatch(path, "eos_token", STOP, content)
+    config_path = directory / "tokenizer_config.json"
+    eos = read_json(config_path, _TokenizerConfig).eos_token
+    eos = eos.content if isinstance(eos, _Token) else eos
+    if eos is not None and eos != STOP:
+        raise mismatch(config_path, "eos_token", STOP, eos)
 
 
 def load_tokenizer(directory: Path) -> Any:

@@ -30,23 +30,14 @@ _log = structlog.get_logger(__name__)
 
 
 class CachedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One revision of a repository in the hub's cache.
-
-    Attributes:
-        repo: owner/name.
-        revision: the hash of its commit.
-        refs: branches and tags that stood for it when it was fetched.
-        num_bytes: of its files on disk.
-        path: the directory of its files.
-        is_complete: no file of a checkpoint is missing.
-    """
+    """One revision of a repository (owner/name) in the hub's cache."""
 
     repo: str
-    revision: str
-    refs: tuple[str, ...]
-    num_bytes: int
-    path: Path
-    is_complete: bool
+    revision: str  # the hash of its commit
+    refs: tuple[str, ...]  # branches and tags that stood for it when it was fetched
+    num_bytes: int  # of its files on disk
+    path: Path  # the directory of its files
+    is_complete: bool  # no file of a checkpoint is missing
 
 
 def locate(
@@ -59,18 +50,17 @@ def locate(
 ) -> Path:
     """The directory of a model: itself if it is one, else of a repository, cached or fetched.
 
-    Args:
-        model: a directory, or a repository as owner/name.
-        revision: branch, tag or commit of the repository; its main branch if None.
-        may_download: fetch what is not in the cache.
-        clock: for how long a download took.
-        cache_dir: of the hub; the library's own choice if None.
+    `model` is a directory, or a repository as owner/name, of which `revision` is a branch, a tag or
+    a commit; None is its main branch. `cache_dir` is the hub's; None is the library's own choice.
 
     Raises:
         CheckpointError: there is no such thing, or it cannot be fetched; says what to do.
     """
-    if _is_directory(model):
-        return Path(model)
+    try:
+        if Path(model).is_dir():
+            return Path(model)
+    except OSError as error:
+        raise unreadable(Path(model), error) from error
     if not is_repo(model):
         raise CheckpointError(
             f"{model} is no directory, and no repository of the Hugging Face hub (owner/name)."
@@ -119,23 +109,28 @@ def download(
     """Fetch a repository into the hub's cache, or what of it is new; gives its directory.
 
     Shows a bar on a terminal and logs otherwise. If the hub cannot be reached but the repository is
-    cached, that is what it gives.
-
-    Args:
-        model: a repository as owner/name.
-        revision: branch, tag or commit of the repository; its main branch if None.
-        clock: for how long it took.
-        cache_dir: of the hub; the library's own choice if None.
-        is_forced: fetch what is in the cache as well; it may be damaged.
-
-    Raises:
-        CheckpointError: it cannot be fetched, or is no Soprano model; says what to do.
+    cached, that is what it gives. `is_forced` fetches what is in the cache as well: it may be
+    damaged. The other arguments and the error are those of `locate`.
     """
+    from huggingface_hub import snapshot_download
+
     is_shown = sys.stderr.isatty()
     started_s = clock.monotonic()
     if not is_shown:
         _log.info("checkpoint.download_started", repo=model, revision=revision)
-    snapshot = _download(model, revision, cache_dir, is_forced=is_forced)
+    try:
+        snapshot = Path(
+            snapshot_download(
+                model,
+                revision=revision,
+                cache_dir=cache_dir,
+                allow_patterns=list(FILES),
+                force_download=is_forced,
+            )
+        )
+    except Exception as error:  # its HTTP client, and so its errors, changed between versions
+        reason = explain_failure(error, model, revision)
+        raise CheckpointError(f"{_named(model, revision)} cannot be fetched: {reason}.") from error
     missing = missing_files(snapshot)
     if missing:
         raise CheckpointError(
@@ -146,34 +141,16 @@ def download(
             "checkpoint.download_finished",
             repo=model,
             revision=snapshot.name,
-            num_bytes=_num_bytes(snapshot),
+            num_bytes=sum(one.stat().st_size for one in snapshot.iterdir() if one.is_file()),
             duration_s=round(clock.monotonic() - started_s, 3),
         )
     return snapshot
 
 
-def _download(model: str, revision: str | None, cache_dir: Path | None, *, is_forced: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        snapshot = snapshot_download(
-            model,
-            revision=revision,
-            cache_dir=cache_dir,
-            allow_patterns=list(FILES),
-            force_download=is_forced,
-        )
-    except Exception as error:  # its HTTP client, and so its errors, changed between versions
-        reason = explain_failure(error, model, revision)
-        raise CheckpointError(f"{_named(model, revision)} cannot be fetched: {reason}.") from error
-    return Path(snapshot)
-
-
 def list_cached(cache_dir: Path | None = None) -> list[CachedCheckpoint]:
     """Revisions in the hub's cache that have a decoder as Soprano does, by name.
 
-    Raises:
-        CheckpointError: the cache cannot be read.
+    Raises CheckpointError if the cache cannot be read.
     """
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
@@ -200,19 +177,8 @@ def list_cached(cache_dir: Path | None = None) -> list[CachedCheckpoint]:
     return sorted(found, key=lambda cached: (cached.repo, cached.refs, cached.revision))
 
 
-def _is_directory(model: str) -> bool:
-    try:
-        return Path(model).is_dir()
-    except OSError as error:
-        raise unreadable(Path(model), error) from error
-
-
 def _named(model: str, revision: str | None) -> str:
     return f"{model} (revision {revision})" if revision else model
-
-
-def _num_bytes(directory: Path) -> int:
-    return sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
 
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -226,24 +192,30 @@ def how_to_pull(model: str, revision: str | None) -> str:
 
 def explain_failure(error: BaseException, model: str, revision: str | None) -> str:
     """Why a repository could not be fetched, and what to do; no full stop at the end."""
+    from huggingface_hub import errors
+
     again = f"then try {how_to_pull(model, revision)}, or name a directory that has the files"
-    return (
-        _explain_disk(error, again)
-        or _explain_answer(error, model, revision)
-        or _explain_connection(error, again)
-    )
-
-
-def _explain_disk(error: BaseException, again: str) -> str | None:
-    number = getattr(error, "errno", None)
-    if number in _FULL or "No space left" in str(error):
+    if getattr(error, "errno", None) in _FULL or "No space left" in str(error):
         return f"the disk of the hub's cache is full; make room (HF_HUB_CACHE moves it), {again}"
     if isinstance(error, OSError) and error.filename is not None:  # those of sockets have none
         return (
             f"the hub's cache cannot be used ({error.filename}: {error.strerror}); mend that"
             f" (HF_HUB_CACHE moves it), {again}"
         )
-    return None
+    # What it was raised from, in turn, the error itself first.
+    reasons = [error]
+    while (cause := reasons[-1].__cause__) is not None and cause not in reasons:
+        reasons.append(cause)
+    statuses = [getattr(getattr(one, "response", None), "status_code", None) for one in reasons]
+    if (answer := _explain_answer(error, model, revision)) is not None:
+        return answer
+    if any(isinstance(one, errors.OfflineModeIsEnabled) for one in reasons):
+        return f"HF_HUB_OFFLINE forbids to ask the hub; unset it, {again}"
+    for status in statuses:
+        if status is not None:
+            return f"the hub answered with status {status}; wait, {again}"
+    name = type(reasons[-1]).__name__
+    return f"the hub cannot be reached ({name}); check the connection, {again}"
 
 
 def _explain_answer(error: BaseException, model: str, revision: str | None) -> str | None:
@@ -262,26 +234,3 @@ def _explain_answer(error: BaseException, model: str, revision: str | None) -> s
             " `hf auth login`"
         )
     return None
-
-
-def _explain_connection(error: BaseException, again: str) -> str:
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    reasons = list(_causes(error))
-    if any(isinstance(reason, OfflineModeIsEnabled) for reason in reasons):
-        return f"HF_HUB_OFFLINE forbids to ask the hub; unset it, {again}"
-    for reason in reasons:
-        status = getattr(getattr(reason, "response", None), "status_code", None)
-        if status is not None:
-            return f"the hub answered with status {status}; wait, {again}"
-    return (
-        f"the hub cannot be reached ({type(reasons[-1]).__name__}); check the connection, {again}"
-    )
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it was raised from, in turn."""
-    reasons = [error]
-    while (cause := reasons[-1].__cause__) is not None and cause not in reasons:
-        reasons.append(cause)
-    return reasons

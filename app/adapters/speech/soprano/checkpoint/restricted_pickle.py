@@ -14,8 +14,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from app.adapters.speech.soprano.checkpoint.shapes import TensorInfo
-
 # fmt: off
 # What `torch.save` writes for a dict of tensors, in pickle's protocols 2 to 4.
 OPCODES: Final = frozenset({
@@ -42,7 +40,6 @@ STORAGE_DTYPES: Final = {
 }
 
 MAX_DIMS: Final = 8  # of one tensor
-
 MAX_SHOWN_CHARS: Final = 80  # of a rejected name in a message
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
@@ -70,11 +67,6 @@ class StoredTensor(msgspec.Struct, frozen=True):
     strides: _Counts
 
     @property
-    def info(self) -> TensorInfo:
-        """Without the place."""
-        return TensorInfo(self.storage.dtype, self.shape)
-
-    @property
     def is_within_storage(self) -> bool:
         """Whether no number lies outside of the storage, nor is used twice."""
         num_items = math.prod(self.shape)
@@ -87,11 +79,7 @@ class StoredTensor(msgspec.Struct, frozen=True):
 
 
 def run_tensor_program(program: bytes) -> dict[str, StoredTensor]:
-    """What the pickle says: tensors by name.
-
-    Raises:
-        RefusedPickleError: it asks for anything else, or is damaged.
-    """
+    """What the pickle says: tensors by name; RefusedPickleError if it asks for anything else."""
     _check_opcodes(program)
     try:
         result = _Machine(io.BytesIO(program)).load()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 import msgspec
+import numpy as np
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -20,25 +21,25 @@ N_FFT: Final = 2_048  # samples of the decoder's inverse Fourier transform
 BLOCK_KERNEL_SIZE: Final = 3  # frames, of the depthwise convolutions
 WINDOW_NAME: Final = "head.istft.window"  # stored with the decoder's weights, but not learned
 
-# Bytes of one number, by dtype; the names are those of the safetensors format.
-ITEM_BYTES: Final = {
-    "BOOL": 1,
-    "U8": 1,
-    "I8": 1,
-    "I16": 2,
-    "I32": 4,
-    "I64": 8,
-    "F16": 2,
-    "BF16": 2,
-    "F32": 4,
-    "F64": 8,
+# In numpy's words, by the names of the safetensors format; bfloat16, which numpy lacks, as bits.
+NUMPY_DTYPES: Final = {
+    "BOOL": np.dtype("?"),
+    "U8": np.dtype("u1"),
+    "I8": np.dtype("i1"),
+    "I16": np.dtype("<i2"),
+    "I32": np.dtype("<i4"),
+    "I64": np.dtype("<i8"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
 }
 
 FLOATING: Final = frozenset({"F16", "BF16", "F32", "F64"})
 
 
 class TensorInfo(msgspec.Struct, frozen=True):
-    """What is known of a tensor without reading its numbers; `dtype` is a key of ITEM_BYTES."""
+    """What is known of a tensor without reading its numbers; `dtype` is a key of NUMPY_DTYPES."""
 
     dtype: str
     shape: Shape
@@ -71,24 +72,21 @@ class LanguageModelShape(msgspec.Struct, frozen=True, kw_only=True):
         if not self.is_head_tied:
             yield "lm_head.weight", table
         yield "model.norm.weight", (self.hidden_size,)
-        for index in range(self.num_layers):
-            for name, shape in self._layer_shapes():
-                yield f"model.layers.{index}.{name}.weight", shape
-
-    def _layer_shapes(self) -> Iterator[tuple[str, Shape]]:
         hidden, mlp = self.hidden_size, self.intermediate_size
         query, key = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        yield "input_layernorm", (hidden,)
-        yield "self_attn.q_proj", (query, hidden)
-        yield "self_attn.k_proj", (key, hidden)
-        yield "self_attn.v_proj", (key, hidden)
-        yield "self_attn.o_proj", (hidden, query)
-        yield "self_attn.q_norm", (self.head_dim,)
-        yield "self_attn.k_norm", (self.head_dim,)
-        yield "post_attention_layernorm", (hidden,)
-        yield "mlp.gate_proj", (mlp, hidden)
-        yield "mlp.up_proj", (mlp, hidden)
-        yield "mlp.down_proj", (hidden, mlp)
+        for index in range(self.num_layers):
+            prefix = f"model.layers.{index}"
+            yield f"{prefix}.input_layernorm.weight", (hidden,)
+            yield f"{prefix}.self_attn.q_proj.weight", (query, hidden)
+            yield f"{prefix}.self_attn.k_proj.weight", (key, hidden)
+            yield f"{prefix}.self_attn.v_proj.weight", (key, hidden)
+            yield f"{prefix}.self_attn.o_proj.weight", (hidden, query)
+            yield f"{prefix}.self_attn.q_norm.weight", (self.head_dim,)
+            yield f"{prefix}.self_attn.k_norm.weight", (self.head_dim,)
+            yield f"{prefix}.post_attention_layernorm.weight", (hidden,)
+            yield f"{prefix}.mlp.gate_proj.weight", (mlp, hidden)
+            yield f"{prefix}.mlp.up_proj.weight", (mlp, hidden)
+            yield f"{prefix}.mlp.down_proj.weight", (hidden, mlp)
 
 
 class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,28 +111,24 @@ class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
 
     def tensor_shapes(self) -> Iterator[tuple[str, Shape]]:
         """Every tensor by name, the window of the transform included."""
-        dim = self.dim
+        dim, mlp = self.dim, self.intermediate_dim
         yield "decoder.embed.weight", (dim, self.input_channels, self.input_kernel_size)
         yield "decoder.embed.bias", (dim,)
         yield "decoder.norm.weight", (dim,)
         yield "decoder.norm.bias", (dim,)
         for index in range(self.num_layers):
-            for name, shape in self._block_shapes():
-                yield f"decoder.convnext.{index}.{name}", shape
+            prefix = f"decoder.convnext.{index}"
+            yield f"{prefix}.gamma", (dim,)
+            yield f"{prefix}.dwconv.weight", (dim, 1, BLOCK_KERNEL_SIZE)
+            yield f"{prefix}.dwconv.bias", (dim,)
+            yield f"{prefix}.norm.weight", (dim,)
+            yield f"{prefix}.norm.bias", (dim,)
+            yield f"{prefix}.pwconv1.weight", (mlp, dim)
+            yield f"{prefix}.pwconv1.bias", (mlp,)
+            yield f"{prefix}.pwconv2.weight", (dim, mlp)
+            yield f"{prefix}.pwconv2.bias", (dim,)
         yield "decoder.final_layer_norm.weight", (dim,)
         yield "decoder.final_layer_norm.bias", (dim,)
         yield "head.out.weight", (N_FFT + 2, dim)
         yield "head.out.bias", (N_FFT + 2,)
         yield WINDOW_NAME, (N_FFT,)
-
-    def _block_shapes(self) -> Iterator[tuple[str, Shape]]:
-        dim, mlp = self.dim, self.intermediate_dim
-        yield "gamma", (dim,)
-        yield "dwconv.weight", (dim, 1, BLOCK_KERNEL_SIZE)
-        yield "dwconv.bias", (dim,)
-        yield "norm.weight", (dim,)
-        yield "norm.bias", (dim,)
-        yield "pwconv1.weight", (mlp, dim)
-        yield "pwconv1.bias", (mlp,)
-        yield "pwconv2.weight", (dim, mlp)
-        yield "pwconv2.bias", (dim,)

@@ -12,8 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import msgspec
@@ -63,11 +62,7 @@ Work = Callable[[], None]
 
 
 class OnnxEngine:
-    """Engine on ONNX Runtime.
-
-    Attributes:
-        loop: runs while it is loaded.
-    """
+    """Engine on ONNX Runtime; its `loop` runs while it is loaded."""
 
     def __init__(
         self,
@@ -114,43 +109,30 @@ class OnnxEngine:
         return self.loop.submit(Sequence(tokens, sampling, due_at, eos_id))
 
 
-class EngineLock:
-    """Held while deciding and taking results; `released` to compute or to wait.
+@contextmanager
+def released(lock: threading.Lock) -> Iterator[None]:
+    """Let another thread have the engine's lock, to compute or to wait; called by its holder.
 
-    What its holder knew of sequences, slots and states may be out of date after `released`.
+    What its holder knew of sequences, slots and states may be out of date afterwards.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    @contextmanager
-    def released(self) -> Iterator[None]:
-        """Let another thread have it; called by its holder."""
-        self._lock.release()
-        try:
-            yield
-        finally:
-            self._lock.acquire()
+    lock.release()
+    try:
+        yield
+    finally:
+        lock.acquire()
 
 
 class BackgroundThread:
     """A second thread that works as long as there is something to do beside the first.
 
-    Args:
-        lock: held during each piece of work, which releases it to compute.
-        next_work: decides what it does next; None is nothing.
-        report: called after each piece, with the error of one that failed; then it stops.
+    It holds `lock` during each piece of work, which releases it to compute. `next_work` decides
+    what it does next; None is nothing. `report` is called after each piece, with the error of one
+    that failed; then it stops.
     """
 
     def __init__(
         self,
-        lock: EngineLock,
+        lock: threading.Lock,
         next_work: Callable[[], Work | None],
         report: Callable[[Exception | None], None],
     ) -> None:
@@ -183,25 +165,15 @@ class BackgroundThread:
 
 
 class Request(msgspec.Struct, eq=False):
-    """Where the audio of a sequence goes, and what the sessions carry for it.
+    """Where the audio of a sequence goes, and what the sessions carry for it."""
 
-    Attributes:
-        stream: read by the listener.
-        vocoder_state: moves on with each vocoder call.
-        prompt_output: states and logits of its prompt, until it decodes.
-    """
-
-    stream: ThreadStream[Samples]
-    vocoder_state: VocoderState
-    prompt_output: tuple[States, Logits] | None = None
+    stream: ThreadStream[Samples]  # read by the listener
+    vocoder_state: VocoderState  # moves on with each vocoder call
+    prompt_output: tuple[States, Logits] | None = None  # states and logits, until it decodes
 
 
 class EngineLoop:
-    """Carries the scheduler's plans out.
-
-    Attributes:
-        num_tokens: sampled so far, of all sequences.
-    """
+    """Carries the scheduler's plans out; `num_tokens` are sampled so far, of all sequences."""
 
     def __init__(
         self,
@@ -218,7 +190,7 @@ class EngineLoop:
         self._scheduler = Scheduler(num_slots)
         self._requests: dict[Sequence, Request] = {}
         self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        self._lock = EngineLock()
+        self._lock = threading.Lock()
         self._background = (
             BackgroundThread(self._lock, self._next_background, self._on_background)
             if has_background
@@ -246,11 +218,19 @@ class EngineLoop:
 
     def submit(self, sequence: Sequence) -> ThreadStream[Samples]:
         """Queue a sequence; `aclose` of its stream takes it out before the next step."""
-        stream: ThreadStream[Samples] = ThreadStream(
-            on_close=lambda: self._inbox.put(partial(self._cancel, sequence))
-        )
+
+        def add() -> None:
+            self._requests[sequence] = request
+            self._scheduler.add(sequence)
+
+        def cancel() -> None:
+            if self._requests.pop(sequence, None) is not None:
+                self._move(self._scheduler.remove(sequence))
+                self._start_decoding()
+
+        stream: ThreadStream[Samples] = ThreadStream(on_close=lambda: self._inbox.put(cancel))
         request = Request(stream, self._vocoder.new_state())
-        self._inbox.put(partial(self._add, sequence, request))
+        self._inbox.put(add)
         # After the put: what is put before the end, the thread ends itself.
         if self._death is not None:
             raise InstanceDeadError from self._death
@@ -265,45 +245,28 @@ class EngineLoop:
             try:
                 has_work = False
                 while not self._is_closing:
-                    self._receive(has_to_wait=not has_work)
+                    self._receive(waits=not has_work)
                     has_work = self._run_once()
             except Exception as error:  # noqa: BLE001 - every listener must hear of it
                 death = as_instance_error(error)
                 _log.error("soprano.instance_died", device="cpu", reason=str(error))
-            self._end_all(death)
-        if self._background is not None:
-            self._background.close()
-
-    def _receive(self, *, has_to_wait: bool = False) -> None:
-        """Take new requests, cancellations and what the background thread reports."""
-        if has_to_wait and not self._is_closing:
-            with self._lock.released():
-                message = self._inbox.get()
-            message()
-        try:
-            while True:
-                self._inbox.get_nowait()()
-        except queue.Empty:
-            return
-
-    def _add(self, sequence: Sequence, request: Request) -> None:
-        self._requests[sequence] = request
-        self._scheduler.add(sequence)
-
-    def _cancel(self, sequence: Sequence) -> None:
-        if self._requests.pop(sequence, None) is not None:
-            self._move(self._scheduler.remove(sequence))
-            self._start_decoding()
-
-    def _end_all(self, death: InstanceDeadError) -> None:
-        self._death = death
-        try:
-            while True:
-                self._inbox.get_nowait()()
-        except queue.Empty:
+            self._death = death
+            self._receive()
             for request in self._requests.values():
                 request.stream.send(death)
             self._requests.clear()
+        if self._background is not None:
+            self._background.close()
+
+    def _receive(self, *, waits: bool = False) -> None:
+        """Take new requests, cancellations and what the background thread reports."""
+        if waits:
+            with released(self._lock):
+                message = self._inbox.get()
+            message()
+        with suppress(queue.Empty):
+            while True:
+                self._inbox.get_nowait()()
 
     def _schedule(self, num_prefilled: int = 0, *, has_vocoding: bool = False) -> Plan:
         now = self._clock.monotonic()
@@ -350,11 +313,12 @@ class EngineLoop:
 
     def _on_background(self, error: Exception | None) -> None:
         """Wake the first thread, which may wait for what was done; an error is raised there."""
-        self._inbox.put(partial(self._raise, error))
 
-    def _raise(self, error: Exception | None) -> None:
-        if error is not None and self._death is None:
-            raise error
+        def take() -> None:
+            if error is not None and self._death is None:
+                raise error
+
+        self._inbox.put(take)
 
     @property
     def _is_alone(self) -> bool:
@@ -364,26 +328,27 @@ class EngineLoop:
     @contextmanager
     def _computing(self) -> Iterator[None]:
         started = self._clock.monotonic()
-        with self._lock.released():
+        with released(self._lock):
             yield
         self._computed_s += self._clock.monotonic() - started
 
     def _start_prefill(self, chunk: PrefillChunk, *, is_alone: bool) -> Work:
         self._scheduler.start_prefill(chunk)
-        return partial(self._prefill, chunk, is_alone=is_alone)
 
-    def _prefill(self, chunk: PrefillChunk, *, is_alone: bool) -> None:
-        tokens = chunk.sequence.tokens[chunk.start : chunk.end]
-        with self._computing():
-            output = self._language_model.prefill(
-                chunk.slot, tokens, chunk.start, is_alone=is_alone
-            )
-        if self._death is not None:
-            return
-        self._scheduler.on_prefilled(chunk)
-        if chunk.sequence in self._requests:
-            self._requests[chunk.sequence].prompt_output = output
-        self._start_decoding()
+        def prefill() -> None:
+            tokens = chunk.sequence.tokens[chunk.start : chunk.end]
+            with self._computing():
+                output = self._language_model.prefill(
+                    chunk.slot, tokens, chunk.start, is_alone=is_alone
+                )
+            if self._death is not None:
+                return
+            self._scheduler.on_prefilled(chunk)
+            if chunk.sequence in self._requests:
+                self._requests[chunk.sequence].prompt_output = output
+            self._start_decoding()
+
+        return prefill
 
     def _start_decoding(self) -> None:
         """Sample the first token of each sequence whose prompt is prefilled."""
@@ -422,28 +387,27 @@ class EngineLoop:
     def _start_vocoding(self, batch: VocoderBatch) -> Work:
         states = self._scheduler.start_vocoding(batch)
         vocoder_states = [self._requests[one].vocoder_state for one in batch.sequences]
-        return partial(self._vocode, batch, vocoder_states, states)
 
-    def _vocode(
-        self, batch: VocoderBatch, vocoder_states: list[VocoderState], states: list[list[States]]
-    ) -> None:
-        if batch.is_first and batch.is_last and batch.num_states < MIN_AUDIO_STATES:
-            samples = np.zeros((len(states), 0), np.float32)
-        else:
-            with self._computing():
-                samples = self._vocoder.vocode(vocoder_states, states, is_last=batch.is_last)
-        if self._death is not None:
-            return
-        now = self._clock.monotonic()
-        for sequence, piece in zip(batch.sequences, samples, strict=True):
-            sequence.on_audio(len(piece), now)
-            request = self._requests.get(sequence)
-            if request is None:  # cancelled
-                continue
-            if len(piece):
-                request.stream.send(piece)
-            if batch.is_last:
-                self._finish(sequence, None)
+        def vocode() -> None:
+            if batch.is_first and batch.is_last and batch.num_states < MIN_AUDIO_STATES:
+                samples = np.zeros((len(states), 0), np.float32)
+            else:
+                with self._computing():
+                    samples = self._vocoder.vocode(vocoder_states, states, is_last=batch.is_last)
+            if self._death is not None:
+                return
+            now = self._clock.monotonic()
+            for sequence, piece in zip(batch.sequences, samples, strict=True):
+                sequence.on_audio(len(piece), now)
+                request = self._requests.get(sequence)
+                if request is None:  # cancelled
+                    continue
+                if len(piece):
+                    request.stream.send(piece)
+                if batch.is_last:
+                    self._finish(sequence, None)
+
+        return vocode
 
     def _finish(self, sequence: Sequence, error: SynthesisError | None) -> None:
         self._requests.pop(sequence).stream.send(error)

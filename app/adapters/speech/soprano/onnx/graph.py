@@ -18,10 +18,6 @@ from numpy.typing import NDArray
 
 Precision = Literal["fp32", "int8"]
 
-OPSET: Final = 20  # the first with Gelu
-
-IR_VERSION: Final = 9
-
 MAX_LEVEL: Final = 127  # of a quantized number; symmetric, so that -128 is never used
 
 # Of weights where the processor adds two products in 16 bits, which must not overflow:
@@ -30,8 +26,6 @@ MAX_LEVEL_WITHOUT_DOT_PRODUCTS: Final = 63
 
 # Of x86 processors that add products of 8 bits in 32 bits, by Linux's names.
 DOT_PRODUCT_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-
-CPU_INFO: Final = Path("/proc/cpuinfo")
 
 # Of quantized activations, which are unsigned: that is the fastest product on x86.
 ZERO_POINT: Final = 128
@@ -57,8 +51,7 @@ class Rows(NamedTuple):
 class GraphBuilder:
     """A graph under construction. Values are named by the node that gives them.
 
-    Args:
-        precision: of all linear layers.
+    `precision` is that of all linear layers.
     """
 
     def __init__(self, precision: Precision) -> None:
@@ -123,14 +116,9 @@ class GraphBuilder:
         *,
         floor: float | None = None,
     ) -> str:
-        """`value @ weight.T + bias`.
+        """`value @ weight.T + bias`, for (..., num_in), (num_out, num_in) and (num_out,) float32.
 
-        Args:
-            value: (..., num_in) float32.
-            name: of the weights.
-            weight: (num_out, num_in).
-            bias: (num_out,).
-            floor: negative, which no number of `value` is below, if that is known.
+        No number of `value` is below `floor`, which is negative, if that is known.
         """
         product = self.multiplied(self.product(Rows(value), name, weight, floor=floor))
         if bias is None:
@@ -144,16 +132,30 @@ class GraphBuilder:
         if self._precision == "fp32":
             product = self.node("MatMul", [rows.value, self.constant(name, weight.T)])
             return Rows(product, rows.factor)
-        levels, peak = self._quantized(rows.value, floor)
+        last = self.ints(-1)
+        unit = self.constant("activation_scale", np.array(1 / MAX_LEVEL, np.float32))
+        zero = self.constant("activation_zero_point", np.array(ZERO_POINT, np.uint8))
+        if rows.value not in self._levels:  # products that take the same value share its levels
+            if floor is None:
+                peak = self.node("ReduceMax", [self.node("Abs", [rows.value]), last], keepdims=1)
+            else:
+                largest = self.node("ReduceMax", [rows.value, last], keepdims=1)
+                least = self.constant(f"least_peak_{-floor}", np.array(-floor, np.float32))
+                peak = self.node("Max", [largest, least])
+            # A row of zeros becomes 0/0, some level, and after its product with its peak 0 again.
+            normed = self.node("Div", [rows.value, peak])
+            levels = self.node("QuantizeLinear", [normed, unit, zero])
+            self._levels[rows.value] = levels, peak
+        levels, peak = self._levels[rows.value]
         weight_levels, scales = quantize_channels(weight, self._max_level)
         product = self.node(
             "MatMulIntegerToFloat",
             [
                 levels,
                 self.constant(name, weight_levels.T),
-                self._unit(),
+                unit,
                 self.constant(f"{name}.scale", scales),
-                self._zero(),
+                zero,
                 self.constant(f"{name}.zero_point", np.zeros(len(scales), np.int8)),
             ],
             domain=MICROSOFT,
@@ -164,70 +166,57 @@ class GraphBuilder:
         """Rows with nothing left to multiply."""
         return self.node("Mul", list(rows)) if rows.factor else rows.value
 
-    def _quantized(self, value: str, floor: float | None) -> tuple[str, str]:
-        """The levels of `value`, and the largest magnitude of each row.
-
-        Products that take the same value share them.
-        """
-        if value not in self._levels:
-            last = self.ints(-1)
-            if floor is None:
-                peak = self.node("ReduceMax", [self.node("Abs", [value]), last], keepdims=1)
-            else:
-                least = self.constant(f"least_peak_{-floor}", np.array(-floor, np.float32))
-                peak = self.node("Max", [self.node("ReduceMax", [value, last], keepdims=1), least])
-            # A row of zeros becomes 0/0, some level, and after its product with its peak 0 again.
-            normed = self.node("Div", [value, peak])
-            levels = self.node("QuantizeLinear", [normed, self._unit(), self._zero()])
-            self._levels[value] = levels, peak
-        return self._levels[value]
-
-    def _unit(self) -> str:
-        return self.constant("activation_scale", np.array(1 / MAX_LEVEL, np.float32))
-
-    def _zero(self) -> str:
-        return self.constant("activation_zero_point", np.array(ZERO_POINT, np.uint8))
-
     def save(self, path: Path) -> None:
         """Write the graph to `path` and its weights to `path` + ".data"."""
-        from onnx import helper
+        from onnx import TensorProto, helper, numpy_helper
 
         data_path = path.with_name(f"{path.name}.data")
+        initializers = []
         with data_path.open("wb") as file:
-            initializers = [
-                _write_weight(file, data_path.name, name, array)
-                for name, array in self._weights.items()
-            ]
+            for name, array in self._weights.items():
+                if array.nbytes <= MAX_INLINE_BYTES:
+                    initializers.append(numpy_helper.from_array(array, name))
+                    continue
+                file.write(bytes(-file.tell() % ALIGNMENT))
+                tensor = TensorProto(
+                    name=name,
+                    data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+                    dims=array.shape,
+                    data_location=TensorProto.EXTERNAL,
+                )
+                place = {
+                    "location": data_path.name,
+                    "offset": file.tell(),
+                    "length": array.nbytes,
+                }
+                for key, value in place.items():
+                    tensor.external_data.add(key=key, value=str(value))
+                initializers.append(tensor)
+                file.write(array.data)
         graph = helper.make_graph(self._nodes, path.stem, self._inputs, self._outputs, initializers)
         model = helper.make_model(
             graph,
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
+            ir_version=9,
+            # 20 is the first version with Gelu.
+            opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid(MICROSOFT, 1)],
         )
         path.write_bytes(model.SerializeToString())
 
 
-def read_cpu_info() -> str:
-    """What Linux says of the processor; empty elsewhere."""
-    try:
-        return CPU_INFO.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def weight_level_here() -> int:
     """`max_weight_level` of this machine."""
-    return max_weight_level(platform.machine(), read_cpu_info())
+    try:
+        cpu_info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        cpu_info = ""
+    return max_weight_level(platform.machine(), cpu_info)
 
 
 def max_weight_level(machine: str, cpu_info: str) -> int:
     """The largest level of quantised weights whose products this processor adds without overflow.
 
-    ONNX Runtime documents the overflow: "Quantize ONNX models", on U8S8 and AVX2.
-
-    Args:
-        machine: as `platform.machine` says.
-        cpu_info: the content of /proc/cpuinfo.
+    ONNX Runtime documents the overflow: "Quantize ONNX models", on U8S8 and AVX2. `machine` is as
+    `platform.machine` says, `cpu_info` the content of /proc/cpuinfo.
     """
     is_x86 = machine.lower() in ("x86_64", "amd64", "i686", "x86")
     if not is_x86 or DOT_PRODUCT_FLAGS & set(cpu_info.split()):
@@ -238,11 +227,7 @@ def max_weight_level(machine: str, cpu_info: str) -> int:
 def quantize_channels(
     weight: NDArray[np.float32], max_level: int = MAX_LEVEL
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round each row of a weight to 8 bits, symmetric around 0.
-
-    Args:
-        weight: (num_out, num_in).
-        max_level: of the result.
+    """Round each row of a weight (num_out, num_in) to 8 bits, symmetric around 0.
 
     Returns:
         Levels (num_out, num_in) in [-max_level, max_level] and scales (num_out,); levels times
@@ -258,23 +243,3 @@ def _value_info(name: str, dtype: type[np.generic], shape: Sequence[int | str]) 
 
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     return helper.make_tensor_value_info(name, kind, shape)
-
-
-def _write_weight(file: Any, location: str, name: str, array: NDArray[Any]) -> Any:
-    """Append the numbers to `file`; what describes them is returned."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    if array.nbytes <= MAX_INLINE_BYTES:
-        return numpy_helper.from_array(array, name)
-    file.write(bytes(-file.tell() % ALIGNMENT))
-    place = {"location": location, "offset": file.tell(), "length": array.nbytes}
-    file.write(array.data)
-    tensor = TensorProto(
-        name=name,
-        data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
-        dims=array.shape,
-        data_location=TensorProto.EXTERNAL,
-    )
-    for key, value in place.items():
-        tensor.external_data.add(key=key, value=str(value))
-    return tensor

@@ -28,7 +28,6 @@ from app.domain.errors import CheckpointError, ModelLoadError
 from app.ports.clock import Clock
 
 GRAPH_VERSION: Final = 2  # to be raised with every change of what is built
-
 LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"
 VOCODER_GRAPH: Final = "decoder.onnx"
 WINDOW_FILE: Final = "window.npy"
@@ -49,13 +48,9 @@ BuildGraphs = Callable[[Path], None]  # writes all files of an entry into an emp
 
 
 class GraphCache:
-    """Graphs in one directory.
+    """Graphs in one directory, which is made if missing.
 
-    Args:
-        directory: made if missing.
-        max_bytes: of all entries; what was used longest ago goes first. 0 is no limit.
-        clock: tells when an entry is used, and how old a build is.
-        graph_version: of what is built.
+    What was used longest ago goes first when all entries have more than `max_bytes`; 0 is no limit.
     """
 
     def __init__(
@@ -69,8 +64,7 @@ class GraphCache:
     def get(self, checkpoint: Checkpoint, precision: Precision, build: BuildGraphs) -> Path:
         """The directory with the graphs of a checkpoint, built if it is not there or damaged.
 
-        Raises:
-            ModelLoadError: it cannot be written or read.
+        Raises ModelLoadError if it cannot be written or read.
         """
         try:
             entry = self._directory / graph_key(checkpoint, precision, self._graph_version)
@@ -112,41 +106,36 @@ class GraphCache:
             build(partial)
             manifest = {path.name: _hash(path) for path in sorted(partial.iterdir())}
             (partial / _MANIFEST).write_bytes(msgspec.json.encode(manifest))
-            self._publish(partial, entry)
+            try:
+                partial.rename(entry)
+            except OSError:
+                if not self._is_whole(entry):  # else another process was first: the same graphs
+                    raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         build_s = round(self._clock.monotonic() - started, 1)
         _log.info("graphs.built", path=str(entry), precision=precision, duration_s=build_s)
-
-    def _publish(self, partial: Path, entry: Path) -> None:
-        try:
-            partial.rename(entry)
-        except OSError:
-            if not self._is_whole(entry):  # else another process was first: the same graphs
-                raise
 
     def _make_room(self, kept: Path) -> None:
         """Remove what a crash left, then what was used longest ago until the limit holds.
 
         What has no name of ours stays, whatever it is.
         """
-        entries: list[Path] = []
+        sizes: dict[Path, int] = {}
         for path in self._directory.iterdir():
             if _ENTRY_NAME.fullmatch(path.name):
-                entries.append(path)
-            elif path.name.startswith(_BUILDING) and self._is_abandoned(path):
-                shutil.rmtree(path, ignore_errors=True)
-        sizes = {path: _num_bytes(path) for path in entries}
-        for path in sorted(entries, key=lambda path: path.stat().st_mtime):
+                sizes[path] = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+            elif path.name.startswith(_BUILDING):
+                age_s = self._clock.now().timestamp() - path.stat().st_mtime
+                if age_s > MAX_BUILD_AGE_S:
+                    shutil.rmtree(path, ignore_errors=True)
+        for path in sorted(sizes, key=lambda path: path.stat().st_mtime):
             if not self._max_bytes or sum(sizes.values()) <= self._max_bytes:
                 return
             if path != kept:
                 shutil.rmtree(path, ignore_errors=True)
                 del sizes[path]
                 _log.info("graphs.removed", path=str(path))
-
-    def _is_abandoned(self, partial: Path) -> bool:
-        return self._clock.now().timestamp() - partial.stat().st_mtime > MAX_BUILD_AGE_S
 
 
 def graph_key(checkpoint: Checkpoint, precision: Precision, graph_version: int) -> str:
@@ -162,10 +151,6 @@ def graph_key(checkpoint: Checkpoint, precision: Precision, graph_version: int) 
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _num_bytes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache) -> Path:

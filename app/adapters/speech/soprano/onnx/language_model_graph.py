@@ -59,7 +59,14 @@ class _LanguageModelGraph:
             attended = self._attention(normed, index)
             weight = self._weight(f"{prefix}.post_attention_layernorm")
             normed, stream = self._norm(stream, attended, weight)
-            added = self._mlp(normed, f"{prefix}.mlp")
+            gate_weight, up_weight, down_weight = (
+                self._tensors[f"{prefix}.mlp.{name}_proj.weight"] for name in ("gate", "up", "down")
+            )
+            gate = graph.linear(normed, f"{prefix}.mlp.gate", gate_weight)
+            activated = graph.node("QuickGelu", [gate], domain=MICROSOFT, alpha=1.0)  # is SiLU
+            up = graph.product(Rows(normed), f"{prefix}.mlp.up", up_weight)
+            gated = Rows(graph.node("Mul", [activated, up.value]), up.factor)
+            added = graph.multiplied(graph.product(gated, f"{prefix}.mlp.down", down_weight))
         states, _ = self._norm(stream, added, self._weight("model.norm"))
         # (rows, length, hidden) to (rows, hidden)
         state = graph.node("Gather", [states, graph.constant("last", np.array(-1))], axis=1)
@@ -149,25 +156,12 @@ class _LanguageModelGraph:
         normed, _ = self._norm(heads, "", weight)
         return graph.node("Reshape", [normed, graph.ints(0, 0, num_heads * head_dim)])
 
-    def _mlp(self, value: str, prefix: str) -> str:
-        graph = self._graph
-        weights = {
-            name: self._tensors[f"{prefix}.{name}_proj.weight"] for name in ("gate", "up", "down")
-        }
-        gate = graph.linear(value, f"{prefix}.gate", weights["gate"])
-        activated = graph.node("QuickGelu", [gate], domain=MICROSOFT, alpha=1.0)  # is SiLU
-        up = graph.product(Rows(value), f"{prefix}.up", weights["up"])
-        gated = Rows(graph.node("Mul", [activated, up.value]), up.factor)
-        return graph.multiplied(graph.product(gated, f"{prefix}.down", weights["down"]))
-
 
 def rotations(shape: LanguageModelShape) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Cosines and sines of rotary position embeddings (Su et al., 2021), half-split form.
 
-    Computed in float32 as transformers does, so that both agree to the last bit.
-
-    Returns:
-        Two arrays (MAX_POSITIONS, head_dim / 2).
+    Two arrays (MAX_POSITIONS, head_dim / 2), computed in float32 as transformers does, so that both
+    agree to the last bit.
     """
     exponents = np.arange(0, shape.head_dim, 2, dtype=np.float32) / np.float32(shape.head_dim)
     frequencies = np.float32(1) / np.float32(shape.rope_theta) ** exponents

@@ -14,20 +14,20 @@ Logits = NDArray[np.float32]  # (rows, vocabulary)
 
 
 def sample_tokens(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.intp]:
-    """The next token id of each sequence, (rows,).
-
-    Args:
-        logits: of the last id of each; changed in place.
-        sequences: one a row.
-    """
+    """The next token id of each sequence, (rows,); `logits` of its last id are changed in place."""
     penalize_repetition(logits, sequences)
     tokens: NDArray[np.intp] = logits.argmax(axis=1)
     sampled = [row for row, sequence in enumerate(sequences) if sequence.sampling.temperature > 0]
     if sampled:
-        probabilities = _probabilities(logits[sampled], [sequences[row] for row in sampled])
-        for row, weights in zip(sampled, probabilities, strict=True):
-            sampling = sequences[row].sampling
-            tokens[row] = sample_nucleus(weights, sampling.top_p, sequences[row].random.random())
+        temperatures = [[sequences[row].sampling.temperature] for row in sampled]
+        scaled = logits[sampled]
+        scaled -= scaled.max(axis=1, keepdims=True)
+        # Exponentials of float64 would take eight times as long, a tenth of a step of many rows.
+        weights = np.exp(scaled / np.array(temperatures, np.float32))
+        probabilities = weights / weights.sum(axis=1, keepdims=True)
+        for row, of_row in zip(sampled, probabilities, strict=True):
+            sampling, uniform = sequences[row].sampling, sequences[row].random.random()
+            tokens[row] = sample_nucleus(of_row, sampling.top_p, uniform)
     return tokens
 
 
@@ -43,27 +43,11 @@ def penalize_repetition(logits: Logits, sequences: Rows[Sequence]) -> None:
     logits[rows, ids] = np.where(seen > 0, seen / penalty, seen * penalty)
 
 
-def _probabilities(logits: Logits, sequences: Rows[Sequence]) -> NDArray[np.float32]:
-    """Of every token at the temperature of its row; (rows, vocabulary).
-
-    Exponentials of float64 would take eight times as long, a tenth of a step of many rows.
-    """
-    temperatures = _column([sequence.sampling.temperature for sequence in sequences])
-    scaled = (logits - logits.max(axis=1, keepdims=True)) / temperatures
-    weights = np.exp(scaled)
-    normed: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
-    return normed
-
-
 def sample_nucleus(probabilities: NDArray[np.float32], top_p: float, uniform: float) -> int:
-    """A token out of the likeliest ones that together reach `top_p`.
+    """A token out of the likeliest ones of (vocabulary,) that together reach `top_p`, in (0, 1].
 
-    Holtzman et al., The Curious Case of Neural Text Degeneration, 2020, section 3.1.
-
-    Args:
-        probabilities: (vocabulary,), of sum 1.
-        top_p: in (0, 1].
-        uniform: random number in [0, 1).
+    Holtzman et al., The Curious Case of Neural Text Degeneration, 2020, section 3.1. `uniform` is a
+    random number in [0, 1).
     """
     # All tokens below this together weigh less than what the nucleus leaves out.
     floor = (1 - top_p) / len(probabilities)
@@ -74,7 +58,3 @@ def sample_nucleus(probabilities: NDArray[np.float32], top_p: float, uniform: fl
     num_kept = int(np.count_nonzero(total - weights < top_p))
     index = int(np.searchsorted(total[:num_kept], uniform * total[num_kept - 1], side="right"))
     return int(order[min(index, num_kept - 1)])
-
-
-def _column(values: list[float]) -> NDArray[np.float32]:
-    return np.array(values, np.float32)[:, np.newaxis]

@@ -69,7 +69,6 @@ class PrefillChunk(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def num_tokens(self) -> int:
-        """Length of the chunk."""
         return self.end - self.start
 
 
@@ -91,29 +90,14 @@ class SlotMove(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False):
-    """What to compute next.
+    """What to compute next."""
 
-    Attributes:
-        prefill: comes before the decode step; then the plan is made again.
-        decode: slots that take a decode step.
-        vocode: batches, the listeners nearest to an underrun first.
-        vocode_first: a background thread takes a batch before the chunk.
-    """
-
-    prefill: PrefillChunk | None
-    decode: range
-    vocode: list[VocoderBatch]
-    vocode_first: bool
-
-    @property
-    def background(self) -> PrefillChunk | VocoderBatch | None:
-        """What a second thread does beside the decode steps.
-
-        While nothing decodes, prefill is left to the first thread, which then has all cores.
-        """
-        if self.prefill is not None and self.decode and not self.vocode_first:
-            return self.prefill
-        return self.vocode[0] if self.vocode else None
+    prefill: PrefillChunk | None  # comes before the decode step; then the plan is made again
+    decode: range  # slots that take a decode step
+    vocode: list[VocoderBatch]  # the listeners nearest to an underrun first
+    # What a second thread does beside the decode steps. While nothing decodes, prefill is left to
+    # the first thread, which then has all cores.
+    background: PrefillChunk | VocoderBatch | None
 
 
 class Scheduler:
@@ -136,27 +120,36 @@ class Scheduler:
         self.step_s = FIRST_STEP_S
         self._is_vocoder_next = False
 
-    @property
-    def is_idle(self) -> bool:
-        """There is nothing to do."""
-        return not (self.waiting or self.running or self.prefilling or self.vocoding)
-
     def schedule(self, now: float, num_prefilled: int = 0, *, has_vocoding: bool = True) -> Plan:
-        """What to compute next.
-
-        Args:
-            now: time of the clock.
-            num_prefilled: prompt tokens that were prefilled for this step.
-            has_vocoding: plan vocoder batches, too.
-        """
-        awaited = [slot for slot, one in enumerate(self.running) if _awaits_audio(one, now)]
+        """What to compute next, after so many prompt tokens were prefilled for this step."""
+        awaited = [
+            slot
+            for slot, one in enumerate(self.running)
+            if one.num_samples == 0 and one.due_at <= now and not one.is_vocoding
+        ]
+        # All slots, or those around the awaited ones: few rows step several times as fast.
+        decode = range(len(self.running))
+        if awaited:
+            slots = range(awaited[0], awaited[-1] + 1)
+            others = (one for slot, one in enumerate(self.running) if slot not in slots)
+            if all(one.buffered_s(now) > PATIENCE_S for one in others):
+                decode = slots
+        prefill = self._next_chunk(now, num_prefilled, is_awaited=bool(awaited))
         vocode = self._next_batches(now, is_awaited=bool(awaited)) if has_vocoding else []
-        return Plan(
-            prefill=self._next_chunk(now, num_prefilled, is_awaited=bool(awaited)),
-            decode=self._next_slots(now, awaited),
-            vocode=vocode,
-            vocode_first=self._is_vocoding_first(now, vocode),
-        )
+        background: PrefillChunk | VocoderBatch | None = vocode[0] if vocode else None
+        # Prefill comes before vocoding, unless an underrun is near, or it is the vocoder's turn
+        # and no prompt is due.
+        if prefill is not None and decode:
+            is_underrun_near = any(
+                one.num_samples and one.buffered_s(now) <= COMFORT_S
+                for batch in vocode
+                for one in batch.sequences
+            )
+            is_prompt_due = any(_is_due(one, now) for one in self.waiting)
+            is_vocoder_first = is_underrun_near or (self._is_vocoder_next and not is_prompt_due)
+            if not (vocode and is_vocoder_first):
+                background = prefill
+        return Plan(prefill, decode, vocode, background)
 
     def _next_chunk(
         self, now: float, num_prefilled: int, *, is_awaited: bool
@@ -188,25 +181,16 @@ class Scheduler:
         num_used = len(self.running) + len(self.prefilling)
         return num_used < self._num_slots - self._num_slots // FREE_SHARE or _is_due(sequence, now)
 
-    def _next_slots(self, now: float, awaited: list[int]) -> range:
-        """All slots, or those around the awaited ones: few rows step several times as fast."""
-        everyone = range(len(self.running))
-        if not awaited:
-            return everyone
-        slots = range(awaited[0], awaited[-1] + 1)
-        others = (one for slot, one in enumerate(self.running) if slot not in slots)
-        return slots if all(one.buffered_s(now) > PATIENCE_S for one in others) else everyone
-
     def _next_batches(self, now: float, *, is_awaited: bool) -> list[VocoderBatch]:
         """As much as a decode step generates twice over; equal pieces share a call."""
         budget = 2 * max(MAX_VOCODER_STATES, len(self.running))
         groups: dict[tuple[int, bool, bool], list[Sequence]] = {}
-        ready = [(one.buffered_s(now), one) for one in self.vocoding if one.has_states]
-        for buffered_s, sequence in sorted(ready, key=itemgetter(0)):
+        idle = [(one.buffered_s(now), one) for one in self.vocoding if not one.is_vocoding]
+        for buffered_s, sequence in sorted(idle, key=itemgetter(0)):
             if budget <= 0 or (is_awaited and buffered_s > COMFORT_S):
                 break
             num_states = sequence.num_states_to_vocode(buffered_s, self.step_s)
-            if num_states is None:
+            if num_states is None:  # more have to be generated first
                 continue
             budget -= num_states
             is_last = sequence.is_finished and num_states == len(sequence.states)
@@ -217,15 +201,6 @@ class Scheduler:
             for kind, group in groups.items()
             for start in range(0, len(group), MAX_VOCODER_BATCH)
         ]
-
-    def _is_vocoding_first(self, now: float, batches: list[VocoderBatch]) -> bool:
-        """An underrun is near, or it is the vocoder's turn and no prompt is due."""
-        if not batches:
-            return False
-        sequences = [one for batch in batches for one in batch.sequences]
-        if any(one.num_samples and one.buffered_s(now) <= COMFORT_S for one in sequences):
-            return True
-        return self._is_vocoder_next and not any(_is_due(one, now) for one in self.waiting)
 
     def add(self, sequence: Sequence) -> None:
         """Queue it."""
@@ -297,8 +272,3 @@ def _is_due(sequence: Sequence, now: float) -> bool:
 
 def _is_urgent(sequence: Sequence, now: float) -> bool:
     return sequence.due_at - now <= URGENT_S
-
-
-def _awaits_audio(sequence: Sequence, now: float) -> bool:
-    """A listener waits for its first audio."""
-    return sequence.num_samples == 0 and sequence.due_at <= now and not sequence.is_vocoding

@@ -40,15 +40,10 @@ MAX_VOCODER_STATES: Final = 16
 class Sequence:
     """One sentence.
 
-    Args:
-        prompt: token ids.
-        sampling: how tokens are chosen.
-        due_at: time of the clock by which its audio is needed.
-        eos_id: the token that ends it.
-
     Attributes:
         tokens: int64, the prompt and the output tokens.
         num_computed_tokens: tokens whose keys and values are in its slot.
+        due_at: time of the clock by which its audio is needed.
         slot: row of the KV cache while its prompt is prefilled; when it decodes, its index in
             `Scheduler.running` is the slot.
         is_prefilling: a chunk of its prompt is being computed.
@@ -108,11 +103,6 @@ class Sequence:
             self.states.append(state)
             if len(self.tokens) - self.num_prompt_tokens >= MAX_NEW_TOKENS:
                 self.error = TruncatedSpeechError()
-
-    @property
-    def has_states(self) -> bool:
-        """There is something for the vocoder, and it is not busy with this sequence."""
-        return not self.is_vocoding and (self.is_finished or bool(self.states))
 
     def num_states_to_vocode(self, buffered_s: float, step_s: float) -> int | None:
         """How many states to turn into audio now, if a step takes `step_s`; None to wait for more.

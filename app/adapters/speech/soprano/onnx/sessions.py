@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.adapters.speech.onnx_session import count_cores, open_session
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.files import load_tokenizer
-from app.adapters.speech.soprano.checkpoint.shapes import DecoderShape, LanguageModelShape
+from app.adapters.speech.soprano.checkpoint.shapes import N_FFT, DecoderShape, LanguageModelShape
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
     LANGUAGE_MODEL_GRAPH,
@@ -26,7 +26,6 @@ from app.adapters.speech.soprano.onnx.graph_cache import (
     build_graphs,
 )
 from app.adapters.speech.soprano.onnx.language_model_graph import MAX_POSITIONS
-from app.adapters.speech.soprano.onnx.overlap_add import Blocks, OverlapAdd
 from app.adapters.speech.soprano.onnx.sampler import Logits
 from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
 from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES
@@ -36,35 +35,31 @@ from app.domain.errors import ModelLoadError
 # Frames that the vocoder interpolates for each hidden state after the first; fixed by the package.
 FRAMES_PER_TOKEN: Final = 4
 
+HOP_LENGTH: Final = 512  # samples between frames; fixed by the package
+OVERLAP: Final = N_FFT // HOP_LENGTH  # frames that add to each block
+NUM_CARRIED: Final = OVERLAP - 1  # blocks that wait for frames to come
+MAX_MAGNITUDE: Final = 100.0  # of a bin, as in the package
+
+Blocks = NDArray[np.float32]  # (rows, blocks, 512) samples
+
 _log = structlog.get_logger(__name__)
 
 States = NDArray[np.float32]  # (rows, hidden)
 
 
 class EngineLimits(msgspec.Struct, frozen=True):
-    """What an engine may take.
+    """What an engine may take."""
 
-    Attributes:
-        max_sentences: synthesized at the same time, the slots of the KV cache; more wait.
-        num_threads: of the runtime; 0 is one per physical core.
-    """
-
-    max_sentences: int = 32
-    num_threads: int = 0
+    max_sentences: int = 32  # synthesized at the same time, the slots of the KV cache; more wait
+    num_threads: int = 0  # of the runtime; 0 is one per physical core
 
 
 class LanguageModelSession:
-    """The language model with its KV cache.
+    """The language model with its KV cache of `num_slots` rows.
 
     A call takes slots that follow each other. Two calls may run at the same time on different
-    slots.
-
-    Args:
-        session: of the graph.
-        shape: of the model.
-        num_slots: rows of the KV cache.
-        half: a session of the same graph on half of the threads, for calls beside which something
-            else is computed; without one, `session`.
+    slots. `half` is a session of the same graph on half of the threads, for calls beside which
+    something else is computed; without one, `session` runs these, too.
     """
 
     def __init__(
@@ -89,13 +84,7 @@ class LanguageModelSession:
     def prefill(
         self, slot: int, tokens: Sequence[int], start: int, *, is_alone: bool = True
     ) -> tuple[States, Logits]:
-        """Compute `tokens` of a prompt into a slot, after the `start` tokens that it holds.
-
-        Args:
-            slot: of the KV cache.
-            tokens: a chunk of the prompt.
-            start: tokens in the slot before.
-            is_alone: nothing else is computed at the same time.
+        """Compute a chunk of a prompt into a slot, after the `start` tokens that it holds.
 
         Returns:
             State (1, hidden) and logits (1, vocabulary) of the last token.
@@ -103,8 +92,8 @@ class LanguageModelSession:
         self._last_positions[slot] = start + len(tokens) - 1
         rows = slice(slot, slot + 1)
         session = self._session if is_alone else self._half
-        total_length = np.array(start + len(tokens), np.int32)
-        binding = self._bind(session, np.array([tokens], np.int64), total_length, rows)
+        ids, total_length = np.array([tokens], np.int64), np.array(start + len(tokens), np.int32)
+        binding = self._bind(session, ids, total_length, rows)
         session.run_with_iobinding(binding)
         return self._states[rows].copy(), self._logits[rows].copy()
 
@@ -153,11 +142,13 @@ class LanguageModelSession:
         from onnxruntime import OrtValue
 
         binding = session.io_binding()
-        binding.bind_ortvalue_input("ids", OrtValue.ortvalue_from_numpy(tokens))
-        last = OrtValue.ortvalue_from_numpy(self._last_positions[rows])
-        binding.bind_ortvalue_input("last_positions", last)
-        total = OrtValue.ortvalue_from_numpy(total_length)
-        binding.bind_ortvalue_input("total_length", total)
+        inputs = {
+            "ids": tokens,
+            "last_positions": self._last_positions[rows],
+            "total_length": total_length,
+        }
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(array))
         for index, cache in enumerate(self._caches):
             name = f"{('key', 'value')[index % 2]}_{index // 2}"
             value = OrtValue.ortvalue_from_numpy(cache[rows])
@@ -179,30 +170,82 @@ def _lazy_zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.frombuffer(memory, np.float32).reshape(shape)
 
 
-class VocoderState(msgspec.Struct, eq=False, kw_only=True):
-    """What the vocoder carries of one sequence from piece to piece.
+class OverlapAdd:
+    """Spectra to samples, piece by piece: the inverse short-time Fourier transform of one decoder.
 
-    Attributes:
-        is_first: nothing has been vocoded yet.
-        last_state: (1, hidden), from which the next frames are interpolated; (0, hidden) at first.
-        carried: by names of the graph's inputs, without the dimension of rows.
-        overlap: (3, 512).
+    Frame i of 2048 samples begins 1024 samples before sample 512 i (the transform is centred), so
+    it adds to the four blocks of 512 samples from i - 2 to i + 1, and block i - 2 is done once
+    frame i is there. Blocks before sample 0 are cut off; the sum of the squared windows (2048,), by
+    which samples are divided, lacks one frame in the first block and in the last one (as in
+    `torch.istft`).
     """
 
-    is_first: bool
-    last_state: States
-    carried: dict[str, NDArray[np.float32]]
-    overlap: Blocks
+    def __init__(self, window: NDArray[np.float32]) -> None:
+        self._window = window
+        quarters = (window**2).reshape(OVERLAP, HOP_LENGTH)
+        self._weight = quarters.sum(axis=0)
+        self._first_weight = quarters[:-1].sum(axis=0)
+        self._last_weight = quarters[1:].sum(axis=0)
+
+    def start(self) -> Blocks:
+        """What is carried before the first frame, (3, 512)."""
+        return np.zeros((NUM_CARRIED, HOP_LENGTH), np.float32)
+
+    def push(
+        self, spectra: NDArray[np.float32], carried: Blocks, *, is_first: bool, is_last: bool
+    ) -> tuple[NDArray[np.float32], Blocks]:
+        """Sound that is done, (rows, samples), and what is carried on, (rows, 3, 512).
+
+        Args:
+            spectra: (rows, frames, 2050), logarithms of the magnitudes first, then the phases; at
+                least 3 frames if `is_first`.
+            carried: (rows, 3, 512), as the last call gave it.
+            is_first: whether these are the first frames of their sentences.
+            is_last: whether these are the last ones.
+        """
+        from scipy.fft import irfft
+
+        num_rows, num_frames, num_values = spectra.shape
+        num_bins = num_values // 2
+        windowed = np.empty((num_rows, num_frames, N_FFT), np.float32)
+        # Row by row: so what is computed on the way stays in the processor's cache.
+        for row, row_frames in zip(spectra, windowed, strict=True):
+            magnitude = np.exp(row[:, :num_bins])
+            np.minimum(magnitude, np.float32(MAX_MAGNITUDE), out=magnitude)
+            phase = row[:, num_bins:]
+            bins = np.empty(magnitude.shape, np.complex64)
+            np.multiply(magnitude, np.cos(phase), out=bins.real)
+            np.multiply(magnitude, np.sin(phase), out=bins.imag)
+            bins[:, [0, -1]] = 0  # the package drops the constant and the highest frequency
+            samples = irfft(bins, N_FFT, axis=-1, overwrite_x=True)
+            np.multiply(samples, self._window, out=row_frames)
+        quarters = windowed.reshape(num_rows, num_frames, OVERLAP, HOP_LENGTH)
+        blocks = np.zeros((num_rows, num_frames + NUM_CARRIED, HOP_LENGTH), np.float32)
+        blocks[:, :NUM_CARRIED] = carried
+        # Earlier frames are added first, so that the sums are the same however frames are grouped.
+        for quarter in reversed(range(OVERLAP)):
+            blocks[:, quarter : quarter + num_frames] += quarters[:, :, quarter]
+        start = OVERLAP // 2 if is_first else 0  # blocks before sample 0 are cut off
+        end = num_frames + 1 if is_last else num_frames
+        done = blocks[:, start:end] / self._weight
+        if is_first:
+            done[:, 0] = blocks[:, start] / self._first_weight
+        if is_last:
+            done[:, -1] = blocks[:, end - 1] / self._last_weight
+        return done.reshape(len(done), -1), blocks[:, num_frames:].copy()
+
+
+class VocoderState(msgspec.Struct, eq=False, kw_only=True):
+    """What the vocoder carries of one sequence from piece to piece."""
+
+    is_first: bool  # nothing has been vocoded yet
+    last_state: States  # (1, hidden), to interpolate the next frames from; (0, hidden) at first
+    carried: dict[str, NDArray[np.float32]]  # by input of the graph, without the dimension of rows
+    overlap: Blocks  # (3, 512)
 
 
 class VocoderSession:
-    """The vocoder. Two calls may run at the same time for different sequences.
-
-    Args:
-        session: of the graph.
-        shape: of the checkpoint's decoder.
-        window: (2048,) of the checkpoint.
-    """
+    """The vocoder. Two calls may run at the same time for different sequences."""
 
     def __init__(self, session: Any, shape: DecoderShape, window: NDArray[np.float32]) -> None:
         self._session = session
@@ -262,12 +305,7 @@ class VocoderSession:
 def interpolate(states: States, *, has_first: bool) -> NDArray[np.float32]:
     """Frames on straight lines from state to state, each line in four steps.
 
-    Args:
-        states: (rows, n, hidden).
-        has_first: include the frame at the first state.
-
-    Returns:
-        (rows, 4 (n - 1), hidden), one frame more with the first.
+    From (rows, n, hidden) to (rows, 4 (n - 1), hidden); `has_first` adds that at the first state.
     """
     before, after = states[:, :-1, np.newaxis], states[:, 1:, np.newaxis]
     parts = np.arange(1, FRAMES_PER_TOKEN + 1, dtype=np.float32) / np.float32(FRAMES_PER_TOKEN)
@@ -278,29 +316,18 @@ def interpolate(states: States, *, has_first: bool) -> NDArray[np.float32]:
 
 
 class Sessions(msgspec.Struct, frozen=True, eq=False):
-    """What an engine computes with.
-
-    Attributes:
-        language_model: tokens to states and logits.
-        vocoder: states to audio.
-        tokenizer: a tokenizers.Tokenizer.
-        is_split: each session may run while the other does, on half of the threads.
-    """
+    """What an engine computes with."""
 
     language_model: LanguageModelSession
     vocoder: VocoderSession
-    tokenizer: Any
-    is_split: bool
+    tokenizer: Any  # a tokenizers.Tokenizer
+    is_split: bool  # each session may run while the other does, on half of the threads
 
 
 def open_sessions(
     checkpoint: Checkpoint, precision: Precision, limits: EngineLimits, cache: GraphCache
 ) -> Sessions:
-    """Both graphs and the tokenizer of a checkpoint, ready to run.
-
-    Raises:
-        ModelLoadError: they cannot be built or loaded.
-    """
+    """Both graphs and the tokenizer of a checkpoint, ready to run; raises ModelLoadError."""
     graphs = build_graphs(checkpoint, precision, cache)
     num_threads = limits.num_threads or count_cores()
     # In fp32 nearly all of the time goes to products that all threads share well: a second session
@@ -320,8 +347,12 @@ def open_sessions(
             np.load(graphs / WINDOW_FILE),
         )
         tokenizer = load_tokenizer(checkpoint.directory)
-        sessions = Sessions(language_model, vocoder, tokenizer, is_split)
-        _warm_up(sessions, checkpoint.decoder.input_channels)
+        # The runtime allocates the memory of its largest calls now.
+        for is_alone in (True, False) if is_split else (True,):
+            language_model.prefill(0, [0] * PREFILL_CHUNK, 0, is_alone=is_alone)
+        state = np.zeros(checkpoint.decoder.input_channels, np.float32)
+        starts = [vocoder.new_state(), vocoder.new_state()]
+        vocoder.vocode(starts, [[state] * MAX_VOCODER_STATES] * 2, is_last=True)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
@@ -332,12 +363,4 @@ def open_sessions(
         max_sentences=limits.max_sentences,
         max_cache_bytes=language_model.max_cache_bytes,
     )
-    return sessions
-
-
-def _warm_up(sessions: Sessions, num_channels: int) -> None:
-    """Have the runtime allocate the memory of its largest calls now."""
-    for is_alone in (True, False) if sessions.is_split else (True,):
-        sessions.language_model.prefill(0, [0] * PREFILL_CHUNK, 0, is_alone=is_alone)
-    states = [[np.zeros(num_channels, np.float32)] * MAX_VOCODER_STATES] * 2
-    sessions.vocoder.vocode([sessions.vocoder.new_state() for _ in states], states, is_last=True)
+    return Sessions(language_model, vocoder, tokenizer, is_split)

@@ -19,7 +19,6 @@ from app.adapters.speech.soprano.onnx.graph import GraphBuilder, Precision
 Tensors = Mapping[str, NDArray[np.float32]]
 
 NORM_EPSILON: Final = 1e-6  # of the package's layer norms
-
 MIN_GELU: Final = -0.17  # below the least value of GELU, which is -0.16997
 
 INPUT_STATE, BLOCK_STATES = "input_state", "block_states"
@@ -101,21 +100,23 @@ class _VocoderGraph:
     def _block(self, value: str, state: str, tail: str, index: int) -> tuple[str, str]:
         """A ConvNeXt block, and its state after these frames."""
         graph, prefix = self._graph, f"decoder.convnext.{index}"
-        tensors = {
-            name: self._tensors[f"{prefix}.{name}"]
-            for name in ("dwconv.bias", "pwconv1.weight", "pwconv1.bias", "gamma")
-        }
         padded, new_state = self._padded(value, state, tail)
-        mixed = self._convolve(padded, f"{prefix}.dwconv")
+        # The convolution of each channel by itself: three shifted products.
+        weight = self._tensors[f"{prefix}.dwconv.weight"]  # (dim, 1, kernel)
+        bias = f"{prefix}.dwconv.bias"
+        mixed = graph.constant(bias, self._tensors[bias])
+        for shift, part in enumerate(self._neighbours(padded)):
+            factor = graph.constant(f"{prefix}.dwconv.{shift}", weight[:, 0, shift])
+            mixed = graph.node("Add", [graph.node("Mul", [part, factor]), mixed])
         wide = graph.linear(
             self._norm(mixed, f"{prefix}.norm"),
             f"{prefix}.pwconv1",
-            tensors["pwconv1.weight"],
-            tensors["pwconv1.bias"],
+            self._tensors[f"{prefix}.pwconv1.weight"],
+            self._tensors[f"{prefix}.pwconv1.bias"],
         )
         activated = graph.node("Gelu", [wide])
         # The layer scale is part of the second product.
-        scale = tensors["gamma"]
+        scale = self._tensors[f"{prefix}.gamma"]
         added = graph.linear(
             activated,
             f"{prefix}.pwconv2",
@@ -130,15 +131,6 @@ class _VocoderGraph:
         padded = self._graph.node("Concat", [state, value, tail], axis=1)
         return padded, self._graph.slice(padded, 1, 1 - BLOCK_KERNEL_SIZE)
 
-    def _convolve(self, padded: str, name: str) -> str:
-        """The convolution of each channel by itself: three shifted products."""
-        graph, weight = self._graph, self._tensors[f"{name}.weight"]  # (dim, 1, kernel)
-        total = self._graph.constant(f"{name}.bias", self._tensors[f"{name}.bias"])
-        for shift, part in enumerate(self._neighbours(padded)):
-            factor = graph.constant(f"{name}.{shift}", weight[:, 0, shift])
-            total = graph.node("Add", [graph.node("Mul", [part, factor]), total])
-        return total
-
     def _neighbours(self, padded: str) -> list[str]:
         """The frame before each, the frame itself, the one after it."""
         last = BLOCK_KERNEL_SIZE - 1
@@ -146,13 +138,8 @@ class _VocoderGraph:
         return [self._graph.slice(padded, 1, shift, end) for shift, end in enumerate(ends)]
 
     def _norm(self, value: str, name: str) -> str:
-        inputs = [
-            value,
-            *(
-                self._graph.constant(f"{name}.{part}", self._tensors[f"{name}.{part}"])
-                for part in ("weight", "bias")
-            ),
-        ]
+        names = [f"{name}.weight", f"{name}.bias"]
+        inputs = [value, *(self._graph.constant(one, self._tensors[one]) for one in names)]
         return self._graph.node("LayerNormalization", inputs, axis=-1, epsilon=NORM_EPSILON)
 
     def _widened(self, tail: str, size: int) -> str:

@@ -1,8 +1,8 @@
 """Soprano through the author's package on torch: one of its language models, then its vocoder."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.engine import Stream, as_instance_error
 from app.adapters.speech.soprano.sampling import RunawayDetector, Sampling
 from app.adapters.speech.soprano.torch.vocoder import StateVocoder, next_window
-from app.domain.errors import ModelLoadError, RunawaySpeechError, SynthesisError
+from app.domain.errors import ModelLoadError, RunawaySpeechError, SpeechError, SynthesisError
 
 # (hidden_size,), after the final norm: the state that predicted a token becomes its audio.
 HiddenState = NDArray[np.float32]
@@ -23,11 +23,7 @@ class SopranoLanguageModel(Protocol):
     """Generates hidden states, of several sentences at once."""
 
     def load(self) -> None:
-        """Load the weights. Blocks; called once, in a worker thread.
-
-        Raises:
-            ModelLoadError: with what to install or change.
-        """
+        """Load the weights. Blocks; called once, in a worker thread. Raises ModelLoadError."""
         ...
 
     def close(self) -> None:
@@ -54,11 +50,7 @@ BuildLanguageModel = Callable[[Path, str], SopranoLanguageModel]
 class TorchEngine:
     """Engine over a language model and a vocoder on one device.
 
-    Args:
-        checkpoint: of both.
-        asked_device: as in `resolve_device`.
-        index: of the instance, as in `resolve_device`.
-        build_language_model: called by `load`.
+    The device is `resolve_device(asked_device, index)`; `build_language_model` is called by `load`.
     """
 
     def __init__(
@@ -100,9 +92,11 @@ class TorchEngine:
             async for state in states:
                 if detector.push(state):
                     raise RunawaySpeechError
-                for samples in await pieces.push(state, detector.run_length):
+                pieces.states.append(state)
+                num_ready = len(pieces.states) - detector.run_length
+                for samples in await pieces.vocode(num_ready, is_finished=False):
                     yield samples
-        for samples in await pieces.finish():
+        for samples in await pieces.vocode(len(pieces.states), is_finished=True):
             yield samples
 
 
@@ -111,44 +105,31 @@ class _Pieces:
 
     def __init__(self, vocoder: StateVocoder) -> None:
         self._vocoder = vocoder
-        self._states: list[HiddenState] = []
         self._num_tokens_sent = 0
         self._num_chunks_sent = 0
+        self.states: list[HiddenState] = []
 
-    async def push(self, state: HiddenState, num_held: int) -> list[NDArray[np.float32]]:
-        """Audio that can leave now, if the latest `num_held` states must wait."""
-        self._states.append(state)
-        return await self._decode(len(self._states) - num_held, is_finished=False)
-
-    async def finish(self) -> list[NDArray[np.float32]]:
-        """The rest."""
-        return await self._decode(len(self._states), is_finished=True)
-
-    async def _decode(self, num_states: int, *, is_finished: bool) -> list[NDArray[np.float32]]:
+    async def vocode(self, num_states: int, *, is_finished: bool) -> list[NDArray[np.float32]]:
+        """Audio that can leave now, if only the first `num_states` may be used."""
         pieces = []
         while window := next_window(
             num_states, self._num_tokens_sent, self._num_chunks_sent, is_finished=is_finished
         ):
-            states = np.stack(self._states)
+            states = np.stack(self.states)
             try:
-                samples = await asyncio.to_thread(self._vocoder.decode, states, window)
+                pieces.append(await asyncio.to_thread(self._vocoder.decode, states, window))
             except Exception as error:
                 raise as_instance_error(error) from error
-            pieces.append(samples)
             self._num_tokens_sent += window.num_tokens
             self._num_chunks_sent += 1
         return pieces
 
 
 def resolve_device(asked: str, index: int) -> str:
-    """Torch's name of a device.
+    """Torch's name of a device that is asked for as `cpu`, `mps`, `cuda`, `cuda:N` or `auto`.
 
-    Args:
-        asked: `cpu`, `mps`, `cuda`, `cuda:N` or `auto`.
-        index: of the instance; `auto` and `cuda` spread instances over the CUDA devices.
-
-    Raises:
-        ModelLoadError: torch does not see that device.
+    `auto` and `cuda` spread instances, by their `index`, over the CUDA devices. Raises
+    ModelLoadError if torch does not see the device.
     """
     import torch
 
@@ -170,3 +151,17 @@ def missing_package(extra: str, error: ImportError) -> ModelLoadError:
     return ModelLoadError(
         f"The package {error.name or extra} is missing: pip install 'soprano-tts-api[{extra}]'."
     )
+
+
+@contextmanager
+def loading(extra: str, failure: str) -> Iterator[None]:
+    """Turn what libraries raise into ModelLoadError: what to install, or `failure` and why."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing_package(extra, error) from error
+    except SpeechError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelLoadError(f"{failure}: {reason}") from error

@@ -14,11 +14,10 @@ import numpy as np
 
 from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error
 from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
-from app.adapters.speech.soprano.torch.engine import HiddenState, missing_package
+from app.adapters.speech.soprano.torch.engine import HiddenState, loading
 from app.domain.errors import (
     InstanceDeadError,
     ModelLoadError,
-    SpeechError,
     SynthesisError,
     TruncatedSpeechError,
 )
@@ -29,12 +28,8 @@ CACHE_SIZE_MB: Final = 100  # of the KV cache; the package's own default
 class LmdeployLanguageModel:
     """SopranoLanguageModel over the package's LMDeployModel.
 
-    Args:
-        directory: of the checkpoint.
-        load_pipeline: makes lmdeploy's pipeline of a directory.
-
-    Attributes:
-        num_tokens: received so far, for all sentences.
+    `load_pipeline` makes lmdeploy's pipeline of a directory; `num_tokens` are received so far, for
+    all sentences.
     """
 
     def __init__(
@@ -48,15 +43,8 @@ class LmdeployLanguageModel:
         self.num_tokens = 0
 
     def load(self) -> None:
-        try:
+        with loading("lmdeploy", "Soprano cannot be loaded on lmdeploy"):
             self._pipeline = self._load_pipeline(self._directory)
-        except ImportError as error:
-            raise missing_package("lmdeploy", error) from error
-        except SpeechError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ModelLoadError(f"Soprano cannot be loaded on lmdeploy: {reason}") from error
 
     def close(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
@@ -68,15 +56,45 @@ class LmdeployLanguageModel:
     ) -> AsyncGenerator[HiddenState, None]:
         if self._pipeline is None:
             raise InstanceDeadError
+        session = self._pipeline.session()
         states: ThreadStream[HiddenState] = ThreadStream()
-        receiving = _Receiving(self, self._pipeline.session(), states)
-        thread = threading.Thread(target=receiving.run, args=(prompt, sampling), daemon=True)
-        thread.start()
+        is_over = threading.Event()
+
+        def receive() -> None:
+            try:
+                self._receive(prompt, sampling, session, states)
+            except SynthesisError as error:
+                states.send(error)
+            except Exception as error:  # noqa: BLE001 - the listener must hear of it
+                states.send(as_instance_error(error))
+            else:
+                states.send(None)
+            finally:
+                is_over.set()
+
+        threading.Thread(target=receive, daemon=True).start()
         try:
             async for state in states:
                 yield state
         finally:
-            await asyncio.to_thread(receiving.stop)
+            if not is_over.is_set():  # the engine stops at its next token
+                await asyncio.to_thread(session.abort)
+
+    def _receive(
+        self, prompt: str, sampling: Sampling, session: Any, states: ThreadStream[HiddenState]
+    ) -> None:
+        num_seen = 0
+        for response in self.responses(prompt, sampling, session):
+            if response.last_hidden_state is not None:
+                tensor = response.last_hidden_state.float().cpu().numpy()
+                for state in np.ascontiguousarray(tensor)[num_seen:]:
+                    self.num_tokens += 1
+                    num_seen += 1
+                    states.send(state)
+            if response.finish_reason == "length":
+                raise TruncatedSpeechError
+            if response.finish_reason == "error":
+                raise as_instance_error(RuntimeError(response.error_message or response.error_code))
 
     def responses(self, prompt: str, sampling: Sampling, session: Any) -> Any:
         """The pipeline's responses to one prompt, as an iterator that blocks."""
@@ -92,59 +110,6 @@ class LmdeployLanguageModel:
             random_seed=sampling.seed + sampling.attempt,
         )
         return self._pipeline.stream_infer([prompt], sessions=[session], gen_config=config)
-
-
-class _Receiving:
-    """The thread's side of one sentence."""
-
-    def __init__(
-        self, model: LmdeployLanguageModel, session: Any, states: ThreadStream[HiddenState]
-    ) -> None:
-        self._model = model
-        self._session = session
-        self._states = states
-        self._is_over = False
-
-    def run(self, prompt: str, sampling: Sampling) -> None:
-        try:
-            self._receive(prompt, sampling)
-        except SynthesisError as error:
-            self._states.send(error)
-        except Exception as error:  # noqa: BLE001 - the listener must hear of it
-            self._states.send(as_instance_error(error))
-        else:
-            self._states.send(None)
-        finally:
-            self._is_over = True
-
-    def stop(self) -> None:
-        """Make the engine stop at its next token, unless it has stopped."""
-        if not self._is_over:
-            self._session.abort()
-
-    def _receive(self, prompt: str, sampling: Sampling) -> None:
-        num_seen = 0
-        for response in self._model.responses(prompt, sampling, self._session):
-            if response.last_hidden_state is not None:
-                for state in _as_states(response.last_hidden_state)[num_seen:]:
-                    self._model.num_tokens += 1
-                    num_seen += 1
-                    self._states.send(state)
-            _check_finish(response)
-
-
-def _as_states(tensor: Any) -> Any:
-    return np.ascontiguousarray(tensor.float().cpu().numpy())
-
-
-def _check_finish(response: Any) -> None:
-    match response.finish_reason:
-        case "length":
-            raise TruncatedSpeechError
-        case "error":
-            raise as_instance_error(RuntimeError(response.error_message or response.error_code))
-        case _:
-            return
 
 
 def _load_pipeline(directory: Path) -> Any:

@@ -1,13 +1,12 @@
 """Hidden states to audio, through the package's decoder. Knows nothing of text or tokens."""
 
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
+from app.adapters.speech.soprano.checkpoint.checkpoint import DECODER, Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import SAMPLES_PER_TOKEN
 from app.domain.errors import ModelLoadError
 
@@ -33,11 +32,7 @@ def next_window(
 ) -> Window | None:
     """The next window that can be decoded, or None if more states are needed first.
 
-    Args:
-        num_states: that exist, or may be used so far.
-        num_tokens_sent: that earlier windows kept.
-        num_chunks_sent: how many windows there were.
-        is_finished: whether no state will follow.
+    `num_states` exist, or may be used so far; earlier windows kept the tokens and chunks sent.
     """
     num_ready = num_states - 1 if is_finished else num_states - 1 - CONTEXT_STATES
     wanted = TOKENS_PER_CHUNK[min(num_chunks_sent, len(TOKENS_PER_CHUNK) - 1)]
@@ -54,28 +49,44 @@ def next_window(
     )
 
 
-WEIGHTS_FILE = "decoder.pth"
-
-
 class StateVocoder:
     """The package's decoder with the weights of a checkpoint, on one device.
 
-    Args:
-        checkpoint: 1.0 and 1.1 decoders differ in width and input kernel.
-        device: torch's name of it.
-
-    Raises:
-        ModelLoadError: the weights do not fit.
+    Decoders of 1.0 and 1.1 differ in width and input kernel. Raises ModelLoadError if the weights
+    do not fit.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
+        import torch
+        from soprano.vocos.decoder import SopranoDecoder
+        from soprano.vocos.models import VocosBackbone
+
+        shape = checkpoint.decoder
+        module = SopranoDecoder(
+            num_input_channels=shape.input_channels,
+            decoder_num_layers=shape.num_layers,
+            decoder_dim=shape.dim,
+            decoder_intermediate_dim=shape.intermediate_dim,
+        )
+        if shape.input_kernel_size != 1:  # the package's module has a fixed input kernel of 1
+            module.decoder = VocosBackbone(
+                input_channels=shape.input_channels,
+                dim=shape.dim,
+                intermediate_dim=shape.intermediate_dim,
+                num_layers=shape.num_layers,
+                input_kernel_size=shape.input_kernel_size,
+                dw_kernel_size=module.dw_kernel,
+            )
         self._device = device
-        self._module = _build_module(checkpoint).to(device).eval()
+        self._module: Any = module.to(device).eval()
+        path = checkpoint.directory / DECODER
         try:
-            self._module.load_state_dict(_load_weights(checkpoint.directory, device))
+            # weights_only: tensors and nothing else are ever made from the file.
+            weights = torch.load(path, map_location=device, weights_only=True)
+            self._module.load_state_dict(weights)
         except Exception as error:
             kind = type(error).__name__
-            raise ModelLoadError(f"{WEIGHTS_FILE} cannot be loaded: {kind}.") from error
+            raise ModelLoadError(f"{DECODER} cannot be loaded: {kind}.") from error
 
     def decode(self, states: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
         """The samples of a window.
@@ -96,33 +107,3 @@ class StateVocoder:
         start = window.num_skipped * SAMPLES_PER_TOKEN
         kept: NDArray[np.float32] = samples[start : start + window.num_tokens * SAMPLES_PER_TOKEN]
         return kept
-
-
-def _build_module(checkpoint: Checkpoint) -> Any:
-    from soprano.vocos.decoder import SopranoDecoder
-    from soprano.vocos.models import VocosBackbone
-
-    shape = checkpoint.decoder
-    module = SopranoDecoder(
-        num_input_channels=shape.input_channels,
-        decoder_num_layers=shape.num_layers,
-        decoder_dim=shape.dim,
-        decoder_intermediate_dim=shape.intermediate_dim,
-    )
-    if shape.input_kernel_size != 1:  # the package's module has a fixed input kernel of 1
-        module.decoder = VocosBackbone(
-            input_channels=shape.input_channels,
-            dim=shape.dim,
-            intermediate_dim=shape.intermediate_dim,
-            num_layers=shape.num_layers,
-            input_kernel_size=shape.input_kernel_size,
-            dw_kernel_size=module.dw_kernel,
-        )
-    return module
-
-
-def _load_weights(directory: Path, device: str) -> Any:
-    import torch
-
-    # weights_only: tensors and nothing else are ever made from the file.
-    return torch.load(directory / WEIGHTS_FILE, map_location=device, weights_only=True)

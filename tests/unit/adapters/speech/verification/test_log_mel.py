@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.adapters.speech.verification.log_mel import (
-    SAMPLE_RATE,
+from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE
+from app.adapters.speech.verification import (
     hertz_to_mel,
     log_mel_distance_db,
     mel_filters,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.adapters.speech.verification.comparison import (
+from app.adapters.speech.verification import (
     first_difference,
     peak_difference,
     state_similarity,

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from app.adapters.speech.verification.comparison import (
+from app.adapters.speech.verification import (
     NEAR_TIE,
     ReferenceRun,
     Samples,

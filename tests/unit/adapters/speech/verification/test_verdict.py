@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from app.adapters.speech.verification.comparison import (
+from app.adapters.speech.verification import (
     Comparison,
     judge_close,
     judge_equal,

@@ -18,7 +18,7 @@ from app.adapters.speech.soprano.checkpoint.restricted_pickle import (
     run_tensor_program,
 )
 from app.adapters.speech.soprano.checkpoint.shapes import TensorInfo
-from app.adapters.speech.soprano.checkpoint.torch_zip import load_tensors, read_tensor_shapes
+from app.adapters.speech.soprano.checkpoint.tensor_files import load_torch, read_torch_shapes
 from app.domain.errors import CheckpointError
 from tests.checkpoints.tensor_files import write_plain_state_dict
 from tests.examples import examples
@@ -66,7 +66,7 @@ def program_of_one(offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
 
 def failure(path: Path) -> str:
     messages = []
-    for read in (read_tensor_shapes, load_tensors):
+    for read in (read_torch_shapes, load_torch):
         with pytest.raises(CheckpointError) as caught:
             read(path)
         messages.append(str(caught.value))
@@ -78,13 +78,13 @@ def failure(path: Path) -> str:
 
 class TestTensors:
     def test_shapes_are_read(self, path: Path) -> None:
-        assert read_tensor_shapes(path) == {
+        assert read_torch_shapes(path) == {
             "a.weight": TensorInfo("F32", (2, 4)),
             "a.bias": TensorInfo("F32", (2,)),
         }
 
     def test_numbers_are_read(self, path: Path) -> None:
-        loaded = load_tensors(path)
+        loaded = load_torch(path)
         assert set(loaded) == set(TENSORS)
         for name, tensor in TENSORS.items():
             np.testing.assert_array_equal(loaded[name], tensor)
@@ -95,7 +95,7 @@ class TestTensors:
         write_plain_state_dict(path, {"numbers": numbers})
         program = program_of_one(offset=1, shape=(2, 3), strides=(1, 2))
         rewrite_archive(path, {"data.pkl": program})
-        np.testing.assert_array_equal(load_tensors(path)["w"], [[1, 3, 5], [2, 4, 6]])
+        np.testing.assert_array_equal(load_torch(path)["w"], [[1, 3, 5], [2, 4, 6]])
 
     def test_bfloat16_becomes_float32(self, path: Path) -> None:
         program = program_of(path).replace(b"FloatStorage", b"BFloat16Storage")
@@ -104,13 +104,13 @@ class TestTensors:
             for key, tensor in enumerate(TENSORS.values())
         }
         rewrite_archive(path, {"data.pkl": program, **halves})
-        assert read_tensor_shapes(path)["a.bias"] == TensorInfo("BF16", (2,))
+        assert read_torch_shapes(path)["a.bias"] == TensorInfo("BF16", (2,))
         for name, tensor in TENSORS.items():  # small integers and powers of two: exact
-            np.testing.assert_array_equal(load_tensors(path)[name], tensor)
+            np.testing.assert_array_equal(load_torch(path)[name], tensor)
 
     def test_archives_of_old_versions_name_no_byte_order(self, path: Path) -> None:
         rewrite_archive(path, {"byteorder": None})
-        assert len(read_tensor_shapes(path)) == 2
+        assert len(read_torch_shapes(path)) == 2
 
     @pytest.mark.integration
     @pytest.mark.parametrize("protocol", [2, 3, 4])
@@ -130,10 +130,10 @@ class TestTensors:
             "parameter": torch.nn.Parameter(numbers),
         }
         torch.save(tensors, path, pickle_protocol=protocol)
-        loaded = load_tensors(path)
+        loaded = load_torch(path)
         assert set(loaded) == set(tensors)
         for name, tensor in tensors.items():
-            assert read_tensor_shapes(path)[name].shape == tuple(tensor.shape)
+            assert read_torch_shapes(path)[name].shape == tuple(tensor.shape)
             np.testing.assert_array_equal(loaded[name], tensor.detach().float().numpy())
 
     @pytest.mark.integration
@@ -141,7 +141,7 @@ class TestTensors:
         torch = pytest.importorskip("torch")
         state = torch.nn.Linear(3, 2).state_dict()
         torch.save(state, path)
-        np.testing.assert_array_equal(load_tensors(path)["weight"], state["weight"].numpy())
+        np.testing.assert_array_equal(load_torch(path)["weight"], state["weight"].numpy())
 
 
 class TestDamage:
@@ -179,9 +179,9 @@ class TestDamage:
         number = TENSORS["a.bias"].tobytes()
         assert content.count(number) == 1
         path.write_bytes(content.replace(number, number[::-1]))
-        assert len(read_tensor_shapes(path)) == 2
+        assert len(read_torch_shapes(path)) == 2
         with pytest.raises(CheckpointError, match="Bad CRC-32"):
-            load_tensors(path)
+            load_torch(path)
 
     @pytest.mark.parametrize(
         ("offset", "shape", "strides"),
@@ -316,7 +316,7 @@ class TestPicklesThatAskForMore:
         rewrite_archive(path, {"data.pkl": b"\x80\x02" + ORDERED_DICT + b")R" + state + b"b."})
         assert "is no dict of tensors" in failure(path)
         write_plain_state_dict(path, TENSORS)
-        assert len(load_tensors(path)) == 2
+        assert len(load_torch(path)) == 2
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")

@@ -22,18 +22,19 @@ from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
-from app.adapters.speech.verification.comparison import (
+from app.adapters.speech.verification import (
     MAX_PEAK_DIFFERENCE,
     Comparison,
     ReferenceRun,
     Summary,
+    TracedOnnx,
+    TracedPackage,
     compare,
     judge_equal,
     peak_difference,
     run_reference,
     summarize,
 )
-from app.adapters.speech.verification.models import TracedOnnx, TracedPackage
 from app.domain.text.front_end import segment_text
 from tests.checkpoints.build import FULL, build_checkpoint
 from tests.soprano_models import build_onnx_engine

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.adapters.speech.soprano.onnx.engine import BackgroundThread, EngineLock, Work
+from app.adapters.speech.soprano.onnx.engine import BackgroundThread, Work, released
 
 MAX_WAIT_S = 10.0
 
@@ -15,13 +15,13 @@ class Bench:
     """What a background thread takes its work from, and what it reports."""
 
     def __init__(self) -> None:
-        self.lock = EngineLock()
+        self.lock = threading.Lock()
         self.works: list[Work] = []
         self.reports: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
         self.background = BackgroundThread(self.lock, self.next_work, self.reports.put)
 
     def next_work(self) -> Work | None:
-        assert self.lock._lock.locked()
+        assert self.lock.locked()
         return self.works.pop(0) if self.works else None
 
     def wake(self) -> None:
@@ -35,7 +35,7 @@ class Bench:
         """Work that releases the lock for a function."""
 
         def work() -> None:
-            with self.lock.released():
+            with released(self.lock):
                 function()
 
         return work
@@ -98,7 +98,7 @@ def test_an_error_is_reported_and_is_the_end(bench: Bench) -> None:
     assert str(bench.wait()) == "the runtime failed"
     bench.wake()
     assert len(bench.works) == 1
-    assert not bench.lock._lock.locked()
+    assert not bench.lock.locked()
 
 
 def test_closing_waits_for_what_is_under_way(bench: Bench) -> None:

@@ -126,7 +126,14 @@ async def settled(engine: OnnxEngine) -> None:
     """Wait until the loop has nothing left; fails if something stays."""
     loop: Any = engine.loop
     for _ in range(500):
-        if not loop.num_requests and loop._scheduler.is_idle:
+        all_left = loop._scheduler
+        if not (
+            loop.num_requests
+            or all_left.waiting
+            or all_left.prefilling
+            or all_left.running
+            or all_left.vocoding
+        ):
             return
         await asyncio.sleep(0.01)
     raise AssertionError("a sentence was left behind")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.adapters.speech.soprano.onnx.overlap_add import OverlapAdd
+from app.adapters.speech.soprano.onnx.sessions import OverlapAdd
 
 WINDOW = np.hanning(2_049)[:-1].astype(np.float32)
 

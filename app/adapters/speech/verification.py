@@ -1,0 +1,474 @@
+"""A model compared with a reference, sentence by sentence: tokens, states and audio.
+
+A model is compared in two ways. Free-running, it generates the sentence as for a listener; after
+one other token everything that follows may differ, and rightly so. Led along the reference's tokens
+(teacher forcing), it shows at each step what it would have chosen, so that errors do not add up.
+
+How far apart audio is to the ear, roughly, is the distance of log-mel spectrograms. It does not
+hear phases, which differ freely between recordings that sound alike.
+
+The engine's sessions and sampler are used as the engine uses them: the same prefill chunks, and
+audio in pieces from carried states. Its rows do not depend on each other, so what holds for one
+sentence holds for the engine. The package treats a temperature of 0 as 0.001 and samples: which of
+two tokens comes whose logits differ by less than about 0.005 is then chance. Here it takes the
+likeliest one; everything else is as the package does it.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
+from app.adapters.speech.soprano.checkpoint.shapes import MIN_AUDIO_STATES, N_FFT, SAMPLE_RATE
+from app.adapters.speech.soprano.onnx.graph import Precision
+from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano.onnx.sampler import sample_tokens
+from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
+from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES, MIN_FIRST_STATES, Sequence
+from app.adapters.speech.soprano.onnx.sessions import EngineLimits, open_sessions
+from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.torch.engine import loading
+from app.adapters.speech.soprano.torch.transformers import load_package_model
+from app.adapters.speech.soprano.torch.vocoder import StateVocoder, Window
+
+Samples = NDArray[np.float32]  # (num_samples,)
+States = NDArray[np.float32]  # (num_states, hidden)
+Choices = NDArray[np.int64]  # (num_steps,) token ids
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The choices of a model along a run of tokens, one a step."""
+
+    choices: Choices  # (num_steps,), likeliest after the repetition penalty, end token included
+    margins: NDArray[np.float32]  # (num_steps,), by how much their logits exceed the next best
+    states: States  # (num_steps, hidden) float32, from which each choice was made
+    has_ended: bool  # whether the end token came; else a limit cut the run
+
+    @property
+    def num_tokens(self) -> int:
+        """Those with audio: the end token has none."""
+        return len(self.choices) - self.has_ended
+
+    @property
+    def finish(self) -> str:
+        """Why the run ended, in the package's words."""
+        return "stop" if self.has_ended else "length"
+
+
+class ReferenceModel(Protocol):
+    """Generates greedily; blocks while it computes."""
+
+    def generate(self, prompt: str, max_tokens: int) -> Trace:
+        """Choose tokens after a prompt until the end token or the limit."""
+        ...
+
+    def vocode(self, states: States) -> Samples:
+        """The audio of a run: 2048 samples for each state after the first."""
+        ...
+
+
+class ComparedModel(ReferenceModel, Protocol):
+    """A model that can also be led along a run of another."""
+
+    def follow(self, prompt: str, choices: Choices) -> Trace:
+        """What it would choose at each step if all before it had been as in `choices`."""
+        ...
+
+
+def trace_of(steps: list[tuple[int, float, NDArray[np.float32]]], end_id: int) -> Trace:
+    """A trace of the choice, margin and (hidden,) state of each step; at least one."""
+    choices, margins, states = zip(*steps, strict=True)
+    return Trace(
+        choices=np.array(choices, np.int64),
+        margins=np.array(margins, np.float32),
+        states=np.stack(states),
+        has_ended=choices[-1] == end_id,
+    )
+
+
+def margin_of_best(scores: NDArray[np.float32]) -> float:
+    """By how much the largest of (vocabulary,) logits exceeds the second."""
+    second, first = np.partition(scores, -2)[-2:]
+    return float(first - second)
+
+
+def first_difference(reference: Choices, choices: Choices) -> int | None:
+    """Index of the first token that differs, or that only one of them has; None if all agree."""
+    length = min(len(reference), len(choices))
+    different = np.flatnonzero(reference[:length] != choices[:length])
+    if len(different):
+        return int(different[0])
+    return None if len(reference) == len(choices) else length
+
+
+def token_agreement(reference: Choices, choices: Choices) -> float:
+    """Share of positions, up to the longer length, at which both have the same token."""
+    length = min(len(reference), len(choices))
+    num_equal = int(np.count_nonzero(reference[:length] == choices[:length]))
+    return num_equal / max(len(reference), len(choices))
+
+
+def peak_difference(reference: Samples, samples: Samples) -> float:
+    """Largest difference of two sounds of one length, in parts of the reference's peak.
+
+    0 if both are silent or empty, infinite if only the reference is, or lengths differ.
+    """
+    if len(reference) != len(samples):
+        return float("inf")
+    difference, peak = (
+        float(np.abs(one).max(initial=0.0)) for one in (reference - samples, reference)
+    )
+    if peak == 0:
+        return 0.0 if difference == 0 else float("inf")
+    return difference / peak
+
+
+def state_similarity(reference: States, states: States) -> float:
+    """Mean cosine of the angle between the states of each step; (num_states, hidden) both."""
+    products = np.sum(reference * states, axis=1, dtype=np.float64)
+    lengths = np.linalg.norm(reference.astype(np.float64), axis=1)
+    lengths *= np.linalg.norm(states.astype(np.float64), axis=1)
+    return float(np.mean(products / np.maximum(lengths, np.finfo(np.float32).tiny)))
+
+
+HOP_LENGTH: Final = 512  # samples; as with N_FFT, that of the decoder's own transform
+NUM_BANDS: Final = 80
+
+# Below the loudest band of the reference; what is softer counts as silence.
+DYNAMIC_RANGE_DB: Final = 80.0
+
+SMALLEST_POWER: Final = 1e-20  # keeps silence finite; far below 24 bits
+
+
+def log_mel_distance_db(reference: Samples, samples: Samples) -> float | None:
+    """Mean absolute difference of the two log-mel spectrograms over the length both have, in dB.
+
+    None where one of them is empty. Both are (num_samples,) at 32 000 Hz.
+    """
+    length = min(len(reference), len(samples))
+    if length == 0:
+        return None
+    expected, found = mel_powers(reference[:length]), mel_powers(samples[:length])
+    floor = max(SMALLEST_POWER, float(expected.max()) * 10 ** (-DYNAMIC_RANGE_DB / 10))
+    differences = np.log10(np.maximum(expected, floor)) - np.log10(np.maximum(found, floor))
+    return float(10 * np.abs(differences).mean())
+
+
+def mel_powers(samples: Samples) -> NDArray[np.float64]:
+    """Power in each mel band of centred Hann windows, zeros beyond the ends: (frames, 80)."""
+    half = N_FFT // 2
+    padded = np.pad(samples.astype(np.float64), half)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP_LENGTH]
+    spectra = np.fft.rfft(windows * np.hanning(N_FFT + 1)[:-1], axis=1)
+    powers: NDArray[np.float64] = np.abs(spectra) ** 2 @ mel_filters().T
+    return powers
+
+
+def mel_filters() -> NDArray[np.float64]:
+    """Triangles of height 1, evenly spaced on the mel scale from 0 Hz to half the sample rate.
+
+    Davis and Mermelstein, Comparison of Parametric Representations for Monosyllabic Word
+    Recognition, 1980: each band rises from its lower neighbour's centre and falls to the upper's.
+    (80, 1025).
+    """
+    top = hertz_to_mel(np.array(SAMPLE_RATE / 2))
+    corners = mel_to_hertz(np.linspace(0.0, top, NUM_BANDS + 2))
+    lower, centre, upper = (corners[i : i + NUM_BANDS, np.newaxis] for i in range(3))
+    frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
+    rising = (frequencies - lower) / (centre - lower)
+    falling = (upper - frequencies) / (upper - centre)
+    return np.maximum(0.0, np.minimum(rising, falling))
+
+
+def hertz_to_mel(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """2595 log10(1 + f / 700); O'Shaughnessy, Speech Communication, 1987; as in HTK."""
+    mels: NDArray[np.float64] = 2_595.0 * np.log10(1.0 + frequencies / 700.0)
+    return mels
+
+
+def mel_to_hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of `hertz_to_mel`."""
+    frequencies: NDArray[np.float64] = 700.0 * (10.0 ** (mels / 2_595.0) - 1.0)
+    return frequencies
+
+
+# Two logits that are closer may change places by the rounding of float32, whose error through all
+# layers was measured as 1e-5 of logits up to 10. Either choice is right then.
+NEAR_TIE: Final = 1e-4
+
+
+class ReferenceRun(msgspec.Struct, frozen=True, eq=False):
+    """A sentence as the reference synthesizes it."""
+
+    prompt: str
+    trace: Trace
+    samples: Samples
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence by a model and by the reference."""
+
+    num_reference_tokens: int  # without the end token
+    num_tokens: int  # of the free-running model, without the end token
+    first_difference: int | None  # index of the first token that differs, None if none does
+    agreement: float  # see `token_agreement`; the end token is included
+    peak_difference: float | None  # see `peak_difference`; None where tokens differ
+    log_mel_db: float | None  # see `log_mel_distance_db`
+    reference_finish: str  # "stop", or "length" where the limit of tokens came first
+    finish: str  # the same of the free-running model
+    num_steps: int  # along the reference's tokens, the end token included
+    num_steps_agreed: int  # of these, where the model chooses the reference's next token
+    num_near_ties: int  # steps where it does not, but the two best logits of the reference are near
+    led_peak_difference: float  # of the audio of the model's states along the reference's tokens
+    led_log_mel_db: float | None  # of the same audio
+    state_similarity: float  # of its states and the reference's along these tokens
+
+
+def run_reference(model: ReferenceModel, prompt: str, max_tokens: int) -> ReferenceRun:
+    """Let the reference synthesize a prompt."""
+    trace = model.generate(prompt, max_tokens)
+    return ReferenceRun(prompt, trace, model.vocode(trace.states[: trace.num_tokens]))
+
+
+def compare(reference: ReferenceRun, model: ComparedModel, max_tokens: int) -> Comparison:
+    """Let another model synthesize the same prompt, led and free-running."""
+    expected = reference.trace
+    led = model.follow(reference.prompt, expected.choices)
+    is_agreed = led.choices == expected.choices
+    led_samples = model.vocode(led.states[: expected.num_tokens])
+    free, samples = led, led_samples
+    if not is_agreed.all():  # else it would walk the same way once more
+        free = model.generate(reference.prompt, max_tokens)
+        samples = model.vocode(free.states[: free.num_tokens])
+    difference = first_difference(expected.choices, free.choices)
+    return Comparison(
+        num_reference_tokens=expected.num_tokens,
+        num_tokens=free.num_tokens,
+        first_difference=difference,
+        agreement=token_agreement(expected.choices, free.choices),
+        peak_difference=(
+            peak_difference(reference.samples, samples) if difference is None else None
+        ),
+        log_mel_db=log_mel_distance_db(reference.samples, samples),
+        reference_finish=expected.finish,
+        finish=free.finish,
+        num_steps=len(expected.choices),
+        num_steps_agreed=int(np.count_nonzero(is_agreed)),
+        num_near_ties=int(np.count_nonzero(~is_agreed & (expected.margins < NEAR_TIE))),
+        led_peak_difference=peak_difference(reference.samples, led_samples),
+        led_log_mel_db=log_mel_distance_db(reference.samples, led_samples),
+        state_similarity=state_similarity(expected.states, led.states),
+    )
+
+
+Grade = Literal["good", "usable", "not usable"]
+
+# Of fp32, in parts of the peak: 60 dB below it, and far above the rounding of float32.
+MAX_PEAK_DIFFERENCE: Final = 1e-3
+
+# Another token once in 50 steps, 3 s of audio: rarer than once in a sentence of common length.
+GOOD_STEP_AGREEMENT: Final = 0.98
+
+# Another token once in 20 steps. Sampling with the package's default top-p of 0.95 may leave the
+# likeliest token as often where the model is undecided, and is made for that.
+USABLE_STEP_AGREEMENT: Final = 0.95
+
+# About the smallest change of level that is heard (Zwicker and Fastl, Psychoacoustics, 1990,
+# chapter 7).
+GOOD_LOG_MEL_DB: Final = 1.0
+
+# Twice that: a different colour of the same voice, when heard side by side.
+USABLE_LOG_MEL_DB: Final = 2.0
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """All sentences of one model."""
+
+    num_sentences: int  # that were compared
+    num_same_tokens: int  # of these, with all tokens as the reference's when free-running
+    agreement: float  # mean token agreement when free-running
+    num_unended: int  # sentences that the reference ended and the free-running model did not
+    step_agreement: float  # share of all steps along the reference's tokens with the same choice
+    num_steps_differing: int  # the other steps, near ties not counted
+    num_near_ties: int  # steps that differ where two logits are as good as equal
+    log_mel_db: float  # mean over the sentences with audio, free-running
+    led_log_mel_db: float  # the same along the reference's tokens
+    led_peak_difference: float  # largest of all
+    state_similarity: float  # mean over the sentences
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether a model may be used, and why in one sentence."""
+
+    grade: Grade
+    reason: str
+
+    @property
+    def is_usable(self) -> bool:
+        return self.grade != "not usable"
+
+
+def summarize(comparisons: Collection[Comparison]) -> Summary:
+    """The figures of at least one sentence together."""
+    num_steps = sum(one.num_steps for one in comparisons)
+    num_agreed = sum(one.num_steps_agreed for one in comparisons)
+    num_near_ties = sum(one.num_near_ties for one in comparisons)
+    return Summary(
+        num_sentences=len(comparisons),
+        num_same_tokens=sum(one.first_difference is None for one in comparisons),
+        agreement=_mean(one.agreement for one in comparisons),
+        num_unended=sum(
+            one.reference_finish == "stop" and one.finish != "stop" for one in comparisons
+        ),
+        step_agreement=num_agreed / num_steps,
+        num_steps_differing=num_steps - num_agreed - num_near_ties,
+        num_near_ties=num_near_ties,
+        log_mel_db=_mean(one.log_mel_db for one in comparisons),
+        led_log_mel_db=_mean(one.led_log_mel_db for one in comparisons),
+        # `np.max` is not a number if one of them is none.
+        led_peak_difference=float(np.max([one.led_peak_difference for one in comparisons])),
+        state_similarity=_mean(one.state_similarity for one in comparisons),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """Of those that are there; 0 if none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def judge_equal(summary: Summary) -> Verdict:
+    """Whether a model of full precision is the reference but for rounding: good or not usable."""
+    if summary.num_steps_differing:
+        return Verdict("not usable", f"{summary.num_steps_differing} tokens differ")
+    difference = summary.led_peak_difference
+    if not difference <= MAX_PEAK_DIFFERENCE:
+        return Verdict("not usable", f"samples differ by {difference:.1e} of the peak")
+    near_ties = f" but for {summary.num_near_ties} near ties" if summary.num_near_ties else ""
+    return Verdict(
+        "good", f"the same tokens{near_ties}, samples within {difference:.0e} of the peak"
+    )
+
+
+def judge_close(summary: Summary) -> Verdict:
+    """Whether a quantised model is near enough to the reference."""
+    figures = (
+        f"{summary.step_agreement:.1%} of the tokens along the reference agree, the sound is "
+        f"{summary.led_log_mel_db:.1f} dB off"
+    )
+    if summary.num_unended:
+        return Verdict("not usable", f"{summary.num_unended} sentences do not end; {figures}")
+    limits: tuple[tuple[Grade, float, float], ...] = (
+        ("good", GOOD_STEP_AGREEMENT, GOOD_LOG_MEL_DB),
+        ("usable", USABLE_STEP_AGREEMENT, USABLE_LOG_MEL_DB),
+    )
+    for grade, min_agreement, max_db in limits:
+        if summary.step_agreement >= min_agreement and summary.led_log_mel_db <= max_db:
+            return Verdict(grade, figures)
+    return Verdict("not usable", figures)
+
+
+Step = tuple[int, float, NDArray[np.float32]]  # choice, its margin, and the (hidden,) state
+
+
+class TracedOnnx:
+    """ComparedModel on ONNX Runtime; raises ModelLoadError."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, precision: Precision, num_threads: int, cache: GraphCache
+    ) -> None:
+        limits = EngineLimits(max_sentences=1, num_threads=num_threads)
+        sessions = open_sessions(checkpoint, precision, limits, cache)
+        self._language_model = sessions.language_model
+        self._vocoder = sessions.vocoder
+        self._tokenizer = sessions.tokenizer
+        self._end_id = checkpoint.language_model.eos_token_id
+
+    def generate(self, prompt: str, max_tokens: int) -> Trace:
+        return self._trace(prompt, max_tokens, None)
+
+    def follow(self, prompt: str, choices: NDArray[np.int64]) -> Trace:
+        return self._trace(prompt, len(choices), choices.tolist())
+
+    def _trace(self, prompt: str, max_tokens: int, led: list[int] | None) -> Trace:
+        """The steps along the tokens `led`, without them along the model's own choices."""
+        model, tokens = self._language_model, self._tokenizer.encode(prompt).ids
+        sequence = Sequence(tokens, Sampling(), 0.0, self._end_id)
+        *starts, last = range(0, len(tokens), PREFILL_CHUNK)
+        for start in starts:
+            model.prefill(0, tokens[start : start + PREFILL_CHUNK], start)
+        states, logits = model.prefill(0, tokens[last:], last)
+        steps: list[Step] = []
+        while True:
+            (token,) = sample_tokens(logits, [sequence]).tolist()
+            # The sampler has put its repetition penalty into the logits.
+            steps.append((token, margin_of_best(logits[0]), states[0].copy()))
+            if len(steps) >= max_tokens or (led is None and token == self._end_id):
+                return trace_of(steps, self._end_id)
+            token = token if led is None else led[len(steps) - 1]
+            sequence.tokens.append(token)
+            states, logits = model.decode(0, [token], [len(sequence.tokens) - 1])
+
+    def vocode(self, states: States) -> Samples:
+        if len(states) < MIN_AUDIO_STATES:
+            return np.zeros(0, np.float32)
+        vocoder_state = self._vocoder.new_state()
+        ends = [*range(MIN_FIRST_STATES, len(states), MAX_VOCODER_STATES), len(states)]
+        pieces = [
+            self._vocoder.vocode(
+                [vocoder_state], [list(states[start:end])], is_last=end == len(states)
+            )
+            for start, end in zip([0, *ends], ends, strict=False)
+        ]
+        samples: Samples = np.concatenate(pieces, axis=1)[0]
+        return samples
+
+
+PACKAGE_PROMPT_TOKENS: Final = 512  # the package cuts longer prompts
+
+
+class TracedPackage:
+    """ReferenceModel over the package's TransformersModel and decoder; raises ModelLoadError."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        with loading("soprano", "The package cannot load the checkpoint"):
+            package_model = load_package_model(checkpoint.directory, "cpu")
+            self._decoder = StateVocoder(checkpoint, "cpu")
+        self._model: Any = package_model.model
+        self._tokenizer: Any = package_model.tokenizer
+        self._end_id: int = checkpoint.language_model.eos_token_id
+
+    def generate(self, prompt: str, max_tokens: int) -> Trace:
+        import torch
+
+        inputs = self._tokenizer(
+            [prompt], return_tensors="pt", truncation=True, max_length=PACKAGE_PROMPT_TOKENS
+        )
+        with torch.inference_mode():
+            outputs = self._model.generate(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                repetition_penalty=Sampling().repetition_penalty,
+                pad_token_id=self._tokenizer.pad_token_id,
+                return_dict_in_generate=True,
+                output_hidden_states=True,
+                output_scores=True,
+            )
+        num_steps = len(outputs.scores)
+        tokens = outputs.sequences[0, -num_steps:].tolist()
+        margins = [margin_of_best(scores[0].numpy()) for scores in outputs.scores]
+        # The last layer's, after the final norm, at the last position: (hidden,).
+        states = [layers[-1][0, -1].numpy() for layers in outputs.hidden_states]
+        return trace_of(list(zip(tokens, margins, states, strict=True)), self._end_id)
+
+    def vocode(self, states: States) -> Samples:
+        if len(states) < MIN_AUDIO_STATES:  # the package fails on these
+            return np.zeros(0, np.float32)
+        num_tokens = len(states) - 1
+        whole = Window(first_state=0, end_state=len(states), num_skipped=0, num_tokens=num_tokens)
+        return self._decoder.decode(states, whole)
