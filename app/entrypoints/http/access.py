@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from litestar.config.cors import CORSConfig
@@ -95,36 +95,21 @@ class AccessMiddleware(ASGIMiddleware):
         leave it to the server to look at the origin. Programs that are not browsers send none.
         """
         headers = Headers.from_scope(scope)
+        origin = headers.get("origin", "")
         if scope["type"] == ScopeType.WEBSOCKET:
-            is_foreign = self._is_foreign_socket(headers)
+            name = host_name(origin.partition("://")[2])
+            is_own = self.hosts.allows(name) and is_same_host(origin, headers.get("host", ""))
+            is_known = is_own or self.hosts.is_configured(name)
+            is_foreign = "origin" in headers and not is_known
         else:
             is_public = scope["route_handler"].opt.get("access") in ("open", "lists")
             has_user_data = not is_public and scope["method"] != HttpMethod.OPTIONS
-            is_foreign = has_user_data and self._is_foreign_request(headers)
-        if is_foreign:
+            site = headers.get("sec-fetch-site")
+            # From a page of the same site (another port of this machine, say) it may be followed.
+            is_link = site == "same-site" and headers.get("sec-fetch-dest") == "document"
+            is_foreign = has_user_data and site in ("cross-site", "same-site") and not is_link
+        if is_foreign and not (self.cors is not None and self.cors.is_origin_allowed(origin)):
             raise HttpError("origin_not_allowed")
-
-    def _is_foreign_socket(self, headers: Headers) -> bool:
-        origin = headers.get("origin")
-        if origin is None or self._is_allowed(origin):
-            return False
-        name = host_name(origin.partition("://")[2])
-        is_own = self.hosts.allows(name) and is_same_host(origin, headers.get("host", ""))
-        return not is_own and not self.hosts.is_configured(name)
-
-    def _is_foreign_request(self, headers: Headers) -> bool:
-        """Whether the browser says that a page of another origin asks.
-
-        A link from a page of the same site (another port of this machine, say) may be followed.
-        """
-        site = headers.get("sec-fetch-site")
-        is_link = site == "same-site" and headers.get("sec-fetch-dest") == "document"
-        if site not in ("cross-site", "same-site") or is_link:
-            return False
-        return not self._is_allowed(headers.get("origin", ""))
-
-    def _is_allowed(self, origin: str) -> bool:
-        return self.cors is not None and self.cors.is_origin_allowed(origin)
 
     async def _authenticate(self, scope: Scope, held: ExitStack, place: ExitStack) -> Grant | None:
         """What the request may do; None where no key is needed."""
@@ -136,8 +121,7 @@ class AccessMiddleware(ASGIMiddleware):
         }
         if is_preflight or is_open.get(scope["route_handler"].opt.get("access", "")):
             return None
-        key = await self.access.identify(presented_key(scope))
-        if key is None:
+        if (key := await self.access.identify(presented_key(scope))) is None:
             return None
         grant = scope["state"][_GRANT] = held.enter_context(self.access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
@@ -158,9 +142,9 @@ class AccessMiddleware(ASGIMiddleware):
             HttpError: the body was not received by `due_at`.
         """
         ends: dict[asyncio.Future[None], type[SpeechError]] = {}
+        limit_s = math.inf
         if grant is not None:
             ends[grant.revoked] = InvalidApiKeyError
-        limit_s = math.inf
         if scope["type"] == ScopeType.HTTP:
             ends[self.intake.over()] = ServerDrainingError
             limit_s = max(0.0, due_at - self.clock.monotonic())
@@ -188,8 +172,7 @@ def _releasing(send: Send, place: ExitStack) -> Send:
 
 def grant_in(scope: Scope) -> Grant | None:
     """What a request may do with its key; None if it needed none."""
-    grant: Grant | None = scope.get("state", {}).get(_GRANT)
-    return grant
+    return cast("Grant | None", scope.get("state", {}).get(_GRANT))
 
 
 def key_name(scope: Scope) -> str | None:

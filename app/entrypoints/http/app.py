@@ -10,9 +10,9 @@ from litestar.di import NamedDependency, Provide
 
 from app.domain.errors import SpeechError
 from app.domain.services.lifecycle import Intake
-from app.entrypoints.http.access import METRICS, OPEN, AccessMiddleware
+from app.entrypoints.http.access import METRICS, OPEN, AccessMiddleware, key_name
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
-from app.entrypoints.http.files import StoredAudioController, owner
+from app.entrypoints.http.files import StoredAudioController
 from app.entrypoints.http.health import HealthController
 from app.entrypoints.http.hosts import AllowedHosts, cors_config
 from app.entrypoints.http.middleware import RequestMiddleware
@@ -111,7 +111,7 @@ def _dependencies(services: Services, ports: Ports, settings: Settings) -> dict[
         "clock": lambda: ports.clock,
         "live_limits": lambda: LiveLimits(settings.speech.max_chars, settings.server.socket_idle_s),
         "answers": lambda: answers,
-        "owner": owner,
+        "owner": key_name,
     }
     return {name: Provide(each, sync_to_thread=False) for name, each in providers.items()}
 

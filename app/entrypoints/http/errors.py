@@ -89,12 +89,7 @@ _KEEP_CONNECTION: Final = {
 
 
 class HttpError(SpeechError):
-    """One of `HTTP_ERRORS`.
-
-    Args:
-        code: of the error.
-        values: of the fields in its message.
-    """
+    """One of `HTTP_ERRORS`; `values` are those of the fields in its message."""
 
     def __init__(self, code: str, **values: object) -> None:
         self.status, message = HTTP_ERRORS[code]
@@ -126,10 +121,7 @@ _STATUS: Final[dict[type[SpeechError], int]] = {
     errors.StoreFullError: 507,
 }
 
-# What the framework says, as an internal error, of a client that left while sending its body.
-_LEFT_DURING_BODY: Final = "client disconnected prematurely"
-
-# Failures that the framework finds, by status: their code, and our message in place of its own.
+# Failures that the framework finds, by status: code, and our message in place of its own.
 FRAMEWORK_ERRORS: Final = {
     400: ("bad_request", None),
     404: ("not_found", "Not found; see /schema for the addresses of this server."),
@@ -141,8 +133,6 @@ FRAMEWORK_ERRORS: Final = {
 }
 
 NOT_JSON: Final = "The body must be JSON: send content-type application/json."
-
-_ERROR_STATE: Final = "error_code"
 
 _log = structlog.get_logger(__name__)
 
@@ -198,8 +188,9 @@ def kind_of(status: int) -> str:
 
 def describe_speech_error(error: SpeechError) -> ErrorDetail:
     """A failure of the domain, as clients read it."""
-    kind = kind_of(status_of(error))
-    return ErrorDetail(message=str(error), type=kind, param=error.param, code=error.code)
+    return ErrorDetail(
+        message=str(error), type=kind_of(status_of(error)), param=error.param, code=error.code
+    )
 
 
 def describe_http_exception(error: HTTPException) -> ErrorDetail:
@@ -233,7 +224,8 @@ def handle_speech_error(request: AnyRequest, error: SpeechError) -> Response[Err
 
 def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
     """A failure that the framework found."""
-    has_left = error.detail == _LEFT_DURING_BODY
+    # What the framework says, as an internal error, of a client that left while sending its body.
+    has_left = error.detail == "client disconnected prematurely"
     status = CLIENT_CLOSED_REQUEST if has_left else error.status_code
     return _response(request, status, describe_http_exception(error), dict(error.headers or {}))
 
@@ -282,16 +274,15 @@ EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
 
 def note_error(scope: Scope, code: str | None) -> None:
     """Remember which error a request was answered with, for the log."""
-    scope["state"][_ERROR_STATE] = code
+    scope["state"]["error_code"] = code
 
 
 def error_noted_in(scope: Scope) -> str | None:
     """That error's code; None if there was none."""
-    code: str | None = scope.get("state", {}).get(_ERROR_STATE)
+    code: str | None = scope.get("state", {}).get("error_code")
     return code
 
 
-_MISSING_FIELD = re.compile(r"missing required field `(\w+)`")
 _CHOICES: Final = {
     field.encode_name: choices
     for field in msgspec.structs.fields(CreateSpeech)
@@ -308,9 +299,9 @@ def describe_decode_error(error: Exception) -> MalformedBodyError:
         return MalformedBodyError(message, None, "invalid_json")
     text = str(error)
     path = _PATH.search(text)
-    param = path[1] if path and path[1] else None
+    param = (path[1] or None) if path else None
     words = _PATH.sub("", text)
-    if missing := _MISSING_FIELD.search(text):
+    if missing := re.search(r"missing required field `(\w+)`", text):
         param = param or missing[1]
         return MalformedBodyError(f"{words}.", param, "missing_required_parameter")
     if param in _CHOICES and words.startswith("Invalid enum"):
@@ -358,11 +349,7 @@ class EncodedAnswer(msgspec.Struct, frozen=True):
 def encode_answer(error: SpeechError) -> EncodedAnswer:
     """What a caller gets for `error`; without a response of the framework, which takes longer."""
     body = msgspec.json.encode(ErrorBody(describe_speech_error(error)))
-    headers = {
-        **SECURITY_HEADERS,
-        **_headers(error),
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-    }
+    sent = {"content-type": "application/json", "content-length": str(len(body))}
+    headers = {**SECURITY_HEADERS, **_headers(error), **sent}
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     return EncodedAnswer(status_of(error), pairs, body)

@@ -78,10 +78,8 @@ def host_name(host: str) -> str:
 
 
 def is_same_host(origin: str, host: str) -> bool:
-    """Whether a page came from `host`, a name or address with its port.
-
-    The scheme is not compared: behind a proxy with TLS ours differs from the browser's.
-    """
+    """Whether a page came from `host`, a name or address with its port."""
+    # The scheme is not compared: behind a proxy with TLS ours differs from the browser's.
     return bool(host) and origin.partition("://")[2].lower() == host.lower()
 
 

@@ -20,11 +20,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, We
 from app.domain.errors import SpeechError
 from app.domain.services.access_control import AccessControl
 from app.entrypoints.http.access import key_name
-from app.entrypoints.http.errors import (
-    HttpError,
-    error_noted_in,
-    send_error,
-)
+from app.entrypoints.http.errors import HttpError, error_noted_in, send_error
 from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
 from app.ports.clock import Clock
 from app.ports.telemetry import RequestObserver, RequestReport, Span, Tracing
@@ -53,6 +49,7 @@ ENCODED_SLASH: Final = b"%2f"
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _IS_HEAD: Final = "is_head"
+_TWO_LENGTHS: Final = {b"content-length", b"transfer-encoding"}
 
 _log = structlog.get_logger(__name__)
 
@@ -61,10 +58,9 @@ ConnectionScope: TypeAlias = HTTPScope | WebSocketScope
 
 @dataclass(eq=False, kw_only=True)
 class RequestMiddleware:
-    """ASGI wrapper of the whole application.
+    """ASGI wrapper of the whole application; HEAD runs as GET without the body.
 
-    A client's own `x-request-id` is kept if it is short and plain. HEAD runs as GET without the
-    body.
+    A client's own `x-request-id` is kept if it is short and plain.
     """
 
     app: ASGIApp
@@ -92,8 +88,7 @@ class RequestMiddleware:
             bound = structlog.contextvars.bound_contextvars(request_id=response.request_id)
             context.enter_context(bound)
             try:
-                error = await self._find_fault(scope)
-                if error is not None:
+                if (error := await self._find_fault(scope)) is not None:
                     await send_error(scope, response.send, error)
                 else:
                     await self.app(inner, receive, response.send)
@@ -168,7 +163,8 @@ class _Response:
     def __init__(
         self, scope: ConnectionScope, send: Send, count_socket: Callable[[int], None]
     ) -> None:
-        self.request_id = _request_id(scope)
+        own = [text.decode("latin-1") for name, text in scope["headers"] if name == b"x-request-id"]
+        self.request_id = next(filter(_SAFE_ID.fullmatch, own), None) or uuid.uuid4().hex
         self.status = 0
         self.is_socket = False
         self._scope = scope
@@ -197,12 +193,15 @@ class _Response:
     def _add_headers(self, message: Message) -> None:
         headers = MutableScopeHeaders.from_message(message)
         headers["x-request-id"] = self.request_id
-        if _has_two_lengths(self._scope):
+        # Of chunks and a length the chunks count, and the connection must end (RFC 9112, section
+        # 6.1): two servers in a row that choose differently would see different requests.
+        if {name for name, _ in self._scope["headers"]} >= _TWO_LENGTHS:
             headers["connection"] = "close"
         if "allow" in headers:
             allowed = {method.strip() for method in headers["allow"].split(",")}
-            also = {HttpMethod.HEAD.value} if HttpMethod.GET in allowed else set()
-            headers["allow"] = ", ".join(sorted(allowed | also))
+            if HttpMethod.GET in allowed:
+                allowed.add(HttpMethod.HEAD.value)
+            headers["allow"] = ", ".join(sorted(allowed))
         for name, value in SECURITY_HEADERS.items():
             headers[name] = value
 
@@ -216,22 +215,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_LOGGED_CHARS else f"{text[:MAX_LOGGED_CHARS]}..."
 
 
-def _has_two_lengths(scope: ConnectionScope) -> bool:
-    """Whether a body has both chunks and a length.
-
-    The chunks count, and the connection must end (RFC 9112, section 6.1): two servers in a row that
-    choose differently would see different requests.
-    """
-    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
-
-
-def _request_id(scope: ConnectionScope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SAFE_ID.fullmatch(text := value.decode("latin-1")):
-            return text
-    return uuid.uuid4().hex
-
-
 def _method(scope: ConnectionScope) -> str | None:
     return str(scope["method"]) if scope["type"] == ScopeType.HTTP else None
 
@@ -241,8 +224,7 @@ def _end_span(span: Span, report: RequestReport, error: str | None) -> None:
     if report.status:
         attributes["http.response.status_code"] = report.status
     if report.route is not None:
-        method = report.method.replace(WEBSOCKET, "GET")
-        span.rename(f"{method} {report.route}")
+        span.rename(f"{report.method.replace(WEBSOCKET, 'GET')} {report.route}")
         attributes["http.route"] = report.route
     is_ours = report.status >= SERVER_ERROR
     span.end(attributes, (error or str(report.status)) if is_ours else None)

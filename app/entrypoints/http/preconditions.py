@@ -49,8 +49,20 @@ def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:
         raise PreconditionFailedError
     if _is_known(headers, file):
         return None
-    whole = Span(0, file.num_bytes)
-    return _find_span(headers["range"], file) if _may_be_partial(headers, file) else whole
+    header = headers.get("range")
+    if header is None or not _may_be_partial(headers.get("if-range"), file):
+        return Span(0, file.num_bytes)
+    if _LAST_NOTHING.fullmatch(header):
+        raise RangeNotSatisfiableError(file.num_bytes)
+    asked = parse_range_header(header)
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return Span(0, file.num_bytes)  # several ranges, or a malformed header
+    start, end = asked.ranges[0]
+    if start < 0:  # so many of the last bytes; an empty file has none that a range could name
+        return Span(max(0, file.num_bytes + start), file.num_bytes, is_partial=file.num_bytes > 0)
+    if start >= file.num_bytes:
+        raise RangeNotSatisfiableError(file.num_bytes)
+    return Span(start, min(end or file.num_bytes, file.num_bytes), is_partial=True)
 
 
 def check_change(headers: Mapping[str, str], file: Validators) -> None:
@@ -80,31 +92,10 @@ def _is_known(headers: Mapping[str, str], file: Validators) -> bool:
     return since is not None and file.last_modified <= since
 
 
-def _may_be_partial(headers: Mapping[str, str], file: Validators) -> bool:
-    if "range" not in headers:
-        return False
-    condition = headers.get("if-range")
+def _may_be_partial(condition: str | None, file: Validators) -> bool:
     if condition is None:
         return True
     if (date := parse_date(condition)) is not None:
         return date == file.last_modified
     # A part of another state must never be joined to this one: only the exact tag will do.
     return unquote_etag(condition) == (file.etag, False)
-
-
-def _find_span(header: str, file: Validators) -> Span:
-    """The one range of bytes; the whole file if there are several or the header is malformed."""
-    if _LAST_NOTHING.fullmatch(header):
-        raise RangeNotSatisfiableError(file.num_bytes)
-    asked = parse_range_header(header)
-    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
-        return Span(0, file.num_bytes)
-    start, end = asked.ranges[0]
-    if start < 0:
-        # So many of the last bytes; an empty file has none that a range could name.
-        start = max(0, file.num_bytes + start)
-        return Span(start, file.num_bytes, is_partial=file.num_bytes > 0)
-    if start >= file.num_bytes:
-        raise RangeNotSatisfiableError(file.num_bytes)
-    end = file.num_bytes if end is None else min(end, file.num_bytes)
-    return Span(start, end, is_partial=True)

@@ -44,16 +44,10 @@ _log = structlog.get_logger(__name__)
 class StreamResponse(ASGIResponse):
     """Sends a SpeechStream with chunked transfer encoding, and closes it however it ends.
 
-    Args:
-        stream: that is sent.
-        body: the bytes on the wire; the stream itself if they are those of the file.
-        clock: of the time for the last words.
-        headers: of the answer.
-        media_type: of the answer.
-        last_words: sent before a cut, of the error that is the reason.
+    `body` has the bytes on the wire; it is the stream itself if they are those of the file.
+    `last_words` are sent before a cut, of the error that is the reason.
     """
 
-    __slots__ = ("_body", "_clock", "_last_words", "_stream")
     _should_set_content_length = False  # of the framework
 
     def __init__(
@@ -106,11 +100,7 @@ async def send_parts(send: Send, parts: AsyncGenerator[Any, None] | SpeechStream
 
 
 async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when `receive` ends first.
-
-    Args:
-        receive: of a request whose body has been read.
-        work: is awaited in the task of the caller.
+    """The result of `work`, which is cancelled when `receive` of a request with its body read ends.
 
     Raises:
         ClientDisconnectedError: the client left.
@@ -202,8 +192,6 @@ class WholeResponse(ASGIResponse):
 
     `make_headers` is called then; the other arguments are as for StreamResponse.
     """
-
-    __slots__ = ("_clock", "_held", "_make_headers", "_media_type", "_stream")
 
     def __init__(
         self,

@@ -16,9 +16,8 @@ from app.domain.admission import Caller
 from app.domain.file_name import choose_stem
 from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.speech import SpeechService
-from app.domain.services.speech_stream import SpeechStream, StoreOutcome
+from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import CacheStatus, SpeechReport
-from app.entrypoints.http import sse
 from app.entrypoints.http.access import LIMITED, key_name
 from app.entrypoints.http.errors import (
     NOT_JSON,
@@ -35,11 +34,8 @@ from app.entrypoints.http.responses import (
     until_disconnect,
 )
 from app.entrypoints.http.schemas import CONTENT_TYPES, MIN_TIMEOUT_S, TIMEOUT_HEADER, CreateSpeech
-from app.entrypoints.http.sse import EventWriter
+from app.entrypoints.http.sse import EVENT_STREAM, EventWriter, error_event
 from app.ports.clock import Clock
-
-# Miscellaneous persistent warning (RFC 7234, section 5.5.7).
-WARNING_CODE: Final = 299
 
 # Ask proxies to pass each event on when it comes.
 EVENT_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -119,16 +115,21 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
         headers = self._headers(stream, data)
         if data.stream_format == "sse":
             body = self.events.write(stream, has_captions=bool(data.captions))
-            return StreamResponse(
-                stream, body, self.clock, headers | EVENT_HEADERS, sse.CONTENT_TYPE, sse.error_event
-            )
+            headers |= EVENT_HEADERS
+            return StreamResponse(stream, body, self.clock, headers, EVENT_STREAM, error_event)
         media_type = CONTENT_TYPES[stream.encoding.format]
         if data.is_streamed:
             return StreamResponse(stream, stream, self.clock, headers, media_type)
 
         def whole_headers() -> dict[str, str]:
             timing = {"server-timing": describe_timing(stream.report)}
-            return headers | timing | _describe_stored(stream.stored)
+            file = stream.stored.file if stream.stored else None
+            error = stream.stored.error if stream.stored else None
+            stored = {} if error is None else {"x-store-error": error.code}
+            if file is not None:
+                location = f"{FILES_PATH}/{file.name}"
+                stored = {"x-stored-file": file.name, "content-location": location}
+            return headers | timing | stored
 
         return WholeResponse(stream, self.held, self.clock, whole_headers, media_type)
 
@@ -140,9 +141,9 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
             "x-speech-voice": stream.params.voice.id,
             "cache-status": CACHE_STATUS[stream.report.cache or CacheStatus.BYPASS],
         }
-        warnings = data.warnings(self.speech.catalog)
-        if warnings:
-            headers["warning"] = ", ".join(f'{WARNING_CODE} - "{text}"' for text in warnings)
+        # Miscellaneous persistent warnings (RFC 7234, section 5.5.7).
+        if warnings := data.warnings(self.speech.catalog):
+            headers["warning"] = ", ".join(f'299 - "{text}"' for text in warnings)
         return headers
 
 
@@ -154,15 +155,6 @@ def _timeout_s(request: Request[Any, Any, Any]) -> float:
     if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
         raise HttpError("invalid_request_timeout")
     return min(times_s, default=math.inf)
-
-
-def _describe_stored(stored: StoreOutcome | None) -> dict[str, str]:
-    if stored is not None and stored.file is not None:
-        name = stored.file.name
-        return {"x-stored-file": name, "content-location": f"{FILES_PATH}/{name}"}
-    if stored is not None and stored.error is not None:
-        return {"x-store-error": stored.error.code}
-    return {}
 
 
 def describe_timing(report: SpeechReport) -> str:

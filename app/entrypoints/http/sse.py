@@ -17,7 +17,7 @@ from app.entrypoints.http.errors import INTERNAL_ERROR, describe_speech_error
 from app.entrypoints.http.schemas import ErrorDetail
 from app.ports.clock import Clock
 
-CONTENT_TYPE: Final = "text/event-stream"
+EVENT_STREAM: Final = "text/event-stream"
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 DONE: Final = b"data: [DONE]\n\n"
 

@@ -68,10 +68,7 @@ class LiveLimits(msgspec.Struct, frozen=True):
 
 
 class Utterance:
-    """One text, from the reader of the socket to the task that synthesizes it.
-
-    At most `max_chars` code points wait here.
-    """
+    """One text, of which at most `max_chars` code points wait to be synthesized."""
 
     def __init__(self, number: int, options: SpeechOptions, max_chars: int) -> None:
         self.number = number
@@ -114,11 +111,9 @@ class Utterance:
 
     def describe_cancel(self) -> messages.Cancelled:
         """Where it broke off."""
-        if self.is_over:
-            return messages.Cancelled()
         stream, num_samples = self.stream, self.num_samples()
-        if stream is None:
-            return messages.Cancelled(self.number)
+        if self.is_over or stream is None:
+            return messages.Cancelled(None if self.is_over else self.number)
         return messages.Cancelled(
             self.number,
             num_samples,
@@ -171,8 +166,8 @@ class LiveSession:
             elif drained.done():
                 await self._close(ServerDrainingError(), CLOSE_RESTART, number)
             elif idle.done():
-                idle_error = HttpError("idle_timeout", limit_s=self._limits.idle_s)
-                await self._close(idle_error, CLOSE_IDLE, None, "idle")
+                error = HttpError("idle_timeout", limit_s=self._limits.idle_s)
+                await self._close(error, CLOSE_IDLE, None, "idle")
             else:
                 reader.result()
 
@@ -205,8 +200,12 @@ class LiveSession:
         with suppress(*CLIENT_LEFT):
             while (frame := dict(await self._socket.receive()))["type"] == "websocket.receive":
                 self._active_at = self._clock.monotonic()
+                content = frame.get("text") or frame.get("bytes") or b""
                 try:
-                    await self._handle(_decode(frame))
+                    await self._handle(messages.decoder.decode(content))
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    fault = describe_decode_error(error)
+                    await self._send(messages.Failed(describe_speech_error(fault)))
                 except SpeechError as error:
                     await self._send(messages.Failed(describe_speech_error(error)))
 
@@ -218,19 +217,16 @@ class LiveSession:
                 self._speech.catalog.find_voice(options.voice)
                 self._options = options
             case messages.Text() | messages.Flush() | messages.End():
-                self._write(message)
+                if self._writing is not None:
+                    self._writing.write(message)
+                elif isinstance(message, messages.Text) and not self._is_rejected:
+                    self._begin(message)
+                if isinstance(message, messages.End):
+                    self._writing, self._is_rejected = None, False
             case messages.Cancel():
                 await self._send(await self._cancel())
             case messages.Ping():
                 await self._send(messages.Pong(message.id))
-
-    def _write(self, message: messages.Written) -> None:
-        if self._writing is not None:
-            self._writing.write(message)
-        elif isinstance(message, messages.Text) and not self._is_rejected:
-            self._begin(message)
-        if isinstance(message, messages.End):
-            self._writing, self._is_rejected = None, False
 
     def _begin(self, message: messages.Text) -> None:
         utterance = Utterance(self._num_utterances + 1, self._options, self._limits.max_chars)
@@ -296,11 +292,9 @@ class LiveSession:
     async def _send_utterance(self, utterance: Utterance, live: LiveSpeech) -> None:
         stream, number = live.stream, utterance.number
         utterance.stream = stream
-        audio_format, sample_rate = stream.encoding.format, stream.encoding.sample_rate
-        content_type, voice = CONTENT_TYPES[audio_format], stream.params.voice.id
-        await self._send(
-            messages.Started(number, audio_format.value, content_type, sample_rate, voice)
-        )
+        name, sample_rate = stream.encoding.format, stream.encoding.sample_rate
+        content_type, voice = CONTENT_TYPES[name], stream.params.voice.id
+        await self._send(messages.Started(number, name.value, content_type, sample_rate, voice))
         async with running(self._hand_over(utterance, live.text)) as (writing,):
             async for part in stream:
                 if isinstance(part, Caption):
@@ -309,9 +303,8 @@ class LiveSession:
                 elif isinstance(part, bytes):
                     await self._send_audio(utterance, part)
             await writing
-        num_samples = utterance.num_samples()
-        audio_s = num_samples / sample_rate
-        await self._send(messages.Ended(number, num_samples, audio_s, usage_of(stream.report)))
+        num_samples, usage = utterance.num_samples(), usage_of(stream.report)
+        await self._send(messages.Ended(number, num_samples, num_samples / sample_rate, usage))
         utterance.is_over = True
 
     async def _hand_over(self, utterance: Utterance, text: LiveText) -> None:
@@ -356,17 +349,6 @@ async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asynci
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _decode(frame: dict[str, Any]) -> messages.ClientMessage:
-    """The message in a frame; raises MalformedBodyError."""
-    try:
-        message: messages.ClientMessage = messages.decoder.decode(
-            frame.get("text") or frame.get("bytes") or b""
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise describe_decode_error(error) from error
-    return message
 
 
 @websocket(LIVE_PATH, opt=LIMITED)
