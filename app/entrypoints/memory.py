@@ -6,10 +6,10 @@ import threading
 import time
 from typing import Final
 
+# Parameters of `mallopt`, in glibc's <malloc.h>.
 M_ARENA_MAX: Final = -8
 M_MMAP_THRESHOLD: Final = -3
 M_TRIM_THRESHOLD: Final = -1
-"""Of `mallopt`, in glibc's <malloc.h>."""
 
 NUM_ARENAS: Final = 2
 
@@ -36,9 +36,6 @@ def tune_allocation(trim_interval_s: float = TRIM_INTERVAL_S) -> None:
 
     What is free below something still in use stays with an arena until it is asked to give it back,
     20 to 60 MB in a busy server. A thread asks for as long as the process lives.
-
-    Args:
-        trim_interval_s: seconds from one time to the next.
     """
     if sys.platform != "linux":
         return

@@ -1,4 +1,4 @@
-"""The console command `soprano-api`."""
+"""The console command `soprano-api`, and its short commands `keys` and `config`."""
 
 import os
 import sys
@@ -7,15 +7,17 @@ from typing import Any, Final
 
 import click
 
+from app.domain.api_keys import InvalidKeysError, check_name, new_key
 from app.domain.errors import ModelLoadError
-from app.entrypoints.cli.config import config
-from app.entrypoints.cli.keys import keys
+from app.entrypoints.bootstrap.commands import add_key, describe_entry
 from app.entrypoints.cli.models import models
 from app.entrypoints.cli.normalize import normalize
+from app.entrypoints.cli.options import common_options, print_columns, server_options, settings_from
 from app.entrypoints.cli.say import say
 from app.entrypoints.cli.serve import serve
 from app.entrypoints.cli.verify import verify
-from app.entrypoints.settings_loader import SettingsError
+from app.entrypoints.settings import default_toml, shown_value
+from app.entrypoints.settings_loader import SettingsError, all_keys
 
 SERVE: Final = "serve"
 """The command that writes nothing on standard output."""
@@ -27,7 +29,52 @@ def cli() -> None:
     """A self-hosted, OpenAI-compatible text-to-speech server."""
 
 
-for command in (serve, say, normalize, verify, models, keys, config):
+@cli.group()
+def keys() -> None:
+    """Create API keys."""
+
+
+@keys.command()
+@click.argument("name")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keys file (auth.keys_file) to add the key to; created if missing.",
+)
+def create(name: str, path: Path | None) -> None:
+    """Create a key for NAME and print it once; only its hash is stored."""
+    key = new_key()
+    try:
+        if path is None:
+            check_name(name)
+            click.echo(f"{key}\n\n{describe_entry(name, key)}", nl=False)
+        else:
+            add_key(path, name, key)
+            click.echo(key)
+    except InvalidKeysError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@cli.command()
+@common_options
+@server_options
+@click.option("--example", is_flag=True, help="Print a settings file with every default instead.")
+def config(config: str | None, *, example: bool, **flags: Any) -> None:
+    """Show every setting, its value and where it came from."""
+    if example:
+        click.echo(default_toml(), nl=False)
+        return
+    loaded = settings_from(config, flags)
+    rows = [("setting", "value", "from")]
+    for key in all_keys():
+        section, _, name = key.partition(".")
+        value = getattr(getattr(loaded.settings, section), name)
+        rows.append((key, shown_value(key, value), loaded.sources[key]))
+    print_columns(rows)
+
+
+for command in (serve, say, normalize, verify, models):
     cli.add_command(command)
 
 

@@ -8,9 +8,7 @@ import msgspec
 
 from app.domain.text.front_end import ReadingOptions, read_text, segment_text
 from app.domain.text.markup import Pause
-from app.domain.text.reading.matching import (
-    JOINT,
-)
+from app.domain.text.reading.matching import JOINT
 from app.domain.text.splitting import split_sentences
 from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
 from app.entrypoints.cli.options import (
@@ -20,7 +18,6 @@ from app.entrypoints.cli.options import (
     text_or_input,
 )
 from app.entrypoints.log import configure_logging
-from app.entrypoints.settings import Settings
 from app.ports.speech_model import SpeechModel
 
 
@@ -36,42 +33,31 @@ def normalize(
 
     Reads standard input without TEXT, or if TEXT is '-'.
     """
-    loaded = settings_from(config, {"log_level": flags.pop("log_level") or "warning", **flags})
-    settings = loaded.settings
+    flags["log_level"] = flags["log_level"] or "warning"
+    settings = settings_from(config, flags).settings
     configure_logging(settings.log)
     model = build_ports(settings).model if voice_form else None
-    options = _reading(settings)
+    options = ReadingOptions(has_markup=settings.text.markup == "auto")
+    if (lexicon := build_lexicon(settings.text)) is not None:
+        options = msgspec.structs.replace(options, pronunciations=lexicon.pronunciations)
     if not jsonl:
         for sentence in _sentences(text_or_input(text), options, model):
             click.echo(sentence)
         return
     for number, line in enumerate(standard_input(), start=1):
         if line.strip():
-            click.echo(
-                msgspec.json.encode(" ".join(_sentences(_decode(line, number), options, model)))
-            )
-
-
-def _decode(line: bytes, number: int) -> str:
-    try:
-        return msgspec.json.decode(line, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"Line {number} is not a JSON string: {error}") from error
-
-
-def _reading(settings: Settings) -> ReadingOptions:
-    lexicon = build_lexicon(settings.text)
-    options = ReadingOptions(has_markup=settings.text.markup == "auto")
-    if lexicon is None:
-        return options
-    return msgspec.structs.replace(options, pronunciations=lexicon.pronunciations)
+            try:
+                written = msgspec.json.decode(line, type=str)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                message = f"Line {number} is not a JSON string: {error}"
+                raise click.ClickException(message) from error
+            click.echo(msgspec.json.encode(" ".join(_sentences(written, options, model))))
 
 
 def _sentences(text: str, options: ReadingOptions, model: SpeechModel | None) -> Iterator[str]:
     if model is not None:
-        yield from (
-            segment.text for segment in segment_text(text, model.split, options) if segment.text
-        )
+        segments = segment_text(text, model.split, options)
+        yield from (segment.text for segment in segments if segment.text)
         return
     for part in read_text(text, options):
         if not isinstance(part, Pause):

@@ -8,8 +8,6 @@ import click
 
 from app.entrypoints.settings_loader import LoadedSettings, load_settings
 
-Command = Callable[..., Any]
-
 STANDARD: Final = "-"
 """Means standard input as the text, standard output as the file."""
 
@@ -24,23 +22,24 @@ FLAGS = {
 """Flags that are settings, by parameter name."""
 
 
-def server_options(command: Command) -> Command:
+config_option = click.option(
+    "--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG."
+)
+
+
+def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --host and --port."""
     command = click.option("--port", help="Port to listen on; 0 selects a free one.")(command)
     return click.option("--host", help="Address to listen on.")(command)
 
 
-def common_options(command: Command) -> Command:
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --config, --backend, --model, --precision and --log-level."""
+    backends = "Backend: auto, lmdeploy, transformers, onnx or embedded."
     command = click.option("--log-level", help="debug, info, warning or error.")(command)
     command = click.option("--precision", help="Precision of onnx: fp32 or int8.")(command)
     command = click.option("--model", help="Soprano: directory or Hugging Face repo.")(command)
-    command = click.option(
-        "--backend", help="Backend: auto, lmdeploy, transformers, onnx or embedded."
-    )(command)
-    return click.option(
-        "--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG."
-    )(command)
+    return config_option(click.option("--backend", help=backends)(command))
 
 
 def settings_from(config: str | None, flags: dict[str, str | None]) -> LoadedSettings:
@@ -88,8 +87,7 @@ def raise_open_files_limit(wanted: int) -> int:
     import resource  # noqa: PLC0415 - not there on Windows
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    is_enough = soft == resource.RLIM_INFINITY or soft >= wanted
-    if is_enough:
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,6 @@ from app.entrypoints.cli.options import STANDARD, common_options, settings_from,
 from app.entrypoints.log import configure_logging
 from app.entrypoints.services import Services
 from app.entrypoints.settings import Settings
-from app.ports.audio_store import AudioStores
 
 FORMATS: Final = [audio_format.value for audio_format in AudioFormat]
 
@@ -33,13 +32,6 @@ MAX_CHARS: Final = 10_000_000
 
 LOAD_WAIT_S: Final = 86_400.0
 """And the user sees that the model loads, and can stop."""
-
-
-class Target(msgspec.Struct, frozen=True):
-    """Where the audio goes: a path, standard output, or (None) the store."""
-
-    path: str | None
-    format: AudioFormat
 
 
 @click.command()
@@ -66,18 +58,19 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
 
     The format is taken from --format, then from the file extension, then WAV.
     """
-    settings = settings_from(config, {"log_level": flags.pop("log_level") or "warning", **flags})
-    configure_logging(settings.settings.log)
-    target = Target(output, _choose_format(format_name, output))
+    flags["log_level"] = flags["log_level"] or "warning"
+    settings = settings_from(config, flags).settings
+    configure_logging(settings.log)
+    audio_format = _choose_format(format_name, output)
     try:
         request = SpeechRequest(
             text=text_or_input(text),
             voice=voice,
             speed=speed,
-            format=target.format,
+            format=audio_format,
             sample_rate=sample_rate,
         )
-        asyncio.run(_run(settings.settings, request, target))
+        asyncio.run(_run(settings, request, output))
     except SpeechError as error:
         raise click.ClickException(str(error)) from error
 
@@ -94,43 +87,33 @@ def _choose_format(name: str | None, output: str | None) -> AudioFormat:
         raise click.BadParameter(f".{extension} is no known format: {known}.") from error
 
 
-async def _run(settings: Settings, request: SpeechRequest, target: Target) -> None:
+async def _run(settings: Settings, request: SpeechRequest, output: str | None) -> None:
     speech = msgspec.structs.replace(settings.speech, max_chars=MAX_CHARS)
     model = msgspec.structs.replace(settings.model, load_wait_s=LOAD_WAIT_S)
     ports = build_ports(settings)
-    services = Services(
-        ports, msgspec.structs.replace(settings, speech=speech, model=model), Intake()
-    )
+    unlimited = msgspec.structs.replace(settings, speech=speech, model=model)
+    services = Services(ports, unlimited, Intake())
     async with (
         services.running(on_fatal=lambda _: None),
         aclosing(await services.speech.start(request)) as stream,
+        aclosing(_shown(stream)) as parts,
     ):
-        with _shown(stream) as parts:
-            if target.path == STANDARD:
-                await _write_standard_output(parts)
-            elif target.path is not None:
-                await _write_file(Path(target.path), stream, parts)
-                click.echo(target.path)
-            else:
-                name = await _keep(ports.stores, stream, parts)
-                click.echo(Path(settings.store.directory) / name)
-
-
-async def _write_standard_output(parts: "_Shown") -> None:
-    async for part in parts:
-        sys.stdout.buffer.write(part)
-
-
-async def _keep(stores: AudioStores, stream: SpeechStream, parts: "_Shown") -> str:
-    try:
-        store = await stores.for_owner(None)
-        audio_format = stream.encoding.format
-        saved = await store.save(
-            parts, stem=DEFAULT_STEM, audio_format=audio_format, head=stream.head
-        )
-    finally:
-        await stores.close()
-    return saved.name
+        if output == STANDARD:
+            async for part in parts:
+                sys.stdout.buffer.write(part)
+        elif output is not None:
+            await _write_file(Path(output), stream, parts)
+            click.echo(output)
+        else:
+            try:
+                store = await ports.stores.for_owner(None)
+                name = stream.encoding.format
+                saved = await store.save(
+                    parts, stem=DEFAULT_STEM, audio_format=name, head=stream.head
+                )
+            finally:
+                await ports.stores.close()
+            click.echo(Path(settings.store.directory) / saved.name)
 
 
 def _is_regular(path: Path) -> bool:
@@ -140,52 +123,32 @@ def _is_regular(path: Path) -> bool:
     return path.is_file() or not path.exists()
 
 
-async def _write_file(path: Path, stream: SpeechStream, parts: "_Shown") -> None:
-    """The file appears under its name when it is whole.
-
-    A device or a pipe stays what it is, and is written to.
-
-    Raises:
-        click.ClickException: it is a directory, or there is none for it.
-    """
-    if not _is_regular(path):
-        with path.open("wb") as file:
-            async for part in parts:
-                file.write(part)
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+async def _write_file(path: Path, stream: SpeechStream, parts: AsyncIterator[bytes]) -> None:
+    """A file appears when it is whole; a device or a pipe stays what it is, and is written to."""
+    is_regular = _is_regular(path)
+    written = path.with_name(f".{path.name}.{os.getpid()}.part") if is_regular else path
     try:
-        with partial.open("wb") as file:
+        with written.open("wb") as file:
             async for part in parts:
                 file.write(part)
-            file.seek(0)
-            file.write(stream.head())
-        partial.replace(path)
+            if is_regular:
+                file.seek(0)
+                file.write(stream.head())
+        if is_regular:
+            written.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        if is_regular:
+            written.unlink(missing_ok=True)
 
 
-class _Shown:
+async def _shown(stream: SpeechStream) -> AsyncGenerator[bytes, None]:
     """The parts of a stream, with a bar on a terminal that moves as they pass."""
-
-    def __init__(self, stream: SpeechStream, progress: Progress) -> None:
-        self._stream = stream
-        self._progress = progress
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        report = self._stream.report
-        task = self._progress.add_task("", total=report.num_segments or 1, audio="")
-        async for part in self._stream:
-            self._progress.update(
-                task, completed=report.num_segments_spoken, audio=f"{report.audio_s:.1f} s of audio"
-            )
-            if isinstance(part, bytes):
-                yield part
-
-
-@contextmanager
-def _shown(stream: SpeechStream) -> Iterator["_Shown"]:
-    is_quiet = not sys.stderr.isatty()
+    report, is_quiet = stream.report, not sys.stderr.isatty()
     columns = (BarColumn(), TextColumn("{task.fields[audio]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=is_quiet) as progress:
-        yield _Shown(stream, progress)
+        task = progress.add_task("", total=report.num_segments or 1, audio="")
+        async for part in stream:
+            audio = f"{report.audio_s:.1f} s of audio"
+            progress.update(task, completed=report.num_segments_spoken, audio=audio)
+            if isinstance(part, bytes):
+                yield part

@@ -65,20 +65,28 @@ def run_server(settings: Settings) -> int:
     tune_allocation()
     failures: list[SpeechError] = []
 
-    def stop(error: SpeechError) -> None:
+    def fail(error: SpeechError) -> None:
         failures.append(error)
+        server.should_exit = True
+
+    def stop(*_: object) -> None:  # by a signal before the server runs
         server.should_exit = True
 
     warn_if_open(settings)
     intake, ports = Intake(), build_ports(settings)
-    app = create_app(ports, settings, stop, intake)
+    app = create_app(ports, settings, fail, intake)
     server = SpeechServer(app, limit_connections(settings.server), intake, ports.clock)
-    _stop_on_signals(server)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve())
-        _ignore_signals()
+        # Python gives signals their default effect before it ends, unless they are ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         exit_code = 1 if failures or server.bind_error else 0
-        _leave_within(THREADS_END_S, exit_code)
+        timer = threading.Timer(THREADS_END_S, os._exit, (exit_code,))
+        timer.daemon = True
+        timer.start()
     return exit_code
 
 
@@ -108,26 +116,3 @@ def limit_connections(
     most = max(1, num_files - RESERVED_FILES)
     _log.warning("server.few_open_files", open_files=num_files, max_connections=most)
     return msgspec.structs.replace(settings, max_connections=most)
-
-
-def _stop_on_signals(server: SpeechServer) -> None:
-    """Let a signal before the server runs end it as well, with code 0."""
-
-    def stop(*_: object) -> None:
-        server.should_exit = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-
-
-def _ignore_signals() -> None:
-    """Python gives them their default effect before it ends, unless they are ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _leave_within(limit_s: float, exit_code: int) -> None:
-    """End the process after `limit_s` seconds, even if a thread of it does not end."""
-    timer = threading.Timer(limit_s, os._exit, (exit_code,))
-    timer.daemon = True
-    timer.start()
