@@ -40,15 +40,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def choose_backend(asked: str, surroundings: Surroundings) -> Choice:
-    """The backend to serve with.
-
-    Args:
-        asked: a backend by name, or "auto".
-        surroundings: of the machine.
-
-    Raises:
-        ModelLoadError: the backend asked for cannot run here.
-    """
+    """The backend to serve with, "auto" or by name; raises ModelLoadError if it cannot run here."""
     if asked != "auto":
         reason = why_not(asked, surroundings)
         if reason is not None:

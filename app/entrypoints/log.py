@@ -44,7 +44,9 @@ def configure_logging(settings: LogSettings) -> None:
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         renderers += [
             structlog.processors.ExceptionRenderer(tracebacks),
-            structlog.processors.JSONRenderer(serializer=_to_json),
+            structlog.processors.JSONRenderer(
+                serializer=lambda event, **_: msgspec.json.encode(event, enc_hook=str).decode()
+            ),
         ]
     else:
         console = structlog.dev.ConsoleRenderer(
@@ -79,10 +81,6 @@ def _escape(_: Any, __: str, event: EventDict) -> EventDict:
                 for char in value
             )
     return event
-
-
-def _to_json(event: EventDict, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
 
 
 def _name_library_event(_: Any, __: str, event: EventDict) -> EventDict:

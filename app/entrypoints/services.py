@@ -94,11 +94,7 @@ class Services:
 
     @asynccontextmanager
     async def running(self, on_fatal: Callable[[SpeechError], None]) -> AsyncIterator[None]:
-        """Load the model in the background; close it, and what follows requests, at the end.
-
-        Args:
-            on_fatal: called if the model cannot be loaded.
-        """
+        """Load the model in the background, or call `on_fatal`; close it and traces at the end."""
 
         async def load() -> None:
             try:

@@ -233,9 +233,7 @@ class SpeechSettings(Section, frozen=True):
     """What may be asked for."""
 
     max_chars: Annotated[
-        int,
-        Meta(ge=1, le=10_000_000),
-        about("Characters of an input (Unicode code points)."),
+        int, Meta(ge=1, le=10_000_000), about("Characters of an input (Unicode code points).")
     ] = 4_096
     prefetch_s: Annotated[
         Seconds,

@@ -45,15 +45,12 @@ def load_settings(
     config: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> LoadedSettings:
-    """Merge all sources.
+    """Merge all sources; raises SettingsError.
 
     Args:
         flags: by `section.name`; None values are absent.
         config: path of a TOML file; else the one that SOPRANO_CONFIG names, if any.
         environ: the environment; None is that of the process.
-
-    Raises:
-        SettingsError: an unknown key, a bad value, or a file that cannot be read.
     """
     environ = os.environ if environ is None else environ
     found = {}

@@ -20,9 +20,7 @@ from app.entrypoints.log import configure_logging
 from app.entrypoints.memory import tune_allocation
 
 EXIT_ORPHANED: Final = 1
-
-PR_SET_PDEATHSIG: Final = 1
-"""Of Linux (prctl(2)): the signal that this process gets when its parent dies."""
+PR_SET_PDEATHSIG: Final = 1  # prctl(2): the signal that this process gets when its parent dies
 
 
 def main() -> None:

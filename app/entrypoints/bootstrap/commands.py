@@ -1,7 +1,4 @@
-"""What commands need beside the server: checkpoints, their graphs, keys, and the comparison.
-
-Names adapters, so that commands need not.
-"""
+"""What commands need beside the server: checkpoints, their graphs, keys, and the comparison."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
@@ -34,23 +31,7 @@ from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import build_graph_cache
 from app.entrypoints.settings import ModelSettings
 
-__all__ = [
-    "DEFAULT_REPO",
-    "PRECISIONS",
-    "Checkpoint",
-    "ComparedSentence",
-    "Judgements",
-    "Verification",
-    "add_key",
-    "build_checkpoint_graphs",
-    "check_checkpoint",
-    "describe_entry",
-    "judge",
-    "list_cached",
-    "pull_checkpoint",
-    "split_texts",
-    "versions_compared",
-]
+__all__ = ["DEFAULT_REPO", "Checkpoint", "add_key", "describe_entry", "list_cached"]
 
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "int8")
 
@@ -59,31 +40,18 @@ Judgements = dict[Precision, tuple[Summary, Verdict]]
 
 
 def check_checkpoint(model: str, revision: str | None) -> Checkpoint:
-    """The checkpoint in a directory or a cached repository, checked; downloads nothing.
-
-    Raises:
-        CheckpointError: it is not there, damaged or none.
-    """
+    """The checkpoint in a directory or a cached repository; raises CheckpointError."""
     return _read_whole(locate(model, revision, may_download=False, clock=SystemClock()))
 
 
 def build_checkpoint_graphs(model: str, settings: ModelSettings) -> Path:
-    """Where the graphs of a checkpoint are, for the backend onnx; built if they are not there.
-
-    Raises:
-        CheckpointError: the checkpoint is not there, damaged or none.
-        ModelLoadError: the graphs cannot be kept.
-    """
+    """Where the graphs of a checkpoint are, for onnx, built if needed; raises ModelLoadError."""
     checkpoint = check_checkpoint(model, settings.revision or None)
     return build_graphs(checkpoint, settings.precision, build_graph_cache(settings, SystemClock()))
 
 
 def pull_checkpoint(repo: str, revision: str | None, *, is_forced: bool = False) -> Checkpoint:
-    """The newest state of a repository, fetched and checked.
-
-    Raises:
-        CheckpointError: it cannot be fetched, or is damaged or no checkpoint.
-    """
+    """The newest state of a repository, fetched and checked; raises CheckpointError."""
     return _read_whole(download(repo, revision, clock=SystemClock(), is_forced=is_forced))
 
 
@@ -104,12 +72,7 @@ class ComparedSentence(msgspec.Struct, frozen=True):
 class Verification:
     """The backend onnx in each precision, and the package to hold it against.
 
-    Args:
-        settings: name the checkpoint, the threads and where graphs are kept.
-
-    Raises:
-        CheckpointError: the checkpoint is not there, damaged or none.
-        ModelLoadError: a package is missing, or a model cannot be built.
+    Raises ModelLoadError if a package is missing, or a model cannot be built.
     """
 
     def __init__(self, settings: ModelSettings) -> None:

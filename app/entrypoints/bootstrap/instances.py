@@ -38,15 +38,13 @@ from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.telemetry import SentenceObserver, SpeechObserver
 
+# Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve.
 CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
-"""Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
 
 WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
 """Without the working directory on the module path, which may have an `app` of somebody else."""
 
 MAX_GRAPH_BYTES: Final = 4_000_000_000  # a graph has 440 MB in fp32 and 125 MB in int8
-
-SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
 
 
 def look_around(settings: ModelSettings) -> Surroundings:
@@ -56,7 +54,7 @@ def look_around(settings: ModelSettings) -> Surroundings:
     return Surroundings(
         has_cuda=CUDA_DEVICE_FILE.exists() and may_use_gpu,
         has_mps=sys.platform == "darwin" and platform.machine() == "arm64" and may_use_gpu,
-        has_soprano=all(find_spec(name) for name in SOPRANO_PACKAGES),
+        has_soprano=all(map(find_spec, ("torch", "transformers", "soprano"))),
         has_lmdeploy=find_spec("lmdeploy") is not None and find_spec("soprano") is not None,
         has_weights=bool(cached),
     )
@@ -86,17 +84,9 @@ def build_instance(
 
 
 def locate_checkpoint(settings: ModelSettings, clock: Clock) -> Path:
-    """The directory of the files; those that were asked for by name may be fetched first.
-
-    Raises:
-        ModelLoadError: they are neither there nor downloadable.
-    """
-    return locate(
-        settings.checkpoint or DEFAULT_REPO,
-        settings.revision or None,
-        may_download=bool(settings.checkpoint),
-        clock=clock,
-    )
+    """The directory of the files, fetched first if they were named; raises ModelLoadError."""
+    checkpoint, revision = settings.checkpoint or DEFAULT_REPO, settings.revision or None
+    return locate(checkpoint, revision, may_download=bool(settings.checkpoint), clock=clock)
 
 
 def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
@@ -141,7 +131,7 @@ SOPRANO_BACKENDS: Final = {
     ),
 }
 OTHER_BACKENDS: Final[dict[str, Callable[[ModelSettings], SpeechModel]]] = {
-    "embedded": lambda settings: EmbeddedVoice(settings.num_threads),
+    "embedded": lambda settings: EmbeddedVoice(settings.num_threads)
 }
 
 
@@ -179,8 +169,7 @@ def worker_environment() -> dict[str, str]:
 async def open_worker(end: socket) -> tuple[Assignment, ModelServer]:
     """What the worker at this end of a socket is to be, and what serves its model there.
 
-    Raises:
-        ConnectionError: nobody is at the other end.
+    Raises ConnectionError if nobody is at the other end.
     """
     channel: Channel[ToWorker] = await open_channel(end, ToWorker)
     match await channel.receive():

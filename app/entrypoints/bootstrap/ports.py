@@ -53,12 +53,12 @@ from app.ports.telemetry import SpeechObserver
 
 DISTRIBUTION: Final = "soprano-tts-api"
 
+# Settings of the model that a backend ignores; a warning says so.
 UNUSED_SETTINGS: Final = {
     "embedded": ("checkpoint", "precision"),
     "lmdeploy": ("precision",),
     "transformers": ("precision",),
 }
-"""Of the model, that a backend ignores; a warning says so."""
 
 SOUND_PACKAGES: Final = (
     "soprano-tts-api", "anyascii", "av", "hibari-tts", "lmdeploy", "numpy", "onnxruntime",
@@ -172,16 +172,15 @@ def _identify(backend: str, settings: ModelSettings, clock: Clock) -> str:
 def _build_pool(
     backend: str, settings: Settings, clock: Clock, observer: SpeechObserver
 ) -> PooledModel:
-    limits = time_limits(settings.resilience)
+    limits, num_instances = time_limits(settings.resilience), settings.model.instances
     if settings.model.isolation == "process":
         if sys.platform == "win32":
             raise SettingsError("model.isolation = 'process' is not possible on Windows.")
         isolated = partial(build_isolated, backend, settings, clock, observer)
-        return PooledModel(
-            isolated, settings.model.instances, clock, observer, limits, replaces_hung=True
-        )
+        return PooledModel(isolated, num_instances, clock, observer, limits, replaces_hung=True)
     build = partial(build_instance, backend, settings.model, clock, observer)
-    num_instances = 1 if backend == "embedded" else settings.model.instances
+    if backend == "embedded":
+        num_instances = 1
     return PooledModel(lambda index, _: build(index), num_instances, clock, observer, limits)
 
 
@@ -197,11 +196,7 @@ def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:
 
 
 def build_lexicon(settings: TextSettings, clock: Clock | None = None) -> LexiconSource | None:
-    """The pronunciations of the settings; None if there are none.
-
-    Raises:
-        SettingsError: the file cannot be used.
-    """
+    """The pronunciations of the settings, if any; raises SettingsError."""
     if not settings.lexicon_file:
         return None
     try:

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -18,9 +18,6 @@ from app.entrypoints.cli.serve import serve
 from app.entrypoints.cli.verify import verify
 from app.entrypoints.settings import default_toml, shown_value
 from app.entrypoints.settings_loader import SettingsError, all_keys
-
-SERVE: Final = "serve"
-"""The command that writes nothing on standard output."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,7 +82,7 @@ def main(arguments: list[str] | None = None) -> Any:
     cannot be served, or a file or standard output cannot be written.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if sys.stdout is None and arguments[:1] != [SERVE]:
+    if sys.stdout is None and arguments[:1] != ["serve"]:  # which writes nothing there
         sys.exit("soprano-api: Standard output is closed.")
     try:
         try:

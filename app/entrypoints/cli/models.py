@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import click
 
@@ -19,9 +18,6 @@ from app.entrypoints.bootstrap.commands import (
 from app.entrypoints.bootstrap.instances import look_around
 from app.entrypoints.cli.options import config_option, print_columns, settings_from
 from app.entrypoints.log import configure_logging
-
-NUM_HASH_CHARS: Final = 8
-"""Of a commit: enough to tell revisions apart."""
 
 revision_option = click.option("--revision", help="Branch, tag or commit of the repository.")
 
@@ -46,7 +42,7 @@ def list_command() -> None:
         cached = list_cached()
     rows: list[tuple[str, ...]] = [("repository", "revision", "size", "path")]
     for one in cached:
-        revision = " ".join((*one.refs, one.revision[:NUM_HASH_CHARS]))
+        revision = " ".join((*one.refs, one.revision[:8]))
         size = _megabytes(one.num_bytes) + ("" if one.is_complete else " (incomplete)")
         rows.append((one.repo, revision, size, str(one.path)))
     if cached:

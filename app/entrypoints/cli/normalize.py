@@ -11,12 +11,7 @@ from app.domain.text.markup import Pause
 from app.domain.text.reading.matching import JOINT
 from app.domain.text.splitting import split_sentences
 from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
-from app.entrypoints.cli.options import (
-    common_options,
-    settings_from,
-    standard_input,
-    text_or_input,
-)
+from app.entrypoints.cli.options import common_options, settings_from, standard_input, text_or_input
 from app.entrypoints.log import configure_logging
 from app.ports.speech_model import SpeechModel
 

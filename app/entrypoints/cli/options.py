@@ -8,10 +8,10 @@ import click
 
 from app.entrypoints.settings_loader import LoadedSettings, load_settings
 
-STANDARD: Final = "-"
-"""Means standard input as the text, standard output as the file."""
+STANDARD: Final = "-"  # standard input as the text, standard output as the file
 
-FLAGS = {
+# Flags that are settings, by parameter name.
+FLAGS: Final = {
     "host": "server.host",
     "port": "server.port",
     "backend": "model.backend",
@@ -19,7 +19,6 @@ FLAGS = {
     "precision": "model.precision",
     "log_level": "log.level",
 }
-"""Flags that are settings, by parameter name."""
 
 
 config_option = click.option(
@@ -48,11 +47,7 @@ def settings_from(config: str | None, flags: dict[str, str | None]) -> LoadedSet
 
 
 def text_or_input(text: str | None) -> str:
-    """TEXT of a command line, or standard input without it or if it is '-'.
-
-    Raises:
-        click.ClickException: standard input is closed or not UTF-8.
-    """
+    """TEXT of a command line, or standard input without it or if it is '-'."""
     if text is not None and text != STANDARD:
         return text
     try:
@@ -62,11 +57,7 @@ def text_or_input(text: str | None) -> str:
 
 
 def standard_input() -> BinaryIO:
-    """Standard input as bytes.
-
-    Raises:
-        click.ClickException: it is closed.
-    """
+    """Standard input as bytes; raises click.ClickException if it is closed."""
     if sys.stdin is None:
         raise click.ClickException("Standard input is closed.")
     return sys.stdin.buffer

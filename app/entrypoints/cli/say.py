@@ -27,11 +27,9 @@ from app.entrypoints.settings import Settings
 
 FORMATS: Final = [audio_format.value for audio_format in AudioFormat]
 
+# A text on one's own command line is not limited as a request is, and the user can stop.
 MAX_CHARS: Final = 10_000_000
-"""A text on one's own command line is not limited as a request is."""
-
 LOAD_WAIT_S: Final = 86_400.0
-"""And the user sees that the model loads, and can stop."""
 
 
 @click.command()

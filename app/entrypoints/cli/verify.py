@@ -76,12 +76,8 @@ SENTENCES: Final = (
 Rows = Sequence[Sequence[str]]
 
 NOTHING: Final = "-"
-
-MAX_SENTENCE_CHARS: Final = 24
-"""Of a sentence in the table."""
-
-MIN_WIDTH: Final = 120
-"""Columns of the table where it does not go to a terminal; nothing is cut then."""
+MAX_SENTENCE_CHARS: Final = 24  # of a sentence in the table
+MIN_WIDTH: Final = 120  # columns of the table where it does not go to a terminal
 
 SENTENCE_HEAD: Final = (
     "sentence", "precision", "tokens", "differ at", "agree", "samples", "log-mel", "finish",

@@ -134,12 +134,9 @@ class AccessMiddleware(ASGIMiddleware):
     async def _receive(
         self, scope: Scope, receive: Receive, grant: Grant | None, due_at: float
     ) -> ReceiveMessage:
-        """The next message; a socket ends by itself when the server does.
+        """The next message, or the error that ends the request before.
 
-        Raises:
-            InvalidApiKeyError: the key was revoked.
-            ServerDrainingError: the server's time to stop is over.
-            HttpError: the body was not received by `due_at`.
+        A socket ends by itself when the server does.
         """
         ends: dict[asyncio.Future[None], type[SpeechError]] = {}
         limit_s = math.inf

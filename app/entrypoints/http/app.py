@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 from litestar import Litestar, MediaType, Response, get
 from litestar.di import NamedDependency, Provide
@@ -26,8 +26,6 @@ from app.entrypoints.http.websocket import LiveLimits, live_speech
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
 
-DISTRIBUTION: Final = "soprano-tts-api"
-
 
 def create_app(
     ports: Ports,
@@ -41,7 +39,7 @@ def create_app(
         ports: constructed, not opened.
         settings: all of them.
         on_fatal: called if the model cannot be loaded.
-        intake: shut before the server ends; without it nobody can.
+        intake: shut before the server ends.
     """
     services = Services(ports, settings, intake or Intake())
     cors = cors_config(settings.server.cors_origins)
@@ -52,34 +50,26 @@ def create_app(
         async with services.running(on_fatal), services.library.running():
             yield
 
+    controllers = (SpeechController, StoredAudioController, ModelController, HealthController)
+    access = AccessMiddleware(
+        access=services.access,
+        settings=settings.auth,
+        cors=cors,
+        hosts=hosts,
+        intake=services.intake,
+        admission=services.admission,
+        clock=ports.clock,
+        body_timeout_s=settings.server.read_timeout_s,
+    )
     app = Litestar(
-        route_handlers=[
-            SpeechController,
-            live_speech,
-            StoredAudioController,
-            ModelController,
-            HealthController,
-            metrics_page,
-            player_page,
-        ],
+        route_handlers=[*controllers, live_speech, metrics_page, player_page],
         lifespan=[lifespan],
         dependencies=_dependencies(services, ports, settings),
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[
-            AccessMiddleware(
-                access=services.access,
-                settings=settings.auth,
-                cors=cors,
-                hosts=hosts,
-                intake=services.intake,
-                admission=services.admission,
-                clock=ports.clock,
-                body_timeout_s=settings.server.read_timeout_s,
-            ),
-        ],
+        middleware=[access],
         cors_config=cors,
         request_max_body_size=settings.server.max_body_bytes,
-        openapi_config=openapi_config(version(DISTRIBUTION)),
+        openapi_config=openapi_config(version("soprano-tts-api")),
         logging_config=None,
     )
     app.state.overload = OverloadCheck(services.access, services.admission, ports.requests)

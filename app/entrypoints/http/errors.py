@@ -29,8 +29,7 @@ AnyRequest: TypeAlias = Request[Any, Any, Any]
 INVALID_REQUEST: Final = "invalid_request_error"
 SERVER_ERROR: Final = "server_error"
 
-# Status in the log of a request whose client left; nobody receives it.
-CLIENT_CLOSED_REQUEST: Final = 499
+CLIENT_CLOSED_REQUEST: Final = 499  # in the log of a request whose client left
 
 # What a client is told of an unexpected failure.
 INTERNAL_ERROR: Final = ErrorDetail(
@@ -146,12 +145,6 @@ class MalformedBodyError(errors.InvalidRequestError):
         self.code = code  # type: ignore[misc]
 
 
-class UnsupportedMediaTypeError(HTTPException):
-    """A body that is not plain JSON."""
-
-    status_code = 415
-
-
 class PreconditionFailedError(HTTPException):
     """A request for another state of a file than it has."""
 
@@ -243,11 +236,6 @@ def handle_validation(request: AnyRequest, error: ValidationException) -> Respon
     return _response(request, 400, detail, {"x-should-retry": "false"})
 
 
-def handle_disconnect(_: AnyRequest, __: ClientDisconnectedError) -> Response[None]:
-    """Nobody is there to read an answer; the status is for the log."""
-    return Response(None, status_code=CLIENT_CLOSED_REQUEST)
-
-
 def handle_bug(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
     """An unexpected failure: the log has the details, the client has the request id."""
     _log.error("http.failed", exc_info=error)
@@ -267,7 +255,8 @@ EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
     SpeechError: handle_speech_error,
     ValidationException: handle_validation,
     HTTPException: handle_http_exception,
-    ClientDisconnectedError: handle_disconnect,
+    # Nobody is there to read an answer; the status is for the log.
+    ClientDisconnectedError: lambda _, __: Response(None, status_code=CLIENT_CLOSED_REQUEST),
     Exception: handle_bug,
 }
 
@@ -325,31 +314,27 @@ async def send_error(scope: Scope, send: Send, error: SpeechError) -> None:
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
         return
     kind = "http.response" if is_http else EXTENSION
-    answer = encode_answer(error)
-    start = {"type": f"{kind}.start", "status": answer.status, "headers": answer.headers}
+    status, headers, body = _encode(error)
+    start = {"type": f"{kind}.start", "status": status, "headers": headers}
     # The framework's types do not know the extension.
     await send(start)  # type: ignore[arg-type]
-    await send({"type": f"{kind}.body", "body": answer.body})  # type: ignore[arg-type]
+    await send({"type": f"{kind}.body", "body": body})  # type: ignore[arg-type]
 
 
-class EncodedAnswer(msgspec.Struct, frozen=True):
-    """An answer as bytes, for where there is no framework to write it."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-    def to_http(self, *more_headers: tuple[bytes, bytes], is_head: bool = False) -> bytes:
-        """The answer as it is sent on a connection; to a HEAD without its body."""
-        start = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode()
-        headers = map(b": ".join, [*self.headers, *more_headers])
-        return b"\r\n".join([start, *headers, b"", b"" if is_head else self.body])
+def encode_answer(
+    error: SpeechError, *more_headers: tuple[bytes, bytes], is_head: bool = False
+) -> bytes:
+    """The answer as it is sent on a connection; to a HEAD without its body."""
+    status, headers, body = _encode(error)
+    start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()
+    lines = map(b": ".join, [*headers, *more_headers])
+    return b"\r\n".join([start, *lines, b"", b"" if is_head else body])
 
 
-def encode_answer(error: SpeechError) -> EncodedAnswer:
-    """What a caller gets for `error`; without a response of the framework, which takes longer."""
+def _encode(error: SpeechError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body; without a response of the framework, which takes longer."""
     body = msgspec.json.encode(ErrorBody(describe_speech_error(error)))
     sent = {"content-type": "application/json", "content-length": str(len(body))}
     headers = {**SECURITY_HEADERS, **_headers(error), **sent}
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return EncodedAnswer(status_of(error), pairs, body)
+    return status_of(error), pairs, body

@@ -24,17 +24,9 @@ from werkzeug.http import http_date, quote_etag
 from app.domain.captions import Caption, render_srt, render_vtt
 from app.domain.errors import ServerDrainingError, SpeechError
 from app.domain.services.audio_library import AudioLibrary, PageQuery
+from app.entrypoints.http import openapi
 from app.entrypoints.http.errors import ClientDisconnectedError
 from app.entrypoints.http.middleware import is_head
-from app.entrypoints.http.openapi import (
-    CAPTIONS_ERRORS,
-    DELETE_ERRORS,
-    DELETE_FILE,
-    LIST_ERRORS,
-    READ_ERRORS,
-    RETRIEVE_FILE,
-    captions_operation,
-)
 from app.entrypoints.http.preconditions import Span, Validators, check_change, choose_span
 from app.entrypoints.http.responses import send_parts, until_disconnect
 from app.entrypoints.http.schemas import CONTENT_TYPES
@@ -87,10 +79,10 @@ def _captions_route(
     @get(
         f"/{{name:str}}/captions.{name}",
         operation_id=f"retrieveAudioFile{name.title()}",
-        operation_class=captions_operation(content_type),
+        operation_class=openapi.captions_operation(content_type),
         summary=f"Captions of stored audio, {title}",
         description=f"What is said when, as {title}.",
-        responses=CAPTIONS_ERRORS,
+        responses=openapi.CAPTIONS_ERRORS,
     )
     async def retrieve_captions(
         self: Any,  # noqa: ARG001 - bound by the framework
@@ -110,7 +102,12 @@ class StoredAudioController(Controller):
     path = FILES_PATH
     tags = ("Stored audio",)
 
-    @get("/", operation_id="listAudioFiles", summary="List stored audio", responses=LIST_ERRORS)
+    @get(
+        "/",
+        operation_id="listAudioFiles",
+        summary="List stored audio",
+        responses=openapi.LIST_ERRORS,
+    )
     async def list_files(
         self,
         library: NamedDependency[AudioLibrary],
@@ -144,9 +141,9 @@ class StoredAudioController(Controller):
     @get(
         "/{name:str}",
         operation_id="retrieveAudioFile",
-        operation_class=RETRIEVE_FILE,
+        operation_class=openapi.RETRIEVE_FILE,
         summary="Retrieve stored audio",
-        responses=READ_ERRORS,
+        responses=openapi.READ_ERRORS,
     )
     async def retrieve_file(
         self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
@@ -171,10 +168,10 @@ class StoredAudioController(Controller):
     @delete(
         "/{name:str}",
         operation_id="deleteAudioFile",
-        operation_class=DELETE_FILE,
+        operation_class=openapi.DELETE_FILE,
         summary="Delete stored audio",
         status_code=200,
-        responses=DELETE_ERRORS,
+        responses=openapi.DELETE_ERRORS,
     )
     async def delete_file(
         self,

@@ -27,22 +27,10 @@ SECURITY_HEADERS: Final = {
 
 # Headers of answers that a page of another origin may read; browsers hide most of them otherwise.
 EXPOSED_HEADERS: Final = (
-    "cache-status",
-    "content-location",
-    "content-range",
-    "etag",
-    "retry-after",
-    "retry-after-ms",
-    "server-timing",
-    "warning",
-    "x-request-id",
-    "x-sample-rate",
-    "x-should-retry",
-    "x-speech-backend",
-    "x-speech-voice",
-    "x-store-error",
-    "x-stored-file",
-)
+    "cache-status", "content-location", "content-range", "etag", "retry-after", "retry-after-ms",
+    "server-timing", "warning", "x-request-id", "x-sample-rate", "x-should-retry",
+    "x-speech-backend", "x-speech-voice", "x-store-error", "x-stored-file",
+)  # fmt: skip
 
 _HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:@\[\]]*?)\.?)(?::\d*)?")
 

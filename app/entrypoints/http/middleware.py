@@ -25,14 +25,9 @@ from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
 from app.ports.clock import Clock
 from app.ports.telemetry import RequestObserver, RequestReport, Span, Tracing
 
-# Supervisors ask these every few seconds; their events are at level debug.
-QUIET_PATHS: Final = ("/health/", "/metrics")
-
-# Only requests below are traced: machines ask the others often.
-TRACED_PREFIX: Final = "/v1/"
-
-# Longer methods and paths are cut to this in logs and spans.
-MAX_LOGGED_CHARS: Final = 256
+QUIET_PATHS: Final = ("/health/", "/metrics")  # asked every few seconds; logged at level debug
+TRACED_PREFIX: Final = "/v1/"  # machines ask the others often
+MAX_LOGGED_CHARS: Final = 256  # of methods and paths, in logs and spans
 
 WITH_HEADERS: Final = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 SWITCHING_PROTOCOLS: Final = 101  # a socket that is accepted; its message has no status
@@ -94,7 +89,7 @@ class RequestMiddleware:
                     await self.app(inner, receive, response.send)
             finally:
                 report = RequestReport(
-                    method=_method(scope) or WEBSOCKET,
+                    method=str(scope.get("method", WEBSOCKET)),
                     route=inner.get("path_template") or None,
                     status=response.status,
                     duration_s=self.clock.monotonic() - started,
@@ -123,7 +118,7 @@ class RequestMiddleware:
     def _start_span(self, scope: ConnectionScope, context: ExitStack) -> Span | None:
         if self.tracing is None or not scope["path"].startswith(TRACED_PREFIX):
             return None
-        method = _method(scope) or "GET"  # as a socket begins
+        method = str(scope.get("method", "GET"))  # as a socket begins
         attributes = {
             "http.request.method": method if method in METHODS else OTHER_METHOD,
             "url.scheme": scope["scheme"],
@@ -213,10 +208,6 @@ def is_head(scope: Scope) -> bool:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= MAX_LOGGED_CHARS else f"{text[:MAX_LOGGED_CHARS]}..."
-
-
-def _method(scope: ConnectionScope) -> str | None:
-    return str(scope["method"]) if scope["type"] == ScopeType.HTTP else None
 
 
 def _end_span(span: Span, report: RequestReport, error: str | None) -> None:

@@ -21,7 +21,6 @@ from app.entrypoints.http.access import OPEN
 from app.entrypoints.http.errors import (
     NOT_JSON,
     HttpError,
-    UnsupportedMediaTypeError,
     describe_decode_error,
     describe_http_exception,
     describe_speech_error,
@@ -174,7 +173,7 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
     404: {"A model that is not served": errors.ModelNotFoundError("gpt-5", ["tts-1", "tts-1-hd"])},
     408: {"A body that was not received in time": HttpError("request_too_slow", limit_s=10)},
     413: {"A body that is too large": HTTPException(status_code=413)},
-    415: {"A form instead of JSON": UnsupportedMediaTypeError(NOT_JSON)},
+    415: {"A form instead of JSON": HTTPException(NOT_JSON, status_code=415)},
     429: {"More requests than a key may send": errors.RateLimitError("60 per minute", 1.0)},
     431: {"Too many headers": HttpError("headers_too_large")},
     500: {"A failure of the model": errors.SynthesisError()},
@@ -221,11 +220,8 @@ def described(
 ) -> type[spec.Operation]:
     """The class of an operation that has more than the framework can read off its handler.
 
-    Args:
-        parameters: further ones.
-        responses: further ones by status, or others in place of the framework's.
-        requests: examples of bodies.
-        failures: examples of bodies by status.
+    `responses` by status add to the framework's or replace them; `requests` and `failures` (by
+    status) are examples of bodies.
     """
 
     @dataclass

@@ -66,11 +66,7 @@ def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:
 
 
 def check_change(headers: Mapping[str, str], file: Validators) -> None:
-    """Return if a request that changes `file` is for the state it has; `headers` as above.
-
-    Raises:
-        PreconditionFailedError: the request is for another state of the file.
-    """
+    """Raise PreconditionFailedError if a change is for another state of `file` than it has."""
     if _is_for_another_state(headers, file):
         raise PreconditionFailedError
     # If-Modified-Since is for GET and HEAD alone (RFC 9110, section 13.1.3).

@@ -35,11 +35,8 @@ from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from app.entrypoints.http.request_headers import HEAD, RequestReader
 
-# Connections beyond the limit that are told so at the same time; others are closed at once.
-MAX_REJECTED: Final = 16
-
-# Given to a rejected client to begin its request; then it is answered anyway.
-FAREWELL_S: Final = 1.0
+MAX_REJECTED: Final = 16  # connections beyond the limit that are told so; others are closed at once
+FAREWELL_S: Final = 1.0  # given to a rejected client to begin its request; then it is answered
 
 # Read from a connection before the others have their turn. A chunk of one byte or an empty frame
 # takes some 10 us to parse: 7 ms for so many, and a second for the 256 KiB that asyncio reads.
@@ -48,14 +45,11 @@ MAX_READ_BYTES: Final = 4_096
 # Of a body whose length is known, which is not parsed. What follows it may be: in 60 ms.
 MAX_BODY_READ_BYTES: Final = 32_768
 
-# Read at once from a connection whose bytes are only dropped, which costs next to nothing.
-DROP_BYTES: Final = 262_144
+DROP_BYTES: Final = 262_144  # read at once and dropped, which costs next to nothing
 
-# struct linger: discard what is not sent and send RST (socket(7)).
-NO_LINGER: Final = struct.pack("ii", 1, 0)
+NO_LINGER: Final = struct.pack("ii", 1, 0)  # discard what is not sent and send RST (socket(7))
 
-# Control frames and parts of messages with fewer bytes, on one connection. Each takes some 10 us to
-# parse.
+# Control frames and parts of messages, on one connection. Each takes some 10 us to parse.
 SMALL_FRAME_BYTES: Final = 64
 MAX_SMALL_FRAMES_PER_MINUTE: Final = 3_000
 
@@ -480,7 +474,7 @@ def _answer(
     request_id = uuid.uuid4().hex
     _log.info("http.refused", error=error.code, request_id=request_id)
     headers = *more_headers, (b"x-request-id", request_id.encode())
-    transport.write(encode_answer(error).to_http(*headers, is_head=is_head))
+    transport.write(encode_answer(error, *headers, is_head=is_head))
 
 
 def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:

@@ -16,12 +16,7 @@ from anyio import SpooledTemporaryFile
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from app.domain.errors import (
-    InvalidApiKeyError,
-    ServerDrainingError,
-    ServerOverloadedError,
-    SpeechError,
-)
+from app.domain import errors
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import ClientDisconnectedError
@@ -71,8 +66,8 @@ class StreamResponse(ASGIResponse):
             await until_disconnect(receive, send_parts(send, self._body))
         except ClientDisconnectedError:
             _log.info("speech.client_left")
-        except SpeechError as error:
-            write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
+        except errors.SpeechError as error:
+            write = _log.warning if isinstance(error, errors.ServerDrainingError) else _log.error
             write("speech.cut", error=error.code)
             await self._say_why(send, error)
         except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
@@ -83,7 +78,7 @@ class StreamResponse(ASGIResponse):
 
     async def _say_why(self, send: Send, error: Exception) -> None:
         if words := self._last_words(error):
-            is_urgent = isinstance(error, InvalidApiKeyError | ServerDrainingError)
+            is_urgent = isinstance(error, errors.InvalidApiKeyError | errors.ServerDrainingError)
             limit_s = FAREWELL_S if is_urgent else math.inf
             sending = send({"type": "http.response.body", "body": words, "more_body": True})
             with suppress(OSError):  # the client may have left meanwhile, or read nothing
@@ -127,17 +122,14 @@ async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
 
 
 class HeldAnswers:
-    """Opens the files in which answers are held, and limits their sum.
+    """Opens the files in which answers are held, those too long for memory in `directory`.
 
-    Args:
-        max_bytes: of all answers.
-        directory: for those that are too long for memory; by default the system's for such files.
+    All of them have at most `max_bytes`.
     """
 
     def __init__(self, max_bytes: int = MAX_HELD_BYTES, directory: str | None = None) -> None:
-        self._max_bytes = max_bytes
+        self.num_free = max_bytes
         self._directory = directory
-        self._num_bytes = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["HeldAnswer"]:
@@ -147,13 +139,7 @@ class HeldAnswers:
             try:
                 yield answer
             finally:
-                self._num_bytes -= answer.num_bytes
-
-    def take(self, num_bytes: int) -> None:
-        """Count bytes; raises ServerOverloadedError beyond the limit."""
-        if self._num_bytes + num_bytes > self._max_bytes:
-            raise ServerOverloadedError(RETRY_AFTER_S)
-        self._num_bytes += num_bytes
+                self.num_free += answer.num_bytes
 
 
 class HeldAnswer:
@@ -165,18 +151,16 @@ class HeldAnswer:
         self.num_bytes = 0
 
     async def write(self, part: bytes) -> None:
-        """Append `part`.
-
-        Raises:
-            ServerOverloadedError: too much is held, or the disk takes no more.
-        """
-        self._answers.take(len(part))
+        """Append `part`; raises ServerOverloadedError if all hold too much, or the disk is full."""
+        if len(part) > self._answers.num_free:
+            raise errors.ServerOverloadedError(RETRY_AFTER_S)
+        self._answers.num_free -= len(part)
         self.num_bytes += len(part)
         try:
             await self._file.write(part)
         except OSError as error:
             _log.error("speech.not_held", reason=str(error))
-            raise ServerOverloadedError(RETRY_AFTER_S) from error
+            raise errors.ServerOverloadedError(RETRY_AFTER_S) from error
 
     async def read(self, head: bytes) -> AsyncGenerator[bytes, None]:
         """All of it in blocks, the first bytes replaced by `head`."""

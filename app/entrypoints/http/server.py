@@ -24,16 +24,13 @@ from app.ports.clock import Clock
 
 TICKS_PER_CHECK: Final = 10  # of 0.1 s, between two looks at all connections
 FAREWELL_S: Final = 1.0  # given to answers and speech sockets that are cut to say why
-
-# Seconds after which uvicorn cancels what has not even ended when its connection was cut.
-LAST_LINE_S: Final = 5
+LAST_LINE_S: Final = 5  # after which uvicorn cancels what has not ended when its connection was cut
 
 # What the system may hold of an answer for a client that does not read. By default it takes
 # megabytes, and only when a third of them is free can be seen that the client reads at all.
 MAX_UNSENT_BYTES: Final = 131_072
 
-# Errors of accept(2) that pass.
-NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2); they pass
 
 _log = structlog.get_logger(__name__)
 

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.dto import MsgspecDTO
+from litestar.exceptions import HTTPException
 from litestar.openapi.spec import Reference, Schema
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
@@ -19,12 +20,7 @@ from app.domain.services.speech import SpeechService
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import CacheStatus, SpeechReport
 from app.entrypoints.http.access import LIMITED, key_name
-from app.entrypoints.http.errors import (
-    NOT_JSON,
-    HttpError,
-    UnsupportedMediaTypeError,
-    describe_decode_error,
-)
+from app.entrypoints.http.errors import NOT_JSON, HttpError, describe_decode_error
 from app.entrypoints.http.files import FILES_PATH
 from app.entrypoints.http.openapi import CREATE_SPEECH, SPEECH_ERRORS
 from app.entrypoints.http.responses import (
@@ -59,15 +55,15 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
     """
 
     def decode_bytes(self, value: bytes) -> CreateSpeech:
-        """The message in `value`; raises MalformedBodyError or UnsupportedMediaTypeError."""
+        """The message in `value`; raises MalformedBodyError, or HTTPException for a type."""
         headers = self.asgi_connection.headers
         # Any web page may have a browser send a body of no type; other programs may too.
         assumed = "" if "origin" in headers else "application/json"
         content_type = headers.get("content-type", assumed).partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
-            raise UnsupportedMediaTypeError(NOT_JSON)
+            raise HTTPException(NOT_JSON, status_code=415)
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise UnsupportedMediaTypeError("The body must not be compressed.")
+            raise HTTPException("The body must not be compressed.", status_code=415)
         try:
             value.decode()  # msgspec does not look at the encoding of fields that it skips
             return _decoder.decode(value)

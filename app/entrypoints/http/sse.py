@@ -85,11 +85,7 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
     async def write(
         self, stream: SpeechStream, *, has_captions: bool
     ) -> AsyncGenerator[bytes, None]:
-        """The answer as events, and a comment whenever nothing has come for `keep_alive_s`.
-
-        Raises:
-            SpeechError: it breaks off.
-        """
+        """The answer as events, and a comment whenever nothing has come for `keep_alive_s`."""
         events = self._events(stream, has_captions=has_captions)
         coming = asyncio.ensure_future(anext(events, None))
         idle = asyncio.ensure_future(self.clock.sleep(self.keep_alive_s))
