@@ -64,12 +64,9 @@ def configure_logging(settings: LogSettings) -> None:
     root.setLevel(settings.level.upper())
     for name in CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a record is anything but uvicorn's word for what we have logged ourselves."""
-    return record.getMessage() not in LOGGED_BY_US
+    logging.getLogger("uvicorn.error").filters[:] = [
+        lambda record: record.getMessage() not in LOGGED_BY_US
+    ]
 
 
 def _escape(_: Any, __: str, event: EventDict) -> EventDict:

@@ -77,11 +77,10 @@ class Services:
             observer=ports.observer,
             load_wait_s=settings.model.load_wait_s,
         )
-        spoken_through = SpeechPorts(
-            ports.model, ports.encoders, ports.clock, ports.observer, ports.cache, ports.lexicon
-        )
         self.speech = SpeechService(
-            spoken_through,
+            SpeechPorts(
+                ports.model, ports.encoders, ports.clock, ports.observer, ports.cache, ports.lexicon
+            ),
             self.readiness,
             self.admission,
             Catalog(ports.model.info, accepts_unknown=settings.speech.unknown_names == "default"),

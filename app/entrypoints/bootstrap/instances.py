@@ -109,10 +109,9 @@ def _build_torch(
     checkpoint: Checkpoint,
     *,
     settings: ModelSettings,
-    clock: Clock,
     index: int,
+    **_: object,
 ) -> Engine:
-    del clock
     return TorchEngine(checkpoint, settings.device, index, build_language_model)
 
 
@@ -182,5 +181,5 @@ async def open_worker(end: socket) -> tuple[Assignment, ModelServer]:
 
 def build_assigned(assignment: Assignment, observer: SentenceObserver) -> SpeechModel:
     """The model of a worker."""
-    backend, settings, index = assignment.backend, assignment.model, assignment.index
-    return build_instance(backend, settings, SystemClock(), observer, index)
+    settings, index = assignment.model, assignment.index
+    return build_instance(assignment.backend, settings, SystemClock(), observer, index)

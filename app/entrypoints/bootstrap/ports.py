@@ -39,13 +39,7 @@ from app.entrypoints.bootstrap.instances import (
     look_around,
 )
 from app.entrypoints.services import Ports
-from app.entrypoints.settings import (
-    AuthSettings,
-    ModelSettings,
-    ResilienceSettings,
-    Settings,
-    TextSettings,
-)
+from app.entrypoints.settings import AuthSettings, ModelSettings, ResilienceSettings, Settings
 from app.entrypoints.settings_loader import SettingsError
 from app.ports.clock import Clock
 from app.ports.reloaded_files import KeySource, LexiconSource
@@ -74,8 +68,7 @@ def build_ports(settings: Settings) -> Ports:
 
     Raises:
         ModelLoadError: the backend asked for cannot run here.
-        SettingsError: the keys cannot be used, there is no such backend, or an extra is missing
-            that a setting needs.
+        SettingsError: keys or the backend cannot be used, or a setting needs an extra.
     """
     backends = ["auto", *SOPRANO_BACKENDS, *OTHER_BACKENDS]
     if settings.model.backend not in backends:
@@ -122,7 +115,7 @@ def build_ports(settings: Settings) -> Ports:
         metrics=metrics,
         health=resilient.health,
         tracing=tracing,
-        lexicon=build_lexicon(settings.text, clock),
+        lexicon=build_lexicon(settings, clock),
     )
 
 
@@ -195,11 +188,11 @@ def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:
         raise SettingsError(f"The keys of [auth] cannot be used: {error}") from error
 
 
-def build_lexicon(settings: TextSettings, clock: Clock | None = None) -> LexiconSource | None:
+def build_lexicon(settings: Settings, clock: Clock | None = None) -> LexiconSource | None:
     """The pronunciations of the settings, if any; raises SettingsError."""
-    if not settings.lexicon_file:
+    if not settings.text.lexicon_file:
         return None
     try:
-        return LexiconFile(Path(settings.lexicon_file), clock or SystemClock())
+        return LexiconFile(Path(settings.text.lexicon_file), clock or SystemClock())
     except InvalidLexiconError as error:
         raise SettingsError(f"text.lexicon_file cannot be used: {error}") from error

@@ -76,10 +76,9 @@ for command in (serve, say, normalize, verify, models):
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line.
+    """Run the command line; exits with one line on standard error.
 
-    Exits with one line on standard error: with 2 when a setting is wrong, with 1 when the model
-    cannot be served, or a file or standard output cannot be written.
+    With 2 when a setting is wrong, with 1 when the model, a file or the output fails.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if sys.stdout is None and arguments[:1] != ["serve"]:  # which writes nothing there

@@ -7,14 +7,7 @@ import click
 
 from app.domain.errors import ModelLoadError
 from app.entrypoints.backends import BACKENDS, choose_backend, why_not
-from app.entrypoints.bootstrap.commands import (
-    DEFAULT_REPO,
-    Checkpoint,
-    build_checkpoint_graphs,
-    check_checkpoint,
-    list_cached,
-    pull_checkpoint,
-)
+from app.entrypoints.bootstrap import commands
 from app.entrypoints.bootstrap.instances import look_around
 from app.entrypoints.cli.options import config_option, print_columns, settings_from
 from app.entrypoints.log import configure_logging
@@ -39,7 +32,7 @@ def list_command() -> None:
     print_columns(backends)
     click.echo()
     with _errors_in_one_line():
-        cached = list_cached()
+        cached = commands.list_cached()
     rows: list[tuple[str, ...]] = [("repository", "revision", "size", "path")]
     for one in cached:
         revision = " ".join((*one.refs, one.revision[:8]))
@@ -52,14 +45,14 @@ def list_command() -> None:
 
 
 @models.command()
-@click.argument("repo", default=DEFAULT_REPO)
+@click.argument("repo", default=commands.DEFAULT_REPO)
 @revision_option
 @click.option("--force", is_flag=True, help="Download again, if the cached files may be corrupt.")
 def pull(repo: str, revision: str | None, *, force: bool) -> None:
     """Download REPO into the Hugging Face cache, and check it."""
     configure_logging(settings_from(None, {}).settings.log)
     with _errors_in_one_line():
-        _print_checkpoint(pull_checkpoint(repo, revision, is_forced=force))
+        _print_checkpoint(commands.pull_checkpoint(repo, revision, is_forced=force))
 
 
 @models.command()
@@ -68,11 +61,11 @@ def pull(repo: str, revision: str | None, *, force: bool) -> None:
 def check(model: str, revision: str | None) -> None:
     """Describe the checkpoint in a directory or cached repository; exit with 1 if corrupt."""
     with _errors_in_one_line():
-        _print_checkpoint(check_checkpoint(model, revision))
+        _print_checkpoint(commands.check_checkpoint(model, revision))
 
 
 @models.command()
-@click.argument("model", metavar="[DIR_OR_REPO]", default=DEFAULT_REPO)
+@click.argument("model", metavar="[DIR_OR_REPO]", default=commands.DEFAULT_REPO)
 @click.option("--precision", help="fp32 or int8.")
 @config_option
 def build(model: str, precision: str | None, config: str | None) -> None:
@@ -80,7 +73,7 @@ def build(model: str, precision: str | None, config: str | None) -> None:
     settings = settings_from(config, {"precision": precision}).settings
     configure_logging(settings.log)
     with _errors_in_one_line():
-        click.echo(build_checkpoint_graphs(model, settings.model))
+        click.echo(commands.build_checkpoint_graphs(model, settings.model))
 
 
 @contextmanager
@@ -91,7 +84,7 @@ def _errors_in_one_line() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-def _print_checkpoint(checkpoint: Checkpoint) -> None:
+def _print_checkpoint(checkpoint: commands.Checkpoint) -> None:
     model, decoder = checkpoint.language_model, checkpoint.decoder
     described_model = (
         f"{model.num_parameters / 1e6:.1f} M parameters, {model.num_layers} layers of"

@@ -33,7 +33,7 @@ def normalize(
     configure_logging(settings.log)
     model = build_ports(settings).model if voice_form else None
     options = ReadingOptions(has_markup=settings.text.markup == "auto")
-    if (lexicon := build_lexicon(settings.text)) is not None:
+    if (lexicon := build_lexicon(settings)) is not None:
         options = msgspec.structs.replace(options, pronunciations=lexicon.pronunciations)
     if not jsonl:
         for sentence in _sentences(text_or_input(text), options, model):

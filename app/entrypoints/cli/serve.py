@@ -16,12 +16,7 @@ import structlog
 from app.domain.errors import SpeechError
 from app.domain.services.lifecycle import Intake
 from app.entrypoints.bootstrap.ports import build_ports
-from app.entrypoints.cli.options import (
-    common_options,
-    raise_open_files_limit,
-    server_options,
-    settings_from,
-)
+from app.entrypoints.cli.options import common_options, server_options, settings_from
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.server import SpeechServer
 from app.entrypoints.log import configure_logging
@@ -103,6 +98,20 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def raise_open_files_limit(wanted: int) -> int:
+    """Ask the system for `wanted` open files, as far as it lets us; how many there may be now."""
+    if sys.platform == "win32":
+        return wanted  # sockets are not files there
+    import resource  # noqa: PLC0415 - not there on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
 
 
 def limit_connections(

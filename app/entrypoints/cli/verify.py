@@ -11,15 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from app.domain.segment import TextSegment
-from app.entrypoints.bootstrap.commands import (
-    PRECISIONS,
-    ComparedSentence,
-    Judgements,
-    Verification,
-    judge,
-    split_texts,
-    versions_compared,
-)
+from app.entrypoints.bootstrap import commands
 from app.entrypoints.cli.options import config_option, settings_from
 from app.entrypoints.log import configure_logging
 
@@ -56,7 +48,7 @@ SENTENCES: Final = (
     "Is that your umbrella, or did someone forget theirs?",
     "A violin, a broken drum and two spoons were all the instruments they had.",
     "Version 2.4 fixes the problem with the printer.",
-    "The judge asked for silence, waited a moment, and began to read the verdict.",
+    "The commands.judge asked for silence, waited a moment, and began to read the verdict.",
     "They were late, hungry and thoroughly lost; still, nobody wanted to ask for directions.",
     "Half of the apples were red, a third were green, and the rest had been eaten.",
     "I have told you a thousand times: do not feed the geese.",
@@ -132,7 +124,7 @@ def verify(
     if output is not None and not output.parent.is_dir():  # not only after minutes of work
         raise click.ClickException(f"{output} cannot be written: {output.parent} is no directory.")
     sentences = _read_sentences(text_path)[:max_sentences]
-    verification, console = Verification(settings.model), Console(stderr=True)
+    verification, console = commands.Verification(settings.model), Console(stderr=True)
     compared = list(
         track(
             verification.run(sentences),
@@ -142,7 +134,7 @@ def verify(
             disable=not console.is_terminal,
         )
     )
-    judged = judge(compared)
+    judged = commands.judge(compared)
     _print(compared, judged)
     if output is not None:
         report = _markdown(str(verification.checkpoint.directory), compared, judged)
@@ -156,9 +148,9 @@ def verify(
 
 def _read_sentences(path: Path | None) -> list[TextSegment]:
     if path is None:
-        return split_texts(SENTENCES)
+        return commands.split_texts(SENTENCES)
     try:
-        sentences = split_texts([path.read_text(encoding="utf-8", errors="replace")])
+        sentences = commands.split_texts([path.read_text(encoding="utf-8", errors="replace")])
     except OSError as error:
         raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from error
     if not sentences:
@@ -166,7 +158,7 @@ def _read_sentences(path: Path | None) -> list[TextSegment]:
     return sentences
 
 
-def _print(compared: Sequence[ComparedSentence], judged: Judgements) -> None:
+def _print(compared: Sequence[commands.ComparedSentence], judged: commands.Judgements) -> None:
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console.width = MIN_WIDTH
@@ -180,11 +172,11 @@ def _print(compared: Sequence[ComparedSentence], judged: Judgements) -> None:
         console.print(f"{precision}: {verdict.grade}: {verdict.reason}.", highlight=False)
 
 
-def _sentence_rows(compared: Sequence[ComparedSentence]) -> Rows:
+def _sentence_rows(compared: Sequence[commands.ComparedSentence]) -> Rows:
     rows = []
     for number, sentence in enumerate(compared, 1):
         name = f"{number} {shorten(sentence.text, MAX_SENTENCE_CHARS, placeholder='...')}"
-        for precision in PRECISIONS:
+        for precision in commands.PRECISIONS:
             one = sentence.by_precision[precision]
             first, peak = one.first_difference, one.peak_difference
             row = (
@@ -204,7 +196,7 @@ def _sentence_rows(compared: Sequence[ComparedSentence]) -> Rows:
     return rows
 
 
-def _summary_rows(judged: Judgements) -> Rows:
+def _summary_rows(judged: commands.Judgements) -> Rows:
     return [
         (
             precision,
@@ -230,7 +222,9 @@ def _decibels(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f} dB"
 
 
-def _markdown(directory: str, compared: Sequence[ComparedSentence], judged: Judgements) -> str:
+def _markdown(
+    directory: str, compared: Sequence[commands.ComparedSentence], judged: commands.Judgements
+) -> str:
     verdicts = [
         f"- {precision}: **{verdict.grade}**: {verdict.reason}."
         for precision, (_, verdict) in judged.items()
@@ -238,7 +232,7 @@ def _markdown(directory: str, compared: Sequence[ComparedSentence], judged: Judg
     texts = [f"{number}. {one.text}" for number, one in enumerate(compared, 1)]
     parts = (
         "# Soprano on ONNX Runtime against soprano-tts",
-        f"Checkpoint `{directory}`; {versions_compared()}.",
+        f"Checkpoint `{directory}`; {commands.versions_compared()}.",
         "\n".join(verdicts),
         _markdown_table(SUMMARY_HEAD, _summary_rows(judged)),
         EXPLANATION,

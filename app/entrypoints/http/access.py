@@ -3,7 +3,6 @@
 All of it is checked before the body is read or a WebSocket accepted, because rejecting must be
 cheap. What the request receives then ends when its body is late, its key is revoked, or the
 server's time to stop is over. Health, metrics and files are served while the server drains.
-
 A route needs a key unless its `opt` says otherwise, so that a new one is closed by default.
 """
 
@@ -22,13 +21,12 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from app.domain.errors import InvalidApiKeyError, ServerDrainingError, SpeechError
-from app.domain.services.access_control import AccessControl, Grant
-from app.domain.services.admission import Admission
-from app.domain.services.lifecycle import Intake
+from app.domain.services.access_control import Grant
 from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import HttpError, send_error
 from app.entrypoints.http.hosts import AllowedHosts, host_name, is_same_host
-from app.entrypoints.settings import AuthSettings
+from app.entrypoints.services import Services
+from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
 
 # `opt` of routes that need no key: never, with `auth.open_lists`, with `auth.open_metrics`.
@@ -51,26 +49,23 @@ class AccessMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    access: AccessControl
-    settings: AuthSettings
+    services: Services
+    settings: Settings
     cors: CORSConfig | None  # the pages of other origins that may use the server
     hosts: AllowedHosts  # the names of the server, whose own pages may use it
-    intake: Intake
-    admission: Admission
     clock: Clock
-    body_timeout_s: float  # in which all of a body must be received
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Reject a request, or run it, and give back what it holds of the limits."""
-        due_at = self.clock.monotonic() + self.body_timeout_s
+        due_at = self.clock.monotonic() + self.settings.server.read_timeout_s
         with ExitStack() as held, ExitStack() as place:
             try:
                 self._check_origin(scope)
                 grant = await self._authenticate(scope, held, place)
                 if _is_speech(scope):
-                    self.intake.check()
+                    self.services.intake.check()
                     if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
-                        self.admission.check(key_name(scope))
+                        self.services.admission.check(key_name(scope))
             except SpeechError as error:
                 if scope["type"] == ScopeType.HTTP:
                     raise
@@ -116,14 +111,14 @@ class AccessMiddleware(ASGIMiddleware):
         is_preflight = scope.get("method") == HttpMethod.OPTIONS  # browsers send it without the key
         is_open = {
             "open": True,
-            "lists": self.settings.open_lists,
-            "metrics": self.settings.open_metrics,
+            "lists": self.settings.auth.open_lists,
+            "metrics": self.settings.auth.open_metrics,
         }
         if is_preflight or is_open.get(scope["route_handler"].opt.get("access", "")):
             return None
-        if (key := await self.access.identify(presented_key(scope))) is None:
+        if (key := await self.services.access.identify(presented_key(scope))) is None:
             return None
-        grant = scope["state"][_GRANT] = held.enter_context(self.access.grant(key))
+        grant = scope["state"][_GRANT] = held.enter_context(self.services.access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
         if _is_speech(scope):
             place.enter_context(grant.occupy())  # first, because it costs nothing of the minute
@@ -143,12 +138,14 @@ class AccessMiddleware(ASGIMiddleware):
         if grant is not None:
             ends[grant.revoked] = InvalidApiKeyError
         if scope["type"] == ScopeType.HTTP:
-            ends[self.intake.over()] = ServerDrainingError
+            ends[self.services.intake.over()] = ServerDrainingError
             limit_s = max(0.0, due_at - self.clock.monotonic())
         try:
             return await within(self.clock, limit_s, unless(receive(), ends))
         except TimeoutError:
-            raise HttpError("request_too_slow", limit_s=self.body_timeout_s) from None
+            raise HttpError(
+                "request_too_slow", limit_s=self.settings.server.read_timeout_s
+            ) from None
 
 
 def _is_speech(scope: Scope) -> bool:

@@ -22,7 +22,7 @@ from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.responses import HeldAnswers
 from app.entrypoints.http.speech import SpeechAnswers, SpeechController
 from app.entrypoints.http.sse import EventWriter
-from app.entrypoints.http.websocket import LiveLimits, live_speech
+from app.entrypoints.http.websocket import live_speech
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
 
@@ -52,14 +52,7 @@ def create_app(
 
     controllers = (SpeechController, StoredAudioController, ModelController, HealthController)
     access = AccessMiddleware(
-        access=services.access,
-        settings=settings.auth,
-        cors=cors,
-        hosts=hosts,
-        intake=services.intake,
-        admission=services.admission,
-        clock=ports.clock,
-        body_timeout_s=settings.server.read_timeout_s,
+        services=services, settings=settings, cors=cors, hosts=hosts, clock=ports.clock
     )
     app = Litestar(
         route_handlers=[*controllers, live_speech, metrics_page, player_page],
@@ -99,7 +92,7 @@ def _dependencies(services: Services, ports: Ports, settings: Settings) -> dict[
         "services": lambda: services,
         "library": lambda: services.library,
         "clock": lambda: ports.clock,
-        "live_limits": lambda: LiveLimits(settings.speech.max_chars, settings.server.socket_idle_s),
+        "settings": lambda: settings,
         "answers": lambda: answers,
         "owner": key_name,
     }

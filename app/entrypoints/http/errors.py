@@ -131,6 +131,7 @@ FRAMEWORK_ERRORS: Final = {
     416: ("range_not_satisfiable", "The range begins beyond the end of the file, or is empty."),
 }
 
+ERROR_CODE: Final = "error_code"  # of the answer to a request, in the state of its scope
 NOT_JSON: Final = "The body must be JSON: send content-type application/json."
 
 _log = structlog.get_logger(__name__)
@@ -245,10 +246,9 @@ def handle_bug(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
 def _response(
     request: AnyRequest, status: int, detail: ErrorDetail, headers: dict[str, str]
 ) -> Response[ErrorBody]:
-    note_error(request.scope, detail.code)
-    return Response(
-        ErrorBody(detail), status_code=status, headers=headers, media_type=MediaType.JSON
-    )
+    request.scope["state"][ERROR_CODE] = detail.code
+    body, media_type = ErrorBody(detail), MediaType.JSON
+    return Response(body, status_code=status, headers=headers, media_type=media_type)
 
 
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
@@ -259,17 +259,6 @@ EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
     ClientDisconnectedError: lambda _, __: Response(None, status_code=CLIENT_CLOSED_REQUEST),
     Exception: handle_bug,
 }
-
-
-def note_error(scope: Scope, code: str | None) -> None:
-    """Remember which error a request was answered with, for the log."""
-    scope["state"]["error_code"] = code
-
-
-def error_noted_in(scope: Scope) -> str | None:
-    """That error's code; None if there was none."""
-    code: str | None = scope.get("state", {}).get("error_code")
-    return code
 
 
 _CHOICES: Final = {
@@ -308,7 +297,7 @@ POLICY_VIOLATION: Final = 1008
 
 async def send_error(scope: Scope, send: Send, error: SpeechError) -> None:
     """Answer with `error` where no handler of the framework would see it."""
-    note_error(scope, error.code)
+    scope["state"][ERROR_CODE] = error.code
     is_http = scope["type"] == ScopeType.HTTP
     if not is_http and EXTENSION not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})

@@ -1,7 +1,6 @@
 """/v1/audio/files: stored audio, as files of its owner.
 
-A file that breaks off after its first byte cuts the connection: a body that ends cleanly would pass
-for a whole one.
+A file that breaks off cuts the connection: a body that ends cleanly would pass for a whole one.
 """
 
 from collections.abc import Callable, Sequence

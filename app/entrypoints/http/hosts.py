@@ -57,11 +57,9 @@ class AllowedHosts:
 
 
 def host_name(host: str) -> str:
-    """The name or address in the header `Host`, or in an origin after its scheme: without port.
-
-    A value of another form is returned as it is; no server has such a name.
-    """
+    """The name or address in the header `Host`, or in an origin after its scheme: without port."""
     parts = _HOST.fullmatch(host.lower())
+    # A value of another form is returned as it is; no server has such a name.
     return (parts["address"] or parts["name"]) if parts else host
 
 

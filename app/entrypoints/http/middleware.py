@@ -20,7 +20,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, We
 from app.domain.errors import SpeechError
 from app.domain.services.access_control import AccessControl
 from app.entrypoints.http.access import key_name
-from app.entrypoints.http.errors import HttpError, error_noted_in, send_error
+from app.entrypoints.http.errors import ERROR_CODE, HttpError, send_error
 from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
 from app.ports.clock import Clock
 from app.ports.telemetry import RequestObserver, RequestReport, Span, Tracing
@@ -94,14 +94,14 @@ class RequestMiddleware:
                     status=response.status,
                     duration_s=self.clock.monotonic() - started,
                 )
-                key = key_name(scope)
+                key, code = key_name(scope), scope.get("state", {}).get(ERROR_CODE)
                 write = _log.debug if scope["path"].startswith(QUIET_PATHS) else _log.info
                 write(
                     "http.request",
                     method=_shortened(report.method),
                     path=_shortened(scope["path"]),
                     status=report.status,
-                    error=error_noted_in(scope),
+                    error=code,
                     duration_s=round(report.duration_s, 4),
                     **({} if key is None else {"api_key": key}),
                 )
@@ -109,7 +109,7 @@ class RequestMiddleware:
                 if response.is_socket:
                     self._count_socket(-1)
                 if span is not None:
-                    _end_span(span, report, error_noted_in(scope))
+                    _end_span(span, report, code)
 
     def _count_socket(self, change: int) -> None:
         self._num_sockets += change

@@ -37,9 +37,7 @@ class Span(msgspec.Struct, frozen=True):
 def choose_span(headers: Mapping[str, str], file: Validators) -> Span | None:
     """The part of `file` that a request wants; None is nothing, it has that state already (304).
 
-    Args:
-        headers: of the request, by lower-case name; several lines of one name are joined by commas.
-        file: as it is now.
+    `headers` are by lower-case name; several lines of one name are joined by commas.
 
     Raises:
         PreconditionFailedError: the request is for another state of the file.

@@ -38,19 +38,13 @@ class FaultyHeadError(h11.RemoteProtocolError):
 
 
 class RequestReader(h11.Connection):
-    """h11, with a check of each head before it is parsed, and a limit on small chunks.
-
-    Attributes:
-        is_head: whether the last request that has begun is a HEAD, even if it cannot be parsed.
-        has_length: the length of its body was announced.
-        num_body_bytes: of its body, so far.
-    """
+    """h11, with a check of each head before it is parsed, and a limit on small chunks."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
-        self.is_head = False
-        self.has_length = False
-        self.num_body_bytes = 0
+        self.is_head = False  # the last request that has begun, even if it cannot be parsed
+        self.has_length = False  # the length of its body was announced
+        self.num_body_bytes = 0  # so far
         self._num_small_chunks = 0
 
     def next_event(self) -> Any:
@@ -91,11 +85,7 @@ def _without_authority(request: h11.Request) -> h11.Request:
 
 
 def find_fault(received: bytes) -> SpeechError | None:
-    """Why a request is refused before it is parsed; None if it is not, or not yet.
-
-    Args:
-        received: begins with the head, or with as much of it as has come.
-    """
+    """Why a request whose head has come, maybe in part, is refused before it is parsed; or None."""
     end = _END.search(received)
     head = received[: end.end()] if end else received
     line, line_end, _ = head.partition(b"\n")

@@ -66,23 +66,23 @@ class StreamResponse(ASGIResponse):
             await until_disconnect(receive, send_parts(send, self._body))
         except ClientDisconnectedError:
             _log.info("speech.client_left")
-        except errors.SpeechError as error:
-            write = _log.warning if isinstance(error, errors.ServerDrainingError) else _log.error
-            write("speech.cut", error=error.code)
-            await self._say_why(send, error)
         except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
-            _log.error("speech.cut", error="internal_error", exc_info=error)
-            await self._say_why(send, error)
+            if isinstance(error, errors.SpeechError):
+                is_expected = isinstance(error, errors.ServerDrainingError)
+                write = _log.warning if is_expected else _log.error
+                write("speech.cut", error=error.code)
+            else:
+                _log.error("speech.cut", error="internal_error", exc_info=error)
+            if words := self._last_words(error):
+                is_urgent = isinstance(
+                    error, errors.InvalidApiKeyError | errors.ServerDrainingError
+                )
+                limit_s = FAREWELL_S if is_urgent else math.inf
+                sending = send({"type": "http.response.body", "body": words, "more_body": True})
+                with suppress(OSError):  # the client may have left meanwhile, or read nothing
+                    await within(self._clock, limit_s, sending)
         finally:
             await self._stream.aclose()
-
-    async def _say_why(self, send: Send, error: Exception) -> None:
-        if words := self._last_words(error):
-            is_urgent = isinstance(error, errors.InvalidApiKeyError | errors.ServerDrainingError)
-            limit_s = FAREWELL_S if is_urgent else math.inf
-            sending = send({"type": "http.response.body", "body": words, "more_body": True})
-            with suppress(OSError):  # the client may have left meanwhile, or read nothing
-                await within(self._clock, limit_s, sending)
 
 
 async def send_parts(send: Send, parts: AsyncGenerator[Any, None] | SpeechStream) -> None:

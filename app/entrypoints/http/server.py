@@ -1,7 +1,7 @@
 """The server: uvicorn, with limits on its connections, and an end that lets answers finish.
 
-After a stop signal it goes on to listen, so that a supervisor can see that it is not
-ready, and refuses new speech, until the last answer is out or their time is over.
+After a stop signal it goes on to listen, so that a supervisor can see that it is not ready, and
+refuses new speech, until the last answer is out or their time is over.
 """
 
 import asyncio

@@ -147,7 +147,7 @@ def _timeout_s(request: Request[Any, Any, Any]) -> float:
     try:
         times_s = [float(value) for value in request.headers.getall(TIMEOUT_HEADER, [])]
     except ValueError:
-        raise HttpError("invalid_request_timeout") from None
+        times_s = [math.nan]
     if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
         raise HttpError("invalid_request_timeout")
     return min(times_s, default=math.inf)

@@ -1,7 +1,4 @@
-"""The events of an answer as a stream of them (`stream_format: "sse"`), and how they are written.
-
-Each is one line `data: ` and an empty line; the type is in the object itself.
-"""
+"""The events of an answer with `stream_format` "sse": one line `data: ` each, and an empty one."""
 
 import asyncio
 import base64

@@ -21,9 +21,8 @@ from app.domain.admission import Caller
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.services.access_control import Grant
-from app.domain.services.lifecycle import Intake
 from app.domain.services.prefetch import LiveText
-from app.domain.services.speech import LiveSpeech, SpeechService
+from app.domain.services.speech import LiveSpeech
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import within
 from app.domain.speech import SpeechOptions
@@ -39,6 +38,7 @@ from app.entrypoints.http.errors import (
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.http.sse import usage_of
 from app.entrypoints.services import Services
+from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
 
 LIVE_PATH: Final = "/v1/audio/speech/stream"
@@ -54,13 +54,6 @@ CLOSE_RESTART: Final = 1012
 CLIENT_LEFT: Final = (WebSocketDisconnect, OSError)
 
 _log = structlog.get_logger(__name__)
-
-
-class LiveLimits(msgspec.Struct, frozen=True):
-    """What one connection may take."""
-
-    max_chars: int  # of an utterance that wait to be spoken
-    idle_s: float  # without a message or audio, after which it is closed
 
 
 class Utterance:
@@ -124,10 +117,9 @@ class LiveSession:
     """Serves one accepted socket; `grant` is None if its client needs no key."""
 
     socket: WebSocket[Any, Any, Any]
-    speech: SpeechService
+    services: Services
+    settings: Settings
     clock: Clock
-    limits: LiveLimits
-    intake: Intake
     grant: Grant | None
     _writing: Utterance | None = None
     _speaking: tuple[Utterance, asyncio.Task[None]] | None = None
@@ -141,7 +133,7 @@ class LiveSession:
 
     async def run(self) -> None:
         """Serve until the client leaves, is idle or loses its key, or the server ends."""
-        info = self.speech.catalog.info
+        info = self.services.speech.catalog.info
         await self._send(messages.Ready(info.id, info.backend))
         revoked = [self.grant.revoked] if self.grant else []
         works = self._read_all(), self._wait_until_idle(), self._wait_until_drained()
@@ -155,20 +147,22 @@ class LiveSession:
             elif drained.done():
                 await self._close(errors.ServerDrainingError(), CLOSE_RESTART, number)
             elif idle.done():
-                error = HttpError("idle_timeout", limit_s=self.limits.idle_s)
+                error = HttpError("idle_timeout", limit_s=self.settings.server.socket_idle_s)
                 await self._close(error, CLOSE_IDLE, None, "idle")
             else:
                 reader.result()
 
     async def _wait_until_idle(self) -> None:
-        while (left_s := self._active_at + self.limits.idle_s - self.clock.monotonic()) > 0:
+        idle_s = self.settings.server.socket_idle_s
+        while (left_s := self._active_at + idle_s - self.clock.monotonic()) > 0:
             await self.clock.sleep(left_s)
 
     async def _wait_until_drained(self) -> None:
         """Return when the server ends, and all is spoken that was written, or no time is left."""
-        await self.intake.wait_until_draining()
+        intake = self.services.intake
+        await intake.wait_until_draining()
         async with running(self._waiting.join()) as (free,):
-            await asyncio.wait([free, self.intake.over()], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([free, intake.over()], return_when=asyncio.FIRST_COMPLETED)
 
     async def _close(
         self, error: errors.SpeechError, code: int, utterance: int | None, reason: str | None = None
@@ -202,8 +196,8 @@ class LiveSession:
         match message:
             case messages.Configure():
                 options = message.to_options(AudioFormat.PCM)
-                self.speech.catalog.check_model(options.model)
-                self.speech.catalog.find_voice(options.voice)
+                self.services.speech.catalog.check_model(options.model)
+                self.services.speech.catalog.find_voice(options.voice)
                 self._options = options
             case messages.Text() | messages.Flush() | messages.End():
                 if self._writing is not None:
@@ -218,10 +212,11 @@ class LiveSession:
                 await self._send(messages.Pong(message.id))
 
     def _begin(self, message: messages.Text) -> None:
-        utterance = Utterance(self._num_utterances + 1, self._options, self.limits.max_chars)
+        max_chars = self.settings.speech.max_chars
+        utterance = Utterance(self._num_utterances + 1, self._options, max_chars)
         utterance.write(message)
         try:
-            self.intake.check()
+            self.services.intake.check()
             if self._waiting.qsize() >= MAX_WAITING_UTTERANCES:
                 raise HttpError("too_many_utterances", limit=MAX_WAITING_UTTERANCES)
             if self.grant is not None:
@@ -263,7 +258,7 @@ class LiveSession:
     async def _speak(self, utterance: Utterance) -> None:
         caller = Caller(self.grant.name if self.grant else None)
         try:
-            live = await self.speech.start_live(utterance.options, caller)
+            live = await self.services.speech.start_live(utterance.options, caller)
             async with aclosing(live.stream):
                 await self._send_utterance(utterance, live)
         except WebSocketDisconnect:
@@ -346,9 +341,8 @@ async def live_speech(
     socket: WebSocket[Any, Any, Any],
     services: NamedDependency[Services],
     clock: NamedDependency[Clock],
-    live_limits: NamedDependency[LiveLimits],
+    settings: NamedDependency[Settings],
 ) -> None:
     """Accept, and serve until the client leaves."""
     await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
-    grant, intake = grant_in(socket.scope), services.intake
-    await LiveSession(socket, services.speech, clock, live_limits, intake, grant).run()
+    await LiveSession(socket, services, settings, clock, grant_in(socket.scope)).run()
