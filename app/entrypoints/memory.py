@@ -13,18 +13,16 @@ M_TRIM_THRESHOLD: Final = -1
 
 NUM_ARENAS: Final = 2
 
+# What is larger is taken from the system and given back each time; no array of sound is.
 LARGE_BYTES: Final = 8 << 20
-"""What is larger is taken from the system and given back each time; no array of a piece of sound
-is."""
 
+# Of what is free at the end of an arena, which is what a piece of sound takes; more is not needed.
 KEPT_BYTES: Final = 16 << 20
-"""Of what is free at the end of an arena, which is what a piece of sound takes; more would only be
-memory that nobody needs."""
 
+# Between two times at which what is free within the arenas is given back. It takes some 5 ms, and
+# clearing what is needed again takes as long: a thousandth of the time. A busy server fills the
+# arenas again within half a minute.
 TRIM_INTERVAL_S: Final = 10.0
-"""Between two times at which what is free within the arenas is given back. It takes some 5 ms, and
-clearing what is needed again takes as long: a thousandth of the time. A busy server fills the
-arenas again within half a minute."""
 
 
 def tune_allocation(trim_interval_s: float = TRIM_INTERVAL_S) -> None:

@@ -109,11 +109,8 @@ class AccessMiddleware(ASGIMiddleware):
     async def _authenticate(self, scope: Scope, held: ExitStack, place: ExitStack) -> Grant | None:
         """What the request may do; None where no key is needed."""
         is_preflight = scope.get("method") == HttpMethod.OPTIONS  # browsers send it without the key
-        is_open = {
-            "open": True,
-            "lists": self.settings.auth.open_lists,
-            "metrics": self.settings.auth.open_metrics,
-        }
+        auth = self.settings.auth
+        is_open = {"open": True, "lists": auth.open_lists, "metrics": auth.open_metrics}
         if is_preflight or is_open.get(scope["route_handler"].opt.get("access", "")):
             return None
         if (key := await self.services.access.identify(presented_key(scope))) is None:

@@ -53,8 +53,7 @@ NO_LINGER: Final = struct.pack("ii", 1, 0)  # discard what is not sent and send 
 SMALL_FRAME_BYTES: Final = 64
 MAX_SMALL_FRAMES_PER_MINUTE: Final = 3_000
 
-# States of a client from which nothing more is read: its last request is complete, or broken.
-NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)
+NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)  # the last request is complete, or broken
 
 # 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
 # This has room for 256 bodies of the largest size (server.max_body_bytes) that come slowly; what
