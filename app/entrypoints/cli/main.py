@@ -11,9 +11,8 @@ from app.domain.api_keys import InvalidKeysError, check_name, new_key
 from app.domain.errors import ModelLoadError
 from app.entrypoints.bootstrap.commands import add_key, describe_entry
 from app.entrypoints.cli.models import models
-from app.entrypoints.cli.normalize import normalize
 from app.entrypoints.cli.options import common_options, print_columns, server_options, settings_from
-from app.entrypoints.cli.say import say
+from app.entrypoints.cli.say import normalize, say
 from app.entrypoints.cli.serve import serve
 from app.entrypoints.cli.verify import verify
 from app.entrypoints.settings import default_toml, shown_value

@@ -1,14 +1,11 @@
-"""What several commands share: flags, standard input, tables, and the limit on open files."""
+"""What several commands share: flags, settings and tables."""
 
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import click
 
 from app.entrypoints.settings_loader import LoadedSettings, load_settings
-
-STANDARD: Final = "-"  # standard input as the text, standard output as the file
 
 # Flags that are settings, by parameter name.
 FLAGS: Final = {
@@ -44,23 +41,6 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def settings_from(config: str | None, flags: dict[str, str | None]) -> LoadedSettings:
     """The settings in force, given the flags by parameter name."""
     return load_settings({FLAGS[name]: value for name, value in flags.items()}, config)
-
-
-def text_or_input(text: str | None) -> str:
-    """TEXT of a command line, or standard input without it or if it is '-'."""
-    if text is not None and text != STANDARD:
-        return text
-    try:
-        return standard_input().read().decode()
-    except UnicodeDecodeError as error:
-        raise click.ClickException("The text on standard input is not UTF-8.") from error
-
-
-def standard_input() -> BinaryIO:
-    """Standard input as bytes; raises click.ClickException if it is closed."""
-    if sys.stdin is None:
-        raise click.ClickException("Standard input is closed.")
-    return sys.stdin.buffer
 
 
 def print_columns(rows: Sequence[tuple[str, ...]]) -> None:

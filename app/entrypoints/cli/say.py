@@ -1,12 +1,12 @@
-"""`soprano-api say`: a text to a file."""
+"""`soprano-api say` and `normalize`: a text to a file, or to the words that are spoken for it."""
 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 import msgspec
@@ -19,13 +19,20 @@ from app.domain.file_name import DEFAULT_STEM
 from app.domain.services.lifecycle import Intake
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest
-from app.entrypoints.bootstrap.ports import build_ports
-from app.entrypoints.cli.options import STANDARD, common_options, settings_from, text_or_input
+from app.domain.text.front_end import ReadingOptions, read_text, segment_text
+from app.domain.text.markup import Pause
+from app.domain.text.reading.matching import JOINT
+from app.domain.text.splitting import split_sentences
+from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
+from app.entrypoints.cli.options import common_options, settings_from
 from app.entrypoints.log import configure_logging
 from app.entrypoints.services import Services
 from app.entrypoints.settings import Settings
+from app.ports.speech_model import SpeechModel
 
 FORMATS: Final = [audio_format.value for audio_format in AudioFormat]
+
+STANDARD: Final = "-"  # standard input as the text, standard output as the file
 
 # A text on one's own command line is not limited as a request is, and the user can stop.
 MAX_CHARS: Final = 10_000_000
@@ -150,3 +157,63 @@ async def _shown(stream: SpeechStream) -> AsyncGenerator[bytes, None]:
             progress.update(task, completed=report.num_segments_spoken, audio=audio)
             if isinstance(part, bytes):
                 yield part
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--jsonl", is_flag=True, help="Read and write one JSON string per line.")
+@click.option("--voice-form", is_flag=True, help="Print the text as the model receives it.")
+@common_options
+def normalize(
+    text: str | None, *, jsonl: bool, voice_form: bool, config: str | None, **flags: Any
+) -> None:
+    """Print the normalized form of TEXT, one sentence per line.
+
+    Reads standard input without TEXT, or if TEXT is '-'.
+    """
+    flags["log_level"] = flags["log_level"] or "warning"
+    settings = settings_from(config, flags).settings
+    configure_logging(settings.log)
+    model = build_ports(settings).model if voice_form else None
+    options = ReadingOptions(has_markup=settings.text.markup == "auto")
+    if (lexicon := build_lexicon(settings)) is not None:
+        options = msgspec.structs.replace(options, pronunciations=lexicon.pronunciations)
+    if not jsonl:
+        for sentence in _sentences(text_or_input(text), options, model):
+            click.echo(sentence)
+        return
+    for number, line in enumerate(standard_input(), start=1):
+        if line.strip():
+            try:
+                written = msgspec.json.decode(line, type=str)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                message = f"Line {number} is not a JSON string: {error}"
+                raise click.ClickException(message) from error
+            click.echo(msgspec.json.encode(" ".join(_sentences(written, options, model))))
+
+
+def _sentences(text: str, options: ReadingOptions, model: SpeechModel | None) -> Iterator[str]:
+    if model is not None:
+        segments = segment_text(text, model.split, options)
+        yield from (segment.text for segment in segments if segment.text)
+        return
+    for part in read_text(text, options):
+        if not isinstance(part, Pause):
+            yield from (one.text.replace(JOINT, "") for one in split_sentences(part))
+
+
+def text_or_input(text: str | None) -> str:
+    """TEXT of a command line, or standard input without it or if it is '-'."""
+    if text is not None and text != STANDARD:
+        return text
+    try:
+        return standard_input().read().decode()
+    except UnicodeDecodeError as error:
+        raise click.ClickException("The text on standard input is not UTF-8.") from error
+
+
+def standard_input() -> BinaryIO:
+    """Standard input as bytes; raises click.ClickException if it is closed."""
+    if sys.stdin is None:
+        raise click.ClickException("Standard input is closed.")
+    return sys.stdin.buffer
