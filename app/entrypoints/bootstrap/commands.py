@@ -1,7 +1,6 @@
 """What commands need beside the server: checkpoints, their graphs, keys, and the comparison."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -111,9 +110,3 @@ def judge(sentences: Sequence[ComparedSentence]) -> Judgements:
         verdict = judge_equal(summary) if precision == "fp32" else judge_close(summary)
         judged[precision] = summary, verdict
     return judged
-
-
-def versions_compared() -> str:
-    """What ran, in one line."""
-    packages = ("soprano-tts", "transformers", "torch", "onnxruntime")
-    return ", ".join(f"{package} {version(package)}" for package in packages)

@@ -23,17 +23,17 @@ from app.entrypoints.log import configure_logging
 from app.entrypoints.memory import tune_allocation
 from app.entrypoints.settings import ServerSettings, Settings
 
+# After which a thread that runs Python gives way. The model's thread needs Python for some 0.1 ms
+# after every step, and must not wait 5 ms (the default) for it while a request is encoded.
 SWITCH_INTERVAL_S: Final = 0.0005
-"""After which a thread that runs Python gives way. The model's thread needs Python for some 0.1 ms
-after every step, and must not wait 5 ms (the default) for it while a request is encoded."""
 
+# Open files beside connections: of the process itself, stored audio, connections that are being
+# refused. A server that was just started has some 17.
 RESERVED_FILES: Final = 48
-"""Open files beside connections: of the process itself, stored audio, connections that are being
-refused. A server that was just started has some 17."""
 
+# Given to worker threads at the end. They cannot be interrupted, and a model that is being loaded
+# may take minutes; what they write appears whole or not at all.
 THREADS_END_S: Final = 1.0
-"""Given to worker threads at the end. They cannot be interrupted, and a model that is being loaded
-may take minutes; what they write appears whole or not at all."""
 
 OPEN_ADVICE: Final = (
     "Everybody who reaches this address may use the server. Make a key with"
@@ -51,11 +51,6 @@ def serve(config: str | None, **flags: Any) -> None:
     """Run the HTTP server."""
     settings = settings_from(config, flags).settings
     configure_logging(settings.log)
-    sys.exit(run_server(settings))
-
-
-def run_server(settings: Settings) -> int:
-    """Serve until a signal; the exit code: 1 if it cannot listen or load the model."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tune_allocation()
     failures: list[SpeechError] = []
@@ -82,7 +77,7 @@ def run_server(settings: Settings) -> int:
         timer = threading.Timer(THREADS_END_S, os._exit, (exit_code,))
         timer.daemon = True
         timer.start()
-    return exit_code
+    sys.exit(exit_code)
 
 
 def warn_if_open(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """`soprano-api verify`: the backend onnx against the author's package, sentence by sentence."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from textwrap import shorten
 from typing import Final
@@ -229,10 +230,12 @@ def _markdown(
         f"- {precision}: **{verdict.grade}**: {verdict.reason}."
         for precision, (_, verdict) in judged.items()
     ]
+    packages = ("soprano-tts", "transformers", "torch", "onnxruntime")
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
     texts = [f"{number}. {one.text}" for number, one in enumerate(compared, 1)]
     parts = (
         "# Soprano on ONNX Runtime against soprano-tts",
-        f"Checkpoint `{directory}`; {commands.versions_compared()}.",
+        f"Checkpoint `{directory}`; {versions}.",
         "\n".join(verdicts),
         _markdown_table(SUMMARY_HEAD, _summary_rows(judged)),
         EXPLANATION,
