@@ -23,7 +23,7 @@ from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, ModelLoadError, RunawaySpeechError
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
-from app.entrypoints.bootstrap.isolation import worker_environment
+from app.entrypoints.bootstrap.instances import worker_environment
 from app.entrypoints.log import configure_logging
 from app.entrypoints.settings import LogSettings
 from app.ports.clock import Clock

@@ -13,7 +13,6 @@ from app.entrypoints.settings import LogSettings
 CHATTY_LIBRARIES: Final = ("uvicorn", "httpx", "httpx2", "huggingface_hub", "asyncio", "websockets")
 """Loggers whose informational messages repeat our own events, or show headers, and so keys."""
 
-
 LOGGED_BY_US: Final = (
     "ASGI callable returned without completing response.",  # a stream that was cut
     "ASGI callable returned without completing handshake.",  # a socket that was refused
@@ -39,42 +38,34 @@ def configure_logging(settings: LogSettings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*shared, _name_library_event],
-        processors=_renderers(is_json=is_json),
-    )
+    # Tracebacks are without the values of variables: one of them is the text that is spoken.
+    renderers: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if is_json:
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        renderers += [
+            structlog.processors.ExceptionRenderer(tracebacks),
+            structlog.processors.JSONRenderer(
+                serializer=lambda event, **_: msgspec.json.encode(event, enc_hook=str).decode()
+            ),
+        ]
+    else:
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        renderers += [_escape, console]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, _name_library_event], processors=renderers
+        )
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
     for name in CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a record is anything but uvicorn's word for what we have logged ourselves."""
-    return record.getMessage() not in LOGGED_BY_US
-
-
-def _renderers(*, is_json: bool) -> list[Processor]:
-    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    # Tracebacks are without the values of variables: one of them is the text that is spoken.
-    if is_json:
-        return [
-            strip,
-            structlog.processors.ExceptionRenderer(
-                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-            ),
-            structlog.processors.JSONRenderer(serializer=_to_json),
-        ]
-    return [
-        strip,
-        _escape,
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        ),
+    logging.getLogger("uvicorn.error").filters[:] = [
+        lambda record: record.getMessage() not in LOGGED_BY_US
     ]
 
 
@@ -82,16 +73,11 @@ def _escape(_: Any, __: str, event: EventDict) -> EventDict:
     """What clients send must not move the cursor of a reader of the log, or more."""
     for name, value in event.items():
         if isinstance(value, str) and name not in TRACES and not value.isprintable():
-            event[name] = "".join(map(_escape_char, value))
+            event[name] = "".join(
+                char if char.isprintable() else char.encode("unicode_escape").decode()
+                for char in value
+            )
     return event
-
-
-def _escape_char(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape").decode()
-
-
-def _to_json(event: EventDict, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
 
 
 def _name_library_event(_: Any, __: str, event: EventDict) -> EventDict:

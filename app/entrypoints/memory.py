@@ -6,25 +6,23 @@ import threading
 import time
 from typing import Final
 
+# Parameters of `mallopt`, in glibc's <malloc.h>.
 M_ARENA_MAX: Final = -8
 M_MMAP_THRESHOLD: Final = -3
 M_TRIM_THRESHOLD: Final = -1
-"""Of `mallopt`, in glibc's <malloc.h>."""
 
 NUM_ARENAS: Final = 2
 
+# What is larger is taken from the system and given back each time; no array of sound is.
 LARGE_BYTES: Final = 8 << 20
-"""What is larger is taken from the system and given back each time; no array of a piece of sound
-is."""
 
+# Of what is free at the end of an arena, which is what a piece of sound takes; more is not needed.
 KEPT_BYTES: Final = 16 << 20
-"""Of what is free at the end of an arena, which is what a piece of sound takes; more would only be
-memory that nobody needs."""
 
+# Between two times at which what is free within the arenas is given back. It takes some 5 ms, and
+# clearing what is needed again takes as long: a thousandth of the time. A busy server fills the
+# arenas again within half a minute.
 TRIM_INTERVAL_S: Final = 10.0
-"""Between two times at which what is free within the arenas is given back. It takes some 5 ms, and
-clearing what is needed again takes as long: a thousandth of the time. A busy server fills the
-arenas again within half a minute."""
 
 
 def tune_allocation(trim_interval_s: float = TRIM_INTERVAL_S) -> None:
@@ -36,9 +34,6 @@ def tune_allocation(trim_interval_s: float = TRIM_INTERVAL_S) -> None:
 
     What is free below something still in use stays with an arena until it is asked to give it back,
     20 to 60 MB in a busy server. A thread asks for as long as the process lives.
-
-    Args:
-        trim_interval_s: seconds from one time to the next.
     """
     if sys.platform != "linux":
         return

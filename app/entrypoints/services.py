@@ -31,15 +31,9 @@ QUEUED_TEXTS: Final = 16  # of the longest that are allowed, in the queue
 
 
 class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """The outside world, one adapter per port. Constructed, not yet opened.
+    """The outside world, one adapter per port. Constructed, not yet opened."""
 
-    `choice` says which backend the model is, and which better ones it is not. `cache` is what the
-    model keeps; None if it keeps nothing. `health` tells how the model is once it is loaded.
-    `tracing` follows requests; None if nobody does. `lexicon` knows pronunciations; None without
-    any. `random` gives numbers in [0, 1).
-    """
-
-    choice: Choice
+    choice: Choice  # which backend the model is, and which better ones it is not
     model: SpeechModel
     encoders: AudioEncoders
     stores: AudioStores
@@ -48,44 +42,35 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     observer: SpeechObserver
     requests: RequestObserver
     metrics: MetricsSource
-    cache: SpeechCache | None = None
-    health: Callable[[], EngineHealth] = EngineHealth
-    tracing: Tracing | None = None
-    lexicon: LexiconSource | None = None
-    random: Callable[[], float] = random
+    cache: SpeechCache | None = None  # what the model keeps, if anything
+    health: Callable[[], EngineHealth] = EngineHealth  # of the model once it is loaded
+    tracing: Tracing | None = None  # follows requests
+    lexicon: LexiconSource | None = None  # knows pronunciations
+    random: Callable[[], float] = random  # numbers in [0, 1)
 
 
 class Services:
-    """What entrypoints call.
-
-    Attributes:
-        speech: speaks texts.
-        readiness: whether the model can speak.
-        engine: whether it is well.
-        choice: the backend that serves.
-        metrics: about all of it.
-        admission: lets requests begin.
-        library: keeps audio.
-        access: knows who may come in.
-        intake: whether anybody may.
-    """
+    """What entrypoints call."""
 
     def __init__(self, ports: Ports, settings: Settings, intake: Intake) -> None:
         self._ports = ports
         self.intake = intake
         self.choice = ports.choice
-        self.engine = EngineCheck(ports.health)
+        self.engine = EngineCheck(ports.health)  # whether the model is well
         self.metrics = ports.metrics
         self.library = AudioLibrary(ports.stores, ports.clock, ports.observer)
         self.access = AccessControl(ports.keys, ports.clock, ports.random)
-        self.admission = Admission(
-            admission_limits(settings, ports.model.info.num_streams),
-            ports.clock,
-            ports.random,
-            ports.observer,
+        admission = settings.admission
+        limits = AdmissionLimits(
+            min_running=admission.max_running or 1,
+            max_running=admission.max_running or ports.model.info.num_streams,
+            max_queued=admission.max_queued,
+            max_queued_chars=QUEUED_TEXTS * settings.speech.max_chars,
+            max_wait_s=admission.max_wait_s,
         )
+        self.admission = Admission(limits, ports.clock, ports.random, ports.observer)
         ports.metrics.watch_queue(self.admission.load)
-        self.readiness = Readiness(
+        self.readiness = Readiness(  # whether the model can speak
             model=ports.model,
             encoders=ports.encoders,
             clock=ports.clock,
@@ -94,12 +79,7 @@ class Services:
         )
         self.speech = SpeechService(
             SpeechPorts(
-                ports.model,
-                ports.encoders,
-                ports.clock,
-                ports.observer,
-                ports.cache,
-                ports.lexicon,
+                ports.model, ports.encoders, ports.clock, ports.observer, ports.cache, ports.lexicon
             ),
             self.readiness,
             self.admission,
@@ -107,20 +87,23 @@ class Services:
             SpeechLimits(
                 max_chars=settings.speech.max_chars,
                 has_markup=settings.text.markup == "auto",
-                prefetch=PrefetchLimits(
-                    max_buffered_s=settings.speech.prefetch_s,
-                ),
+                prefetch=PrefetchLimits(max_buffered_s=settings.speech.prefetch_s),
             ),
         )
 
     @asynccontextmanager
     async def running(self, on_fatal: Callable[[SpeechError], None]) -> AsyncIterator[None]:
-        """Load the model in the background; close it, and what follows requests, at the end.
+        """Load the model in the background, or call `on_fatal`; close it and traces at the end."""
 
-        Args:
-            on_fatal: called if the model cannot be loaded.
-        """
-        loading = asyncio.create_task(self._load(on_fatal), name="load-model")
+        async def load() -> None:
+            try:
+                await self.readiness.load()
+            except SpeechError as error:
+                on_fatal(error)
+            if self.readiness.speed is not None:
+                self.admission.set_speed(self.readiness.speed)
+
+        loading = asyncio.create_task(load(), name="load-model")
         try:
             yield
         finally:
@@ -130,23 +113,3 @@ class Services:
             await self._ports.model.close()
             if self._ports.tracing is not None:
                 await self._ports.tracing.close()
-
-    async def _load(self, on_fatal: Callable[[SpeechError], None]) -> None:
-        try:
-            await self.readiness.load()
-        except SpeechError as error:
-            on_fatal(error)
-        if self.readiness.speed is not None:
-            self.admission.set_speed(self.readiness.speed)
-
-
-def admission_limits(settings: Settings, num_streams: int) -> AdmissionLimits:
-    """The section as the domain has it, for a model that can speak `num_streams` texts at once."""
-    admission = settings.admission
-    return AdmissionLimits(
-        min_running=admission.max_running or 1,
-        max_running=admission.max_running or num_streams,
-        max_queued=admission.max_queued,
-        max_queued_chars=QUEUED_TEXTS * settings.speech.max_chars,
-        max_wait_s=admission.max_wait_s,
-    )

@@ -1,7 +1,6 @@
 """Every setting with its default, range and description. `config/default.toml` is made from it."""
 
 import textwrap
-from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
@@ -234,9 +233,7 @@ class SpeechSettings(Section, frozen=True):
     """What may be asked for."""
 
     max_chars: Annotated[
-        int,
-        Meta(ge=1, le=10_000_000),
-        about("Characters of an input (Unicode code points)."),
+        int, Meta(ge=1, le=10_000_000), about("Characters of an input (Unicode code points).")
     ] = 4_096
     prefetch_s: Annotated[
         Seconds,
@@ -437,23 +434,15 @@ def describe_range(kind: Any) -> str:
         return str(schema["title"])
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
-    text = _KINDS[schema["type"]]
-    if "minimum" in schema:
-        text += f" from {schema['minimum']}"
-    if "maximum" in schema:
-        text += f" to {schema['maximum']}"
-    if "exclusiveMinimum" in schema:
-        text += f" above {schema['exclusiveMinimum']}"
-    if "pattern" in schema:
-        text += f" that matches {schema['pattern']}"
-    if "minLength" in schema:
-        text += f" of at least {schema['minLength']} characters"
-    return text
-
-
-def default_toml() -> str:
-    """A settings file with every setting, its description, range and default."""
-    return "\n".join(_default_lines()) + "\n"
+    limits = {
+        "minimum": "from {}",
+        "maximum": "to {}",
+        "exclusiveMinimum": "above {}",
+        "pattern": "that matches {}",
+        "minLength": "of at least {} characters",
+    }
+    told = [text.format(schema[name]) for name, text in limits.items() if name in schema]
+    return " ".join([_KINDS[schema["type"]], *told])
 
 
 _HEADER: Final = """
@@ -465,18 +454,18 @@ _HEADER: Final = """
 """
 
 
-def _default_lines() -> Iterator[str]:
-    yield from _comment(_HEADER)
+def default_toml() -> str:
+    """A settings file with every setting, its description, range and default."""
+    lines = _comment(_HEADER)
     for section, types in setting_types().items():
         defaults = getattr(Settings(), section)
-        yield ""
-        yield from _comment(type(defaults).__doc__ or "")
-        yield f"[{section}]"
+        lines += ["", *_comment(type(defaults).__doc__ or ""), f"[{section}]"]
         for name, kind in types.items():
             values = describe_range(kind)
             is_told = values not in (_KINDS["string"], _KINDS["boolean"])
-            yield from _comment(f"{describe(kind)} Value: {values}." if is_told else describe(kind))
-            yield f"{name} = {msgspec.json.encode(getattr(defaults, name)).decode()}"
+            lines += _comment(f"{describe(kind)} Value: {values}." if is_told else describe(kind))
+            lines.append(f"{name} = {msgspec.json.encode(getattr(defaults, name)).decode()}")
+    return "\n".join(lines) + "\n"
 
 
 def _comment(text: str) -> list[str]:

@@ -45,28 +45,29 @@ def load_settings(
     config: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> LoadedSettings:
-    """Merge all sources.
+    """Merge all sources; raises SettingsError.
 
     Args:
         flags: by `section.name`; None values are absent.
         config: path of a TOML file; else the one that SOPRANO_CONFIG names, if any.
         environ: the environment; None is that of the process.
-
-    Raises:
-        SettingsError: an unknown key, a bad value, or a file that cannot be read.
     """
     environ = os.environ if environ is None else environ
-    found: dict[str, Origin] = {}
+    found = {}
     for origin in (
         *_from_file(config or environ.get(CONFIG_VARIABLE)),
         *_from_environment(environ),
-        *_from_flags(flags or {}),
+        *(
+            Origin(key, value, "command line", is_text=True)
+            for key, value in (flags or {}).items()
+            if value is not None
+        ),
     ):
-        found[origin.key] = origin
+        found[origin.key] = _checked(origin)
     sections: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS}
     for origin in found.values():
         section, _, name = origin.key.partition(".")
-        sections[section][name] = _converted(origin)
+        sections[section][name] = _converted(origin, _FIELDS[section][name])
     settings = msgspec.convert(sections, Settings)
     sources = {key: found[key].source if key in found else "default" for key in all_keys()}
     return LoadedSettings(settings, sources)
@@ -84,54 +85,37 @@ def _from_file(path: str | None) -> Iterator[Origin]:
     if path is None:
         return
     try:
-        tables = tomllib.loads(_read_text(Path(path)))
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes.")  # noqa: TRY301
+        # Some editors begin a file with a byte-order mark.
+        tables = tomllib.loads(content.decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
     for section, table in tables.items():
         if not isinstance(table, dict):
             raise SettingsError(f"{section} from file {path}: expected a [section].")
         for name, value in table.items():
-            yield _checked(Origin(f"{section}.{name}", value, f"file {path}", is_text=False))
-
-
-def _read_text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes.")
-    return content.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
-
-
-def _from_environment(environ: Mapping[str, str]) -> Iterator[Origin]:
-    for variable, value in sorted(environ.items()):
-        is_ours = variable.startswith(ENV_PREFIX) and not _is_service_link(variable, value)
-        if is_ours and variable != CONFIG_VARIABLE:
-            key = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".", 1)
-            yield _checked(Origin(key, value, f"environment {variable}", is_text=True))
+            yield Origin(f"{section}.{name}", value, f"file {path}", is_text=False)
 
 
 _SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 
 
-def _is_service_link(variable: str, value: str) -> bool:
-    """Whether Kubernetes set it, which names a service called soprano in the pods beside it."""
-    if "__" in variable:
-        return False
-    return bool(_SERVICE_LINK.search(variable)) or (variable.endswith("_PORT") and "://" in value)
-
-
-def _from_flags(flags: Mapping[str, Any]) -> Iterator[Origin]:
-    for key, value in flags.items():
-        if value is not None:
-            yield _checked(Origin(key, value, "command line", is_text=True))
+def _from_environment(environ: Mapping[str, str]) -> Iterator[Origin]:
+    for variable, value in sorted(environ.items()):
+        # Kubernetes names a service called soprano in the pods beside it.
+        is_port = variable.endswith("_PORT") and "://" in value
+        is_service = "__" not in variable and (is_port or _SERVICE_LINK.search(variable))
+        if variable.startswith(ENV_PREFIX) and variable != CONFIG_VARIABLE and not is_service:
+            key = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".", 1)
+            yield Origin(key, value, f"environment {variable}", is_text=True)
 
 
 def environment_without_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a process that gets its settings otherwise; some of ours are secret.
-
-    Args:
-        environ: the environment; None is that of the process.
-    """
+    """The environment (by default ours) for a process that gets its settings otherwise."""
+    # Some of them are secret.
     environ = os.environ if environ is None else environ
     return {name: value for name, value in environ.items() if not name.startswith(ENV_PREFIX)}
 
@@ -148,9 +132,7 @@ def _checked(origin: Origin) -> Origin:
     raise SettingsError(f"{origin.key} from {origin.source} is not a setting; {where}: {known}.")
 
 
-def _converted(origin: Origin) -> Any:
-    section, _, name = origin.key.partition(".")
-    kind = _FIELDS[section][name]
+def _converted(origin: Origin, kind: Any) -> Any:
     found = f"{origin.key} = {shown_value(origin.key, origin.value)} from {origin.source}"
     if "\0" in str(origin.value):
         raise SettingsError(f"{found}: expected no NUL character.")

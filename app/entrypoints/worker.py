@@ -15,29 +15,22 @@ from typing import Final
 
 import structlog
 
-from app.entrypoints.bootstrap.isolation import build_assigned, open_worker
+from app.entrypoints.bootstrap.instances import build_assigned, open_worker
 from app.entrypoints.log import configure_logging
 from app.entrypoints.memory import tune_allocation
 
 EXIT_ORPHANED: Final = 1
-
-PR_SET_PDEATHSIG: Final = 1
-"""Of Linux (prctl(2)): the signal that this process gets when its parent dies."""
+PR_SET_PDEATHSIG: Final = 1  # prctl(2): the signal that this process gets when its parent dies
 
 
 def main() -> None:
     """Serve the model over the socket whose number is the argument."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor may send them to all of us
         signal.signal(number, signal.SIG_IGN)
-    _die_with_parent()
+    if sys.platform == "linux":  # also if the event loop stands still; else the socket says enough
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     tune_allocation()
     asyncio.run(_serve(int(sys.argv[1])))
-
-
-def _die_with_parent() -> None:
-    """Also if the event loop stands still; else the end of the socket says enough."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 async def _serve(descriptor: int) -> None:

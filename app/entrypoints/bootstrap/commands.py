@@ -1,61 +1,58 @@
-"""What commands need beside the server: checkpoints, their graphs, and new keys."""
+"""What commands need beside the server: checkpoints, their graphs, keys, and the comparison."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from app.adapters.api_keys import add_key, describe_entry
 from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from app.adapters.speech.soprano.checkpoint.hub import (
-    DEFAULT_REPO,
-    CachedCheckpoint,
-    download,
-    list_cached,
-    locate,
-)
+from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, list_cached, locate
+from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import build_graphs
-from app.domain.api_keys import check_name, new_key
+from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS
+from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
+from app.adapters.speech.verification import (
+    Comparison,
+    Summary,
+    TracedOnnx,
+    TracedPackage,
+    Verdict,
+    compare,
+    judge_close,
+    judge_equal,
+    run_reference,
+    summarize,
+)
+from app.domain.segment import TextSegment
+from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import build_graph_cache
 from app.entrypoints.settings import ModelSettings
 
-__all__ = [
-    "DEFAULT_REPO",
-    "CachedCheckpoint",
-    "Checkpoint",
-    "build_checkpoint_graphs",
-    "check_checkpoint",
-    "list_checkpoints",
-    "pull_checkpoint",
-]
+__all__ = ["DEFAULT_REPO", "Checkpoint", "add_key", "describe_entry", "list_cached"]
+
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "int8")
+
+Judgements = dict[Precision, tuple[Summary, Verdict]]
+"""The figures of each precision, and what they mean."""
 
 
 def check_checkpoint(model: str, revision: str | None) -> Checkpoint:
-    """The checkpoint in a directory or a cached repository, checked; downloads nothing.
-
-    Raises:
-        CheckpointError: it is not there, damaged or none.
-    """
+    """The checkpoint in a directory or a cached repository; raises CheckpointError."""
     return _read_whole(locate(model, revision, may_download=False, clock=SystemClock()))
 
 
 def build_checkpoint_graphs(model: str, settings: ModelSettings) -> Path:
-    """Where the graphs of a checkpoint are, for the backend onnx; built if they are not there.
-
-    Raises:
-        CheckpointError: the checkpoint is not there, damaged or none.
-        ModelLoadError: the graphs cannot be kept.
-    """
+    """Where the graphs of a checkpoint are, for onnx, built if needed; raises ModelLoadError."""
     checkpoint = check_checkpoint(model, settings.revision or None)
     return build_graphs(checkpoint, settings.precision, build_graph_cache(settings, SystemClock()))
 
 
 def pull_checkpoint(repo: str, revision: str | None, *, is_forced: bool = False) -> Checkpoint:
-    """The newest state of a repository, fetched and checked.
-
-    Raises:
-        CheckpointError: it cannot be fetched, or is damaged or no checkpoint.
-    """
-    clock = SystemClock()
-    return _read_whole(download(repo, revision, clock=clock, is_forced=is_forced))
+    """The newest state of a repository, fetched and checked; raises CheckpointError."""
+    return _read_whole(download(repo, revision, clock=SystemClock(), is_forced=is_forced))
 
 
 def _read_whole(directory: Path) -> Checkpoint:
@@ -65,32 +62,52 @@ def _read_whole(directory: Path) -> Checkpoint:
     return checkpoint
 
 
-def list_checkpoints() -> list[CachedCheckpoint]:
-    """What the hub's cache has.
+class ComparedSentence(msgspec.Struct, frozen=True):
+    """A sentence as it was read, and its comparison by precision."""
 
-    Raises:
-        CheckpointError: the cache cannot be read.
+    text: str
+    by_precision: dict[Precision, Comparison]
+
+
+class Verification:
+    """The backend onnx in each precision, and the package to hold it against.
+
+    Raises ModelLoadError if a package is missing, or a model cannot be built.
     """
-    return list_cached()
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.checkpoint = check_checkpoint(
+            settings.checkpoint or DEFAULT_REPO, settings.revision or None
+        )
+        self._reference = TracedPackage(self.checkpoint)
+        cache = build_graph_cache(settings, SystemClock())
+        self._models = {
+            precision: TracedOnnx(self.checkpoint, precision, settings.num_threads, cache)
+            for precision in PRECISIONS
+        }
+
+    def run(self, sentences: Iterable[TextSegment]) -> Iterator[ComparedSentence]:
+        """Compare one sentence after the other."""
+        for sentence in sentences:
+            spoken = run_reference(self._reference, prompt_for(sentence), MAX_NEW_TOKENS)
+            comparisons = {
+                precision: compare(spoken, model, MAX_NEW_TOKENS)
+                for precision, model in self._models.items()
+            }
+            yield ComparedSentence(sentence.text, comparisons)
 
 
-def create_key(name: str) -> tuple[str, str]:
-    """A fresh key, and the lines by which a file of keys knows it.
-
-    Raises:
-        InvalidKeysError: the name cannot be one.
-    """
-    check_name(name)
-    key = new_key()
-    return key, describe_entry(name, key)
+def split_texts(texts: Iterable[str]) -> list[TextSegment]:
+    """The sentences of each text as the model reads them."""
+    segments = (segment for text in texts for segment in segment_text(text, split_for_soprano))
+    return [segment for segment in segments if segment.text]
 
 
-def create_key_in(path: Path, name: str) -> str:
-    """A fresh key, which the file knows when this returns.
-
-    Raises:
-        InvalidKeysError: the file has that name already, or cannot be changed.
-    """
-    key = new_key()
-    add_key(path, name, key)
-    return key
+def judge(sentences: Sequence[ComparedSentence]) -> Judgements:
+    """What at least one sentence says of each precision."""
+    judged: Judgements = {}
+    for precision in PRECISIONS:
+        summary = summarize([one.by_precision[precision] for one in sentences])
+        verdict = judge_equal(summary) if precision == "fp32" else judge_close(summary)
+        judged[precision] = summary, verdict
+    return judged

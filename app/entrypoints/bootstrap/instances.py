@@ -1,16 +1,20 @@
-"""From settings to one instance of a model, on the backend that was chosen."""
+"""From settings to one instance of a model, in this process or in one of its own."""
 
+import os
 import platform
 import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from socket import socket
 from typing import Final
 
 import msgspec
 from platformdirs import user_cache_path
 
+import app
+from app.adapters.clock import SystemClock
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, find_cached, locate
@@ -23,32 +27,36 @@ from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.torch.engine import BuildLanguageModel, TorchEngine
 from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
 from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
+from app.adapters.speech.worker.client import WorkerModel, start_worker
+from app.adapters.speech.worker.protocol import Channel, Init, ToWorker, open_channel
+from app.adapters.speech.worker.server import ModelServer
+from app.domain.errors import InstanceDeadError
 from app.entrypoints.backends import Surroundings
-from app.entrypoints.settings import ModelSettings
+from app.entrypoints.settings import LogSettings, ModelSettings, Settings
+from app.entrypoints.settings_loader import environment_without_settings
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
-from app.ports.telemetry import SentenceObserver
+from app.ports.telemetry import SentenceObserver, SpeechObserver
 
+# Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve.
 CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
-"""Made by the NVIDIA driver. Looking is cheap; asking torch would load it before we serve."""
+
+WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
+"""Without the working directory on the module path, which may have an `app` of somebody else."""
 
 MAX_GRAPH_BYTES: Final = 4_000_000_000  # a graph has 440 MB in fp32 and 125 MB in int8
-
-SOPRANO_PACKAGES: Final = ("torch", "transformers", "soprano")
 
 
 def look_around(settings: ModelSettings) -> Surroundings:
     """What is there: devices, packages, weights. Loads none of them."""
     may_use_gpu = settings.device != "cpu"
-    has_weights = bool(settings.checkpoint) or (
-        find_cached(DEFAULT_REPO, settings.revision or None) is not None
-    )
+    cached = settings.checkpoint or find_cached(DEFAULT_REPO, settings.revision or None)
     return Surroundings(
         has_cuda=CUDA_DEVICE_FILE.exists() and may_use_gpu,
         has_mps=sys.platform == "darwin" and platform.machine() == "arm64" and may_use_gpu,
-        has_soprano=all(find_spec(name) for name in SOPRANO_PACKAGES),
+        has_soprano=all(map(find_spec, ("torch", "transformers", "soprano"))),
         has_lmdeploy=find_spec("lmdeploy") is not None and find_spec("soprano") is not None,
-        has_weights=has_weights,
+        has_weights=bool(cached),
     )
 
 
@@ -76,25 +84,15 @@ def build_instance(
 
 
 def locate_checkpoint(settings: ModelSettings, clock: Clock) -> Path:
-    """The directory of the files; those that were asked for by name may be fetched first.
-
-    Raises:
-        ModelLoadError: they are neither there nor downloadable.
-    """
-    return locate(
-        settings.checkpoint or DEFAULT_REPO,
-        settings.revision or None,
-        may_download=bool(settings.checkpoint),
-        clock=clock,
-    )
+    """The directory of the files, fetched first if they were named; raises ModelLoadError."""
+    checkpoint, revision = settings.checkpoint or DEFAULT_REPO, settings.revision or None
+    return locate(checkpoint, revision, may_download=bool(settings.checkpoint), clock=clock)
 
 
 def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
     """Where the backend onnx keeps its graphs."""
-    directory = (
-        settings.graph_directory or user_cache_path("soprano-api", appauthor=False) / "graphs"
-    )
-    return GraphCache(Path(directory), MAX_GRAPH_BYTES, clock)
+    default = user_cache_path("soprano-api", appauthor=False) / "graphs"
+    return GraphCache(Path(settings.graph_directory or default), MAX_GRAPH_BYTES, clock)
 
 
 def _build_onnx(
@@ -111,23 +109,16 @@ def _build_torch(
     checkpoint: Checkpoint,
     *,
     settings: ModelSettings,
-    clock: Clock,
     index: int,
+    **_: object,
 ) -> Engine:
-    del clock
     return TorchEngine(checkpoint, settings.device, index, build_language_model)
 
 
 class SopranoBackend(msgspec.Struct, frozen=True):
-    """One way to run Soprano.
+    """One way to run Soprano; `build_engine` takes what `_build_onnx` does."""
 
-    Attributes:
-        num_streams: texts that an instance can speak at once, see ModelInfo.
-        build_engine: of a checkpoint, for `settings` (ModelSettings), with a `clock`, for the
-            instance with that `index`.
-    """
-
-    num_streams: int
+    num_streams: int  # texts that an instance can speak at once, see ModelInfo
     build_engine: Callable[..., Engine]
 
 
@@ -139,5 +130,56 @@ SOPRANO_BACKENDS: Final = {
     ),
 }
 OTHER_BACKENDS: Final[dict[str, Callable[[ModelSettings], SpeechModel]]] = {
-    "embedded": lambda settings: EmbeddedVoice(settings.num_threads),
+    "embedded": lambda settings: EmbeddedVoice(settings.num_threads)
 }
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """What a worker is to be. Nothing of it is secret."""
+
+    backend: str
+    index: int  # of the instance, from 0 on
+    model: ModelSettings
+    log: LogSettings
+
+
+def build_isolated(
+    backend: str,
+    settings: Settings,
+    clock: Clock,
+    observer: SpeechObserver,
+    index: int,
+    on_death: Callable[[InstanceDeadError], None],
+) -> SpeechModel:
+    """The instance of that index, to be loaded by a process; `on_death` is told if it dies."""
+    assignment = msgspec.json.encode(Assignment(backend, index, settings.model, settings.log))
+    start = partial(start_worker, WORKER_COMMAND, worker_environment(), assignment, index)
+    outline = build_instance(backend, settings.model, clock, observer, index)
+    return WorkerModel(outline, start, clock, observer, on_death)
+
+
+def worker_environment() -> dict[str, str]:
+    """Ours without our settings; this package is found first."""
+    environment = environment_without_settings()
+    paths = [str(Path(app.__path__[0]).parent), environment.get("PYTHONPATH", "")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+async def open_worker(end: socket) -> tuple[Assignment, ModelServer]:
+    """What the worker at this end of a socket is to be, and what serves its model there.
+
+    Raises ConnectionError if nobody is at the other end.
+    """
+    channel: Channel[ToWorker] = await open_channel(end, ToWorker)
+    match await channel.receive():
+        case (Init(assignment=assignment), _):
+            decoded = msgspec.json.decode(assignment, type=Assignment)
+            return decoded, ModelServer(channel, SystemClock())
+        case _:
+            raise ConnectionError
+
+
+def build_assigned(assignment: Assignment, observer: SentenceObserver) -> SpeechModel:
+    """The model of a worker."""
+    settings, index = assignment.model, assignment.index
+    return build_instance(assignment.backend, settings, SystemClock(), observer, index)

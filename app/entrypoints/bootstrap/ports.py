@@ -3,6 +3,7 @@
 import hashlib
 import random
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,36 +34,25 @@ from app.entrypoints.bootstrap.instances import (
     OTHER_BACKENDS,
     SOPRANO_BACKENDS,
     build_instance,
+    build_isolated,
     locate_checkpoint,
     look_around,
 )
-from app.entrypoints.bootstrap.isolation import build_isolated
 from app.entrypoints.services import Ports
-from app.entrypoints.settings import (
-    AuthSettings,
-    CacheSettings,
-    ModelSettings,
-    ResilienceSettings,
-    Settings,
-    StoreSettings,
-    TelemetrySettings,
-    TextSettings,
-)
+from app.entrypoints.settings import AuthSettings, ModelSettings, ResilienceSettings, Settings
 from app.entrypoints.settings_loader import SettingsError
-from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.reloaded_files import KeySource, LexiconSource
-from app.ports.speech_model import SpeechModel
 from app.ports.telemetry import SpeechObserver
 
 DISTRIBUTION: Final = "soprano-tts-api"
 
+# Settings of the model that a backend ignores; a warning says so.
 UNUSED_SETTINGS: Final = {
     "embedded": ("checkpoint", "precision"),
     "lmdeploy": ("precision",),
     "transformers": ("precision",),
 }
-"""Of the model, that a backend ignores; a warning says so."""
 
 SOUND_PACKAGES: Final = (
     "soprano-tts-api", "anyascii", "av", "hibari-tts", "lmdeploy", "numpy", "onnxruntime",
@@ -78,8 +68,7 @@ def build_ports(settings: Settings) -> Ports:
 
     Raises:
         ModelLoadError: the backend asked for cannot run here.
-        SettingsError: the keys cannot be used, there is no such backend, or an extra is missing
-            that a setting needs.
+        SettingsError: keys or the backend cannot be used, or a setting needs an extra.
     """
     backends = ["auto", *SOPRANO_BACKENDS, *OTHER_BACKENDS]
     if settings.model.backend not in backends:
@@ -89,7 +78,7 @@ def build_ports(settings: Settings) -> Ports:
     clock = SystemClock()
     keys = _build_keys(settings.auth, clock)
     metrics = PrometheusMetrics()
-    tracing = _build_tracing(settings.telemetry, clock)
+    tracing = _build_tracing(clock) if settings.telemetry.traces else None
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
     choice = choose_backend(settings.model.backend, look_around(settings.model))
     _log_choice(choice, settings.model)
@@ -98,16 +87,27 @@ def build_ports(settings: Settings) -> Ports:
     resilient = ResilientModel(
         pool, clock, resilience_policy(settings.resilience), observer, random.random, tracing
     )
-    model = _build_cached(TimeStretchedModel(resilient), choice.backend, settings, clock)
+    cache, directory = settings.cache, settings.cache.directory
+    model = CachedModel(
+        TimeStretchedModel(resilient),
+        MemoryCache(cache.max_bytes),
+        DiskCache(Path(directory), cache.max_disk_bytes, clock)
+        if directory and cache.max_bytes
+        else None,
+        partial(_identify, choice.backend, settings.model, clock),
+        settings.model.temperature,
+    )
+    store = settings.store
+    store_limits = StoreLimits(store.max_files, store.max_bytes, store.max_age_s)
     metrics.describe_build(version(DISTRIBUTION), model.info)
     metrics.watch_cache(lambda: model.num_bytes)
-    metrics.watch_store(FreeSpace(Path(settings.store.directory)))
+    metrics.watch_store(FreeSpace(Path(store.directory)))
     return Ports(
         choice=choice,
         model=model,
         cache=model,
         encoders=StreamingEncoders(),
-        stores=_build_stores(settings.store, clock),
+        stores=FilesystemAudioStores(Path(store.directory), store_limits, clock),
         keys=keys,
         clock=clock,
         observer=observer,
@@ -115,13 +115,11 @@ def build_ports(settings: Settings) -> Ports:
         metrics=metrics,
         health=resilient.health,
         tracing=tracing,
-        lexicon=build_lexicon(settings.text, clock),
+        lexicon=build_lexicon(settings, clock),
     )
 
 
-def _build_tracing(settings: TelemetrySettings, clock: Clock) -> OpenTelemetry | None:
-    if not settings.traces:
-        return None
+def _build_tracing(clock: Clock) -> OpenTelemetry:
     try:
         return build_tracing(version(DISTRIBUTION), clock)
     except ImportError as error:
@@ -141,71 +139,41 @@ def time_limits(settings: ResilienceSettings) -> TimeLimits:
     )
 
 
-def build_clock() -> Clock:
-    """The machine's clock."""
-    return SystemClock()
-
-
 def _log_choice(choice: Choice, settings: ModelSettings) -> None:
     for step in choice.steps_down:
         _log.info("backend.skipped", backend=step.backend, reason=step.reason)
     _log.info("backend.chosen", backend=choice.backend, version=version(DISTRIBUTION))
-    unused = [
-        name
-        for name in UNUSED_SETTINGS.get(choice.backend, ())
-        if getattr(settings, name) != getattr(ModelSettings(), name)
-    ]
+    ignored = UNUSED_SETTINGS.get(choice.backend, ())
+    default = ModelSettings()
+    unused = [name for name in ignored if getattr(settings, name) != getattr(default, name)]
     if unused:
         _log.warning("backend.settings_unused", backend=choice.backend, settings=unused)
 
 
-def _build_cached(
-    model: SpeechModel, backend: str, settings: Settings, clock: Clock
-) -> CachedModel:
-    return CachedModel(
-        model,
-        MemoryCache(settings.cache.max_bytes),
-        _build_disk_cache(settings.cache, clock),
-        partial(_identify, backend, settings.model, clock),
-        settings.model.temperature,
-    )
-
-
-def _build_disk_cache(settings: CacheSettings, clock: Clock) -> DiskCache | None:
-    if not settings.directory or not settings.max_bytes:
-        return None
-    return DiskCache(Path(settings.directory), settings.max_disk_bytes, clock)
-
-
 def _identify(backend: str, settings: ModelSettings, clock: Clock) -> str:
     """All that decides the samples beside text and params, as a hash; the model is loaded."""
-    versions = {name: _find_version(name) for name in SOUND_PACKAGES}
+    versions: dict[str, str | None] = dict.fromkeys(SOUND_PACKAGES)
+    for package in SOUND_PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
     has_checkpoint = backend in SOPRANO_BACKENDS
     files = file_states(locate_checkpoint(settings, clock)) if has_checkpoint else []
     parts = msgspec.json.encode((backend, settings, versions, files))
     return hashlib.sha256(parts).hexdigest()
 
 
-def _find_version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
-
-
 def _build_pool(
     backend: str, settings: Settings, clock: Clock, observer: SpeechObserver
 ) -> PooledModel:
-    limits = time_limits(settings.resilience)
+    limits, num_instances = time_limits(settings.resilience), settings.model.instances
     if settings.model.isolation == "process":
         if sys.platform == "win32":
             raise SettingsError("model.isolation = 'process' is not possible on Windows.")
         isolated = partial(build_isolated, backend, settings, clock, observer)
-        return PooledModel(
-            isolated, settings.model.instances, clock, observer, limits, replaces_hung=True
-        )
+        return PooledModel(isolated, num_instances, clock, observer, limits, replaces_hung=True)
     build = partial(build_instance, backend, settings.model, clock, observer)
-    num_instances = 1 if backend == "embedded" else settings.model.instances
+    if backend == "embedded":
+        num_instances = 1
     return PooledModel(lambda index, _: build(index), num_instances, clock, observer, limits)
 
 
@@ -220,24 +188,11 @@ def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:
         raise SettingsError(f"The keys of [auth] cannot be used: {error}") from error
 
 
-def build_lexicon(settings: TextSettings, clock: Clock | None = None) -> LexiconSource | None:
-    """The pronunciations of the settings; None if there are none.
-
-    Raises:
-        SettingsError: the file cannot be used.
-    """
-    if not settings.lexicon_file:
+def build_lexicon(settings: Settings, clock: Clock | None = None) -> LexiconSource | None:
+    """The pronunciations of the settings, if any; raises SettingsError."""
+    if not settings.text.lexicon_file:
         return None
     try:
-        return LexiconFile(Path(settings.lexicon_file), clock or SystemClock())
+        return LexiconFile(Path(settings.text.lexicon_file), clock or SystemClock())
     except InvalidLexiconError as error:
         raise SettingsError(f"text.lexicon_file cannot be used: {error}") from error
-
-
-def _build_stores(settings: StoreSettings, clock: Clock) -> AudioStores:
-    limits = StoreLimits(
-        max_files=settings.max_files,
-        max_bytes=settings.max_bytes,
-        max_age_s=settings.max_age_s,
-    )
-    return FilesystemAudioStores(Path(settings.directory), limits, clock)

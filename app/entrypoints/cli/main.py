@@ -1,24 +1,22 @@
-"""The console command `soprano-api`."""
+"""The console command `soprano-api`, and its short commands `keys` and `config`."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
+from app.domain.api_keys import InvalidKeysError, check_name, new_key
 from app.domain.errors import ModelLoadError
-from app.entrypoints.cli.config import config
-from app.entrypoints.cli.keys import keys
+from app.entrypoints.bootstrap.commands import add_key, describe_entry
 from app.entrypoints.cli.models import models
-from app.entrypoints.cli.normalize import normalize
-from app.entrypoints.cli.say import say
+from app.entrypoints.cli.options import common_options, print_columns, server_options, settings_from
+from app.entrypoints.cli.say import normalize, say
 from app.entrypoints.cli.serve import serve
 from app.entrypoints.cli.verify import verify
-from app.entrypoints.settings_loader import SettingsError
-
-SERVE: Final = "serve"
-"""The command that writes nothing on standard output."""
+from app.entrypoints.settings import default_toml, shown_value
+from app.entrypoints.settings_loader import SettingsError, all_keys
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,18 +25,62 @@ def cli() -> None:
     """A self-hosted, OpenAI-compatible text-to-speech server."""
 
 
-for command in (serve, say, normalize, verify, models, keys, config):
+@cli.group()
+def keys() -> None:
+    """Create API keys."""
+
+
+@keys.command()
+@click.argument("name")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keys file (auth.keys_file) to add the key to; created if missing.",
+)
+def create(name: str, path: Path | None) -> None:
+    """Create a key for NAME and print it once; only its hash is stored."""
+    key = new_key()
+    try:
+        if path is None:
+            check_name(name)
+            click.echo(f"{key}\n\n{describe_entry(name, key)}", nl=False)
+        else:
+            add_key(path, name, key)
+            click.echo(key)
+    except InvalidKeysError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@cli.command()
+@common_options
+@server_options
+@click.option("--example", is_flag=True, help="Print a settings file with every default instead.")
+def config(config: str | None, *, example: bool, **flags: Any) -> None:
+    """Show every setting, its value and where it came from."""
+    if example:
+        click.echo(default_toml(), nl=False)
+        return
+    loaded = settings_from(config, flags)
+    rows = [("setting", "value", "from")]
+    for key in all_keys():
+        section, _, name = key.partition(".")
+        value = getattr(getattr(loaded.settings, section), name)
+        rows.append((key, shown_value(key, value), loaded.sources[key]))
+    print_columns(rows)
+
+
+for command in (serve, say, normalize, verify, models):
     cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line.
+    """Run the command line; exits with one line on standard error.
 
-    Exits with one line on standard error: with 2 when a setting is wrong, with 1 when the model
-    cannot be served, or a file or standard output cannot be written.
+    With 2 when a setting is wrong, with 1 when the model, a file or the output fails.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if sys.stdout is None and arguments[:1] != [SERVE]:
+    if sys.stdout is None and arguments[:1] != ["serve"]:  # which writes nothing there
         sys.exit("soprano-api: Standard output is closed.")
     try:
         try:

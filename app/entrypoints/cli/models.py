@@ -2,27 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import click
 
 from app.domain.errors import ModelLoadError
-from app.entrypoints.backends import BACKENDS, Surroundings, choose_backend, why_not
-from app.entrypoints.bootstrap.commands import (
-    DEFAULT_REPO,
-    CachedCheckpoint,
-    Checkpoint,
-    build_checkpoint_graphs,
-    check_checkpoint,
-    list_checkpoints,
-    pull_checkpoint,
-)
+from app.entrypoints.backends import BACKENDS, choose_backend, why_not
+from app.entrypoints.bootstrap import commands
 from app.entrypoints.bootstrap.instances import look_around
-from app.entrypoints.cli.options import print_columns, settings_from
+from app.entrypoints.cli.options import config_option, print_columns, settings_from
 from app.entrypoints.log import configure_logging
-
-NUM_HASH_CHARS: Final = 8
-"""Of a commit: enough to tell revisions apart."""
 
 revision_option = click.option("--revision", help="Branch, tag or commit of the repository.")
 
@@ -36,25 +24,35 @@ def models() -> None:
 def list_command() -> None:
     """List the backends, and the checkpoints in the Hugging Face cache."""
     surroundings = look_around(settings_from(None, {}).settings.model)
-    print_columns(_rows_of_backends(surroundings))
+    served = choose_backend("auto", surroundings).backend
+    backends: list[tuple[str, ...]] = [("backend", "here")]
+    for backend in BACKENDS:
+        reason = why_not(backend, surroundings)
+        backends.append((backend, reason or ("serves" if backend == served else "can run")))
+    print_columns(backends)
     click.echo()
     with _errors_in_one_line():
-        cached = list_checkpoints()
+        cached = commands.list_cached()
+    rows: list[tuple[str, ...]] = [("repository", "revision", "size", "path")]
+    for one in cached:
+        revision = " ".join((*one.refs, one.revision[:8]))
+        size = _megabytes(one.num_bytes) + ("" if one.is_complete else " (incomplete)")
+        rows.append((one.repo, revision, size, str(one.path)))
     if cached:
-        print_columns(_rows_of_cached(cached))
+        print_columns(rows)
     else:
         click.echo("No Soprano checkpoint is cached; `soprano-api models pull` fetches one.")
 
 
 @models.command()
-@click.argument("repo", default=DEFAULT_REPO)
+@click.argument("repo", default=commands.DEFAULT_REPO)
 @revision_option
 @click.option("--force", is_flag=True, help="Download again, if the cached files may be corrupt.")
 def pull(repo: str, revision: str | None, *, force: bool) -> None:
     """Download REPO into the Hugging Face cache, and check it."""
     configure_logging(settings_from(None, {}).settings.log)
     with _errors_in_one_line():
-        print_columns(_rows_of_one(pull_checkpoint(repo, revision, is_forced=force)))
+        _print_checkpoint(commands.pull_checkpoint(repo, revision, is_forced=force))
 
 
 @models.command()
@@ -63,19 +61,19 @@ def pull(repo: str, revision: str | None, *, force: bool) -> None:
 def check(model: str, revision: str | None) -> None:
     """Describe the checkpoint in a directory or cached repository; exit with 1 if corrupt."""
     with _errors_in_one_line():
-        print_columns(_rows_of_one(check_checkpoint(model, revision)))
+        _print_checkpoint(commands.check_checkpoint(model, revision))
 
 
 @models.command()
-@click.argument("model", metavar="[DIR_OR_REPO]", default=DEFAULT_REPO)
+@click.argument("model", metavar="[DIR_OR_REPO]", default=commands.DEFAULT_REPO)
 @click.option("--precision", help="fp32 or int8.")
-@click.option("--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG.")
+@config_option
 def build(model: str, precision: str | None, config: str | None) -> None:
     """Build the graphs of the backend onnx before the first start, and print their paths."""
     settings = settings_from(config, {"precision": precision}).settings
     configure_logging(settings.log)
     with _errors_in_one_line():
-        click.echo(build_checkpoint_graphs(model, settings.model))
+        click.echo(commands.build_checkpoint_graphs(model, settings.model))
 
 
 @contextmanager
@@ -86,60 +84,25 @@ def _errors_in_one_line() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-def _rows_of_backends(surroundings: Surroundings) -> list[tuple[str, ...]]:
-    served = choose_backend("auto", surroundings).backend
-    rows: list[tuple[str, ...]] = [("backend", "here")]
-    for backend in BACKENDS:
-        reason = why_not(backend, surroundings)
-        rows.append((backend, reason or ("serves" if backend == served else "can run")))
-    return rows
-
-
-def _rows_of_cached(cached: list[CachedCheckpoint]) -> list[tuple[str, ...]]:
-    return [
-        ("repository", "revision", "size", "path"),
-        *(
-            (
-                one.repo,
-                " ".join((*one.refs, one.revision[:NUM_HASH_CHARS])),
-                _megabytes(one.num_bytes) + ("" if one.is_complete else " (incomplete)"),
-                str(one.path),
-            )
-            for one in cached
-        ),
-    ]
-
-
-def _rows_of_one(checkpoint: Checkpoint) -> list[tuple[str, ...]]:
-    return [
+def _print_checkpoint(checkpoint: commands.Checkpoint) -> None:
+    model, decoder = checkpoint.language_model, checkpoint.decoder
+    described_model = (
+        f"{model.num_parameters / 1e6:.1f} M parameters, {model.num_layers} layers of"
+        f" {model.hidden_size}, MLP {model.intermediate_size}, {model.num_heads} query and"
+        f" {model.num_kv_heads} key/value heads of {model.head_dim}, vocabulary {model.vocab_size}"
+    )
+    described_decoder = (
+        f"version {decoder.version}, {decoder.num_parameters / 1e6:.1f} M parameters,"
+        f" {decoder.num_layers} layers of {decoder.dim}, MLP {decoder.intermediate_dim},"
+        f" input kernel {decoder.input_kernel_size}"
+    )
+    rows = (
         ("checkpoint", str(checkpoint.directory)),
-        ("language model", _describe_language_model(checkpoint)),
-        ("decoder", _describe_decoder(checkpoint)),
+        ("language model", described_model),
+        ("decoder", described_decoder),
         ("size", _megabytes(checkpoint.num_bytes)),
-    ]
-
-
-def _describe_language_model(checkpoint: Checkpoint) -> str:
-    shape = checkpoint.language_model
-    return (
-        f"{_millions(shape.num_parameters)} parameters,"
-        f" {shape.num_layers} layers of {shape.hidden_size}, MLP {shape.intermediate_size},"
-        f" {shape.num_heads} query and {shape.num_kv_heads} key/value heads of {shape.head_dim},"
-        f" vocabulary {shape.vocab_size}"
     )
-
-
-def _describe_decoder(checkpoint: Checkpoint) -> str:
-    shape = checkpoint.decoder
-    return (
-        f"version {shape.version}, {_millions(shape.num_parameters)} parameters,"
-        f" {shape.num_layers} layers of {shape.dim}, MLP {shape.intermediate_dim},"
-        f" input kernel {shape.input_kernel_size}"
-    )
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:.1f} M"
+    print_columns(rows)
 
 
 def _megabytes(num_bytes: int) -> str:

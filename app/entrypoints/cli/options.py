@@ -1,19 +1,14 @@
-"""What several commands share: flags, standard input, tables, and the limit on open files."""
+"""What several commands share: flags, settings and tables."""
 
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import click
 
 from app.entrypoints.settings_loader import LoadedSettings, load_settings
 
-Command = Callable[..., Any]
-
-STANDARD: Final = "-"
-"""Means standard input as the text, standard output as the file."""
-
-FLAGS = {
+# Flags that are settings, by parameter name.
+FLAGS: Final = {
     "host": "server.host",
     "port": "server.port",
     "backend": "model.backend",
@@ -21,56 +16,31 @@ FLAGS = {
     "precision": "model.precision",
     "log_level": "log.level",
 }
-"""Flags that are settings, by parameter name."""
 
 
-def server_options(command: Command) -> Command:
+config_option = click.option(
+    "--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG."
+)
+
+
+def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --host and --port."""
     command = click.option("--port", help="Port to listen on; 0 selects a free one.")(command)
     return click.option("--host", help="Address to listen on.")(command)
 
 
-def common_options(command: Command) -> Command:
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --config, --backend, --model, --precision and --log-level."""
+    backends = "Backend: auto, lmdeploy, transformers, onnx or embedded."
     command = click.option("--log-level", help="debug, info, warning or error.")(command)
     command = click.option("--precision", help="Precision of onnx: fp32 or int8.")(command)
     command = click.option("--model", help="Soprano: directory or Hugging Face repo.")(command)
-    command = click.option(
-        "--backend", help="Backend: auto, lmdeploy, transformers, onnx or embedded."
-    )(command)
-    return click.option(
-        "--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG."
-    )(command)
+    return config_option(click.option("--backend", help=backends)(command))
 
 
 def settings_from(config: str | None, flags: dict[str, str | None]) -> LoadedSettings:
     """The settings in force, given the flags by parameter name."""
     return load_settings({FLAGS[name]: value for name, value in flags.items()}, config)
-
-
-def text_or_input(text: str | None) -> str:
-    """TEXT of a command line, or standard input without it or if it is '-'.
-
-    Raises:
-        click.ClickException: standard input is closed or not UTF-8.
-    """
-    if text is not None and text != STANDARD:
-        return text
-    try:
-        return standard_input().read().decode()
-    except UnicodeDecodeError as error:
-        raise click.ClickException("The text on standard input is not UTF-8.") from error
-
-
-def standard_input() -> BinaryIO:
-    """Standard input as bytes.
-
-    Raises:
-        click.ClickException: it is closed.
-    """
-    if sys.stdin is None:
-        raise click.ClickException("Standard input is closed.")
-    return sys.stdin.buffer
 
 
 def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
@@ -79,18 +49,3 @@ def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
-
-
-def raise_open_files_limit(wanted: int) -> int:
-    """Ask the system for `wanted` open files, as far as it lets us; how many there may be now."""
-    if sys.platform == "win32":
-        return wanted  # sockets are not files there
-    import resource  # noqa: PLC0415 - not there on Windows
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    is_enough = soft == resource.RLIM_INFINITY or soft >= wanted
-    if is_enough:
-        return wanted
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return most

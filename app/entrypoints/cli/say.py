@@ -1,12 +1,12 @@
-"""`soprano-api say`: a text to a file."""
+"""`soprano-api say` and `normalize`: a text to a file, or to the words that are spoken for it."""
 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 import msgspec
@@ -19,27 +19,24 @@ from app.domain.file_name import DEFAULT_STEM
 from app.domain.services.lifecycle import Intake
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest
-from app.entrypoints.bootstrap.ports import build_ports
-from app.entrypoints.cli.options import STANDARD, common_options, settings_from, text_or_input
+from app.domain.text.front_end import ReadingOptions, read_text, segment_text
+from app.domain.text.markup import Pause
+from app.domain.text.reading.matching import JOINT
+from app.domain.text.splitting import split_sentences
+from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
+from app.entrypoints.cli.options import common_options, settings_from
 from app.entrypoints.log import configure_logging
 from app.entrypoints.services import Services
 from app.entrypoints.settings import Settings
-from app.ports.audio_store import AudioStores
+from app.ports.speech_model import SpeechModel
 
 FORMATS: Final = [audio_format.value for audio_format in AudioFormat]
 
+STANDARD: Final = "-"  # standard input as the text, standard output as the file
+
+# A text on one's own command line is not limited as a request is, and the user can stop.
 MAX_CHARS: Final = 10_000_000
-"""A text on one's own command line is not limited as a request is."""
-
 LOAD_WAIT_S: Final = 86_400.0
-"""And the user sees that the model loads, and can stop."""
-
-
-class Target(msgspec.Struct, frozen=True):
-    """Where the audio goes: a path, standard output, or (None) the store."""
-
-    path: str | None
-    format: AudioFormat
 
 
 @click.command()
@@ -66,18 +63,19 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
 
     The format is taken from --format, then from the file extension, then WAV.
     """
-    settings = settings_from(config, {"log_level": flags.pop("log_level") or "warning", **flags})
-    configure_logging(settings.settings.log)
-    target = Target(output, _choose_format(format_name, output))
+    flags["log_level"] = flags["log_level"] or "warning"
+    settings = settings_from(config, flags).settings
+    configure_logging(settings.log)
+    audio_format = _choose_format(format_name, output)
     try:
         request = SpeechRequest(
             text=text_or_input(text),
             voice=voice,
             speed=speed,
-            format=target.format,
+            format=audio_format,
             sample_rate=sample_rate,
         )
-        asyncio.run(_run(settings.settings, request, target))
+        asyncio.run(_run(settings, request, output))
     except SpeechError as error:
         raise click.ClickException(str(error)) from error
 
@@ -94,43 +92,33 @@ def _choose_format(name: str | None, output: str | None) -> AudioFormat:
         raise click.BadParameter(f".{extension} is no known format: {known}.") from error
 
 
-async def _run(settings: Settings, request: SpeechRequest, target: Target) -> None:
+async def _run(settings: Settings, request: SpeechRequest, output: str | None) -> None:
     speech = msgspec.structs.replace(settings.speech, max_chars=MAX_CHARS)
     model = msgspec.structs.replace(settings.model, load_wait_s=LOAD_WAIT_S)
     ports = build_ports(settings)
-    services = Services(
-        ports, msgspec.structs.replace(settings, speech=speech, model=model), Intake()
-    )
+    unlimited = msgspec.structs.replace(settings, speech=speech, model=model)
+    services = Services(ports, unlimited, Intake())
     async with (
         services.running(on_fatal=lambda _: None),
         aclosing(await services.speech.start(request)) as stream,
+        aclosing(_shown(stream)) as parts,
     ):
-        with _shown(stream) as parts:
-            if target.path == STANDARD:
-                await _write_standard_output(parts)
-            elif target.path is not None:
-                await _write_file(Path(target.path), stream, parts)
-                click.echo(target.path)
-            else:
-                name = await _keep(ports.stores, stream, parts)
-                click.echo(Path(settings.store.directory) / name)
-
-
-async def _write_standard_output(parts: "_Shown") -> None:
-    async for part in parts:
-        sys.stdout.buffer.write(part)
-
-
-async def _keep(stores: AudioStores, stream: SpeechStream, parts: "_Shown") -> str:
-    try:
-        store = await stores.for_owner(None)
-        audio_format = stream.encoding.format
-        saved = await store.save(
-            parts, stem=DEFAULT_STEM, audio_format=audio_format, head=stream.head
-        )
-    finally:
-        await stores.close()
-    return saved.name
+        if output == STANDARD:
+            async for part in parts:
+                sys.stdout.buffer.write(part)
+        elif output is not None:
+            await _write_file(Path(output), stream, parts)
+            click.echo(output)
+        else:
+            try:
+                store = await ports.stores.for_owner(None)
+                name = stream.encoding.format
+                saved = await store.save(
+                    parts, stem=DEFAULT_STEM, audio_format=name, head=stream.head
+                )
+            finally:
+                await ports.stores.close()
+            click.echo(Path(settings.store.directory) / saved.name)
 
 
 def _is_regular(path: Path) -> bool:
@@ -140,52 +128,92 @@ def _is_regular(path: Path) -> bool:
     return path.is_file() or not path.exists()
 
 
-async def _write_file(path: Path, stream: SpeechStream, parts: "_Shown") -> None:
-    """The file appears under its name when it is whole.
-
-    A device or a pipe stays what it is, and is written to.
-
-    Raises:
-        click.ClickException: it is a directory, or there is none for it.
-    """
-    if not _is_regular(path):
-        with path.open("wb") as file:
-            async for part in parts:
-                file.write(part)
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+async def _write_file(path: Path, stream: SpeechStream, parts: AsyncIterator[bytes]) -> None:
+    """A file appears when it is whole; a device or a pipe stays what it is, and is written to."""
+    is_regular = _is_regular(path)
+    written = path.with_name(f".{path.name}.{os.getpid()}.part") if is_regular else path
     try:
-        with partial.open("wb") as file:
+        with written.open("wb") as file:
             async for part in parts:
                 file.write(part)
-            file.seek(0)
-            file.write(stream.head())
-        partial.replace(path)
+            if is_regular:
+                file.seek(0)
+                file.write(stream.head())
+        if is_regular:
+            written.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        if is_regular:
+            written.unlink(missing_ok=True)
 
 
-class _Shown:
+async def _shown(stream: SpeechStream) -> AsyncGenerator[bytes, None]:
     """The parts of a stream, with a bar on a terminal that moves as they pass."""
-
-    def __init__(self, stream: SpeechStream, progress: Progress) -> None:
-        self._stream = stream
-        self._progress = progress
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        report = self._stream.report
-        task = self._progress.add_task("", total=report.num_segments or 1, audio="")
-        async for part in self._stream:
-            self._progress.update(
-                task, completed=report.num_segments_spoken, audio=f"{report.audio_s:.1f} s of audio"
-            )
+    report, is_quiet = stream.report, not sys.stderr.isatty()
+    columns = (BarColumn(), TextColumn("{task.fields[audio]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=is_quiet) as progress:
+        task = progress.add_task("", total=report.num_segments or 1, audio="")
+        async for part in stream:
+            audio = f"{report.audio_s:.1f} s of audio"
+            progress.update(task, completed=report.num_segments_spoken, audio=audio)
             if isinstance(part, bytes):
                 yield part
 
 
-@contextmanager
-def _shown(stream: SpeechStream) -> Iterator["_Shown"]:
-    is_quiet = not sys.stderr.isatty()
-    columns = (BarColumn(), TextColumn("{task.fields[audio]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=is_quiet) as progress:
-        yield _Shown(stream, progress)
+@click.command()
+@click.argument("text", required=False)
+@click.option("--jsonl", is_flag=True, help="Read and write one JSON string per line.")
+@click.option("--voice-form", is_flag=True, help="Print the text as the model receives it.")
+@common_options
+def normalize(
+    text: str | None, *, jsonl: bool, voice_form: bool, config: str | None, **flags: Any
+) -> None:
+    """Print the normalized form of TEXT, one sentence per line.
+
+    Reads standard input without TEXT, or if TEXT is '-'.
+    """
+    flags["log_level"] = flags["log_level"] or "warning"
+    settings = settings_from(config, flags).settings
+    configure_logging(settings.log)
+    model = build_ports(settings).model if voice_form else None
+    options = ReadingOptions(has_markup=settings.text.markup == "auto")
+    if (lexicon := build_lexicon(settings)) is not None:
+        options = msgspec.structs.replace(options, pronunciations=lexicon.pronunciations)
+    if not jsonl:
+        for sentence in _sentences(text_or_input(text), options, model):
+            click.echo(sentence)
+        return
+    for number, line in enumerate(standard_input(), start=1):
+        if line.strip():
+            try:
+                written = msgspec.json.decode(line, type=str)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                message = f"Line {number} is not a JSON string: {error}"
+                raise click.ClickException(message) from error
+            click.echo(msgspec.json.encode(" ".join(_sentences(written, options, model))))
+
+
+def _sentences(text: str, options: ReadingOptions, model: SpeechModel | None) -> Iterator[str]:
+    if model is not None:
+        segments = segment_text(text, model.split, options)
+        yield from (segment.text for segment in segments if segment.text)
+        return
+    for part in read_text(text, options):
+        if not isinstance(part, Pause):
+            yield from (one.text.replace(JOINT, "") for one in split_sentences(part))
+
+
+def text_or_input(text: str | None) -> str:
+    """TEXT of a command line, or standard input without it or if it is '-'."""
+    if text is not None and text != STANDARD:
+        return text
+    try:
+        return standard_input().read().decode()
+    except UnicodeDecodeError as error:
+        raise click.ClickException("The text on standard input is not UTF-8.") from error
+
+
+def standard_input() -> BinaryIO:
+    """Standard input as bytes; raises click.ClickException if it is closed."""
+    if sys.stdin is None:
+        raise click.ClickException("Standard input is closed.")
+    return sys.stdin.buffer

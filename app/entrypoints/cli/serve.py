@@ -16,29 +16,24 @@ import structlog
 from app.domain.errors import SpeechError
 from app.domain.services.lifecycle import Intake
 from app.entrypoints.bootstrap.ports import build_ports
-from app.entrypoints.cli.options import (
-    common_options,
-    raise_open_files_limit,
-    server_options,
-    settings_from,
-)
+from app.entrypoints.cli.options import common_options, server_options, settings_from
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.server import SpeechServer
 from app.entrypoints.log import configure_logging
 from app.entrypoints.memory import tune_allocation
 from app.entrypoints.settings import ServerSettings, Settings
 
+# After which a thread that runs Python gives way. The model's thread needs Python for some 0.1 ms
+# after every step, and must not wait 5 ms (the default) for it while a request is encoded.
 SWITCH_INTERVAL_S: Final = 0.0005
-"""After which a thread that runs Python gives way. The model's thread needs Python for some 0.1 ms
-after every step, and must not wait 5 ms (the default) for it while a request is encoded."""
 
+# Open files beside connections: of the process itself, stored audio, connections that are being
+# refused. A server that was just started has some 17.
 RESERVED_FILES: Final = 48
-"""Open files beside connections: of the process itself, stored audio, connections that are being
-refused. A server that was just started has some 17."""
 
+# Given to worker threads at the end. They cannot be interrupted, and a model that is being loaded
+# may take minutes; what they write appears whole or not at all.
 THREADS_END_S: Final = 1.0
-"""Given to worker threads at the end. They cannot be interrupted, and a model that is being loaded
-may take minutes; what they write appears whole or not at all."""
 
 OPEN_ADVICE: Final = (
     "Everybody who reaches this address may use the server. Make a key with"
@@ -56,30 +51,33 @@ def serve(config: str | None, **flags: Any) -> None:
     """Run the HTTP server."""
     settings = settings_from(config, flags).settings
     configure_logging(settings.log)
-    sys.exit(run_server(settings))
-
-
-def run_server(settings: Settings) -> int:
-    """Serve until a signal; the exit code: 1 if it cannot listen or load the model."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tune_allocation()
     failures: list[SpeechError] = []
 
-    def stop(error: SpeechError) -> None:
+    def fail(error: SpeechError) -> None:
         failures.append(error)
+        server.should_exit = True
+
+    def stop(*_: object) -> None:  # by a signal before the server runs
         server.should_exit = True
 
     warn_if_open(settings)
     intake, ports = Intake(), build_ports(settings)
-    app = create_app(ports, settings, stop, intake)
+    app = create_app(ports, settings, fail, intake)
     server = SpeechServer(app, limit_connections(settings.server), intake, ports.clock)
-    _stop_on_signals(server)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve())
-        _ignore_signals()
+        # Python gives signals their default effect before it ends, unless they are ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         exit_code = 1 if failures or server.bind_error else 0
-        _leave_within(THREADS_END_S, exit_code)
-    return exit_code
+        timer = threading.Timer(THREADS_END_S, os._exit, (exit_code,))
+        timer.daemon = True
+        timer.start()
+    sys.exit(exit_code)
 
 
 def warn_if_open(settings: Settings) -> None:
@@ -97,6 +95,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def raise_open_files_limit(wanted: int) -> int:
+    """Ask the system for `wanted` open files, as far as it lets us; how many there may be now."""
+    if sys.platform == "win32":
+        return wanted  # sockets are not files there
+    import resource  # noqa: PLC0415 - not there on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
+
+
 def limit_connections(
     settings: ServerSettings, ask_for_files: Callable[[int], int] = raise_open_files_limit
 ) -> ServerSettings:
@@ -108,26 +120,3 @@ def limit_connections(
     most = max(1, num_files - RESERVED_FILES)
     _log.warning("server.few_open_files", open_files=num_files, max_connections=most)
     return msgspec.structs.replace(settings, max_connections=most)
-
-
-def _stop_on_signals(server: SpeechServer) -> None:
-    """Let a signal before the server runs end it as well, with code 0."""
-
-    def stop(*_: object) -> None:
-        server.should_exit = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-
-
-def _ignore_signals() -> None:
-    """Python gives them their default effect before it ends, unless they are ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _leave_within(limit_s: float, exit_code: int) -> None:
-    """End the process after `limit_s` seconds, even if a thread of it does not end."""
-    timer = threading.Timer(limit_s, os._exit, (exit_code,))
-    timer.daemon = True
-    timer.start()

@@ -11,12 +11,8 @@ import sys
 def main() -> object:
     """Run the command line."""
     if sys.argv[1:2] == ["serve"]:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _leave)
+        for number in (signal.SIGINT, signal.SIGTERM):  # nothing has begun that must be ended
+            signal.signal(number, lambda *_: os._exit(0))
     from app.entrypoints.cli.main import main as run  # noqa: PLC0415 - takes most of a second
 
     return run()
-
-
-def _leave(*_: object) -> None:
-    os._exit(0)  # nothing has begun that would have to be ended

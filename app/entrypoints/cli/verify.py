@@ -1,6 +1,7 @@
 """`soprano-api verify`: the backend onnx against the author's package, sentence by sentence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from textwrap import shorten
 from typing import Final
@@ -11,17 +12,8 @@ from rich.progress import track
 from rich.table import Table
 
 from app.domain.segment import TextSegment
-from app.entrypoints.bootstrap.verification import (
-    PRECISIONS,
-    ComparedSentence,
-    Comparison,
-    Judgements,
-    Verification,
-    judge,
-    split_texts,
-    versions_compared,
-)
-from app.entrypoints.cli.options import settings_from
+from app.entrypoints.bootstrap import commands
+from app.entrypoints.cli.options import config_option, settings_from
 from app.entrypoints.log import configure_logging
 
 SENTENCES: Final = (
@@ -57,7 +49,7 @@ SENTENCES: Final = (
     "Is that your umbrella, or did someone forget theirs?",
     "A violin, a broken drum and two spoons were all the instruments they had.",
     "Version 2.4 fixes the problem with the printer.",
-    "The judge asked for silence, waited a moment, and began to read the verdict.",
+    "The commands.judge asked for silence, waited a moment, and began to read the verdict.",
     "They were late, hungry and thoroughly lost; still, nobody wanted to ask for directions.",
     "Half of the apples were red, a third were green, and the rest had been eaten.",
     "I have told you a thousand times: do not feed the geese.",
@@ -74,43 +66,21 @@ SENTENCES: Final = (
 )
 """Numbers, names, questions and exclamations, from four words to two lines."""
 
-
 Rows = Sequence[Sequence[str]]
 
 NOTHING: Final = "-"
-
-MAX_SENTENCE_CHARS: Final = 24
-"""Of a sentence in the table."""
-
-MIN_WIDTH: Final = 120
-"""Columns of the table where it does not go to a terminal; nothing is cut then."""
+MAX_SENTENCE_CHARS: Final = 24  # of a sentence in the table
+MIN_WIDTH: Final = 120  # columns of the table where it does not go to a terminal
 
 SENTENCE_HEAD: Final = (
-    "sentence",
-    "precision",
-    "tokens",
-    "differ at",
-    "agree",
-    "samples",
-    "log-mel",
-    "finish",
-    "led: agree",
-    "log-mel",
-    "cosine",
-)
+    "sentence", "precision", "tokens", "differ at", "agree", "samples", "log-mel", "finish",
+    "led: agree", "log-mel", "cosine",
+)  # fmt: skip
 
 SUMMARY_HEAD: Final = (
-    "precision",
-    "same tokens",
-    "agree",
-    "log-mel",
-    "led: agree",
-    "near ties",
-    "samples",
-    "log-mel",
-    "cosine",
-    "verdict",
-)
+    "precision", "same tokens", "agree", "log-mel", "led: agree", "near ties", "samples",
+    "log-mel", "cosine", "verdict",
+)  # fmt: skip
 
 EXPLANATION: Final = (
     "Both speak greedily; the first of two numbers is the package's. Agree: share of positions "
@@ -138,7 +108,7 @@ EXPLANATION: Final = (
     type=click.Path(dir_okay=False, path_type=Path),
     help="File for the report in Markdown.",
 )
-@click.option("--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG.")
+@config_option
 def verify(
     model: str | None,
     max_sentences: int | None,
@@ -152,29 +122,36 @@ def verify(
     """
     settings = settings_from(config, {"model": model, "log_level": "error"}).settings
     configure_logging(settings.log)
-    _check_output(output)
+    if output is not None and not output.parent.is_dir():  # not only after minutes of work
+        raise click.ClickException(f"{output} cannot be written: {output.parent} is no directory.")
     sentences = _read_sentences(text_path)[:max_sentences]
-    verification = Verification(settings.model)
-    compared = list(_tracked(verification, sentences))
-    judged = judge(compared)
+    verification, console = commands.Verification(settings.model), Console(stderr=True)
+    compared = list(
+        track(
+            verification.run(sentences),
+            total=len(sentences),
+            description="comparing",
+            console=console,
+            disable=not console.is_terminal,
+        )
+    )
+    judged = commands.judge(compared)
     _print(compared, judged)
     if output is not None:
-        _write(output, _markdown(str(verification.directory), compared, judged))
+        report = _markdown(str(verification.checkpoint.directory), compared, judged)
+        try:
+            output.write_text(report, encoding="utf-8")
+        except OSError as error:
+            raise click.ClickException(f"{output} cannot be written: {error.strerror}.") from error
     if not all(verdict.is_usable for _, verdict in judged.values()):
         raise click.exceptions.Exit(1)
 
 
-def _check_output(path: Path | None) -> None:
-    """Now, and not after minutes of work."""
-    if path is not None and not path.parent.is_dir():
-        raise click.ClickException(f"{path} cannot be written: {path.parent} is no directory.")
-
-
 def _read_sentences(path: Path | None) -> list[TextSegment]:
     if path is None:
-        return split_texts(SENTENCES)
+        return commands.split_texts(SENTENCES)
     try:
-        sentences = split_texts([path.read_text(encoding="utf-8", errors="replace")])
+        sentences = commands.split_texts([path.read_text(encoding="utf-8", errors="replace")])
     except OSError as error:
         raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from error
     if not sentences:
@@ -182,65 +159,45 @@ def _read_sentences(path: Path | None) -> list[TextSegment]:
     return sentences
 
 
-def _tracked(
-    verification: Verification, sentences: Sequence[TextSegment]
-) -> Iterable[ComparedSentence]:
-    """Sentences as they are compared, with a bar on a terminal."""
-    console = Console(stderr=True)
-    return track(
-        verification.run(sentences),
-        total=len(sentences),
-        description="comparing",
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-def _print(compared: Sequence[ComparedSentence], judged: Judgements) -> None:
+def _print(compared: Sequence[commands.ComparedSentence], judged: commands.Judgements) -> None:
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console.width = MIN_WIDTH
-    console.print(_table(SENTENCE_HEAD, _sentence_rows(compared)))
-    console.print(_table(SUMMARY_HEAD, _summary_rows(judged)))
+    sentences, summary = _sentence_rows(compared), _summary_rows(judged)
+    for head, rows in ((SENTENCE_HEAD, sentences), (SUMMARY_HEAD, summary)):
+        table = Table(*head, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     for precision, (_, verdict) in judged.items():
         console.print(f"{precision}: {verdict.grade}: {verdict.reason}.", highlight=False)
 
 
-def _table(head: Sequence[str], rows: Rows) -> Table:
-    table = Table(*head, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _sentence_rows(compared: Sequence[commands.ComparedSentence]) -> Rows:
+    rows = []
+    for number, sentence in enumerate(compared, 1):
+        name = f"{number} {shorten(sentence.text, MAX_SENTENCE_CHARS, placeholder='...')}"
+        for precision in commands.PRECISIONS:
+            one = sentence.by_precision[precision]
+            first, peak = one.first_difference, one.peak_difference
+            row = (
+                name,
+                precision,
+                _pair(str(one.num_reference_tokens), str(one.num_tokens)),
+                NOTHING if first is None else str(first),
+                f"{one.agreement:.1%}",
+                NOTHING if peak is None else f"{peak:.0e}",
+                _decibels(one.log_mel_db),
+                _pair(one.reference_finish, one.finish),
+                f"{one.num_steps_agreed / one.num_steps:.1%}",
+                _decibels(one.led_log_mel_db),
+                f"{one.state_similarity:.5f}",
+            )
+            rows.append(row)
+    return rows
 
 
-def _sentence_rows(compared: Sequence[ComparedSentence]) -> Rows:
-    return [
-        (
-            f"{number} {shorten(one.text, MAX_SENTENCE_CHARS, placeholder='...')}",
-            precision,
-            *_cells(one.by_precision[precision]),
-        )
-        for number, one in enumerate(compared, 1)
-        for precision in PRECISIONS
-    ]
-
-
-def _cells(comparison: Comparison) -> tuple[str, ...]:
-    first = comparison.first_difference
-    return (
-        _pair(str(comparison.num_reference_tokens), str(comparison.num_tokens)),
-        NOTHING if first is None else str(first),
-        f"{comparison.agreement:.1%}",
-        _or_nothing(comparison.peak_difference, ".0e"),
-        _decibels(comparison.log_mel_db),
-        _pair(comparison.reference_finish, comparison.finish),
-        f"{comparison.num_steps_agreed / comparison.num_steps:.1%}",
-        _decibels(comparison.led_log_mel_db),
-        f"{comparison.state_similarity:.5f}",
-    )
-
-
-def _summary_rows(judged: Judgements) -> Rows:
+def _summary_rows(judged: commands.Judgements) -> Rows:
     return [
         (
             precision,
@@ -266,23 +223,19 @@ def _decibels(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f} dB"
 
 
-def _or_nothing(value: float | None, spec: str) -> str:
-    return NOTHING if value is None else format(value, spec)
-
-
 def _markdown(
-    directory: str,
-    compared: Sequence[ComparedSentence],
-    judged: Judgements,
+    directory: str, compared: Sequence[commands.ComparedSentence], judged: commands.Judgements
 ) -> str:
     verdicts = [
         f"- {precision}: **{verdict.grade}**: {verdict.reason}."
         for precision, (_, verdict) in judged.items()
     ]
+    packages = ("soprano-tts", "transformers", "torch", "onnxruntime")
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
     texts = [f"{number}. {one.text}" for number, one in enumerate(compared, 1)]
     parts = (
         "# Soprano on ONNX Runtime against soprano-tts",
-        f"Checkpoint `{directory}`; {versions_compared()}.",
+        f"Checkpoint `{directory}`; {versions}.",
         "\n".join(verdicts),
         _markdown_table(SUMMARY_HEAD, _summary_rows(judged)),
         EXPLANATION,
@@ -296,10 +249,3 @@ def _markdown(
 def _markdown_table(head: Sequence[str], rows: Rows) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from error

@@ -3,7 +3,6 @@
 All of it is checked before the body is read or a WebSocket accepted, because rejecting must be
 cheap. What the request receives then ends when its body is late, its key is revoked, or the
 server's time to stop is over. Health, metrics and files are served while the server drains.
-
 A route needs a key unless its `opt` says otherwise, so that a new one is closed by default.
 """
 
@@ -12,7 +11,7 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from litestar.config.cors import CORSConfig
@@ -22,13 +21,12 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from app.domain.errors import InvalidApiKeyError, ServerDrainingError, SpeechError
-from app.domain.services.access_control import AccessControl, Grant
-from app.domain.services.admission import Admission
-from app.domain.services.lifecycle import Intake
+from app.domain.services.access_control import Grant
 from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import HttpError, send_error
 from app.entrypoints.http.hosts import AllowedHosts, host_name, is_same_host
-from app.entrypoints.settings import AuthSettings
+from app.entrypoints.services import Services
+from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
 
 # `opt` of routes that need no key: never, with `auth.open_lists`, with `auth.open_metrics`.
@@ -51,26 +49,23 @@ class AccessMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    access: AccessControl
-    settings: AuthSettings
+    services: Services
+    settings: Settings
     cors: CORSConfig | None  # the pages of other origins that may use the server
     hosts: AllowedHosts  # the names of the server, whose own pages may use it
-    intake: Intake
-    admission: Admission
     clock: Clock
-    body_timeout_s: float  # in which all of a body must be received
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Reject a request, or run it, and give back what it holds of the limits."""
-        due_at = self.clock.monotonic() + self.body_timeout_s
+        due_at = self.clock.monotonic() + self.settings.server.read_timeout_s
         with ExitStack() as held, ExitStack() as place:
             try:
                 self._check_origin(scope)
                 grant = await self._authenticate(scope, held, place)
                 if _is_speech(scope):
-                    self.intake.check()
+                    self.services.intake.check()
                     if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
-                        self.admission.check(key_name(scope))
+                        self.services.admission.check(key_name(scope))
             except SpeechError as error:
                 if scope["type"] == ScopeType.HTTP:
                     raise
@@ -95,51 +90,32 @@ class AccessMiddleware(ASGIMiddleware):
         leave it to the server to look at the origin. Programs that are not browsers send none.
         """
         headers = Headers.from_scope(scope)
+        origin = headers.get("origin", "")
         if scope["type"] == ScopeType.WEBSOCKET:
-            is_foreign = self._is_foreign_socket(headers)
+            name = host_name(origin.partition("://")[2])
+            is_own = self.hosts.allows(name) and is_same_host(origin, headers.get("host", ""))
+            is_known = is_own or self.hosts.is_configured(name)
+            is_foreign = "origin" in headers and not is_known
         else:
             is_public = scope["route_handler"].opt.get("access") in ("open", "lists")
             has_user_data = not is_public and scope["method"] != HttpMethod.OPTIONS
-            is_foreign = has_user_data and self._is_foreign_request(headers)
-        if is_foreign:
+            site = headers.get("sec-fetch-site")
+            # From a page of the same site (another port of this machine, say) it may be followed.
+            is_link = site == "same-site" and headers.get("sec-fetch-dest") == "document"
+            is_foreign = has_user_data and site in ("cross-site", "same-site") and not is_link
+        if is_foreign and not (self.cors is not None and self.cors.is_origin_allowed(origin)):
             raise HttpError("origin_not_allowed")
-
-    def _is_foreign_socket(self, headers: Headers) -> bool:
-        origin = headers.get("origin")
-        if origin is None or self._is_allowed(origin):
-            return False
-        name = host_name(origin.partition("://")[2])
-        is_own = self.hosts.allows(name) and is_same_host(origin, headers.get("host", ""))
-        return not is_own and not self.hosts.is_configured(name)
-
-    def _is_foreign_request(self, headers: Headers) -> bool:
-        """Whether the browser says that a page of another origin asks.
-
-        A link from a page of the same site (another port of this machine, say) may be followed.
-        """
-        site = headers.get("sec-fetch-site")
-        is_link = site == "same-site" and headers.get("sec-fetch-dest") == "document"
-        if site not in ("cross-site", "same-site") or is_link:
-            return False
-        return not self._is_allowed(headers.get("origin", ""))
-
-    def _is_allowed(self, origin: str) -> bool:
-        return self.cors is not None and self.cors.is_origin_allowed(origin)
 
     async def _authenticate(self, scope: Scope, held: ExitStack, place: ExitStack) -> Grant | None:
         """What the request may do; None where no key is needed."""
         is_preflight = scope.get("method") == HttpMethod.OPTIONS  # browsers send it without the key
-        is_open = {
-            "open": True,
-            "lists": self.settings.open_lists,
-            "metrics": self.settings.open_metrics,
-        }
+        auth = self.settings.auth
+        is_open = {"open": True, "lists": auth.open_lists, "metrics": auth.open_metrics}
         if is_preflight or is_open.get(scope["route_handler"].opt.get("access", "")):
             return None
-        key = await self.access.identify(presented_key(scope))
-        if key is None:
+        if (key := await self.services.access.identify(presented_key(scope))) is None:
             return None
-        grant = scope["state"][_GRANT] = held.enter_context(self.access.grant(key))
+        grant = scope["state"][_GRANT] = held.enter_context(self.services.access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
         if _is_speech(scope):
             place.enter_context(grant.occupy())  # first, because it costs nothing of the minute
@@ -150,24 +126,23 @@ class AccessMiddleware(ASGIMiddleware):
     async def _receive(
         self, scope: Scope, receive: Receive, grant: Grant | None, due_at: float
     ) -> ReceiveMessage:
-        """The next message; a socket ends by itself when the server does.
+        """The next message, or the error that ends the request before.
 
-        Raises:
-            InvalidApiKeyError: the key was revoked.
-            ServerDrainingError: the server's time to stop is over.
-            HttpError: the body was not received by `due_at`.
+        A socket ends by itself when the server does.
         """
         ends: dict[asyncio.Future[None], type[SpeechError]] = {}
+        limit_s = math.inf
         if grant is not None:
             ends[grant.revoked] = InvalidApiKeyError
-        limit_s = math.inf
         if scope["type"] == ScopeType.HTTP:
-            ends[self.intake.over()] = ServerDrainingError
+            ends[self.services.intake.over()] = ServerDrainingError
             limit_s = max(0.0, due_at - self.clock.monotonic())
         try:
             return await within(self.clock, limit_s, unless(receive(), ends))
         except TimeoutError:
-            raise HttpError("request_too_slow", limit_s=self.body_timeout_s) from None
+            raise HttpError(
+                "request_too_slow", limit_s=self.settings.server.read_timeout_s
+            ) from None
 
 
 def _is_speech(scope: Scope) -> bool:
@@ -188,8 +163,7 @@ def _releasing(send: Send, place: ExitStack) -> Send:
 
 def grant_in(scope: Scope) -> Grant | None:
     """What a request may do with its key; None if it needed none."""
-    grant: Grant | None = scope.get("state", {}).get(_GRANT)
-    return grant
+    return cast("Grant | None", scope.get("state", {}).get(_GRANT))
 
 
 def key_name(scope: Scope) -> str | None:

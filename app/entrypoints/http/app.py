@@ -3,16 +3,16 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 from litestar import Litestar, MediaType, Response, get
 from litestar.di import NamedDependency, Provide
 
 from app.domain.errors import SpeechError
 from app.domain.services.lifecycle import Intake
-from app.entrypoints.http.access import METRICS, OPEN, AccessMiddleware
+from app.entrypoints.http.access import METRICS, OPEN, AccessMiddleware, key_name
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
-from app.entrypoints.http.files import StoredAudioController, owner
+from app.entrypoints.http.files import StoredAudioController
 from app.entrypoints.http.health import HealthController
 from app.entrypoints.http.hosts import AllowedHosts, cors_config
 from app.entrypoints.http.middleware import RequestMiddleware
@@ -22,11 +22,9 @@ from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.responses import HeldAnswers
 from app.entrypoints.http.speech import SpeechAnswers, SpeechController
 from app.entrypoints.http.sse import EventWriter
-from app.entrypoints.http.websocket import LiveLimits, live_speech
+from app.entrypoints.http.websocket import live_speech
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
-
-DISTRIBUTION: Final = "soprano-tts-api"
 
 
 def create_app(
@@ -41,7 +39,7 @@ def create_app(
         ports: constructed, not opened.
         settings: all of them.
         on_fatal: called if the model cannot be loaded.
-        intake: shut before the server ends; without it nobody can.
+        intake: shut before the server ends.
     """
     services = Services(ports, settings, intake or Intake())
     cors = cors_config(settings.server.cors_origins)
@@ -52,34 +50,19 @@ def create_app(
         async with services.running(on_fatal), services.library.running():
             yield
 
+    controllers = (SpeechController, StoredAudioController, ModelController, HealthController)
+    access = AccessMiddleware(
+        services=services, settings=settings, cors=cors, hosts=hosts, clock=ports.clock
+    )
     app = Litestar(
-        route_handlers=[
-            SpeechController,
-            live_speech,
-            StoredAudioController,
-            ModelController,
-            HealthController,
-            metrics_page,
-            player_page,
-        ],
+        route_handlers=[*controllers, live_speech, metrics_page, player_page],
         lifespan=[lifespan],
         dependencies=_dependencies(services, ports, settings),
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[
-            AccessMiddleware(
-                access=services.access,
-                settings=settings.auth,
-                cors=cors,
-                hosts=hosts,
-                intake=services.intake,
-                admission=services.admission,
-                clock=ports.clock,
-                body_timeout_s=settings.server.read_timeout_s,
-            ),
-        ],
+        middleware=[access],
         cors_config=cors,
         request_max_body_size=settings.server.max_body_bytes,
-        openapi_config=openapi_config(version(DISTRIBUTION)),
+        openapi_config=openapi_config(version("soprano-tts-api")),
         logging_config=None,
     )
     app.state.overload = OverloadCheck(services.access, services.admission, ports.requests)
@@ -109,9 +92,9 @@ def _dependencies(services: Services, ports: Ports, settings: Settings) -> dict[
         "services": lambda: services,
         "library": lambda: services.library,
         "clock": lambda: ports.clock,
-        "live_limits": lambda: LiveLimits(settings.speech.max_chars, settings.server.socket_idle_s),
+        "settings": lambda: settings,
         "answers": lambda: answers,
-        "owner": owner,
+        "owner": key_name,
     }
     return {name: Provide(each, sync_to_thread=False) for name, each in providers.items()}
 

@@ -29,8 +29,7 @@ AnyRequest: TypeAlias = Request[Any, Any, Any]
 INVALID_REQUEST: Final = "invalid_request_error"
 SERVER_ERROR: Final = "server_error"
 
-# Status in the log of a request whose client left; nobody receives it.
-CLIENT_CLOSED_REQUEST: Final = 499
+CLIENT_CLOSED_REQUEST: Final = 499  # in the log of a request whose client left
 
 # What a client is told of an unexpected failure.
 INTERNAL_ERROR: Final = ErrorDetail(
@@ -89,12 +88,7 @@ _KEEP_CONNECTION: Final = {
 
 
 class HttpError(SpeechError):
-    """One of `HTTP_ERRORS`.
-
-    Args:
-        code: of the error.
-        values: of the fields in its message.
-    """
+    """One of `HTTP_ERRORS`; `values` are those of the fields in its message."""
 
     def __init__(self, code: str, **values: object) -> None:
         self.status, message = HTTP_ERRORS[code]
@@ -126,10 +120,7 @@ _STATUS: Final[dict[type[SpeechError], int]] = {
     errors.StoreFullError: 507,
 }
 
-# What the framework says, as an internal error, of a client that left while sending its body.
-_LEFT_DURING_BODY: Final = "client disconnected prematurely"
-
-# Failures that the framework finds, by status: their code, and our message in place of its own.
+# Failures that the framework finds, by status: code, and our message in place of its own.
 FRAMEWORK_ERRORS: Final = {
     400: ("bad_request", None),
     404: ("not_found", "Not found; see /schema for the addresses of this server."),
@@ -140,9 +131,8 @@ FRAMEWORK_ERRORS: Final = {
     416: ("range_not_satisfiable", "The range begins beyond the end of the file, or is empty."),
 }
 
+ERROR_CODE: Final = "error_code"  # of the answer to a request, in the state of its scope
 NOT_JSON: Final = "The body must be JSON: send content-type application/json."
-
-_ERROR_STATE: Final = "error_code"
 
 _log = structlog.get_logger(__name__)
 
@@ -154,12 +144,6 @@ class MalformedBodyError(errors.InvalidRequestError):
         super().__init__(message)
         self.param = param  # type: ignore[misc] # of the class elsewhere
         self.code = code  # type: ignore[misc]
-
-
-class UnsupportedMediaTypeError(HTTPException):
-    """A body that is not plain JSON."""
-
-    status_code = 415
 
 
 class PreconditionFailedError(HTTPException):
@@ -198,8 +182,9 @@ def kind_of(status: int) -> str:
 
 def describe_speech_error(error: SpeechError) -> ErrorDetail:
     """A failure of the domain, as clients read it."""
-    kind = kind_of(status_of(error))
-    return ErrorDetail(message=str(error), type=kind, param=error.param, code=error.code)
+    return ErrorDetail(
+        message=str(error), type=kind_of(status_of(error)), param=error.param, code=error.code
+    )
 
 
 def describe_http_exception(error: HTTPException) -> ErrorDetail:
@@ -233,7 +218,8 @@ def handle_speech_error(request: AnyRequest, error: SpeechError) -> Response[Err
 
 def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
     """A failure that the framework found."""
-    has_left = error.detail == _LEFT_DURING_BODY
+    # What the framework says, as an internal error, of a client that left while sending its body.
+    has_left = error.detail == "client disconnected prematurely"
     status = CLIENT_CLOSED_REQUEST if has_left else error.status_code
     return _response(request, status, describe_http_exception(error), dict(error.headers or {}))
 
@@ -251,11 +237,6 @@ def handle_validation(request: AnyRequest, error: ValidationException) -> Respon
     return _response(request, 400, detail, {"x-should-retry": "false"})
 
 
-def handle_disconnect(_: AnyRequest, __: ClientDisconnectedError) -> Response[None]:
-    """Nobody is there to read an answer; the status is for the log."""
-    return Response(None, status_code=CLIENT_CLOSED_REQUEST)
-
-
 def handle_bug(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
     """An unexpected failure: the log has the details, the client has the request id."""
     _log.error("http.failed", exc_info=error)
@@ -265,33 +246,21 @@ def handle_bug(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
 def _response(
     request: AnyRequest, status: int, detail: ErrorDetail, headers: dict[str, str]
 ) -> Response[ErrorBody]:
-    note_error(request.scope, detail.code)
-    return Response(
-        ErrorBody(detail), status_code=status, headers=headers, media_type=MediaType.JSON
-    )
+    request.scope["state"][ERROR_CODE] = detail.code
+    body, media_type = ErrorBody(detail), MediaType.JSON
+    return Response(body, status_code=status, headers=headers, media_type=media_type)
 
 
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
     SpeechError: handle_speech_error,
     ValidationException: handle_validation,
     HTTPException: handle_http_exception,
-    ClientDisconnectedError: handle_disconnect,
+    # Nobody is there to read an answer; the status is for the log.
+    ClientDisconnectedError: lambda _, __: Response(None, status_code=CLIENT_CLOSED_REQUEST),
     Exception: handle_bug,
 }
 
 
-def note_error(scope: Scope, code: str | None) -> None:
-    """Remember which error a request was answered with, for the log."""
-    scope["state"][_ERROR_STATE] = code
-
-
-def error_noted_in(scope: Scope) -> str | None:
-    """That error's code; None if there was none."""
-    code: str | None = scope.get("state", {}).get(_ERROR_STATE)
-    return code
-
-
-_MISSING_FIELD = re.compile(r"missing required field `(\w+)`")
 _CHOICES: Final = {
     field.encode_name: choices
     for field in msgspec.structs.fields(CreateSpeech)
@@ -308,9 +277,9 @@ def describe_decode_error(error: Exception) -> MalformedBodyError:
         return MalformedBodyError(message, None, "invalid_json")
     text = str(error)
     path = _PATH.search(text)
-    param = path[1] if path and path[1] else None
+    param = (path[1] or None) if path else None
     words = _PATH.sub("", text)
-    if missing := _MISSING_FIELD.search(text):
+    if missing := re.search(r"missing required field `(\w+)`", text):
         param = param or missing[1]
         return MalformedBodyError(f"{words}.", param, "missing_required_parameter")
     if param in _CHOICES and words.startswith("Invalid enum"):
@@ -328,41 +297,33 @@ POLICY_VIOLATION: Final = 1008
 
 async def send_error(scope: Scope, send: Send, error: SpeechError) -> None:
     """Answer with `error` where no handler of the framework would see it."""
-    note_error(scope, error.code)
+    scope["state"][ERROR_CODE] = error.code
     is_http = scope["type"] == ScopeType.HTTP
     if not is_http and EXTENSION not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": error.code})
         return
     kind = "http.response" if is_http else EXTENSION
-    answer = encode_answer(error)
-    start = {"type": f"{kind}.start", "status": answer.status, "headers": answer.headers}
+    status, headers, body = _encode(error)
+    start = {"type": f"{kind}.start", "status": status, "headers": headers}
     # The framework's types do not know the extension.
     await send(start)  # type: ignore[arg-type]
-    await send({"type": f"{kind}.body", "body": answer.body})  # type: ignore[arg-type]
+    await send({"type": f"{kind}.body", "body": body})  # type: ignore[arg-type]
 
 
-class EncodedAnswer(msgspec.Struct, frozen=True):
-    """An answer as bytes, for where there is no framework to write it."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-    def to_http(self, *more_headers: tuple[bytes, bytes], is_head: bool = False) -> bytes:
-        """The answer as it is sent on a connection; to a HEAD without its body."""
-        start = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode()
-        headers = map(b": ".join, [*self.headers, *more_headers])
-        return b"\r\n".join([start, *headers, b"", b"" if is_head else self.body])
+def encode_answer(
+    error: SpeechError, *more_headers: tuple[bytes, bytes], is_head: bool = False
+) -> bytes:
+    """The answer as it is sent on a connection; to a HEAD without its body."""
+    status, headers, body = _encode(error)
+    start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()
+    lines = map(b": ".join, [*headers, *more_headers])
+    return b"\r\n".join([start, *lines, b"", b"" if is_head else body])
 
 
-def encode_answer(error: SpeechError) -> EncodedAnswer:
-    """What a caller gets for `error`; without a response of the framework, which takes longer."""
+def _encode(error: SpeechError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body; without a response of the framework, which takes longer."""
     body = msgspec.json.encode(ErrorBody(describe_speech_error(error)))
-    headers = {
-        **SECURITY_HEADERS,
-        **_headers(error),
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-    }
+    sent = {"content-type": "application/json", "content-length": str(len(body))}
+    headers = {**SECURITY_HEADERS, **_headers(error), **sent}
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return EncodedAnswer(status_of(error), pairs, body)
+    return status_of(error), pairs, body

@@ -1,7 +1,6 @@
 """/v1/audio/files: stored audio, as files of its owner.
 
-A file that breaks off after its first byte cuts the connection: a body that ends cleanly would pass
-for a whole one.
+A file that breaks off cuts the connection: a body that ends cleanly would pass for a whole one.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,18 +23,9 @@ from werkzeug.http import http_date, quote_etag
 from app.domain.captions import Caption, render_srt, render_vtt
 from app.domain.errors import ServerDrainingError, SpeechError
 from app.domain.services.audio_library import AudioLibrary, PageQuery
-from app.entrypoints.http.access import key_name
+from app.entrypoints.http import openapi
 from app.entrypoints.http.errors import ClientDisconnectedError
 from app.entrypoints.http.middleware import is_head
-from app.entrypoints.http.openapi import (
-    CAPTIONS_ERRORS,
-    DELETE_ERRORS,
-    DELETE_FILE,
-    LIST_ERRORS,
-    READ_ERRORS,
-    RETRIEVE_FILE,
-    captions_operation,
-)
 from app.entrypoints.http.preconditions import ByteRange, Validators, check_change, choose_span
 from app.entrypoints.http.responses import send_parts, until_disconnect
 from app.entrypoints.http.schemas import CONTENT_TYPES
@@ -82,21 +72,16 @@ class StoredAudioDeleted(msgspec.Struct, kw_only=True):
     deleted: Literal[True] = True
 
 
-def owner(request: Request[Any, Any, Any]) -> str | None:
-    """The name of the request's key; None where there are no keys."""
-    return key_name(request.scope)
-
-
 def _captions_route(
     name: str, title: str, content_type: str, render: Callable[[Sequence[Caption]], str]
 ) -> HTTPRouteHandler:
     @get(
         f"/{{name:str}}/captions.{name}",
         operation_id=f"retrieveAudioFile{name.title()}",
-        operation_class=captions_operation(content_type),
+        operation_class=openapi.captions_operation(content_type),
         summary=f"Captions of stored audio, {title}",
         description=f"What is said when, as {title}.",
-        responses=CAPTIONS_ERRORS,
+        responses=openapi.CAPTIONS_ERRORS,
     )
     async def retrieve_captions(
         self: Any,  # noqa: ARG001 - bound by the framework
@@ -116,7 +101,12 @@ class StoredAudioController(Controller):
     path = FILES_PATH
     tags = ("Stored audio",)
 
-    @get("/", operation_id="listAudioFiles", summary="List stored audio", responses=LIST_ERRORS)
+    @get(
+        "/",
+        operation_id="listAudioFiles",
+        summary="List stored audio",
+        responses=openapi.LIST_ERRORS,
+    )
     async def list_files(
         self,
         library: NamedDependency[AudioLibrary],
@@ -130,8 +120,7 @@ class StoredAudioController(Controller):
         ] = "desc",
     ) -> StoredAudioList:
         """A page of the files that the caller's key has stored."""
-        query = PageQuery(limit, after, is_newest_first=order == "desc")
-        page = await library.list(owner, query)
+        page = await library.list(owner, PageQuery(limit, after, is_newest_first=order == "desc"))
         items = [
             StoredAudioItem(
                 id=file.name,
@@ -151,9 +140,9 @@ class StoredAudioController(Controller):
     @get(
         "/{name:str}",
         operation_id="retrieveAudioFile",
-        operation_class=RETRIEVE_FILE,
+        operation_class=openapi.RETRIEVE_FILE,
         summary="Retrieve stored audio",
-        responses=READ_ERRORS,
+        responses=openapi.READ_ERRORS,
     )
     async def retrieve_file(
         self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
@@ -178,10 +167,10 @@ class StoredAudioController(Controller):
     @delete(
         "/{name:str}",
         operation_id="deleteAudioFile",
-        operation_class=DELETE_FILE,
+        operation_class=openapi.DELETE_FILE,
         summary="Delete stored audio",
         status_code=200,
-        responses=DELETE_ERRORS,
+        responses=openapi.DELETE_ERRORS,
     )
     async def delete_file(
         self,
@@ -201,13 +190,7 @@ class StoredAudioController(Controller):
 
 
 class StoredAudioResponse(ASGIResponse):
-    """Opens a file, decides by the request's headers what of it is wanted, and sends that.
-
-    Args:
-        opening: of the file; entered when the answer is sent, left at its end.
-    """
-
-    __slots__ = ("_opening",)
+    """Opens a file, decides by the request's headers what of it is wanted, and sends that."""
 
     def __init__(self, opening: AbstractAsyncContextManager[OpenAudio]) -> None:
         super().__init__()
@@ -222,21 +205,16 @@ class StoredAudioResponse(ASGIResponse):
             await send({"type": "http.response.start", "status": status, "headers": pairs})
             if span is None or is_head(scope):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-            else:
-                await _send_span(audio, span, receive, send)
-
-
-async def _send_span(audio: OpenAudio, span: ByteRange, receive: Receive, send: Send) -> None:
-    """Send the bytes; returning before their end makes the server cut."""
-    try:
-        await until_disconnect(receive, send_parts(send, audio.read(span.start, span.end)))
-    except ClientDisconnectedError:
-        _log.info("stored_audio.client_left")
-    except SpeechError as error:
-        write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
-        write("stored_audio.cut", error=error.code, reason=str(error))
-    except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
-        _log.error("stored_audio.cut", error="internal_error", exc_info=error)
+                return
+            try:  # to return before the end makes the server cut
+                await until_disconnect(receive, send_parts(send, audio.read(span.start, span.end)))
+            except ClientDisconnectedError:
+                _log.info("stored_audio.client_left")
+            except SpeechError as error:
+                write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
+                write("stored_audio.cut", error=error.code, reason=str(error))
+            except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
+                _log.error("stored_audio.cut", error="internal_error", exc_info=error)
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -255,11 +233,10 @@ def validators_of(info: StoredAudio) -> Validators:
 
 def describe_answer(info: StoredAudio, span: ByteRange | None) -> tuple[int, dict[str, str]]:
     """Status and headers of the answer that sends `span`; None sends nothing (304)."""
-    validators = validators_of(info)
     headers = {
         "accept-ranges": "bytes",
-        "etag": quote_etag(validators.etag),
-        "last-modified": http_date(validators.last_modified),
+        "etag": quote_etag(info.version),
+        "last-modified": http_date(info.created_at),
         **CACHE_HEADERS,
     }
     if span is None:

@@ -27,22 +27,10 @@ SECURITY_HEADERS: Final = {
 
 # Headers of answers that a page of another origin may read; browsers hide most of them otherwise.
 EXPOSED_HEADERS: Final = (
-    "cache-status",
-    "content-location",
-    "content-range",
-    "etag",
-    "retry-after",
-    "retry-after-ms",
-    "server-timing",
-    "warning",
-    "x-request-id",
-    "x-sample-rate",
-    "x-should-retry",
-    "x-speech-backend",
-    "x-speech-voice",
-    "x-store-error",
-    "x-stored-file",
-)
+    "cache-status", "content-location", "content-range", "etag", "retry-after", "retry-after-ms",
+    "server-timing", "warning", "x-request-id", "x-sample-rate", "x-should-retry",
+    "x-speech-backend", "x-speech-voice", "x-store-error", "x-stored-file",
+)  # fmt: skip
 
 _HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:@\[\]]*?)\.?)(?::\d*)?")
 
@@ -69,19 +57,15 @@ class AllowedHosts:
 
 
 def host_name(host: str) -> str:
-    """The name or address in the header `Host`, or in an origin after its scheme: without port.
-
-    A value of another form is returned as it is; no server has such a name.
-    """
+    """The name or address in the header `Host`, or in an origin after its scheme: without port."""
     parts = _HOST.fullmatch(host.lower())
+    # A value of another form is returned as it is; no server has such a name.
     return (parts["address"] or parts["name"]) if parts else host
 
 
 def is_same_host(origin: str, host: str) -> bool:
-    """Whether a page came from `host`, a name or address with its port.
-
-    The scheme is not compared: behind a proxy with TLS ours differs from the browser's.
-    """
+    """Whether a page came from `host`, a name or address with its port."""
+    # The scheme is not compared: behind a proxy with TLS ours differs from the browser's.
     return bool(host) and origin.partition("://")[2].lower() == host.lower()
 
 

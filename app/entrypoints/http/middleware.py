@@ -20,23 +20,14 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, We
 from app.domain.errors import SpeechError
 from app.domain.services.access_control import AccessControl
 from app.entrypoints.http.access import key_name
-from app.entrypoints.http.errors import (
-    HttpError,
-    error_noted_in,
-    send_error,
-)
+from app.entrypoints.http.errors import ERROR_CODE, HttpError, send_error
 from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
 from app.ports.clock import Clock
 from app.ports.telemetry import RequestObserver, RequestReport, Span, Tracing
 
-# Supervisors ask these every few seconds; their events are at level debug.
-QUIET_PATHS: Final = ("/health/", "/metrics")
-
-# Only requests below are traced: machines ask the others often.
-TRACED_PREFIX: Final = "/v1/"
-
-# Longer methods and paths are cut to this in logs and spans.
-MAX_LOGGED_CHARS: Final = 256
+QUIET_PATHS: Final = ("/health/", "/metrics")  # asked every few seconds; logged at level debug
+TRACED_PREFIX: Final = "/v1/"  # machines ask the others often
+MAX_LOGGED_CHARS: Final = 256  # of methods and paths, in logs and spans
 
 WITH_HEADERS: Final = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 SWITCHING_PROTOCOLS: Final = 101  # a socket that is accepted; its message has no status
@@ -53,6 +44,7 @@ ENCODED_SLASH: Final = b"%2f"
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _IS_HEAD: Final = "is_head"
+_TWO_LENGTHS: Final = {b"content-length", b"transfer-encoding"}
 
 _log = structlog.get_logger(__name__)
 
@@ -61,10 +53,9 @@ ConnectionScope: TypeAlias = HTTPScope | WebSocketScope
 
 @dataclass(eq=False, kw_only=True)
 class RequestMiddleware:
-    """ASGI wrapper of the whole application.
+    """ASGI wrapper of the whole application; HEAD runs as GET without the body.
 
-    A client's own `x-request-id` is kept if it is short and plain. HEAD runs as GET without the
-    body.
+    A client's own `x-request-id` is kept if it is short and plain.
     """
 
     app: ASGIApp
@@ -92,26 +83,25 @@ class RequestMiddleware:
             bound = structlog.contextvars.bound_contextvars(request_id=response.request_id)
             context.enter_context(bound)
             try:
-                error = await self._find_fault(scope)
-                if error is not None:
+                if (error := await self._find_fault(scope)) is not None:
                     await send_error(scope, response.send, error)
                 else:
                     await self.app(inner, receive, response.send)
             finally:
                 report = RequestReport(
-                    method=_method(scope) or WEBSOCKET,
+                    method=str(scope.get("method", WEBSOCKET)),
                     route=inner.get("path_template") or None,
                     status=response.status,
                     duration_s=self.clock.monotonic() - started,
                 )
-                key = key_name(scope)
+                key, code = key_name(scope), scope.get("state", {}).get(ERROR_CODE)
                 write = _log.debug if scope["path"].startswith(QUIET_PATHS) else _log.info
                 write(
                     "http.request",
                     method=_shortened(report.method),
                     path=_shortened(scope["path"]),
                     status=report.status,
-                    error=error_noted_in(scope),
+                    error=code,
                     duration_s=round(report.duration_s, 4),
                     **({} if key is None else {"api_key": key}),
                 )
@@ -119,7 +109,7 @@ class RequestMiddleware:
                 if response.is_socket:
                     self._count_socket(-1)
                 if span is not None:
-                    _end_span(span, report, error_noted_in(scope))
+                    _end_span(span, report, code)
 
     def _count_socket(self, change: int) -> None:
         self._num_sockets += change
@@ -128,7 +118,7 @@ class RequestMiddleware:
     def _start_span(self, scope: ConnectionScope, context: ExitStack) -> Span | None:
         if self.tracing is None or not scope["path"].startswith(TRACED_PREFIX):
             return None
-        method = _method(scope) or "GET"  # as a socket begins
+        method = str(scope.get("method", "GET"))  # as a socket begins
         attributes = {
             "http.request.method": method if method in METHODS else OTHER_METHOD,
             "url.scheme": scope["scheme"],
@@ -168,7 +158,8 @@ class _Response:
     def __init__(
         self, scope: ConnectionScope, send: Send, count_socket: Callable[[int], None]
     ) -> None:
-        self.request_id = _request_id(scope)
+        own = [text.decode("latin-1") for name, text in scope["headers"] if name == b"x-request-id"]
+        self.request_id = next(filter(_SAFE_ID.fullmatch, own), None) or uuid.uuid4().hex
         self.status = 0
         self.is_socket = False
         self._scope = scope
@@ -197,12 +188,15 @@ class _Response:
     def _add_headers(self, message: Message) -> None:
         headers = MutableScopeHeaders.from_message(message)
         headers["x-request-id"] = self.request_id
-        if _has_two_lengths(self._scope):
+        # Of chunks and a length the chunks count, and the connection must end (RFC 9112, section
+        # 6.1): two servers in a row that choose differently would see different requests.
+        if {name for name, _ in self._scope["headers"]} >= _TWO_LENGTHS:
             headers["connection"] = "close"
         if "allow" in headers:
             allowed = {method.strip() for method in headers["allow"].split(",")}
-            also = {HttpMethod.HEAD.value} if HttpMethod.GET in allowed else set()
-            headers["allow"] = ", ".join(sorted(allowed | also))
+            if HttpMethod.GET in allowed:
+                allowed.add(HttpMethod.HEAD.value)
+            headers["allow"] = ", ".join(sorted(allowed))
         for name, value in SECURITY_HEADERS.items():
             headers[name] = value
 
@@ -216,33 +210,12 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_LOGGED_CHARS else f"{text[:MAX_LOGGED_CHARS]}..."
 
 
-def _has_two_lengths(scope: ConnectionScope) -> bool:
-    """Whether a body has both chunks and a length.
-
-    The chunks count, and the connection must end (RFC 9112, section 6.1): two servers in a row that
-    choose differently would see different requests.
-    """
-    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
-
-
-def _request_id(scope: ConnectionScope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SAFE_ID.fullmatch(text := value.decode("latin-1")):
-            return text
-    return uuid.uuid4().hex
-
-
-def _method(scope: ConnectionScope) -> str | None:
-    return str(scope["method"]) if scope["type"] == ScopeType.HTTP else None
-
-
 def _end_span(span: Span, report: RequestReport, error: str | None) -> None:
     attributes: dict[str, str | int] = {}
     if report.status:
         attributes["http.response.status_code"] = report.status
     if report.route is not None:
-        method = report.method.replace(WEBSOCKET, "GET")
-        span.rename(f"{method} {report.route}")
+        span.rename(f"{report.method.replace(WEBSOCKET, 'GET')} {report.route}")
         attributes["http.route"] = report.route
     is_ours = report.status >= SERVER_ERROR
     span.end(attributes, (error or str(report.status)) if is_ours else None)

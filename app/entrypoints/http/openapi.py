@@ -21,7 +21,6 @@ from app.entrypoints.http.access import OPEN
 from app.entrypoints.http.errors import (
     NOT_JSON,
     HttpError,
-    UnsupportedMediaTypeError,
     describe_decode_error,
     describe_http_exception,
     describe_speech_error,
@@ -40,7 +39,6 @@ DESCRIPTION: Final = (
     "Every answer carries `x-request-id`; every error has the same body. "
     "A server with keys wants one as `Authorization: Bearer KEY`."
 )
-
 
 API_KEY: Final = "ApiKey"
 
@@ -175,7 +173,7 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
     404: {"A model that is not served": errors.ModelNotFoundError("gpt-5", ["tts-1", "tts-1-hd"])},
     408: {"A body that was not received in time": HttpError("request_too_slow", limit_s=10)},
     413: {"A body that is too large": HTTPException(status_code=413)},
-    415: {"A form instead of JSON": UnsupportedMediaTypeError(NOT_JSON)},
+    415: {"A form instead of JSON": HTTPException(NOT_JSON, status_code=415)},
     429: {"More requests than a key may send": errors.RateLimitError("60 per minute", 1.0)},
     431: {"Too many headers": HttpError("headers_too_large")},
     500: {"A failure of the model": errors.SynthesisError()},
@@ -214,13 +212,6 @@ def _header(
     )
 
 
-def _parameters(described: dict[str, str]) -> list[spec.Parameter]:
-    return [
-        spec.Parameter(name=name, param_in="header", schema=_TEXT, description=description)
-        for name, description in described.items()
-    ]
-
-
 def described(
     parameters: Sequence[spec.Parameter],
     responses: Mapping[str, spec.OpenAPIResponse],
@@ -229,11 +220,8 @@ def described(
 ) -> type[spec.Operation]:
     """The class of an operation that has more than the framework can read off its handler.
 
-    Args:
-        parameters: further ones.
-        responses: further ones by status, or others in place of the framework's.
-        requests: examples of bodies.
-        failures: examples of bodies by status.
+    `responses` by status add to the framework's or replace them; `requests` and `failures` (by
+    status) are examples of bodies.
     """
 
     @dataclass
@@ -242,20 +230,15 @@ def described(
             self.parameters = [*(self.parameters or []), *parameters]
             self.responses = {**(self.responses or {}), **responses}
             if isinstance(self.request_body, spec.RequestBody):
-                _add_examples(self.request_body.content, requests)
+                for media in self.request_body.content.values():
+                    media.examples = {**requests}
             for status, examples in failures.items():
                 response = cast("spec.OpenAPIResponse", self.responses[status])
-                _add_examples(response.content or {}, examples)
+                for media in (response.content or {}).values():
+                    media.examples = {**examples}
                 response.headers = {**(RETRY_HEADERS if status in RETRIED else ERROR_HEADERS)}
 
     return DescribedOperation
-
-
-def _add_examples(
-    content: dict[str, spec.OpenAPIMediaType], examples: Mapping[str, spec.Example]
-) -> None:
-    for media in content.values():
-        media.examples = {**examples}
 
 
 RETRIED: Final = ("429", "503")
@@ -325,17 +308,22 @@ TIMEOUT: Final = spec.Parameter(
 )
 CREATE_SPEECH: Final = described([TIMEOUT], {"200": SPEECH}, REQUESTS, ERRORS)
 
-CHANGE_HEADERS: Final = {
-    "If-Match": "`etag` that the file must have; else 412.",
-    "If-Unmodified-Since": "Date since which the file must not have changed; else 412.",
-}
-READ_HEADERS: Final = {
-    "Range": "One range of bytes; several at once are answered with the whole file.",
-    "If-Range": "Of the range: an `etag` or date; the whole file if it has another.",
-    "If-None-Match": "`etag` of a copy; 304 if it is still right.",
-    "If-Modified-Since": "Date of a copy; 304 if it is still right.",
-    **CHANGE_HEADERS,
-}
+
+def _parameter(name: str, description: str) -> spec.Parameter:
+    return spec.Parameter(name=name, param_in="header", schema=_TEXT, description=description)
+
+
+CHANGE_HEADERS: Final = [
+    _parameter("If-Match", "`etag` that the file must have; else 412."),
+    _parameter("If-Unmodified-Since", "Date since which the file must not have changed; else 412."),
+]
+READ_HEADERS: Final = [
+    _parameter("Range", "One range of bytes; several at once are answered with the whole file."),
+    _parameter("If-Range", "Of the range: an `etag` or date; the whole file if it has another."),
+    _parameter("If-None-Match", "`etag` of a copy; 304 if it is still right."),
+    _parameter("If-Modified-Since", "Date of a copy; 304 if it is still right."),
+    *CHANGE_HEADERS,
+]
 
 
 def _file(description: str, **headers: str) -> spec.OpenAPIResponse:
@@ -348,7 +336,7 @@ def _file(description: str, **headers: str) -> spec.OpenAPIResponse:
 
 
 RETRIEVE_FILE: Final = described(
-    _parameters(READ_HEADERS),
+    READ_HEADERS,
     {
         "200": _file("The file."),
         "206": _file("The range.", **{"content-range": "First and last byte, and the size."}),
@@ -358,7 +346,7 @@ RETRIEVE_FILE: Final = described(
         ),
     },
 )
-DELETE_FILE: Final = described(_parameters(CHANGE_HEADERS), {})
+DELETE_FILE: Final = described(CHANGE_HEADERS, {})
 
 
 def captions_operation(content_type: str) -> type[spec.Operation]:
@@ -391,15 +379,15 @@ def _static(name: str, media_type: str) -> HTTPRouteHandler:
     return static_file
 
 
-def _reject_unknown(response: Response[Any]) -> Response[Any]:
-    """The framework answers to unknown addresses below its own with a page of HTML."""
-    if response.status_code == HTTPStatus.NOT_FOUND:
-        raise NotFoundException
-    return response
-
-
 def openapi_config(version: str) -> OpenAPIConfig:
     """The schema at /schema/openapi.json, the page at /schema."""
+
+    def reject_unknown(response: Response[Any]) -> Response[Any]:
+        # The framework answers to unknown addresses below its own with a page of HTML.
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            raise NotFoundException
+        return response
+
     return OpenAPIConfig(
         title="Soprano TTS API",
         version=version,
@@ -414,7 +402,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
             dto=None,
             return_dto=None,
             opt=OPEN,
-            after_request=_reject_unknown,
+            after_request=reject_unknown,
         ),
         use_handler_docstrings=True,
         components=spec.Components(

@@ -7,6 +7,7 @@ not sure of takes the ordinary way, and gets the same answer there.
 
 import os
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -28,16 +29,14 @@ _REQUEST_ID: Final = re.compile(rb"\r\nx-request-id: *([A-Za-z0-9._:-]{1,128})\r
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class OverloadCheck:
     """Rejects requests before they are parsed, while there is no place for any of them."""
 
-    def __init__(
-        self, access: AccessControl, admission: Admission, observer: RequestObserver
-    ) -> None:
-        self._access = access
-        self._admission = admission
-        self._observer = observer
-        self._num_refused = 0
+    access: AccessControl
+    admission: Admission
+    observer: RequestObserver
+    _num_refused: int = 0
 
     def report(self) -> None:
         """Log how many requests were refused since the last time; called about every second."""
@@ -56,19 +55,19 @@ class OverloadCheck:
             return None
         head += b"\r\n"
         keys = _KEY.findall(head)
-        caller = self._access.recognize(keys[0].decode("latin-1") if len(keys) == 1 else None)
+        caller = self.access.recognize(keys[0].decode("latin-1") if len(keys) == 1 else None)
         if caller is None:
             return None
         try:
-            self._admission.check(caller.name)
+            self.admission.check(caller.name)
         except ServerOverloadedError as error:
             report = RequestReport(method="POST", route=SPEECH_PATH, status=503, duration_s=0.0)
-            self._observer.request_ended(report)
+            self.observer.request_ended(report)
             self._num_refused += 1
             own = _REQUEST_ID.search(head)
             request_id = own[1] if own else os.urandom(16).hex().encode()
             more = (b"x-request-id", request_id), (b"connection", b"close")
-            return encode_answer(error).to_http(*headers, *more)
+            return encode_answer(error, *headers, *more)
         return None
 
 

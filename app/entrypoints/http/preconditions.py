@@ -37,9 +37,7 @@ class ByteRange(msgspec.Struct, frozen=True):
 def choose_span(headers: Mapping[str, str], file: Validators) -> ByteRange | None:
     """The part of `file` that a request wants; None is nothing, it has that state already (304).
 
-    Args:
-        headers: of the request, by lower-case name; several lines of one name are joined by commas.
-        file: as it is now.
+    `headers` are by lower-case name; several lines of one name are joined by commas.
 
     Raises:
         PreconditionFailedError: the request is for another state of the file.
@@ -49,16 +47,26 @@ def choose_span(headers: Mapping[str, str], file: Validators) -> ByteRange | Non
         raise PreconditionFailedError
     if _is_known(headers, file):
         return None
-    whole = ByteRange(0, file.num_bytes)
-    return _find_span(headers["range"], file) if _may_be_partial(headers, file) else whole
+    header = headers.get("range")
+    if header is None or not _may_be_partial(headers.get("if-range"), file):
+        return ByteRange(0, file.num_bytes)
+    if _LAST_NOTHING.fullmatch(header):
+        raise RangeNotSatisfiableError(file.num_bytes)
+    asked = parse_range_header(header)
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return ByteRange(0, file.num_bytes)  # several ranges, or a malformed header
+    start, end = asked.ranges[0]
+    if start < 0:  # so many of the last bytes; an empty file has none that a range could name
+        return ByteRange(
+            max(0, file.num_bytes + start), file.num_bytes, is_partial=file.num_bytes > 0
+        )
+    if start >= file.num_bytes:
+        raise RangeNotSatisfiableError(file.num_bytes)
+    return ByteRange(start, min(end or file.num_bytes, file.num_bytes), is_partial=True)
 
 
 def check_change(headers: Mapping[str, str], file: Validators) -> None:
-    """Return if a request that changes `file` is for the state it has; `headers` as above.
-
-    Raises:
-        PreconditionFailedError: the request is for another state of the file.
-    """
+    """Raise PreconditionFailedError if a change is for another state of `file` than it has."""
     if _is_for_another_state(headers, file):
         raise PreconditionFailedError
     # If-Modified-Since is for GET and HEAD alone (RFC 9110, section 13.1.3).
@@ -80,31 +88,10 @@ def _is_known(headers: Mapping[str, str], file: Validators) -> bool:
     return since is not None and file.last_modified <= since
 
 
-def _may_be_partial(headers: Mapping[str, str], file: Validators) -> bool:
-    if "range" not in headers:
-        return False
-    condition = headers.get("if-range")
+def _may_be_partial(condition: str | None, file: Validators) -> bool:
     if condition is None:
         return True
     if (date := parse_date(condition)) is not None:
         return date == file.last_modified
     # A part of another state must never be joined to this one: only the exact tag will do.
     return unquote_etag(condition) == (file.etag, False)
-
-
-def _find_span(header: str, file: Validators) -> ByteRange:
-    """The one range of bytes; the whole file if there are several or the header is malformed."""
-    if _LAST_NOTHING.fullmatch(header):
-        raise RangeNotSatisfiableError(file.num_bytes)
-    asked = parse_range_header(header)
-    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
-        return ByteRange(0, file.num_bytes)
-    start, end = asked.ranges[0]
-    if start < 0:
-        # So many of the last bytes; an empty file has none that a range could name.
-        start = max(0, file.num_bytes + start)
-        return ByteRange(start, file.num_bytes, is_partial=file.num_bytes > 0)
-    if start >= file.num_bytes:
-        raise RangeNotSatisfiableError(file.num_bytes)
-    end = file.num_bytes if end is None else min(end, file.num_bytes)
-    return ByteRange(start, end, is_partial=True)

@@ -35,11 +35,8 @@ from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from app.entrypoints.http.request_headers import HEAD, RequestReader
 
-# Connections beyond the limit that are told so at the same time; others are closed at once.
-MAX_REJECTED: Final = 16
-
-# Given to a rejected client to begin its request; then it is answered anyway.
-FAREWELL_S: Final = 1.0
+MAX_REJECTED: Final = 16  # connections beyond the limit that are told so; others are closed at once
+FAREWELL_S: Final = 1.0  # given to a rejected client to begin its request; then it is answered
 
 # Read from a connection before the others have their turn. A chunk of one byte or an empty frame
 # takes some 10 us to parse: 7 ms for so many, and a second for the 256 KiB that asyncio reads.
@@ -48,24 +45,19 @@ MAX_READ_BYTES: Final = 4_096
 # Of a body whose length is known, which is not parsed. What follows it may be: in 60 ms.
 MAX_BODY_READ_BYTES: Final = 32_768
 
-# Read at once from a connection whose bytes are only dropped, which costs next to nothing.
-DROP_BYTES: Final = 262_144
+DROP_BYTES: Final = 262_144  # read at once and dropped, which costs next to nothing
 
-# struct linger: discard what is not sent and send RST (socket(7)).
-NO_LINGER: Final = struct.pack("ii", 1, 0)
+NO_LINGER: Final = struct.pack("ii", 1, 0)  # discard what is not sent and send RST (socket(7))
 
-# Control frames and parts of messages with fewer bytes, on one connection. Each takes some 10 us to
-# parse.
+# Control frames and parts of messages, on one connection. Each takes some 10 us to parse.
 SMALL_FRAME_BYTES: Final = 64
 MAX_SMALL_FRAMES_PER_MINUTE: Final = 3_000
 
-# States of a client from which nothing more is read: its last request is complete, or broken.
-NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)
+NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)  # the last request is complete, or broken
 
 # 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
-# This has room for 256 bodies of the largest size (server.max_body_bytes) that come slowly; a body
-# that comes at once, as short ones do, is not counted at all. With more, slow clients take more
-# memory; with less, long texts from slow networks are rejected earlier.
+# This has room for 256 bodies of the largest size (server.max_body_bytes) that come slowly; what
+# comes at once is not counted. With less, long texts from slow networks are rejected earlier.
 MAX_UNFINISHED_BYTES: Final = 64 * 1024 * 1024
 
 _log = structlog.get_logger(__name__)
@@ -79,18 +71,11 @@ class UnfinishedBytes(msgspec.Struct):
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True):
-    """Limits on the connections of a server.
+    """Limits on the connections of a server."""
 
-    Attributes:
-        header_timeout_s: in which the head of a request must have come.
-        write_stall_s: for which a client may take nothing of what waits for it.
-        max_connections: that are open at the same time.
-        unfinished: bodies and messages on all of them that have come in part.
-    """
-
-    header_timeout_s: float
-    write_stall_s: float
-    max_connections: int
+    header_timeout_s: float  # in which the head of a request must have come
+    write_stall_s: float  # for which a client may take nothing of what waits for it
+    max_connections: int  # that are open at the same time
     unfinished: UnfinishedBytes = msgspec.field(
         default_factory=lambda: UnfinishedBytes(MAX_UNFINISHED_BYTES)
     )
@@ -134,11 +119,7 @@ class WriteWatch:
 
 
 class HttpProtocol(H11Protocol):
-    """HTTP over h11, which bounds the size of a request's head; httptools does not.
-
-    Only GET of HTTP/1.1 can ask for a WebSocket (RFC 6455, section 4.1); of other requests the wish
-    is ignored, as it is for any other protocol.
-    """
+    """HTTP over h11, which bounds the size of a request's head; httptools does not."""
 
     def __init__(
         self, limits: ConnectionLimits, overload: OverloadCheck | None, **arguments: Any
@@ -183,10 +164,7 @@ class HttpProtocol(H11Protocol):
         return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
 
     def cut(self) -> None:
-        """End an answer in the middle of its body; its rest and the last chunk are never sent.
-
-        A request of whose answer nothing was sent is told that the server is about to end.
-        """
+        """End an answer before its end; if nothing of it was sent, say that the server ends."""
         has_unsent = self.transport.get_write_buffer_size() > 0  # of the answer before
         if self._is_answering and not self.cycle.response_started and not has_unsent:
             self._reject_running(ServerDrainingError())
@@ -225,28 +203,23 @@ class HttpProtocol(H11Protocol):
         if self._is_rejected:
             self.conn.is_head = data.startswith(HEAD)
             self._reject(HttpError("too_many_connections"))
-        elif self.conn.their_state in NOT_READ or self._is_discarding:
             return
-        elif self._is_answering:
-            super().data_received(data)
-        elif not self._reject_unread(data):
+        if self.conn.their_state in NOT_READ or self._is_discarding:
+            return
+        if not self._is_answering:
+            is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+            rejection = None
+            if is_new and self._overload is not None:
+                rejection = self._overload.answer(data, *self.server_state.default_headers)
+            if rejection is not None:
+                self.transport.write(rejection)
+                if has_whole_body(data):
+                    self.transport.close()
+                else:
+                    self._discard()
+                return
             self._expect_headers()
-            super().data_received(data)
-
-    def _reject_unread(self, data: bytes) -> bool:
-        """Whether `data` begins a request for speech that has no place, and was told so."""
-        is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
-        answer = None
-        if is_new and self._overload is not None:
-            answer = self._overload.answer(data, *self.server_state.default_headers)
-        if answer is None:
-            return False
-        self.transport.write(answer)
-        if has_whole_body(data):
-            self.transport.close()
-        else:
-            self._discard()
-        return True
+        super().data_received(data)
 
     def _discard(self) -> None:
         """Read on and drop it: to close now would reset the connection while the client sends."""
@@ -260,25 +233,20 @@ class HttpProtocol(H11Protocol):
         super().handle_events()
         is_plain_body = self.conn.their_state is h11.SEND_BODY and self.conn.has_length
         self.transport.max_size = MAX_BODY_READ_BYTES if is_plain_body else MAX_READ_BYTES  # type: ignore[attr-defined]
-        self._hold_body()
+        is_unfinished = self._is_answering and self.cycle.more_body
+        if not self._unfinished.resize(self.conn.num_body_bytes if is_unfinished else 0):
+            self._unfinished.resize(0)
+            if self.cycle.response_started:  # before its body has come, which nobody waits for
+                self.transport.abort()
+            else:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+                self._answer(HttpError("too_many_unfinished_bodies"))
+                self._discard()
         if self._is_answering:
             self._headers_due_at = None
         elif self._has_part_of_headers:
             self._expect_headers()
-
-    def _hold_body(self) -> None:
-        """Count what has come of an unfinished body, or reject the request if all hold too much."""
-        is_unfinished = self._is_answering and self.cycle.more_body
-        if self._unfinished.resize(self.conn.num_body_bytes if is_unfinished else 0):
-            return
-        self._unfinished.resize(0)
-        if self.cycle.response_started:  # before its body has come, which nobody waits for
-            self.transport.abort()
-            return
-        self.cycle.disconnected = True
-        self.cycle.message_event.set()
-        self._answer(HttpError("too_many_unfinished_bodies"))
-        self._discard()
 
     def on_response_complete(self) -> None:
         """Go on to the next request; the rest of a body that was not read is dropped."""
@@ -310,10 +278,7 @@ class HttpProtocol(H11Protocol):
             self.transport.close()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; a broken body is raised where the body is read.
-
-        A body that is broken before the application runs is rejected here: most routes read none.
-        """
+        """Run the application; a broken body is raised where it is read, or rejected before."""
 
         def check_body() -> None:
             if self._is_body_broken and not self.cycle.response_started:
@@ -340,8 +305,7 @@ class HttpProtocol(H11Protocol):
         self.transport.close()
 
     def _answer(self, error: SpeechError) -> None:
-        date = self.server_state.default_headers
-        _answer(self.transport, error, date, is_head=self.conn.is_head)
+        _answer(self.transport, error, self.server_state.default_headers, is_head=self.conn.is_head)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection over, with the frames that came in the same packet."""
@@ -351,6 +315,7 @@ class HttpProtocol(H11Protocol):
             cast("SocketProtocol", self.transport.get_protocol()).data_received(early)
 
     def _should_upgrade(self) -> bool:
+        # Only GET of HTTP/1.1 can ask for a WebSocket (RFC 6455, section 4.1); else it is ignored.
         may_upgrade = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
         return may_upgrade and self._get_upgrade() == b"websocket"
 
@@ -363,7 +328,6 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._unfinished = UnfinishedPart(limits.unfinished)
         self._num_cont_bytes = 0
         self._early = b""
-        self._limits = limits
         self._writes = WriteWatch(limits.write_stall_s)
         self._small_frames = TokenBucket(MAX_SMALL_FRAMES_PER_MINUTE, self.loop.time())
         self._num_frames = 0
@@ -400,9 +364,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().handle_pong(event)
 
     def handle_ping(self) -> None:
-        """Answer it; while the client does not take what is sent, only the last one, afterwards.
+        """Answer it; while the client takes nothing, only the last one (RFC 6455, section 5.5.3).
 
-        RFC 6455, section 5.5.3, allows that; answers that nobody reads would fill the memory.
+        Answers that nobody reads would fill the memory.
         """
         self._num_frames += 1
         if self.writable.is_set():
@@ -411,10 +375,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self._last_pong = b"".join(self.conn.data_to_send())
 
     def send_receive_event_to_app(self) -> None:
-        """Queue a message; text that is not UTF-8 closes the connection (RFC 6455, section 8.1).
-
-        uvicorn logs that as an error, and raises if the client has sent its close frame already.
-        """
+        """Queue a message; text that is not UTF-8 closes the connection (RFC 6455, section 8.1)."""
+        # uvicorn logs that as an error, and raises if the client has sent its close frame already.
         self._num_cont_bytes = 0
         try:
             if self.curr_msg_data_type == "text" and not self.close_sent:
@@ -457,37 +419,29 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return
         self._num_frames = 0
         super().data_received(data)
-        self._close_if_flooded(len(data))
-        self._hold_message()
+        now = self.loop.time()
+        num_small = max(0, self._num_frames - len(data) // SMALL_FRAME_BYTES)
+        is_flooded = any(self._small_frames.take(now) > 0 for _ in range(num_small))
+        if is_flooded and not self.close_sent:
+            self.conn.fail(CloseCode.POLICY_VIOLATION, "too many small frames")
+            self.handle_parser_exception()
+        num_held = len(self.frames[0]) + self._num_cont_bytes if self.frames else 0
+        has_room = self._unfinished.resize(num_held + len(self.conn.reader.buffer))
+        if not has_room and not self.close_sent:
+            self.frames = []
+            code, reason = CloseCode.TRY_AGAIN_LATER, "too_many_unfinished_bodies"
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+            self.conn.fail(code, reason)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            # As `HttpProtocol._discard`.
+            self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
+            self.close_timer = self.loop.call_later(FAREWELL_S, self.transport.close)
         if not self.handshake_initiated:
             self.handshake_complete = self.close_sent = True
             error = describe_handshake_error(self.conn.handshake_exc)
             _answer(self.transport, error, self.default_headers)
             self.transport.close()
-
-    def _hold_message(self) -> None:
-        """Count what has come of an unfinished message, or close if all hold too much."""
-        num_bytes = len(self.frames[0]) + self._num_cont_bytes if self.frames else 0
-        if self._unfinished.resize(num_bytes + len(self.conn.reader.buffer)) or self.close_sent:
-            return
-        self.frames = []
-        code, reason = CloseCode.TRY_AGAIN_LATER, "too_many_unfinished_bodies"
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.conn.fail(code, reason)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        # As `HttpProtocol._discard`.
-        self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
-        self.close_timer = self.loop.call_later(FAREWELL_S, self.transport.close)
-
-    def _close_if_flooded(self, num_bytes: int) -> None:
-        """End a connection on which too many frames come that hold next to nothing."""
-        now = self.loop.time()
-        num_small = max(0, self._num_frames - num_bytes // SMALL_FRAME_BYTES)
-        is_flooded = any(self._small_frames.take(now) > 0 for _ in range(num_small))
-        if is_flooded and not self.close_sent:
-            self.conn.fail(CloseCode.POLICY_VIOLATION, "too many small frames")
-            self.handle_parser_exception()
 
     def handle_connect(self, event: Request) -> None:
         """Run the application if the handshake is valid."""
@@ -497,11 +451,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
 def describe_handshake_error(error: Exception | None) -> SpeechError:
     """What a client is told of a handshake that the library `websockets` refuses with `error`."""
-    name = error.name if isinstance(error, InvalidHeader) else None
     if isinstance(error, RequestLineTooLong):
         return HttpError("uri_too_long")
     if isinstance(error, HeaderLineTooLong):
         return HttpError("headers_too_large")
+    name = error.name if isinstance(error, InvalidHeader) else None
     is_other_version = isinstance(error, InvalidHeaderValue) and name == "Sec-WebSocket-Version"
     if isinstance(error, InvalidUpgrade) or is_other_version:
         return HttpError("upgrade_required")
@@ -519,7 +473,7 @@ def _answer(
     request_id = uuid.uuid4().hex
     _log.info("http.refused", error=error.code, request_id=request_id)
     headers = *more_headers, (b"x-request-id", request_id.encode())
-    transport.write(encode_answer(error).to_http(*headers, is_head=is_head))
+    transport.write(encode_answer(error, *headers, is_head=is_head))
 
 
 def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:

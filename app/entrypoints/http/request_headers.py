@@ -22,7 +22,7 @@ HTTP_VERSIONS: Final = (b"1.0", b"1.1")
 SMALL_CHUNK_BYTES: Final = 64
 MAX_SMALL_CHUNKS: Final = 1_024
 
-_EMPTY_LINES = re.compile(rb"(\r?\n)*")
+_EMPTY_LINES = re.compile(rb"(\r?\n)+")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
 _END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\n[ \t]")
@@ -38,39 +38,31 @@ class FaultyHeadError(h11.RemoteProtocolError):
 
 
 class RequestReader(h11.Connection):
-    """h11, with a check of each head before it is parsed, and a limit on small chunks.
-
-    Attributes:
-        is_head: whether the last request that has begun is a HEAD, even if it cannot be parsed.
-        has_length: the length of its body was announced.
-        num_body_bytes: of its body, so far.
-    """
+    """h11, with a check of each head before it is parsed, and a limit on small chunks."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
-        self.is_head = False
-        self.has_length = False
-        self.num_body_bytes = 0
+        self.is_head = False  # the last request that has begun, even if it cannot be parsed
+        self.has_length = False  # the length of its body was announced
+        self.num_body_bytes = 0  # so far
         self._num_small_chunks = 0
 
     def next_event(self) -> Any:
         """As h11 says; raises FaultyHeadError as well."""
         if self.their_state is h11.IDLE:
             self.num_body_bytes = self._num_small_chunks = 0
-            lines = _EMPTY_LINES.match(self.trailing_data[0])
-            if lines is not None and lines.end():  # ignored (RFC 9112, section 2.2)
+            if lines := _EMPTY_LINES.match(self.trailing_data[0]):  # RFC 9112, section 2.2
                 self._receive_buffer.maybe_extract_at_most(lines.end())
             received = self.trailing_data[0]
             if received == b"\r":  # maybe of one more empty line
                 return h11.NEED_DATA
             self.is_head = received.startswith(HEAD)
-            error = find_fault(received)
-            if error is not None:
+            if error := find_fault(received):
                 raise FaultyHeadError(error)
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.has_length = any(name == b"content-length" for name, _ in event.headers)
-            return without_authority(event)
+            return _without_authority(event)
         if isinstance(event, h11.Data):
             self.num_body_bytes += len(event.data)
             self._num_small_chunks += len(event.data) < SMALL_CHUNK_BYTES
@@ -80,30 +72,20 @@ class RequestReader(h11.Connection):
         return event
 
 
-def without_authority(request: h11.Request) -> h11.Request:
-    """The same request to a path; a name in its target, as proxies send it, replaces `Host`.
-
-    RFC 9112, section 3.2.2.
-    """
+def _without_authority(request: h11.Request) -> h11.Request:
+    """A name in the target, as proxies send it, replaces `Host` (RFC 9112, section 3.2.2)."""
     target = _ABSOLUTE.fullmatch(request.target)
     if target is None:
         return request
     path = target[2] if target[2].startswith(b"/") else b"/" + target[2]
-    headers = [(name, value) for name, value in request.headers if name != b"host"]
+    headers = [(b"host", target[1]), *(pair for pair in request.headers if pair[0] != b"host")]
     return h11.Request(
-        method=request.method,
-        target=path,
-        headers=[(b"host", target[1]), *headers],
-        http_version=request.http_version,
+        method=request.method, target=path, headers=headers, http_version=request.http_version
     )
 
 
 def find_fault(received: bytes) -> SpeechError | None:
-    """Why a request is refused before it is parsed; None if it is not, or not yet.
-
-    Args:
-        received: begins with the head, or with as much of it as has come.
-    """
+    """Why a request whose head has come, maybe in part, is refused before it is parsed; or None."""
     end = _END.search(received)
     head = received[: end.end()] if end else received
     line, line_end, _ = head.partition(b"\n")

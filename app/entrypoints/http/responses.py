@@ -16,12 +16,7 @@ from anyio import SpooledTemporaryFile
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from app.domain.errors import (
-    InvalidApiKeyError,
-    ServerDrainingError,
-    ServerOverloadedError,
-    SpeechError,
-)
+from app.domain import errors
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import ClientDisconnectedError
@@ -44,16 +39,10 @@ _log = structlog.get_logger(__name__)
 class StreamResponse(ASGIResponse):
     """Sends a SpeechStream with chunked transfer encoding, and closes it however it ends.
 
-    Args:
-        stream: that is sent.
-        body: the bytes on the wire; the stream itself if they are those of the file.
-        clock: of the time for the last words.
-        headers: of the answer.
-        media_type: of the answer.
-        last_words: sent before a cut, of the error that is the reason.
+    `body` has the bytes on the wire; it is the stream itself if they are those of the file.
+    `last_words` are sent before a cut, of the error that is the reason.
     """
 
-    __slots__ = ("_body", "_clock", "_last_words", "_stream")
     _should_set_content_length = False  # of the framework
 
     def __init__(
@@ -77,23 +66,23 @@ class StreamResponse(ASGIResponse):
             await until_disconnect(receive, send_parts(send, self._body))
         except ClientDisconnectedError:
             _log.info("speech.client_left")
-        except SpeechError as error:
-            write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
-            write("speech.cut", error=error.code)
-            await self._say_why(send, error)
         except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
-            _log.error("speech.cut", error="internal_error", exc_info=error)
-            await self._say_why(send, error)
+            if isinstance(error, errors.SpeechError):
+                is_expected = isinstance(error, errors.ServerDrainingError)
+                write = _log.warning if is_expected else _log.error
+                write("speech.cut", error=error.code)
+            else:
+                _log.error("speech.cut", error="internal_error", exc_info=error)
+            if words := self._last_words(error):
+                is_urgent = isinstance(
+                    error, errors.InvalidApiKeyError | errors.ServerDrainingError
+                )
+                limit_s = FAREWELL_S if is_urgent else math.inf
+                sending = send({"type": "http.response.body", "body": words, "more_body": True})
+                with suppress(OSError):  # the client may have left meanwhile, or read nothing
+                    await within(self._clock, limit_s, sending)
         finally:
             await self._stream.aclose()
-
-    async def _say_why(self, send: Send, error: Exception) -> None:
-        if words := self._last_words(error):
-            is_urgent = isinstance(error, InvalidApiKeyError | ServerDrainingError)
-            limit_s = FAREWELL_S if is_urgent else math.inf
-            sending = send({"type": "http.response.body", "body": words, "more_body": True})
-            with suppress(OSError):  # the client may have left meanwhile, or read nothing
-                await within(self._clock, limit_s, sending)
 
 
 async def send_parts(send: Send, parts: AsyncGenerator[Any, None] | SpeechStream) -> None:
@@ -106,11 +95,7 @@ async def send_parts(send: Send, parts: AsyncGenerator[Any, None] | SpeechStream
 
 
 async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when `receive` ends first.
-
-    Args:
-        receive: of a request whose body has been read.
-        work: is awaited in the task of the caller.
+    """The result of `work`, which is cancelled when `receive` of a request with its body read ends.
 
     Raises:
         ClientDisconnectedError: the client left.
@@ -137,17 +122,14 @@ async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
 
 
 class HeldAnswers:
-    """Opens the files in which answers are held, and limits their sum.
+    """Opens the files in which answers are held, those too long for memory in `directory`.
 
-    Args:
-        max_bytes: of all answers.
-        directory: for those that are too long for memory; by default the system's for such files.
+    All of them have at most `max_bytes`.
     """
 
     def __init__(self, max_bytes: int = MAX_HELD_BYTES, directory: str | None = None) -> None:
-        self._max_bytes = max_bytes
+        self.num_free = max_bytes
         self._directory = directory
-        self._num_bytes = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["HeldAnswer"]:
@@ -157,13 +139,7 @@ class HeldAnswers:
             try:
                 yield answer
             finally:
-                self._num_bytes -= answer.num_bytes
-
-    def take(self, num_bytes: int) -> None:
-        """Count bytes; raises ServerOverloadedError beyond the limit."""
-        if self._num_bytes + num_bytes > self._max_bytes:
-            raise ServerOverloadedError(RETRY_AFTER_S)
-        self._num_bytes += num_bytes
+                self.num_free += answer.num_bytes
 
 
 class HeldAnswer:
@@ -175,18 +151,16 @@ class HeldAnswer:
         self.num_bytes = 0
 
     async def write(self, part: bytes) -> None:
-        """Append `part`.
-
-        Raises:
-            ServerOverloadedError: too much is held, or the disk takes no more.
-        """
-        self._answers.take(len(part))
+        """Append `part`; raises ServerOverloadedError if all hold too much, or the disk is full."""
+        if len(part) > self._answers.num_free:
+            raise errors.ServerOverloadedError(RETRY_AFTER_S)
+        self._answers.num_free -= len(part)
         self.num_bytes += len(part)
         try:
             await self._file.write(part)
         except OSError as error:
             _log.error("speech.not_held", reason=str(error))
-            raise ServerOverloadedError(RETRY_AFTER_S) from error
+            raise errors.ServerOverloadedError(RETRY_AFTER_S) from error
 
     async def read(self, head: bytes) -> AsyncGenerator[bytes, None]:
         """All of it in blocks, the first bytes replaced by `head`."""
@@ -202,8 +176,6 @@ class WholeResponse(ASGIResponse):
 
     `make_headers` is called then; the other arguments are as for StreamResponse.
     """
-
-    __slots__ = ("_clock", "_held", "_make_headers", "_media_type", "_stream")
 
     def __init__(
         self,

@@ -73,8 +73,7 @@ RepetitionPenalty = Annotated[
     float, Meta(ge=0.5, le=5, description="Extension: Penalty on repeated tokens; 1 is none.")
 ]
 Normalize = Annotated[
-    bool,
-    Meta(description="Extension: false turns markup removal and text normalization off."),
+    bool, Meta(description="Extension: false turns markup removal and text normalization off.")
 ]
 Word = Annotated[str, Meta(pattern=r"^\S(.{0,98}\S)?$")]
 Pronunciation = Annotated[str, Meta(pattern=r"^[A-Za-z]([A-Za-z]|[ '-][A-Za-z]){0,199}$")]

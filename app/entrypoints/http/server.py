@@ -1,7 +1,7 @@
 """The server: uvicorn, with limits on its connections, and an end that lets answers finish.
 
-After a stop signal it goes on to listen, so that a supervisor can see that it is not
-ready, and refuses new speech, until the last answer is out or their time is over.
+After a stop signal it goes on to listen, so that a supervisor can see that it is not ready, and
+refuses new speech, until the last answer is out or their time is over.
 """
 
 import asyncio
@@ -24,16 +24,13 @@ from app.ports.clock import Clock
 
 TICKS_PER_CHECK: Final = 10  # of 0.1 s, between two looks at all connections
 FAREWELL_S: Final = 1.0  # given to answers and speech sockets that are cut to say why
-
-# Seconds after which uvicorn cancels what has not even ended when its connection was cut.
-LAST_LINE_S: Final = 5
+LAST_LINE_S: Final = 5  # after which uvicorn cancels what has not ended when its connection was cut
 
 # What the system may hold of an answer for a client that does not read. By default it takes
 # megabytes, and only when a third of them is free can be seen that the client reads at all.
 MAX_UNSENT_BYTES: Final = 131_072
 
-# Errors of accept(2) that pass.
-NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2); they pass
 
 _log = structlog.get_logger(__name__)
 
@@ -42,10 +39,29 @@ class SpeechServer(uvicorn.Server):
     """Serves an application, whose intake is `intake`, over limited connections."""
 
     def __init__(self, app: Any, settings: ServerSettings, intake: Intake, clock: Clock) -> None:
-        super().__init__(_uvicorn_config(app, settings))
-        self._shutdown_s = settings.shutdown_s
-        self._max_connections = settings.max_connections
+        limits = ConnectionLimits(
+            settings.read_timeout_s, settings.send_timeout_s, settings.max_connections
+        )
         self._overload: OverloadCheck | None = app.state.get("overload")
+        config = uvicorn.Config(
+            app,
+            http=cast("Any", partial(HttpProtocol, limits, self._overload)),
+            ws=cast("Any", partial(SocketProtocol, limits)),
+            ws_max_size=settings.max_body_bytes,
+            ws_per_message_deflate=False,  # sound does not shrink
+            ws_ping_timeout=None,  # a pong may lie behind sound that a player has not taken yet
+            host=settings.host,
+            port=settings.port,
+            loop="asyncio",  # of which a connection can be told how much to read at once
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=settings.keep_alive_s,
+            timeout_graceful_shutdown=LAST_LINE_S,
+            lifespan="on",
+        )
+        super().__init__(config)
+        self._settings = settings
         self._intake = intake
         self._clock = clock
         self._is_hurried = False
@@ -59,22 +75,21 @@ class SpeechServer(uvicorn.Server):
         If they cannot be opened the server stops before anything is loaded; `bind_error` says why.
         """
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
+        host, port = self.config.host, self.config.port
         try:
-            sockets = sockets or await _bind(self.config.host, self.config.port)
+            sockets = sockets or await _bind(host, port)
         except OSError as error:
             self.bind_error, self.should_exit = error, True
-            _log.error(
-                "server.bind_failed",
-                host=self.config.host,
-                port=self.config.port,
-                reason=error.strerror or str(error),
-            )
+            reason = error.strerror or str(error)
+            _log.error("server.bind_failed", host=host, port=port, reason=reason)
             return
         await super().startup(sockets)
         if self.should_exit:  # the model could not be loaded, or there was a signal
             return
         for listener in (listener for server in self.servers for listener in server.sockets):
-            _limit_unsent(listener.fileno())
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not there on Windows
+                with closing(socket.socket(fileno=socket.dup(listener.fileno()))) as same:
+                    same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             _log.info("server.listening", url=url, docs="/schema")
@@ -101,8 +116,9 @@ class SpeechServer(uvicorn.Server):
         must_exit = await super().on_tick(counter)
         if counter % TICKS_PER_CHECK == 0:
             now = asyncio.get_running_loop().time()  # as the connections count it
-            if len(self._connections) >= self._max_connections:
-                _log.warning("server.connections_full", max_connections=self._max_connections)
+            max_connections = self._settings.max_connections
+            if len(self._connections) >= max_connections:
+                _log.warning("server.connections_full", max_connections=max_connections)
             for connection in self._connections:
                 connection.check(now)
             if self._overload is not None:
@@ -123,12 +139,12 @@ class SpeechServer(uvicorn.Server):
 
     def _has_finished(self) -> bool:
         """Whether there is nothing to wait for, or no time. Asked first, it stops the intake."""
-        now = self._clock.monotonic()
+        now, shutdown_s = self._clock.monotonic(), self._settings.shutdown_s
         num_running = sum(connection.is_busy for connection in self._connections)
         if not self._intake.is_draining:
-            _log.info("server.draining", num_running=num_running, shutdown_s=self._shutdown_s)
+            _log.info("server.draining", num_running=num_running, shutdown_s=shutdown_s)
             self._intake.drain()
-            self._ends_at = now + self._shutdown_s
+            self._ends_at = now + shutdown_s
         if not num_running:
             return True
         is_late = now >= self._ends_at
@@ -150,34 +166,3 @@ async def _bind(host: str, port: int) -> list[socket.socket]:
     server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
     with closing(server):
         return [socket.socket(fileno=socket.dup(bound.fileno())) for bound in server.sockets]
-
-
-def _limit_unsent(listener: int) -> None:
-    """Bound what the system holds for each connection that is accepted by `listener`, its file."""
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not there on Windows
-    if option is not None:
-        with closing(socket.socket(fileno=socket.dup(listener))) as same:
-            same.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT_BYTES)
-
-
-def _uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
-    limits = ConnectionLimits(
-        settings.read_timeout_s, settings.send_timeout_s, settings.max_connections
-    )
-    return uvicorn.Config(
-        app,
-        http=cast("Any", partial(HttpProtocol, limits, app.state.get("overload"))),
-        ws=cast("Any", partial(SocketProtocol, limits)),
-        ws_max_size=settings.max_body_bytes,
-        ws_per_message_deflate=False,  # sound does not shrink
-        ws_ping_timeout=None,  # a pong may lie behind sound that a player has not taken yet
-        host=settings.host,
-        port=settings.port,
-        loop="asyncio",  # of which a connection can be told how much to read at once
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=LAST_LINE_S,
-        lifespan="on",
-    )

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.dto import MsgspecDTO
+from litestar.exceptions import HTTPException
 from litestar.openapi.spec import Reference, Schema
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
@@ -16,16 +17,10 @@ from app.domain.admission import Caller
 from app.domain.file_name import choose_stem
 from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.speech import SpeechService
-from app.domain.services.speech_stream import SpeechStream, StoreOutcome
+from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import CacheStatus, SpeechReport
-from app.entrypoints.http import sse
 from app.entrypoints.http.access import LIMITED, key_name
-from app.entrypoints.http.errors import (
-    NOT_JSON,
-    HttpError,
-    UnsupportedMediaTypeError,
-    describe_decode_error,
-)
+from app.entrypoints.http.errors import NOT_JSON, HttpError, describe_decode_error
 from app.entrypoints.http.files import FILES_PATH
 from app.entrypoints.http.openapi import CREATE_SPEECH, SPEECH_ERRORS
 from app.entrypoints.http.responses import (
@@ -35,11 +30,8 @@ from app.entrypoints.http.responses import (
     until_disconnect,
 )
 from app.entrypoints.http.schemas import CONTENT_TYPES, MIN_TIMEOUT_S, TIMEOUT_HEADER, CreateSpeech
-from app.entrypoints.http.sse import EventWriter
+from app.entrypoints.http.sse import EVENT_STREAM, EventWriter, error_event
 from app.ports.clock import Clock
-
-# Miscellaneous persistent warning (RFC 7234, section 5.5.7).
-WARNING_CODE: Final = 299
 
 # Ask proxies to pass each event on when it comes.
 EVENT_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -63,15 +55,15 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
     """
 
     def decode_bytes(self, value: bytes) -> CreateSpeech:
-        """The message in `value`; raises MalformedBodyError or UnsupportedMediaTypeError."""
+        """The message in `value`; raises MalformedBodyError, or HTTPException for a type."""
         headers = self.asgi_connection.headers
         # Any web page may have a browser send a body of no type; other programs may too.
         assumed = "" if "origin" in headers else "application/json"
         content_type = headers.get("content-type", assumed).partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
-            raise UnsupportedMediaTypeError(NOT_JSON)
+            raise HTTPException(NOT_JSON, status_code=415)
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise UnsupportedMediaTypeError("The body must not be compressed.")
+            raise HTTPException("The body must not be compressed.", status_code=415)
         try:
             value.decode()  # msgspec does not look at the encoding of fields that it skips
             return _decoder.decode(value)
@@ -119,16 +111,21 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
         headers = self._headers(stream, data)
         if data.stream_format == "sse":
             body = self.events.write(stream, has_captions=bool(data.captions))
-            return StreamResponse(
-                stream, body, self.clock, headers | EVENT_HEADERS, sse.CONTENT_TYPE, sse.error_event
-            )
+            headers |= EVENT_HEADERS
+            return StreamResponse(stream, body, self.clock, headers, EVENT_STREAM, error_event)
         media_type = CONTENT_TYPES[stream.encoding.format]
         if data.is_streamed:
             return StreamResponse(stream, stream, self.clock, headers, media_type)
 
         def whole_headers() -> dict[str, str]:
             timing = {"server-timing": describe_timing(stream.report)}
-            return headers | timing | _describe_stored(stream.stored)
+            file = stream.stored.file if stream.stored else None
+            error = stream.stored.error if stream.stored else None
+            stored = {} if error is None else {"x-store-error": error.code}
+            if file is not None:
+                location = f"{FILES_PATH}/{file.name}"
+                stored = {"x-stored-file": file.name, "content-location": location}
+            return headers | timing | stored
 
         return WholeResponse(stream, self.held, self.clock, whole_headers, media_type)
 
@@ -140,9 +137,9 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
             "x-speech-voice": stream.params.voice.id,
             "cache-status": CACHE_STATUS[stream.report.cache or CacheStatus.BYPASS],
         }
-        warnings = data.warnings(self.speech.catalog)
-        if warnings:
-            headers["warning"] = ", ".join(f'{WARNING_CODE} - "{text}"' for text in warnings)
+        # Miscellaneous persistent warnings (RFC 7234, section 5.5.7).
+        if warnings := data.warnings(self.speech.catalog):
+            headers["warning"] = ", ".join(f'299 - "{text}"' for text in warnings)
         return headers
 
 
@@ -150,19 +147,10 @@ def _timeout_s(request: Request[Any, Any, Any]) -> float:
     try:
         times_s = [float(value) for value in request.headers.getall(TIMEOUT_HEADER, [])]
     except ValueError:
-        raise HttpError("invalid_request_timeout") from None
+        times_s = [math.nan]
     if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
         raise HttpError("invalid_request_timeout")
     return min(times_s, default=math.inf)
-
-
-def _describe_stored(stored: StoreOutcome | None) -> dict[str, str]:
-    if stored is not None and stored.file is not None:
-        name = stored.file.name
-        return {"x-stored-file": name, "content-location": f"{FILES_PATH}/{name}"}
-    if stored is not None and stored.error is not None:
-        return {"x-store-error": stored.error.code}
-    return {}
 
 
 def describe_timing(report: SpeechReport) -> str:

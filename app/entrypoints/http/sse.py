@@ -1,7 +1,4 @@
-"""The events of an answer as a stream of them (`stream_format: "sse"`), and how they are written.
-
-Each is one line `data: ` and an empty line; the type is in the object itself.
-"""
+"""The events of an answer with `stream_format` "sse": one line `data: ` each, and an empty one."""
 
 import asyncio
 import base64
@@ -17,7 +14,7 @@ from app.entrypoints.http.errors import INTERNAL_ERROR, describe_speech_error
 from app.entrypoints.http.schemas import ErrorDetail
 from app.ports.clock import Clock
 
-CONTENT_TYPE: Final = "text/event-stream"
+EVENT_STREAM: Final = "text/event-stream"
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 DONE: Final = b"data: [DONE]\n\n"
 
@@ -85,11 +82,7 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
     async def write(
         self, stream: SpeechStream, *, has_captions: bool
     ) -> AsyncGenerator[bytes, None]:
-        """The answer as events, and a comment whenever nothing has come for `keep_alive_s`.
-
-        Raises:
-            SpeechError: it breaks off.
-        """
+        """The answer as events, and a comment whenever nothing has come for `keep_alive_s`."""
         events = self._events(stream, has_captions=has_captions)
         coming = asyncio.ensure_future(anext(events, None))
         idle = asyncio.ensure_future(self.clock.sleep(self.keep_alive_s))

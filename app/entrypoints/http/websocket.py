@@ -7,7 +7,8 @@ The speaker sends one utterance after the other; it waits for the client to read
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 import msgspec
 import structlog
@@ -15,19 +16,13 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 from litestar.exceptions import WebSocketDisconnect
 
+from app.domain import errors
 from app.domain.admission import Caller
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
-from app.domain.errors import (
-    InputTooLongError,
-    InvalidApiKeyError,
-    ServerDrainingError,
-    SpeechError,
-)
 from app.domain.services.access_control import Grant
-from app.domain.services.lifecycle import Intake
 from app.domain.services.prefetch import LiveText
-from app.domain.services.speech import LiveSpeech, SpeechService
+from app.domain.services.speech import LiveSpeech
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import within
 from app.domain.speech import SpeechOptions
@@ -43,6 +38,7 @@ from app.entrypoints.http.errors import (
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.http.sse import usage_of
 from app.entrypoints.services import Services
+from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
 
 LIVE_PATH: Final = "/v1/audio/speech/stream"
@@ -60,18 +56,8 @@ CLIENT_LEFT: Final = (WebSocketDisconnect, OSError)
 _log = structlog.get_logger(__name__)
 
 
-class LiveLimits(msgspec.Struct, frozen=True):
-    """What one connection may take."""
-
-    max_chars: int  # of an utterance that wait to be spoken
-    idle_s: float  # without a message or audio, after which it is closed
-
-
 class Utterance:
-    """One text, from the reader of the socket to the task that synthesizes it.
-
-    At most `max_chars` code points wait here.
-    """
+    """One text, of which at most `max_chars` code points wait to be synthesized."""
 
     def __init__(self, number: int, options: SpeechOptions, max_chars: int) -> None:
         self.number = number
@@ -91,7 +77,7 @@ class Utterance:
         if isinstance(message, messages.Text):
             num_waiting = self._num_waiting_chars + len(message.text)
             if num_waiting > self._max_chars:
-                raise InputTooLongError(num_waiting, self._max_chars)
+                raise errors.InputTooLongError(num_waiting, self._max_chars)
             self._num_waiting_chars = num_waiting
         self._last = message
         self._written.put_nowait(message)
@@ -114,11 +100,9 @@ class Utterance:
 
     def describe_cancel(self) -> messages.Cancelled:
         """Where it broke off."""
-        if self.is_over:
-            return messages.Cancelled()
         stream, num_samples = self.stream, self.num_samples()
-        if stream is None:
-            return messages.Cancelled(self.number)
+        if self.is_over or stream is None:
+            return messages.Cancelled(None if self.is_over else self.number)
         return messages.Cancelled(
             self.number,
             num_samples,
@@ -128,38 +112,30 @@ class Utterance:
         )
 
 
+@dataclass(eq=False)
 class LiveSession:
     """Serves one accepted socket; `grant` is None if its client needs no key."""
 
-    def __init__(
-        self,
-        socket: WebSocket[Any, Any, Any],
-        speech: SpeechService,
-        clock: Clock,
-        limits: LiveLimits,
-        intake: Intake,
-        grant: Grant | None,
-    ) -> None:
-        self._socket = socket
-        self._speech = speech
-        self._caller = Caller(grant.name if grant else None)
-        self._clock = clock
-        self._limits = limits
-        self._intake = intake
-        self._grant = grant
+    socket: WebSocket[Any, Any, Any]
+    services: Services
+    settings: Settings
+    clock: Clock
+    grant: Grant | None
+    _writing: Utterance | None = None
+    _speaking: tuple[Utterance, asyncio.Task[None]] | None = None
+    _num_utterances: int = 0
+    _is_rejected: bool = False
+
+    def __post_init__(self) -> None:
         self._options = SpeechOptions(format=AudioFormat.PCM)
         self._waiting: asyncio.Queue[Utterance] = asyncio.Queue()
-        self._writing: Utterance | None = None
-        self._speaking: tuple[Utterance, asyncio.Task[None]] | None = None
-        self._num_utterances = 0
-        self._is_rejected = False
-        self._active_at = clock.monotonic()
+        self._active_at = self.clock.monotonic()
 
     async def run(self) -> None:
         """Serve until the client leaves, is idle or loses its key, or the server ends."""
-        info = self._speech.catalog.info
+        info = self.services.speech.catalog.info
         await self._send(messages.Ready(info.id, info.backend))
-        revoked = [self._grant.revoked] if self._grant else []
+        revoked = [self.grant.revoked] if self.grant else []
         works = self._read_all(), self._wait_until_idle(), self._wait_until_drained()
         async with running(*works, self._speak_all()) as (reader, idle, drained, _):
             ends = [reader, idle, drained, *revoked]
@@ -167,81 +143,85 @@ class LiveSession:
             reader.cancel()
             number = self._speaking[0].number if self._speaking else None
             if any(each.done() for each in revoked):
-                await self._close(InvalidApiKeyError(), POLICY_VIOLATION, number)
+                await self._close(errors.InvalidApiKeyError(), POLICY_VIOLATION, number)
             elif drained.done():
-                await self._close(ServerDrainingError(), CLOSE_RESTART, number)
+                await self._close(errors.ServerDrainingError(), CLOSE_RESTART, number)
             elif idle.done():
-                idle_error = HttpError("idle_timeout", limit_s=self._limits.idle_s)
-                await self._close(idle_error, CLOSE_IDLE, None, "idle")
+                error = HttpError("idle_timeout", limit_s=self.settings.server.socket_idle_s)
+                await self._close(error, CLOSE_IDLE, None, "idle")
             else:
                 reader.result()
 
     async def _wait_until_idle(self) -> None:
-        while (left_s := self._active_at + self._limits.idle_s - self._clock.monotonic()) > 0:
-            await self._clock.sleep(left_s)
+        idle_s = self.settings.server.socket_idle_s
+        while (left_s := self._active_at + idle_s - self.clock.monotonic()) > 0:
+            await self.clock.sleep(left_s)
 
     async def _wait_until_drained(self) -> None:
         """Return when the server ends, and all is spoken that was written, or no time is left."""
-        await self._intake.wait_until_draining()
+        intake = self.services.intake
+        await intake.wait_until_draining()
         async with running(self._waiting.join()) as (free,):
-            await asyncio.wait([free, self._intake.over()], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([free, intake.over()], return_when=asyncio.FIRST_COMPLETED)
 
     async def _close(
-        self, error: SpeechError, code: int, utterance: int | None, reason: str | None = None
+        self, error: errors.SpeechError, code: int, utterance: int | None, reason: str | None = None
     ) -> None:
         await self._cancel()
 
         async def say_goodbye() -> None:
             await self._send(messages.Failed(describe_speech_error(error), utterance))
-            await self._socket.close(code, reason or error.code)
+            await self.socket.close(code, reason or error.code)
 
         with suppress(TimeoutError, *CLIENT_LEFT):
-            await within(self._clock, FAREWELL_S, say_goodbye())
+            await within(self.clock, FAREWELL_S, say_goodbye())
 
     # The reader.
 
     async def _read_all(self) -> None:
         # Here and not where it is waited for: what was raised would hold the frame that holds it.
         with suppress(*CLIENT_LEFT):
-            while (frame := dict(await self._socket.receive()))["type"] == "websocket.receive":
-                self._active_at = self._clock.monotonic()
+            while (frame := dict(await self.socket.receive()))["type"] == "websocket.receive":
+                self._active_at = self.clock.monotonic()
+                content = cast("str | bytes", frame.get("text") or frame.get("bytes") or b"")
                 try:
-                    await self._handle(_decode(frame))
-                except SpeechError as error:
+                    await self._handle(messages.decoder.decode(content))
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    fault = describe_decode_error(error)
+                    await self._send(messages.Failed(describe_speech_error(fault)))
+                except errors.SpeechError as error:
                     await self._send(messages.Failed(describe_speech_error(error)))
 
     async def _handle(self, message: messages.ClientMessage) -> None:
         match message:
             case messages.Configure():
                 options = message.to_options(AudioFormat.PCM)
-                self._speech.catalog.check_model(options.model)
-                self._speech.catalog.find_voice(options.voice)
+                self.services.speech.catalog.check_model(options.model)
+                self.services.speech.catalog.find_voice(options.voice)
                 self._options = options
             case messages.Text() | messages.Flush() | messages.End():
-                self._write(message)
+                if self._writing is not None:
+                    self._writing.write(message)
+                elif isinstance(message, messages.Text) and not self._is_rejected:
+                    self._begin(message)
+                if isinstance(message, messages.End):
+                    self._writing, self._is_rejected = None, False
             case messages.Cancel():
                 await self._send(await self._cancel())
             case messages.Ping():
                 await self._send(messages.Pong(message.id))
 
-    def _write(self, message: messages.Written) -> None:
-        if self._writing is not None:
-            self._writing.write(message)
-        elif isinstance(message, messages.Text) and not self._is_rejected:
-            self._begin(message)
-        if isinstance(message, messages.End):
-            self._writing, self._is_rejected = None, False
-
     def _begin(self, message: messages.Text) -> None:
-        utterance = Utterance(self._num_utterances + 1, self._options, self._limits.max_chars)
+        max_chars = self.settings.speech.max_chars
+        utterance = Utterance(self._num_utterances + 1, self._options, max_chars)
         utterance.write(message)
         try:
-            self._intake.check()
+            self.services.intake.check()
             if self._waiting.qsize() >= MAX_WAITING_UTTERANCES:
                 raise HttpError("too_many_utterances", limit=MAX_WAITING_UTTERANCES)
-            if self._grant is not None:
-                self._grant.count_request()
-        except SpeechError:
+            if self.grant is not None:
+                self.grant.count_request()
+        except errors.SpeechError:
             self._is_rejected = True  # to its end: nobody wants to hear the second half of a text
             raise
         self._num_utterances += 1
@@ -276,13 +256,14 @@ class LiveSession:
                 self._waiting.task_done()
 
     async def _speak(self, utterance: Utterance) -> None:
+        caller = Caller(self.grant.name if self.grant else None)
         try:
-            live = await self._speech.start_live(utterance.options, self._caller)
+            live = await self.services.speech.start_live(utterance.options, caller)
             async with aclosing(live.stream):
                 await self._send_utterance(utterance, live)
         except WebSocketDisconnect:
             return
-        except SpeechError as error:
+        except errors.SpeechError as error:
             failure = messages.Failed(describe_speech_error(error), utterance.number)
         except Exception as error:  # noqa: BLE001 - the client must hear of it
             _log.error("socket.failed", exc_info=error)
@@ -296,11 +277,9 @@ class LiveSession:
     async def _send_utterance(self, utterance: Utterance, live: LiveSpeech) -> None:
         stream, number = live.stream, utterance.number
         utterance.stream = stream
-        audio_format, sample_rate = stream.encoding.format, stream.encoding.sample_rate
-        content_type, voice = CONTENT_TYPES[audio_format], stream.params.voice.id
-        await self._send(
-            messages.Started(number, audio_format.value, content_type, sample_rate, voice)
-        )
+        name, sample_rate = stream.encoding.format, stream.encoding.sample_rate
+        content_type, voice = CONTENT_TYPES[name], stream.params.voice.id
+        await self._send(messages.Started(number, name.value, content_type, sample_rate, voice))
         async with running(self._hand_over(utterance, live.text)) as (writing,):
             async for part in stream:
                 if isinstance(part, Caption):
@@ -309,9 +288,8 @@ class LiveSession:
                 elif isinstance(part, bytes):
                     await self._send_audio(utterance, part)
             await writing
-        num_samples = utterance.num_samples()
-        audio_s = num_samples / sample_rate
-        await self._send(messages.Ended(number, num_samples, audio_s, usage_of(stream.report)))
+        num_samples, usage = utterance.num_samples(), usage_of(stream.report)
+        await self._send(messages.Ended(number, num_samples, num_samples / sample_rate, usage))
         utterance.is_over = True
 
     async def _hand_over(self, utterance: Utterance, text: LiveText) -> None:
@@ -328,22 +306,22 @@ class LiveSession:
                             await text.flush()
                         case messages.End():
                             await text.finish()
-                except InputTooLongError as error:
+                except errors.InputTooLongError as error:
                     await self._send(messages.Failed(describe_speech_error(error)))
         finally:
             text.abandon()
 
     async def _send_audio(self, utterance: Utterance, part: bytes) -> None:
         try:
-            await self._socket.send_bytes(part)
+            await self.socket.send_bytes(part)
         except OSError as error:
             raise WebSocketDisconnect(detail="the client left") from error
         utterance.num_bytes += len(part)
-        self._active_at = self._clock.monotonic()
+        self._active_at = self.clock.monotonic()
 
     async def _send(self, message: messages.ServerMessage) -> None:
         with suppress(*CLIENT_LEFT):
-            await self._socket.send_data(messages.encoder.encode(message), mode="text")
+            await self.socket.send_data(messages.encoder.encode(message), mode="text")
 
 
 @asynccontextmanager
@@ -358,25 +336,13 @@ async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asynci
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _decode(frame: dict[str, Any]) -> messages.ClientMessage:
-    """The message in a frame; raises MalformedBodyError."""
-    try:
-        message: messages.ClientMessage = messages.decoder.decode(
-            frame.get("text") or frame.get("bytes") or b""
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise describe_decode_error(error) from error
-    return message
-
-
 @websocket(LIVE_PATH, opt=LIMITED)
 async def live_speech(
     socket: WebSocket[Any, Any, Any],
     services: NamedDependency[Services],
     clock: NamedDependency[Clock],
-    live_limits: NamedDependency[LiveLimits],
+    settings: NamedDependency[Settings],
 ) -> None:
     """Accept, and serve until the client leaves."""
     await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
-    grant, intake = grant_in(socket.scope), services.intake
-    await LiveSession(socket, services.speech, clock, live_limits, intake, grant).run()
+    await LiveSession(socket, services, settings, clock, grant_in(socket.scope)).run()

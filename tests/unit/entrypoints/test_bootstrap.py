@@ -14,7 +14,7 @@ from app.adapters.clock import SystemClock
 from app.domain.errors import CheckpointError
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.text.front_end import segment_text
-from app.entrypoints.bootstrap.isolation import Assignment, build_assigned, worker_environment
+from app.entrypoints.bootstrap.instances import Assignment, build_assigned, worker_environment
 from app.entrypoints.bootstrap.ports import _identify, build_ports, resilience_policy, time_limits
 from app.entrypoints.settings import (
     CacheSettings,

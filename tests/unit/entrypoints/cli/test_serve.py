@@ -4,8 +4,12 @@ import sys
 import pytest
 from structlog.testing import capture_logs
 
-from app.entrypoints.cli.options import raise_open_files_limit
-from app.entrypoints.cli.serve import is_loopback, limit_connections, warn_if_open
+from app.entrypoints.cli.serve import (
+    is_loopback,
+    limit_connections,
+    raise_open_files_limit,
+    warn_if_open,
+)
 from app.entrypoints.settings import AuthSettings, ServerSettings, Settings
 
 
@@ -57,7 +61,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(
     soft: int, hard: int, given: int
 ) -> None:
     code = (
-        "import resource; from app.entrypoints.cli.options import raise_open_files_limit;"
+        "import resource; from app.entrypoints.cli.serve import raise_open_files_limit;"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}));"
         "print(raise_open_files_limit(500), *resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
