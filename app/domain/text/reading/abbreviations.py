@@ -48,6 +48,15 @@ BEFORE_FIGURES: Final = {
 }  # fmt: skip
 """Short forms with a point that are read so only before figures, Roman or not."""
 
+SHORT_BOOKS: Final = {
+    "Gen": "Genesis", "Ex": "Exodus", "Exod": "Exodus", "Lev": "Leviticus", "Deut": "Deuteronomy",
+    "Ps": "Psalm", "Prov": "Proverbs", "Eccl": "Ecclesiastes", "Isa": "Isaiah", "Jer": "Jeremiah",
+    "Ezek": "Ezekiel", "Matt": "Matthew", "Mt": "Matthew", "Mk": "Mark", "Lk": "Luke",
+    "Jn": "John", "Rom": "Romans", "Cor": "Corinthians", "Gal": "Galatians", "Eph": "Ephesians",
+    "Col": "Colossians", "Heb": "Hebrews", "Rev": "Revelation",
+}  # fmt: skip
+"""Of the Bible, with a point before chapter and verse. "Dan." and "Tim." are more often people."""
+
 _ALWAYS: Final = {
     "approx.": "approximately", "vs.": "versus", "vs": "versus", "e.g.": "for example",
     "eg.": "for example", "e.g": "for example", "i.e.": "that is", "ie.": "that is",
@@ -117,6 +126,12 @@ _WORLD_WARS: Final = {"WWI": "World War one", "WWII": "World War two"}
 _ROAD_BEFORE: Final = re.compile(r"\b(?:I|US|SR|Hwy|Highway|Route|Rte|Interstate)[- ][0-9]{1,3} \Z")
 _STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)(?:'s)?|\b[0-9]+(?:st|nd|rd|th))\Z")
 
+_NAME_BEFORE: Final = re.compile(
+    r"(?<![\w'.])(?P<word>[A-Z0-9][\w'.-]*|(?:[a-z]+-)?(?:one|two|three|four|five|six|seven|eight"
+    r"|nine|ten|eleven|twelve|[a-z]+teen|[a-z]+ty|hundred)) \Z"
+)
+_BEFORE_PLACES: Final = frozenset({"In", "At", "From", "To", "Near", "Visit", "And", "The", "Is"})
+"""Words before "St Louis" that begin a sentence; "Main St Diner" is on a street."""
 
 _PLACE: Final = re.compile(
     r" (?:Bridge|Station|Baker(?:y|ies)|Caf[e\u00e9]|Theat(?:er|re)|Market|School|Park|Pier|Garage"
@@ -147,9 +162,12 @@ def _read_street(match: re.Match[str]) -> str | None:
 
 
 def _read_title(match: re.Match[str]) -> str | None:
-    short, title = match["short"], _TITLES[match["short"]]
+    text, short, title = match.string, match["short"], _TITLES[match["short"]]
     if touches_word(match):
         return None
+    if match[0] == "St " and text[match.end() + 1 : match.end() + 2].islower():
+        before = _NAME_BEFORE.search(text, max(0, match.start() - 24), match.start())
+        return None if before and before["word"] not in _BEFORE_PLACES else "saint "
     if short in _WITHOUT_POINT and _TITLE_FOLLOWS.match(match.string, match.end()):
         return title  # Mr & Mrs Lee
     if match["space"] is not None:  # before a name
@@ -179,6 +197,11 @@ def _read_before_figures(match: re.Match[str]) -> str | None:
     return f"{words} " if words and not is_part else None
 
 
+# Rev. 21:4, Ps. 23
+BOOKS: Final = rule(
+    rf"(?P<short>{any_of(SHORT_BOOKS)})\.(?: ?(?=[0-9]{{1,3}}:[1-9])|(?<=Ps\.) ?(?=[0-9]))",
+    lambda match: None if touches_word(match) else f"{SHORT_BOOKS[match['short']]} ",
+)
 FIGURES_FOLLOW: Final = rule(
     r"(?P<short>[A-Za-z](?<!\w.)[A-Za-z]{0,3}+)\. ?"
     r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)",

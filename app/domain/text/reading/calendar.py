@@ -152,6 +152,12 @@ def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
     return words + _kept_point(match)
 
 
+_COUNTLESS: Final = {
+    "100": "hundreds", "1000": "thousands", "10000": "tens of thousands",
+    "100000": "hundreds of thousands", "1000000": "millions",
+}  # fmt: skip
+
+
 def _read_decade(match: re.Match[str]) -> str:
     figures = match["figures"]
     return plural(year(figures) if len(figures) > 2 else below_hundred(int(figures)))  # noqa: PLR2004
@@ -259,6 +265,11 @@ RULES: Final = (
 DECADES: Final = (
     rule(r"[-\u2013](?<=0s.)(?='?\d{1,3}0s\b)", " to "),
     rule(r"'(?<!\w')(?=[1-9]0s\b)", ""),
+    # 100s of people; no decade begins with the year 100
+    rule(
+        rf"1{not_after('.,:/$€£-')}[0,]{{2,8}}'?s\b",
+        lambda match: _COUNTLESS.get(match[0].rstrip("'s").replace(",", "")),
+    ),
     # 1980s, 80s
     rule(rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b", _read_decade),
 )

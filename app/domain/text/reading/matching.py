@@ -83,7 +83,8 @@ _THINGS: Final = re.compile(
     r"|dose|vial|packet|pack|tub|motor|engine|heater|lamp|LED|panel|phone|camera|sensor|file|layer"
     r"|pipe|board|beam|rod|nail|screw|pan|pot|pizza|dumbbell|kettlebell|steak|turkey|truck|trailer|marathon"
     r"|loop|course|delay|interval|timer|timeout|window|warranty|lag|break|nap|video|clip|bike|wheel"
-    r"|bill|note|coin|ticket|voucher)s?|run|ride|swim|walk)\b(?! (?:by|to|from|in|the|a)\b)"
+    r"|bill|note|coin|ticket|voucher|sprint|hurdle|relay)s?|dash|freestyle|backstroke"
+    r"|run|ride|swim|walk)\b(?! (?:by|to|from|in|the|a)\b)"
 )
 """What is named by its measure with no article before it, too: "12V batteries"."""
 

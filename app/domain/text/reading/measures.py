@@ -85,6 +85,8 @@ def _read(match: re.Match[str]) -> str | None:
     else:
         is_single = is_attribute or (is_one(first) and not match["scale"] and not second)
         words = decimal(first) + (f" to {decimal(second)}" if second else "")
+    if part and len(part) > len("/9") and part[0] == "/" and UNITS[unit][0] == "second":
+        return f"{words} of a second"  # an exposure of 1/250 s
     if match["exponent"]:
         words += " " + power(match["exponent"].lstrip("^").translate(SUPERSCRIPTS))
     is_end = ends_sentence(match) if unit == "in." else ends_sentence_before_capital(match)
@@ -229,7 +231,10 @@ SCALES: Final = (
     # 5m dollars
     rule(rf"m(?<=[0-9].)(?= (?:{_COUNTED})\b)", " million"),
     rule(r"M(?<=[0-9].)(?!\w)", " million"),
-    rule(rf"b(?<=[0-9].)n\b|[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)", " billion"),
+    rule(
+        rf"b(?:(?<=[0-9].)|(?<=[0-9] .))n\b|[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)",
+        lambda match: apart(match, "billion"),
+    ),
     rule(r"B(?<=[0-9]\.[0-9].)(?!\w)", " billion"),
 )
 THOUSANDS: Final = (
