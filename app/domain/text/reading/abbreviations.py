@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.reading.matching import JOINT, any_of, ends_sentence, spelled, touches_word
+from app.domain.text.reading.matching import (
+    JOINT,
+    any_of,
+    ends_sentence,
+    spelled,
+    touches_word,
+    with_point,
+)
 from app.domain.text.reading.units import COMPASS_POINTS, PER_NAMES, UNITS
 
 _TITLES: Final = {
@@ -144,11 +151,6 @@ _COUNTED: Final = re.compile(
 """Behind "no.", which is the answer then."""
 
 
-def _with_point(words: str, match: re.Match[str]) -> str:
-    """`words`, and the point of the abbreviation where it also ends the sentence."""
-    return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
-
-
 def _read_street(match: re.Match[str]) -> str | None:
     text, start, end = match.string, match.start(), match.end()
     name = _STREET_NAME.search(text, max(0, start - 24), start)
@@ -158,7 +160,7 @@ def _read_street(match: re.Match[str]) -> str | None:
     is_title = match["short"] in ("Dr", "St") and is_before_name and not _PLACE.match(text, end)
     if is_title and not ends_sentence(match):
         return None
-    return _with_point(f" {_STREETS[match['short']]}", match)
+    return with_point(f" {_STREETS[match['short']]}", match)
 
 
 def _read_title(match: re.Match[str]) -> str | None:
@@ -172,14 +174,14 @@ def _read_title(match: re.Match[str]) -> str | None:
         return title  # Mr & Mrs Lee
     if match["space"] is not None:  # before a name
         return f"{title} " if match["point"] or short in _WITHOUT_POINT else None
-    return _with_point(title, match) if match["point"] and short not in _ALSO_WORDS else None
+    return with_point(title, match) if match["point"] and short not in _ALSO_WORDS else None
 
 
 def _read_fixed(match: re.Match[str]) -> str | None:
     before = match.string[max(0, match.start() - 6) : match.start()]
     is_unit = match[0] in UNITS and _FIGURE_BEFORE.search(before)
     is_path = before.endswith(("slash ", "dot "))
-    return None if is_unit or is_path else _with_point(_ALWAYS[match[0]], match)
+    return None if is_unit or is_path else with_point(_ALWAYS[match[0]], match)
 
 
 def _read_unit(match: re.Match[str]) -> str | None:
@@ -270,7 +272,7 @@ CAPITALIZED: Final = (
     rule(
         rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)",
         lambda match: (
-            None if touches_word(match) else _with_point(_NAMES_AFTER[match["short"]], match)
+            None if touches_word(match) else with_point(_NAMES_AFTER[match["short"]], match)
         ),
     ),
     # letters that are no word, such as AAA; not III
@@ -282,7 +284,7 @@ CAPITALIZED: Final = (
 # U.S., e.U.
 INITIALS: Final = rule(
     r"(?P<letters>[A-Za-z](?<![\w.@].)(?:\.[A-Za-z]\b)++)(?P<tail>'?s\b)?\.?(?!\w)",
-    lambda match: _with_point(
+    lambda match: with_point(
         spelled(match["letters"].replace(".", "").upper()) + (match["tail"] or ""), match
     ),
 )

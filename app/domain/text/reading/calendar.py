@@ -6,7 +6,7 @@ from typing import Final
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
-from app.domain.text.reading.matching import any_of, ends_sentence, not_after, touches_word
+from app.domain.text.reading.matching import any_of, not_after, touches_word, with_point
 
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -88,12 +88,7 @@ def _read_day_month(match: re.Match[str]) -> str | None:
     has_article = match.string[max(0, match.start() - 4) : match.start()].lower().endswith("the ")
     article = "" if has_article else "the "
     words = f"{article}{_day(match['day'])}{until} of {_month(match['month'])}"
-    return words + (_read_year(match["year"]) or _kept_point(match))
-
-
-def _kept_point(match: re.Match[str]) -> str:
-    """The point of an abbreviation where it also ends the sentence."""
-    return "." if match[0].endswith(".") and ends_sentence(match) else ""
+    return words + _read_year(match["year"]) if match["year"] else with_point(words, match)
 
 
 def _read_iso(match: re.Match[str]) -> str:
@@ -142,14 +137,14 @@ def _read_months(match: re.Match[str]) -> str | None:
 
 
 def _read_weekday(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else _DAYS[match["day"]] + _kept_point(match)
+    return None if touches_word(match) else with_point(_DAYS[match["day"]], match)
 
 
 def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
     if touches_word(match):
         return None
     words = _ANY_DAY.sub(lambda day: _DAYS[day[1]], match[0].replace("/", " "))
-    return words + _kept_point(match)
+    return with_point(words, match)
 
 
 _COUNTLESS: Final = {
@@ -184,7 +179,7 @@ _HOUR_FOLLOWS: Final = (
 
 MONTHS: Final = rule(
     rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
-    lambda match: None if touches_word(match) else _month(match[0]) + _kept_point(match),
+    lambda match: None if touches_word(match) else with_point(_month(match[0]), match),
 )
 WEEKDAYS: Final = (
     # Mon, Wed and Fri.

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
-from app.domain.text.reading.matching import apart, ends_sentence, not_after, spelled
+from app.domain.text.reading.matching import apart, not_after, spelled, with_point
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24
@@ -34,7 +34,7 @@ def _half_of_day(match: re.Match[str]) -> str:
     words = " " + spelled(f"{match['half'].upper()}M")
     if match["zone"]:
         words += " " + spelled(match["zone"].replace(".", "").upper())
-    return words + ("." if match[0].endswith(".") and ends_sentence(match) else "")
+    return with_point(words, match)
 
 
 def _read_half_day(match: re.Match[str]) -> str | None:

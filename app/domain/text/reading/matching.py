@@ -72,6 +72,11 @@ def ends_sentence(match: re.Match[str]) -> bool:
     return _AFTER.match(match.string, match.end()) is not None
 
 
+def with_point(words: str, match: re.Match[str]) -> str:
+    """`words`, and the point of the abbreviation where it also ends the sentence."""
+    return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
+
+
 def ends_sentence_before_capital(match: re.Match[str]) -> bool:
     """The same of an abbreviation that never stands before a name, such as that of a unit."""
     return ends_sentence(match) or _CAPITAL.match(match.string, match.end()) is not None
