@@ -134,8 +134,9 @@ _ROAD_BEFORE: Final = re.compile(r"\b(?:I|US|SR|Hwy|Highway|Route|Rte|Interstate
 _STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)(?:'s)?|\b[0-9]+(?:st|nd|rd|th))\Z")
 
 _NAME_BEFORE: Final = re.compile(
-    r"(?<![\w'.])(?P<word>[A-Z0-9][\w'.-]*|(?:[a-z]+-)?(?:one|two|three|four|five|six|seven|eight"
-    r"|nine|ten|eleven|twelve|[a-z]+teen|[a-z]+ty|hundred)) \Z"
+    r"(?<![\w'.])(?P<word>[A-Z0-9][\w'.-]*|(?:[a-z]+-)?(?:one|two|three|first|second|third|twelve"
+    r"|twelfth|(?:four|six|seven|ten|eleven|[a-z]+teen|hundred)(?:th)?|five|fifth|eighth?|nine"
+    r"|ninth|[a-z]+t(?:y|ieth))) \Z"
 )
 _BEFORE_PLACES: Final = frozenset({"In", "At", "From", "To", "Near", "Visit", "And", "The", "Is"})
 """Words before "St Louis" that begin a sentence; "Main St Diner" is on a street."""

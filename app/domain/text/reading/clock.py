@@ -151,6 +151,7 @@ MILITARY: Final = rule(
     rf"(?P<hour>[0-2]{not_after('.:,')}[0-9])(?P<minute>{_MINUTE})"
     r"(?:(?P<hours> ?h(?:ou)?rs\b)"
     r"|(?:(?<=\b[Aa]t 0...)|(?<=\b[Bb]y 0...)|(?<=\b[Ff]rom 0...)|(?<=\b[Uu]ntil 0...))"
+    r"(?<=0[1-9][0-5][05])"
     r"(?![\w%-]|[.,:/]\d| [A-Z]))",
     _read_military,
 )

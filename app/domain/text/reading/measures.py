@@ -94,6 +94,12 @@ def _read(match: re.Match[str]) -> str | None:
     return f"{words}{match['scale']} {_name(match, is_single=is_single)}{point}"
 
 
+def _read_pressure(match: re.Match[str]) -> str | None:
+    """Of the blood: BP 120/80, 120/80 mmHg."""
+    before = match.string[max(0, match.start() - 20) : match.start()]
+    return " over " if match["unit"] or _BLOOD_BEFORE.search(before) else None
+
+
 def _read_feet(match: re.Match[str]) -> str:
     feet, inches = match["feet"], match["inches"]
     words = f"{cardinal(feet)} {'foot' if is_one(feet) else 'feet'}"
@@ -128,17 +134,6 @@ def _read_inches(match: re.Match[str]) -> str | None:
     if match["low"]:
         words, is_single = f"{decimal(match['low'])} to {words}", False
     return f"{words} {'inch' if is_single else 'inches'}"
-
-
-def _read_pressure(match: re.Match[str]) -> str | None:
-    """Of the blood: BP 120/80, 120/80 mmHg."""
-    before = match.string[max(0, match.start() - 20) : match.start()]
-    return " over " if match["unit"] or _BLOOD_BEFORE.search(before) else None
-
-
-def _read_percent(match: re.Match[str]) -> str:
-    numbers = [decimal(match[name]) for name in ("first", "second", "third") if match[name]]
-    return f"{' to '.join(numbers)} percent"
 
 
 SIGNS: Final = rule(
@@ -189,7 +184,7 @@ PERCENTS: Final = rule(
     rf"(?P<first>{number(not_after('.,$'))})"
     rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"
     rf"(?:%?[-\u2013](?P<third>{NUMBER}))?)? ?%",
-    _read_percent,
+    lambda match: f"{' to '.join(decimal(one) for one in match.groups() if one)} percent",
 )
 # 5 ft 10 in
 FEET: Final = rule(
@@ -210,7 +205,7 @@ RATES: Final = (
 )
 RULES: Final = rule(
     rf"(?P<first>{number(not_after('.$/^') + '(?<![0-9],.)')})"
-    r"(?:(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)"
+    r"(?:(?P<part>(?:[ -][0-9]{1,2})?/(?:[1-9][0-9]{2,3}(?= s(?:ec)?\b)|[1-9][0-9]?))"
     rf"|(?: ?\u00b0[CF]?)? ?[-\u2013] ?(?P<second>{NUMBER}))?+"
     rf"(?P<exponent>{_EXPONENT})?+(?P<scale>{_SCALE})(?P<gap> |-|)"
     rf"(?P<unit>{any_of(UNITS)}){_PER}{_END}",
@@ -254,26 +249,20 @@ _TAKES_BEFORE: Final = re.compile(
 )
 
 
-def _read_seconds(match: re.Match[str]) -> str | None:
-    before = match.string[max(0, match.start() - 12) : match.start()]
-    return f"{cardinal(match[1])} seconds" if _LASTS_BEFORE.search(before) else None
-
-
-def _read_minutes(match: re.Match[str]) -> str | None:
-    before = match.string[max(0, match.start() - 16) : match.start()]
-    return f"{cardinal(match[1])} minutes" if _TAKES_BEFORE.search(before) else None
+def _is_behind(words: re.Pattern[str], match: re.Match[str]) -> bool:
+    return words.search(match.string, max(0, match.start() - 16), match.start()) is not None
 
 
 # wait 30s; the 90s are a decade
 SECONDS: Final = rule(
     rf"([0-9]{not_after('.,')}[0-9]{{1,2}})s\b"
     r"(?!['\u2019-]| (?!(?:before|after|and|then|or|in|on|at|to|until|per|is|was)\b)[a-z])",
-    _read_seconds,
+    lambda match: f"{cardinal(match[1])} seconds" if _is_behind(_LASTS_BEFORE, match) else None,
 )
 # ETA: 5m, took 12m; "for 5m" may be meters
 MINUTES: Final = rule(
     rf"([0-9]{not_after('.,')}[0-9]{{0,2}})m\b"
     r"(?!['\u2019-]|\u00b2| [a-z]+ (?:high|long|deep|wide)\b)",
-    _read_minutes,
+    lambda match: f"{cardinal(match[1])} minutes" if _is_behind(_TAKES_BEFORE, match) else None,
 )
 DEGREES: Final = (rule(r"\u00b0C\b", "degrees Celsius"), rule(r"\u00b0F\b", "degrees Fahrenheit"))
