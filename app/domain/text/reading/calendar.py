@@ -153,11 +153,6 @@ _COUNTLESS: Final = {
 }  # fmt: skip
 
 
-def _read_decade(match: re.Match[str]) -> str:
-    figures = match["figures"]
-    return plural(year(figures) if len(figures) > 2 else below_hundred(int(figures)))  # noqa: PLR2004
-
-
 def _read_years(match: re.Match[str]) -> str:
     if len(match[2]) == 2 and "05" < match[2] <= match[1][2:]:  # noqa: PLR2004 - Motion 2024-17
         return f"{year(match[1])}{_read_year(match[2])}"
@@ -266,7 +261,10 @@ DECADES: Final = (
         lambda match: _COUNTLESS.get(match[0].rstrip("'s").replace(",", "")),
     ),
     # 1980s, 80s
-    rule(rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b", _read_decade),
+    rule(
+        rf"([1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b",
+        lambda match: plural(year(match[1]) if match[1][2:] else below_hundred(int(match[1]))),
+    ),
 )
 YEARS: Final = (
     rule(

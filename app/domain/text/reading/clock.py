@@ -91,13 +91,6 @@ def _read_duration(match: re.Match[str]) -> str:
     )
 
 
-def _read_result(match: re.Match[str]) -> str:
-    """Of a race: with parts of a second."""
-    hours = f"{_count(int(match['hour']), 'hour')} " if match["hour"] else ""
-    seconds = f"{decimal(match['second'].removeprefix('0'))} seconds"
-    return f"{hours}{_count(int(match['minute']), 'minute')} and {seconds}"
-
-
 def _duration(hours: int, minutes: int, seconds: int) -> str:
     return f"{_count(hours, 'hour')} {_count(minutes, 'minute')} and {_count(seconds, 'second')}"
 
@@ -176,7 +169,11 @@ WITH_COLON: Final = (
         rf"(?:(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?=[0-9]+:))?"
         rf"(?P<minute>[0-9]{not_after('.,')}[0-9]?):(?P<second>{_MINUTE}\.[0-9]{{1,3}})"
         r"(?![\w:]|[.][0-9])",
-        _read_result,
+        lambda match: (
+            (f"{_count(int(match['hour']), 'hour')} " if match["hour"] else "")
+            + f"{_count(int(match['minute']), 'minute')} and"
+            f" {decimal(match['second'].removeprefix('0'))} seconds"
+        ),
     ),
     # 9:00-17:00
     rule(
