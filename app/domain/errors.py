@@ -46,22 +46,22 @@ class EmptyInputError(InvalidRequestError, code="empty_input", param="input"):
 class InputTooLongError(InvalidRequestError, code="string_above_max_length", param="input"):
     """The input has more characters (Unicode code points) than the limit allows."""
 
-    def __init__(self, length: int, limit: int, subject: str = "The input") -> None:
-        super().__init__(f"{subject} has {length} characters; at most {limit} are allowed.")
+    subject: ClassVar[str] = "The input"
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(f"{self.subject} has {length} characters; at most {limit} are allowed.")
 
 
 class ExpandedInputTooLongError(InputTooLongError):
     """The same, counted after numbers and symbols are written as words."""
 
-    def __init__(self, length: int, limit: int) -> None:
-        super().__init__(length, limit, "With numbers and symbols in words the input")
+    subject = "With numbers and symbols in words the input"
 
 
 class SlowedInputTooLongError(InputTooLongError):
     """The same, counted with the additional playing time of a speed below 1."""
 
-    def __init__(self, length: int, limit: int) -> None:
-        super().__init__(length, limit, "At this speed the input takes as long as a text that")
+    subject = "At this speed the input takes as long as a text that"
 
 
 class InvalidSpeedError(InvalidRequestError, code="invalid_speed", param="speed"):
@@ -276,14 +276,13 @@ class UnknownCursorError(InvalidRequestError, code="unknown_cursor", param="afte
 class StoredAudioNotFoundError(InvalidRequestError, code="file_not_found", param="file_name"):
     """No stored file has this name."""
 
-    def __init__(
-        self, name: str, message: str = "There is no stored audio named {name!r}."
-    ) -> None:
-        super().__init__(message.format(name=name))
+    message = "There is no stored audio named {name!r}."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(self.message.format(name=name))
 
 
 class CaptionsNotFoundError(StoredAudioNotFoundError, code="captions_not_found"):
     """The stored file has no captions, or does not exist."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, "The stored audio {name!r} was kept without captions.")
+    message = "The stored audio {name!r} was kept without captions."

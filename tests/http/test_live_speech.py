@@ -219,16 +219,58 @@ async def test_whatever_breaks_while_it_is_spoken_is_told(client: LiveClient, fa
     assert (failed["utterance"], failed["error"]["code"]) == (1, "internal_error")
 
 
-async def test_a_text_whose_end_cannot_be_spoken_has_ended_and_the_next_is_spoken() -> None:
+async def test_a_text_whose_end_cannot_be_spoken_breaks_off_and_the_next_is_spoken() -> None:
     fakes = Fakes(Settings(speech=SpeechSettings(max_chars=100)))
     async with connected(fakes) as client:
         for text in ("One. " + "\u2265" * 80, "Two."):
             await client.send("text", text=text)
             await client.send("end")
-        failed, _, _ = await client.until("error")
+        failed, _, others = await client.until("error")
         assert failed["error"]["code"] == "string_above_max_length"
-        ended = [(await client.until("utterance.ended"))[0]["utterance"] for _ in range(2)]
-    assert ended == [1, 2]
+        assert failed["utterance"] == 1
+        assert [message["type"] for message in others] == ["utterance.started", "caption"]
+        ended, _, others = await client.until("utterance.ended")
+    assert ended["utterance"] == 2
+    assert [message["type"] for message in others] == ["utterance.started", "caption"]
+    outcomes = [report.outcome for report in fakes.observer.reports]
+    assert outcomes == [Outcome.REJECTED, Outcome.COMPLETED]
+
+
+async def test_a_piece_that_cannot_be_spoken_takes_nothing_else_with_it(client: LiveClient) -> None:
+    for text in ("First one. ", "$1234567.89 " * 340, "Last one."):
+        await client.send("text", text=text)
+    await client.send("end")
+    ended, _, others = await client.until("utterance.ended")
+    (failed,) = (message for message in others if message["type"] == "error")
+    assert failed["error"]["code"] == "string_above_max_length"
+    assert failed["utterance"] is None
+    captions = [message["text"] for message in others if message["type"] == "caption"]
+    assert captions == ["First one.", "Last one."]
+    assert ended["usage"]["input_tokens"] == len("First one.Last one.")
+
+
+async def test_an_utterance_of_which_nothing_was_taken_breaks_off(client: LiveClient) -> None:
+    await client.send("text", text="$1234567.89 " * 340)
+    await client.send("end")
+    await client.send("text", text="Two.")
+    await client.send("end")
+    ended, _, others = await client.until("utterance.ended")
+    errors = [message["utterance"] for message in others if message["type"] == "error"]
+    assert errors == [None, 1]
+    assert ended["utterance"] == 2
+
+
+async def test_much_that_is_spoken_is_taken_in_pieces_as_it_is_at_once(client: LiveClient) -> None:
+    for _ in range(2):
+        await client.send("text", text="$1234567.89 " * 85)
+    await client.send("flush")
+    await client.send("end")
+    _, _, others = await client.until("utterance.ended")
+    started, *captions = others
+    assert started["type"] == "utterance.started"
+    assert {message["type"] for message in captions} == {"caption"}
+    written = " ".join(caption["text"] for caption in captions)
+    assert written.split() == ["$1234567.89"] * 170
 
 
 async def test_what_says_nothing_does_not_wait() -> None:

@@ -21,7 +21,6 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -117,6 +116,11 @@ class FilesystemAudioStore:
         if not STEM.fullmatch(stem):
             raise InvalidFileNameError
         turns, file, sidecar = Turns(), TempFile(self._directory), TempFile(self._directory)
+
+        def discard() -> None:
+            file.discard()
+            sidecar.discard()
+
         try:
             await turns.take(file.create)
             async for part in parts:
@@ -126,7 +130,7 @@ class FilesystemAudioStore:
             await turns.take(write_sidecar, sidecar, captions(), now)
             return await turns.take(self._publish, file, sidecar, f"{stem}_{{:06d}}.{audio_format}")
         finally:
-            await turns.take_last(partial(_discard, file, sidecar))
+            await turns.take_last(discard)
 
     @asynccontextmanager
     async def open_file(self, name: str) -> AsyncIterator[OpenAudio]:
@@ -186,13 +190,6 @@ class FilesystemAudioStore:
 
     def _publish(self, file: TempFile, sidecar: TempFile, pattern: str) -> StoredAudio:
         status = os.fstat(file.fd)  # while nothing is published that a failure would leave
-        name = self._link_next(file, sidecar, pattern)
-        with _kept_only_without_error(file.dir_fd, name):
-            file.remove()
-            os.fsync(file.dir_fd)
-        return _describe(name, status)
-
-    def _link_next(self, file: TempFile, sidecar: TempFile, pattern: str) -> str:
         # The link alone would refuse a taken name; only the lock keeps two stems off one number.
         with _locked(file.dir_fd, _SEQUENCE) as sequence_fd:
             hint, _, _ = os.pread(sequence_fd, 32, 0).partition(b"\n")
@@ -206,13 +203,13 @@ class FilesystemAudioStore:
                 if link(file, name):
                     with _kept_only_without_error(file.dir_fd, name):
                         put_sidecar(sidecar, file.dir_fd, name)
-                    return name
-        raise StoreFullError("The store of finished audio has no free number left.")
-
-
-def _discard(*files: TempFile) -> None:
-    for file in files:
-        file.discard()
+                    break
+            else:
+                raise StoreFullError("The store of finished audio has no free number left.")
+        with _kept_only_without_error(file.dir_fd, name):
+            file.remove()
+            os.fsync(file.dir_fd)
+        return _describe(name, status)
 
 
 def _remove(dir_fd: int, name: str) -> bool:

@@ -162,16 +162,8 @@ class PrometheusMetrics:
             "Always 1; the labels name the version, backend and model.",
             ["version", "backend", "model"],
         )
-        self._begin_at_zero()
 
-    def watch_instances(self, count_alive: Callable[[], int]) -> None:
-        """Have the instances that live counted by `count_alive`, each time the page is made."""
-        text = "Instances of the model that are alive."
-        alive = Gauge("instances_alive", text, namespace="soprano", registry=self._registry)
-        alive.set_function(count_alive)
-
-    def _begin_at_zero(self) -> None:
-        """Have the counters that alerts watch there from the start: a rise from nothing is none."""
+        # The counters that alerts watch are there from the start: a rise from nothing is none.
         for outcome, audio_format in product(Outcome, AudioFormat):
             self._requests.labels(outcome.value, audio_format.value)
         for action, store_error in product(get_args(StoreAction), (StoreError, StoreFullError)):
@@ -185,8 +177,14 @@ class PrometheusMetrics:
             self._breaker_transitions: BreakerState,
             self._instance_deaths: get_args(InstanceDeath),
         }
-        for counter, label in ((one, label) for one, all_ in by_label.items() for label in all_):
-            counter.labels(label)
+        for one, label in ((one, label) for one, labels in by_label.items() for label in labels):
+            one.labels(label)
+
+    def watch_instances(self, count_alive: Callable[[], int]) -> None:
+        """Have the instances that live counted by `count_alive`, each time the page is made."""
+        text = "Instances of the model that are alive."
+        alive = Gauge("instances_alive", text, namespace="soprano", registry=self._registry)
+        alive.set_function(count_alive)
 
     def describe_build(self, version: str, info: ModelInfo) -> None:
         """Have it told what runs: the version of this server, and a model that is to be loaded."""

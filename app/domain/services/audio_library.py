@@ -56,9 +56,14 @@ class Recording:
         self._has_stalled = False
         self._saving = asyncio.create_task(self._save(save), name="save-audio")
 
-    async def write(self, part: bytes) -> None:
+    async def write(self, part: bytes | None) -> None:
         """Take the next bytes of the file; waits while the store lags behind. Never raises."""
-        await self._put(part)
+        if self.error is not None:
+            return
+        try:
+            self._parts.put_nowait(part)
+        except asyncio.QueueFull:
+            await self._wait(asyncio.ensure_future(self._parts.put(part)), MAX_WAIT_S)
 
     async def finish(self, *, head: bytes = b"", captions: Sequence[Caption] = ()) -> StoredAudio:
         """Keep the file: it is safe on the disk when this returns. Call once, after all parts.
@@ -70,7 +75,7 @@ class Recording:
             StoreError: the store failed, now or at any time before.
         """
         self._head, self._captions = head, captions
-        await self._put(None)
+        await self.write(None)
         if self.error is None:
             await self._wait(self._saving, MAX_FINISH_S)
         if self._saved is None:
@@ -94,14 +99,6 @@ class Recording:
             )
         except Exception as error:  # noqa: BLE001 - the speech goes on, whatever it was
             self._give_up(as_store_error(error))
-
-    async def _put(self, part: bytes | None) -> None:
-        if self.error is not None:
-            return
-        try:
-            self._parts.put_nowait(part)
-        except asyncio.QueueFull:
-            await self._wait(asyncio.ensure_future(self._parts.put(part)), MAX_WAIT_S)
 
     async def _wait(self, work: "asyncio.Future[Any]", max_wait_s: float) -> None:
         """Return when `work` is over, whatever its result, or the store is given up."""

@@ -118,7 +118,8 @@ class Readiness:
             failure = ModelLoadError(f"The speech model could not be loaded: {described}")
             self._fail(failure)
             raise failure from error
-        self._settle(ModelState.READY)
+        self.state = ModelState.READY
+        self._settled.set()
         duration_s = self._clock.monotonic() - started
         self._observer.model_loaded(self._model.info, duration_s, self.speed)
 
@@ -149,12 +150,9 @@ class Readiness:
         self.speed = audio_s / max(self._clock.monotonic() - started, SHORTEST_S)
 
     def _fail(self, error: SpeechError) -> None:
-        self._settle(ModelState.FAILED)
-        self._observer.model_load_failed(self._model.info, error)
-
-    def _settle(self, state: ModelState) -> None:
-        self.state = state
+        self.state = ModelState.FAILED
         self._settled.set()
+        self._observer.model_load_failed(self._model.info, error)
 
     @property
     def is_ready(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from app.domain.audio import AudioChunk, PlaybackClock, silence
-from app.domain.errors import InputTooLongError
+from app.domain.errors import ExpandedInputTooLongError, InputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Slot
 from app.domain.speech import SpeechReport, SynthesisParams
@@ -56,12 +56,18 @@ class Prefetcher:
         self._params: SynthesisParams | None = None
         self._has_changed = asyncio.Event()
         self._is_finished = False
+        self._error: Exception | None = None
         self.num_pushed = 0  # segments that have come so far
 
     @property
     def num_waiting_chars(self) -> int:
-        """Characters of the segments that are not begun."""
+        """Characters that are spoken in the segments that are not begun."""
         return count_chars(self._waiting)
+
+    @property
+    def num_waiting_written_chars(self) -> int:
+        """Characters in which the user wrote the segments that are not begun."""
+        return sum(len(segment.source) for segment in self._waiting)
 
     def push(self, segments: Iterable[TextSegment]) -> None:
         """Add segments, which are numbered on from those before."""
@@ -72,9 +78,10 @@ class Prefetcher:
         if self._params is not None:
             self._begin(self._params)
 
-    def finish(self) -> None:
-        """Take no more segments."""
+    def finish(self, error: Exception | None = None) -> None:
+        """Take no more segments; `chunks` raises `error` behind the last one."""
         self._is_finished = True
+        self._error = self._error or error
         self._has_changed.set()
 
     async def wait_for_segment(self) -> bool:
@@ -107,6 +114,8 @@ class Prefetcher:
                         self._running.popleft()
                     yield running.segment, chunk
                 elif self._is_finished:
+                    if self._error is not None:
+                        raise self._error
                     return
                 else:
                     await self._change()
@@ -190,8 +199,9 @@ class _SegmentTask:
 class LiveText:
     """Takes the pieces of one text. Calls must not overlap.
 
-    At most `max_chars` may wait to be spoken, in code points. Fewer than `min_chars` wait for the
-    next sentence: a voice may garble what is very short.
+    At most `max_chars` may wait to be spoken, in code points as they are written, and
+    `max_spoken_chars` as they are spoken. Fewer than `min_chars` wait for the next sentence: a
+    voice may garble what is very short.
     """
 
     def __init__(
@@ -199,6 +209,7 @@ class LiveText:
         split: Callable[[str], list[TextSegment]],
         prefetcher: Prefetcher,
         max_chars: int,
+        max_spoken_chars: int,
         report: SpeechReport,
         *,
         min_chars: int = 0,
@@ -206,6 +217,7 @@ class LiveText:
         self._split = split
         self._prefetcher = prefetcher
         self._max_chars = max_chars
+        self._max_spoken_chars = max_spoken_chars
         self._report = report
         self._min_chars = min_chars
         self._rest = ""
@@ -216,33 +228,47 @@ class LiveText:
         Raises:
             InputTooLongError: too many wait to be spoken; none of `piece` was taken.
         """
-        num_waiting = len(self._rest) + self._prefetcher.num_waiting_chars + len(piece)
+        prefetcher = self._prefetcher
+        num_waiting = len(self._rest) + prefetcher.num_waiting_written_chars + len(piece)
         if num_waiting > self._max_chars:
             raise InputTooLongError(num_waiting, self._max_chars)
-        self._report.num_chars += len(piece)
         whole, rest = cut_whole_sentences(self._rest + piece)
         if len(whole.strip()) < self._min_chars:
             whole, rest = "", whole + rest
+        segments = await self._segments_of(whole)
+        num_spoken = prefetcher.num_waiting_chars + count_chars(segments)
+        if num_spoken > self._max_spoken_chars:
+            raise ExpandedInputTooLongError(num_spoken, self._max_spoken_chars)
+        self._report.num_chars += len(piece)
         self._rest = rest
-        await self._push(whole)
+        prefetcher.push(segments)
 
     async def flush(self) -> None:
-        """Speak what is there, whole or not."""
-        rest, self._rest = self._rest, ""
-        await self._push(rest)
+        """Speak what is there, whole or not.
 
-    async def finish(self) -> None:
-        """The same, and no more will come, even if this raises."""
+        Raises:
+            InputTooLongError: it cannot be spoken; no more will come, and the speech fails.
+        """
+        rest, self._rest = self._rest, ""
+        try:
+            self._prefetcher.push(await self._segments_of(rest))
+        except InputTooLongError as error:
+            self._prefetcher.finish(error)
+            raise
+
+    async def finish(self, refusal: InputTooLongError | None = None) -> None:
+        """The same, and no more will come, even if this raises.
+
+        If all that was written was refused, the speech fails with `refusal`.
+        """
         try:
             await self.flush()
         finally:
-            self._prefetcher.finish()
+            self._prefetcher.finish(None if self._report.num_chars else refusal)
 
     def abandon(self) -> None:
         """No more will come, and what is not whole is not spoken."""
         self._prefetcher.finish()
 
-    async def _push(self, text: str) -> None:
-        if text:
-            segments = await asyncio.to_thread(self._split, text)
-            self._prefetcher.push(segments)
+    async def _segments_of(self, text: str) -> list[TextSegment]:
+        return await asyncio.to_thread(self._split, text) if text else []

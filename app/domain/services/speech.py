@@ -154,6 +154,7 @@ class SpeechService:
             partial(self._split, options=options),
             prefetcher,
             self._limits.max_chars,
+            MAX_EXPANSION * self._limits.max_chars,
             job.report,
             min_chars=self._ports.model.info.min_segment_chars,
         )

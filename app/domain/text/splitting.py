@@ -11,7 +11,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import begins_item, goes_on
-from app.domain.text.reading.abbreviations import BEFORE_FIGURES
+from app.domain.text.reading.abbreviations import BEFORE_FIGURES, SHORT_BOOKS
 from app.domain.text.reading.calendar import POINTED_MONTHS
 from app.domain.text.reading.matching import any_of
 
@@ -43,7 +43,7 @@ for the first word than a writer takes for so much."""
 
 _MAX_ABBREVIATION_CHARS: Final = 16
 _BEFORE_FIGURES: Final = re.compile(
-    rf"(?:^|[\s(])(?:{any_of(POINTED_MONTHS)}|(?i:{any_of(BEFORE_FIGURES)}))$"
+    rf"(?:^|[\s(])(?:{any_of([*POINTED_MONTHS, *SHORT_BOOKS])}|(?i:{any_of(BEFORE_FIGURES)}))$"
 )
 """The same where figures follow: "Jan. 5", "Sec. 4"."""
 

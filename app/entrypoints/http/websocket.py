@@ -293,21 +293,23 @@ class LiveSession:
         utterance.is_over = True
 
     async def _hand_over(self, utterance: Utterance, text: LiveText) -> None:
-        """What is written to who speaks it, to the end."""
+        """What is written to who speaks it, to the end; a piece that is refused is left out."""
         message: messages.Written | None = None
+        refusal: errors.InputTooLongError | None = None
         try:
             while not isinstance(message, messages.End):
                 message = await utterance.next()
-                try:
-                    match message:
-                        case messages.Text():
+                match message:
+                    case messages.Text():
+                        try:
                             await text.write(message.text)
-                        case messages.Flush():
-                            await text.flush()
-                        case messages.End():
-                            await text.finish()
-                except errors.InputTooLongError as error:
-                    await self._send(messages.Failed(describe_speech_error(error)))
+                        except errors.InputTooLongError as error:
+                            refusal = error
+                            await self._send(messages.Failed(describe_speech_error(error)))
+                    case messages.Flush():
+                        await text.flush()
+                    case messages.End():
+                        await text.finish(refusal)
         finally:
             text.abandon()
 

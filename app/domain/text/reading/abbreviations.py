@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.reading.matching import JOINT, any_of, ends_sentence, spelled, touches_word
+from app.domain.text.reading.matching import (
+    JOINT,
+    any_of,
+    ends_sentence,
+    spelled,
+    touches_word,
+    with_point,
+)
 from app.domain.text.reading.units import COMPASS_POINTS, PER_NAMES, UNITS
 
 _TITLES: Final = {
@@ -47,6 +54,15 @@ BEFORE_FIGURES: Final = {
     "ste": "suite", "p": "page", "c": "circa", "v": "version",
 }  # fmt: skip
 """Short forms with a point that are read so only before figures, Roman or not."""
+
+SHORT_BOOKS: Final = {
+    "Gen": "Genesis", "Ex": "Exodus", "Exod": "Exodus", "Lev": "Leviticus", "Deut": "Deuteronomy",
+    "Ps": "Psalm", "Prov": "Proverbs", "Eccl": "Ecclesiastes", "Isa": "Isaiah", "Jer": "Jeremiah",
+    "Ezek": "Ezekiel", "Matt": "Matthew", "Mt": "Matthew", "Mk": "Mark", "Lk": "Luke",
+    "Jn": "John", "Rom": "Romans", "Cor": "Corinthians", "Gal": "Galatians", "Eph": "Ephesians",
+    "Col": "Colossians", "Heb": "Hebrews", "Rev": "Revelation",
+}  # fmt: skip
+"""Of the Bible, with a point before chapter and verse. "Dan." and "Tim." are more often people."""
 
 _ALWAYS: Final = {
     "approx.": "approximately", "vs.": "versus", "vs": "versus", "e.g.": "for example",
@@ -117,6 +133,13 @@ _WORLD_WARS: Final = {"WWI": "World War one", "WWII": "World War two"}
 _ROAD_BEFORE: Final = re.compile(r"\b(?:I|US|SR|Hwy|Highway|Route|Rte|Interstate)[- ][0-9]{1,3} \Z")
 _STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)(?:'s)?|\b[0-9]+(?:st|nd|rd|th))\Z")
 
+_NAME_BEFORE: Final = re.compile(
+    r"(?<![\w'.])(?P<word>[A-Z0-9][\w'.-]*|(?:[a-z]+-)?(?:one|two|three|first|second|third|twelve"
+    r"|twelfth|(?:four|six|seven|ten|eleven|[a-z]+teen|hundred)(?:th)?|five|fifth|eighth?|nine"
+    r"|ninth|[a-z]+t(?:y|ieth))) \Z"
+)
+_BEFORE_PLACES: Final = frozenset({"In", "At", "From", "To", "Near", "Visit", "And", "The", "Is"})
+"""Words before "St Louis" that begin a sentence; "Main St Diner" is on a street."""
 
 _PLACE: Final = re.compile(
     r" (?:Bridge|Station|Baker(?:y|ies)|Caf[e\u00e9]|Theat(?:er|re)|Market|School|Park|Pier|Garage"
@@ -129,11 +152,6 @@ _COUNTED: Final = re.compile(
 """Behind "no.", which is the answer then."""
 
 
-def _with_point(words: str, match: re.Match[str]) -> str:
-    """`words`, and the point of the abbreviation where it also ends the sentence."""
-    return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
-
-
 def _read_street(match: re.Match[str]) -> str | None:
     text, start, end = match.string, match.start(), match.end()
     name = _STREET_NAME.search(text, max(0, start - 24), start)
@@ -143,25 +161,28 @@ def _read_street(match: re.Match[str]) -> str | None:
     is_title = match["short"] in ("Dr", "St") and is_before_name and not _PLACE.match(text, end)
     if is_title and not ends_sentence(match):
         return None
-    return _with_point(f" {_STREETS[match['short']]}", match)
+    return with_point(f" {_STREETS[match['short']]}", match)
 
 
 def _read_title(match: re.Match[str]) -> str | None:
-    short, title = match["short"], _TITLES[match["short"]]
+    text, short, title = match.string, match["short"], _TITLES[match["short"]]
     if touches_word(match):
         return None
+    if match[0] == "St " and text[match.end() + 1 : match.end() + 2].islower():
+        before = _NAME_BEFORE.search(text, max(0, match.start() - 24), match.start())
+        return None if before and before["word"] not in _BEFORE_PLACES else "saint "
     if short in _WITHOUT_POINT and _TITLE_FOLLOWS.match(match.string, match.end()):
         return title  # Mr & Mrs Lee
     if match["space"] is not None:  # before a name
         return f"{title} " if match["point"] or short in _WITHOUT_POINT else None
-    return _with_point(title, match) if match["point"] and short not in _ALSO_WORDS else None
+    return with_point(title, match) if match["point"] and short not in _ALSO_WORDS else None
 
 
 def _read_fixed(match: re.Match[str]) -> str | None:
     before = match.string[max(0, match.start() - 6) : match.start()]
     is_unit = match[0] in UNITS and _FIGURE_BEFORE.search(before)
     is_path = before.endswith(("slash ", "dot "))
-    return None if is_unit or is_path else _with_point(_ALWAYS[match[0]], match)
+    return None if is_unit or is_path else with_point(_ALWAYS[match[0]], match)
 
 
 def _read_unit(match: re.Match[str]) -> str | None:
@@ -179,6 +200,11 @@ def _read_before_figures(match: re.Match[str]) -> str | None:
     return f"{words} " if words and not is_part else None
 
 
+# Rev. 21:4, Ps. 23
+BOOKS: Final = rule(
+    rf"(?P<short>{any_of(SHORT_BOOKS)})\.(?: ?(?=[0-9]{{1,3}}:[1-9])|(?<=Ps\.) ?(?=[0-9]))",
+    lambda match: None if touches_word(match) else f"{SHORT_BOOKS[match['short']]} ",
+)
 FIGURES_FOLLOW: Final = rule(
     r"(?P<short>[A-Za-z](?<!\w.)[A-Za-z]{0,3}+)\. ?"
     r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)",
@@ -247,7 +273,7 @@ CAPITALIZED: Final = (
     rule(
         rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)",
         lambda match: (
-            None if touches_word(match) else _with_point(_NAMES_AFTER[match["short"]], match)
+            None if touches_word(match) else with_point(_NAMES_AFTER[match["short"]], match)
         ),
     ),
     # letters that are no word, such as AAA; not III
@@ -259,7 +285,7 @@ CAPITALIZED: Final = (
 # U.S., e.U.
 INITIALS: Final = rule(
     r"(?P<letters>[A-Za-z](?<![\w.@].)(?:\.[A-Za-z]\b)++)(?P<tail>'?s\b)?\.?(?!\w)",
-    lambda match: _with_point(
+    lambda match: with_point(
         spelled(match["letters"].replace(".", "").upper()) + (match["tail"] or ""), match
     ),
 )

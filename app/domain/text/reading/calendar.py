@@ -6,7 +6,7 @@ from typing import Final
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
-from app.domain.text.reading.matching import any_of, ends_sentence, not_after, touches_word
+from app.domain.text.reading.matching import any_of, not_after, touches_word, with_point
 
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -88,12 +88,7 @@ def _read_day_month(match: re.Match[str]) -> str | None:
     has_article = match.string[max(0, match.start() - 4) : match.start()].lower().endswith("the ")
     article = "" if has_article else "the "
     words = f"{article}{_day(match['day'])}{until} of {_month(match['month'])}"
-    return words + (_read_year(match["year"]) or _kept_point(match))
-
-
-def _kept_point(match: re.Match[str]) -> str:
-    """The point of an abbreviation where it also ends the sentence."""
-    return "." if match[0].endswith(".") and ends_sentence(match) else ""
+    return words + _read_year(match["year"]) if match["year"] else with_point(words, match)
 
 
 def _read_iso(match: re.Match[str]) -> str:
@@ -142,19 +137,20 @@ def _read_months(match: re.Match[str]) -> str | None:
 
 
 def _read_weekday(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else _DAYS[match["day"]] + _kept_point(match)
+    return None if touches_word(match) else with_point(_DAYS[match["day"]], match)
 
 
 def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
     if touches_word(match):
         return None
     words = _ANY_DAY.sub(lambda day: _DAYS[day[1]], match[0].replace("/", " "))
-    return words + _kept_point(match)
+    return with_point(words, match)
 
 
-def _read_decade(match: re.Match[str]) -> str:
-    figures = match["figures"]
-    return plural(year(figures) if len(figures) > 2 else below_hundred(int(figures)))  # noqa: PLR2004
+_COUNTLESS: Final = {
+    "100": "hundreds", "1000": "thousands", "10000": "tens of thousands",
+    "100000": "hundreds of thousands", "1000000": "millions",
+}  # fmt: skip
 
 
 def _read_years(match: re.Match[str]) -> str:
@@ -178,7 +174,7 @@ _HOUR_FOLLOWS: Final = (
 
 MONTHS: Final = rule(
     rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
-    lambda match: None if touches_word(match) else _month(match[0]) + _kept_point(match),
+    lambda match: None if touches_word(match) else with_point(_month(match[0]), match),
 )
 WEEKDAYS: Final = (
     # Mon, Wed and Fri.
@@ -259,8 +255,16 @@ RULES: Final = (
 DECADES: Final = (
     rule(r"[-\u2013](?<=0s.)(?='?\d{1,3}0s\b)", " to "),
     rule(r"'(?<!\w')(?=[1-9]0s\b)", ""),
+    # 100s of people; no decade begins with the year 100
+    rule(
+        rf"1{not_after('.,:/$€£-')}[0,]{{2,8}}'?s\b",
+        lambda match: _COUNTLESS.get(match[0].rstrip("'s").replace(",", "")),
+    ),
     # 1980s, 80s
-    rule(rf"(?P<figures>[1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b", _read_decade),
+    rule(
+        rf"([1-9]{not_after('.,')}(?:(?<=[12])[0-9]{{2}}0|0))'?s\b",
+        lambda match: plural(year(match[1]) if match[1][2:] else below_hundred(int(match[1]))),
+    ),
 )
 YEARS: Final = (
     rule(

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
-from app.domain.text.reading.matching import apart, ends_sentence, not_after, spelled
+from app.domain.text.reading.matching import apart, not_after, spelled, with_point
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24
@@ -34,7 +34,7 @@ def _half_of_day(match: re.Match[str]) -> str:
     words = " " + spelled(f"{match['half'].upper()}M")
     if match["zone"]:
         words += " " + spelled(match["zone"].replace(".", "").upper())
-    return words + ("." if match[0].endswith(".") and ends_sentence(match) else "")
+    return with_point(words, match)
 
 
 def _read_half_day(match: re.Match[str]) -> str | None:
@@ -81,20 +81,14 @@ def _read_military(match: re.Match[str]) -> str | None:
     if hour[0] != "0" and minute != "00":
         return None
     hours = digits(hour) if hour[0] == "0" else cardinal(hour)
-    return f"{hours} {'hundred' if minute == '00' else below_hundred(int(minute))} "
+    words = f"{hours} {'hundred' if minute == '00' else below_hundred(int(minute))}"
+    return f"{words} hours" if match["hours"] else words
 
 
 def _read_duration(match: re.Match[str]) -> str:
     return " ".join(
         _count(int(match[unit]), unit) for unit in ("hour", "minute", "second") if match[unit]
     )
-
-
-def _read_result(match: re.Match[str]) -> str:
-    """Of a race: with parts of a second."""
-    hours = f"{_count(int(match['hour']), 'hour')} " if match["hour"] else ""
-    seconds = f"{decimal(match['second'].removeprefix('0'))} seconds"
-    return f"{hours}{_count(int(match['minute']), 'minute')} and {seconds}"
 
 
 def _duration(hours: int, minutes: int, seconds: int) -> str:
@@ -105,13 +99,12 @@ def _count(number: int, noun: str) -> str:
     return f"{cardinal(str(number))} {noun}" + ("" if number == 1 else "s")
 
 
-def _read_ratio(match: re.Match[str]) -> str | None:
+def _read_verses(match: re.Match[str]) -> str | None:
     before = match.string[max(0, match.start() - 20) : match.start()].rpartition("\n")[2]
-    word_before = before.rstrip().rpartition(" ")[2]
-    if word_before in _VERSES_OF:
-        last = f" to {cardinal(match[3])}" if match[3] else ""
-        return apart(match, f"{cardinal(match[1])} {cardinal(match[2])}{last}")
-    return None if match[3] else apart(match, f"{cardinal(match[1])} to {cardinal(match[2])}")
+    if before.rstrip().rpartition(" ")[2] not in _VERSES_OF:
+        return None
+    last = f" to {cardinal(match[3])}" if match[3] else ""
+    return apart(match, f"{cardinal(match[1])} {cardinal(match[2])}{last}")
 
 
 # 9am-5pm, 12-1 p.m.
@@ -146,17 +139,41 @@ PAST_THE_HOUR: Final = rule(
     r":(?<=\s.)([0-5][0-9])(?![\w:]|[.,]\d)",
     lambda match: digits("00") if match[1] == "00" else time_of_day(1, int(match[1]))[4:],
 )
+# 1600 hours, at 0900
 MILITARY: Final = rule(
-    rf"(?P<hour>[0-2]{not_after('.:,')}[0-9])(?P<minute>{_MINUTE}) ?(?=h(?:ou)?rs\b)",
+    rf"(?P<hour>[0-2]{not_after('.:,')}[0-9])(?P<minute>{_MINUTE})"
+    r"(?:(?P<hours> ?h(?:ou)?rs\b)"
+    r"|(?:(?<=\b[Aa]t 0...)|(?<=\b[Bb]y 0...)|(?<=\b[Ff]rom 0...)|(?<=\b[Uu]ntil 0...))"
+    r"(?<=0[1-9][0-5][05])"
+    r"(?![\w%-]|[.,:/]\d| [A-Z]))",
     _read_military,
 )
+# GMT-5, UTC+05:30
+ZONES: Final = rule(
+    rf"(?P<sign>[-+\u2212](?:(?<=GMT.)|(?<=UTC.)))(?P<hour>{_HOUR})(?::?(?P<minute>{_MINUTE}))?"
+    r"(?![\w:]|\.\d)",
+    lambda match: (
+        f" {'plus' if match['sign'] == '+' else 'minus'}"
+        f" {time_of_day(int(match['hour']), int(match['minute'] or 0))}"
+    ),
+)
 WITH_COLON: Final = (
+    # John 3:16-18
+    rule(
+        rf"([0-9]{not_after('.,:')}[0-9]{{0,2}}):([1-9][0-9]{{0,2}})"
+        r"(?:[-\u2013]([0-9]{1,3}))?(?![\d:]|\.\d)",
+        _read_verses,
+    ),
     # 3:59.4, 1:02:03.5
     rule(
         rf"(?:(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?=[0-9]+:))?"
         rf"(?P<minute>[0-9]{not_after('.,')}[0-9]?):(?P<second>{_MINUTE}\.[0-9]{{1,3}})"
         r"(?![\w:]|[.][0-9])",
-        _read_result,
+        lambda match: (
+            (f"{_count(int(match['hour']), 'hour')} " if match["hour"] else "")
+            + f"{_count(int(match['minute']), 'minute')} and"
+            f" {decimal(match['second'].removeprefix('0'))} seconds"
+        ),
     ),
     # 9:00-17:00
     rule(
@@ -170,10 +187,10 @@ WITH_COLON: Final = (
         rf"(?::(?P<second>{_MINUTE}))?(?![\d:]|\.\d)",
         _read_clock,
     ),
-    # the result of a match, the shape of a picture, chapter and verse
+    # the result of a match, the shape of a picture
     rule(
         rf"([0-9]{not_after('.:,')}[0-9]{{0,2}}):([0-9]{{1,5}})"
-        r"(?:[-\u2013]([0-9]{1,3}))?(?![\d:]|\.\d)",
-        _read_ratio,
+        r"(?![\d:]|\.\d|[-\u2013][0-9]{1,3}(?![\d:]|\.\d))",
+        lambda match: apart(match, f"{cardinal(match[1])} to {cardinal(match[2])}"),
     ),
 )

@@ -72,6 +72,11 @@ def ends_sentence(match: re.Match[str]) -> bool:
     return _AFTER.match(match.string, match.end()) is not None
 
 
+def with_point(words: str, match: re.Match[str]) -> str:
+    """`words`, and the point of the abbreviation where it also ends the sentence."""
+    return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
+
+
 def ends_sentence_before_capital(match: re.Match[str]) -> bool:
     """The same of an abbreviation that never stands before a name, such as that of a unit."""
     return ends_sentence(match) or _CAPITAL.match(match.string, match.end()) is not None
@@ -83,7 +88,8 @@ _THINGS: Final = re.compile(
     r"|dose|vial|packet|pack|tub|motor|engine|heater|lamp|LED|panel|phone|camera|sensor|file|layer"
     r"|pipe|board|beam|rod|nail|screw|pan|pot|pizza|dumbbell|kettlebell|steak|turkey|truck|trailer|marathon"
     r"|loop|course|delay|interval|timer|timeout|window|warranty|lag|break|nap|video|clip|bike|wheel"
-    r"|bill|note|coin|ticket|voucher)s?|run|ride|swim|walk)\b(?! (?:by|to|from|in|the|a)\b)"
+    r"|bill|note|coin|ticket|voucher|sprint|hurdle|relay)s?|dash|freestyle|backstroke"
+    r"|run|ride|swim|walk)\b(?! (?:by|to|from|in|the|a)\b)"
 )
 """What is named by its measure with no article before it, too: "12V batteries"."""
 

@@ -85,11 +85,19 @@ def _read(match: re.Match[str]) -> str | None:
     else:
         is_single = is_attribute or (is_one(first) and not match["scale"] and not second)
         words = decimal(first) + (f" to {decimal(second)}" if second else "")
+    if part and len(part) > len("/9") and part[0] == "/" and UNITS[unit][0] == "second":
+        return f"{words} of a second"  # an exposure of 1/250 s
     if match["exponent"]:
         words += " " + power(match["exponent"].lstrip("^").translate(SUPERSCRIPTS))
     is_end = ends_sentence(match) if unit == "in." else ends_sentence_before_capital(match)
     point = "." if match[0].endswith(".") and is_end else ""
     return f"{words}{match['scale']} {_name(match, is_single=is_single)}{point}"
+
+
+def _read_pressure(match: re.Match[str]) -> str | None:
+    """Of the blood: BP 120/80, 120/80 mmHg."""
+    before = match.string[max(0, match.start() - 20) : match.start()]
+    return " over " if match["unit"] or _BLOOD_BEFORE.search(before) else None
 
 
 def _read_feet(match: re.Match[str]) -> str:
@@ -126,17 +134,6 @@ def _read_inches(match: re.Match[str]) -> str | None:
     if match["low"]:
         words, is_single = f"{decimal(match['low'])} to {words}", False
     return f"{words} {'inch' if is_single else 'inches'}"
-
-
-def _read_pressure(match: re.Match[str]) -> str | None:
-    """Of the blood: BP 120/80, 120/80 mmHg."""
-    before = match.string[max(0, match.start() - 20) : match.start()]
-    return " over " if match["unit"] or _BLOOD_BEFORE.search(before) else None
-
-
-def _read_percent(match: re.Match[str]) -> str:
-    numbers = [decimal(match[name]) for name in ("first", "second", "third") if match[name]]
-    return f"{' to '.join(numbers)} percent"
 
 
 SIGNS: Final = rule(
@@ -187,7 +184,7 @@ PERCENTS: Final = rule(
     rf"(?P<first>{number(not_after('.,$'))})"
     rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"
     rf"(?:%?[-\u2013](?P<third>{NUMBER}))?)? ?%",
-    _read_percent,
+    lambda match: f"{' to '.join(decimal(one) for one in match.groups() if one)} percent",
 )
 # 5 ft 10 in
 FEET: Final = rule(
@@ -208,7 +205,7 @@ RATES: Final = (
 )
 RULES: Final = rule(
     rf"(?P<first>{number(not_after('.$/^') + '(?<![0-9],.)')})"
-    r"(?:(?P<part>(?:[ -][0-9]{1,2})?/[1-9][0-9]?)"
+    r"(?:(?P<part>(?:[ -][0-9]{1,2})?/(?:[1-9][0-9]{2,3}(?= s(?:ec)?\b)|[1-9][0-9]?))"
     rf"|(?: ?\u00b0[CF]?)? ?[-\u2013] ?(?P<second>{NUMBER}))?+"
     rf"(?P<exponent>{_EXPONENT})?+(?P<scale>{_SCALE})(?P<gap> |-|)"
     rf"(?P<unit>{any_of(UNITS)}){_PER}{_END}",
@@ -229,7 +226,10 @@ SCALES: Final = (
     # 5m dollars
     rule(rf"m(?<=[0-9].)(?= (?:{_COUNTED})\b)", " million"),
     rule(r"M(?<=[0-9].)(?!\w)", " million"),
-    rule(rf"b(?<=[0-9].)n\b|[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)", " billion"),
+    rule(
+        rf"b(?:(?<=[0-9].)|(?<=[0-9] .))n\b|[bB](?<=[0-9].)(?= (?:{_COUNTED})\b)",
+        lambda match: apart(match, "billion"),
+    ),
     rule(r"B(?<=[0-9]\.[0-9].)(?!\w)", " billion"),
 )
 THOUSANDS: Final = (
@@ -249,26 +249,20 @@ _TAKES_BEFORE: Final = re.compile(
 )
 
 
-def _read_seconds(match: re.Match[str]) -> str | None:
-    before = match.string[max(0, match.start() - 12) : match.start()]
-    return f"{cardinal(match[1])} seconds" if _LASTS_BEFORE.search(before) else None
-
-
-def _read_minutes(match: re.Match[str]) -> str | None:
-    before = match.string[max(0, match.start() - 16) : match.start()]
-    return f"{cardinal(match[1])} minutes" if _TAKES_BEFORE.search(before) else None
+def _is_behind(words: re.Pattern[str], match: re.Match[str]) -> bool:
+    return words.search(match.string, max(0, match.start() - 16), match.start()) is not None
 
 
 # wait 30s; the 90s are a decade
 SECONDS: Final = rule(
     rf"([0-9]{not_after('.,')}[0-9]{{1,2}})s\b"
     r"(?!['\u2019-]| (?!(?:before|after|and|then|or|in|on|at|to|until|per|is|was)\b)[a-z])",
-    _read_seconds,
+    lambda match: f"{cardinal(match[1])} seconds" if _is_behind(_LASTS_BEFORE, match) else None,
 )
 # ETA: 5m, took 12m; "for 5m" may be meters
 MINUTES: Final = rule(
     rf"([0-9]{not_after('.,')}[0-9]{{0,2}})m\b"
     r"(?!['\u2019-]|\u00b2| [a-z]+ (?:high|long|deep|wide)\b)",
-    _read_minutes,
+    lambda match: f"{cardinal(match[1])} minutes" if _is_behind(_TAKES_BEFORE, match) else None,
 )
 DEGREES: Final = (rule(r"\u00b0C\b", "degrees Celsius"), rule(r"\u00b0F\b", "degrees Fahrenheit"))

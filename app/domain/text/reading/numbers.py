@@ -39,7 +39,8 @@ _NAME_BEFORE: Final = re.compile(r"(?:^|\W)[A-Z][A-Za-z]+ \Z")
 _USUAL_DENOMINATORS: Final = frozenset({
     "2", "3", "4", "5", "6", "7", "8", "10", "12", "16", "20", "32", "64", "100", "1000",
 })  # fmt: skip
-
+_NAMED_PARTS: Final = frozenset({"10", "12", "16", "20", "32", "64"})
+"""Denominators whose plural is usual, of an inch or a note: "in 1/16s"."""
 
 _VOTE_BEFORE: Final = re.compile(
     r"\b(?:pass(?:ed|es)|vot(?:ed?|es|ing)|won|lost|beat|fail(?:ed|s)|approved|rejected|defeated)"
@@ -75,6 +76,8 @@ def _read_fraction(match: re.Match[str]) -> str:
 def _plain_fraction(written: str) -> str:
     figures = written.rstrip("thrdnsTH").replace(" and ", " ")
     if written.endswith("s") and figures.startswith("1/"):
+        if len(figures) > len("1/9") and figures[2:] not in _NAMED_PARTS:
+            return f"{fraction(figures)} of a second"  # an exposure of 1/250s
         return fraction(f"2{figures[1:]}").removeprefix("two ")  # in 1/2s
     return fraction(figures)
 
@@ -146,6 +149,8 @@ POWERS: Final = (
         _read_power,
     ),
     rule(r"\^(?<=[\w)].)[{(]?(-?[0-9]{1,4}|[a-z])(?!\w)[})]?", _read_power),
+    # 2**8, as it is programmed
+    rule(r"\*\*(?:(?<=[0-9)]..)|(?<=[0-9)] ..)) ?(-?[0-9]{1,4}|[a-z])(?![\w*])", _read_power),
     rule(
         f"{_SMALL}{_SMALL}*",
         lambda match: f" {cardinal(match[0].translate(SUBSCRIPTS).translate(SUPERSCRIPTS))} ",

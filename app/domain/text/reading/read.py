@@ -54,6 +54,7 @@ _NAMES: Final[tuple[Step, ...]] = (
     ("@", addresses.MAIL),
     (r"\.(?:[a-z]{2}|(?<=www\.))", *addresses.HOSTS),
     ("Mon|Tue|Wed|Thu|Fri|S(?:at|un)", *calendar.WEEKDAYS),
+    (r"\. ?0(?:0{0,2}:0|(?<=Ps\.0)|(?<=Ps\. 0))", abbreviations.BOOKS),
     (r"\.(?<=[A-Za-z].) ?(?:[+(]?0|[A-Z]{1,4}-?0|[IVXLC]+\b)", abbreviations.FIGURES_FOLLOW),
     ("- ?[ADFJMNOS]", calendar.MONTH_RANGES),
 )
@@ -63,9 +64,10 @@ _CODES_AND_DATES: Final[tuple[Step, ...]] = (
     ("0x[0-9A-Fa-f]", identifiers.HEXADECIMAL),
     (r"0[ -]000|0\) ?000", identifiers.NUMBERS_FROM_ZERO),
     (r"0[ .']000|0,00,0", *characters.THOUSANDS),
+    ("GMT[-+\u2212]0|UTC[-+\u2212]0", clock.ZONES),
     ("- ?00?(?:[:.]00)? ?[apAP]", clock.HALF_RANGES),
     ("0 ?[apAP]", clock.HALVES),
-    ("0000 ?h", clock.MILITARY),
+    ("0000(?: ?h|(?<=[tmyl] 0000))", clock.MILITARY),
     (r":0(?<=\s..)", clock.PAST_THE_HOUR),
     ("0 ?[hm]", *clock.DURATIONS),
     ("0m", measures.MINUTES),
@@ -118,7 +120,7 @@ _WORDS: Final[tuple[Step, ...]] = (
 )
 _AMOUNTS: Final[tuple[Step, ...]] = (
     ("0,00? ?[a-z%\u20ac\u00b0]", measures.DECIMAL_COMMAS),
-    ("0[mMbB](?:n\\b| [a-z]|(?<=[MB])(?!\\w))", *measures.SCALES),
+    ("0 ?[mMbB](?:n\\b| [a-z]|(?<=[MB])(?!\\w))", *measures.SCALES),
     ("0[kK]", *measures.THOUSANDS),
     (rf"[-\u2212+\u00b1][0.{money.SIGNS}]", measures.SIGNS),
     (r"[x\u00d7](?: ?[0.]|(?<=0.) |(?<=0 .) )", *measures.PRODUCTS),
@@ -140,7 +142,7 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     ("\u00b0[CF]", *measures.DEGREES),
     ("/[A-Za-z]", *measures.RATES),
     ("#(?:0|[A-Z]{1,3}-?0)", _NUMBER_SIGN),
-    (rf"[\^{_SMALL_FIGURES}]", *numbers.POWERS),
+    (rf"[\^{_SMALL_FIGURES}]|\*\*", *numbers.POWERS),
     ("0 ?/", *numbers.SLASHES),
     (r"\*", numbers.PRODUCTS),
     ("0 ?-", *numbers.RANGES),

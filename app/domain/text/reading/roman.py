@@ -89,24 +89,15 @@ def _is_number(match: re.Match[str], word: str) -> bool:
     return is_name and is_numeral and numeral not in _WORDS
 
 
-def _read_century(match: re.Match[str]) -> str | None:
-    number = value(match[0])
-    return ordinal(str(number)) if number else None
-
-
 CENTURIES: Final = rule(
-    r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)", _read_century
+    r"[IVX](?<!\w.)[IVX]{0,5}(?= (?:(?:and|or|to) [IVX]{1,6} )?[Cc]entur(?:y|ies)\b)",
+    lambda match: ordinal(str(number)) if (number := value(match[0])) else None,
 )
 
 
 def _read_page(match: re.Match[str]) -> str | None:
     numbers = [value(numeral.upper()) for numeral in re.split("[-\u2013]", match[0])]
     return " to ".join(cardinal(str(one)) for one in numbers) if all(numbers) else None
-
-
-def _read_year(match: re.Match[str]) -> str | None:
-    number = value(match[0])
-    return year(str(number)) if number and number <= _LAST_YEAR else None
 
 
 # page xii, pages iii-vii
@@ -116,5 +107,8 @@ PAGES: Final = rule(
     _read_page,
 )
 # MCMXCIX
-YEARS: Final = rule(r"M(?<!\w.)[MDCLXVI]{3,}\b", _read_year)
+YEARS: Final = rule(
+    r"M(?<!\w.)[MDCLXVI]{3,}\b",
+    lambda match: year(str(number)) if 0 < (number := value(match[0]) or 0) <= _LAST_YEAR else None,
+)
 RULES: Final = rule(r" ([IVXLCDM]{1,9})\b(?!'(?!s\b)|\.\w)", _read)

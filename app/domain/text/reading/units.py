@@ -18,6 +18,8 @@ _WRITTEN: Final = {
     "nanosecond": "ns", "microsecond": "\u03bcs", "millisecond": "ms", "second": "s|sec|sec.|secs",
     "minute": "min|min.|mins", "hour": "h|hr|hr.|hrs|hrs.", "year": "yr|yrs|yrs.|yr.",
     "week": "wk|wks|wks.", "month": "mos|mos.",
+    # count
+    "dozen": "doz|doz.",
     # temperature, angle
     "degree Celsius": "\u00b0C|\u00b0 C", "degree Fahrenheit": "\u00b0F|\u00b0 F",
     "degree": "\u00b0", "kelvin": "\u00b0K",
@@ -48,6 +50,7 @@ _WRITTEN: Final = {
 """By the name of one, how it is written."""
 
 _PLURALS: Final = {
+    "dozen": "dozen",
     "inch": "inches", "foot": "feet", "C\u2060C": "C\u2060C", "degree Celsius": "degrees Celsius",
     "degree Fahrenheit": "degrees Fahrenheit", "hertz": "hertz", "kilohertz": "kilohertz",
     "megahertz": "megahertz", "gigahertz": "gigahertz", "terahertz": "terahertz",

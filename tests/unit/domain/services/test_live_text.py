@@ -5,7 +5,7 @@ import pytest
 
 from app.domain.admission import ANYBODY, AdmissionLimits
 from app.domain.audio import AudioFormat, PlaybackClock
-from app.domain.errors import InputTooLongError
+from app.domain.errors import ExpandedInputTooLongError, InputTooLongError
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission
 from app.domain.services.prefetch import LiveText, Prefetcher, PrefetchLimits
@@ -16,6 +16,7 @@ from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 MAX_CHARS = 40
+MAX_SPOKEN_CHARS = 6 * MAX_CHARS
 
 
 def split_in_words(text: str) -> list[TextSegment]:
@@ -50,7 +51,12 @@ class Rig:
         self.feed = Waiting()
         self.report = SpeechReport(format=AudioFormat.PCM)
         self.text = LiveText(
-            split or split_in_words, self.feed, MAX_CHARS, self.report, min_chars=min_chars
+            split or split_in_words,
+            self.feed,
+            MAX_CHARS,
+            MAX_SPOKEN_CHARS,
+            self.report,
+            min_chars=min_chars,
         )
 
     def taken(self) -> list[tuple[int, str]]:
@@ -91,6 +97,41 @@ async def test_what_waits_is_bounded_and_not_what_is_spoken() -> None:
     await rig.text.flush()
     assert rig.taken()[-1][1] == "a" * MAX_CHARS
     assert rig.report.num_chars == 10 * 20 + MAX_CHARS
+
+
+async def test_what_waits_is_counted_as_it_is_written() -> None:
+    rig = Rig()
+    for _ in range(2):
+        await rig.text.write("$1234567.89. ")
+        await rig.text.flush()
+    assert rig.feed.num_waiting_chars > MAX_CHARS
+    assert rig.feed.num_waiting_written_chars == 2 * len("$1234567.89.")
+    assert len(rig.taken()) == 2
+
+
+async def test_what_waits_is_bounded_as_it_is_spoken_too() -> None:
+    rig = Rig()
+    await rig.text.write("\u2265" * 8 + ". A")
+    assert rig.feed.num_waiting_chars <= MAX_SPOKEN_CHARS
+    with pytest.raises(ExpandedInputTooLongError):
+        await rig.text.write(". " + "\u2265" * 8 + ". B")
+    num_taken = len(rig.taken())
+    await rig.text.finish()
+    assert rig.taken() == [(num_taken, "A")]
+
+
+async def test_a_refused_piece_leaves_what_was_taken_before() -> None:
+    def split(text: str) -> list[TextSegment]:
+        return refuse() if "100 %" in text else split_in_words(text)
+
+    rig = Rig(split)
+    await rig.text.write("First")
+    with pytest.raises(InputTooLongError):
+        await rig.text.write(" one. 100 %. And")
+    assert rig.report.num_chars == len("First")
+    await rig.text.write(" and last. ")
+    await rig.text.finish()
+    assert rig.taken() == [(0, "First and last.")]
 
 
 async def test_nothing_to_pronounce_is_no_segment() -> None:
