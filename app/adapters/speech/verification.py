@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import MIN_AUDIO_STATES, N_FFT, SAMPLE_RATE
+from app.adapters.speech.soprano.engine import loading
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.onnx.sampler import sample_tokens
@@ -30,7 +31,6 @@ from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
 from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES, MIN_FIRST_STATES, Sequence
 from app.adapters.speech.soprano.onnx.sessions import EngineLimits, open_sessions
 from app.adapters.speech.soprano.sampling import Sampling
-from app.adapters.speech.soprano.torch.engine import loading
 from app.adapters.speech.soprano.torch.transformers import load_package_model
 from app.adapters.speech.soprano.torch.vocoder import StateVocoder, Window
 
@@ -434,7 +434,7 @@ class TracedPackage:
     """ReferenceModel over the package's TransformersModel and decoder; raises ModelLoadError."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        with loading("soprano", "The package cannot load the checkpoint"):
+        with loading("The package cannot load the checkpoint", "soprano"):
             package_model = load_package_model(checkpoint.directory, "cpu")
             self._decoder = StateVocoder(checkpoint, "cpu")
         self._model: Any = package_model.model

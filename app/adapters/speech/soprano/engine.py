@@ -1,14 +1,15 @@
 """What every Soprano backend is: an engine that turns a prompt into audio as it is generated."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.sampling import Sampling
-from app.domain.errors import DeviceError, InstanceDeadError, SpeechError
+from app.domain.errors import DeviceError, InstanceDeadError, ModelLoadError, SpeechError
 
 _DEVICE_WORDS: Final = ("out of memory", "CUDA error", "device-side assert", "MPS backend")
 
@@ -97,3 +98,21 @@ def as_instance_error(error: Exception) -> InstanceDeadError:
     failure = DeviceError() if is_device else InstanceDeadError()
     failure.__cause__ = error
     return failure
+
+
+@contextmanager
+def loading(failure: str, extra: str = "") -> Iterator[None]:
+    """Turn what libraries raise into ModelLoadError: `failure` and why, in one line.
+
+    A package that is missing is one of `extra`, which is then what to install.
+    """
+    try:
+        yield
+    except SpeechError:
+        raise
+    except Exception as error:
+        if extra and isinstance(error, ImportError):
+            reason = f"The package {error.name or extra} is missing: pip install "
+            raise ModelLoadError(f"{reason}'soprano-tts-api[{extra}]'.") from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelLoadError(f"{failure}: {reason}") from error

@@ -17,6 +17,7 @@ from app.adapters.speech.onnx_session import count_cores, open_session
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.files import load_tokenizer
 from app.adapters.speech.soprano.checkpoint.shapes import N_FFT, DecoderShape, LanguageModelShape
+from app.adapters.speech.soprano.engine import loading
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
     LANGUAGE_MODEL_GRAPH,
@@ -30,7 +31,6 @@ from app.adapters.speech.soprano.onnx.sampler import Logits
 from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
 from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES
 from app.adapters.speech.soprano.onnx.vocoder_graph import BLOCK_STATES, INPUT_STATE
-from app.domain.errors import ModelLoadError
 
 # Frames that the vocoder interpolates for each hidden state after the first; fixed by the package.
 FRAMES_PER_TOKEN: Final = 4
@@ -334,7 +334,7 @@ def open_sessions(
     # gains nothing there, and its copy of the weights is four times as large (docs/adr/0021).
     is_split = precision == "int8" and num_threads > 1
     num_beside = num_threads // 2 if is_split else num_threads
-    try:
+    with loading("Soprano cannot be loaded on ONNX Runtime"):
         language_model = LanguageModelSession(
             open_session(graphs / LANGUAGE_MODEL_GRAPH, num_threads),
             checkpoint.language_model,
@@ -353,9 +353,6 @@ def open_sessions(
         state = np.zeros(checkpoint.decoder.input_channels, np.float32)
         starts = [vocoder.new_state(), vocoder.new_state()]
         vocoder.vocode(starts, [[state] * MAX_VOCODER_STATES] * 2, is_last=True)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
     _log.info(
         "soprano.loaded",
         precision=precision,

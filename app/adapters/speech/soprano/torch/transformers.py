@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 import structlog
 
-from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error
+from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error, loading
 from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
-from app.adapters.speech.soprano.torch.engine import HiddenState, loading
+from app.adapters.speech.soprano.torch.engine import HiddenState
 from app.domain.errors import (
     InstanceDeadError,
     InvalidAudioError,
@@ -232,7 +232,7 @@ class TransformersLanguageModel:
         self.num_tokens = 0
 
     def load(self) -> None:
-        with loading("soprano", f"Soprano cannot be loaded on {self._device}"):
+        with loading(f"Soprano cannot be loaded on {self._device}", "soprano"):
             package_model = load_package_model(self._directory, self._device)
         self._batch = TokenBatch(package_model.model, package_model.tokenizer)
         self._thread = threading.Thread(target=self._work, name="soprano-tokens", daemon=True)
