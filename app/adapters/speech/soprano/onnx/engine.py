@@ -304,9 +304,7 @@ class EngineLoop:
         return True
 
     def _next_background(self) -> Work | None:
-        if self._death is not None:
-            return None
-        work = self._schedule(has_vocoding=True).background
+        work = None if self._death else self._schedule(has_vocoding=True).background
         if isinstance(work, PrefillChunk):
             return self._start_prefill(work, is_alone=False)
         return None if work is None else self._start_vocoding(work)
