@@ -67,7 +67,7 @@ class ThreadStream(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._on_close = on_close
         self._has_ended = False
-        self._is_closed = False
+        self.is_closed = False
 
     def send(self, item: T | SpeechError | None) -> None:
         """Add an item, from any thread; an error or None is the end."""
@@ -78,7 +78,7 @@ class ThreadStream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        if self._has_ended or self._is_closed:
+        if self._has_ended or self.is_closed:
             raise StopAsyncIteration
         item = await self._items.get()
         if item is not None and not isinstance(item, SpeechError):
@@ -87,8 +87,8 @@ class ThreadStream(Generic[T]):
         raise item or StopAsyncIteration
 
     async def aclose(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
+        if not self.is_closed:
+            self.is_closed = True
             self._on_close()
 
 
