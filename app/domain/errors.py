@@ -81,7 +81,6 @@ class UnsupportedSampleRateError(
         super().__init__(
             f"A sample rate of {sample_rate} Hz is not possible for {audio_format}; use {rates}."
         )
-        self.supported = tuple(supported)
 
 
 class ModelNotFoundError(InvalidRequestError, code="model_not_found", param="model"):

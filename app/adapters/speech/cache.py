@@ -6,9 +6,8 @@ Only deterministic speech: what is sampled without a seed goes straight through.
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -26,8 +25,6 @@ CHUNK_BYTES: Final = 512
 
 # Raise it when the same key would stand for other samples than before.
 KEY_VERSION: Final = 2
-
-StartSynthesis = Callable[[], AsyncGenerator[AudioChunk, None]]
 
 
 def chunk_bytes(chunk: AudioChunk) -> int:
@@ -105,14 +102,13 @@ class CachedModel:
     def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        start = partial(self._model.synthesize, segment, params, due_at)
         if not self.can_keep(params):
-            return start()
+            return self._model.synthesize(segment, params, due_at)
         key = segment_key(self._fingerprint, segment, params)
-        return self._replay_or_follow(key, start, is_whole=params.is_whole)
+        return self._replay_or_follow(key, segment, params, due_at)
 
     async def _replay_or_follow(
-        self, key: str, start: StartSynthesis, *, is_whole: bool
+        self, key: str, segment: TextSegment, params: SynthesisParams, due_at: float
     ) -> AsyncGenerator[AudioChunk, None]:
         cached = self._memory.get(key)
         if cached is not None:
@@ -121,9 +117,10 @@ class CachedModel:
             for chunk in cached:
                 yield chunk
             return
-        in_flight = self._in_flight.get((key, is_whole))
+        place = (key, params.is_whole)
+        in_flight = self._in_flight.get(place)
         if in_flight is None or not in_flight.can_be_joined:
-            in_flight = self._begin(key, start, is_whole=is_whole)
+            in_flight = self._begin(place, self._make(key, segment, params, due_at))
         queue = in_flight.join()
         try:
             while (next_chunk := await queue.get()) is not None:
@@ -132,16 +129,13 @@ class CachedModel:
         finally:
             await in_flight.leave(queue)
 
-    def _begin(self, key: str, start: StartSynthesis, *, is_whole: bool) -> "_InFlight":
-        async def read() -> Chunks | None:
-            # The first sentence warms the model up; a file would leave it cold.
-            is_warm, self._is_warm = self._is_warm, True
-            return await self._disk.read(key) if self._disk is not None and is_warm else None
-
-        def keep(chunks: Chunks) -> None:
-            self._memory.put(key, chunks)
+    def _begin(
+        self, place: tuple[str, bool], chunks: AsyncGenerator[AudioChunk, None]
+    ) -> "_InFlight":
+        def keep(made: Chunks) -> None:
+            self._memory.put(place[0], made)
             if self._disk is not None:
-                self._disk.write(key, chunks)
+                self._disk.write(place[0], made)
 
         def forget(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
@@ -149,27 +143,37 @@ class CachedModel:
             if self._in_flight.get(place) is in_flight:
                 del self._in_flight[place]
 
-        place = (key, is_whole)
-        in_flight = self._in_flight[place] = _InFlight(read, start, self._memory, keep)
+        in_flight = self._in_flight[place] = _InFlight(chunks, self._memory, keep)
         in_flight.task.add_done_callback(forget)
         return in_flight
+
+    async def _make(
+        self, key: str, segment: TextSegment, params: SynthesisParams, due_at: float
+    ) -> AsyncGenerator[AudioChunk, None]:
+        # The first sentence warms the model up; a file would leave it cold.
+        is_warm, self._is_warm = self._is_warm, True
+        cached = await self._disk.read(key) if self._disk is not None and is_warm else None
+        for chunk in cached or ():
+            yield chunk
+        if cached is None:
+            async with aclosing(self._model.synthesize(segment, params, due_at)) as chunks:
+                async for chunk in chunks:
+                    yield compact(chunk)
 
 
 class _InFlight:
     """A segment that is made once, for all who ask for it meanwhile.
 
     Nobody waits for anybody else: each follower has a queue of its own. The work stops when the
-    last follower leaves, so it must be joined at once. The chunks come from `read`, or else from
-    `start`. `memory` has room for them, so that others can join late: `can_be_joined` tells whether
-    nothing is missing for a follower that comes now. `on_whole` gets all chunks once they are made,
-    unless there was no room for them, or there are none: what is silent once may be a failure, and
-    must not stay so.
+    last follower leaves, so it must be joined at once. `memory` has room for the chunks, so that
+    others can join late: `can_be_joined` tells whether nothing is missing for a follower that comes
+    now. `on_whole` gets all chunks once they are made, unless there was no room for them, or there
+    are none: what is silent once may be a failure, and must not stay so.
     """
 
     def __init__(
         self,
-        read: Callable[[], Awaitable[Chunks | None]],
-        start: StartSynthesis,
+        chunks: AsyncGenerator[AudioChunk, None],
         memory: "MemoryCache",
         on_whole: Callable[[Chunks], None],
     ) -> None:
@@ -179,7 +183,7 @@ class _InFlight:
         self._made: list[AudioChunk] = []
         self._num_reserved = ENTRY_BYTES
         self.can_be_joined = memory.reserve(ENTRY_BYTES)
-        self.task = asyncio.create_task(self._run(read, start))
+        self.task = asyncio.create_task(self._run(chunks))
 
     def join(self) -> asyncio.Queue[AudioChunk | None]:
         """A queue of all chunks from the first on, and None at the end."""
@@ -197,18 +201,11 @@ class _InFlight:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
 
-    async def _run(
-        self, read: Callable[[], Awaitable[Chunks | None]], start: StartSynthesis
-    ) -> None:
+    async def _run(self, chunks: AsyncGenerator[AudioChunk, None]) -> None:
         try:
-            cached = await read()
-            if cached is not None:
-                for chunk in cached:
+            async with aclosing(chunks):
+                async for chunk in chunks:
                     self._hand_out(chunk)
-            else:
-                async with aclosing(start()) as chunks:
-                    async for chunk in chunks:
-                        self._hand_out(compact(chunk))
             if self.can_be_joined and self._made:
                 self.can_be_joined = False
                 self._on_whole(tuple(self._made))

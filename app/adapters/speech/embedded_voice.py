@@ -143,7 +143,7 @@ class EmbeddedVoice:
         async with self._queue.take(due_at):
             calls = await call(_phonemize, self._hibari, segment.text, params.speed)
         seed = SEED if params.sampling.seed is None else params.sampling.seed
-        noise = np.random.default_rng(seed)
+        noise = UniformNoise(seed)
         for number, ids in enumerate(calls, 1):
             async with self._queue.take(due_at):
                 raw = await call(self._hibari.from_ids, ids, params.speed, noise)
@@ -235,6 +235,25 @@ def trim_silence(
     lead = round(MAX_LEADING_SILENCE_S * SAMPLE_RATE / speed)
     trail = round(trailing_s * SAMPLE_RATE / speed)
     return samples[max(0, loud[0] - lead) : loud[-1] + 1 + trail]
+
+
+class UniformNoise:
+    """The package's random numbers, four times as fast as those of numpy's normal distribution.
+
+    Its inverse transform adds up hundreds of them for each sample, and that sum is normal.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+
+    def standard_normal(
+        self, size: tuple[int, ...], dtype: type[np.float32]
+    ) -> NDArray[np.float32]:
+        """Numbers of mean 0 and variance 1, as the method of numpy's Generator."""
+        numbers = self._random.random(size, dtype=dtype)
+        numbers -= 0.5
+        numbers *= 12**0.5  # uniform numbers over a length of 1 have a variance of 1/12
+        return numbers
 
 
 class DueQueue:

@@ -65,24 +65,17 @@ _log = structlog.get_logger(__name__)
 
 
 class Instance:
-    """One of the models, and what it does now.
-
-    Attributes:
-        due_times: of the sentences that it synthesizes.
-        is_suspect: it may hang.
-        has_told: a sentence has failed for its death.
-        last_audio_at: seconds of the clock; -inf before the first audio.
-    """
+    """One of the models, and what it does now."""
 
     model: SpeechModel
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.due_times: list[float] = []
+        self.due_times: list[float] = []  # of the sentences that it synthesizes
         self.is_alive = False
-        self.is_suspect = False
-        self.has_told = False
-        self.last_audio_at = -inf
+        self.is_suspect = False  # it may hang
+        self.has_told = False  # a sentence has failed for its death
+        self.last_audio_at = -inf  # seconds of the clock
 
     def load_for(self, due_at: float) -> tuple[bool, int, int]:
         """Its load for a sentence that is due then; the instance with the least takes it.
@@ -152,12 +145,7 @@ class PooledModel:
     async def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        """See SpeechModel.
-
-        Raises:
-            EngineBusyError: the next chunk did not come in time, though others got theirs.
-            SpeechTimeoutError: nothing came in time, for anybody.
-        """
+        """Raises EngineBusyError if the next chunk is late, SpeechTimeoutError if all are."""
         if not self.num_alive:
             self._has_alive.clear()
             with suppress(TimeoutError):
@@ -304,11 +292,6 @@ class _Call:
     Time counts from when a chunk is asked for, from when it is due, or from the instance's latest
     audio for anybody, whichever is last: a sentence may be asked for long before it is due, and the
     instance may serve others first.
-
-    Attributes:
-        waits_since: when the next chunk was asked for or is due, whichever is later; in seconds of
-            the clock.
-        has_timed_out: it may hang.
     """
 
     def __init__(
@@ -330,7 +313,7 @@ class _Call:
         if instance.last_audio_at == -inf:
             self._limit_s = max(limits.first_chunk_s, WARM_UP_LIMIT_S)
         self._queue: asyncio.Queue[AudioChunk | Exception | None] = asyncio.Queue()
-        self.has_timed_out = False
+        self.has_timed_out = False  # it may hang
         instance.due_times.append(due_at)
         chunks = instance.model.synthesize(segment, params, due_at)
         self._reading = asyncio.create_task(self._read(chunks))
@@ -338,6 +321,7 @@ class _Call:
 
     @property
     def waits_since(self) -> float:
+        """When the next chunk was asked for or is due, whichever is later; seconds of the clock."""
         return max(self._playback.ends_at, self._asked_at)
 
     def __aiter__(self) -> "_Call":

@@ -126,21 +126,20 @@ class ResilientModel:
                             yield held.pop(0)
             except BaseException as error:  # noqa: BLE001 - counted, and raised below
                 self._end(attempt, error)
-                if is_committed or not self._may_retry(error, num_retries):
+                if (
+                    is_committed
+                    or num_retries >= self._retry.max_retries
+                    or not isinstance(error, SynthesisError)
+                    or not may_help_to_retry(error)
+                ):
                     _raise(error)
+                self._observer.speech_retried(error, num_retries + 1)
             else:
                 self._end(attempt, None)
                 for chunk in held:
                     yield chunk
                 return
             await self._clock.sleep(pause_s(self._retry, num_retries, self._random))
-
-    def _may_retry(self, error: BaseException, num_retries: int) -> bool:
-        can_retry = num_retries < self._retry.max_retries
-        if can_retry and isinstance(error, SynthesisError) and may_help_to_retry(error):
-            self._observer.speech_retried(error, num_retries + 1)
-            return True
-        return False
 
     def _begin(self, segment: TextSegment, due_at: float) -> "_Attempt":
         """Raises EngineUnavailableError while the circuit is open."""

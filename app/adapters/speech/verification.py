@@ -1,17 +1,9 @@
 """A model compared with a reference, sentence by sentence: tokens, states and audio.
 
-A model is compared in two ways. Free-running, it generates the sentence as for a listener; after
-one other token everything that follows may differ, and rightly so. Led along the reference's tokens
-(teacher forcing), it shows at each step what it would have chosen, so that errors do not add up.
-
-How far apart audio is to the ear, roughly, is the distance of log-mel spectrograms. It does not
-hear phases, which differ freely between recordings that sound alike.
-
-The engine's sessions and sampler are used as the engine uses them: the same prefill chunks, and
-audio in pieces from carried states. Its rows do not depend on each other, so what holds for one
-sentence holds for the engine. The package treats a temperature of 0 as 0.001 and samples: which of
-two tokens comes whose logits differ by less than about 0.005 is then chance. Here it takes the
-likeliest one; everything else is as the package does it.
+Free-running, it generates the sentence as for a listener; after one other token everything that
+follows may differ, and rightly so. Led along the reference's tokens (teacher forcing), it shows at
+each step what it would have chosen, so that errors do not add up. Log-mel spectrograms tell roughly
+how far apart audio is to the ear; they do not hear phases.
 """
 
 from collections.abc import Collection, Iterable
@@ -23,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import MIN_AUDIO_STATES, N_FFT, SAMPLE_RATE
+from app.adapters.speech.soprano.engine import loading
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.onnx.sampler import sample_tokens
@@ -30,7 +23,6 @@ from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
 from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES, MIN_FIRST_STATES, Sequence
 from app.adapters.speech.soprano.onnx.sessions import EngineLimits, open_sessions
 from app.adapters.speech.soprano.sampling import Sampling
-from app.adapters.speech.soprano.torch.engine import loading
 from app.adapters.speech.soprano.torch.transformers import load_package_model
 from app.adapters.speech.soprano.torch.vocoder import StateVocoder, Window
 
@@ -185,14 +177,12 @@ def mel_filters() -> NDArray[np.float64]:
 
 def hertz_to_mel(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
     """2595 log10(1 + f / 700); O'Shaughnessy, Speech Communication, 1987; as in HTK."""
-    mels: NDArray[np.float64] = 2_595.0 * np.log10(1.0 + frequencies / 700.0)
-    return mels
+    return np.multiply(2_595.0, np.log10(1.0 + frequencies / 700.0))
 
 
 def mel_to_hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
     """The inverse of `hertz_to_mel`."""
-    frequencies: NDArray[np.float64] = 700.0 * (10.0 ** (mels / 2_595.0) - 1.0)
-    return frequencies
+    return np.multiply(700.0, 10.0 ** (mels / 2_595.0) - 1.0)
 
 
 # Two logits that are closer may change places by the rounding of float32, whose error through all
@@ -361,13 +351,11 @@ def judge_close(summary: Summary) -> Verdict:
     )
     if summary.num_unended:
         return Verdict("not usable", f"{summary.num_unended} sentences do not end; {figures}")
-    limits: tuple[tuple[Grade, float, float], ...] = (
-        ("good", GOOD_STEP_AGREEMENT, GOOD_LOG_MEL_DB),
-        ("usable", USABLE_STEP_AGREEMENT, USABLE_LOG_MEL_DB),
-    )
-    for grade, min_agreement, max_db in limits:
-        if summary.step_agreement >= min_agreement and summary.led_log_mel_db <= max_db:
-            return Verdict(grade, figures)
+    agreement, log_mel_db = summary.step_agreement, summary.led_log_mel_db
+    if agreement >= GOOD_STEP_AGREEMENT and log_mel_db <= GOOD_LOG_MEL_DB:
+        return Verdict("good", figures)
+    if agreement >= USABLE_STEP_AGREEMENT and log_mel_db <= USABLE_LOG_MEL_DB:
+        return Verdict("usable", figures)
     return Verdict("not usable", figures)
 
 
@@ -375,7 +363,11 @@ Step = tuple[int, float, NDArray[np.float32]]  # choice, its margin, and the (hi
 
 
 class TracedOnnx:
-    """ComparedModel on ONNX Runtime; raises ModelLoadError."""
+    """ComparedModel on ONNX Runtime; raises ModelLoadError.
+
+    With the engine's prefill chunks, and audio in pieces from carried states. The engine's rows do
+    not depend on each other, so what holds for one sentence holds for it.
+    """
 
     def __init__(
         self, checkpoint: Checkpoint, precision: Precision, num_threads: int, cache: GraphCache
@@ -431,10 +423,14 @@ PACKAGE_PROMPT_TOKENS: Final = 512  # the package cuts longer prompts
 
 
 class TracedPackage:
-    """ReferenceModel over the package's TransformersModel and decoder; raises ModelLoadError."""
+    """ReferenceModel over the package's TransformersModel and decoder; raises ModelLoadError.
+
+    The package samples at a temperature of 0.001 in place of 0, so that chance decides between
+    logits that differ by less than about 0.005; here it takes the likeliest.
+    """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        with loading("soprano", "The package cannot load the checkpoint"):
+        with loading("The package cannot load the checkpoint", "soprano"):
             package_model = load_package_model(checkpoint.directory, "cpu")
             self._decoder = StateVocoder(checkpoint, "cpu")
         self._model: Any = package_model.model

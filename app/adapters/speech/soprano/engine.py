@@ -1,14 +1,15 @@
 """What every Soprano backend is: an engine that turns a prompt into audio as it is generated."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.sampling import Sampling
-from app.domain.errors import DeviceError, InstanceDeadError, SpeechError
+from app.domain.errors import DeviceError, InstanceDeadError, ModelLoadError, SpeechError
 
 _DEVICE_WORDS: Final = ("out of memory", "CUDA error", "device-side assert", "MPS backend")
 
@@ -66,7 +67,7 @@ class ThreadStream(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._on_close = on_close
         self._has_ended = False
-        self._is_closed = False
+        self.is_closed = False
 
     def send(self, item: T | SpeechError | None) -> None:
         """Add an item, from any thread; an error or None is the end."""
@@ -77,7 +78,7 @@ class ThreadStream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        if self._has_ended or self._is_closed:
+        if self._has_ended or self.is_closed:
             raise StopAsyncIteration
         item = await self._items.get()
         if item is not None and not isinstance(item, SpeechError):
@@ -86,8 +87,8 @@ class ThreadStream(Generic[T]):
         raise item or StopAsyncIteration
 
     async def aclose(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
+        if not self.is_closed:
+            self.is_closed = True
             self._on_close()
 
 
@@ -97,3 +98,21 @@ def as_instance_error(error: Exception) -> InstanceDeadError:
     failure = DeviceError() if is_device else InstanceDeadError()
     failure.__cause__ = error
     return failure
+
+
+@contextmanager
+def loading(failure: str, extra: str = "") -> Iterator[None]:
+    """Turn what libraries raise into ModelLoadError: `failure` and why, in one line.
+
+    A package that is missing is one of `extra`, which is then what to install.
+    """
+    try:
+        yield
+    except SpeechError:
+        raise
+    except Exception as error:
+        if extra and isinstance(error, ImportError):
+            reason = f"The package {error.name or extra} is missing: pip install "
+            raise ModelLoadError(f"{reason}'soprano-tts-api[{extra}]'.") from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelLoadError(f"{failure}: {reason}") from error

@@ -53,11 +53,10 @@ def describe(error: SpeechError) -> Failure:
 
 
 def restore(failure: Failure) -> SpeechError:
-    """An error with the same class, message and attributes; lists come back as tuples."""
+    """An error with the same class, message and attributes."""
     kind = KINDS[failure.kind]
     error = kind.__new__(kind, failure.message)
-    for name, value in failure.values.items():
-        vars(error)[name] = tuple(value) if isinstance(value, list) else value
+    vars(error).update(failure.values)
     return error
 
 

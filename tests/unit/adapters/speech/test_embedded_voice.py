@@ -20,6 +20,7 @@ from app.adapters.speech.embedded_voice import (
     SAMPLE_RATE,
     SILENCE_LEVEL,
     EmbeddedVoice,
+    UniformNoise,
     _load_hibari,
     _read,
     in_voice_form,
@@ -27,7 +28,7 @@ from app.adapters.speech.embedded_voice import (
 )
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import SynthesisParams
+from app.domain.speech import SamplingParams, SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from tests.examples import examples
@@ -190,17 +191,48 @@ async def test_awkward_text_never_raises(voice: EmbeddedVoice, text: str) -> Non
     assert await duration_s(voice, text) >= 0
 
 
+def test_the_noise_has_mean_0_and_variance_1_and_is_that_of_its_seed() -> None:
+    first, again, other = (
+        UniformNoise(seed).standard_normal((601, 400), np.float32) for seed in (7, 7, 8)
+    )
+    assert first.dtype == np.float32
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    # Five standard errors of 240 400 numbers: of the mean 1/490, of the variance 0.9/490.
+    assert abs(first.mean(dtype=np.float64)) < 0.011
+    assert abs(first.var(dtype=np.float64) - 1) < 0.01
+    assert np.abs(first).max() < 1.74  # the square root of 3: no number of it is far out
+
+
+async def test_samples_are_those_of_the_seed(voice: EmbeddedVoice) -> None:
+    segment = TextSegment(0, "Hello there.")
+    network = RecordingNetwork(voice)
+
+    async def samples(seed: int | None) -> bytes:
+        sampling = SamplingParams(seed=seed)
+        params = SynthesisParams(voice.info.voices[0], sampling=sampling)
+        return b"".join(
+            [chunk.samples.tobytes() async for chunk in voice.synthesize(segment, params)]
+        )
+
+    assert await samples(7) == await samples(7) != await samples(8)
+    assert await samples(None) == await samples(0)
+    assert all(isinstance(noise, UniformNoise) for noise in network.noises)
+
+
 class RecordingNetwork:
-    """The network's calls: how many phonemes each was given."""
+    """The network's calls: how many phonemes each was given, and which random numbers."""
 
     def __init__(self, voice: EmbeddedVoice) -> None:
         self._from_ids = voice._hibari.from_ids
         voice._hibari.from_ids = self.from_ids
         self.num_phonemes: list[int] = []
+        self.noises: list[object] = []
 
-    def from_ids(self, ids: list[int], *arguments: object) -> object:
+    def from_ids(self, ids: list[int], speed: float, noise: object) -> object:
         self.num_phonemes.append(len(ids))
-        return self._from_ids(ids, *arguments)
+        self.noises.append(noise)
+        return self._from_ids(ids, speed, noise)
 
 
 @pytest.mark.parametrize("text", ["+", "%", "W", "777 ", "Mr. ", "ﷺ", "½", "a-", "漢", ".a", "^a"])

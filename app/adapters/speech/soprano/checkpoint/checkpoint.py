@@ -1,7 +1,7 @@
 """What a checkpoint of Soprano is, and whether a directory holds one.
 
-Reads descriptions only: no weights are loaded and nothing in the files is run. What passes here has
-every file whole, every tensor in place and the tokenizer that belongs to it.
+What passes has every file whole, every tensor in place and the tokenizer that belongs to it. No
+weights are loaded for that, and nothing in the files is run.
 """
 
 import re

@@ -160,12 +160,8 @@ def _rebuild_tensor(
     return tensor
 
 
-def _rebuild_parameter(tensor: StoredTensor, *_: object) -> StoredTensor:
-    return tensor
-
-
 _FUNCTIONS: Final[Mapping[tuple[str, str], Callable[..., Any]]] = {
     ("collections", "OrderedDict"): _StateDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
 }

@@ -1,11 +1,8 @@
 """Soprano on ONNX Runtime: one engine that batches all sequences on a CPU, without torch.
 
 A thread prefills prompts, runs decode steps and vocodes. In int8 a second thread prefills and
-vocodes beside the decode steps, each on half of the cores: a decode step is a chain of small
-operations that two cores share badly (docs/adr/0021). The holder of the engine's lock owns
-sequences, slots and vocoder states; it is released only to compute or to wait.
-
-Decides nothing (see scheduler.py) and computes nothing (see sessions.py).
+vocodes beside the decode steps, each on half of the cores (docs/adr/0021). The holder of the
+engine's lock owns sequences, slots and vocoder states; it is released only to compute or to wait.
 """
 
 import queue
@@ -304,9 +301,7 @@ class EngineLoop:
         return True
 
     def _next_background(self) -> Work | None:
-        if self._death is not None:
-            return None
-        work = self._schedule(has_vocoding=True).background
+        work = None if self._death else self._schedule(has_vocoding=True).background
         if isinstance(work, PrefillChunk):
             return self._start_prefill(work, is_alone=False)
         return None if work is None else self._start_vocoding(work)

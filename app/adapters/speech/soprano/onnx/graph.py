@@ -1,7 +1,5 @@
 """Builds ONNX graphs node by node, and writes them with their weights in a file beside.
 
-Knows the two precisions of a linear layer and nothing of Soprano.
-
 `int8` quantises each row of the activations by itself: a row is divided by its largest magnitude,
 rounded to 8 bits with a constant scale, multiplied with 8-bit weights (one scale per output
 channel) and scaled back. One scale for the whole batch, as ONNX Runtime's dynamic quantisation
@@ -164,7 +162,7 @@ class GraphBuilder:
 
     def multiplied(self, rows: Rows) -> str:
         """Rows with nothing left to multiply."""
-        return self.node("Mul", list(rows)) if rows.factor else rows.value
+        return self.node("Mul", rows) if rows.factor else rows.value
 
     def save(self, path: Path) -> None:
         """Write the graph to `path` and its weights to `path` + ".data"."""
@@ -184,12 +182,8 @@ class GraphBuilder:
                     dims=array.shape,
                     data_location=TensorProto.EXTERNAL,
                 )
-                place = {
-                    "location": data_path.name,
-                    "offset": file.tell(),
-                    "length": array.nbytes,
-                }
-                for key, value in place.items():
+                place = ("location", data_path.name), ("offset", file.tell())
+                for key, value in (*place, ("length", array.nbytes)):
                     tensor.external_data.add(key=key, value=str(value))
                 initializers.append(tensor)
                 file.write(array.data)

@@ -1,8 +1,7 @@
 """Graphs on disk, built once from a checkpoint and found again by what they were made of.
 
-An entry is a directory named after a hash of the weights, the version of our graphs, the precision
-and the version of the runtime. It is written beside and renamed, so it is there whole or not at
-all, and every file is checked against its hash before it is used: a damaged entry is built again.
+An entry is a directory that is there whole or not at all; every file is checked against its hash
+before it is used, and a damaged entry is built again.
 """
 
 import hashlib
@@ -22,8 +21,8 @@ import structlog
 from app.adapters.speech.soprano.checkpoint.checkpoint import CONFIG, DECODER, WEIGHTS, Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
 from app.adapters.speech.soprano.onnx.graph import Precision, weight_level_here
-from app.adapters.speech.soprano.onnx.language_model_graph import build_language_model_graph
-from app.adapters.speech.soprano.onnx.vocoder_graph import build_vocoder_graph
+from app.adapters.speech.soprano.onnx.language_model_graph import LanguageModelGraph
+from app.adapters.speech.soprano.onnx.vocoder_graph import VocoderGraph
 from app.domain.errors import CheckpointError, ModelLoadError
 from app.ports.clock import Clock
 
@@ -140,11 +139,9 @@ class GraphCache:
 
 def graph_key(checkpoint: Checkpoint, precision: Precision, graph_version: int) -> str:
     """What the graphs of a checkpoint are made of, as the name of a directory."""
-    digest = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS, DECODER):
-        digest.update(_hash(checkpoint.directory / name).encode())
+    files = "".join(_hash(checkpoint.directory / name) for name in (CONFIG, WEIGHTS, DECODER))
     made_of = f"{graph_version} {precision} {weight_level_here()} {version('onnxruntime')}"
-    digest.update(made_of.encode())
+    digest = hashlib.sha256(f"{files}{made_of}".encode())
     return f"{precision}-{digest.hexdigest()[:_NUM_KEY_CHARS]}"
 
 
@@ -167,11 +164,12 @@ def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache
         )
 
     def build(directory: Path) -> None:
-        build_language_model_graph(
-            checkpoint.language_model, checkpoint.load_language_model(), precision
-        ).save(directory / LANGUAGE_MODEL_GRAPH)
+        tensors = checkpoint.load_language_model()
+        LanguageModelGraph(checkpoint.language_model, tensors, precision).save(
+            directory / LANGUAGE_MODEL_GRAPH
+        )
         tensors = checkpoint.load_decoder()
-        build_vocoder_graph(checkpoint.decoder, tensors, precision).save(directory / VOCODER_GRAPH)
+        VocoderGraph(checkpoint.decoder, tensors, precision).save(directory / VOCODER_GRAPH)
         np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
 
     return cache.get(checkpoint, precision, build)

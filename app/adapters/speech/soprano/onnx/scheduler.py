@@ -101,23 +101,15 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
 
 
 class Scheduler:
-    """The sequences of one engine.
-
-    Attributes:
-        waiting: not begun.
-        prefilling: in the order of their slots.
-        running: decode; the index is the slot.
-        vocoding: have audio to come, the running ones included.
-        step_s: what a step of all takes, as the engine measures it.
-    """
+    """The sequences of one engine."""
 
     def __init__(self, num_slots: int) -> None:
         self._num_slots = num_slots
-        self.waiting: list[Sequence] = []
-        self.prefilling: list[Sequence] = []
-        self.running: list[Sequence] = []
-        self.vocoding: list[Sequence] = []
-        self.step_s = FIRST_STEP_S
+        self.waiting: list[Sequence] = []  # not begun
+        self.prefilling: list[Sequence] = []  # in the order of their slots
+        self.running: list[Sequence] = []  # decode; the index is the slot
+        self.vocoding: list[Sequence] = []  # have audio to come, the running ones included
+        self.step_s = FIRST_STEP_S  # what a step of all takes, as the engine measures it
         self._is_vocoder_next = False
 
     def schedule(self, now: float, num_prefilled: int = 0, *, has_vocoding: bool = True) -> Plan:
@@ -165,21 +157,17 @@ class Scheduler:
             if is_full or not self.waiting:
                 return None
             sequence = min(self.waiting, key=lambda one: one.due_at)
-            if not self._may_begin(sequence, now, is_awaited=is_awaited):
+            num_used = len(self.running) + len(self.prefilling)
+            is_free = num_used < self._num_slots - self._num_slots // FREE_SHARE
+            is_delayed = is_awaited or any(x.buffered_s(now) <= COMFORT_S for x in self.vocoding)
+            may_begin = (is_free or _is_due(sequence, now)) and not is_delayed
+            if not (may_begin or _is_urgent(sequence, now)):
                 return None
         if num_prefilled and not _is_urgent(sequence, now):
             return None
         start = sequence.num_computed_tokens
         end = min(start + PREFILL_CHUNK, sequence.num_prompt_tokens)
         return PrefillChunk(sequence, slot, start, end)
-
-    def _may_begin(self, sequence: Sequence, now: float, *, is_awaited: bool) -> bool:
-        if _is_urgent(sequence, now):
-            return True
-        if is_awaited or any(one.buffered_s(now) <= COMFORT_S for one in self.vocoding):
-            return False
-        num_used = len(self.running) + len(self.prefilling)
-        return num_used < self._num_slots - self._num_slots // FREE_SHARE or _is_due(sequence, now)
 
     def _next_batches(self, now: float, *, is_awaited: bool) -> list[VocoderBatch]:
         """As much as a decode step generates twice over; equal pieces share a call."""

@@ -38,38 +38,24 @@ MAX_VOCODER_STATES: Final = 16
 
 
 class Sequence:
-    """One sentence.
-
-    Attributes:
-        tokens: int64, the prompt and the output tokens.
-        num_computed_tokens: tokens whose keys and values are in its slot.
-        due_at: time of the clock by which its audio is needed.
-        slot: row of the KV cache while its prompt is prefilled; when it decodes, its index in
-            `Scheduler.running` is the slot.
-        is_prefilling: a chunk of its prompt is being computed.
-        is_cancelled: no one reads its audio; set only while a chunk is being computed.
-        states: (hidden,) each, generated and not yet given to the vocoder.
-        is_vocoding: the vocoder has some of its states.
-        is_finished: the end token was sampled.
-        error: why it cannot continue.
-        num_samples: audio delivered so far.
-        random: its own random numbers.
-    """
+    """One sentence."""
 
     def __init__(self, prompt: list[int], sampling: Sampling, due_at: float, eos_id: int) -> None:
-        self.tokens = array("q", prompt)
+        self.tokens = array("q", prompt)  # int64, the prompt and the output tokens
         self.num_prompt_tokens = len(prompt)
-        self.num_computed_tokens = 0
+        self.num_computed_tokens = 0  # tokens whose keys and values are in its slot
         self.sampling = sampling
-        self.due_at = due_at
+        self.due_at = due_at  # time of the clock by which its audio is needed
+        # Row of the KV cache while its prompt is prefilled; when it decodes, its index in
+        # `Scheduler.running` is the slot.
         self.slot = -1
-        self.is_prefilling = False
-        self.is_cancelled = False
-        self.states: list[NDArray[np.float32]] = []
-        self.is_vocoding = False
-        self.is_finished = False
-        self.error: SynthesisError | None = None
-        self.num_samples = 0
+        self.is_prefilling = False  # a chunk of its prompt is being computed
+        self.is_cancelled = False  # no one reads its audio; only while a chunk is being computed
+        self.states: list[NDArray[np.float32]] = []  # (hidden,) each, not yet given to the vocoder
+        self.is_vocoding = False  # the vocoder has some of its states
+        self.is_finished = False  # the end token was sampled
+        self.error: SynthesisError | None = None  # why it cannot continue
+        self.num_samples = 0  # audio delivered so far
         self.random = np.random.default_rng([sampling.seed, sampling.attempt])
         self._eos_id = eos_id
         self._detector = RunawayDetector()

@@ -17,6 +17,7 @@ from app.adapters.speech.onnx_session import count_cores, open_session
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.files import load_tokenizer
 from app.adapters.speech.soprano.checkpoint.shapes import N_FFT, DecoderShape, LanguageModelShape
+from app.adapters.speech.soprano.engine import loading
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
     LANGUAGE_MODEL_GRAPH,
@@ -30,7 +31,6 @@ from app.adapters.speech.soprano.onnx.sampler import Logits
 from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
 from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES
 from app.adapters.speech.soprano.onnx.vocoder_graph import BLOCK_STATES, INPUT_STATE
-from app.domain.errors import ModelLoadError
 
 # Frames that the vocoder interpolates for each hidden state after the first; fixed by the package.
 FRAMES_PER_TOKEN: Final = 4
@@ -86,8 +86,7 @@ class LanguageModelSession:
     ) -> tuple[States, Logits]:
         """Compute a chunk of a prompt into a slot, after the `start` tokens that it holds.
 
-        Returns:
-            State (1, hidden) and logits (1, vocabulary) of the last token.
+        Gives the state (1, hidden) and the logits (1, vocabulary) of the last token.
         """
         self._last_positions[slot] = start + len(tokens) - 1
         rows = slice(slot, slot + 1)
@@ -105,16 +104,10 @@ class LanguageModelSession:
         *,
         is_alone: bool = True,
     ) -> tuple[States, Logits]:
-        """One decode step of some slots that follow each other.
+        """States and logits, until the next step, of a decode step of slots that are side by side.
 
-        Args:
-            first_slot: of them.
-            tokens: the newest of each slot.
-            lengths: tokens in each slot before.
-            is_alone: nothing else is computed at the same time.
-
-        Returns:
-            States and logits of the slots; valid until the next step.
+        `tokens` are the newest of each slot, `lengths` the numbers of those before. `is_alone`:
+        nothing else is computed at the same time.
         """
         rows = slice(first_slot, first_slot + len(tokens))
         self._tokens[rows, 0] = tokens
@@ -196,12 +189,9 @@ class OverlapAdd:
     ) -> tuple[NDArray[np.float32], Blocks]:
         """Sound that is done, (rows, samples), and what is carried on, (rows, 3, 512).
 
-        Args:
-            spectra: (rows, frames, 2050), logarithms of the magnitudes first, then the phases; at
-                least 3 frames if `is_first`.
-            carried: (rows, 3, 512), as the last call gave it.
-            is_first: whether these are the first frames of their sentences.
-            is_last: whether these are the last ones.
+        `spectra` (rows, frames, 2050) are logarithms of the magnitudes first, then the phases; at
+        least 3 frames if they are the first of their sentences. `carried` is as the last call gave
+        it.
         """
         from scipy.fft import irfft
 
@@ -266,16 +256,11 @@ class VocoderSession:
     def vocode(
         self, vocoder_states: Sequence[VocoderState], new: Sequence[list[States]], *, is_last: bool
     ) -> NDArray[np.float32]:
-        """The next piece of audio of several sequences; moves their states on.
+        """The next piece of audio of several sequences, (rows, samples); moves their states on.
 
-        Args:
-            vocoder_states: all at their start, or none.
-            new: (hidden,) states of each, equally many; at least 4 at the start of a sequence, or 2
-                if that is also its end; at the end there may be none.
-            is_last: these are the last states of all these sequences.
-
-        Returns:
-            (rows, samples) float32.
+        All are at their start, or none; `is_last` is the end of all. `new` are (hidden,) states of
+        each, equally many; at least 4 at the start of a sequence, or 2 if that is also its end; at
+        the end there may be none.
         """
         is_first = vocoder_states[0].is_first
         states = np.array(new, np.float32).reshape(len(new), -1, self._shape.input_channels)
@@ -334,7 +319,7 @@ def open_sessions(
     # gains nothing there, and its copy of the weights is four times as large (docs/adr/0021).
     is_split = precision == "int8" and num_threads > 1
     num_beside = num_threads // 2 if is_split else num_threads
-    try:
+    with loading("Soprano cannot be loaded on ONNX Runtime"):
         language_model = LanguageModelSession(
             open_session(graphs / LANGUAGE_MODEL_GRAPH, num_threads),
             checkpoint.language_model,
@@ -353,9 +338,6 @@ def open_sessions(
         state = np.zeros(checkpoint.decoder.input_channels, np.float32)
         starts = [vocoder.new_state(), vocoder.new_state()]
         vocoder.vocode(starts, [[state] * MAX_VOCODER_STATES] * 2, is_last=True)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelLoadError(f"Soprano cannot be loaded on ONNX Runtime: {reason}") from error
     _log.info(
         "soprano.loaded",
         precision=precision,

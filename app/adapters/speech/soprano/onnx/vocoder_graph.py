@@ -24,9 +24,7 @@ MIN_GELU: Final = -0.17  # below the least value of GELU, which is -0.16997
 INPUT_STATE, BLOCK_STATES = "input_state", "block_states"
 
 
-def build_vocoder_graph(
-    shape: DecoderShape, tensors: Tensors, precision: Precision
-) -> GraphBuilder:
+class VocoderGraph(GraphBuilder):
     """The graph of a checkpoint.
 
     Inputs: `frames` (rows, frames, channels); `tail` (rows, 1 or 0, 1), zeros, one at the end of a
@@ -35,114 +33,105 @@ def build_vocoder_graph(
     the input kernel is 3. All float32. Outputs: `spectra` (rows, frames that are done, 2050), the
     logarithms of the magnitudes first, then the phases; `new_block_states`, `new_input_state`.
 
-    Args:
-        shape: of the decoder; its input kernel is 1 or 3.
-        tensors: under the names of the package's SopranoDecoder.
-        precision: of its products; norms and convolutions of one channel are float32.
+    The input kernel of `shape` is 1 or 3. `tensors` have the names of the package's SopranoDecoder.
+    `precision` is that of the products; norms and convolutions of one channel are float32.
     """
-    return _VocoderGraph(shape, tensors, precision).build()
 
-
-class _VocoderGraph:
     def __init__(self, shape: DecoderShape, tensors: Tensors, precision: Precision) -> None:
+        super().__init__(precision)
         self._shape = shape
         self._tensors = tensors
-        self._graph = GraphBuilder(precision)
-
-    def build(self) -> GraphBuilder:
-        graph, shape = self._graph, self._shape
-        frames = graph.input("frames", np.float32, ["rows", "frames", shape.input_channels])
-        tail = graph.input("tail", np.float32, ["rows", "tail", 1])
-        states = graph.input(
+        frames = self.input("frames", np.float32, ["rows", "frames", shape.input_channels])
+        tail = self.input("tail", np.float32, ["rows", "tail", 1])
+        states = self.input(
             BLOCK_STATES, np.float32, ["rows", shape.num_layers, "carried", shape.dim]
         )
         value = self._norm(self._embed(frames, tail), "decoder.norm")
         tail_of_blocks = self._widened(tail, shape.dim)
         new_states = []
         for index in range(shape.num_layers):
-            state = graph.node(
-                "Gather", [states, graph.constant(f"block_{index}", np.array(index))], axis=1
+            state = self.node(
+                "Gather", [states, self.constant(f"block_{index}", np.array(index))], axis=1
             )
             value, new_state = self._block(value, state, tail_of_blocks, index)
-            new_states.append(graph.node("Unsqueeze", [new_state, graph.ints(1)]))
-        spectra = graph.linear(
+            new_states.append(self.node("Unsqueeze", [new_state, self.ints(1)]))
+        spectra = self.linear(
             self._norm(value, "decoder.final_layer_norm"),
             "head.out",
             self._tensors["head.out.weight"],
             self._tensors["head.out.bias"],
         )
-        graph.output(spectra, "spectra", np.float32, ["rows", "done", N_FFT + 2])
-        graph.output(
-            graph.node("Concat", new_states, axis=1),
+        self.output(spectra, "spectra", np.float32, ["rows", "done", N_FFT + 2])
+        self.output(
+            self.node("Concat", new_states, axis=1),
             f"new_{BLOCK_STATES}",
             np.float32,
             ["rows", shape.num_layers, 2, shape.dim],
         )
-        return graph
 
     def _embed(self, frames: str, tail: str) -> str:
         """The convolution over all channels, as one product of the frames side by side."""
-        graph, shape = self._graph, self._shape
+        shape = self._shape
         weight = self._tensors["decoder.embed.weight"]  # (dim, channels, kernel)
         bias = self._tensors["decoder.embed.bias"]
         if shape.input_kernel_size > 1:
-            state = graph.input(INPUT_STATE, np.float32, ["rows", "carried", shape.input_channels])
+            state = self.input(INPUT_STATE, np.float32, ["rows", "carried", shape.input_channels])
             padded, new_state = self._padded(
                 frames, state, self._widened(tail, shape.input_channels)
             )
-            graph.output(
+            self.output(
                 new_state, f"new_{INPUT_STATE}", np.float32, ["rows", 2, shape.input_channels]
             )
-            frames = graph.node("Concat", self._neighbours(padded), axis=-1)
+            frames = self.node("Concat", self._neighbours(padded), axis=-1)
         flat = weight.transpose(0, 2, 1).reshape(shape.dim, -1)
-        return graph.linear(frames, "decoder.embed", flat, bias)
+        return self.linear(frames, "decoder.embed", flat, bias)
 
     def _block(self, value: str, state: str, tail: str, index: int) -> tuple[str, str]:
         """A ConvNeXt block, and its state after these frames."""
-        graph, prefix = self._graph, f"decoder.convnext.{index}"
+        prefix = f"decoder.convnext.{index}"
         padded, new_state = self._padded(value, state, tail)
         # The convolution of each channel by itself: three shifted products.
         weight = self._tensors[f"{prefix}.dwconv.weight"]  # (dim, 1, kernel)
         bias = f"{prefix}.dwconv.bias"
-        mixed = graph.constant(bias, self._tensors[bias])
+        mixed = self.constant(bias, self._tensors[bias])
         for shift, part in enumerate(self._neighbours(padded)):
-            factor = graph.constant(f"{prefix}.dwconv.{shift}", weight[:, 0, shift])
-            mixed = graph.node("Add", [graph.node("Mul", [part, factor]), mixed])
-        wide = graph.linear(
+            factor = self.constant(f"{prefix}.dwconv.{shift}", weight[:, 0, shift])
+            mixed = self.node("Add", [self.node("Mul", [part, factor]), mixed])
+        wide = self.linear(
             self._norm(mixed, f"{prefix}.norm"),
             f"{prefix}.pwconv1",
             self._tensors[f"{prefix}.pwconv1.weight"],
             self._tensors[f"{prefix}.pwconv1.bias"],
         )
-        activated = graph.node("Gelu", [wide])
+        activated = self.node("Gelu", [wide])
         # The layer scale is part of the second product.
         scale = self._tensors[f"{prefix}.gamma"]
-        added = graph.linear(
+        added = self.linear(
             activated,
             f"{prefix}.pwconv2",
             self._tensors[f"{prefix}.pwconv2.weight"] * scale[:, np.newaxis],
             self._tensors[f"{prefix}.pwconv2.bias"] * scale,
             floor=MIN_GELU,
         )
-        return graph.node("Add", [graph.slice(padded, 1, 1, -1), added]), new_state
+        return self.node("Add", [self.slice(padded, 1, 1, -1), added]), new_state
 
     def _padded(self, value: str, state: str, tail: str) -> tuple[str, str]:
         """The frames with what was carried before them and the tail behind; the new state."""
-        padded = self._graph.node("Concat", [state, value, tail], axis=1)
-        return padded, self._graph.slice(padded, 1, 1 - BLOCK_KERNEL_SIZE)
+        padded = self.node("Concat", [state, value, tail], axis=1)
+        return padded, self.slice(padded, 1, 1 - BLOCK_KERNEL_SIZE)
 
     def _neighbours(self, padded: str) -> list[str]:
         """The frame before each, the frame itself, the one after it."""
         last = BLOCK_KERNEL_SIZE - 1
         ends = [shift - last or None for shift in range(BLOCK_KERNEL_SIZE)]
-        return [self._graph.slice(padded, 1, shift, end) for shift, end in enumerate(ends)]
+        return [self.slice(padded, 1, shift, end) for shift, end in enumerate(ends)]
 
     def _norm(self, value: str, name: str) -> str:
         names = [f"{name}.weight", f"{name}.bias"]
-        inputs = [value, *(self._graph.constant(one, self._tensors[one]) for one in names)]
-        return self._graph.node("LayerNormalization", inputs, axis=-1, epsilon=NORM_EPSILON)
+        inputs = [value, *(self.constant(one, self._tensors[one]) for one in names)]
+        return self.node("LayerNormalization", inputs, axis=-1, epsilon=NORM_EPSILON)
 
     def _widened(self, tail: str, size: int) -> str:
         """The tail with `size` channels."""
-        zeros = self._graph.constant(f"zeros_{size}", np.zeros(size, np.float32))
-        return self._graph.node("Add", [tail, zeros])
+        zeros = self.constant(f"zeros_{size}", np.zeros(size, np.float32))
+        return self.node("Add", [tail, zeros])

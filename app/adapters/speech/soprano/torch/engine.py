@@ -1,8 +1,8 @@
 """Soprano through the author's package on torch: one of its language models, then its vocoder."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
-from app.adapters.speech.soprano.engine import Stream, as_instance_error
+from app.adapters.speech.soprano.engine import Stream, as_instance_error, loading
 from app.adapters.speech.soprano.sampling import RunawayDetector, Sampling
 from app.adapters.speech.soprano.torch.vocoder import StateVocoder, next_window
-from app.domain.errors import ModelLoadError, RunawaySpeechError, SpeechError, SynthesisError
+from app.domain.errors import ModelLoadError, RunawaySpeechError, SynthesisError
 
 # (hidden_size,), after the final norm: the state that predicted a token becomes its audio.
 HiddenState = NDArray[np.float32]
@@ -68,13 +68,11 @@ class TorchEngine:
         self._vocoder: StateVocoder | None = None
 
     def load(self) -> None:
-        try:
+        with loading(f"Soprano cannot be loaded on {self._asked_device}", "soprano"):
             device = resolve_device(self._asked_device, self._index)
             self.language_model = self._build_language_model(self._checkpoint.directory, device)
             self.language_model.load()
             self._vocoder = StateVocoder(self._checkpoint, device)
-        except ImportError as error:
-            raise missing_package("soprano", error) from error
 
     def close(self) -> None:
         if self.language_model is not None:
@@ -144,24 +142,3 @@ def resolve_device(asked: str, index: int) -> str:
     if asked == "auto":
         return "mps" if has_mps else "cpu"
     return asked
-
-
-def missing_package(extra: str, error: ImportError) -> ModelLoadError:
-    """What to install, in one line."""
-    return ModelLoadError(
-        f"The package {error.name or extra} is missing: pip install 'soprano-tts-api[{extra}]'."
-    )
-
-
-@contextmanager
-def loading(extra: str, failure: str) -> Iterator[None]:
-    """Turn what libraries raise into ModelLoadError: what to install, or `failure` and why."""
-    try:
-        yield
-    except ImportError as error:
-        raise missing_package(extra, error) from error
-    except SpeechError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelLoadError(f"{failure}: {reason}") from error

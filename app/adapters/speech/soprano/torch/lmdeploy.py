@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error
+from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error, loading
 from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
-from app.adapters.speech.soprano.torch.engine import HiddenState, loading
+from app.adapters.speech.soprano.torch.engine import HiddenState
 from app.domain.errors import (
     InstanceDeadError,
     ModelLoadError,
@@ -43,7 +43,7 @@ class LmdeployLanguageModel:
         self.num_tokens = 0
 
     def load(self) -> None:
-        with loading("lmdeploy", "Soprano cannot be loaded on lmdeploy"):
+        with loading("Soprano cannot be loaded on lmdeploy", "lmdeploy"):
             self._pipeline = self._load_pipeline(self._directory)
 
     def close(self) -> None:

@@ -12,17 +12,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import structlog
 
-from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error
+from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error, loading
 from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
-from app.adapters.speech.soprano.torch.engine import HiddenState, loading
+from app.adapters.speech.soprano.torch.engine import HiddenState
 from app.domain.errors import (
     InstanceDeadError,
     InvalidAudioError,
-    SynthesisError,
     TruncatedSpeechError,
 )
 
@@ -63,27 +61,18 @@ class TokenSampler:
         return int(torch.multinomial(probabilities, 1, generator=self._generator))
 
 
-class BatchRow:
-    """One sentence: `ids` of prompt and continuation, `num_new` of these in the continuation."""
+class Sentence:
+    """One that waits or generates; if its stream is closed, it leaves before the next step."""
 
-    def __init__(self, ids: list[int], sampler: TokenSampler) -> None:
-        self.ids = ids
-        self.num_new = 0
-        self.sampler = sampler
-        self.state: HiddenState = np.zeros(0, np.float32)
-        self.logits: Any = None
-
-
-class Sampled(msgspec.Struct, frozen=True, eq=False):
-    """What a step made of a row, which goes on if it is neither at its end nor in error.
-
-    `state` predicted the token just sampled; it is None at the end.
-    """
-
-    row: BatchRow
-    state: HiddenState | None
-    is_end: bool = False
-    error: SynthesisError | None = None
+    def __init__(self, prompt: str, sampling: Sampling) -> None:
+        self.prompt = prompt
+        self.sampling = sampling
+        self.stream: ThreadStream[HiddenState] = ThreadStream()
+        self.ids: list[int] = []  # of the prompt and its continuation
+        self.num_new = 0  # of these, in the continuation
+        self.sampler: TokenSampler
+        self.state: HiddenState  # predicts the next token
+        self.logits: Any  # (vocab_size,), of the next token
 
 
 class TokenBatch:
@@ -93,25 +82,23 @@ class TokenBatch:
         self._model = model
         self._tokenizer = tokenizer
         self._end_id = model.config.eos_token_id
-        self.rows: list[BatchRow] = []
+        self.rows: list[Sentence] = []
         self._layers: list[tuple[Any, Any]] = []  # keys, values: (rows, heads, length, head_size)
 
-    def join(self, prompt: str, sampler: TokenSampler) -> BatchRow:
-        """Prefill a prompt; its row takes part from the next step on."""
-        ids: list[int] = self._tokenizer(prompt)["input_ids"]
-        row = BatchRow(ids, sampler)
+    def join(self, row: Sentence) -> None:
+        """Prefill its prompt; it takes part from the next step on."""
+        row.sampler = TokenSampler(row.sampling)
+        row.ids = self._tokenizer(row.prompt)["input_ids"]
         cache = self._new_cache([])
-        outputs = self._run([ids], [list(range(len(ids)))], None, cache)
+        outputs = self._run([row.ids], [list(range(len(row.ids)))], None, cache)
         layers = [(layer.keys, layer.values) for layer in cache.layers]
         self._layers = _merge(self._layers, layers) if self.rows else layers
         self.rows.append(row)
         self._take(outputs, [row])
-        return row
 
-    def step(self) -> list[Sampled]:
+    def step(self) -> None:
         """Sample one token per row; rows that ended are gone afterwards."""
-        sampled = [self._sample(row) for row in self.rows]
-        self.leave([one.row for one in sampled if one.is_end or one.error])
+        self.leave([row for row in self.rows if not self._sample(row)])
         if self.rows:
             # Compute the tokens just sampled.
             length = self._layers[0][0].shape[-2]
@@ -122,9 +109,8 @@ class TokenBatch:
             outputs = self._run(ids, positions, mask, cache)
             self._layers = [(layer.keys, layer.values) for layer in cache.layers]
             self._take(outputs, self.rows)
-        return sampled
 
-    def leave(self, rows: list[BatchRow]) -> None:
+    def leave(self, rows: list[Sentence]) -> None:
         """Take rows out, and with them their part of the caches."""
         kept = [index for index, row in enumerate(self.rows) if row not in rows]
         if len(kept) == len(self.rows):
@@ -136,16 +122,22 @@ class TokenBatch:
             for keys, values in self._layers
         ]
 
-    def _sample(self, row: BatchRow) -> Sampled:
+    def _sample(self, row: Sentence) -> bool:
+        """Send the state that predicted the next token, or the end; whether the row goes on."""
         if not np.isfinite(row.state).all():
-            return Sampled(row, None, error=InvalidAudioError("The model's states are not finite."))
+            row.stream.send(InvalidAudioError("The model's states are not finite."))
+            return False
         token = row.sampler.sample(row.ids, row.logits)
         if token == self._end_id:
-            return Sampled(row, None, is_end=True)
+            row.stream.send(None)
+            return False
         row.ids.append(token)
         row.num_new += 1
-        error = TruncatedSpeechError() if row.num_new >= MAX_NEW_TOKENS else None
-        return Sampled(row, row.state, error=error)
+        row.stream.send(row.state)
+        if row.num_new >= MAX_NEW_TOKENS:
+            row.stream.send(TruncatedSpeechError())
+            return False
+        return True
 
     def _new_cache(self, layers: list[tuple[Any, Any]]) -> Any:
         from transformers import DynamicCache
@@ -174,7 +166,7 @@ class TokenBatch:
                 use_cache=True,
             )
 
-    def _take(self, outputs: Any, rows: list[BatchRow]) -> None:
+    def _take(self, outputs: Any, rows: list[Sentence]) -> None:
         """Keep the last state of each row, and the logits that follow from it."""
         import torch
 
@@ -201,19 +193,6 @@ def _merge(old: list[tuple[Any, Any]], new: list[tuple[Any, Any]]) -> list[tuple
     ]
 
 
-class Job:
-    """A sentence that waits or generates; one that is cancelled leaves before the next step."""
-
-    def __init__(self, prompt: str, sampling: Sampling) -> None:
-        self.prompt = prompt
-        self.sampling = sampling
-        self.is_cancelled = False
-        self.states: ThreadStream[HiddenState] = ThreadStream(on_close=self.cancel)
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
-
-
 class TransformersLanguageModel:
     """SopranoLanguageModel over the package's TransformersModel.
 
@@ -223,16 +202,17 @@ class TransformersLanguageModel:
     def __init__(self, directory: Path, device: str) -> None:
         self._directory = directory
         self._device = device
-        self._waiting: queue.PriorityQueue[tuple[float, int, Job | None]] = queue.PriorityQueue()
+        self._waiting: queue.PriorityQueue[tuple[float, int, Sentence | None]] = (
+            queue.PriorityQueue()
+        )
         self._arrivals = count()
-        self._running: dict[BatchRow, Job] = {}
         self._thread: threading.Thread | None = None
         self._batch: TokenBatch
         self._end: InstanceDeadError | None = None
         self.num_tokens = 0
 
     def load(self) -> None:
-        with loading("soprano", f"Soprano cannot be loaded on {self._device}"):
+        with loading(f"Soprano cannot be loaded on {self._device}", "soprano"):
             package_model = load_package_model(self._directory, self._device)
         self._batch = TokenBatch(package_model.model, package_model.tokenizer)
         self._thread = threading.Thread(target=self._work, name="soprano-tokens", daemon=True)
@@ -244,27 +224,25 @@ class TransformersLanguageModel:
             self._thread.join()
             self._thread = None
 
-    def _put(self, due_at: float, job: Job | None) -> None:
-        self._waiting.put((due_at, next(self._arrivals), job))
+    def _put(self, due_at: float, sentence: Sentence | None) -> None:
+        self._waiting.put((due_at, next(self._arrivals), sentence))
 
     def generate(self, prompt: str, sampling: Sampling, due_at: float) -> ThreadStream[HiddenState]:
-        job = Job(prompt, sampling)
-        self._put(due_at, job)
+        sentence = Sentence(prompt, sampling)
+        self._put(due_at, sentence)
         # After the put: what is put before the end, the thread ends itself.
         if self._end is not None or self._thread is None:
             raise InstanceDeadError from self._end
-        return job.states
+        return sentence.stream
 
     def _work(self) -> None:
         """The thread: until told to stop, or until the device fails."""
         try:
             while self._admit():
-                cancelled = [row for row, job in self._running.items() if job.is_cancelled]
-                self._batch.leave(cancelled)
-                for row in cancelled:
-                    del self._running[row]
-                if self._batch.rows:
-                    self._hand_out(self._batch.step())
+                self._batch.leave([row for row in self._batch.rows if row.stream.is_closed])
+                if num_rows := len(self._batch.rows):
+                    self._batch.step()
+                    self.num_tokens += num_rows
         except Exception as error:  # noqa: BLE001 - every sentence must hear of it
             failure = as_instance_error(error)
             _log.error("soprano.instance_died", device=self._device, reason=str(failure))
@@ -276,40 +254,29 @@ class TransformersLanguageModel:
         """Let waiting sentences join; waits for one if there is nothing to do. False is the end."""
         while len(self._batch.rows) < MAX_BATCH_SIZE:
             try:
-                *_, job = self._waiting.get(block=not self._batch.rows)
+                *_, sentence = self._waiting.get(block=not self._batch.rows)
             except queue.Empty:
                 return True
-            if job is None:
+            if sentence is None:
                 return False
-            if job.is_cancelled:
+            if sentence.stream.is_closed:
                 continue
             try:
-                row = self._batch.join(job.prompt, TokenSampler(job.sampling))
+                self._batch.join(sentence)
             except Exception as error:
-                job.states.send(as_instance_error(error))
+                sentence.stream.send(as_instance_error(error))
                 raise
-            self._running[row] = job
         return True
-
-    def _hand_out(self, sampled: list[Sampled]) -> None:
-        self.num_tokens += len(sampled)
-        for one in sampled:
-            job = self._running[one.row]
-            if one.state is not None:
-                job.states.send(one.state)
-            if one.is_end or one.error:
-                del self._running[one.row]
-                job.states.send(one.error)
 
     def _tell_all(self, error: InstanceDeadError) -> None:
         self._end = error
-        for job in self._running.values():
-            job.states.send(error)
-        self._running.clear()
+        for row in self._batch.rows:
+            row.stream.send(error)
+        self._batch.rows.clear()
         while not self._waiting.empty():
             *_, waiting = self._waiting.get()
             if waiting is not None:
-                waiting.states.send(error)
+                waiting.stream.send(error)
 
 
 def load_package_model(directory: Path, device: str) -> Any:

@@ -89,14 +89,9 @@ class StateVocoder:
             raise ModelLoadError(f"{DECODER} cannot be loaded: {kind}.") from error
 
     def decode(self, states: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-        """The samples of a window.
+        """The samples of a window of a sentence's `states`, which are (num_states, hidden_size).
 
-        Args:
-            states: (num_states, hidden_size), all of the sentence so far.
-            window: within them.
-
-        Returns:
-            (window.num_tokens * 2048,) float32.
+        (window.num_tokens * 2048,) float32.
         """
         import torch
 

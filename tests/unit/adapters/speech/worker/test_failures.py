@@ -18,7 +18,6 @@ from app.domain.errors import (
     RunawaySpeechError,
     SpeechError,
     SpeechTimeoutError,
-    UnsupportedSampleRateError,
 )
 
 EXAMPLES: dict[str, Any] = {
@@ -76,12 +75,6 @@ def test_any_message_arrives(message: str) -> None:
 def test_any_values_arrive(length: int, limit: int, limit_s: float) -> None:
     assert same(carried(InputTooLongError(length, limit)), InputTooLongError(length, limit))
     assert same(carried(SpeechTimeoutError(limit_s)), SpeechTimeoutError(limit_s))
-
-
-@given(st.lists(st.integers(1, 100_000)))
-def test_sequences_arrive_as_tuples(supported: list[int]) -> None:
-    error = UnsupportedSampleRateError(1, "opus", supported)
-    assert vars(carried(error))["supported"] == tuple(supported)
 
 
 def test_an_error_that_only_an_adapter_knows_arrives_as_what_it_is_derived_from() -> None:

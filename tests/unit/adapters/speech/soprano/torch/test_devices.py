@@ -1,7 +1,13 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
 import pytest
 
-from app.adapters.speech.soprano.engine import as_instance_error
-from app.adapters.speech.soprano.torch.engine import missing_package, resolve_device
+from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
+from app.adapters.speech.soprano.engine import as_instance_error, loading
+from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.torch.engine import TorchEngine, resolve_device
 from app.domain.errors import DeviceError, InstanceDeadError, ModelLoadError
 
 
@@ -43,5 +49,45 @@ def test_any_other_failure_is_a_dead_instance() -> None:
 
 
 def test_a_missing_package_says_what_to_install() -> None:
-    error = missing_package("soprano", ImportError("no", name="torch"))
-    assert str(error) == "The package torch is missing: pip install 'soprano-tts-api[soprano]'."
+    with pytest.raises(ModelLoadError) as caught, loading("It fails", "soprano"):
+        raise ImportError("no", name="torch")
+    expected = "The package torch is missing: pip install 'soprano-tts-api[soprano]'."
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("extra", ["", "soprano"])
+def test_any_other_failure_of_loading_says_why_in_one_line(extra: str) -> None:
+    with pytest.raises(ModelLoadError) as caught, loading("It fails", extra):
+        raise RuntimeError("no kernel\nfor this device")
+    assert str(caught.value) == "It fails: RuntimeError: no kernel"
+
+
+def test_without_an_extra_an_import_that_fails_is_a_failure_like_any() -> None:
+    with pytest.raises(ModelLoadError, match="It fails: ImportError: libgomp"), loading("It fails"):
+        raise ImportError("libgomp")
+
+
+class FakeLanguageModel:
+    """SopranoLanguageModel that is there at once."""
+
+    def load(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def generate(self, prompt: str, sampling: Sampling, due_at: float) -> NoReturn:
+        raise NotImplementedError
+
+
+def test_a_device_that_torch_refuses_is_a_failure_of_loading(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    import torch
+
+    if torch.xpu.is_available():
+        pytest.skip("this machine has an XPU")
+    checkpoint = read_checkpoint(make_checkpoint())
+    engine = TorchEngine(checkpoint, "xpu", 0, lambda *_: FakeLanguageModel())
+    with pytest.raises(ModelLoadError, match="Soprano cannot be loaded on xpu: "):
+        engine.load()
