@@ -1,6 +1,8 @@
 """POST /v1/audio/speech: from a request to its answer, streamed, whole, or as events."""
 
+import codecs
 import math
+import re
 from typing import Any, Final
 
 import msgspec
@@ -44,14 +46,14 @@ CACHE_STATUS: Final = {
     CacheStatus.BYPASS: "soprano; fwd=bypass",
 }
 
-_decoder: Final = msgspec.json.Decoder(CreateSpeech)
+_DECIMAL: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_decoder: Final = msgspec.json.Decoder(CreateSpeech, strict=False)
 
 
 class SpeechBody(MsgspecDTO[CreateSpeech]):
-    """Strict decoding of the body: types are not coerced, and any bytes end in a clear 400.
+    """Decoding of the body in which any bytes end in a clear 400.
 
-    The framework's own decoding reads "1" as a number, and answers 500 to text that is not UTF-8 or
-    is nested too deeply.
+    The framework's own decoding answers 500 to text that is not UTF-8 or is nested too deeply.
     """
 
     def decode_bytes(self, value: bytes) -> CreateSpeech:
@@ -66,7 +68,7 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
             raise HTTPException("The body must not be compressed.", status_code=415)
         try:
             value.decode()  # msgspec does not look at the encoding of fields that it skips
-            return _decoder.decode(value)
+            return _decoder.decode(value.removeprefix(codecs.BOM_UTF8))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise describe_decode_error(error) from error
 
@@ -144,11 +146,9 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
 
 
 def _timeout_s(request: Request[Any, Any, Any]) -> float:
-    try:
-        times_s = [float(value) for value in request.headers.getall(TIMEOUT_HEADER, [])]
-    except ValueError:
-        times_s = [math.nan]
-    if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
+    values = request.headers.getall(TIMEOUT_HEADER, [])
+    times_s = [float(value) if _DECIMAL.fullmatch(value) else 0.0 for value in values]
+    if min(times_s, default=math.inf) < MIN_TIMEOUT_S:
         raise HttpError("invalid_request_timeout")
     return min(times_s, default=math.inf)
 
