@@ -10,7 +10,7 @@ from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.dto import MsgspecDTO
 from litestar.exceptions import HTTPException
-from litestar.openapi.spec import Reference, Schema
+from litestar.openapi.spec import OpenAPIType, Reference, Schema
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 from litestar.typing import FieldDefinition
@@ -82,10 +82,17 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
     def create_openapi_schema(
         cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any
     ) -> Reference | Schema:
-        """The schema of the message itself."""
-        schema: Reference | Schema = schema_creator.for_field_definition(
+        """The schema of the message itself; its numbers and booleans may also be strings."""
+        schema: Reference = schema_creator.for_field_definition(
             FieldDefinition.from_annotation(CreateSpeech)
         )
+        message = schema_creator.schema_registry.from_reference(schema).schema
+        for field in message.properties.values():
+            kinds = {kind.type for kind in field.one_of or () if isinstance(kind, Schema)}
+            if OpenAPIType.BOOLEAN in kinds:
+                field.one_of = [*field.one_of, Schema(enum=[0, 1]), Schema(type=OpenAPIType.STRING)]
+            elif kinds & {OpenAPIType.INTEGER, OpenAPIType.NUMBER}:
+                field.one_of = [*field.one_of, Schema(type=OpenAPIType.STRING)]
         return schema
 
 
