@@ -121,12 +121,10 @@ class AccessMiddleware(ASGIMiddleware):
         try:
             key = await self.services.access.identify(presented_key(scope))
         except MissingApiKeyError:
-            num_headers = len(authorizations(scope))
-            if num_headers > 1:
-                raise InvalidApiKeyError(
-                    f"One Authorization header is expected; {num_headers} were sent."
-                ) from None
-            raise
+            if (number := len(authorizations(scope))) < 2:  # noqa: PLR2004
+                raise
+            message = f"One Authorization header is expected; {number} were sent."
+            raise InvalidApiKeyError(message) from None
         if key is None:
             return None
         grant = scope["state"][_GRANT] = held.enter_context(self.services.access.grant(key))
