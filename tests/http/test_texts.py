@@ -4,8 +4,11 @@ import re
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from app.entrypoints.http.schemas import CreateSpeech
+from app.entrypoints.http.websocket_messages import ClientMessage
 from app.entrypoints.settings import Settings, TextSettings
 from tests.examples import table
 from tests.fakes.speech_model import SECONDS_PER_CHAR
@@ -89,3 +92,9 @@ async def test_a_pause_is_silence_of_exactly_that_length(
     num_samples = round(4 * SECONDS_PER_CHAR * fakes.model.info.sample_rate)
     assert f"[{num_samples}][4000][{num_samples}]" in answer.text
     assert [said for said, *_ in fakes.model.spoken[-2:]] == ["One.", "Two."]
+
+
+def test_no_message_of_a_client_is_held_against_a_regular_expression() -> None:
+    """It would be what the client is told."""
+    _, schemas = msgspec.json.schema_components([CreateSpeech, ClientMessage])
+    assert b'"pattern":' not in msgspec.json.encode(schemas)
