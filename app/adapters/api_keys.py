@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -62,8 +62,11 @@ def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
     return keys
 
 
-def add_key(path: Path, name: str, key: str) -> None:
+def add_key(path: Path, name: str, key: str, show: Callable[[], object] = lambda: None) -> None:
     """Add a key to the file, which is made if it is not there, and changes all at once.
+
+    `show` is called when nothing but that change is left to do: if it raises, the file stays as it
+    was, so that no key is kept that nobody has seen.
 
     Raises:
         InvalidKeysError: the name is taken or cannot be one, the file is damaged, or it cannot be
@@ -83,6 +86,7 @@ def add_key(path: Path, name: str, key: str) -> None:
                 if path.exists():
                     os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
                 os.fsync(fd)
+            show()
             new_path.replace(path)
         except BaseException:
             with suppress(OSError):

@@ -71,6 +71,10 @@ class InvalidSpeedError(InvalidRequestError, code="invalid_speed", param="speed"
         super().__init__(f"The speed must lie between {minimum} and {maximum}; got {speed}.")
 
 
+class InvalidPronunciationError(InvalidRequestError, code="invalid_value", param="pronunciations"):
+    """A pronunciation, or the word that it is for, cannot be one."""
+
+
 class UnsupportedSampleRateError(
     InvalidRequestError, code="unsupported_sample_rate", param="sample_rate"
 ):

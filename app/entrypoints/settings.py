@@ -74,7 +74,7 @@ class ServerSettings(Section, frozen=True):
         int,
         Meta(ge=1, le=1_000_000),
         about("""Open connections, never more than the limit of open files allows. One more is
-            answered with 503."""),
+            answered with 503; far beyond the limit connections are reset without an answer."""),
     ] = 4_096
     shutdown_s: Annotated[
         int,
@@ -233,7 +233,10 @@ class SpeechSettings(Section, frozen=True):
     """What may be asked for."""
 
     max_chars: Annotated[
-        int, Meta(ge=1, le=10_000_000), about("Characters of an input (Unicode code points).")
+        int,
+        Meta(ge=1, le=10_000_000),
+        about("""Characters of an input (Unicode code points). Its numbers and symbols may expand to
+            six times that many characters, divided by a speed below 1."""),
     ] = 4_096
     prefetch_s: Annotated[
         Seconds,

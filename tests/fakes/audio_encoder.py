@@ -1,6 +1,6 @@
 """AudioEncoders whose files can be read by eye: a head, then the number of samples per chunk."""
 
-from app.domain.audio import AudioChunk, AudioEncoding
+from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat
 from app.domain.errors import EncodingError, UnsupportedSampleRateError
 
 SUPPORTED_RATES = range(8_000, 48_001)
@@ -35,14 +35,17 @@ class FakeAudioEncoders:
     Attributes:
         opened: the encoders, oldest first.
         encodings: what they write.
+        unsupported: formats with sample rates in Hz that they cannot write.
     """
 
     def __init__(self) -> None:
         self.opened: list[FakeAudioEncoder] = []
         self.encodings: list[AudioEncoding] = []
+        self.unsupported: set[tuple[AudioFormat, int]] = set()
 
     def open(self, encoding: AudioEncoding, model_rate: int) -> FakeAudioEncoder:
-        if encoding.sample_rate not in SUPPORTED_RATES:
+        is_supported = (encoding.format, encoding.sample_rate) not in self.unsupported
+        if encoding.sample_rate not in SUPPORTED_RATES or not is_supported:
             raise UnsupportedSampleRateError(encoding.sample_rate, encoding.format, [8_000, 48_000])
         self.encodings.append(encoding)
         self.opened.append(FakeAudioEncoder(model_rate))

@@ -46,6 +46,20 @@ async def test_a_body_that_is_not_utf_8_is_refused_wherever_it_is_not(
 ) -> None:
     answer = await client.post(SPEECH, content=content, headers=HEADERS)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+    assert answer.json()["error"]["message"] == "The body is not UTF-8."
+
+
+async def test_a_body_that_is_nested_too_deeply_says_so(client: httpx.AsyncClient) -> None:
+    content = b'{"input":"a","x":' + b"[" * 10_000
+    answer = await client.post(SPEECH, content=content, headers=HEADERS)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+    assert answer.json()["error"]["message"] == "The body is nested too deeply."
+
+
+async def test_a_byte_order_mark_is_skipped(client: httpx.AsyncClient, fakes: Fakes) -> None:
+    content = b'\xef\xbb\xbf{"input":"Hi."}'
+    assert (await client.post(SPEECH, content=content, headers=HEADERS)).status_code == 200
+    assert fakes.model.spoken[-1][0] == "Hi."
 
 
 @table("char", ["a", "\u00e9", "\u2603", "\U0001f600"])

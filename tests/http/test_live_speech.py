@@ -185,6 +185,12 @@ async def test_several_utterances_follow_each_other_each_a_file_of_its_own(
         ('{"type": "text", "text": 1}', "invalid_value", "text"),
         ('{"type": "configure", "speed": 9}', "invalid_value", "speed"),
         ('{"type": "configure", "voice": "other"}', "voice_not_found", "voice"),
+        ('{"type": "configure", "speed": "fast"}', "invalid_value", "speed"),
+        (
+            '{"type": "configure", "pronunciations": {"a ": "b"}}',
+            "invalid_value",
+            "pronunciations",
+        ),
         (b"\xff\xfe", "invalid_json", None),
         ('{"type": "ping", "x": ' + "[" * 10_000, "invalid_json", None),
     ],
@@ -198,6 +204,34 @@ async def test_a_bad_message_is_answered_and_the_socket_stays(
     assert (failed["error"]["code"], failed["error"]["param"]) == (code, param)
     await client.send("ping", id="still here")
     assert await client.receive() == {"type": "pong", "id": "still here"}
+
+
+@pytest.mark.parametrize(
+    ("frame", "start"),
+    [
+        ("{", "The message is not valid JSON"),
+        (b"\xff", "The message is not UTF-8."),
+        ('{"type": "ping", "x": ' + "[" * 10_000, "The message is nested too deeply."),
+    ],
+)
+async def test_a_message_that_cannot_be_read_is_called_a_message(
+    client: LiveClient, frame: str | bytes, start: str
+) -> None:
+    await client.connection.send(frame)
+    failed, _, _ = await client.until("error")
+    assert failed["error"]["message"].startswith(start)
+
+
+async def test_options_are_checked_when_they_are_given(client: LiveClient, fakes: Fakes) -> None:
+    fakes.encoders.unsupported.add((AudioFormat.MP3, 12_345))
+    await client.send("configure", sample_rate=12_345, response_format="mp3")
+    failed, _, _ = await client.until("error")
+    assert failed["error"]["code"] == "unsupported_sample_rate"
+    assert failed["error"]["param"] == "sample_rate"
+    await client.send("text", text="One.")
+    await client.send("end")
+    _, _, others = await client.until("utterance.ended")
+    assert others[0]["response_format"] == "pcm"  # as before
 
 
 async def test_a_failure_breaks_off_its_utterance_alone(client: LiveClient, fakes: Fakes) -> None:

@@ -112,13 +112,21 @@ async def test_accept_is_not_negotiated(client: httpx.AsyncClient, accept: str) 
         ({"model": "other"}, 404, "model", "model_not_found"),
         ({"voice": "other"}, 400, "voice", "voice_not_found"),
         ({"voice": "../../etc/passwd"}, 400, "voice", "voice_not_found"),
-        ({"voice": ""}, 400, "voice", "invalid_value"),
+        ({"voice": "a" * 257}, 400, "voice", "invalid_value"),
+        ({"voice": 5}, 400, "voice", "invalid_value"),
+        ({"model": 5}, 400, "model", "invalid_value"),
         ({"voice": {"id": "bee", "x": 1}}, 400, "voice", "invalid_value"),
-        ({"response_format": "ogg"}, 400, "response_format", "invalid_value"),
+        ({"response_format": "oga"}, 400, "response_format", "invalid_value"),
+        ({"response_format": 5}, 400, "response_format", "invalid_value"),
         ({"speed": 0}, 400, "speed", "invalid_value"),
         ({"speed": -1}, 400, "speed", "invalid_value"),
         ({"speed": 1e9}, 400, "speed", "invalid_value"),
-        ({"speed": "1"}, 400, "speed", "invalid_value"),
+        *(
+            ({"speed": value}, 400, "speed", "invalid_value")
+            for value in ("9", "1_0", "nan", "inf", "", "fast", "0x1", ["1"])
+        ),
+        ({"seed": "1.5"}, 400, "seed", "invalid_value"),
+        ({"stream": 2}, 400, "stream", "invalid_value"),
         ({"speed": True}, 400, "speed", "invalid_value"),
         ({"stream_format": "wav"}, 400, "stream_format", "invalid_value"),
         ({"sample_rate": 7_999}, 400, "sample_rate", "invalid_value"),
@@ -137,6 +145,40 @@ async def test_a_bad_field_is_named_in_openais_error_body(
     assert error["type"] == "invalid_request_error"
     assert answer.headers["x-should-retry"] == "false"
     assert answer.headers["x-request-id"]
+
+
+@table(
+    ("fields", "same"),
+    [
+        ({"speed": "2", "sample_rate": "8000"}, {"speed": 2, "sample_rate": 8000}),
+        ({"stream": "false"}, {"stream": False}),
+        ({"stream": "True"}, {"stream": True}),
+        ({"response_format": " OGG "}, {"response_format": "opus"}),
+        ({"response_format": "Wav"}, {"response_format": "wav"}),
+        ({"model": "", "voice": ""}, {"model": None, "voice": None}),
+        ({"voice": {"id": ""}}, {}),
+    ],
+)
+async def test_what_is_written_in_another_way_is_understood(
+    client: httpx.AsyncClient, fields: dict[str, Any], same: dict[str, Any]
+) -> None:
+    base = {"input": "One. Two."}
+    one, other = [await client.post(SPEECH, json=base | more) for more in (fields, same)]
+    assert one.status_code == other.status_code == 200
+    assert one.content == other.content
+    for name in ("content-type", "content-length", "x-sample-rate", "x-speech-voice", "warning"):
+        assert one.headers.get(name) == other.headers.get(name)
+
+
+@table("value", ["1_0", "inf", "nan", "Infinity", "1e3", "-5", "+5", "0.5", "", "\u0661".encode()])
+async def test_a_timeout_that_is_no_plain_number_is_refused(
+    client: httpx.AsyncClient, value: str | bytes
+) -> None:
+    for sent, status in ((value, 400), ("10", 200), ("1.5", 200)):
+        headers = httpx.Headers([("x-request-timeout-seconds", sent)])  # type: ignore[arg-type]
+        answer = await client.post(SPEECH, json=body(), headers=headers)
+        assert answer.status_code == status
+        assert status == 200 or answer.json()["error"]["code"] == "invalid_request_timeout"
 
 
 DEEP = b'{"input":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
@@ -447,7 +489,7 @@ async def test_what_has_no_effect_without_another_field_is_told(
 async def test_a_value_that_is_none_of_a_few_is_answered_with_them(
     client: httpx.AsyncClient,
 ) -> None:
-    answer = await client.post(SPEECH, json=body(response_format="ogg"))
+    answer = await client.post(SPEECH, json=body(response_format="oga"))
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, "response_format")
     assert "aac, flac, mp3, opus, pcm, wav" in error["message"]

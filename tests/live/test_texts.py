@@ -106,6 +106,13 @@ def test_json_lines_are_read_and_written() -> None:
     assert done.stdout.decode().splitlines() == ['"five dollars"', '"a b"']
 
 
+def test_json_lines_leave_no_room_for_a_text() -> None:
+    done = run_console("normalize", "--jsonl", "$5", stdin=b'"$6"\n')
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "--jsonl reads standard input" in done.stderr.decode()
+    assert run_console("normalize", "--jsonl", "-", stdin=b'"$6"\n').returncode == 0
+
+
 def test_a_json_line_that_is_not_utf_8_is_refused_as_other_bad_lines_are() -> None:
     done = run_console("normalize", "--jsonl", stdin=b'"x 1"\n"\xff"\n')
     assert done.returncode == 1

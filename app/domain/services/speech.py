@@ -160,6 +160,17 @@ class SpeechService:
         )
         return LiveSpeech(text, SpeechStream(job, self._render(job, prefetcher, is_live=True)))
 
+    async def check(self, options: SpeechOptions) -> None:
+        """Return if a text can be spoken with these options.
+
+        Raises:
+            InvalidRequestError: it cannot.
+            EncodingError: the codec is missing.
+        """
+        job = self._open_job(options, ANYBODY)
+        self._plan(job)
+        await self._open_encoder(job)
+
     def _open_job(self, options: SpeechOptions, caller: Caller) -> SpeechJob:
         slot, ports = self._admission.slot(caller), self._ports
         return SpeechJob(options, caller, slot, ports.clock, ports.observer)

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from app.domain.errors import InvalidRequestError
+from app.domain.errors import InvalidPronunciationError
 from app.domain.text.mapped_text import MappedText
 
 MAX_WORD_CHARS: Final = 100
@@ -21,7 +21,7 @@ class Pronunciations(msgspec.Struct, frozen=True):
     A word in small letters is meant in any case; one with a capital only as it is written.
 
     Raises:
-        InvalidRequestError: a word or its respelling cannot be one.
+        InvalidPronunciationError: a word or its respelling cannot be one.
     """
 
     respellings: dict[str, str] = {}  # word to letters, spaces, hyphens and apostrophes
@@ -53,14 +53,14 @@ def _any_of(words: frozenset[str]) -> re.Pattern[str]:
 
 
 def check_pronunciation(word: str, respelling: str) -> None:
-    """Return if the two can be a word and its respelling; raises InvalidRequestError."""
+    """Return if the two can be a word and its respelling; raises InvalidPronunciationError."""
     if not word.strip() or word != word.strip() or len(word) > MAX_WORD_CHARS:
-        raise InvalidRequestError(
-            f"{word[:MAX_WORD_CHARS]!r} is no word: it has 1 to {MAX_WORD_CHARS} characters and no"
-            " space at its ends."
+        raise InvalidPronunciationError(
+            f"{word[:MAX_WORD_CHARS]!r} is no word: it has 1 to {MAX_WORD_CHARS} characters,"
+            " without white space at either end."
         )
     if len(respelling) > MAX_RESPELLING_CHARS or not _RESPELLING.fullmatch(respelling):
-        raise InvalidRequestError(
+        raise InvalidPronunciationError(
             f"The pronunciation of {word!r} must be letters a to z, spaces, hyphens and apostrophes"
             f" (at most {MAX_RESPELLING_CHARS})."
         )

@@ -41,13 +41,20 @@ def keys() -> None:
 def create(name: str, path: Path | None) -> None:
     """Create a key for NAME and print it once; only its hash is stored."""
     key = new_key()
+
+    def show() -> None:
+        try:
+            click.echo(key)
+        except OSError as error:
+            problem = f"Standard output cannot be written: {error.strerror}; no key was added."
+            raise click.ClickException(problem) from error
+
     try:
         if path is None:
             check_name(name)
             click.echo(f"{key}\n\n{describe_entry(name, key)}", nl=False)
         else:
-            add_key(path, name, key)
-            click.echo(key)
+            add_key(path, name, key, show)
     except InvalidKeysError as error:
         raise click.ClickException(str(error)) from error
 

@@ -171,6 +171,8 @@ def normalize(
 
     Reads standard input without TEXT, or if TEXT is '-'.
     """
+    if jsonl and text not in (None, STANDARD):
+        raise click.UsageError("--jsonl reads standard input; leave TEXT out.")
     flags["log_level"] = flags["log_level"] or "warning"
     settings = settings_from(config, flags).settings
     configure_logging(settings.log)

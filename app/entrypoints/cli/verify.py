@@ -49,7 +49,7 @@ SENTENCES: Final = (
     "Is that your umbrella, or did someone forget theirs?",
     "A violin, a broken drum and two spoons were all the instruments they had.",
     "Version 2.4 fixes the problem with the printer.",
-    "The commands.judge asked for silence, waited a moment, and began to read the verdict.",
+    "The judge asked for silence, waited a moment, and began to read the verdict.",
     "They were late, hungry and thoroughly lost; still, nobody wanted to ask for directions.",
     "Half of the apples were red, a third were green, and the rest had been eaten.",
     "I have told you a thousand times: do not feed the geese.",

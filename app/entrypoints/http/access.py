@@ -20,7 +20,12 @@ from litestar.enums import HttpMethod, ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-from app.domain.errors import InvalidApiKeyError, ServerDrainingError, SpeechError
+from app.domain.errors import (
+    InvalidApiKeyError,
+    MissingApiKeyError,
+    ServerDrainingError,
+    SpeechError,
+)
 from app.domain.services.access_control import Grant
 from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import HttpError, send_error
@@ -113,7 +118,14 @@ class AccessMiddleware(ASGIMiddleware):
         is_open = {"open": True, "lists": auth.open_lists, "metrics": auth.open_metrics}
         if is_preflight or is_open.get(scope["route_handler"].opt.get("access", "")):
             return None
-        if (key := await self.services.access.identify(presented_key(scope))) is None:
+        try:
+            key = await self.services.access.identify(presented_key(scope))
+        except MissingApiKeyError:
+            if (number := len(authorizations(scope))) < 2:  # noqa: PLR2004
+                raise
+            message = f"One Authorization header is expected; {number} were sent."
+            raise InvalidApiKeyError(message) from None
+        if key is None:
             return None
         grant = scope["state"][_GRANT] = held.enter_context(self.services.access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
@@ -172,12 +184,17 @@ def key_name(scope: Scope) -> str | None:
     return None if grant is None else grant.name
 
 
+def authorizations(scope: Scope) -> list[bytes]:
+    """The values of the request's `Authorization` headers."""
+    return [value for name, value in scope["headers"] if name == b"authorization"]
+
+
 def presented_key(scope: Scope) -> str | None:
     """The key of a request, unchecked: the bearer's, or for a WebSocket that of a subprotocol.
 
     A query string is not read: it ends up in logs and histories.
     """
-    headers = [value for name, value in scope["headers"] if name == b"authorization"]
+    headers = authorizations(scope)
     if not headers and scope["type"] == ScopeType.WEBSOCKET:
         keys = [name for name in scope["subprotocols"] if name.startswith(KEY_PROTOCOL)]
         return keys[0].removeprefix(KEY_PROTOCOL) if len(keys) == 1 else None

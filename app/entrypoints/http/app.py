@@ -50,6 +50,22 @@ def create_app(
         async with services.running(on_fatal), services.library.running():
             yield
 
+    answers = SpeechAnswers(
+        speech=services.speech,
+        events=EventWriter(ports.clock, has_done_marker=settings.speech.sse_done_marker),
+        library=services.library,
+        held=HeldAnswers(),
+        clock=ports.clock,
+        timeout_s=settings.admission.request_timeout_s,
+    )
+    providers: dict[str, Callable[..., Any]] = {  # of what handlers ask for by name
+        "services": lambda: services,
+        "library": lambda: services.library,
+        "clock": lambda: ports.clock,
+        "settings": lambda: settings,
+        "answers": lambda: answers,
+        "owner": key_name,
+    }
     controllers = (SpeechController, StoredAudioController, ModelController, HealthController)
     access = AccessMiddleware(
         services=services, settings=settings, cors=cors, hosts=hosts, clock=ports.clock
@@ -57,7 +73,9 @@ def create_app(
     app = Litestar(
         route_handlers=[*controllers, live_speech, metrics_page, player_page],
         lifespan=[lifespan],
-        dependencies=_dependencies(services, ports, settings),
+        dependencies={
+            name: Provide(each, sync_to_thread=False) for name, each in providers.items()
+        },
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[access],
         cors_config=cors,
@@ -76,27 +94,6 @@ def create_app(
         cors=cors,
     )
     return app
-
-
-def _dependencies(services: Services, ports: Ports, settings: Settings) -> dict[str, Provide]:
-    """What handlers ask for by name."""
-    answers = SpeechAnswers(
-        speech=services.speech,
-        events=EventWriter(ports.clock, has_done_marker=settings.speech.sse_done_marker),
-        library=services.library,
-        held=HeldAnswers(),
-        clock=ports.clock,
-        timeout_s=settings.admission.request_timeout_s,
-    )
-    providers: dict[str, Callable[..., Any]] = {
-        "services": lambda: services,
-        "library": lambda: services.library,
-        "clock": lambda: ports.clock,
-        "settings": lambda: settings,
-        "answers": lambda: answers,
-        "owner": key_name,
-    }
-    return {name: Provide(each, sync_to_thread=False) for name, each in providers.items()}
 
 
 @get(

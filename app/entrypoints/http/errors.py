@@ -266,15 +266,18 @@ _CHOICES: Final = {
     for field in msgspec.structs.fields(CreateSpeech)
     if (choices := choices_of(field.type))
 }
-_PATH = re.compile(r" - at `\$\.?(\w*)[^`]*`$")
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(\w*)[^`]*`$")
 
 
-def describe_decode_error(error: Exception) -> MalformedBodyError:
-    """What a client did wrong in its JSON, from msgspec's words."""
+def describe_decode_error(error: Exception, subject: str = "body") -> MalformedBodyError:
+    """What a client did wrong in the JSON of its `subject`, from msgspec's words."""
     if not isinstance(error, msgspec.ValidationError):
-        reason = f" ({error})" if isinstance(error, msgspec.DecodeError) else ""
-        message = f"The body is not valid JSON{reason}; unpaired surrogates are rejected too."
-        return MalformedBodyError(message, None, "invalid_json")
+        fault = f"is not valid JSON ({error}); unpaired surrogates are rejected too"
+        if isinstance(error, RecursionError):
+            fault = "is nested too deeply"
+        elif isinstance(error, UnicodeDecodeError):
+            fault = "is not UTF-8"
+        return MalformedBodyError(f"The {subject} {fault}.", None, "invalid_json")
     text = str(error)
     path = _PATH.search(text)
     param = (path[1] or None) if path else None

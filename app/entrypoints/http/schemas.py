@@ -1,5 +1,6 @@
 """The messages of the HTTP interface, and their mapping to the domain."""
 
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -11,7 +12,6 @@ from app.domain.speech import SamplingParams, SpeechOptions, SpeechRequest
 from app.domain.text.pronunciations import Pronunciations
 from app.entrypoints.backends import Choice
 
-FormatName = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 BreakerName = Literal["closed", "open", "half_open"]
 
 # Seconds for which a client waits, if less than the server would. Less than the minimum would only
@@ -19,7 +19,25 @@ BreakerName = Literal["closed", "open", "half_open"]
 TIMEOUT_HEADER: Final = "x-request-timeout-seconds"
 MIN_TIMEOUT_S: Final = 1.0
 
-VoiceName = Annotated[str, Meta(min_length=1, max_length=256)]
+VoiceName = Annotated[str, Meta(max_length=256)]
+
+
+class FormatName(StrEnum):
+    """Audio format."""
+
+    MP3 = "mp3"
+    OPUS = "opus"
+    AAC = "aac"
+    FLAC = "flac"
+    WAV = "wav"
+    PCM = "pcm"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "FormatName | None":
+        """As people write it: in any case, with blanks around it, and Opus by its container."""
+        name = str(value).strip().lower()
+        return next((one for one in cls if one == ("opus" if name == "ogg" else name)), None)
+
 
 CONTENT_TYPES: Final = {
     AudioFormat.MP3: "audio/mpeg",
@@ -47,7 +65,10 @@ Voice = Annotated[
 ]
 ResponseFormat = Annotated[
     FormatName,
-    Meta(description="Audio format. Default: mp3. pcm is 16-bit little-endian at 24 kHz."),
+    Meta(
+        description="Audio format, in any case; ogg means opus. Default: mp3. pcm is 16-bit"
+        " little-endian at 24 kHz."
+    ),
 ]
 Speed = Annotated[
     float,
@@ -75,10 +96,8 @@ RepetitionPenalty = Annotated[
 Normalize = Annotated[
     bool, Meta(description="Extension: false turns markup removal and text normalization off.")
 ]
-Word = Annotated[str, Meta(pattern=r"^\S(.{0,98}\S)?$")]
-Pronunciation = Annotated[str, Meta(pattern=r"^[A-Za-z]([A-Za-z]|[ '-][A-Za-z]){0,199}$")]
 PronunciationsOfWords = Annotated[
-    dict[Word, Pronunciation],
+    dict[str, str],
     Meta(
         max_length=100,
         description="Extension: Words with their pronunciation in the letters a to z. A "
@@ -140,13 +159,14 @@ class SpeechFields(msgspec.Struct, kw_only=True):
 
     @property
     def voice_name(self) -> str | None:
-        """The voice, however it was given."""
-        return self.voice.id if isinstance(self.voice, VoiceReference) else self.voice
+        """The voice, however it was given; None is the default one."""
+        voice = self.voice.id if isinstance(self.voice, VoiceReference) else self.voice
+        return voice or None
 
     def to_options(self, default: AudioFormat) -> SpeechOptions:
         """The domain's options, in the format `default` unless another is asked for."""
         return SpeechOptions(
-            model=self.model,
+            model=self.model or None,
             voice=self.voice_name,
             speed=1.0 if self.speed is None else self.speed,
             sampling=SamplingParams(
@@ -163,7 +183,10 @@ class SpeechFields(msgspec.Struct, kw_only=True):
 
 
 class CreateSpeech(SpeechFields, kw_only=True):
-    """A text to synthesize. Unknown fields are ignored; null is the same as absent."""
+    """A text to synthesize. Unknown fields are ignored; null is the same as absent.
+
+    Numbers, true and false may also be strings. An empty model or voice is the default one.
+    """
 
     input: Input
     instructions: Instructions | None = None
@@ -202,7 +225,7 @@ class CreateSpeech(SpeechFields, kw_only=True):
                 is_sampled and not catalog.info.has_sampling
             ),
             "the model is not known; the one served was used": (
-                self.model is not None and not catalog.is_model(self.model)
+                self.model and not catalog.is_model(self.model)
             ),
             "the voice is not known; the default one was used": (
                 self.voice_name is not None and not catalog.is_voice(self.voice_name)
@@ -214,7 +237,8 @@ class CreateSpeech(SpeechFields, kw_only=True):
 def choices_of(kind: Any) -> list[str]:
     """The values that a field of this type may have, if they are few enough to be listed."""
     schema = msgspec.json.schema(kind)
-    return [str(value) for one in schema.get("anyOf", [schema]) for value in one.get("enum", ())]
+    kinds = [*schema.get("anyOf", [schema]), *schema.get("$defs", {}).values()]
+    return [str(value) for one in kinds for value in one.get("enum", ())]
 
 
 class Skipped(msgspec.Struct):

@@ -77,7 +77,11 @@ class SpeechServer(uvicorn.Server):
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         host, port = self.config.host, self.config.port
         try:
-            sockets = sockets or await _bind(host, port)
+            if not sockets:  # those that asyncio binds to each address of `host`
+                loop = asyncio.get_running_loop()
+                server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+                with closing(server):
+                    sockets = [socket.socket(fileno=socket.dup(s.fileno())) for s in server.sockets]
         except OSError as error:
             self.bind_error, self.should_exit = error, True
             reason = error.strerror or str(error)
@@ -158,11 +162,3 @@ class SpeechServer(uvicorn.Server):
             self._intake.end()
             self._ends_at = now + FAREWELL_S
         return False
-
-
-async def _bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets that asyncio has bound to each address of `host`; raises OSError."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
-    with closing(server):
-        return [socket.socket(fileno=socket.dup(bound.fileno())) for bound in server.sockets]

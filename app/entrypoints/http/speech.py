@@ -1,6 +1,8 @@
 """POST /v1/audio/speech: from a request to its answer, streamed, whole, or as events."""
 
+import codecs
 import math
+import re
 from typing import Any, Final
 
 import msgspec
@@ -8,7 +10,7 @@ from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.dto import MsgspecDTO
 from litestar.exceptions import HTTPException
-from litestar.openapi.spec import Reference, Schema
+from litestar.openapi.spec import OpenAPIType, Reference, Schema
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 from litestar.typing import FieldDefinition
@@ -44,14 +46,14 @@ CACHE_STATUS: Final = {
     CacheStatus.BYPASS: "soprano; fwd=bypass",
 }
 
-_decoder: Final = msgspec.json.Decoder(CreateSpeech)
+_DECIMAL: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_decoder: Final = msgspec.json.Decoder(CreateSpeech, strict=False)
 
 
 class SpeechBody(MsgspecDTO[CreateSpeech]):
-    """Strict decoding of the body: types are not coerced, and any bytes end in a clear 400.
+    """Decoding of the body in which any bytes end in a clear 400.
 
-    The framework's own decoding reads "1" as a number, and answers 500 to text that is not UTF-8 or
-    is nested too deeply.
+    The framework's own decoding answers 500 to text that is not UTF-8 or is nested too deeply.
     """
 
     def decode_bytes(self, value: bytes) -> CreateSpeech:
@@ -66,7 +68,7 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
             raise HTTPException("The body must not be compressed.", status_code=415)
         try:
             value.decode()  # msgspec does not look at the encoding of fields that it skips
-            return _decoder.decode(value)
+            return _decoder.decode(value.removeprefix(codecs.BOM_UTF8))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise describe_decode_error(error) from error
 
@@ -80,10 +82,17 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
     def create_openapi_schema(
         cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any
     ) -> Reference | Schema:
-        """The schema of the message itself."""
-        schema: Reference | Schema = schema_creator.for_field_definition(
+        """The schema of the message itself; its numbers and booleans may also be strings."""
+        schema: Reference = schema_creator.for_field_definition(
             FieldDefinition.from_annotation(CreateSpeech)
         )
+        message = schema_creator.schema_registry.from_reference(schema).schema
+        for field in message.properties.values():
+            kinds = {kind.type for kind in field.one_of or () if isinstance(kind, Schema)}
+            if OpenAPIType.BOOLEAN in kinds:
+                field.one_of = [*field.one_of, Schema(enum=[0, 1]), Schema(type=OpenAPIType.STRING)]
+            elif kinds & {OpenAPIType.INTEGER, OpenAPIType.NUMBER}:
+                field.one_of = [*field.one_of, Schema(type=OpenAPIType.STRING)]
         return schema
 
 
@@ -144,11 +153,9 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
 
 
 def _timeout_s(request: Request[Any, Any, Any]) -> float:
-    try:
-        times_s = [float(value) for value in request.headers.getall(TIMEOUT_HEADER, [])]
-    except ValueError:
-        times_s = [math.nan]
-    if not all(time_s >= MIN_TIMEOUT_S for time_s in times_s):  # NaN is not, either
+    values = request.headers.getall(TIMEOUT_HEADER, [])
+    times_s = [float(value) if _DECIMAL.fullmatch(value) else 0.0 for value in values]
+    if min(times_s, default=math.inf) < MIN_TIMEOUT_S:
         raise HttpError("invalid_request_timeout")
     return min(times_s, default=math.inf)
 

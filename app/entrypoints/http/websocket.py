@@ -185,9 +185,10 @@ class LiveSession:
                 self._active_at = self.clock.monotonic()
                 content = cast("str | bytes", frame.get("text") or frame.get("bytes") or b"")
                 try:
-                    await self._handle(messages.decoder.decode(content))
+                    text = content.decode() if isinstance(content, bytes) else content
+                    await self._handle(messages.decoder.decode(text))
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    fault = describe_decode_error(error)
+                    fault = describe_decode_error(error, "message")
                     await self._send(messages.Failed(describe_speech_error(fault)))
                 except errors.SpeechError as error:
                     await self._send(messages.Failed(describe_speech_error(error)))
@@ -196,8 +197,7 @@ class LiveSession:
         match message:
             case messages.Configure():
                 options = message.to_options(AudioFormat.PCM)
-                self.services.speech.catalog.check_model(options.model)
-                self.services.speech.catalog.find_voice(options.voice)
+                await self.services.speech.check(options)
                 self._options = options
             case messages.Text() | messages.Flush() | messages.End():
                 if self._writing is not None:

@@ -113,5 +113,5 @@ class Failed(msgspec.Struct, tag="error"):
 
 ServerMessage = Ready | Started | Spoken | Ended | Cancelled | Pong | Failed
 
-decoder: Final = msgspec.json.Decoder[ClientMessage](ClientMessage)
+decoder: Final = msgspec.json.Decoder[ClientMessage](ClientMessage, strict=False)
 encoder: Final = msgspec.json.Encoder()

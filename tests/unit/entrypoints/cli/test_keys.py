@@ -1,7 +1,10 @@
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from app.adapters.api_keys import read_keys
@@ -46,3 +49,18 @@ def test_a_name_that_cannot_be_one_is_refused() -> None:
     done = run("Alice")
     assert done.exit_code == 1
     assert "The name of a key" in done.output
+
+
+@pytest.mark.integration
+def test_a_key_that_nobody_has_seen_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    run("alice", "--file", str(path))
+    before = path.read_text()
+    command = [sys.executable, "-m", "app", "keys", "create", "bob", "--file", str(path)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Standard output cannot be written: ")
+    assert done.stderr.count("\n") == 1
+    assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from app.entrypoints.cli.models import models
+from app.entrypoints.cli.main import cli
 from tests.serving import clean_environment
 from tests.small_checkpoint import COMMIT, FILES, cache_small_checkpoint, write_small_checkpoint
 
@@ -17,7 +17,7 @@ REPO = "someone/Some-Voice"
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(models, arguments)
+    return CliRunner().invoke(cli, ["models", *arguments])
 
 
 def run_with_cache(cache_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
