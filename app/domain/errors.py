@@ -241,6 +241,11 @@ class SpeechTimeoutError(SynthesisError, code="speech_timeout", is_retryable=Tru
 
     def __init__(self, limit_s: float) -> None:
         super().__init__(f"The model gave no sound for {limit_s:g} s.")
+        self.limit_s = limit_s
+
+
+class InstanceSilentError(SpeechTimeoutError):
+    """The silence of this instance was already reported by another of its sentences."""
 
 
 class EngineBusyError(SpeechTimeoutError, code="engine_busy"):

@@ -13,6 +13,7 @@ from app.domain.errors import (
     EngineBusyError,
     InstanceDeadError,
     InstanceLostError,
+    InstanceSilentError,
     InvalidRequestError,
     NoInstanceError,
     SentenceError,
@@ -210,11 +211,12 @@ def outcome_of(error: BaseException) -> CallOutcome:
 
     A sentence that ran away or was cut off is a success: the engine worked, and said so itself.
     One that had to wait for others too long says nothing: the engine was not given the time for it.
-    Neither does one that was lost with others: an instance that dies has failed once, not so often.
+    Neither does one that was lost with others: an instance that dies or hangs has failed once.
     Whatever is no Exception (cancellation, a closed generator, an interrupt) is the caller's.
     """
     is_callers = isinstance(error, InvalidRequestError) or not isinstance(error, Exception)
-    if is_callers or isinstance(error, EngineBusyError | InstanceLostError):
+    says_nothing = EngineBusyError | InstanceLostError | InstanceSilentError
+    if is_callers or isinstance(error, says_nothing):
         return CallOutcome.IGNORED
     return CallOutcome.SUCCESS if isinstance(error, SentenceError) else CallOutcome.FAILURE
 

@@ -17,8 +17,9 @@ LOGGED_BY_US: Final = (
     "ASGI callable returned without completing response.",  # a stream that was cut
     "ASGI callable returned without completing handshake.",  # a socket that was refused
     "Invalid HTTP request received.",
+    "socket.send() raised exception.",  # for each message to a client that has left
 )
-"""What uvicorn says of it."""
+"""What libraries say of it."""
 
 TRACES: Final = ("exception", "exc_info", "stack")
 """Fields of several lines."""
@@ -64,9 +65,10 @@ def configure_logging(settings: LogSettings) -> None:
     root.setLevel(settings.level.upper())
     for name in CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").filters[:] = [
-        lambda record: record.getMessage() not in LOGGED_BY_US
-    ]
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).filters[:] = [
+            lambda record: record.getMessage() not in LOGGED_BY_US
+        ]
 
 
 def _escape(_: Any, __: str, event: EventDict) -> EventDict:

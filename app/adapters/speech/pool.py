@@ -22,6 +22,7 @@ from app.domain.errors import (
     InstanceDeadError,
     InstanceDeath,
     InstanceLostError,
+    InstanceSilentError,
     NoInstanceError,
     SentenceError,
     SpeechError,
@@ -74,7 +75,7 @@ class Instance:
         self.due_times: list[float] = []  # of the sentences that it synthesizes
         self.is_alive = False
         self.is_suspect = False  # it may hang
-        self.has_told = False  # a sentence has failed for its death
+        self.has_told = False  # a sentence has failed for its death, or for its silence
         self.last_audio_at = -inf  # seconds of the clock
 
     def load_for(self, due_at: float) -> tuple[bool, int, int]:
@@ -159,21 +160,30 @@ class PooledModel:
         try:
             async for chunk in call:
                 yield chunk
-        except InstanceDeadError as error:
+        except (InstanceDeadError, SpeechTimeoutError, asyncio.CancelledError) as error:
+            raise self._judge(instance, call, error) from error.__cause__
+        finally:
+            await self._end(call)
+
+    def _judge(self, instance: Instance, call: "_Call", error: BaseException) -> BaseException:
+        """The error of a call; of all that fail with one instance, only the first is told why."""
+        if isinstance(error, InstanceDeadError):
             self._replace(instance, error.reason)
-            if instance.has_told:
-                raise InstanceLostError(reason=error.reason) from error
-            instance.has_told = True
-            raise
-        except (asyncio.CancelledError, SpeechTimeoutError):
+        else:
             silent_since = max(call.waits_since, instance.last_audio_at)
             is_long = self._clock.monotonic() - silent_since >= SUSPECT_AFTER_S
             if self._replaces_hung and is_long and instance.is_alive and not instance.is_suspect:
                 instance.is_suspect = True
                 self._run(self._prove(instance))
-            raise
-        finally:
-            await self._end(call)
+        is_trusted = instance.is_alive and not instance.is_suspect
+        if is_trusted or isinstance(error, asyncio.CancelledError):
+            return error
+        if not instance.has_told:
+            instance.has_told = True
+            return error
+        if isinstance(error, SpeechTimeoutError):
+            return InstanceSilentError(error.limit_s)
+        return InstanceLostError()
 
     async def _end(self, call: "_Call") -> None:
         """Stop a call. One that timed out may hang, and is waited for in the background."""
@@ -193,6 +203,7 @@ class PooledModel:
         except SpeechError:
             pass  # it has said something, or is dead and known to be
         instance.is_suspect = False
+        instance.has_told = instance.has_told and not instance.is_alive
 
     async def _probe(self, instance: Instance) -> None:
         segment = segment_text(PROBE_TEXT, instance.model.split)[0]

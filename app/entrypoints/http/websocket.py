@@ -183,6 +183,7 @@ class LiveSession:
         with suppress(*CLIENT_LEFT):
             while (frame := dict(await self.socket.receive()))["type"] == "websocket.receive":
                 self._active_at = self.clock.monotonic()
+                await asyncio.sleep(0)  # noqa: TID251 - no time passes; others have their turn
                 content = cast("str | bytes", frame.get("text") or frame.get("bytes") or b"")
                 try:
                     text = content.decode() if isinstance(content, bytes) else content

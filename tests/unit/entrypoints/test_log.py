@@ -46,6 +46,17 @@ def test_a_librarys_message_is_one_kind_of_event(capsys: pytest.CaptureFixture[s
     assert (event["logger"], event["message"]) == ("some.library", "3 things")
 
 
+def test_what_we_log_ourselves_is_not_said_by_a_library_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging(LogSettings(format="json"))
+    logging.getLogger("asyncio").warning("socket.send() raised exception.")
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    logging.getLogger("asyncio").warning("something else")
+    (event,) = events(capsys)
+    assert event["message"] == "something else"
+
+
 def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LogSettings(format="json"))
     structlog.get_logger("x").error("http.failed", exc_info=ValueError("bad"))

@@ -14,9 +14,11 @@ from app.domain.errors import (
     DeviceError,
     InstanceDeadError,
     InstanceLostError,
+    InstanceSilentError,
     ModelLoadError,
     NoInstanceError,
     RunawaySpeechError,
+    SpeechTimeoutError,
     SynthesisError,
 )
 from app.domain.resilience import PROBE_TEXT, TimeLimits
@@ -376,6 +378,36 @@ async def test_an_instance_that_hangs_is_found_out_and_made_anew() -> None:
     assert pool.model.num_alive == 2
     await other.aclose()
     await pool.model.close()
+
+
+async def time_out(pool: Pool, num_sentences: int) -> list[type]:
+    """How sentences fail that are asked for together and get no sound."""
+    pool.built[0].before_speaking = hang
+    waiting = [pool.begin() for _ in range(num_sentences)]
+    await pool.settle()
+    if num_sentences == 1:
+        pool.built[0].before_speaking = None
+    await pool.clock.advance(LIMITS.first_chunk_s)
+    await pool.settle()
+    return [type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)]
+
+
+async def test_of_all_that_wait_for_an_instance_that_hangs_the_first_tells() -> None:
+    pool = Pool(1, replaces_hung=True)
+    await pool.load()
+    failed = await time_out(pool, 3)
+    assert failed == [SpeechTimeoutError, InstanceSilentError, InstanceSilentError]
+    await pool.clock.advance(LIMITS.first_chunk_s)
+    await pool.settle()
+    assert pool.observer.deaths == [(0, "hung")]
+
+
+async def test_each_silence_of_an_instance_that_speaks_again_is_told() -> None:
+    pool = Pool(1, replaces_hung=True)
+    await pool.load()
+    assert await time_out(pool, 1) == [SpeechTimeoutError]
+    assert await time_out(pool, 1) == [SpeechTimeoutError]
+    assert pool.observer.deaths == []
 
 
 async def test_an_instance_that_proves_that_it_lives_stays() -> None:
