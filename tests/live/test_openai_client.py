@@ -125,7 +125,7 @@ def test_a_text_with_nothing_to_say_is_a_short_silence(client: openai.OpenAI, te
         ({"input": "a" * 4097}, openai.BadRequestError, "string_above_max_length", "input"),
         ({"input": ""}, openai.BadRequestError, "empty_input", "input"),
         ({"speed": 9.0}, openai.BadRequestError, "invalid_value", "speed"),
-        ({"response_format": "ogg"}, openai.BadRequestError, "invalid_value", "response_format"),
+        ({"response_format": "oga"}, openai.BadRequestError, "invalid_value", "response_format"),
     ],
 )
 def test_errors_arrive_as_the_clients_own_exceptions(
