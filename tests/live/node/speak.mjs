@@ -20,7 +20,7 @@ const MISTAKES = {
   model: { ...request, model: "other" },
   input: { ...request, input: "" },
   speed: { ...request, speed: 9 },
-  response_format: { ...request, response_format: "ogg" },
+  response_format: { ...request, response_format: "oga" },
 };
 
 async function speakToBuffers() {
