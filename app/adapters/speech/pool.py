@@ -165,7 +165,12 @@ class PooledModel:
         finally:
             await self._end(call)
 
-    def _judge(self, instance: Instance, call: "_Call", error: BaseException) -> BaseException:
+    def _judge(
+        self,
+        instance: Instance,
+        call: "_Call",
+        error: InstanceDeadError | SpeechTimeoutError | asyncio.CancelledError,
+    ) -> BaseException:
         """The error of a call; of all that fail with one instance, only the first is told why."""
         if isinstance(error, InstanceDeadError):
             self._replace(instance, error.reason)
@@ -183,7 +188,7 @@ class PooledModel:
             return error
         if isinstance(error, SpeechTimeoutError):
             return InstanceSilentError(error.limit_s)
-        return InstanceLostError()
+        return InstanceLostError(reason=error.reason)
 
     async def _end(self, call: "_Call") -> None:
         """Stop a call. One that timed out may hang, and is waited for in the background."""
