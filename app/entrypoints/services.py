@@ -68,7 +68,7 @@ class Services:
             max_queued_chars=QUEUED_TEXTS * settings.speech.max_chars,
             max_wait_s=admission.max_wait_s,
         )
-        self.admission = Admission(limits, ports.clock, ports.random, ports.observer)
+        self.admission = Admission(limits, ports.clock, ports.random)
         ports.metrics.watch_queue(self.admission.load)
         self.readiness = Readiness(  # whether the model can speak
             model=ports.model,
@@ -92,16 +92,24 @@ class Services:
         )
 
     @asynccontextmanager
-    async def running(self, on_fatal: Callable[[SpeechError], None]) -> AsyncIterator[None]:
-        """Load the model in the background, or call `on_fatal`; close it and traces at the end."""
+    async def running(
+        self, on_settled: Callable[[SpeechError | None], None] = lambda _: None
+    ) -> AsyncIterator[None]:
+        """Load the model in the background, and close it and traces at the end.
+
+        Args:
+            on_settled: called when the model is ready, or with why it cannot be loaded.
+        """
 
         async def load() -> None:
             try:
                 await self.readiness.load()
             except SpeechError as error:
-                on_fatal(error)
+                on_settled(error)
+                return
             if self.readiness.speed is not None:
                 self.admission.set_speed(self.readiness.speed)
+            on_settled(None)
 
         loading = asyncio.create_task(load(), name="load-model")
         try:

@@ -48,9 +48,6 @@ class SpeechObserver(SentenceObserver, Protocol):
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         """The model is refused, tried or asked again; `reason` is for people."""
 
-    def refused_unread(self, error: SpeechError) -> None:
-        """A request for speech was rejected before it was read; it has no report."""
-
     def reading_failed(self, error: Exception) -> None:
         """A text, or a part of it, is spelled because a rule for reading raised this."""
 
@@ -82,6 +79,9 @@ class RequestObserver(Protocol):
 
     def request_ended(self, report: RequestReport) -> None:
         """A request or a socket has ended, however it ended."""
+
+    def refused_unread(self, error_code: str, num_requests: int) -> None:
+        """So many requests for speech were rejected before they were read, for one reason."""
 
     def sockets_changed(self, num_open: int) -> None:
         """So many sockets are open now."""

@@ -25,5 +25,6 @@ def test_it_takes_whatever_happens_without_raising(
         observer.request_ended(
             RequestReport(method=method, route=route, status=status, duration_s=0.0)
         )
+    observer.refused_unread("server_overloaded", 3)
     observer.sockets_changed(1)
     observer.sockets_changed(0)

@@ -19,7 +19,6 @@ class FakeSpeechObserver:
         self.deaths: list[tuple[int, InstanceDeath]] = []
         self.retries: list[tuple[SpeechError, int]] = []
         self.breaker_changes: list[tuple[BreakerState, BreakerState, str]] = []
-        self.refused: list[SpeechError] = []
         self.reading_failures: list[Exception] = []
         self.reports: list[SpeechReport] = []
         self.store_failures: list[tuple[StoreAction, StoreError]] = []
@@ -48,9 +47,6 @@ class FakeSpeechObserver:
 
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         self.breaker_changes.append((old, new, reason))
-
-    def refused_unread(self, error: SpeechError) -> None:
-        self.refused.append(error)
 
     def reading_failed(self, error: Exception) -> None:
         self.reading_failures.append(error)

@@ -46,7 +46,7 @@ async def test_a_load_that_ends_in_an_unforeseen_error_is_fatal_and_told(error: 
         raise error
 
     fakes.model.load = fail  # type: ignore[method-assign]
-    failures: list[SpeechError] = []
+    failures: list[SpeechError | None] = []
     async with (
         serving(app_of(fakes, failures.append)) as url,
         httpx.AsyncClient(base_url=url) as client,
@@ -61,5 +61,5 @@ async def test_a_load_that_ends_in_an_unforeseen_error_is_fatal_and_told(error: 
     assert [type(each) for each in fakes.observer.load_failures] == [type(failures[0])]
 
 
-def app_of(fakes: Fakes, on_fatal: Callable[[SpeechError], None]) -> Litestar:
-    return create_app(fakes.ports(), fakes.settings, on_fatal=on_fatal)
+def app_of(fakes: Fakes, on_settled: Callable[[SpeechError | None], None]) -> Litestar:
+    return create_app(fakes.ports(), fakes.settings, on_settled=on_settled)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.domain.catalog import OPENAI_MODELS, OPENAI_VOICES
-from app.domain.errors import ModelLoadError, StoreFullError
+from app.domain.errors import ModelLoadError, SpeechError, StoreFullError
 from app.entrypoints.http.app import create_app
 from tests.examples import table
 from tests.serving import Fakes, serving
@@ -154,8 +154,8 @@ async def test_a_request_that_waited_too_long_for_the_model_is_told_when_to_come
 
 async def test_a_model_that_cannot_load_is_reported_as_fatal(fakes: Fakes) -> None:
     fakes.model.load_error = ModelLoadError("no weights")
-    fatal: list[Exception] = []
-    app = create_app(fakes.ports(), fakes.settings, on_fatal=fatal.append)
+    fatal: list[SpeechError | None] = []
+    app = create_app(fakes.ports(), fakes.settings, on_settled=fatal.append)
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
         while not fatal:
             await asyncio.sleep(0.01)

@@ -31,9 +31,9 @@ class StructuredLog:
         _log.error("model.load_failed", model=info.id, backend=info.backend, reason=str(error))
 
     def sentence_begun(self, *_: object) -> None:
-        """Too often for an event, and an unread request has its own."""
+        """Too often for an event."""
 
-    sentence_ended = refused_unread = sentence_begun
+    sentence_ended = sentence_begun
 
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         _log.warning("speech.sentence_failed", error=error.code, attempt=attempt)

@@ -137,12 +137,11 @@ class OpenTelemetry:
     def store_failed(self, action: StoreAction, error: StoreError) -> None:
         _add_event("store.failed", {"error.type": error.code, "soprano.action": action})
 
-    def refused_unread(self, *_: object) -> None:
+    def reading_failed(self, *_: object) -> None:
         """Not told, like all that belongs to no request."""
 
-    reading_failed = model_loaded = model_load_failed = refused_unread
-    sentence_begun = sentence_ended = instance_died = refused_unread
-    breaker_changed = store_cleaned = refused_unread
+    model_loaded = model_load_failed = sentence_begun = sentence_ended = reading_failed
+    instance_died = breaker_changed = store_cleaned = reading_failed
 
 
 class OpenSpan:

@@ -232,9 +232,6 @@ class PrometheusMetrics:
         self._breaker_state.set(BREAKER_LEVELS[new])
         self._breaker_transitions.labels(new.value).inc()
 
-    def refused_unread(self, error: SpeechError) -> None:
-        self._refusals.labels(error.code).inc()
-
     def reading_failed(self, error: Exception) -> None:
         """The log has it."""
 
@@ -268,6 +265,9 @@ class PrometheusMetrics:
         status = f"{report.status // 100}xx" if report.status else "none"
         self._http_requests.labels(method, route, status).inc()
         self._http_request_s.labels(route).observe(report.duration_s)
+
+    def refused_unread(self, error_code: str, num_requests: int) -> None:
+        self._refusals.labels(error_code).inc(num_requests)
 
     def sockets_changed(self, num_open: int) -> None:
         self._sockets_open.set(num_open)

@@ -15,7 +15,6 @@ from app.domain.admission import (
 from app.domain.errors import QueueTimeoutError, ServerOverloadedError, SpeechError
 from app.domain.services.time_limit import within
 from app.ports.clock import Clock
-from app.ports.telemetry import SpeechObserver
 
 
 class Admission:
@@ -26,12 +25,10 @@ class Admission:
         limits: AdmissionLimits,
         clock: Clock,
         random: Callable[[], float],
-        observer: SpeechObserver,
     ) -> None:
         self._limits = limits
         self._clock = clock
         self._random = random
-        self._observer = observer
         self._queue = AdmissionQueue(limits)
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
 
@@ -57,9 +54,7 @@ class Admission:
             ServerOverloadedError: it would not, whatever it is.
         """
         if not self._queue.may_take(caller):
-            error = self._overloaded()
-            self._observer.refused_unread(error)
-            raise error
+            raise self._overloaded()
 
     def slot(self, caller: Caller) -> "Slot":
         """What a request of `caller` needs to be spoken; not entered yet."""

@@ -99,7 +99,7 @@ async def _run(settings: Settings, request: SpeechRequest, output: str | None) -
     unlimited = msgspec.structs.replace(settings, speech=speech, model=model)
     services = Services(ports, unlimited, Intake())
     async with (
-        services.running(on_fatal=lambda _: None),
+        services.running(),
         aclosing(await services.speech.start(request)) as stream,
         aclosing(_shown(stream)) as parts,
     ):

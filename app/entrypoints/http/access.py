@@ -24,6 +24,7 @@ from app.domain.errors import (
     InvalidApiKeyError,
     MissingApiKeyError,
     ServerDrainingError,
+    ServerOverloadedError,
     SpeechError,
 )
 from app.domain.services.access_control import Grant
@@ -33,6 +34,7 @@ from app.entrypoints.http.hosts import AllowedHosts, host_name, is_same_host
 from app.entrypoints.services import Services
 from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
+from app.ports.telemetry import RequestObserver
 
 # `opt` of routes that need no key: never, with `auth.open_lists`, with `auth.open_metrics`.
 OPEN: Final = {"access": "open"}
@@ -59,6 +61,7 @@ class AccessMiddleware(ASGIMiddleware):
     cors: CORSConfig | None  # the pages of other origins that may use the server
     hosts: AllowedHosts  # the names of the server, whose own pages may use it
     clock: Clock
+    observer: RequestObserver
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Reject a request, or run it, and give back what it holds of the limits."""
@@ -68,9 +71,7 @@ class AccessMiddleware(ASGIMiddleware):
                 self._check_origin(scope)
                 grant = await self._authenticate(scope, held, place)
                 if _is_speech(scope):
-                    self.services.intake.check()
-                    if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
-                        self.services.admission.check(key_name(scope))
+                    self._check_room(scope)
             except SpeechError as error:
                 if scope["type"] == ScopeType.HTTP:
                     raise
@@ -87,6 +88,15 @@ class AccessMiddleware(ASGIMiddleware):
                 return message
 
             await next_app(scope, receive_in_time, _releasing(send, place) if grant else send)
+
+    def _check_room(self, scope: Scope) -> None:
+        self.services.intake.check()
+        if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
+            try:
+                self.services.admission.check(key_name(scope))
+            except ServerOverloadedError as error:
+                self.observer.refused_unread(error.code, 1)
+                raise
 
     def _check_origin(self, scope: Scope) -> None:
         """Raise an error if a page of another origin had a browser send the request.

@@ -30,7 +30,7 @@ from app.entrypoints.settings import Settings
 def create_app(
     ports: Ports,
     settings: Settings,
-    on_fatal: Callable[[SpeechError], None] = lambda _: None,
+    on_settled: Callable[[SpeechError | None], None] = lambda _: None,
     intake: Intake | None = None,
 ) -> Litestar:
     """Build the application; its lifespan loads the model, opens the store and closes both.
@@ -38,7 +38,7 @@ def create_app(
     Args:
         ports: constructed, not opened.
         settings: all of them.
-        on_fatal: called if the model cannot be loaded.
+        on_settled: called when the model is ready, or with why it cannot be loaded.
         intake: shut before the server ends.
     """
     services = Services(ports, settings, intake or Intake())
@@ -47,7 +47,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with services.running(on_fatal), services.library.running():
+        async with services.running(on_settled), services.library.running():
             yield
 
     answers = SpeechAnswers(
@@ -68,7 +68,12 @@ def create_app(
     }
     controllers = (SpeechController, StoredAudioController, ModelController, HealthController)
     access = AccessMiddleware(
-        services=services, settings=settings, cors=cors, hosts=hosts, clock=ports.clock
+        services=services,
+        settings=settings,
+        cors=cors,
+        hosts=hosts,
+        clock=ports.clock,
+        observer=ports.requests,
     )
     app = Litestar(
         route_handlers=[*controllers, live_speech, metrics_page, player_page],

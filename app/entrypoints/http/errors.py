@@ -134,6 +134,10 @@ FRAMEWORK_ERRORS: Final = {
 ERROR_CODE: Final = "error_code"  # of the answer to a request, in the state of its scope
 NOT_JSON: Final = "The body must be JSON: send content-type application/json."
 
+_SECURITY_HEADERS: Final = [
+    (name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -327,6 +331,5 @@ def _encode(error: SpeechError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body; without a response of the framework, which takes longer."""
     body = msgspec.json.encode(ErrorBody(describe_speech_error(error)))
     sent = {"content-type": "application/json", "content-length": str(len(body))}
-    headers = {**SECURITY_HEADERS, **_headers(error), **sent}
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return status_of(error), pairs, body
+    pairs = [(name.encode(), value.encode()) for name, value in (_headers(error) | sent).items()]
+    return status_of(error), [*_SECURITY_HEADERS, *pairs], body

@@ -26,6 +26,8 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECAS
 _KEY: Final = re.compile(rb"\r\nauthorization: *bearer +([!-~]+)(?=\r\n)", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(rb"\r\nx-request-id: *([A-Za-z0-9._:-]{1,128})\r\n", re.IGNORECASE)
 
+REFUSAL: Final = RequestReport(method="POST", route=SPEECH_PATH, status=503, duration_s=0.0)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -39,8 +41,11 @@ class OverloadCheck:
     _num_refused: int = 0
 
     def report(self) -> None:
-        """Log how many requests were refused since the last time; called about every second."""
+        """Tell how many requests were refused since the last time; called about every second."""
         if self._num_refused:
+            for _ in range(self._num_refused):
+                self.observer.request_ended(REFUSAL)
+            self.observer.refused_unread(ServerOverloadedError.code, self._num_refused)
             _log.warning("server.overloaded", num_refused=self._num_refused)
             self._num_refused = 0
 
@@ -61,8 +66,6 @@ class OverloadCheck:
         try:
             self.admission.check(caller.name)
         except ServerOverloadedError as error:
-            report = RequestReport(method="POST", route=SPEECH_PATH, status=503, duration_s=0.0)
-            self.observer.request_ended(report)
             self._num_refused += 1
             own = _REQUEST_ID.search(head)
             request_id = own[1] if own else os.urandom(16).hex().encode()

@@ -6,7 +6,6 @@ from app.domain.admission import ANYBODY, RETRY_SPREAD_S, AdmissionLimits, Calle
 from app.domain.errors import QueueTimeoutError, ServerOverloadedError, SpeechError
 from app.domain.services.admission import Admission, Slot
 from tests.fakes.clock import FakeClock
-from tests.fakes.speech_observer import FakeSpeechObserver
 
 
 class Rig:
@@ -18,7 +17,7 @@ class Rig:
         limits = AdmissionLimits(
             max_running=max_running, max_queued=max_queued, max_wait_s=max_wait_s
         )
-        self.admission = Admission(limits, self.clock, lambda: self.chance, FakeSpeechObserver())
+        self.admission = Admission(limits, self.clock, lambda: self.chance)
 
     async def ask(
         self, caller: Caller = ANYBODY, num_chars: int = 10

@@ -13,7 +13,6 @@ from app.domain.speech import SpeechReport
 from app.domain.text.front_end import segment_text
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
-from tests.fakes.speech_observer import FakeSpeechObserver
 
 MAX_CHARS = 40
 MAX_SPOKEN_CHARS = 6 * MAX_CHARS
@@ -28,7 +27,7 @@ class Waiting(Prefetcher):
 
     def __init__(self) -> None:
         clock = FakeClock()
-        admission = Admission(AdmissionLimits(), clock, lambda: 0.0, FakeSpeechObserver())
+        admission = Admission(AdmissionLimits(), clock, lambda: 0.0)
         slot, playback = admission.slot(ANYBODY), PlaybackClock(0.0)
         super().__init__(FakeSpeechModel(), clock, PrefetchLimits(), slot, playback)
 

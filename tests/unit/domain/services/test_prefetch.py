@@ -13,7 +13,6 @@ from app.domain.services.prefetch import CHARS_PER_S, Prefetcher, PrefetchLimits
 from app.domain.speech import SynthesisParams
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import SECONDS_PER_CHAR, FakeSpeechModel
-from tests.fakes.speech_observer import FakeSpeechObserver
 
 NUM_CHARS = 30
 
@@ -28,7 +27,7 @@ class Rig:
     def __init__(self, max_segments: int = 3, max_buffered_s: float = 1_000.0) -> None:
         self.model = FakeSpeechModel()
         self.clock = FakeClock()
-        admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0, FakeSpeechObserver())
+        admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0)
         self.playback = PlaybackClock(self.clock.monotonic())
         self.prefetcher = Prefetcher(
             self.model,

@@ -50,7 +50,7 @@ class Rig:
             observer=self.observer,
             load_wait_s=10.0,
         )
-        self.admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0, FakeSpeechObserver())
+        self.admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0)
         self.service = SpeechService(
             SpeechPorts(self.model, self.encoders, self.clock, self.observer, self.cache),
             self.readiness,

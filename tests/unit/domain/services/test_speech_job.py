@@ -18,7 +18,7 @@ FIRST, SECOND, THIRD = (
 
 def open_job() -> SpeechJob:
     clock, observer = FakeClock(), FakeSpeechObserver()
-    admission = Admission(AdmissionLimits(), clock, lambda: 0.0, observer)
+    admission = Admission(AdmissionLimits(), clock, lambda: 0.0)
     return SpeechJob(SpeechOptions(), ANYBODY, admission.slot(ANYBODY), clock, observer)
 
 

@@ -11,7 +11,6 @@ from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_source import FakeKeySource
 from tests.fakes.request_observer import FakeRequestObserver
-from tests.fakes.speech_observer import FakeSpeechObserver
 
 KEY = "sk-soprano-0123456789abcdef"
 OTHER_KEY = "sk-soprano-fedcba9876543210"
@@ -29,10 +28,9 @@ class Rig:
         clock = FakeClock()
         self.keys = FakeKeySource()
         self.observer = FakeRequestObserver()
-        self.speech_observer = FakeSpeechObserver()
         self.access = AccessControl(self.keys, clock, lambda: 0.0)
         limits = AdmissionLimits(max_running=1, max_queued=2)
-        self.admission = Admission(limits, clock, lambda: 0.5, self.speech_observer)
+        self.admission = Admission(limits, clock, lambda: 0.5)
         self.check = OverloadCheck(self.access, self.admission, self.observer)
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -66,9 +64,10 @@ async def test_a_request_without_a_place_is_refused_in_the_form_of_all_errors() 
     assert headers["date"] == "now"
     assert int(headers["retry-after"]) >= 1
     assert headers["cross-origin-resource-policy"] == "same-origin"
+    rig.check.report()
     (report,) = rig.observer.reports
     assert (report.method, report.route, report.status) == ("POST", "/v1/audio/speech", 503)
-    assert [error.code for error in rig.speech_observer.refused] == ["server_overloaded"]
+    assert rig.observer.refused == ["server_overloaded"]
 
 
 @pytest.mark.parametrize(
