@@ -34,7 +34,8 @@ def any_of(words: Iterable[str]) -> str:
     return f"(?:{'|'.join(branches)})"
 
 
-JOINT: Final = "\u2060"  # WORD JOINER
+# DELETE, which no text has. A Latin-1 character: of others, figures are found three times as slowly.
+JOINT: Final = "\x7f"
 
 
 def spelled(letters: str) -> str:
