@@ -8,7 +8,6 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
-    LANGUAGE_MODEL_GRAPH,
     VOCODER_GRAPH,
     GraphCache,
     build_graphs,
@@ -16,6 +15,7 @@ from app.adapters.speech.soprano.onnx.graph_cache import (
 from app.adapters.speech.soprano.onnx.sessions import (
     LanguageModelSession,
     VocoderSession,
+    open_language_model,
 )
 
 NUM_THREADS = 2
@@ -37,6 +37,5 @@ def language_model_session(
     directory: Path, precision: Precision, num_slots: int
 ) -> LanguageModelSession:
     shape = read_checkpoint(directory).language_model
-    graph = graphs_of(directory, precision) / LANGUAGE_MODEL_GRAPH
-    whole, half = open_session(graph, NUM_THREADS), open_session(graph, NUM_THREADS // 2)
-    return LanguageModelSession(whole, shape, num_slots, half)
+    graphs = graphs_of(directory, precision)
+    return open_language_model(graphs, shape, num_slots, NUM_THREADS, NUM_THREADS // 2)

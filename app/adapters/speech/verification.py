@@ -30,12 +30,17 @@ Samples = NDArray[np.float32]  # (num_samples,)
 States = NDArray[np.float32]  # (num_states, hidden)
 Choices = NDArray[np.int64]  # (num_steps,) token ids
 
+Step = tuple[NDArray[np.float32], NDArray[np.float32]]  # (vocabulary,) logits, (hidden,) state
+
+NUM_BEST: Final = 5  # likeliest tokens of a step, which sampling mostly chooses from
+
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The choices of a model along a run of tokens, one a step."""
 
     choices: Choices  # (num_steps,), likeliest after the repetition penalty, end token included
     margins: NDArray[np.float32]  # (num_steps,), by how much their logits exceed the next best
+    best: NDArray[np.int64]  # (num_steps, NUM_BEST), the likeliest tokens in no order
     states: States  # (num_steps, hidden) float32, from which each choice was made
     has_ended: bool  # whether the end token came; else a limit cut the run
 
@@ -70,21 +75,18 @@ class ComparedModel(ReferenceModel, Protocol):
         ...
 
 
-def trace_of(steps: list[tuple[int, float, NDArray[np.float32]]], end_id: int) -> Trace:
-    """A trace of the choice, margin and (hidden,) state of each step; at least one."""
-    choices, margins, states = zip(*steps, strict=True)
+def trace_of(steps: list[Step], end_id: int) -> Trace:
+    """A trace of steps, at least one; each chooses its likeliest token."""
+    logits, states = map(np.stack, zip(*steps, strict=True))
+    choices = logits.argmax(axis=1)
+    largest = np.partition(logits, -2, axis=1)
     return Trace(
-        choices=np.array(choices, np.int64),
-        margins=np.array(margins, np.float32),
-        states=np.stack(states),
-        has_ended=choices[-1] == end_id,
+        choices=choices,
+        margins=largest[:, -1] - largest[:, -2],
+        best=np.argpartition(logits, -NUM_BEST, axis=1)[:, -NUM_BEST:],
+        states=states,
+        has_ended=bool(choices[-1] == end_id),
     )
-
-
-def margin_of_best(scores: NDArray[np.float32]) -> float:
-    """By how much the largest of (vocabulary,) logits exceeds the second."""
-    second, first = np.partition(scores, -2)[-2:]
-    return float(first - second)
 
 
 def first_difference(reference: Choices, choices: Choices) -> int | None:
@@ -101,6 +103,11 @@ def token_agreement(reference: Choices, choices: Choices) -> float:
     length = min(len(reference), len(choices))
     num_equal = int(np.count_nonzero(reference[:length] == choices[:length]))
     return num_equal / max(len(reference), len(choices))
+
+
+def best_overlap(reference: Trace, led: Trace) -> float:
+    """Share of the likeliest tokens of each step that are so in both, whatever their order."""
+    return float(np.mean((reference.best[:, :, None] == led.best[:, None]).any(axis=2)))
 
 
 def peak_difference(reference: Samples, samples: Samples) -> float:
@@ -212,6 +219,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     num_steps: int  # along the reference's tokens, the end token included
     num_steps_agreed: int  # of these, where the model chooses the reference's next token
     num_near_ties: int  # steps where it does not, but the two best logits of the reference are near
+    best_overlap: float  # see `best_overlap`
     led_peak_difference: float  # of the audio of the model's states along the reference's tokens
     led_log_mel_db: float | None  # of the same audio
     state_similarity: float  # of its states and the reference's along these tokens
@@ -248,6 +256,7 @@ def compare(reference: ReferenceRun, model: ComparedModel, max_tokens: int) -> C
         num_steps=len(expected.choices),
         num_steps_agreed=int(np.count_nonzero(is_agreed)),
         num_near_ties=int(np.count_nonzero(~is_agreed & (expected.margins < NEAR_TIE))),
+        best_overlap=best_overlap(expected, led),
         led_peak_difference=peak_difference(reference.samples, led_samples),
         led_log_mel_db=log_mel_distance_db(reference.samples, led_samples),
         state_similarity=state_similarity(expected.states, led.states),
@@ -284,6 +293,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     step_agreement: float  # share of all steps along the reference's tokens with the same choice
     num_steps_differing: int  # the other steps, near ties not counted
     num_near_ties: int  # steps that differ where two logits are as good as equal
+    best_overlap: float  # mean over the sentences
     log_mel_db: float  # mean over the sentences with audio, free-running
     led_log_mel_db: float  # the same along the reference's tokens
     led_peak_difference: float  # largest of all
@@ -316,6 +326,7 @@ def summarize(comparisons: Collection[Comparison]) -> Summary:
         step_agreement=num_agreed / num_steps,
         num_steps_differing=num_steps - num_agreed - num_near_ties,
         num_near_ties=num_near_ties,
+        best_overlap=_mean(one.best_overlap for one in comparisons),
         log_mel_db=_mean(one.log_mel_db for one in comparisons),
         led_log_mel_db=_mean(one.led_log_mel_db for one in comparisons),
         # `np.max` is not a number if one of them is none.
@@ -359,9 +370,6 @@ def judge_close(summary: Summary) -> Verdict:
     return Verdict("not usable", figures)
 
 
-Step = tuple[int, float, NDArray[np.float32]]  # choice, its margin, and the (hidden,) state
-
-
 class TracedOnnx:
     """ComparedModel on ONNX Runtime; raises ModelLoadError.
 
@@ -397,7 +405,7 @@ class TracedOnnx:
         while True:
             (token,) = sample_tokens(logits, [sequence]).tolist()
             # The sampler has put its repetition penalty into the logits.
-            steps.append((token, margin_of_best(logits[0]), states[0].copy()))
+            steps.append((logits[0].copy(), states[0].copy()))
             if len(steps) >= max_tokens or (led is None and token == self._end_id):
                 return trace_of(steps, self._end_id)
             token = token if led is None else led[len(steps) - 1]
@@ -455,12 +463,10 @@ class TracedPackage:
                 output_hidden_states=True,
                 output_scores=True,
             )
-        num_steps = len(outputs.scores)
-        tokens = outputs.sequences[0, -num_steps:].tolist()
-        margins = [margin_of_best(scores[0].numpy()) for scores in outputs.scores]
+        logits = [scores[0].numpy() for scores in outputs.scores]
         # The last layer's, after the final norm, at the last position: (hidden,).
         states = [layers[-1][0, -1].numpy() for layers in outputs.hidden_states]
-        return trace_of(list(zip(tokens, margins, states, strict=True)), self._end_id)
+        return trace_of(list(zip(logits, states, strict=True)), self._end_id)
 
     def vocode(self, states: States) -> Samples:
         if len(states) < MIN_AUDIO_STATES:  # the package fails on these

@@ -33,7 +33,7 @@ from app.entrypoints.settings import ModelSettings
 
 __all__ = ["DEFAULT_REPO", "Checkpoint", "add_key", "describe_entry", "list_cached"]
 
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "int8")
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "int8", "int8-latency")
 
 Judgements = dict[Precision, tuple[Summary, Verdict]]
 """The figures of each precision, and what they mean."""

@@ -34,7 +34,7 @@ def any_of(words: Iterable[str]) -> str:
     return f"(?:{'|'.join(branches)})"
 
 
-# DELETE, which no text has. A Latin-1 character: of others, figures are found three times as slowly.
+# DELETE, which no text has. It is of Latin-1: in others, figures are found three times as slowly.
 JOINT: Final = "\x7f"
 
 

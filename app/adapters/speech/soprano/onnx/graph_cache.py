@@ -28,6 +28,7 @@ from app.ports.clock import Clock
 
 GRAPH_VERSION: Final = 2  # to be raised with every change of what is built
 LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"
+STEP_GRAPH: Final = "language_model_steps.onnx"  # only in int8-latency
 VOCODER_GRAPH: Final = "decoder.onnx"
 WINDOW_FILE: Final = "window.npy"
 
@@ -39,7 +40,7 @@ MAX_BUILD_AGE_S: Final = 3_600.0
 _MANIFEST: Final = "manifest.json"
 _BUILDING: Final = ".building-"
 _NUM_KEY_CHARS: Final = 32
-_ENTRY_NAME: Final = re.compile(rf"(?:fp32|int8)-[0-9a-f]{{{_NUM_KEY_CHARS}}}")
+_ENTRY_NAME: Final = re.compile(rf"(?:fp32|int8|int8-latency)-[0-9a-f]{{{_NUM_KEY_CHARS}}}")
 
 _log = structlog.get_logger(__name__)
 
@@ -165,11 +166,14 @@ def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache
 
     def build(directory: Path) -> None:
         tensors = checkpoint.load_language_model()
-        LanguageModelGraph(checkpoint.language_model, tensors, precision).save(
-            directory / LANGUAGE_MODEL_GRAPH
-        )
+        shape = checkpoint.language_model
+        # A prompt and a piece of audio have many rows.
+        of_many_rows: Precision = "int8" if precision == "int8-latency" else precision
+        LanguageModelGraph(shape, tensors, of_many_rows).save(directory / LANGUAGE_MODEL_GRAPH)
+        if of_many_rows != precision:
+            LanguageModelGraph(shape, tensors, precision).save(directory / STEP_GRAPH)
         tensors = checkpoint.load_decoder()
-        VocoderGraph(checkpoint.decoder, tensors, precision).save(directory / VOCODER_GRAPH)
+        VocoderGraph(checkpoint.decoder, tensors, of_many_rows).save(directory / VOCODER_GRAPH)
         np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
 
     return cache.get(checkpoint, precision, build)

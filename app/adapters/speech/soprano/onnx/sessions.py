@@ -6,6 +6,7 @@ Knows tensors and slots, and nothing of sequences or of their order.
 import math
 import mmap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from app.adapters.speech.soprano.engine import loading
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
     LANGUAGE_MODEL_GRAPH,
+    STEP_GRAPH,
     VOCODER_GRAPH,
     WINDOW_FILE,
     GraphCache,
@@ -54,19 +56,35 @@ class EngineLimits(msgspec.Struct, frozen=True):
     num_threads: int = 0  # of the runtime; 0 is one per physical core
 
 
+class ThreadedSession:
+    """One graph, on all threads, and on fewer for calls beside which something else is computed."""
+
+    def __init__(self, path: Path, num_threads: int, num_beside: int) -> None:
+        self._alone = open_session(path, num_threads)
+        is_split = num_beside != num_threads
+        self._beside = open_session(path, num_beside) if is_split else self._alone
+
+    def of(self, *, is_alone: bool) -> Any:
+        """The session to run."""
+        return self._alone if is_alone else self._beside
+
+
 class LanguageModelSession:
     """The language model with its KV cache of `num_slots` rows.
 
     A call takes slots that follow each other. Two calls may run at the same time on different
-    slots. `half` is a session of the same graph on half of the threads, for calls beside which
-    something else is computed; without one, `session` runs these, too.
+    slots.
     """
 
     def __init__(
-        self, session: Any, shape: LanguageModelShape, num_slots: int, half: Any = None
+        self,
+        prompts: ThreadedSession,
+        steps: ThreadedSession,
+        shape: LanguageModelShape,
+        num_slots: int,
     ) -> None:
-        self._session = session
-        self._half = half or session
+        self._prompts = prompts
+        self._steps = steps
         cache_shape = (num_slots, shape.num_kv_heads, MAX_POSITIONS, shape.head_dim)
         self._caches = [_lazy_zeros(cache_shape) for _ in range(2 * shape.num_layers)]
         self._tokens = np.zeros((num_slots, 1), np.int64)
@@ -90,7 +108,7 @@ class LanguageModelSession:
         """
         self._last_positions[slot] = start + len(tokens) - 1
         rows = slice(slot, slot + 1)
-        session = self._session if is_alone else self._half
+        session = self._prompts.of(is_alone=is_alone)
         ids, total_length = np.array([tokens], np.int64), np.array(start + len(tokens), np.int32)
         binding = self._bind(session, ids, total_length, rows)
         session.run_with_iobinding(binding)
@@ -113,7 +131,7 @@ class LanguageModelSession:
         self._tokens[rows, 0] = tokens
         self._last_positions[rows] = lengths
         self._total_length[...] = max(lengths) + 1
-        session = self._session if is_alone else self._half
+        session = self._steps.of(is_alone=is_alone)
         key = rows.stop, is_alone
         binding = None if first_slot else self._decode_bindings.get(key)
         if binding is None:
@@ -309,6 +327,16 @@ class Sessions(msgspec.Struct, frozen=True, eq=False):
     is_split: bool  # each session may run while the other does, on half of the threads
 
 
+def open_language_model(
+    graphs: Path, shape: LanguageModelShape, num_slots: int, num_threads: int, num_beside: int
+) -> LanguageModelSession:
+    """The language model of a directory of graphs; some have a graph of their own for steps."""
+    prompts = ThreadedSession(graphs / LANGUAGE_MODEL_GRAPH, num_threads, num_beside)
+    has_own = (graphs / STEP_GRAPH).exists()
+    steps = ThreadedSession(graphs / STEP_GRAPH, num_threads, num_beside) if has_own else prompts
+    return LanguageModelSession(prompts, steps, shape, num_slots)
+
+
 def open_sessions(
     checkpoint: Checkpoint, precision: Precision, limits: EngineLimits, cache: GraphCache
 ) -> Sessions:
@@ -317,14 +345,11 @@ def open_sessions(
     num_threads = limits.num_threads or count_cores()
     # In fp32 nearly all of the time goes to products that all threads share well: a second session
     # gains nothing there, and its copy of the weights is four times as large (docs/adr/0021).
-    is_split = precision == "int8" and num_threads > 1
+    is_split = precision != "fp32" and num_threads > 1
     num_beside = num_threads // 2 if is_split else num_threads
     with loading("Soprano cannot be loaded on ONNX Runtime"):
-        language_model = LanguageModelSession(
-            open_session(graphs / LANGUAGE_MODEL_GRAPH, num_threads),
-            checkpoint.language_model,
-            limits.max_sentences,
-            open_session(graphs / LANGUAGE_MODEL_GRAPH, num_beside) if is_split else None,
+        language_model = open_language_model(
+            graphs, checkpoint.language_model, limits.max_sentences, num_threads, num_beside
         )
         vocoder = VocoderSession(
             open_session(graphs / VOCODER_GRAPH, num_beside),

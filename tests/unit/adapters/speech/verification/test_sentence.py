@@ -9,8 +9,8 @@ from app.adapters.speech.verification import (
     Samples,
     States,
     Trace,
+    best_overlap,
     compare,
-    margin_of_best,
     run_reference,
     trace_of,
 )
@@ -19,8 +19,12 @@ END = 3
 
 
 def trace(*choices: int, margin: float = 1.0) -> Trace:
-    """States are (1, choice)."""
-    steps = [(token, margin, np.array([1, token], np.float32)) for token in choices]
+    """States are (1, choice); the next best tokens of each step are 0, 1, 2 and 4."""
+    rest = np.array([0, -1, -2, -9, -3, *[-9] * 11], np.float32)
+    steps = [
+        (np.where(np.arange(16) == token, np.float32(margin), rest), np.array([1, token], "f4"))
+        for token in choices
+    ]
     return trace_of(steps, END)
 
 
@@ -87,5 +91,13 @@ def test_a_difference_where_the_reference_is_undecided_is_a_near_tie() -> None:
 
 
 def test_the_margin_is_between_the_two_largest() -> None:
-    assert margin_of_best(np.array([0.5, 4.0, -9.0, 3.0], np.float32)) == 1.0
-    assert margin_of_best(np.array([2.0, 1.0, 2.0], np.float32)) == 0.0
+    state = np.zeros(1, np.float32)
+    scores = [0.5, 4.0, -9.0, 3.0, 1.0], [2.0, 1.0, 2.0, 0.0, 0.0]
+    run = trace_of([(np.array(each, np.float32), state) for each in scores], END)
+    assert run.margins.tolist() == [1.0, 0.0]
+
+
+def test_the_likeliest_tokens_count_in_any_order() -> None:
+    assert best_overlap(trace(7, 8), trace(7, 8)) == 1.0
+    assert best_overlap(trace(7, 8), trace(7, 9)) == 0.9
+    assert best_overlap(trace(7, margin=0.5), trace(7, margin=5)) == 1.0

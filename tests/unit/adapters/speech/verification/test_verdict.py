@@ -24,6 +24,7 @@ SAME = Comparison(
     num_steps=10,
     num_steps_agreed=10,
     num_near_ties=0,
+    best_overlap=1.0,
     led_peak_difference=1e-6,
     led_log_mel_db=0.5,
     state_similarity=1.0,

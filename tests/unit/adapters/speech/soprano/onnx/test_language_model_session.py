@@ -34,7 +34,7 @@ def step_all(session: LanguageModelSession, num_rows: int, are_alone: list[bool]
     return trace
 
 
-@pytest.fixture(params=["fp32", "int8"])
+@pytest.fixture(params=["fp32", "int8", "int8-latency"])
 def session(
     request: pytest.FixtureRequest, make_checkpoint: Callable[..., Path]
 ) -> LanguageModelSession:
