@@ -208,7 +208,8 @@ class ModelSettings(Section, frozen=True):
     num_threads: Annotated[
         int,
         Meta(ge=0, le=1_024),
-        about("""Threads of the backends "onnx" and "embedded". 0 is one per physical core."""),
+        about("""Threads of the backends "onnx" and "embedded". 0 is one per physical core that
+            affinity and quota (cgroups) leave."""),
     ] = 0
     load_wait_s: Annotated[
         Seconds,

@@ -26,7 +26,8 @@ import structlog
 from anyascii import anyascii
 from numpy.typing import NDArray
 
-from app.adapters.speech.onnx_session import count_cores, open_session
+from app.adapters.speech.cores import count_cores
+from app.adapters.speech.onnx_session import open_session
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError, SynthesisError
 from app.domain.segment import TextSegment

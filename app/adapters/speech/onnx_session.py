@@ -1,10 +1,8 @@
-"""Opens graphs on ONNX Runtime, with as many threads as can compute without sharing a core."""
+"""Opens graphs on ONNX Runtime."""
 
 import os
 from pathlib import Path
 from typing import Any, Final
-
-import psutil
 
 # Environment variable that the runtime reads when it opens a graph. Its default attention is meant
 # for long contexts and, where it takes one token, compiled for the oldest processors: as of version
@@ -29,9 +27,3 @@ def open_session(path: Path, num_threads: int, *, keeps_memory: bool = True) -> 
     # Threads of a session that has just run would spin on the cores that the other one needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def count_cores() -> int:
-    """Physical cores that this process may use, at least 1."""
-    process_cores = len(psutil.Process().cpu_affinity()) if psutil.LINUX else psutil.cpu_count()
-    return max(1, min(process_cores or 1, psutil.cpu_count(logical=False) or 1))

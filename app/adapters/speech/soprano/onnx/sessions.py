@@ -14,7 +14,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from app.adapters.speech.onnx_session import count_cores, open_session
+from app.adapters.speech.cores import count_cores
+from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.files import load_tokenizer
 from app.adapters.speech.soprano.checkpoint.shapes import N_FFT, DecoderShape, LanguageModelShape

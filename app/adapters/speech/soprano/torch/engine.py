@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.adapters.speech.cores import count_cores
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.engine import Stream, as_instance_error, loading
 from app.adapters.speech.soprano.sampling import RunawayDetector, Sampling
@@ -69,6 +70,9 @@ class TorchEngine:
 
     def load(self) -> None:
         with loading(f"Soprano cannot be loaded on {self._asked_device}", "soprano"):
+            import torch
+
+            torch.set_num_threads(count_cores())  # it knows of no quota
             device = resolve_device(self._asked_device, self._index)
             self.language_model = self._build_language_model(self._checkpoint.directory, device)
             self.language_model.load()
