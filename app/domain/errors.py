@@ -59,9 +59,9 @@ class ExpandedInputTooLongError(InputTooLongError):
 
 
 class SlowedInputTooLongError(InputTooLongError):
-    """The same, counted with the additional playing time of a speed below 1."""
+    """The same, counted with the additional playing time of pauses, and of a speed below 1."""
 
-    subject = "At this speed the input takes as long as a text that"
+    subject = "With its speed and pauses the input takes as long as a text that"
 
 
 class InvalidSpeedError(InvalidRequestError, code="invalid_speed", param="speed"):

@@ -1,7 +1,11 @@
 """Logging, configured once: events with fields on standard error, JSON or readable."""
 
+import json
 import logging
+import os
+import stat
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -45,9 +49,7 @@ def configure_logging(settings: LogSettings) -> None:
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         renderers += [
             structlog.processors.ExceptionRenderer(tracebacks),
-            structlog.processors.JSONRenderer(
-                serializer=lambda event, **_: msgspec.json.encode(event, enc_hook=str).decode()
-            ),
+            structlog.processors.JSONRenderer(serializer=_encode),
         ]
     else:
         console = structlog.dev.ConsoleRenderer(
@@ -69,6 +71,22 @@ def configure_logging(settings: LogSettings) -> None:
         logging.getLogger(name).filters[:] = [
             lambda record: record.getMessage() not in LOGGED_BY_US
         ]
+
+
+def never_wait() -> None:
+    """Lose lines, rather than stop all work, while nobody reads the pipe that they go to."""
+    with suppress(OSError):
+        descriptor = sys.stderr.fileno()
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.set_blocking(descriptor, False)
+    logging.raiseExceptions = False
+
+
+def _encode(event: EventDict, **_: Any) -> str:
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except UnicodeEncodeError:  # a path whose name is no text
+        return json.dumps(event, default=str)
 
 
 def _escape(_: Any, __: str, event: EventDict) -> EventDict:

@@ -55,7 +55,7 @@ def load_settings(
     environ = os.environ if environ is None else environ
     found = {}
     for origin in (
-        *_from_file(config or environ.get(CONFIG_VARIABLE)),
+        *_from_file(config or environ.get(CONFIG_VARIABLE) or None),
         *_from_environment(environ),
         *(
             Origin(key, value, "command line", is_text=True)

@@ -377,7 +377,11 @@ async def test_the_limit_on_characters_is_a_setting() -> None:
             1.0,
             "With numbers and symbols in words the input has 10",
         ),
-        ("seven 77 " * 455, 0.25, "At this speed the input takes as long as a text that has 3"),
+        (
+            "seven 77 " * 455,
+            0.25,
+            "With its speed and pauses the input takes as long as a text that has 3",
+        ),
     ],
 )
 async def test_a_text_that_takes_much_longer_to_say_than_its_length_tells_is_refused_unspoken(

@@ -168,6 +168,20 @@ def test_standard_output_that_takes_nothing_is_one_clear_line(
     assert "closed" in line or "No space left" in line
 
 
+def test_standard_error_may_be_closed(tmp_path: Path) -> None:
+    done = run_redirected("2>&-", "say", "Hi.", "-o", "a.wav", cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "a.wav").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".b", "\udcff"])
+def test_a_host_that_no_machine_can_have_is_one_clear_event(tmp_path: Path, host: str) -> None:
+    done = run_console("serve", "--port", "0", "--host", host, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count(b"server.bind_failed") == 1
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments", [["say", "-o", "a.wav"], ["normalize"], ["normalize", "--jsonl"]]
 )

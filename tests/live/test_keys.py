@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import openai
+import psutil
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -23,6 +24,7 @@ WRONG = "sk-soprano-wrong-0123456789abcdef"
 SPEECH = "/v1/audio/speech"
 RELOAD_TIMEOUT_S = 15.0
 REVOKED_WITHIN_S = 2.0
+FAREWELL_S = 1.0  # more, for a client that does not read
 LONG_TEXT = "This is one of very many sentences. " * 110
 
 
@@ -158,6 +160,24 @@ async def closed_at(client: LiveClient, begun: asyncio.Barrier) -> float:
     return time.monotonic()
 
 
+async def use_socket_that_nobody_reads(url: str, key: str, begun: asyncio.Barrier) -> float:
+    address = url.replace("http", "ws", 1) + f"{SPEECH}/stream"
+    async with connect(address, additional_headers=bearer(key), max_queue=1) as connection:
+        client = LiveClient(connection)
+        await client.until("ready")
+        await client.send("text", text=LONG_TEXT)
+        await client.until("caption")
+        await begun.wait()
+        port = connection.local_address[1]
+        while any(
+            each.raddr and each.raddr.port == port and each.status == psutil.CONN_ESTABLISHED
+            for each in psutil.net_connections("tcp")
+        ):
+            await asyncio.sleep(0.05)
+        connection.transport.abort()
+        return time.monotonic() - FAREWELL_S
+
+
 async def use_stream(url: str, key: str, begun: asyncio.Barrier) -> float:
     ended_at, _ = await read_slowly(url, key, begun, {})
     return ended_at
@@ -196,7 +216,13 @@ async def test_what_runs_with_a_key_that_is_removed_ends_within_two_seconds_and_
     before = keyed.keys_file.read_text()
     key = create("leaver", keyed.keys_file)
     wait_until_known(keyed.url, key)
-    uses = use_idle_socket, use_speaking_socket, use_stream, use_events
+    uses = (
+        use_idle_socket,
+        use_speaking_socket,
+        use_socket_that_nobody_reads,
+        use_stream,
+        use_events,
+    )
     begun = asyncio.Barrier(len(uses) + 1)
     async with socket_of(keyed.url, keyed.filed) as other:
         running = [asyncio.create_task(use(keyed.url, key, begun)) for use in uses]

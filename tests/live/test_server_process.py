@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +14,14 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.serving import ServerProcess, run_console, server_process
+from tests.serving import (
+    ServerProcess,
+    clean_environment,
+    free_port,
+    run_console,
+    server_process,
+    wait_for_status,
+)
 
 SPEECH = "/v1/audio/speech"
 LONG_TEXT = " ".join(f"This is sentence number {number} of a longer story." for number in range(12))
@@ -148,3 +157,24 @@ def test_a_stop_signal_lets_a_running_answer_finish(tmp_path: Path) -> None:
         outcomes = [event["outcome"] for event in server.wait_for_events(event="speech.ended")]
     assert outcomes == ["completed"]
     assert server.exit_code() == 0
+
+
+def test_a_log_that_nobody_reads_stops_nothing() -> None:
+    port = free_port()
+    command = ["-m", "app", "serve", "--backend", "embedded", "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, *command, "--log-level", "debug"],
+        stderr=subprocess.PIPE,
+        env=clean_environment({}),
+    )
+    with process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for_status(f"{url}/health/ready")
+            with httpx.Client(base_url=url, timeout=5) as client:
+                for _ in range(1_000):  # more lines than a pipe holds
+                    assert client.get("/health/live").status_code == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()

@@ -1,6 +1,7 @@
 """How many processor cores this process may compute on: of the machine, by affinity, by quota."""
 
 import math
+import os
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -17,7 +18,7 @@ UNLIMITED: Final = ("max", "-1")  # of version 2, of version 1
 
 def count_cores() -> int:
     """Physical cores that this process may use, at least 1; of a quota of 1.5 cores, 2."""
-    process_cores = len(psutil.Process().cpu_affinity()) if psutil.LINUX else psutil.cpu_count()
+    process_cores = len(os.sched_getaffinity(0)) if psutil.LINUX else psutil.cpu_count()
     num_cores = min(process_cores or 1, psutil.cpu_count(logical=False) or 1)
     return max(1, math.ceil(min(num_cores, cpu_quota())))
 

@@ -9,6 +9,10 @@ from typing import Any, Final
 # 1.32 it is half as fast as the matrix products that this switch brings back.
 ATTENTION_SWITCH: Final = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 
+# The runtime reports to its maker which machine runs which model, unless this is set when it is
+# imported. Nothing of what happens here is anybody's business.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # noqa: TID251 - written for the runtime
+
 
 def open_session(path: Path, num_threads: int, *, keeps_memory: bool = True) -> Any:
     """An inference session on the CPU.

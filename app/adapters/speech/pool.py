@@ -73,6 +73,9 @@ class Instance:
     def __init__(self, index: int) -> None:
         self.index = index
         self.due_times: list[float] = []  # of the sentences that it synthesizes
+        self.is_spent = (
+            False  # it was asked to load: another takes its place if it is to live again
+        )
         self.is_alive = False
         self.is_suspect = False  # it may hang
         self.has_told = False  # a sentence has failed for its death, or for its silence
@@ -229,11 +232,7 @@ class PooledModel:
             return
         instance.is_alive = False
         self._observer.instance_died(instance.index, reason)
-        self._run(self._rebuild(instance))
-
-    async def _rebuild(self, dead: Instance) -> None:
-        await self._renew(dead)
-        await self._try_until_alive(dead.index)
+        self._run(self._try_until_alive(instance.index))
 
     async def _make_others(self) -> None:
         """One that cannot live now does not keep back those behind it."""
@@ -255,8 +254,8 @@ class PooledModel:
 
         The first one of all raises what it dies of, if it can say so.
         """
-        instance = self._instances[index]
         try:
+            instance = await self._unspent(index)
             await instance.model.load()
             await self._warm_up(instance)
         except Exception as error:
@@ -268,7 +267,8 @@ class PooledModel:
                 self._observer.instance_died(index, error.reason)
             reason = str(error) or type(error).__name__
             _log.error("pool.instance_failed", instance=index, reason=reason)
-            await self._renew(instance)
+            with suppress(Exception):  # else it is closed when the next one is made
+                await self._instances[index].model.close()
             return False
         instance.is_alive = True
         self._has_alive.set()
@@ -287,9 +287,14 @@ class PooledModel:
             _log.exception("speech.model_raised")
             raise SynthesisError from error
 
-    async def _renew(self, instance: Instance) -> None:
-        await instance.model.close()
-        self._instances[instance.index] = self._new(instance.index)
+    async def _unspent(self, index: int) -> Instance:
+        """The instance, or a new one in its place; what cannot be made now is tried again later."""
+        instance = self._instances[index]
+        if instance.is_spent:
+            await instance.model.close()
+            instance = self._instances[index] = self._new(index)
+        instance.is_spent = True
+        return instance
 
     def _new(self, index: int) -> Instance:
         instance = Instance(index)

@@ -231,7 +231,9 @@ class AudioLibrary:
 
         async def save(parts: AsyncIterable[bytes], **at_end: Any) -> StoredAudio:
             store = await self._stores.for_owner(owner)
-            return await store.save(parts, stem=stem, audio_format=audio_format, **at_end)
+            saved = await store.save(parts, stem=stem, audio_format=audio_format, **at_end)
+            self.error = None
+            return saved
 
         def fail(error: StoreError) -> None:
             self.error = error

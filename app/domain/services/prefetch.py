@@ -206,7 +206,7 @@ class LiveText:
 
     def __init__(
         self,
-        split: Callable[[str], list[TextSegment]],
+        split: Callable[[str, bool], list[TextSegment]],  # of a text, that begins a line or not
         prefetcher: Prefetcher,
         max_chars: int,
         max_spoken_chars: int,
@@ -221,6 +221,7 @@ class LiveText:
         self._report = report
         self._min_chars = min_chars
         self._rest = ""
+        self._begins_line = True  # the rest, and not in the middle of one
 
     async def write(self, piece: str) -> None:
         """Take the next characters.
@@ -241,6 +242,8 @@ class LiveText:
             raise ExpandedInputTooLongError(num_spoken, self._max_spoken_chars)
         self._report.num_chars += len(piece)
         self._rest = rest
+        if line := whole.rstrip(" \t"):
+            self._begins_line = line.endswith(("\n", "\r"))
         prefetcher.push(segments)
 
     async def flush(self) -> None:
@@ -271,4 +274,4 @@ class LiveText:
         self._prefetcher.finish()
 
     async def _segments_of(self, text: str) -> list[TextSegment]:
-        return await asyncio.to_thread(self._split, text) if text else []
+        return await asyncio.to_thread(self._split, text, self._begins_line) if text else []

@@ -18,7 +18,7 @@ from app.domain.errors import ExpandedInputTooLongError, InputTooLongError, Slow
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Readiness
-from app.domain.services.prefetch import LiveText, Prefetcher, PrefetchLimits
+from app.domain.services.prefetch import CHARS_PER_S, LiveText, Prefetcher, PrefetchLimits
 from app.domain.services.speech_stream import Part, SpeechJob, SpeechStream
 from app.domain.speech import CacheStatus, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
@@ -118,7 +118,7 @@ class SpeechService:
             self._check_length(request.text)
             self._plan(job, is_whole=is_whole)
             is_short = len(request.text) <= MAX_INLINE_CHARS
-            segments = await _run(is_short, self._split, request.text, request)
+            segments = await _run(is_short, self._split, request, request.text)
             await self._admit(job, segments)
         except BaseException as error:
             job.end(error)
@@ -151,7 +151,7 @@ class SpeechService:
             raise
         prefetcher = self._prefetcher(job)
         text = LiveText(
-            partial(self._split, options=options),
+            partial(self._split, options),
             prefetcher,
             self._limits.max_chars,
             MAX_EXPANSION * self._limits.max_chars,
@@ -194,7 +194,12 @@ class SpeechService:
         job.encoding = AudioEncoding(options.format, rate)
         job.is_light = options.format in LIGHT_FORMATS and rate == model_rate
 
-    def _split(self, text: str, options: SpeechOptions) -> list[TextSegment]:
+    def _split(
+        self,
+        options: SpeechOptions,
+        text: str,
+        begins_line: bool = True,  # noqa: FBT001, FBT002
+    ) -> list[TextSegment]:
         """The segments of `text`; how much there is to say bounds the work of a request."""
         lexicon = self._ports.lexicon
         known = lexicon.pronunciations if lexicon is not None else Pronunciations()
@@ -204,11 +209,13 @@ class SpeechService:
             has_markup=self._limits.has_markup,
             pronunciations=known.merged(options.pronunciations),
             max_chars=max_chars,
+            begins_line=begins_line,
         )
         ports = self._ports
         segments = segment_text(text, ports.model.split, reading, ports.observer.reading_failed)
         num_chars = count_chars(segments)
-        num_slowed_chars = round(num_chars / min(1.0, options.speed))
+        num_pause_chars = sum(segment.pause_s for segment in segments) * CHARS_PER_S
+        num_slowed_chars = round(num_chars / min(1.0, options.speed) + num_pause_chars)
         if num_chars > max_chars:
             raise ExpandedInputTooLongError(num_chars, max_chars)
         if num_slowed_chars > max_chars:
@@ -231,6 +238,8 @@ class SpeechService:
         if cache is None or not segments or not cache.can_keep(params):
             return CacheStatus.BYPASS
         spoken = [segment for segment in segments if segment.text]
+        if not spoken:  # pauses must be encoded, too
+            return CacheStatus.BYPASS
         num_held = sum(cache.holds(segment, params) for segment in spoken)
         if num_held == len(spoken):
             return CacheStatus.HIT

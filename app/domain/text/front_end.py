@@ -35,6 +35,7 @@ class ReadingOptions(msgspec.Struct, frozen=True):
     # words that are said in another way than they are written
     pronunciations: Pronunciations = Pronunciations()
     max_chars: float = inf  # of the text with its pronunciations, which may be much longer
+    begins_line: bool = True  # and may begin with the mark of a heading, an item, a fence
 
 
 DEFAULT_READING: Final = ReadingOptions()
@@ -47,7 +48,7 @@ def read_text(text: str, options: ReadingOptions) -> list[MappedText | Pause]:
         ExpandedInputTooLongError: before the text is read.
     """
     has_markup = options.is_normalized and options.has_markup
-    parts = read_markup(text, is_markup=has_markup)
+    parts = read_markup(text, is_markup=has_markup, begins_line=options.begins_line)
     paragraphs = [
         options.pronunciations.apply(part) for part in parts if isinstance(part, MappedText)
     ]

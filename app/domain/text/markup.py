@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from app.domain.text.mapped_text import MappedText, rule
+from app.domain.text.reading.matching import JOINT
 
 MAX_PAUSE_S: Final = 10.0  # longest pause in seconds; a longer one that is asked for is cut to it
 
@@ -86,8 +87,16 @@ _EMPHASIS: Final = rule(
 )
 _LINKS: Final = (
     # fences of code, definitions of links, footnotes
-    rule(r"(?m)^[ \t>]*(?:```+|~~~+)[^\n`]*$", ""),
-    rule(r"(?m)^[ \t]*\[[^\[\]\n]{1,100}\]:[ \t]+\S+.*$", ""),
+    rule(
+        r"(?m)^[ \t>]*(?:```+|~~~+)[ \t]*[\w+#./-]*"
+        r"(?:[ \t]+[\w.{-]+=[^\n`]*|[ \t]*\{[^\n`]*\})?[ \t]*$",
+        "",
+    ),
+    rule(
+        r"(?m)^[ \t]*\[[^\[\]\n]{1,100}\]:[ \t]+(?:<[^<>\n]*>|[a-z]+:\S+|[./#]\S*|\w[\w-]*\.\S+)"
+        r"(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*$",
+        "",
+    ),
     rule(r"\[\^[^\[\]\s]{1,40}\](?::[ \t])?", ""),
     rule(
         r"!?\[(?P<text>(?:[^\[\]\n]|\[[^\[\]\n]{0,200}\]){0,1000})\]"
@@ -106,7 +115,7 @@ _INLINE: Final = (
     _EMPHASIS,
     _EMPHASIS,
     rule(r"_(?:(?<![^\W_].)_*(?=\S)|(?<=\S.)_*(?![^\W_]))", ""),
-    rule(r"~~|``?", ""),
+    rule(r"~~+|`+", ""),
 )
 
 _FENCE: Final = re.compile(r"(?:```+|~~~+)[\w+#.-]*")
@@ -136,14 +145,19 @@ _WRAPPED_CHARS: Final = 45
 """Lines of at least so many characters look like a paragraph that was wrapped."""
 
 
-def read_markup(text: str, *, is_markup: bool = True) -> list[MappedText | Pause]:
+def read_markup(
+    text: str, *, is_markup: bool = True, begins_line: bool = True
+) -> list[MappedText | Pause]:
     """The paragraphs, headings, items and rows of `text` in their order, and the pauses in it.
 
-    Without `is_markup` only lines are told apart.
+    Without `is_markup` only lines are told apart. A text that goes on in a line, and does not begin
+    one, does not begin with a mark either.
     """
     mapped = MappedText.of(text)
     if not is_markup:
         return list(_paragraphs(mapped, is_markup=False))
+    if not begins_line:
+        mapped = MappedText.join([MappedText(JOINT, [0]), mapped])  # which is dropped later
     mapped = mapped.sub(*_LINE_ENDS)
     if "<" in mapped.text:  # most texts have no tag, and need not be searched for each of them
         mapped = mapped.apply(_HIDDEN)

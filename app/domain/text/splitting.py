@@ -15,7 +15,7 @@ from app.domain.text.reading.abbreviations import BEFORE_FIGURES, SHORT_BOOKS
 from app.domain.text.reading.calendar import POINTED_MONTHS
 from app.domain.text.reading.matching import any_of
 
-_SENTENCE_END: Final = re.compile(r"[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
+_SENTENCE_END: Final = re.compile(r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
 """In a text that was read, every point ends a sentence: abbreviations have none any more."""
 
 _LIVE_END: Final = re.compile(

@@ -87,6 +87,8 @@ def main(arguments: list[str] | None = None) -> Any:
     With 2 when a setting is wrong, with 1 when the model, a file or the output fails.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if sys.stderr is None:  # closed: nobody wants to read it
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
     if sys.stdout is None and arguments[:1] != ["serve"]:  # which writes nothing there
         sys.exit("soprano-api: Standard output is closed.")
     try:

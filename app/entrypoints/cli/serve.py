@@ -20,7 +20,7 @@ from app.entrypoints.bootstrap.ports import build_ports
 from app.entrypoints.cli.options import common_options, server_options, settings_from
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.server import SpeechServer
-from app.entrypoints.log import configure_logging
+from app.entrypoints.log import configure_logging, never_wait
 from app.entrypoints.memory import tune_allocation
 from app.entrypoints.settings import ServerSettings, Settings
 
@@ -52,6 +52,7 @@ def serve(config: str | None, **flags: Any) -> None:
     """Run the HTTP server."""
     settings = settings_from(config, flags).settings
     configure_logging(settings.log)
+    never_wait()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tune_allocation()
     failures: list[SpeechError] = []

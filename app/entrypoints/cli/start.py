@@ -7,12 +7,17 @@ import os
 import signal
 import sys
 
+INTERRUPTED = 130  # as shells have it
+
 
 def main() -> object:
     """Run the command line."""
-    if sys.argv[1:2] == ["serve"]:
-        for number in (signal.SIGINT, signal.SIGTERM):  # nothing has begun that must be ended
-            signal.signal(number, lambda *_: os._exit(0))
+    is_server = sys.argv[1:2] == ["serve"]
+    for number in (signal.SIGINT, signal.SIGTERM) if is_server else (signal.SIGINT,):
+        # Nothing has begun that must be ended.
+        signal.signal(number, lambda *_: os._exit(0 if is_server else INTERRUPTED))
     from app.entrypoints.cli.main import main as run  # noqa: PLC0415 - takes most of a second
 
+    if not is_server:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return run()

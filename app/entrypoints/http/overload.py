@@ -24,6 +24,7 @@ _START: Final = f"POST {SPEECH_PATH} HTTP/1.1\r\n".encode()
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 _KEY: Final = re.compile(rb"\r\nauthorization: *bearer +([!-~]+)(?=\r\n)", re.IGNORECASE)
+_ORIGIN: Final = re.compile(rb"\r\norigin:", re.IGNORECASE)  # pages need headers of CORS, too
 _REQUEST_ID: Final = re.compile(rb"\r\nx-request-id: *([A-Za-z0-9._:-]{1,128})\r\n", re.IGNORECASE)
 
 REFUSAL: Final = RequestReport(method="POST", route=SPEECH_PATH, status=503, duration_s=0.0)
@@ -56,7 +57,7 @@ class OverloadCheck:
         where the next request would begin.
         """
         head, end, _ = data.partition(_HEAD_END)
-        if not end or not data.startswith(_START):
+        if not end or not data.startswith(_START) or _ORIGIN.search(head):
             return None
         head += b"\r\n"
         keys = _KEY.findall(head)

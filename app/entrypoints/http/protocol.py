@@ -335,15 +335,23 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether its closing has not begun."""
-        return not self.close_sent
+        """Whether its closing has not begun, or is not yet on its way."""
+        return not self.close_sent or self.transport.get_write_buffer_size() > 0
 
     def check(self, now: float) -> None:
         """End the connection if its client takes nothing of what is sent."""
         _end_if_stalled(self.transport, self._writes, now)
 
     def cut(self) -> None:
-        """Do nothing: who serves the socket says why, and closes it."""
+        """Drop what a client has not taken; who serves the socket says why, and closes it."""
+        if self.close_sent:
+            self.transport.abort()
+
+    async def run_asgi(self) -> None:
+        """Serve; a client that did not take what it was told at the end is left."""
+        await super().run_asgi()
+        if not self.close_sent:
+            self.transport.abort()
 
     def resume_writing(self) -> None:
         """The client takes what is sent again."""
@@ -396,6 +404,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """
         if self.handshake_complete and self.close_sent:
             raise ClientDisconnected
+        if (
+            message["type"] == "websocket.close"
+            and message.get("code") == CloseCode.POLICY_VIOLATION
+        ):
+            self.loop.call_later(
+                FAREWELL_S, self.transport.abort
+            )  # for whom the key was taken away
         await super().send(message)
         if self._early and self.handshake_complete:
             early, self._early = self._early, b""

@@ -66,7 +66,7 @@ class SpeechServer(uvicorn.Server):
         self._clock = clock
         self._is_hurried = False
         self._ends_at = 0.0
-        self.bind_error: OSError | None = None
+        self.bind_error: OSError | UnicodeError | None = None
         self._refused_files_at = -math.inf
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -82,9 +82,9 @@ class SpeechServer(uvicorn.Server):
                 server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
                 with closing(server):
                     sockets = [socket.socket(fileno=socket.dup(s.fileno())) for s in server.sockets]
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that no host can have
             self.bind_error, self.should_exit = error, True
-            reason = error.strerror or str(error)
+            reason = getattr(error, "strerror", None) or str(error)
             _log.error("server.bind_failed", host=host, port=port, reason=reason)
             return
         await super().startup(sockets)

@@ -145,7 +145,8 @@ class LiveSession:
             if any(each.done() for each in revoked):
                 await self._close(errors.InvalidApiKeyError(), POLICY_VIOLATION, number)
             elif drained.done():
-                await self._close(errors.ServerDrainingError(), CLOSE_RESTART, number)
+                over = self.services.intake.over()
+                await self._close(errors.ServerDrainingError(), CLOSE_RESTART, number, until=over)
             elif idle.done():
                 error = HttpError("idle_timeout", limit_s=self.settings.server.socket_idle_s)
                 await self._close(error, CLOSE_IDLE, None, "idle")
@@ -165,16 +166,25 @@ class LiveSession:
             await asyncio.wait([free, intake.over()], return_when=asyncio.FIRST_COMPLETED)
 
     async def _close(
-        self, error: errors.SpeechError, code: int, utterance: int | None, reason: str | None = None
+        self,
+        error: errors.SpeechError,
+        code: int,
+        utterance: int | None,
+        reason: str | None = None,
+        until: asyncio.Future[None] | None = None,
     ) -> None:
+        """Say why, for a moment, or from `until` on for a moment: a client may read slowly."""
         await self._cancel()
 
         async def say_goodbye() -> None:
             await self._send(messages.Failed(describe_speech_error(error), utterance))
             await self.socket.close(code, reason or error.code)
 
-        with suppress(TimeoutError, *CLIENT_LEFT):
-            await within(self.clock, FAREWELL_S, say_goodbye())
+        async with running(say_goodbye()) as (goodbye,):
+            if until is not None:
+                await asyncio.wait([goodbye, until], return_when=asyncio.FIRST_COMPLETED)
+            with suppress(TimeoutError):
+                await within(self.clock, FAREWELL_S, asyncio.wait({goodbye}))
 
     # The reader.
 

@@ -57,6 +57,13 @@ def test_what_we_log_ourselves_is_not_said_by_a_library_too(
     assert event["message"] == "something else"
 
 
+def test_what_is_no_text_is_logged_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogSettings(format="json"))
+    structlog.get_logger("x").info("opened", path="a\udcff")
+    (event,) = events(capsys)
+    assert event["path"] == "a\udcff"
+
+
 def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LogSettings(format="json"))
     structlog.get_logger("x").error("http.failed", exc_info=ValueError("bad"))

@@ -11,6 +11,9 @@ from app.domain.speech import SamplingParams
 # What the package takes for a temperature of 0.
 GREEDY_TEMPERATURE: Final = 0.001
 
+# A lower one chooses as 0 does, and logits divided by it would leave the range of float32.
+MIN_TEMPERATURE: Final = 1e-4
+
 # Lowest temperature of a second attempt at a sentence; at 0 it would be the first again. Other
 # engines run this model with it.
 RETRY_TEMPERATURE: Final = 0.3
@@ -41,7 +44,10 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         """These settings with what a request overrides."""
         fields = msgspec.structs.asdict(choice)
         made = {name: value for name, value in fields.items() if value is not None}
-        return msgspec.structs.replace(self, **made)
+        chosen = msgspec.structs.replace(self, **made)
+        if chosen.temperature < MIN_TEMPERATURE:
+            return msgspec.structs.replace(chosen, temperature=0.0)
+        return chosen
 
 
 # Two values of the package's detector. A smaller distance or a longer run finds fewer runaways; the

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.domain.text.mapped_text import rule
+from app.domain.text.number_words import ordinal
 from app.domain.text.reading.matching import (
     JOINT,
     any_of,
@@ -64,11 +65,20 @@ SHORT_BOOKS: Final = {
 }  # fmt: skip
 """Of the Bible, with a point before chapter and verse. "Dan." and "Tim." are more often people."""
 
+_NUMBERED_BOOKS: Final = {
+    "Cor": "Corinthians", "Tim": "Timothy", "Thess": "Thessalonians", "Pet": "Peter", "Jn": "John",
+    "Sam": "Samuel", "Kgs": "Kings", "Chr": "Chronicles", "Chron": "Chronicles", "John": "John",
+    "Corinthians": "Corinthians", "Timothy": "Timothy", "Peter": "Peter", "Samuel": "Samuel",
+    "Kings": "Kings", "Chronicles": "Chronicles", "Thessalonians": "Thessalonians",
+}  # fmt: skip
+"""Of the Bible, of which there are two or three."""
+
 _ALWAYS: Final = {
     "approx.": "approximately", "vs.": "versus", "vs": "versus", "e.g.": "for example",
     "eg.": "for example", "e.g": "for example", "i.e.": "that is", "ie.": "that is",
     "i.e": "that is", "etc.": "et cetera", "etc": "et cetera", "cf.": "compare", "et al.": "et al",
     "viz.": "namely", "a.k.a.": spelled("AKA"), "w/o": "without", "w/": "with ", "b/c": "because",
+    "on/off": "on off", "yes/no": "yes no", "Yes/No": "Yes no", "true/false": "true or false",
     "and/or": "and or", "he/she": "he or she", "she/he": "she or he", "s/he": "she or he",
     "He/she": "He or she", "S/he": "She or he", "his/her": "his or her", "him/her": "him or her",
     "A/C": spelled("AC"), "a/c": spelled("AC"), "w/in": "within", "approx": "approximately",
@@ -200,6 +210,11 @@ def _read_before_figures(match: re.Match[str]) -> str | None:
     return f"{words} " if words and not is_part else None
 
 
+# 1 Cor. 13
+NUMBERED_BOOKS: Final = rule(
+    rf"(?P<number>[1-3])(?<![\w.,:/-].) (?P<book>{any_of(_NUMBERED_BOOKS)})\.? ?(?=[0-9])",
+    lambda match: f"{ordinal(match['number'])} {_NUMBERED_BOOKS[match['book']]} ",
+)
 # Rev. 21:4, Ps. 23
 BOOKS: Final = rule(
     rf"(?P<short>{any_of(SHORT_BOOKS)})\.(?: ?(?=[0-9]{{1,3}}:[1-9])|(?<=Ps\.) ?(?=[0-9]))",

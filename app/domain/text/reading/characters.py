@@ -6,6 +6,7 @@ ASCII; what has no sound (emoji, ornaments) becomes a space. Letters stay as the
 
 import re
 import unicodedata
+from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
@@ -33,7 +34,7 @@ SUBSCRIPTS: Final = str.maketrans(
 
 _NAMED: Final = (
     "\u2212\u00b0\u00a7\u00b6\u00a9\u2030\u221e\u221a\u2192\u2248\u2260\u2264\u2265\u00d7\u00f7"
-    "\u00b1\u00ac\u2211\u03c0\u2026"
+    "\u00b1\u2211\u03c0\u2026"
 )
 """Symbols with a name (see symbols.py), and the ellipsis."""
 
@@ -59,24 +60,26 @@ def _spell(char: str) -> str | None:
         return _clean(char)
     category = unicodedata.category(char)
     compatible = unicodedata.normalize("NFKC", char)
-    if category == "Nd":
-        return str(unicodedata.digit(char))
     if char.isnumeric():
         return _spell_number(char, compatible)
     is_kept = category[0] in "LMP" or category == "Sc"
     if compatible.isascii() and (is_kept or compatible.strip()):
         return compatible
+    if category == "Sm":  # of mathematics
+        return f" {unicodedata.name(char, '').lower().removesuffix(' sign')} "
     return None if is_kept else " "
 
 
 def _spell_number(char: str, compatible: str) -> str:
-    """A fraction, a Roman numeral, a circled figure, a numeral of another script."""
+    """A fraction, a Roman numeral, a circled figure, a figure or numeral of another script."""
+    if char.isdecimal():
+        return str(unicodedata.digit(char))
     if _FRACTION_SLASH in compatible:
         return compatible.replace(_FRACTION_SLASH, "/")
     if compatible.isascii():
         return compatible if compatible.isalpha() else f" {compatible.strip('().')} "
-    number = unicodedata.numeric(char)
-    return f" {int(number)} " if number.is_integer() else " "
+    number = Fraction(unicodedata.numeric(char)).limit_denominator(1_000)
+    return f" {number} "
 
 
 @lru_cache(maxsize=1 << 13)

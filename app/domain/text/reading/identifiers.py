@@ -122,7 +122,7 @@ BANK_ACCOUNTS: Final = rule(
 BOOK_NUMBERS: Final = rule(r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b", _read_account)
 CODES: Final = rule(
     rf"(?P<word>{any_of(_BEFORE_CODES)}(?i: code| number| no\.?| is|\.|:| #){{0,3}} )"
-    r"(?P<code>[A-Za-z]{0,4}[0-9]{3,12})(?![\w,]|[.:/-]\d|\.\w| ?%)"
+    r"(?P<code>[A-Za-z]{0,4}[0-9]{3,12})(?!\w|[.,:/-]\d|\.\w| ?%)"
     r"(?! (?i:people|times|men|women|lines))",
     _read_after_word,
 )

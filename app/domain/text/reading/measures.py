@@ -146,7 +146,8 @@ PRODUCTS: Final = (
     # 3x faster
     rule(
         r"[x\u00d7](?:(?<=[0-9].)|(?<=[0-9] .))(?= (?:as|more|less|the|than|an?|per"
-        r"|daily|weekly|monthly|yearly|year|month|week|in|since|over|this|last|[a-z]+er)\b)",
+        r"|daily|weekly|monthly|yearly|year|month|week|in|since|over|this|last|[a-z]+er)\b"
+        r"|/(?:day|week|month|year|hour)\b)",
         lambda match: apart(match, "times"),
     ),
     rule(r"[x\u00d7](?:(?<![A-Za-z].)(?= ?\.?[0-9])|(?<=[mntd.]x)(?=[0-9])) ?", _read_times),

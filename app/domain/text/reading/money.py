@@ -116,6 +116,23 @@ def _read_sign_behind(match: re.Match[str]) -> str:
     return low + _words(amount, match["scale"], match["sign"], is_attribute=is_attribute)
 
 
+_MANY: Final = {
+    "10": "tens", "100": "hundreds", "1000": "thousands", "10000": "tens of thousands",
+    "100000": "hundreds of thousands", "1000000": "millions",
+}  # fmt: skip
+
+
+def _read_many(match: re.Match[str]) -> str | None:
+    amount = _MANY.get(match["amount"].replace(",", ""))
+    return amount and f"{amount}{match['scale'] or ''} of {_COINS[match['sign']][1]}"
+
+
+# $100s of dollars, $10s of millions
+PLURALS: Final = rule(
+    rf"(?P<sign>[{SIGNS}])(?P<amount>1[0,]+)s\b"
+    r"(?P<scale> of (?:thousand|million|billion)s\b)?(?: of (?:dollars|euros|pounds|yen)\b)?",
+    _read_many,
+)
 # $5, US$ 5 million, $-5, $5-10 million, $250-$300
 RULES: Final = rule(
     rf"(?P<sign>{SIGN}) ?(?P<minus>[-\u2212])?(?P<amount>{_AMOUNT})(?P<scale>{_SCALE})?"

@@ -196,7 +196,12 @@ PLURALS: Final = rule(
     rf"([0-9]{not_after('.,')}[0-9]{{1,2}})'?s\b",
     lambda match: plural(cardinal(match[1]) if match[1][2:] else below_hundred(int(match[1]))),
 )
-MINUS: Final = rule(r"\u2212", " minus ")
+MINUS: Final = rule(
+    r" ?\u2212",
+    lambda match: (
+        " minus" if match.string[match.end() : match.end() + 1] in " \u2212" else " minus "
+    ),
+)
 THOUSANDS: Final = rule(
     r"[0-9](?<![0-9.].)[0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])", _read_decimal
 )

@@ -42,6 +42,7 @@ class Pool:
     def __init__(self, num_instances: int = 2, *, replaces_hung: bool = False) -> None:
         self.built: list[FakeSpeechModel] = []
         self.tell_of_death: list[Callable[[InstanceDeadError], None]] = []
+        self.build_errors: list[Exception] = []
         self.load_errors: list[Exception] = []
         self.warm_up_errors: list[Exception] = []
         self.clock = FakeClock()
@@ -57,6 +58,8 @@ class Pool:
 
     def _build(self, index: int, on_death: Callable[[InstanceDeadError], None]) -> SpeechModel:
         model = FakeSpeechModel()
+        if self.build_errors:
+            raise self.build_errors.pop()
         if self.load_errors:
             model.load_error = self.load_errors.pop()
         if self.warm_up_errors:
@@ -223,6 +226,17 @@ async def test_an_instance_that_cannot_be_made_is_tried_again_ever_later() -> No
     assert [slept_s for slept_s in pool.clock.slept_s if slept_s in PAUSES_S] == [1, 2, 4]
     assert pool.built[-1].is_loaded
     assert pool.model.num_alive == 2
+
+
+async def test_an_instance_that_cannot_even_be_built_is_tried_again() -> None:
+    pool = Pool(1)
+    await pool.load()
+    pool.build_errors = [OSError(EMFILE, "too many open files")] * 3
+    pool.tell_of_death[0](InstanceDeadError())
+    for _ in range(10):
+        await pool.clock.advance(1.0)
+        await pool.settle()
+    assert (pool.model.num_alive, len(pool.built)) == (1, 2)
 
 
 async def test_with_no_instance_left_a_sentence_waits_for_one() -> None:

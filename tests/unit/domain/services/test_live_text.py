@@ -18,7 +18,7 @@ MAX_CHARS = 40
 MAX_SPOKEN_CHARS = 6 * MAX_CHARS
 
 
-def split_in_words(text: str) -> list[TextSegment]:
+def split_in_words(text: str, _begins_line: bool = True) -> list[TextSegment]:  # noqa: FBT001, FBT002
     return segment_text(text, FakeSpeechModel().split)
 
 
@@ -45,7 +45,7 @@ class Rig:
     """A live text, and the segments that leave it."""
 
     def __init__(
-        self, split: Callable[[str], list[TextSegment]] | None = None, min_chars: int = 0
+        self, split: Callable[[str, bool], list[TextSegment]] | None = None, min_chars: int = 0
     ) -> None:
         self.feed = Waiting()
         self.report = SpeechReport(format=AudioFormat.PCM)
@@ -120,7 +120,7 @@ async def test_what_waits_is_bounded_as_it_is_spoken_too() -> None:
 
 
 async def test_a_refused_piece_leaves_what_was_taken_before() -> None:
-    def split(text: str) -> list[TextSegment]:
+    def split(text: str, _begins_line: bool) -> list[TextSegment]:  # noqa: FBT001
         return refuse() if "100 %" in text else split_in_words(text)
 
     rig = Rig(split)
@@ -141,7 +141,7 @@ async def test_nothing_to_pronounce_is_no_segment() -> None:
 
 
 async def test_a_text_that_cannot_be_split_at_its_end_has_ended_all_the_same() -> None:
-    rig = Rig(split=lambda _: refuse())
+    rig = Rig(split=lambda *_: refuse())
     await rig.text.write("100 %")
     with pytest.raises(InputTooLongError):
         await rig.text.finish()
@@ -159,3 +159,22 @@ async def test_a_sentence_that_is_too_short_for_the_voice_waits_for_the_next() -
     assert rig.taken() == [(0, "Yes."), (1, "No."), (2, "Maybe.")]
     await rig.text.finish()
     assert rig.taken() == [(3, "So")]
+
+
+async def test_what_follows_a_sentence_in_its_line_begins_none() -> None:
+    begins: list[tuple[str, bool]] = []
+
+    def split(text: str, begins_line: bool) -> list[TextSegment]:  # noqa: FBT001
+        begins.append((text, begins_line))
+        return []
+
+    rig = Rig(split)
+    for piece in ("One is. ", "Two is.\n", "Three is. Four is.", " Five is. Six."):
+        await rig.text.write(piece)
+    await rig.text.finish()
+    assert begins == [
+        ("One is. ", True),
+        ("Two is.\nThree is. ", False),
+        ("Four is. Five is. ", False),
+        ("Six.", False),
+    ]

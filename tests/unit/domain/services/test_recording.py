@@ -135,6 +135,18 @@ async def test_a_store_that_cannot_be_opened_is_told_at_the_end(scene: Scene) ->
             await recording.finish()
 
 
+async def test_once_something_is_kept_again_all_is_well(scene: Scene) -> None:
+    scene.stores.fail_with = StoreError("no disk")
+    async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
+        with pytest.raises(StoreError, match="no disk"):
+            await recording.finish()
+    assert scene.library.error is not None
+    scene.stores.fail_with = None
+    async with aclosing(scene.library.record(None, "talk", MP3)) as recording:
+        await recording.finish()
+    assert scene.library.error is None
+
+
 async def test_a_bug_of_the_store_is_a_store_error_too(scene: Scene) -> None:
     scene.store.fail_with = ZeroDivisionError("secret details")
     async with aclosing(scene.library.record(None, "talk", MP3)) as recording:

@@ -178,3 +178,45 @@ def test_a_text_that_pronunciations_make_too_long_is_refused_before_it_is_read()
 
 def never_split(paragraphs: Sequence[MappedText]) -> list[MappedText]:
     raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("``` a fence? It is none.", "a fence? It is none."),
+        ("~~~ a tilde fence.", "a tilde fence."),
+        ("> 5 percent.", "greater than five percent."),
+        ("# 4 is it.", "hash four is it."),
+        ("+ 3 more.", "plus three more."),
+        ("[1]: http://a.org is it.", "[one]: a dot org is it."),
+        ("- no item", "- no item"),
+        ("a\n- item", "a"),
+    ],
+)
+def test_a_text_that_goes_on_in_a_line_begins_with_no_mark(text: str, spoken: str) -> None:
+    part, *_ = read_text(text, ReadingOptions(begins_line=False))
+    assert isinstance(part, MappedText)
+    assert part.text == spoken
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Go.\n``` said he. It is no fence.",
+        "Go.\n~~~ said he. It is no fence.",
+        "Go.\n\n[1]: https://a.org said he. It is no fence.",
+        "Go.\n[said he]: It is no fence.",
+    ],
+)
+def test_prose_behind_what_looks_like_markup_is_read(text: str) -> None:
+    read = " ".join(
+        part.text for part in read_text(text, ReadingOptions()) if isinstance(part, MappedText)
+    )
+    assert "said he" in read
+    assert "It is no fence." in read
+
+
+def test_mathematics_and_fractions_of_all_scripts_have_words() -> None:
+    (part,) = read_text("\u2200 x \u2208 A, \u00ac B, \u0f2a", ReadingOptions())
+    assert isinstance(part, MappedText)
+    assert part.text == "for all x element of A, not B, one half"

@@ -78,6 +78,7 @@ async def test_a_request_without_a_place_is_refused_in_the_form_of_all_errors() 
         request(start="POST /v1/audio/speech HTTP/1.0"),
         request(start="POST /v1/audio/speech/stream HTTP/1.1"),
         request(start="POST /v1/audio/speech?a HTTP/1.1"),
+        request("Origin: http://127.0.0.1:3000"),  # needs the headers of CORS
         b"POST /v1/audio/speech HTTP/1.1\r\nhost: localhost\r\n",
         b"",
     ],

@@ -14,6 +14,7 @@ from app.adapters.speech.soprano.onnx.sampler import (
 )
 from app.adapters.speech.soprano.onnx.sequence import Sequence
 from app.adapters.speech.soprano.sampling import Sampling
+from app.domain.speech import SamplingParams
 from tests.examples import examples
 
 VOCABULARY = 50
@@ -78,6 +79,13 @@ def test_temperature_zero_takes_the_likeliest() -> None:
     rows = sequences_of(rng, temperature=0.0, repetition_penalty=1.0)
     logits = rng.standard_normal((3, VOCABULARY), np.float32)
     assert sample_tokens(logits.copy(), rows).tolist() == logits.argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-46, 1e-38, 9e-5])
+def test_a_temperature_that_float32_cannot_divide_by_is_zero(temperature: float) -> None:
+    assert Sampling().chosen(SamplingParams(temperature=temperature)).temperature == 0
+    assert Sampling(temperature=temperature).chosen(SamplingParams()).temperature == 0
+    assert Sampling().chosen(SamplingParams(temperature=1e-3)).temperature == 1e-3
 
 
 def test_a_row_draws_the_same_whoever_else_is_in_the_batch() -> None:
