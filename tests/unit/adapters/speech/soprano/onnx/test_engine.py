@@ -158,8 +158,16 @@ async def test_requests_at_random_sound_as_they_do_alone_and_leave_nothing(
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("precision", ["fp32", "int8", "int8-latency"])
-@pytest.mark.parametrize("size", [TINY, FULL])
+@pytest.mark.parametrize(
+    ("size", "precision"),
+    [
+        (TINY, "fp32"),
+        (TINY, "int8"),
+        (TINY, "int8-latency"),
+        (FULL, "fp32"),
+        (FULL, "int8"),
+    ],
+)
 async def test_200_requests_at_random_sound_as_they_do_alone_and_leave_nothing(
     make_checkpoint: Callable[..., Path], precision: Precision, size: CheckpointSize
 ) -> None:
