@@ -1,6 +1,7 @@
 """How the server ends: at any moment, with code 0, and no answer that looks whole but is not."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.serving import (
     ServerProcess,
@@ -131,6 +133,21 @@ def test_what_takes_too_long_is_cut_and_a_second_signal_does_not_wait_for_it(
             with pytest.raises(httpx.TransportError):
                 b"".join(parts)
         assert len(server.log_events(event="server.cut")) == 1
+        assert server.log_events(level="error") == []
+
+
+async def test_a_socket_that_nobody_reads_is_left_when_its_time_is_over(tmp_path: Path) -> None:
+    environ = {**MAX_CHARS, "SOPRANO_SERVER__SHUTDOWN_S": "1"}
+    with server_process(tmp_path / "log", environ=environ) as server:
+        wait_for_status(f"{server.url}/health/ready")
+        address = server.url.replace("http", "ws", 1) + f"{SPEECH}/stream"
+        async with connect(address, max_queue=1) as connection:
+            for message in ({"type": "text", "text": LONG_TEXT}, {"type": "end"}):
+                await connection.send(json.dumps(message))
+            await asyncio.sleep(3)  # by then more has come than the system keeps for a client
+            os.kill(server.pid, signal.SIGTERM)
+            assert await asyncio.to_thread(server.exit_code) == 0
+            connection.transport.abort()
         assert server.log_events(level="error") == []
 
 
