@@ -52,8 +52,11 @@ class ServerSettings(Section, frozen=True):
             with 413, or closes the socket."""),
     ] = 262_144
     keep_alive_s: Annotated[
-        int, Meta(ge=1, le=3_600), about("Time after which an idle connection is closed.")
-    ] = 5
+        int,
+        Meta(ge=1, le=3_600),
+        about("""Time after which an idle connection is closed; more than that after which clients
+            and proxies give theirs up."""),
+    ] = 75
     socket_idle_s: Annotated[
         float,
         Meta(ge=1, le=86_400),

@@ -152,6 +152,17 @@ async def test_a_request_that_waited_too_long_for_the_model_is_told_when_to_come
         assert "x-should-retry" not in answer.headers
 
 
+async def test_health_is_readiness(fakes: Fakes) -> None:
+    fakes.model.may_load.clear()
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        loading, ready = [await client.get(path) for path in ("/health", "/health/ready")]
+        assert (loading.status_code, loading.json()) == (503, ready.json())
+        fakes.model.may_load.set()
+        while (answer := await client.get("/health")).status_code != 200:
+            await asyncio.sleep(0.01)
+        assert answer.json()["status"] == "ready"
+
+
 async def test_a_model_that_cannot_load_is_reported_as_fatal(fakes: Fakes) -> None:
     fakes.model.load_error = ModelLoadError("no weights")
     fatal: list[SpeechError | None] = []

@@ -178,3 +178,12 @@ def test_a_log_that_nobody_reads_stops_nothing() -> None:
             assert process.wait(20) == 0
         finally:
             process.kill()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_any_address_of_ipv6_is_any_of_ipv4_too(tmp_path: Path) -> None:
+    with server_process(tmp_path / "server.log", "--host", "::") as server:
+        wait_for_status(f"{server.url}/health/ready")
+        assert httpx.get(f"http://[::1]:{server.port}/health/live").status_code == 200
+        (event,) = server.log_events(event="server.listening")
+        assert event["url"] == f"http://[::]:{server.port}"

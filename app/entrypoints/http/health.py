@@ -42,6 +42,14 @@ class HealthController(Controller):
             report.status = "draining"
         return Response(report, status_code=200 if report.status == "ready" else 503)
 
+    @get("/", include_in_schema=False)
+    async def health(
+        self, services: NamedDependency[Services]
+    ) -> Response[schemas.ReadinessReport]:
+        """The same; where other servers have it, and programs in front of them look."""
+        response: Response[schemas.ReadinessReport] = await self.ready.fn(self, services)
+        return response
+
 
 def describe_parts(services: Services) -> schemas.Parts:
     """Each part by itself; one that fails need not make the server unready."""

@@ -25,7 +25,7 @@ from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
 from app.ports.clock import Clock
 from app.ports.telemetry import RequestObserver, RequestReport, Span, Tracing
 
-QUIET_PATHS: Final = ("/health/", "/metrics")  # asked every few seconds; logged at level debug
+QUIET_PATHS: Final = ("/health", "/metrics")  # asked every few seconds; logged at level debug
 TRACED_PREFIX: Final = "/v1/"  # machines ask the others often
 MAX_LOGGED_CHARS: Final = 256  # of methods and paths, in logs and spans
 

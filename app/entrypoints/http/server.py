@@ -30,6 +30,8 @@ LAST_LINE_S: Final = 5  # after which uvicorn cancels what has not ended when it
 # megabytes, and only when a third of them is free can be seen that the client reads at all.
 MAX_UNSENT_BYTES: Final = 131_072
 
+ANY_ADDRESS: Final = "::"  # of IPv6, and of IPv4 as well
+
 NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2); they pass
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +79,11 @@ class SpeechServer(uvicorn.Server):
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         host, port = self.config.host, self.config.port
         try:
-            if not sockets:  # those that asyncio binds to each address of `host`
+            if not sockets and host == ANY_ADDRESS and socket.has_dualstack_ipv6():
+                # asyncio's own socket takes no IPv4 there.
+                family = socket.AF_INET6
+                sockets = [socket.create_server((host, port), family=family, dualstack_ipv6=True)]
+            elif not sockets:  # those that asyncio binds to each address of `host`
                 loop = asyncio.get_running_loop()
                 server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
                 with closing(server):
