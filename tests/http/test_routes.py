@@ -45,7 +45,7 @@ async def test_voices_and_models_are_listed_as_chat_front_ends_read_them(
 @table(
     "path",
     [
-        "/nope", "/v1", "/v1/readyz", "/v1/audio", "/health", "/test", "/schema/nope",
+        "/nope", "/v1", "/v1/readyz", "/v1/audio", "/health/nope", "/test", "/schema/nope",
         "/schema/nope.json",
     ],
 )  # fmt: skip
