@@ -73,9 +73,7 @@ class Instance:
     def __init__(self, index: int) -> None:
         self.index = index
         self.due_times: list[float] = []  # of the sentences that it synthesizes
-        self.is_spent = (
-            False  # it was asked to load: another takes its place if it is to live again
-        )
+        self.is_spent = False  # it was asked to load: only another one can be
         self.is_alive = False
         self.is_suspect = False  # it may hang
         self.has_told = False  # a sentence has failed for its death, or for its silence

@@ -242,9 +242,7 @@ class LiveText:
             raise ExpandedInputTooLongError(num_spoken, self._max_spoken_chars)
         self._report.num_chars += len(piece)
         self._rest = rest
-        if line := whole.rstrip(" \t"):
-            self._begins_line = line.endswith(("\n", "\r"))
-        prefetcher.push(segments)
+        self._push(whole, segments)
 
     async def flush(self) -> None:
         """Speak what is there, whole or not.
@@ -254,7 +252,7 @@ class LiveText:
         """
         rest, self._rest = self._rest, ""
         try:
-            self._prefetcher.push(await self._segments_of(rest))
+            self._push(rest, await self._segments_of(rest))
         except InputTooLongError as error:
             self._prefetcher.finish(error)
             raise
@@ -272,6 +270,12 @@ class LiveText:
     def abandon(self) -> None:
         """No more will come, and what is not whole is not spoken."""
         self._prefetcher.finish()
+
+    def _push(self, text: str, segments: list[TextSegment]) -> None:
+        """Have all of `text` spoken, and remember whether what follows begins a line."""
+        if line := text.rstrip(" \t"):
+            self._begins_line = line.endswith(("\n", "\r"))
+        self._prefetcher.push(segments)
 
     async def _segments_of(self, text: str) -> list[TextSegment]:
         return await asyncio.to_thread(self._split, text, self._begins_line) if text else []

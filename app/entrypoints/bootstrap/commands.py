@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -33,7 +33,7 @@ from app.entrypoints.settings import ModelSettings
 
 __all__ = ["DEFAULT_REPO", "Checkpoint", "add_key", "describe_entry", "list_cached"]
 
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "int8", "int8-latency")
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
 Judgements = dict[Precision, tuple[Summary, Verdict]]
 """The figures of each precision, and what they mean."""

@@ -306,7 +306,7 @@ INITIALS: Final = rule(
 )
 # an initial before a name: George C. Marshall
 INITIALS_OF_NAMES: Final = rule(
-    r"([A-Z])(?<![\w.\x7f-].)\.(?= ?[A-Z][\w.])",
+    rf"([A-Z])(?<![\w.{JOINT}-].)\.(?= ?[A-Z][\w.])",
     lambda match: None if ends_sentence(match) else match[1],
 )
 BARE_WWW: Final = rule(r"w(?<!\w.)ww\b", spelled("WWW"))

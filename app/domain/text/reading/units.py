@@ -2,13 +2,16 @@
 
 from typing import Final
 
+from app.domain.text.reading.matching import spelled
+
 _WRITTEN: Final = {
     # length, area, volume
     "nanometer": "nm", "micrometer": "\u03bcm", "millimeter": "mm", "centimeter": "cm",
     "decimeter": "dm", "meter": "m", "kilometer": "km|KM|Km", "inch": "in.", "foot": "ft|ft.",
     "yard": "yd|yds", "mile": "mi|mi.", "nautical mile": "nmi", "hectare": "ha", "acre": "ac",
     "milliliter": "ml|mL", "microliter": "\u03bcL|\u03bcl", "cup": "c.", "centiliter": "cl",
-    "deciliter": "dl", "liter": "l|L", "hectoliter": "hl", "C\x7fC": "cc", "gallon": "gal|gal.",
+    "deciliter": "dl", "liter": "l|L", "hectoliter": "hl", spelled("CC"): "cc",
+    "gallon": "gal|gal.",
     "pint": "pt|pt.", "point": "pts|pts.", "quart": "qt|qts|qt.|qts.",
     "fluid ounce": "fl oz|fl. oz.", "teaspoon": "tsp|tsp.", "tablespoon": "tbsp|tbsp.|Tbsp|Tbsp.",
     # mass
@@ -38,12 +41,12 @@ _WRITTEN: Final = {
     "hertz": "Hz", "kilohertz": "kHz", "megahertz": "MHz", "gigahertz": "GHz", "terahertz": "THz",
     "milliwatt": "mW", "watt": "W", "kilowatt": "kW", "megawatt": "MW", "gigawatt": "GW",
     "terawatt": "TW", "watt hour": "Wh", "kilowatt hour": "kWh", "megawatt hour": "MWh",
-    "gigawatt hour": "GWh", "terawatt hour": "TWh", "horsepower": "hp|HP", "B\x7fT\x7fU": "BTU",
+    "gigawatt hour": "GWh", "terawatt hour": "TWh", "horsepower": "hp|HP", spelled("BTU"): "BTU",
     "joule": "J", "kilojoule": "kJ", "megajoule": "MJ", "calorie": "cal", "kilocalorie": "kcal",
     "volt": "V", "millivolt": "mV", "kilovolt": "kV", "milliamp": "mA", "milliamp hour": "mAh",
     "amp hour": "Ah", "ohm": "\u03a9", "kiloohm": "k\u03a9", "pascal": "Pa", "hectopascal": "hPa",
     "kilopascal": "kPa", "megapascal": "MPa", "millibar": "mbar", "atmosphere": "atm",
-    "millimeter of mercury": "mmHg", "inch of mercury": "inHg", "P\x7fS\x7fI": "psi",
+    "millimeter of mercury": "mmHg", "inch of mercury": "inHg", spelled("PSI"): "psi",
     "newton": "N", "kilonewton": "kN", "newton meter": "Nm", "decibel": "dB", "pixel": "px",
     "megapixel": "MP", "mole": "mol", "millimole": "mmol", "lumen": "lm",
 }  # fmt: skip
@@ -51,11 +54,12 @@ _WRITTEN: Final = {
 
 _PLURALS: Final = {
     "dozen": "dozen",
-    "inch": "inches", "foot": "feet", "C\x7fC": "C\x7fC", "degree Celsius": "degrees Celsius",
+    "inch": "inches", "foot": "feet", spelled("CC"): spelled("CC"),
+    "degree Celsius": "degrees Celsius",
     "degree Fahrenheit": "degrees Fahrenheit", "hertz": "hertz", "kilohertz": "kilohertz",
     "megahertz": "megahertz", "gigahertz": "gigahertz", "terahertz": "terahertz",
     "horsepower": "horsepower", "millimeter of mercury": "millimeters of mercury",
-    "inch of mercury": "inches of mercury", "P\x7fS\x7fI": "P\x7fS\x7fI",
+    "inch of mercury": "inches of mercury", spelled("PSI"): spelled("PSI"),
 }  # fmt: skip
 
 

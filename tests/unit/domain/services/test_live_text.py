@@ -171,10 +171,13 @@ async def test_what_follows_a_sentence_in_its_line_begins_none() -> None:
     rig = Rig(split)
     for piece in ("One is. ", "Two is.\n", "Three is. Four is.", " Five is. Six."):
         await rig.text.write(piece)
+    await rig.text.flush()
+    await rig.text.write("Seven is.")
     await rig.text.finish()
     assert begins == [
         ("One is. ", True),
         ("Two is.\nThree is. ", False),
         ("Four is. Five is. ", False),
         ("Six.", False),
+        ("Seven is.", False),
     ]

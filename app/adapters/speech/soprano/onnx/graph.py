@@ -138,20 +138,7 @@ class GraphBuilder:
             product = self.node("MatMul", [rows.value, self.constant(name, weight.T)])
             return Rows(product, rows.factor)
         if self._precision == "int8-latency":
-            blocks, scales = quantize_blocks(weight)
-            inputs = self.constant(name, blocks), self.constant(f"{name}.scale", scales)
-            num_out, num_in = weight.shape
-            product = self.node(
-                "MatMulNBits",
-                [rows.value, *inputs],
-                domain=MICROSOFT,
-                K=num_in,
-                N=num_out,
-                bits=BITS,
-                block_size=BLOCK_SIZE,
-                accuracy_level=PRODUCTS_IN_INT8,
-            )
-            return Rows(product, rows.factor)
+            return Rows(self._block_product(rows.value, name, weight), rows.factor)
         last = self.ints(-1)
         unit = self.constant("activation_scale", np.array(1 / MAX_LEVEL, np.float32))
         zero = self.constant("activation_zero_point", np.array(ZERO_POINT, np.uint8))
@@ -181,6 +168,20 @@ class GraphBuilder:
             domain=MICROSOFT,
         )
         return Rows(product, self.node("Mul", [peak, rows.factor]) if rows.factor else peak)
+
+    def _block_product(self, value: str, name: str, weight: NDArray[np.float32]) -> str:
+        blocks, scales = quantize_blocks(weight)
+        num_out, num_in = weight.shape
+        return self.node(
+            "MatMulNBits",
+            [value, self.constant(name, blocks), self.constant(f"{name}.scale", scales)],
+            domain=MICROSOFT,
+            K=num_in,
+            N=num_out,
+            bits=BITS,
+            block_size=BLOCK_SIZE,
+            accuracy_level=PRODUCTS_IN_INT8,
+        )
 
     def multiplied(self, rows: Rows) -> str:
         """Rows with nothing left to multiply."""

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 import numpy as np
@@ -40,7 +40,9 @@ MAX_BUILD_AGE_S: Final = 3_600.0
 _MANIFEST: Final = "manifest.json"
 _BUILDING: Final = ".building-"
 _NUM_KEY_CHARS: Final = 32
-_ENTRY_NAME: Final = re.compile(rf"(?:fp32|int8|int8-latency)-[0-9a-f]{{{_NUM_KEY_CHARS}}}")
+_ENTRY_NAME: Final = re.compile(
+    rf"(?:{'|'.join(get_args(Precision))})-[0-9a-f]{{{_NUM_KEY_CHARS}}}"
+)
 
 _log = structlog.get_logger(__name__)
 
