@@ -415,7 +415,10 @@ REFUSED: Final = {
         b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         400,
     ),
-    "a target with no host": (b"GET http:///health/live HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+    "a target with no host": (
+        b"GET http:///health/live HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
+        404,
+    ),
 }
 
 
