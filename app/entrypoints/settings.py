@@ -71,8 +71,10 @@ class ServerSettings(Section, frozen=True):
     ] = 10.0
     send_timeout_s: Annotated[
         Timeout,
-        about("""Time for which a client may stop reading a response; then it is disconnected."""),
-    ] = 30.0
+        about("""Time for which a client may stop reading a response, as a player does that is
+            paused; then it is disconnected. What waits for it takes little memory and no turn of
+            the model."""),
+    ] = 300.0
     max_connections: Annotated[
         int,
         Meta(ge=1, le=1_000_000),

@@ -1,6 +1,7 @@
 """What every AudioEncoder keeps, for every format."""
 
 import gc
+import hashlib
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.adapters.encoding.encoders import StreamingEncoders
-from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate
+from app.adapters.encoding.ffmpeg import bit_rate_for
+from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, to_pcm16
 from app.domain.errors import EncodingError, UnsupportedSampleRateError
 from app.ports.audio_encoder import AudioEncoders
 from tests.examples import examples
@@ -150,6 +152,28 @@ def test_a_streamed_wav_has_open_sizes_and_a_whole_one_exact_ones() -> None:
     assert int.from_bytes(whole[40:44], "little") == len(whole) - 44 == 2_000
     assert streamed[:4] == b"RIFF"
     assert streamed[44:] == whole[44:]
+
+
+@pytest.mark.parametrize("num_samples", [0, 1, 2_304, 100_000])
+def test_a_whole_flac_has_its_length_and_the_md5_of_its_samples(num_samples: int) -> None:
+    samples = tone(num_samples)
+    streamed, whole = encode(
+        StreamingEncoders(), encoding_for(AudioFormat.FLAC), chunks_of(samples, [num_samples])
+    )
+    # RFC 9639, section 8.2: 36 bits of samples behind 28 others, and 16 bytes.
+    assert int.from_bytes(whole[18:26]) & 0xF_FFFF_FFFF == num_samples
+    assert whole[26:42] == hashlib.md5(to_pcm16(samples).tobytes()).digest()
+    if num_samples > 2_304:  # of one frame all is known when the first byte leaves
+        assert not int.from_bytes(streamed[18:26]) & 0xF_FFFF_FFFF
+    assert (streamed[:8], streamed[42:]) == (whole[:8], whole[42:])
+
+
+def test_an_mp3_is_as_long_as_its_bit_rate_says() -> None:
+    body, _ = encode(
+        StreamingEncoders(), encoding_for(AudioFormat.MP3), chunks_of(tone(200_000), [200_000])
+    )
+    samples, rate, _ = decode_file(body)
+    assert len(body) * 8 / bit_rate_for(rate) == len(samples) / rate
 
 
 def test_mp3_has_neither_tags_nor_an_information_frame() -> None:

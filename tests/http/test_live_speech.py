@@ -17,7 +17,12 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome, SpeechOptions
-from app.entrypoints.http.websocket import MAX_WAITING_UTTERANCES, Utterance
+from app.entrypoints.http.websocket import (
+    MAX_WAITING_UTTERANCES,
+    WAITING_TEXTS,
+    Utterance,
+    WaitingText,
+)
 from app.entrypoints.http.websocket_messages import End, Flush, Text
 from app.entrypoints.settings import ServerSettings, Settings, SpeechSettings
 from tests.eventually import eventually
@@ -308,7 +313,7 @@ async def test_much_that_is_spoken_is_taken_in_pieces_as_it_is_at_once(client: L
 
 
 async def test_what_says_nothing_does_not_wait() -> None:
-    utterance = Utterance(1, SpeechOptions(format=AudioFormat.PCM), max_chars=10)
+    utterance = Utterance(1, SpeechOptions(format=AudioFormat.PCM), WaitingText(10))
     utterance.write(Text("One."))
     for _ in range(1_000):
         utterance.write(Flush())
@@ -345,6 +350,25 @@ async def test_what_may_wait_is_bounded() -> None:
         assert failed["error"]["code"] == "too_many_utterances"
         await client.send("cancel")
         await client.until("utterance.cancelled")
+        for _ in range(WAITING_TEXTS + 1):
+            await client.send("text", text="a" * 100)
+        failed, _, _ = await client.until("error")
+        assert failed["error"]["code"] == "string_above_max_length"
+        assert str(100 * WAITING_TEXTS) in failed["error"]["message"]
+
+
+async def test_text_that_is_written_faster_than_it_is_spoken_is_spoken_all() -> None:
+    fakes = Fakes(Settings(speech=SpeechSettings(max_chars=100)))
+    sentences = [f"This is sentence {number} of many." for number in range(40)]
+    async with connected(fakes) as client:
+        written = " ".join(sentences)
+        for start in range(0, len(written), 40):
+            await client.send("text", text=written[start : start + 40])
+        await client.send("end")
+        _, _, others = await client.until("utterance.ended")
+    assert {message["type"] for message in others} == {"utterance.started", "caption"}
+    captions = [message["text"] for message in others if message["type"] == "caption"]
+    assert captions == sentences
 
 
 async def test_a_socket_on_which_nothing_happens_is_closed(

@@ -79,6 +79,7 @@ class FfmpegWriter:
         self._sample_rate = sample_rate
         self._sample_format = codec.sample_format
         self._num_samples = 0
+        self._stream_info = b""
         self._sink = _Sink()
         options = {"fflags": "+bitexact", **codec.muxer_options}
         try:
@@ -118,14 +119,23 @@ class FfmpegWriter:
         return self._sink.take()
 
     def head(self) -> bytes:
-        """Nothing: these containers are written to be streamed."""
-        return b""
+        """Of FLAC, its beginning with the number of samples and their MD5; else nothing.
+
+        MP3 needs none: its frames have one bit rate, so the size of the file tells its length.
+        Pages of Ogg count samples themselves.
+        """
+        # RFC 9639, section 8: a marker, then the header of a block of 34 bytes, and the block.
+        return b"fLaC\0\0\0\x22" + self._stream_info if self._stream_info else b""
 
     def _mux(self, frame: Any) -> None:
         import av
 
         try:
-            self._container.mux(self._stream.encode(frame))
+            packets = self._stream.encode(frame)
+            for packet in packets:
+                if packet.has_sidedata("new_extradata"):  # the last one of FLAC
+                    self._stream_info = bytes(packet.get_sidedata("new_extradata"))
+            self._container.mux(packets)
         except av.error.FFmpegError as error:
             raise EncodingError("The audio could not be encoded.") from error
 

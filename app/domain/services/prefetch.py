@@ -55,6 +55,7 @@ class Prefetcher:
         self._running: deque[_SegmentTask] = deque()
         self._params: SynthesisParams | None = None
         self._has_changed = asyncio.Event()
+        self._has_begun = asyncio.Event()
         self._is_finished = False
         self._error: Exception | None = None
         self.num_pushed = 0  # segments that have come so far
@@ -89,6 +90,11 @@ class Prefetcher:
         while not self._waiting and not self._is_finished:
             await self._change()
         return bool(self._waiting)
+
+    async def wait_for_begin(self) -> None:
+        """Return when the next of the waiting segments is begun."""
+        self._has_begun.clear()
+        await self._has_begun.wait()
 
     async def _change(self) -> None:
         """Return at the next `push` or `finish`."""
@@ -141,6 +147,7 @@ class Prefetcher:
             self._slot.segment_began()
             running.task.add_done_callback(lambda _: self._slot.segment_ended())
             self._running.append(running)
+            self._has_begun.set()
 
 
 class _SegmentTask:
@@ -200,8 +207,8 @@ class LiveText:
     """Takes the pieces of one text. Calls must not overlap.
 
     At most `max_chars` may wait to be spoken, in code points as they are written, and
-    `max_spoken_chars` as they are spoken. Fewer than `min_chars` wait for the next sentence: a
-    voice may garble what is very short.
+    `max_spoken_chars` as they are spoken; then `write` waits. Fewer than `min_chars` wait for the
+    next sentence: a voice may garble what is very short.
     """
 
     def __init__(
@@ -224,22 +231,27 @@ class LiveText:
         self._begins_line = True  # the rest, and not in the middle of one
 
     async def write(self, piece: str) -> None:
-        """Take the next characters.
+        """Take the next characters, when those before them have left room.
 
         Raises:
-            InputTooLongError: too many wait to be spoken; none of `piece` was taken.
+            InputTooLongError: they never fit; none of `piece` was taken.
         """
         prefetcher = self._prefetcher
-        num_waiting = len(self._rest) + prefetcher.num_waiting_written_chars + len(piece)
-        if num_waiting > self._max_chars:
-            raise InputTooLongError(num_waiting, self._max_chars)
+        num_chars = len(self._rest) + len(piece)
+        if num_chars > self._max_chars:
+            raise InputTooLongError(num_chars, self._max_chars)
         whole, rest = cut_whole_sentences(self._rest + piece)
         if len(whole.strip()) < self._min_chars:
             whole, rest = "", whole + rest
         segments = await self._segments_of(whole)
-        num_spoken = prefetcher.num_waiting_chars + count_chars(segments)
+        num_spoken = count_chars(segments)
         if num_spoken > self._max_spoken_chars:
             raise ExpandedInputTooLongError(num_spoken, self._max_spoken_chars)
+        while (
+            prefetcher.num_waiting_written_chars + num_chars > self._max_chars
+            or prefetcher.num_waiting_chars + num_spoken > self._max_spoken_chars
+        ):
+            await prefetcher.wait_for_begin()
         self._report.num_chars += len(piece)
         self._rest = rest
         self._push(whole, segments)

@@ -44,6 +44,7 @@ from app.ports.clock import Clock
 LIVE_PATH: Final = "/v1/audio/speech/stream"
 BYTES_PER_SAMPLE: Final = 2
 MAX_WAITING_UTTERANCES: Final = 16  # written and not spoken, on one socket
+WAITING_TEXTS: Final = 16  # of the longest that are allowed, in characters, on one socket
 FAREWELL_S: Final = 1.0  # given to a client that reads nothing to take the last message
 
 # Closing codes (IANA registry): of an idle socket, and of a server that restarts.
@@ -56,17 +57,37 @@ CLIENT_LEFT: Final = (WebSocketDisconnect, OSError)
 _log = structlog.get_logger(__name__)
 
 
-class Utterance:
-    """One text, of which at most `max_chars` code points wait to be synthesized."""
+class WaitingText:
+    """The code points on one socket that wait to be synthesized; `max_chars` is of one message."""
 
-    def __init__(self, number: int, options: SpeechOptions, max_chars: int) -> None:
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = max_chars
+        self._num_chars = 0
+
+    def add(self, num_chars: int) -> None:
+        """Take these too; raises InputTooLongError, and then has not."""
+        if num_chars > self._max_chars:
+            raise errors.InputTooLongError(num_chars, self._max_chars)
+        total, most = self._num_chars + num_chars, WAITING_TEXTS * self._max_chars
+        if total > most:
+            raise errors.InputTooLongError(total, most)
+        self._num_chars = total
+
+    def remove(self, num_chars: int) -> None:
+        """These wait no longer."""
+        self._num_chars -= num_chars
+
+
+class Utterance:
+    """One text, whose characters are counted in `waiting` until they are synthesized."""
+
+    def __init__(self, number: int, options: SpeechOptions, waiting: WaitingText) -> None:
         self.number = number
         self.options = options
         self.stream: SpeechStream | None = None  # once it is synthesized
         self.num_bytes = 0  # of the file that have been sent
         self.is_over = False  # the client was told that the file is whole
-        self._max_chars = max_chars
-        self._num_waiting_chars = 0
+        self._waiting = waiting
         self._last: messages.Written | None = None
         self._written: asyncio.Queue[messages.Written] = asyncio.Queue()
 
@@ -75,10 +96,7 @@ class Utterance:
         if message == messages.Text("") or message == self._last == messages.Flush():
             return  # says nothing, and would only fill the memory
         if isinstance(message, messages.Text):
-            num_waiting = self._num_waiting_chars + len(message.text)
-            if num_waiting > self._max_chars:
-                raise errors.InputTooLongError(num_waiting, self._max_chars)
-            self._num_waiting_chars = num_waiting
+            self._waiting.add(len(message.text))
         self._last = message
         self._written.put_nowait(message)
 
@@ -86,8 +104,15 @@ class Utterance:
         """What was written next."""
         message = await self._written.get()
         if isinstance(message, messages.Text):
-            self._num_waiting_chars -= len(message.text)
+            self._waiting.remove(len(message.text))
         return message
+
+    def drop(self) -> None:
+        """Nothing of it waits any longer."""
+        while not self._written.empty():
+            message = self._written.get_nowait()
+            if isinstance(message, messages.Text):
+                self._waiting.remove(len(message.text))
 
     def num_samples(self) -> int:
         """Samples sent: counted where the format shows them, else those the encoder has taken."""
@@ -129,6 +154,7 @@ class LiveSession:
     def __post_init__(self) -> None:
         self._options = SpeechOptions(format=AudioFormat.PCM)
         self._waiting: asyncio.Queue[Utterance] = asyncio.Queue()
+        self._waiting_text = WaitingText(self.settings.speech.max_chars)
         self._active_at = self.clock.monotonic()
 
     async def run(self) -> None:
@@ -223,8 +249,7 @@ class LiveSession:
                 await self._send(messages.Pong(message.id))
 
     def _begin(self, message: messages.Text) -> None:
-        max_chars = self.settings.speech.max_chars
-        utterance = Utterance(self._num_utterances + 1, self._options, max_chars)
+        utterance = Utterance(self._num_utterances + 1, self._options, self._waiting_text)
         utterance.write(message)
         try:
             self.services.intake.check()
@@ -233,6 +258,7 @@ class LiveSession:
             if self.grant is not None:
                 self.grant.count_request()
         except errors.SpeechError:
+            utterance.drop()
             self._is_rejected = True  # to its end: nobody wants to hear the second half of a text
             raise
         self._num_utterances += 1
@@ -242,7 +268,7 @@ class LiveSession:
     async def _cancel(self) -> messages.Cancelled:
         self._writing, self._is_rejected = None, False
         while not self._waiting.empty():
-            self._waiting.get_nowait()
+            self._waiting.get_nowait().drop()
             self._waiting.task_done()
         if self._speaking is None:
             return messages.Cancelled()
@@ -263,6 +289,7 @@ class LiveSession:
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+                utterance.drop()
                 self._speaking = None
                 self._waiting.task_done()
 

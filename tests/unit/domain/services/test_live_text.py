@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -38,6 +39,7 @@ class Waiting(Prefetcher):
     def take_all(self) -> list[tuple[int, str]]:
         taken = [(segment.index, segment.text) for segment in self._waiting]
         self._waiting.clear()
+        self._has_begun.set()
         return taken
 
 
@@ -98,6 +100,18 @@ async def test_what_waits_is_bounded_and_not_what_is_spoken() -> None:
     assert rig.report.num_chars == 10 * 20 + MAX_CHARS
 
 
+async def test_a_piece_waits_for_room_and_follows_what_was_before_it() -> None:
+    rig = Rig()
+    await rig.text.write("Twenty characters. And more of them. ")
+    writing = asyncio.create_task(rig.text.write("Then these. "))
+    done, _ = await asyncio.wait({writing}, timeout=0.1)
+    assert not done
+    assert [text for _, text in rig.taken()] == ["Twenty characters."]
+    await writing
+    await rig.text.finish()
+    assert [text for _, text in rig.taken()] == ["And more of them.", "Then these."]
+
+
 async def test_what_waits_is_counted_as_it_is_written() -> None:
     rig = Rig()
     for _ in range(2):
@@ -112,11 +126,16 @@ async def test_what_waits_is_bounded_as_it_is_spoken_too() -> None:
     rig = Rig()
     await rig.text.write("\u2265" * 8 + ". A")
     assert rig.feed.num_waiting_chars <= MAX_SPOKEN_CHARS
-    with pytest.raises(ExpandedInputTooLongError):
-        await rig.text.write(". " + "\u2265" * 8 + ". B")
+    writing = asyncio.create_task(rig.text.write(". " + "\u2265" * 8 + ". B"))
+    done, _ = await asyncio.wait({writing}, timeout=0.1)
+    assert not done
     num_taken = len(rig.taken())
+    await writing
     await rig.text.finish()
-    assert rig.taken() == [(num_taken, "A")]
+    assert rig.feed.num_waiting_chars <= MAX_SPOKEN_CHARS
+    assert rig.taken()[0] == (num_taken, "A.")
+    with pytest.raises(ExpandedInputTooLongError):
+        await rig.text.write("\u2265" * 30 + ". C")
 
 
 async def test_a_refused_piece_leaves_what_was_taken_before() -> None:
