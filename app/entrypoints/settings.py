@@ -40,11 +40,24 @@ class ServerSettings(Section, frozen=True):
         str,
         Meta(min_length=1),
         about("""Address to listen on. 127.0.0.1 is this machine only; 0.0.0.0 is every network it
-            is in."""),
+            is in; "unix:/run/soprano.sock" is a socket in the file system, without a port."""),
     ] = "127.0.0.1"
     port: Annotated[
         int, Meta(ge=0, le=65_535), about("Port to listen on. 0 takes a free one and logs it.")
     ] = 8000
+    root_path: Annotated[
+        str,
+        Meta(pattern=r"^(/[A-Za-z0-9._~-]+)*$"),
+        about("""Path under which a reverse proxy passes the server on without removing it, such as
+            "/tts". Nothing is needed for a proxy that removes it."""),
+    ] = ""
+    ssl_certfile: Annotated[
+        str,
+        about("""Certificate for TLS, with those that sign it (PEM). Empty is plain HTTP."""),
+    ] = ""
+    ssl_keyfile: Annotated[
+        str, about("Its private key (PEM). Empty looks in the file of the certificate.")
+    ] = ""
     max_body_bytes: Annotated[
         int,
         Meta(ge=1_024, le=2**30),
@@ -201,15 +214,6 @@ class ModelSettings(Section, frozen=True):
     top_p: Annotated[
         float, Meta(gt=0, le=1), about("Probability mass from which tokens are sampled.")
     ] = 0.95
-    repetition_penalty: Annotated[
-        float, Meta(ge=0.5, le=5), about("Penalty on tokens that were generated before. 1 is none.")
-    ] = 1.2
-    max_regenerations: Annotated[
-        int,
-        Meta(ge=0, le=10),
-        about("""How often a sentence whose generation did not end is generated again; then it is an
-            error."""),
-    ] = 1
     num_threads: Annotated[
         int,
         Meta(ge=0, le=1_024),
@@ -305,12 +309,6 @@ class ResilienceSettings(Section, frozen=True):
         about("""The same for further audio, which is due when all audio before it has been
             played."""),
     ] = 5.0
-    max_retries: Annotated[
-        int,
-        Meta(ge=0, le=10),
-        about("""How often a sentence is retried after an instance of the model died or hung; never
-            after its audio has been sent."""),
-    ] = 1
 
 
 class CacheSettings(Section, frozen=True):
@@ -398,6 +396,9 @@ FORMER: Final = {
     "model.max_sentences": "it is model.max_batch_size now",
     "model.max_graph_bytes": "the limit is always 4 GB",
     "model.seed": "a request may name a seed",
+    "model.repetition_penalty": "a request may name one",
+    "model.max_regenerations": "a sentence is generated again once",
+    "resilience.max_retries": "a sentence is retried once",
     "speech.look_ahead_s": "it is speech.prefetch_s now",
     "speech.look_ahead_segments": "speech.prefetch_s is the limit",
     "speech.sse_keep_alive_s": "a comment is always sent after 10 s",

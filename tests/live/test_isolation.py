@@ -392,20 +392,19 @@ def test_with_one_instance_a_sentence_waits_for_the_next_one(tmp_path: Path) -> 
 def test_an_instance_that_hangs_is_replaced_though_its_process_lives(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    limits = {"resilience__first_chunk_timeout_s": "2.5", "resilience__max_retries": "0"}
-    with humming_server(tmp_path, **limits) as server:
+    with humming_server(tmp_path, resilience__first_chunk_timeout_s="2.5") as server:
         wait_for_instances(server, 2)
         answer = ask(server, "Into the labyrinth.")
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "speech_timeout")
         others = [ask(server, f"Number {number}.").status_code for number in range(10)]
-        back_s = wait_for_instances(server, 3)
-        (death,) = server.log_events(event="model.instance_died")
+        back_s = wait_for_instances(server, 4)
+        deaths = server.log_events(event="model.instance_died")
         metrics = httpx.get(f"{server.url}/metrics").text.splitlines()
     with capsys.disabled():
         print(f"\nhang: replaced {back_s:.1f} s after it was given up")
     assert others == [200] * 10
-    assert death["reason"] == "hung"
-    assert 'soprano_instance_deaths_total{reason="hung"} 1.0' in metrics
+    assert [death["reason"] for death in deaths] == ["hung"] * 2  # the sentence was tried again
+    assert 'soprano_instance_deaths_total{reason="hung"} 2.0' in metrics
     assert "soprano_instances_alive 2.0" in metrics
 
 

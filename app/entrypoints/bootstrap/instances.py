@@ -72,12 +72,7 @@ def build_instance(
         backend=backend,
         find_checkpoint=lambda: read_checkpoint(locate_checkpoint(settings, clock)),
         build_engine=partial(soprano.build_engine, settings=settings, clock=clock, index=index),
-        sampling=Sampling(
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            repetition_penalty=settings.repetition_penalty,
-        ),
-        max_regenerations=settings.max_regenerations,
+        sampling=Sampling(temperature=settings.temperature, top_p=settings.top_p),
         num_streams=min(soprano.num_streams, settings.max_batch_size),
         observer=observer,
     )

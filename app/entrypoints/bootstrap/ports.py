@@ -28,7 +28,7 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import file_states
 from app.adapters.speech.time_stretched import TimeStretchedModel
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
-from app.domain.resilience import ResiliencePolicy, RetryPolicy, TimeLimits
+from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.entrypoints.backends import Choice, choose_backend
 from app.entrypoints.bootstrap.instances import (
     OTHER_BACKENDS,
@@ -84,9 +84,7 @@ def build_ports(settings: Settings) -> Ports:
     _log_choice(choice, settings.model)
     pool = _build_pool(choice.backend, settings, clock, observer)
     metrics.watch_instances(lambda: pool.num_alive)
-    resilient = ResilientModel(
-        pool, clock, resilience_policy(settings.resilience), observer, random.random, tracing
-    )
+    resilient = ResilientModel(pool, clock, ResiliencePolicy(), observer, random.random, tracing)
     cache, directory = settings.cache, settings.cache.directory
     model = CachedModel(
         TimeStretchedModel(resilient),
@@ -125,11 +123,6 @@ def _build_tracing(clock: Clock) -> OpenTelemetry:
     except ImportError as error:
         advice = f"pip install '{DISTRIBUTION}[telemetry]'"
         raise SettingsError(f"telemetry.traces needs OpenTelemetry: {advice} ({error}).") from error
-
-
-def resilience_policy(settings: ResilienceSettings) -> ResiliencePolicy:
-    """The section as the domain has it."""
-    return ResiliencePolicy(retry=RetryPolicy(max_retries=settings.max_retries))
 
 
 def time_limits(settings: ResilienceSettings) -> TimeLimits:

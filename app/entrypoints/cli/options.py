@@ -11,6 +11,9 @@ from app.entrypoints.settings_loader import LoadedSettings, load_settings
 FLAGS: Final = {
     "host": "server.host",
     "port": "server.port",
+    "root_path": "server.root_path",
+    "ssl_certfile": "server.ssl_certfile",
+    "ssl_keyfile": "server.ssl_keyfile",
     "backend": "model.backend",
     "model": "model.checkpoint",
     "precision": "model.precision",
@@ -18,15 +21,25 @@ FLAGS: Final = {
 }
 
 
+SERVER_FLAGS: Final = {
+    "--host": "Address to listen on.",
+    "--port": "Port to listen on; 0 selects a free one.",
+    "--uds": "Unix domain socket to listen on, in place of an address.",
+    "--root-path": "Path that a proxy does not remove, such as /tts.",
+    "--ssl-certfile": "Certificate for TLS (PEM).",
+    "--ssl-keyfile": "Its private key (PEM).",
+}
+
 config_option = click.option(
     "--config", type=click.Path(), help="Settings file (TOML); also SOPRANO_CONFIG."
 )
 
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --host and --port."""
-    command = click.option("--port", help="Port to listen on; 0 selects a free one.")(command)
-    return click.option("--host", help="Address to listen on.")(command)
+    """Add those that say where to listen."""
+    for name, text in reversed(SERVER_FLAGS.items()):
+        command = click.option(name, help=text)(command)
+    return command
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,6 +55,8 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def settings_from(config: str | None, flags: dict[str, str | None]) -> LoadedSettings:
     """The settings in force, given the flags by parameter name."""
+    if uds := flags.pop("uds", None):
+        flags["host"] = f"unix:{uds}"
     return load_settings({FLAGS[name]: value for name, value in flags.items()}, config)
 
 

@@ -19,7 +19,7 @@ from app.domain.services.lifecycle import Intake
 from app.entrypoints.bootstrap.ports import build_ports
 from app.entrypoints.cli.options import common_options, server_options, settings_from
 from app.entrypoints.http.app import create_app
-from app.entrypoints.http.server import SpeechServer
+from app.entrypoints.http.server import SpeechServer, unix_path
 from app.entrypoints.log import configure_logging, never_wait
 from app.entrypoints.memory import tune_allocation
 from app.entrypoints.settings import ServerSettings, Settings
@@ -78,7 +78,7 @@ def serve(config: str | None, **flags: Any) -> None:
         # Python gives signals their default effect before it ends, unless they are ignored.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        exit_code = 1 if failures or server.bind_error else 0
+        exit_code = 1 if failures or server.start_error else 0
         timer = threading.Timer(THREADS_END_S, os._exit, (exit_code,))
         timer.daemon = True
         timer.start()
@@ -97,7 +97,7 @@ def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host == "localhost" or unix_path(host) is not None
 
 
 def raise_open_files_limit(wanted: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, cast
 import h11
 import msgspec
 import structlog
-from litestar.types import Receive, ReceiveMessage, Scope, Send
+from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -47,7 +47,10 @@ MAX_BODY_READ_BYTES: Final = 32_768
 
 DROP_BYTES: Final = 262_144  # read at once and dropped, which costs next to nothing
 
-NO_LINGER: Final = struct.pack("ii", 1, 0)  # discard what is not sent and send RST (socket(7))
+# SO_LINGER (socket(7)): a close, by the system as well when the process is killed, discards what is
+# not sent and sends RST, or does not.
+RESET: Final = struct.pack("ii", 1, 0)
+NO_RESET: Final = struct.pack("ii", 0, 0)
 
 # Control frames and parts of messages, on one connection. Each takes some 10 us to parse.
 SMALL_FRAME_BYTES: Final = 64
@@ -122,10 +125,14 @@ class HttpProtocol(H11Protocol):
     """HTTP over h11, which bounds the size of a request's head; httptools does not."""
 
     def __init__(
-        self, limits: ConnectionLimits, overload: OverloadCheck | None, **arguments: Any
+        self,
+        limits: ConnectionLimits,
+        overload: OverloadCheck | None,
+        prefix: bytes,  # of paths, which is removed
+        **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        self.conn: RequestReader = RequestReader()
+        self.conn: RequestReader = RequestReader(prefix)
         self._application, self.app = self.app, self._run
         self._limits = limits
         self._unfinished = UnfinishedPart(limits.unfinished)
@@ -177,13 +184,21 @@ class HttpProtocol(H11Protocol):
         self.cycle.disconnected = True  # uvicorn expects no answer then
         self._reject(error)
 
-    def _reset_old_client(self) -> None:
-        """Close with RST to HTTP/1.0, where FIN is the end of the body: it would seem whole."""
+    @property
+    def _is_old_client(self) -> bool:
+        """Whether it speaks HTTP/1.0, where FIN ends a body that has no length."""
+        return bool(self.scope) and self.scope["http_version"] == "1.0"
+
+    def _set_linger(self, linger: bytes) -> None:
         connection = self.transport.get_extra_info("socket")
-        is_old = bool(self.scope) and self.scope["http_version"] == "1.0"
-        if is_old and connection is not None:
+        if connection is not None and connection.family != socket.AF_UNIX:
             with suppress(OSError):  # the client has left, and the socket is closed
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    def _reset_old_client(self) -> None:
+        """Close with RST to HTTP/1.0: after FIN what it has would seem whole."""
+        if self._is_old_client:
+            self._set_linger(RESET)
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -223,7 +238,8 @@ class HttpProtocol(H11Protocol):
 
     def _discard(self) -> None:
         """Read on and drop it: to close now would reset the connection while the client sends."""
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # not over TLS
+            self.transport.write_eof()
         self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
         self._is_discarding = True
         self._headers_due_at = self.loop.time() + FAREWELL_S
@@ -294,11 +310,23 @@ class HttpProtocol(H11Protocol):
             self._reject_running(HttpError("invalid_http"))
             return
         try:
-            await self._application(scope, receive_unbroken, send)
+            await self._application(scope, receive_unbroken, self._resetting(send))
         finally:
             if self.cycle.response_started and not self.cycle.response_complete:
                 self._writes.limit_s = FAREWELL_S  # for what is left of it
                 self._reset_old_client()
+
+    def _resetting(self, send: Send) -> Send:
+        """The same; with an old client, a process that is killed in between resets the answer."""
+
+        async def send_and_set(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._set_linger(RESET)
+            elif not message.get("more_body"):
+                self._set_linger(NO_RESET)
+            await send(message)
+
+        return send_and_set if self._is_old_client else send
 
     def _reject(self, error: SpeechError) -> None:
         self._answer(error)

@@ -38,10 +38,14 @@ class FaultyHeadError(h11.RemoteProtocolError):
 
 
 class RequestReader(h11.Connection):
-    """h11, with a check of each head before it is parsed, and a limit on small chunks."""
+    """h11, with a check of each head before it is parsed, and a limit on small chunks.
 
-    def __init__(self) -> None:
+    A path below `root_path` is taken without it.
+    """
+
+    def __init__(self, root_path: bytes = b"") -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
+        self._root_path = root_path
         self.is_head = False  # the last request that has begun, even if it cannot be parsed
         self.has_length = False  # the length of its body was announced
         self.num_body_bytes = 0  # so far
@@ -62,7 +66,7 @@ class RequestReader(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.has_length = any(name == b"content-length" for name, _ in event.headers)
-            return _without_authority(event)
+            return self._without_prefix(_without_authority(event))
         if isinstance(event, h11.Data):
             self.num_body_bytes += len(event.data)
             self._num_small_chunks += len(event.data) < SMALL_CHUNK_BYTES
@@ -70,6 +74,13 @@ class RequestReader(h11.Connection):
                 self._process_error(self.their_role)
                 raise h11.RemoteProtocolError("too many small chunks", error_status_hint=400)
         return event
+
+    def _without_prefix(self, request: h11.Request) -> h11.Request:
+        root_path, target = self._root_path, request.target
+        rest = target.removeprefix(root_path)
+        if rest == target or rest[:1] not in (b"", b"/", b"?"):
+            return request
+        return _with_target(request, rest if rest.startswith(b"/") else b"/" + rest)
 
 
 def _without_authority(request: h11.Request) -> h11.Request:
@@ -79,8 +90,17 @@ def _without_authority(request: h11.Request) -> h11.Request:
         return request
     path = target[2] if target[2].startswith(b"/") else b"/" + target[2]
     headers = [(b"host", target[1]), *(pair for pair in request.headers if pair[0] != b"host")]
+    return _with_target(request, path, headers)
+
+
+def _with_target(
+    request: h11.Request, target: bytes, headers: list[tuple[bytes, bytes]] | None = None
+) -> h11.Request:
     return h11.Request(
-        method=request.method, target=path, headers=headers, http_version=request.http_version
+        method=request.method,
+        target=target,
+        headers=list(request.headers) if headers is None else headers,
+        http_version=request.http_version,
     )
 
 

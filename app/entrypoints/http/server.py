@@ -10,6 +10,7 @@ import math
 import socket
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final, cast
 
@@ -32,9 +33,38 @@ MAX_UNSENT_BYTES: Final = 131_072
 
 ANY_ADDRESS: Final = "::"  # of IPv6, and of IPv4 as well
 
+UNIX_PREFIX: Final = "unix:"
+UNIX_MODE: Final = 0o666  # who may connect is decided by the mode of its directory
+
 NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2); they pass
 
 _log = structlog.get_logger(__name__)
+
+
+def unix_path(host: str) -> Path | None:
+    """Of a Unix domain socket, if `host` names one."""
+    path = host.removeprefix(UNIX_PREFIX)
+    return None if path == host else Path(path)
+
+
+async def open_sockets(host: str, port: int) -> list[socket.socket]:
+    """Those for each address of `host`, bound; raises OSError, or UnicodeError for no name."""
+    if path := unix_path(host):
+        listener = socket.socket(socket.AF_UNIX)
+        if path.is_socket() and listener.connect_ex(str(path)):
+            path.unlink()  # of a server that was killed
+        listener.close()
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        path.chmod(UNIX_MODE)
+        return [listener]
+    if host == ANY_ADDRESS and socket.has_dualstack_ipv6():  # asyncio's own takes no IPv4 there
+        address, family = (host, port), socket.AF_INET6
+        return [socket.create_server(address, family=family, dualstack_ipv6=True)]
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+    with closing(server):
+        return [socket.socket(fileno=socket.dup(each.fileno())) for each in server.sockets]
 
 
 class SpeechServer(uvicorn.Server):
@@ -44,16 +74,19 @@ class SpeechServer(uvicorn.Server):
         limits = ConnectionLimits(
             settings.read_timeout_s, settings.send_timeout_s, settings.max_connections
         )
+        prefix = settings.root_path.encode()
         self._overload: OverloadCheck | None = app.state.get("overload")
         config = uvicorn.Config(
             app,
-            http=cast("Any", partial(HttpProtocol, limits, self._overload)),
+            http=cast("Any", partial(HttpProtocol, limits, self._overload, prefix)),
             ws=cast("Any", partial(SocketProtocol, limits)),
             ws_max_size=settings.max_body_bytes,
             ws_per_message_deflate=False,  # sound does not shrink
             ws_ping_timeout=None,  # a pong may lie behind sound that a player has not taken yet
             host=settings.host,
             port=settings.port,
+            ssl_certfile=settings.ssl_certfile or None,
+            ssl_keyfile=settings.ssl_keyfile or None,
             loop="asyncio",  # of which a connection can be told how much to read at once
             log_config=None,
             access_log=False,
@@ -68,40 +101,48 @@ class SpeechServer(uvicorn.Server):
         self._clock = clock
         self._is_hurried = False
         self._ends_at = 0.0
-        self.bind_error: OSError | UnicodeError | None = None
+        self.start_error: OSError | UnicodeError | None = None
         self._refused_files_at = -math.inf
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal; `start_error` says why that could not begin."""
+        try:
+            self.config.load()
+        except OSError as error:  # ssl.SSLError is one
+            self.start_error = error
+            certificate, reason = self._settings.ssl_certfile, error.strerror or str(error)
+            _log.error("server.tls_failed", certificate=certificate, reason=reason)
+            return
+        await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the sockets, then say where they listen; with port 0 nobody else knows.
 
-        If they cannot be opened the server stops before anything is loaded; `bind_error` says why.
+        If they cannot be opened the server stops before anything is loaded.
         """
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         host, port = self.config.host, self.config.port
         try:
-            if not sockets and host == ANY_ADDRESS and socket.has_dualstack_ipv6():
-                # asyncio's own socket takes no IPv4 there.
-                family = socket.AF_INET6
-                sockets = [socket.create_server((host, port), family=family, dualstack_ipv6=True)]
-            elif not sockets:  # those that asyncio binds to each address of `host`
-                loop = asyncio.get_running_loop()
-                server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
-                with closing(server):
-                    sockets = [socket.socket(fileno=socket.dup(s.fileno())) for s in server.sockets]
+            sockets = sockets or await open_sockets(host, port)
         except (OSError, UnicodeError) as error:  # a name that no host can have
-            self.bind_error, self.should_exit = error, True
+            self.start_error, self.should_exit = error, True
             reason = getattr(error, "strerror", None) or str(error)
             _log.error("server.bind_failed", host=host, port=port, reason=reason)
             return
         await super().startup(sockets)
         if self.should_exit:  # the model could not be loaded, or there was a signal
             return
+        scheme = "https" if self.config.is_ssl else "http"
         for listener in (listener for server in self.servers for listener in server.sockets):
+            if listener.family == socket.AF_UNIX:
+                _log.info("server.listening", url=host, docs="/schema")
+                continue
             if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not there on Windows
                 with closing(socket.socket(fileno=socket.dup(listener.fileno()))) as same:
                     same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
-            host, port = listener.getsockname()[:2]
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            address, port = listener.getsockname()[:2]
+            name = f"[{address}]" if ":" in address else address
+            url = f"{scheme}://{name}:{port}{self._settings.root_path}"
             _log.info("server.listening", url=url, docs="/schema")
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -137,6 +178,8 @@ class SpeechServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and close the application; leave it if it does not close."""
+        if path := unix_path(self._settings.host):
+            path.unlink(missing_ok=True)
         try:
             async with asyncio.timeout(2 * LAST_LINE_S):
                 await super().shutdown(sockets)

@@ -23,7 +23,6 @@ from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import CacheStatus, SpeechReport
 from app.entrypoints.http.access import LIMITED, key_name
 from app.entrypoints.http.errors import NOT_JSON, HttpError, describe_decode_error
-from app.entrypoints.http.files import FILES_PATH
 from app.entrypoints.http.openapi import CREATE_SPEECH, SPEECH_ERRORS
 from app.entrypoints.http.responses import (
     HeldAnswers,
@@ -36,7 +35,8 @@ from app.entrypoints.http.sse import EVENT_STREAM, EventWriter, error_event
 from app.ports.clock import Clock
 
 # Ask proxies to pass each event on when it comes.
-EVENT_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+STREAM_HEADERS: Final = {"x-accel-buffering": "no"}  # to nginx: pass on what comes as it comes
+EVENT_HEADERS: Final = {"cache-control": "no-cache", **STREAM_HEADERS}
 
 # The header `Cache-Status` (RFC 9211); of a partial hit the other sentences are synthesized.
 CACHE_STATUS: Final = {
@@ -124,6 +124,7 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
             return StreamResponse(stream, body, self.clock, headers, EVENT_STREAM, error_event)
         media_type = CONTENT_TYPES[stream.encoding.format]
         if data.is_streamed:
+            headers |= STREAM_HEADERS
             return StreamResponse(stream, stream, self.clock, headers, media_type)
 
         def whole_headers() -> dict[str, str]:
@@ -132,7 +133,8 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
             error = stream.stored.error if stream.stored else None
             stored = {} if error is None else {"x-store-error": error.code}
             if file is not None:
-                location = f"{FILES_PATH}/{file.name}"
+                # Relative to the request (RFC 9110, section 8.7): a proxy may add a prefix.
+                location = f"files/{file.name}"
                 stored = {"x-stored-file": file.name, "content-location": location}
             return headers | timing | stored
 

@@ -12,10 +12,10 @@ import structlog.testing
 
 from app.adapters.clock import SystemClock
 from app.domain.errors import CheckpointError
-from app.domain.resilience import ResiliencePolicy, TimeLimits
+from app.domain.resilience import TimeLimits
 from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import Assignment, build_assigned, worker_environment
-from app.entrypoints.bootstrap.ports import _identify, build_ports, resilience_policy, time_limits
+from app.entrypoints.bootstrap.ports import _identify, build_ports, time_limits
 from app.entrypoints.settings import (
     CacheSettings,
     LogSettings,
@@ -72,10 +72,8 @@ def test_the_model_is_its_own_cache_and_its_size_is_a_metric() -> None:
 
 
 def test_the_numbers_of_resilience_have_one_default_and_each_setting_its_place() -> None:
-    assert resilience_policy(ResilienceSettings()) == ResiliencePolicy()
     assert time_limits(ResilienceSettings()) == TimeLimits()
-    settings = ResilienceSettings(max_retries=7, first_chunk_timeout_s=8.0, chunk_timeout_s=9.0)
-    assert resilience_policy(settings).retry.max_retries == 7
+    settings = ResilienceSettings(first_chunk_timeout_s=8.0, chunk_timeout_s=9.0)
     assert time_limits(settings) == TimeLimits(first_chunk_s=8.0, chunk_gap_s=9.0)
 
 

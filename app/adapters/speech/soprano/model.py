@@ -41,7 +41,7 @@ class SopranoModel:
         find_checkpoint: Callable[[], Checkpoint],
         build_engine: Callable[[Checkpoint], Engine],
         sampling: Sampling,
-        max_regenerations: int,
+        max_regenerations: int = 1,
         num_streams: int,
         observer: SentenceObserver,
     ) -> None:

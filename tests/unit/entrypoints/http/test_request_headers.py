@@ -55,9 +55,9 @@ def test_a_fault_is_found_before_the_head_is_whole(begun: bytes, error: str) -> 
     assert fault.code == error
 
 
-def read(*parts: bytes) -> list[h11.Event | type[h11.NEED_DATA]]:
+def read(*parts: bytes, root_path: bytes = b"") -> list[h11.Event | type[h11.NEED_DATA]]:
     """The event after each part."""
-    reader = RequestReader()
+    reader = RequestReader(root_path)
     events = []
     for part in parts:
         reader.receive_data(part)
@@ -72,6 +72,28 @@ def test_empty_lines_before_a_request_are_ignored_in_whatever_parts_they_come(li
         *_, event = read(whole[:size], whole[size:])
         assert isinstance(event, h11.Request)
         assert event.target == b"/health/live"
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/tts/health", b"/health"),
+        (b"/tts", b"/"),
+        (b"/tts?a=/b", b"/?a=/b"),
+        (b"/ttss/health", b"/ttss/health"),
+        (b"/health/tts", b"/health/tts"),
+        (b"http://localhost/tts/health", b"/health"),
+        (b"/tts/tts/health", b"/tts/health"),
+    ],
+)
+def test_the_path_that_a_proxy_leaves_is_removed_once(target: bytes, path: bytes) -> None:
+    head = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    (event,) = read(head, root_path=b"/tts")
+    assert isinstance(event, h11.Request)
+    assert event.target == path
+    (event,) = read(head)
+    assert isinstance(event, h11.Request)
+    assert event.target == target.removeprefix(b"http://localhost")
 
 
 @pytest.mark.parametrize("line", [b"\r", b"\r\r\n", b" \r\n"])

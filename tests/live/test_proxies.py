@@ -1,0 +1,242 @@
+"""Real reverse proxies in front of the server, with the examples of the documentation."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from tests.listening import decode_file
+from tests.serving import (
+    ServerProcess,
+    clean_environment,
+    free_port,
+    server_process,
+    wait_for_status,
+)
+
+DEPLOY: Final = Path(__file__).parents[2] / "docs/how-to/deploy.md"
+LONG: Final = " ".join(f"This is sentence {n} of very many that are spoken." for n in range(70))
+
+NGINX: Final = """
+daemon off; pid {directory}/pid; error_log stderr; worker_processes 1;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
+  map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
+  server {{ listen 127.0.0.1:{port}; {site} }}
+}}
+"""
+CADDY: Final = """
+{{
+  admin off
+  auto_https off
+}}
+http://127.0.0.1:{port} {{
+{site}
+}}
+"""
+OLD: Final = "location /tts/ { proxy_http_version 1.0; proxy_pass http://127.0.0.1:8000/; }"
+KEEPS_PATH: Final = "location /tts/ { proxy_http_version 1.1; proxy_pass http://127.0.0.1:8000; }"
+
+
+def example(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", DEPLOY.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once that is so."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def proxy(kind: str, site: str, upstream: str, directory: Path) -> Iterator[str]:
+    """The address of the server behind nginx or Caddy."""
+    if shutil.which(kind) is None:
+        pytest.skip(f"{kind} is not installed")
+    port, config = free_port(), directory / f"{kind}.conf"
+    template = NGINX if kind == "nginx" else CADDY
+    config.write_text(
+        template.format(
+            directory=directory, port=port, site=site.replace("127.0.0.1:8000", upstream)
+        )
+    )
+    command = (
+        ["nginx", "-c", str(config), "-p", str(directory)]
+        if kind == "nginx"
+        else ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
+    )
+    environ = clean_environment({"HOME": str(directory)})
+    with (directory / "proxy.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
+    try:
+        wait_for_status(f"http://127.0.0.1:{port}/tts/health/ready", process)
+        yield f"http://127.0.0.1:{port}/tts"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.parametrize("kind", ["nginx", "caddy", "nginx that keeps the path"])
+def test_the_server_works_below_a_path_of_a_proxy(kind: str, tmp_path: Path) -> None:
+    """F11, F21, F40."""
+    keeps_path = kind not in ("nginx", "caddy")
+    site = KEEPS_PATH if keeps_path else example(kind)
+    environ = {
+        "SOPRANO_SERVER__ROOT_PATH": "/tts" if keeps_path else "",
+        "SOPRANO_STORE__DIRECTORY": str(tmp_path / "store"),
+    }
+    with (
+        server_process(tmp_path / "log", "--backend", "embedded", environ=environ) as server,
+        proxy(kind.split(maxsplit=1)[0], site, f"127.0.0.1:{server.port}", tmp_path) as url,
+        httpx.Client() as client,
+    ):
+        for page in ("/", "/schema", "/schema/openapi.json", "/schema/swagger-ui.css"):
+            assert client.get(url + page).status_code == 200
+        body = {"input": "Kept below a path.", "response_format": "flac", "store": True}
+        stored = client.post(f"{url}/v1/audio/speech", json=body)
+        kept = client.get(stored.url.join(stored.headers["content-location"]))
+        assert kept.content == stored.content
+        began_at = time.monotonic()
+        whole = {"input": LONG, "response_format": "pcm"}
+        with client.stream("POST", f"{url}/v1/audio/speech", json=whole) as answer:
+            parts = answer.iter_raw()
+            next(parts)
+            first_s = time.monotonic() - began_at
+            list(parts)
+        assert first_s < (time.monotonic() - began_at) / 2
+        if not keeps_path:
+            with connect(f"{url.replace('http', 'ws', 1)}/v1/audio/speech/stream") as live:
+                assert '"ready"' in str(live.recv(10))
+
+
+def test_the_page_of_the_server_speaks_below_a_path(tmp_path: Path) -> None:
+    """F11: what the page asks for it asks for below its own address."""
+    page = (Path(__file__).parents[2] / "app/entrypoints/http/static/player.html").read_text()
+    assert not re.search(r"""(fetch\(|href=|src=)["'`]/""", page)
+
+
+def test_an_answer_that_is_cut_never_looks_whole_behind_http_1_0(tmp_path: Path) -> None:
+    """F20: nginx as it comes, and a server that is killed."""
+    with (
+        pytest.raises(AssertionError, match="the server died"),
+        server_process(tmp_path / "log", "--backend", "embedded") as server,
+        proxy("nginx", OLD, f"127.0.0.1:{server.port}", tmp_path) as url,
+    ):
+        body = {"input": LONG, "response_format": "pcm"}
+        with httpx.stream("POST", f"{url}/v1/audio/speech", json=body, timeout=30) as answer:
+            parts = answer.iter_raw()
+            next(parts)
+            os.kill(server.pid, signal.SIGKILL)
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(parts)
+
+
+def test_an_old_client_gets_whole_answers(tmp_path: Path) -> None:
+    with server_process(tmp_path / "log", "--backend", "embedded") as server:
+        wait_for_status(f"{server.url}/health/ready")
+        content = b'{"input": "Of an old client.", "response_format": "wav"}'
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.sendall(
+                    b"POST /v1/audio/speech HTTP/1.0\r\nHost: localhost\r\n"
+                    b"Content-Length: %d\r\n\r\n" % len(content) + content
+                )
+                answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+            samples, rate, _ = decode_file(answer.partition(b"\r\n\r\n")[2])
+            assert len(samples) / rate > 0.5
+
+
+def test_the_server_listens_on_a_socket_in_the_file_system(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    command = [sys.executable, "-m", "app", "serve", "--backend", "embedded", "--uds", str(path)]
+    for _ in range(2):  # the second time one is left of the first
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(command, stderr=log, env=clean_environment())
+        wait_until(lambda: "server.listening" in (tmp_path / "log").read_text())
+        transport = httpx.HTTPTransport(uds=str(path))
+        with httpx.Client(transport=transport, base_url="http://localhost") as client:
+            response = client.post("/v1/audio/speech", json={"input": "Hello."})
+            assert response.status_code == 200
+        refused = subprocess.run(
+            command, capture_output=True, env=clean_environment(), timeout=60, check=False
+        )
+        assert refused.returncode == 1
+        assert b"server.bind_failed" in refused.stderr
+        process.kill()
+        process.wait()
+        assert path.is_socket()
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stderr=log, env=clean_environment())
+    wait_until(lambda: "server.listening" in (tmp_path / "log").read_text())
+    process.terminate()
+    assert process.wait(30) == 0
+    assert not path.exists()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    directory = tmp_path_factory.mktemp("tls")
+    certificate, key = directory / "cert.pem", directory / "key.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out"]
+    subprocess.run([*command.split(), *names, str(certificate)], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_the_server_speaks_tls(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    chain, key = certificate
+    port = free_port()
+    flags = ["--port", str(port), "--ssl-certfile", str(chain), "--ssl-keyfile", str(key)]
+    command = [sys.executable, "-m", "app", "serve", "--backend", "embedded", *flags]
+    log_path = tmp_path / "log"
+    with log_path.open("w") as log:
+        process = subprocess.Popen(command, stderr=log, env=clean_environment())
+    try:
+        wait_until(lambda: "server.listening" in log_path.read_text())
+        server = ServerProcess(process, port, log_path)
+        (listening,) = server.log_events(event="server.listening")
+        assert listening["url"] == f"https://127.0.0.1:{port}"
+        trusted = ssl.create_default_context(cafile=str(chain))
+        with httpx.Client(verify=trusted, base_url=f"https://localhost:{port}") as client:
+            body = {"input": LONG, "response_format": "pcm"}
+            assert len(client.post("/v1/audio/speech", json=body, timeout=60).content) > 1_000_000
+        with connect(f"wss://localhost:{port}/v1/audio/speech/stream", ssl=trusted) as live:
+            assert '"ready"' in str(live.recv(10))
+        with socket.create_connection(("127.0.0.1", port)) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert plain.recv(100) == b""
+    finally:
+        process.terminate()
+    assert process.wait(30) == 0
+    assert not server.log_events(level="error")
+
+
+def test_a_certificate_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.pem", DEPLOY):
+        command = [sys.executable, "-m", "app", "serve", "--ssl-certfile", str(path)]
+        done = subprocess.run(
+            command, capture_output=True, env=clean_environment(), timeout=60, check=False
+        )
+        assert done.returncode == 1
+        assert b"server.tls_failed" in done.stderr
+        assert b"Traceback" not in done.stderr
