@@ -58,12 +58,6 @@ class ServerSettings(Section, frozen=True):
     ssl_keyfile: Annotated[
         str, about("Its private key (PEM). Empty looks in the file of the certificate.")
     ] = ""
-    max_body_bytes: Annotated[
-        int,
-        Meta(ge=1_024, le=2**30),
-        about("""Size of a request body, and of a message on a WebSocket. A larger one is answered
-            with 413, or closes the socket."""),
-    ] = 262_144
     keep_alive_s: Annotated[
         int,
         Meta(ge=1, le=3_600),
@@ -390,6 +384,7 @@ class Settings(Section, frozen=True):
 
 # What became of settings of earlier versions.
 FORMER: Final = {
+    "server.max_body_bytes": "it follows speech.max_chars",
     "server.head_timeout_s": "it is server.read_timeout_s now",
     "server.body_timeout_s": "it is server.read_timeout_s now",
     "server.write_stall_s": "it is server.send_timeout_s now",

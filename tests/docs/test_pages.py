@@ -155,6 +155,7 @@ def test_an_example_of_a_file_parses(snippet: Snippet) -> None:
 
 def test_every_example_is_in_a_language_that_is_checked() -> None:
     checked = {"sh", "python", "js", "toml", "yaml", "json", "ini"}
+    checked |= {"nginx", "caddy"}  # by tests/live/test_proxies.py
     used = {language for page in PAGES for language, _ in FENCE.findall(text_of(page))}
     assert used <= checked | {"text", "{toctree}"}
 

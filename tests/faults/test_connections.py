@@ -32,7 +32,6 @@ LIMITS: Final = {
     "SOPRANO_SERVER__READ_TIMEOUT_S": str(LIMIT_S),
     "SOPRANO_SERVER__SEND_TIMEOUT_S": str(LIMIT_S),
     "SOPRANO_SPEECH__MAX_CHARS": str(MAX_CHARS),
-    "SOPRANO_SERVER__MAX_BODY_BYTES": str(2 * MAX_CHARS),
 }
 
 LONG_TEXT: Final = "This is one of the many sentences of a rather long story. " * 1_000

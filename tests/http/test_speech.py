@@ -502,3 +502,12 @@ async def test_a_value_that_is_none_of_a_few_is_answered_with_them(
 async def test_the_voice_is_blamed_for_what_it_lacks(client: httpx.AsyncClient) -> None:
     answer = await client.post(SPEECH, json=body(voice={}))
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "voice")
+
+
+async def test_a_longer_text_that_is_allowed_fits_into_a_body() -> None:
+    """F35."""
+    fakes = Fakes(Settings(speech=SpeechSettings(max_chars=100_000, prefetch_s=1.0)))
+    content = b'{"stream": false, "input": "' + rb"\ud83d\ude00" * 99_990 + b' A word."}'
+    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
+        answer = await client.post(SPEECH, content=content)
+    assert answer.status_code == 200

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from litestar import Litestar, MediaType, Response, get
 from litestar.di import NamedDependency, Provide
@@ -25,6 +25,17 @@ from app.entrypoints.http.sse import EventWriter
 from app.entrypoints.http.websocket import live_speech
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
+
+MIN_BODY_BYTES: Final = 262_144
+MAX_CHAR_BYTES: Final = (
+    12  # of a character in JSON: two escapes beyond U+FFFF (RFC 8259, section 7)
+)
+OTHER_FIELDS_BYTES: Final = 65_536
+
+
+def max_body_bytes(max_chars: int) -> int:
+    """Size of a body, and of a message on a WebSocket, that may hold a text of `max_chars`."""
+    return max(MIN_BODY_BYTES, MAX_CHAR_BYTES * max_chars + OTHER_FIELDS_BYTES)
 
 
 def create_app(
@@ -84,7 +95,7 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[access],
         cors_config=cors,
-        request_max_body_size=settings.server.max_body_bytes,
+        request_max_body_size=max_body_bytes(settings.speech.max_chars),
         openapi_config=openapi_config(version("soprano-tts-api")),
         logging_config=None,
     )

@@ -59,7 +59,7 @@ MAX_SMALL_FRAMES_PER_MINUTE: Final = 3_000
 NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)  # the last request is complete, or broken
 
 # 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
-# This has room for 256 bodies of the largest size (server.max_body_bytes) that come slowly; what
+# This has room for 256 bodies of 256 KiB that come slowly; what
 # comes at once is not counted. With less, long texts from slow networks are rejected earlier.
 MAX_UNFINISHED_BYTES: Final = 64 * 1024 * 1024
 

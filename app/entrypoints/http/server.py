@@ -80,7 +80,7 @@ class SpeechServer(uvicorn.Server):
             app,
             http=cast("Any", partial(HttpProtocol, limits, self._overload, prefix)),
             ws=cast("Any", partial(SocketProtocol, limits)),
-            ws_max_size=settings.max_body_bytes,
+            ws_max_size=app.request_max_body_size,
             ws_per_message_deflate=False,  # sound does not shrink
             ws_ping_timeout=None,  # a pong may lie behind sound that a player has not taken yet
             host=settings.host,
