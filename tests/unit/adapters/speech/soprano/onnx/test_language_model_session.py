@@ -81,3 +81,16 @@ def test_a_row_that_is_read_beside_steps_changes_nothing_and_is_not_changed(
     for one in reads:
         for alone, beside in zip(read_alone, one.result(), strict=True):
             assert np.array_equal(alone, beside)
+
+
+@pytest.mark.parametrize("session", ["int8", "int8-latency"], indirect=True)
+def test_a_step_of_a_row_is_the_same_to_the_last_bit_however_many_share_it(
+    session: LanguageModelSession,
+) -> None:
+    for row in range(len(PROMPTS)):
+        read(session, row, is_alone=True)
+    steps = [True] * 3
+    of_all = step_all(session, len(PROMPTS), steps)
+    for num_rows in range(1, len(PROMPTS)):
+        for some, every in zip(step_all(session, num_rows, steps), of_all, strict=True):
+            assert np.array_equal(some, every[:num_rows])
