@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ from app.entrypoints.settings_loader import SettingsError, all_keys
 @click.version_option(package_name="soprano-tts-api", prog_name="soprano-api")
 def cli() -> None:
     """A self-hosted, OpenAI-compatible text-to-speech server."""
+    ensure_home()
+
+
+def ensure_home() -> None:
+    """Without a home, as a container's random user is, keep what is cached in a new directory."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="soprano-home-")  # noqa: TID251 - no setting
 
 
 @cli.group()

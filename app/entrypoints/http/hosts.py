@@ -34,6 +34,8 @@ EXPOSED_HEADERS: Final = (
 
 _HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:@\[\]]*?)\.?)(?::\d*)?")
 
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+
 
 class AllowedHosts:
     """The names, and the addresses, of this server: `names`, separated by commas; `*` is any."""
@@ -65,8 +67,11 @@ def host_name(host: str) -> str:
 
 def is_same_host(origin: str, host: str) -> bool:
     """Whether a page came from `host`, a name or address with its port."""
-    # The scheme is not compared: behind a proxy with TLS ours differs from the browser's.
-    return bool(host) and origin.partition("://")[2].lower() == host.lower()
+    # The scheme is not compared: behind a proxy with TLS ours differs from the browser's. A proxy
+    # may name the port that browsers leave out.
+    scheme, _, name = origin.lower().partition("://")
+    port = _DEFAULT_PORTS.get(scheme, "")
+    return bool(host) and name.removesuffix(port) == host.lower().removesuffix(port)
 
 
 def cors_config(origins: str) -> CORSConfig | None:
