@@ -15,9 +15,15 @@ def decode_pcm(body: bytes) -> NDArray[np.float32]:
     return np.frombuffer(body, "<i2").astype(np.float32) / np.float32(32_767)
 
 
-def decode_file(body: bytes) -> tuple[NDArray[np.float32], int, int]:
-    """Samples as (num_samples,) float32, sample rate in Hz, number of channels."""
-    with av.open(io.BytesIO(body), "r") as container:
+def decode_file(
+    body: bytes, raw: str | None = None, sample_rate: int = 8_000
+) -> tuple[NDArray[np.float32], int, int]:
+    """Samples as (num_samples,) float32, sample rate in Hz, number of channels.
+
+    `raw` is the codec of a file that has no header, `sample_rate` its rate.
+    """
+    options = {"sample_rate": str(sample_rate)} if raw else {}
+    with av.open(io.BytesIO(body), "r", format=raw, options=options) as container:
         stream = container.streams.audio[0]
         resampler = av.AudioResampler(format="flt")
         frames = [

@@ -16,11 +16,13 @@ from app.domain.errors import InvalidAudioError
 PCM_SAMPLE_RATE: Final = 24_000
 """Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header)."""
 
+TELEPHONY_SAMPLE_RATE: Final = 8_000  # Hz of G.711, as telephone systems take it
+
 OPUS_SAMPLE_RATE: Final = 48_000  # Hz of the Opus reference clock (RFC 7845, section 4)
 
 
 class AudioFormat(StrEnum):
-    """The formats of the OpenAI speech endpoint. Their value is also the file extension."""
+    """The formats of the OpenAI speech endpoint, and ours after them; also the file extensions."""
 
     MP3 = "mp3"
     OPUS = "opus"
@@ -28,6 +30,9 @@ class AudioFormat(StrEnum):
     FLAC = "flac"
     WAV = "wav"
     PCM = "pcm"
+    WEBM = "webm"
+    MULAW = "mulaw"
+    ALAW = "alaw"
 
 
 class AudioChunk(msgspec.Struct, frozen=True, eq=False):
@@ -105,7 +110,7 @@ def to_pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
 def choose_sample_rate(audio_format: AudioFormat, asked: int | None, model_rate: int) -> int:
     """The rate in Hz of what is sent: the one asked for, else the format's rule.
 
-    Raw `pcm` names no rate, so it has a fixed one; Opus has one clock; the others name their rate
+    Raw formats name no rate, so theirs are fixed; Opus has one clock; the others name their rate
     and keep the model's own.
     """
     if asked is not None:
@@ -113,7 +118,9 @@ def choose_sample_rate(audio_format: AudioFormat, asked: int | None, model_rate:
     match audio_format:
         case AudioFormat.PCM:
             return PCM_SAMPLE_RATE
-        case AudioFormat.OPUS:
+        case AudioFormat.MULAW | AudioFormat.ALAW:
+            return TELEPHONY_SAMPLE_RATE
+        case AudioFormat.OPUS | AudioFormat.WEBM:
             return OPUS_SAMPLE_RATE
         case AudioFormat.MP3 | AudioFormat.AAC | AudioFormat.FLAC | AudioFormat.WAV:
             return model_rate

@@ -115,7 +115,8 @@ def decode(body: bytes, encoding: AudioEncoding) -> tuple[np.ndarray, int, int]:
     """Samples as float32, sample rate in Hz, channels; raw samples have those of `encoding`."""
     if encoding.format is AudioFormat.PCM:
         return decode_pcm(body), encoding.sample_rate, 1
-    return decode_file(body)
+    raw = str(encoding.format) if encoding.format in (AudioFormat.MULAW, AudioFormat.ALAW) else None
+    return decode_file(body, raw, encoding.sample_rate)
 
 
 @pytest.mark.parametrize("audio_format", FORMATS)
@@ -127,7 +128,8 @@ def test_what_is_decoded_is_what_was_said(audio_format: AudioFormat, asked: int 
     )
     samples, rate, channels = decode(whole, encoding)
     assert channels == 1
-    assert rate == (48_000 if audio_format is AudioFormat.OPUS else encoding.sample_rate)
+    is_opus = audio_format in (AudioFormat.OPUS, AudioFormat.WEBM)
+    assert rate == (48_000 if is_opus else encoding.sample_rate)
     assert len(samples) / rate == pytest.approx(2.0, abs=CODEC_PADDING / rate)
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     assert np.argmax(spectrum) * rate / len(samples) == pytest.approx(440, abs=1)
@@ -200,6 +202,7 @@ def test_joined_mp3_bodies_play_as_one() -> None:
         (AudioFormat.AAC, b"\xff\xf1"),
         (AudioFormat.FLAC, b"fLaC"),
         (AudioFormat.WAV, b"RIFF"),
+        (AudioFormat.WEBM, b"\x1aE\xdf\xa3"),
     ],
 )
 def test_a_container_is_recognizable_by_its_first_bytes(

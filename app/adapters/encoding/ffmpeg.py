@@ -1,4 +1,4 @@
-"""MP3, Opus, AAC and FLAC through FFmpeg's libraries, written to a stream that cannot seek.
+"""Compressed formats through FFmpeg's libraries, written to a stream that cannot seek.
 
 No ID3 tag, no Xing frame, no encoder name: files can be joined, and the same samples give the same
 bytes.
@@ -26,6 +26,8 @@ class Codec(msgspec.Struct, frozen=True):
     encoder_options: dict[str, str] = {}  # see FFmpeg's documentation of the encoder
 
 
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+_OPUS_OPTIONS = {"application": "audio", "frame_duration": "20"}
 _MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 CODECS: Final = {
@@ -40,10 +42,10 @@ CODECS: Final = {
         muxer="ogg",
         encoder="libopus",
         sample_format="flt",
-        sample_rates=(8_000, 12_000, 16_000, 24_000, 48_000),
+        sample_rates=_OPUS_RATES,
         # A page per 100 ms instead of one per second: the first bytes of sound leave sooner.
         muxer_options={"page_duration": "100000"},
-        encoder_options={"application": "audio", "frame_duration": "20"},
+        encoder_options=_OPUS_OPTIONS,
     ),
     AudioFormat.AAC: Codec(
         muxer="adts",
@@ -55,6 +57,17 @@ CODECS: Final = {
         encoder_options={"aac_coder": "fast"},
     ),
     AudioFormat.FLAC: Codec(muxer="flac", encoder="flac", sample_format="s16"),
+    AudioFormat.WEBM: Codec(
+        muxer="webm",
+        encoder="libopus",
+        sample_format="flt",
+        sample_rates=_OPUS_RATES,
+        # A cluster per 100 ms; else the first one is kept until it has 5 s.
+        muxer_options={"cluster_time_limit": "100", "live": "1"},
+        encoder_options=_OPUS_OPTIONS,
+    ),
+    AudioFormat.MULAW: Codec(muxer="mulaw", encoder="pcm_mulaw", sample_format="s16"),
+    AudioFormat.ALAW: Codec(muxer="alaw", encoder="pcm_alaw", sample_format="s16"),
 }
 
 _BIT_RATES: Final = ((12_000, 32_000), (24_000, 64_000), (48_000, 96_000))
@@ -95,7 +108,7 @@ class FfmpegWriter:
         context.layout = "mono"
         context.format = codec.sample_format
         context.flags |= av.codec.context.Flags.bitexact
-        if codec.encoder != "flac":
+        if codec.sample_format != "s16":  # the lossy ones
             context.bit_rate = bit_rate_for(sample_rate)
 
     def write(self, samples: NDArray[np.float32]) -> bytes:

@@ -274,6 +274,9 @@ AUDIO_TYPES: Final = {
     AudioFormat.MP3: "MP3 with a constant bit rate and without tags: answers can be joined.",
     AudioFormat.OPUS: "Opus in Ogg, 48 000 Hz.",
     AudioFormat.PCM: "Samples of 16 bit, little-endian, without a header; 24 000 Hz unless asked.",
+    AudioFormat.WEBM: "Opus in WebM, 48 000 Hz: for MediaSource in browsers.",
+    AudioFormat.MULAW: "G.711 mu-law without a header, 8 000 Hz unless asked: for telephony.",
+    AudioFormat.ALAW: "G.711 A-law without a header, 8 000 Hz unless asked: for telephony.",
     AudioFormat.WAV: (
         "WAV, 16 bit. A stream cannot know its sizes and says 0xFFFFFFFF for both; with `stream` "
         "false they are exact."

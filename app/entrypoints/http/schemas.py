@@ -31,13 +31,18 @@ class FormatName(StrEnum):
     FLAC = "flac"
     WAV = "wav"
     PCM = "pcm"
+    WEBM = "webm"
+    MULAW = "mulaw"
+    ALAW = "alaw"
 
     @classmethod
     def _missing_(cls, value: object) -> "FormatName | None":
-        """As people write it: in any case, with blanks around it, and Opus by its container."""
+        """As people write it: in any case, with blanks around it, and by other names."""
         name = str(value).strip().lower()
-        return next((one for one in cls if one == ("opus" if name == "ogg" else name)), None)
+        return next((one for one in cls if one == _OTHER_NAMES.get(name, name)), None)
 
+
+_OTHER_NAMES: Final = {"ogg": "opus", "ulaw": "mulaw"}
 
 CONTENT_TYPES: Final = {
     AudioFormat.MP3: "audio/mpeg",
@@ -46,6 +51,10 @@ CONTENT_TYPES: Final = {
     AudioFormat.FLAC: "audio/flac",
     AudioFormat.WAV: "audio/wav",
     AudioFormat.PCM: "audio/pcm",
+    AudioFormat.WEBM: "audio/webm",
+    # G.711 by its names in RFC 3551
+    AudioFormat.MULAW: "audio/PCMU",
+    AudioFormat.ALAW: "audio/PCMA",
 }
 
 
