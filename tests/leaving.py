@@ -19,6 +19,17 @@ async def asking(
     url: str, body: dict[str, Any], key: str | None = None
 ) -> AsyncIterator[asyncio.StreamReader]:
     """A request that was sent; the client leaves at the end of the block."""
+    reader, writer = await ask(url, body, key)
+    try:
+        yield reader
+    finally:
+        writer.close()
+
+
+async def ask(
+    url: str, body: dict[str, Any], key: str | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a request."""
     address = httpx.URL(url)
     reader, writer = await asyncio.open_connection(address.host, address.port)
     content = json.dumps(body).encode()
@@ -26,10 +37,7 @@ async def asking(
     if key is not None:
         head += f"authorization: Bearer {key}\r\n"
     writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
-    try:
-        yield reader
-    finally:
-        writer.close()
+    return reader, writer
 
 
 @asynccontextmanager

@@ -45,6 +45,12 @@ class ServerSettings(Section, frozen=True):
     port: Annotated[
         int, Meta(ge=0, le=65_535), about("Port to listen on. 0 takes a free one and logs it.")
     ] = 8000
+    wyoming_port: Annotated[
+        int,
+        Meta(ge=0, le=65_535),
+        about("""Port for Home Assistant's Wyoming protocol, on the same address; it knows no keys.
+            Needs the extra "wyoming". 0 is none."""),
+    ] = 0
     root_path: Annotated[
         str,
         Meta(pattern=r"^(/[A-Za-z0-9._~-]+)*$"),

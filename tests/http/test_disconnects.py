@@ -14,7 +14,7 @@ from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.domain.speech import Outcome
 from tests.eventually import eventually
 from tests.fakes.speech_observer import FakeSpeechObserver
-from tests.leaving import SPEECH, asking, serving_when_ready, silent_from
+from tests.leaving import SPEECH, ask, asking, serving_when_ready, silent_from
 from tests.serving import Fakes, serving
 
 NUM_DISCONNECTS: Final = 20
@@ -56,6 +56,33 @@ async def test_the_model_is_stopped_when_its_client_leaves(
             await eventually(lambda: cancelled(fakes.observer) == len(took_s))
     with capsys.disabled():
         print(f"\n{request.node.callspec.id}: {describe(took_s)}")
+
+
+@pytest.mark.parametrize("behind", [b"\r\n", b"X", b"GET / HTTP/1.1\r\n\r\n" * 3, b"a" * 200_000])
+async def test_a_client_that_leaves_more_behind_its_request_is_noticed(
+    fakes: Fakes, behind: bytes
+) -> None:
+    async with serving_when_ready(fakes) as url:
+        silent_from(fakes, 0)
+        reader, writer = await ask(url, WHOLE)
+        await eventually(lambda: fakes.model.num_running > 0)
+        writer.write(behind)
+        await asyncio.sleep(0.05)
+        left_at = perf_counter()
+        writer.transport.abort()
+        await eventually(lambda: fakes.model.num_running == 0)
+        assert perf_counter() - left_at < 1.0
+        assert reader is not None
+
+
+async def test_half_a_close_ends_a_stream_that_nobody_reads(fakes: Fakes) -> None:
+    async with serving_when_ready(fakes) as url:
+        silent_from(fakes, 1)
+        _, writer = await ask(url, STREAMED)
+        await eventually(lambda: fakes.model.num_running > 0)
+        writer.write_eof()
+        await eventually(lambda: cancelled(fakes.observer) == 1)
+        writer.close()
 
 
 def describe(took_s: list[float]) -> str:

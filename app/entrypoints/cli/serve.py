@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from app.entrypoints.http.server import SpeechServer, unix_path
 from app.entrypoints.log import configure_logging, never_wait
 from app.entrypoints.memory import tune_allocation
 from app.entrypoints.settings import ServerSettings, Settings
+from app.entrypoints.settings_loader import SettingsError
 
 # After which a thread that runs Python gives way. The model's thread needs Python for some 0.1 ms
 # after every step, and must not wait 5 ms (the default) for it while a request is encoded.
@@ -39,7 +41,7 @@ THREADS_END_S: Final = 1.0
 OPEN_ADVICE: Final = (
     "Everybody who reaches this address may use the server. Make a key with"
     " `soprano-api keys create NAME --file keys.toml` and set auth.keys_file to that file,"
-    " or listen on 127.0.0.1."
+    " or listen on 127.0.0.1. Wyoming (server.wyoming_port) knows no keys."
 )
 
 _log = structlog.get_logger(__name__)
@@ -67,6 +69,9 @@ def serve(config: str | None, **flags: Any) -> None:
     def stop(*_: object) -> None:  # by a signal before the server runs
         server.should_exit = True
 
+    if settings.server.wyoming_port and find_spec("wyoming") is None:
+        advice = "pip install 'soprano-tts-api[wyoming]'"
+        raise SettingsError(f"server.wyoming_port needs the package wyoming: {advice}.")
     warn_if_open(settings)
     intake, ports = Intake(), build_ports(settings)
     app = create_app(ports, settings, settle, intake)
@@ -88,7 +93,8 @@ def serve(config: str | None, **flags: Any) -> None:
 def warn_if_open(settings: Settings) -> None:
     """Say so if anybody in the network may use the server."""
     has_keys = bool(settings.auth.keys or settings.auth.keys_file)
-    if not has_keys and not is_loopback(settings.server.host):
+    is_open = not has_keys or settings.server.wyoming_port != 0
+    if is_open and not is_loopback(settings.server.host):
         _log.warning("server.open_to_network", host=settings.server.host, advice=OPEN_ADVICE)
 
 

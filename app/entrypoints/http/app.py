@@ -27,9 +27,7 @@ from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
 
 MIN_BODY_BYTES: Final = 262_144
-MAX_CHAR_BYTES: Final = (
-    12  # of a character in JSON: two escapes beyond U+FFFF (RFC 8259, section 7)
-)
+MAX_CHAR_BYTES: Final = 12  # of one in JSON: two escapes beyond U+FFFF (RFC 8259, section 7)
 OTHER_FIELDS_BYTES: Final = 65_536
 
 
@@ -99,6 +97,7 @@ def create_app(
         openapi_config=openapi_config(version("soprano-tts-api")),
         logging_config=None,
     )
+    app.state.services = services
     app.state.overload = OverloadCheck(services.access, services.admission, ports.requests)
     app.asgi_handler = RequestMiddleware(
         app=app.asgi_handler,

@@ -56,6 +56,9 @@ NO_RESET: Final = struct.pack("ii", 0, 0)
 SMALL_FRAME_BYTES: Final = 64
 MAX_SMALL_FRAMES_PER_MINUTE: Final = 3_000
 
+# Further requests that may wait on a connection for the answer to the one before.
+MAX_PIPELINED_BYTES: Final = 65_536
+
 NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)  # the last request is complete, or broken
 
 # 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
@@ -170,6 +173,11 @@ class HttpProtocol(H11Protocol):
     def _has_part_of_headers(self) -> bool:
         return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
 
+    def eof_received(self) -> None:
+        """End an answer that is being made: a client that sends no more counts as one that left."""
+        if self._is_answering:
+            self.transport.abort()
+
     def cut(self) -> None:
         """End an answer before its end; if nothing of it was sent, say that the server ends."""
         has_unsent = self.transport.get_write_buffer_size() > 0  # of the answer before
@@ -234,6 +242,9 @@ class HttpProtocol(H11Protocol):
                     self._discard()
                 return
             self._expect_headers()
+        elif len(self.conn.trailing_data[0]) + len(data) > MAX_PIPELINED_BYTES:
+            self.transport.abort()
+            return
         super().data_received(data)
 
     def _discard(self) -> None:
@@ -247,6 +258,10 @@ class HttpProtocol(H11Protocol):
     def handle_events(self) -> None:
         """Handle what has been read, maybe while the answer before was being made."""
         super().handle_events()
+        if self.conn.their_state is h11.DONE:
+            # More has come than the request that is answered. uvicorn would read no further, and
+            # never see that the client leaves.
+            self.flow.resume_reading()
         is_plain_body = self.conn.their_state is h11.SEND_BODY and self.conn.has_length
         self.transport.max_size = MAX_BODY_READ_BYTES if is_plain_body else MAX_READ_BYTES  # type: ignore[attr-defined]
         is_unfinished = self._is_answering and self.cycle.more_body

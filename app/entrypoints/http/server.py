@@ -20,6 +20,7 @@ import uvicorn
 from app.domain.services.lifecycle import Intake
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.protocol import Connection, ConnectionLimits, HttpProtocol, SocketProtocol
+from app.entrypoints.services import Services
 from app.entrypoints.settings import ServerSettings
 from app.ports.clock import Clock
 
@@ -33,6 +34,7 @@ MAX_UNSENT_BYTES: Final = 131_072
 
 ANY_ADDRESS: Final = "::"  # of IPv6, and of IPv4 as well
 
+LOOPBACK: Final = "127.0.0.1"
 UNIX_PREFIX: Final = "unix:"
 UNIX_MODE: Final = 0o666  # who may connect is decided by the mode of its directory
 
@@ -101,6 +103,8 @@ class SpeechServer(uvicorn.Server):
         self._clock = clock
         self._is_hurried = False
         self._ends_at = 0.0
+        self._services: Services = app.state.services
+        self._announced: Any = None
         self.start_error: OSError | UnicodeError | None = None
         self._refused_files_at = -math.inf
 
@@ -121,9 +125,14 @@ class SpeechServer(uvicorn.Server):
         If they cannot be opened the server stops before anything is loaded.
         """
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
-        host, port = self.config.host, self.config.port
+        host, port, wyoming_port = self.config.host, self.config.port, self._settings.wyoming_port
+        wyoming_host = LOOPBACK if unix_path(host) else host
+        beside = []
         try:
             sockets = sockets or await open_sockets(host, port)
+            if wyoming_port:
+                port = wyoming_port
+                beside = await open_sockets(wyoming_host, port)
         except (OSError, UnicodeError) as error:  # a name that no host can have
             self.start_error, self.should_exit = error, True
             reason = getattr(error, "strerror", None) or str(error)
@@ -144,6 +153,18 @@ class SpeechServer(uvicorn.Server):
             name = f"[{address}]" if ":" in address else address
             url = f"{scheme}://{name}:{port}{self._settings.root_path}"
             _log.info("server.listening", url=url, docs="/schema")
+        if beside:
+            await self._serve_wyoming(beside)
+
+    async def _serve_wyoming(self, listeners: list[socket.socket]) -> None:
+        from app.entrypoints import wyoming  # noqa: PLC0415 - of an extra
+
+        connections = cast("set[Any]", self.server_state.connections)
+        for listener in listeners:
+            self.servers.append(await wyoming.listen(self._services, listener, connections))
+            host, port = listener.getsockname()[:2]
+            _log.info("server.listening", url=f"tcp://{host}:{port}")
+            self._announced = self._announced or await wyoming.announce(host, port)
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what the event loop has to say; that no file is left for a connection, once a second.
@@ -182,6 +203,8 @@ class SpeechServer(uvicorn.Server):
             path.unlink(missing_ok=True)
         try:
             async with asyncio.timeout(2 * LAST_LINE_S):
+                if self._announced is not None:
+                    await self._announced.async_close()
                 await super().shutdown(sockets)
         except TimeoutError:
             _log.exception("server.left")

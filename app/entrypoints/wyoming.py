@@ -1,0 +1,268 @@
+"""The Wyoming protocol, in which Home Assistant asks for speech: events in JSON, with sound behind.
+
+Needs the package of the same name (the extra `wyoming`).
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from importlib.metadata import version
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+import structlog
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.error import Error
+from wyoming.event import Event, Eventable, async_read_event, async_write_event
+from wyoming.info import Attribution, Info, TtsProgram, TtsVoice
+from wyoming.ping import Pong
+from wyoming.tts import SynthesizeStopped, SynthesizeVoice
+
+from app.domain.audio import AudioFormat
+from app.domain.errors import InvalidRequestError, SpeechError
+from app.domain.services.speech import LiveSpeech
+from app.domain.services.speech_stream import SpeechStream
+from app.domain.speech import SpeechOptions, SpeechRequest
+from app.entrypoints.services import Services
+
+if TYPE_CHECKING:
+    from zeroconf.asyncio import AsyncZeroconf
+
+NAME: Final = "soprano"
+SERVICE: Final = "_wyoming._tcp.local."  # as Home Assistant looks for it in its network
+MDNS_GROUP: Final = ("224.0.0.251", 5353)  # RFC 6762, section 3
+MAX_EVENT_BYTES: Final = 262_144
+WIDTH: Final = 2  # bytes of a sample
+NUM_CHANNELS: Final = 1
+AUTHOR: Final = Attribution("", "")
+
+_log = structlog.get_logger(__name__)
+
+
+class FaultyEventError(InvalidRequestError):
+    """An event that cannot be understood."""
+
+    def __init__(self) -> None:
+        super().__init__("The event is not as Wyoming has it.")
+
+
+class EventReader(asyncio.StreamReader):
+    """Refuses what is too large; calls `on_eof` when the client has left."""
+
+    def __init__(self) -> None:
+        super().__init__(MAX_EVENT_BYTES)
+        self.on_eof: Callable[[], object] | None = None
+
+    async def readexactly(self, n: int) -> bytes:
+        """As that of asyncio; raises ValueError as well."""
+        if n > MAX_EVENT_BYTES:
+            raise ValueError(n)
+        return await super().readexactly(n)
+
+    def feed_eof(self) -> None:
+        """There will be no more."""
+        super().feed_eof()
+        if self.on_eof is not None:
+            self.on_eof()
+
+    async def next(self) -> Event | None:
+        """The next event; None at the end, or if it is none."""
+        try:
+            event = await async_read_event(self)
+        except (AttributeError, KeyError, TypeError, EOFError, RecursionError, ConnectionError):
+            return None
+        return event if event is not None and isinstance(event.data, dict) else None
+
+
+class WyomingConnection:
+    """A client; the server counts it among its connections."""
+
+    def __init__(
+        self, services: Services, reader: EventReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._services = services
+        self._reader = reader
+        self._writer = writer
+        self._live: LiveSpeech | None = None  # a text that is being written
+        self._speaking: asyncio.Task[None] | None = None
+        self._serving = asyncio.current_task()
+        reader.on_eof = self.cut
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether speech is being sent, or has been asked for."""
+        return self._speaking is not None
+
+    def check(self, now: float) -> None:
+        """Nothing: a client may be silent for as long as it likes."""
+
+    def cut(self) -> None:
+        """End it, whatever goes on."""
+        if self._serving is not None:
+            self._serving.cancel()
+
+    shutdown = cut
+
+    async def run(self) -> None:
+        """Serve until the client leaves, or something fails while it is spoken."""
+        try:
+            with suppress(asyncio.CancelledError, ConnectionError):
+                while (event := await self._reader.next()) is not None:
+                    try:
+                        await self._handle(event)
+                    except SpeechError as error:
+                        await self._send(Error(str(error), error.code))
+        finally:
+            if self._speaking is not None:
+                self._speaking.cancel()
+                await asyncio.gather(self._speaking, return_exceptions=True)
+            self._writer.close()
+
+    async def _handle(self, event: Event) -> None:
+        match event.type:
+            case "describe":
+                await self._send(self._describe())
+            case "ping":
+                await self._send(Pong(event.data.get("text")))
+            case "synthesize" if self._live is None:  # else it is there for older servers
+                self._speaking = asyncio.create_task(self._speak(self._request(event)))
+                try:
+                    await self._speaking
+                finally:
+                    self._speaking = None
+            case "synthesize-start":
+                self._services.intake.check()
+                self._live = await self._services.speech.start_live(self._options(event))
+                self._speaking = asyncio.create_task(self._send_speech(self._live.stream))
+            case "synthesize-chunk" if self._live is not None:
+                await self._live.text.write(_text(event))
+            case "synthesize-stop" if self._live is not None:
+                await self._finish(self._live)
+            case _:
+                pass
+
+    async def _speak(self, request: SpeechRequest) -> None:
+        self._services.intake.check()
+        await self._send_speech(await self._services.speech.start(request))
+
+    async def _finish(self, live: LiveSpeech) -> None:
+        try:
+            await live.text.finish()
+            if self._speaking is not None:
+                await self._speaking
+        finally:
+            self._live = self._speaking = None
+        await self._send(SynthesizeStopped())
+
+    async def _send_speech(self, stream: SpeechStream) -> None:
+        """All of it; where it breaks off the connection ends, so that nobody takes it for whole."""
+        rate = stream.encoding.sample_rate
+        async with aclosing(stream):
+            await self._send(AudioStart(rate, WIDTH, NUM_CHANNELS))
+            try:
+                async for part in stream:
+                    if isinstance(part, bytes):
+                        await self._send(AudioChunk(rate, WIDTH, NUM_CHANNELS, part))
+            except SpeechError as error:
+                await self._send(Error(str(error), error.code))
+                self.cut()
+                return
+            await self._send(AudioStop())
+
+    async def _send(self, event: Eventable) -> None:
+        await async_write_event(event.event(), self._writer)
+
+    def _options(self, event: Event) -> SpeechOptions:
+        try:
+            voice = SynthesizeVoice.from_dict(event.data.get("voice") or {})
+        except TypeError:
+            raise FaultyEventError from None
+        name = voice.name if voice is not None else None
+        rate = self._services.speech.catalog.info.sample_rate
+        if not (name is None or isinstance(name, str)):
+            raise FaultyEventError
+        return SpeechOptions(format=AudioFormat.PCM, sample_rate=rate, voice=name)
+
+    def _request(self, event: Event) -> SpeechRequest:
+        options = msgspec.structs.asdict(self._options(event))
+        return SpeechRequest(text=_text(event), **options)
+
+    def _describe(self) -> Info:
+        catalog, number = self._services.speech.catalog, version("soprano-tts-api")
+        voices = [
+            TtsVoice(
+                name=voice.id,
+                attribution=AUTHOR,
+                installed=True,
+                description=voice.name,
+                version=number,
+                languages=[voice.language],
+            )
+            for voice in catalog.info.voices
+        ]
+        program = TtsProgram(
+            name=NAME,
+            attribution=AUTHOR,
+            installed=True,
+            description=f"Soprano TTS API ({catalog.info.id})",
+            version=number,
+            voices=voices,
+            supports_synthesize_streaming=True,
+        )
+        return Info(tts=[program])
+
+
+def _text(event: Event) -> str:
+    text = event.data.get("text")
+    if not isinstance(text, str):
+        raise FaultyEventError
+    return text
+
+
+async def listen(
+    services: Services, listener: socket.socket, connections: set[Any]
+) -> asyncio.Server:
+    """Serve on a bound socket; each client is in `connections` while it is there."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = WyomingConnection(services, cast("EventReader", reader), writer)
+        connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            connections.discard(connection)
+
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(
+        lambda: asyncio.StreamReaderProtocol(EventReader(), serve), sock=listener
+    )
+
+
+async def announce(host: str, port: int) -> "AsyncZeroconf | None":
+    """Tell the local network by mDNS, until it is closed; not if only this machine can connect."""
+    from zeroconf import Error as ZeroconfError  # noqa: PLC0415 - runs programs when it is imported
+    from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf  # noqa: PLC0415
+
+    address = ip_address(host)
+    if address.is_loopback:
+        return None
+    try:
+        zeroconf = AsyncZeroconf()
+        own = [_own_address() if address.is_unspecified else host]
+        info = AsyncServiceInfo(
+            SERVICE, f"{NAME}-{port}.{SERVICE}", port=port, parsed_addresses=own
+        )
+        await zeroconf.async_register_service(info)
+    except (OSError, ZeroconfError) as error:  # no network, say
+        _log.warning("server.not_announced", reason=str(error))
+        return None
+    return zeroconf
+
+
+def _own_address() -> str:
+    """From which this machine would reach others; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(MDNS_GROUP)
+        return str(probe.getsockname()[0])
