@@ -250,10 +250,20 @@ async def get(port: int, path: str) -> bytes:
         return b"".join([piece async for piece in pieces])
 
 
-def post_speech(
+class BusyError(TargetError):
+    """The server has no place for a request."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+async def post_speech(
     port: int, message: dict[str, Any], receive_buffer_bytes: int | None = None
 ) -> AsyncGenerator[bytes, None]:
     """The body of the answer as it comes; `aclose` disconnects.
+
+    A server that has no place is asked again when it says.
 
     Args:
         port: of the server.
@@ -262,7 +272,16 @@ def post_speech(
             the system's choice.
     """
     body = msgspec.json.encode(message)
-    return _exchange(port, "POST", "/v1/audio/speech", body, receive_buffer_bytes)
+    while True:
+        pieces = _exchange(port, "POST", "/v1/audio/speech", body, receive_buffer_bytes)
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+        except BusyError as busy:
+            await asyncio.sleep(busy.retry_after_s)
+        else:
+            return
 
 
 async def _exchange(
@@ -293,7 +312,10 @@ async def _exchange(
             if event is h11.NEED_DATA:
                 connection.receive_data(await reader.read(READ_BYTES))
             elif isinstance(event, h11.Response) and event.status_code != 200:
-                raise TargetError(f"{method} {path}: status {event.status_code}")
+                failure = f"{method} {path}: status {event.status_code}"
+                if retry_after_s := dict(event.headers).get(b"retry-after"):
+                    raise BusyError(failure, float(retry_after_s))
+                raise TargetError(failure)
             elif isinstance(event, h11.Data):
                 yield bytes(event.data)
     finally:

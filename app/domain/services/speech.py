@@ -214,7 +214,10 @@ class SpeechService:
         ports = self._ports
         segments = segment_text(text, ports.model.split, reading, ports.observer.reading_failed)
         num_chars = count_chars(segments)
-        num_pause_chars = sum(segment.pause_s for segment in segments) * CHARS_PER_S
+        # No turn of the model limits how much silence is encoded: in all, pauses may last as long as
+        # a text of `max_chars` without figures.
+        pause_s = sum(segment.pause_s for segment in segments)
+        num_pause_chars = MAX_EXPANSION * CHARS_PER_S * pause_s
         num_slowed_chars = round(num_chars / min(1.0, options.speed) + num_pause_chars)
         if num_chars > max_chars:
             raise ExpandedInputTooLongError(num_chars, max_chars)

@@ -68,20 +68,28 @@ def segment_text(
 ) -> list[TextSegment]:
     """What is spoken of `text`, piece by piece; empty if there is nothing to pronounce.
 
-    Without white space, the sources of all segments together are `text`. A text that a rule cannot
-    read, or a voice cannot split, is spelled.
+    Without white space, the sources of all segments together are `text`. A text that a rule fails
+    on is read without rules: its words as they are, its figures one by one. One that a voice cannot
+    split then, either, is spelled.
 
     Raises:
         ExpandedInputTooLongError: see read_text.
     """
-    try:
-        pieces = _split_all(read_text(text, options), split)
-    except InputTooLongError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a text is no reason to fail
-        if on_failure is not None:
-            on_failure(error)
-        pieces = _split_all([clean(MappedText.of(text).sub(_WORD, _spell_word))], split)
+    ways: tuple[Callable[[], Iterable[MappedText | Pause]], ...] = (
+        lambda: read_text(text, options),
+        lambda: [clean(MappedText.of(text).sub(_WORD, _name_figures))],
+        lambda: [clean(MappedText.of(text).sub(_WORD, _spell_word))],
+    )
+    pieces: list[MappedText | Pause] = []
+    for way in ways:
+        try:
+            pieces = _split_all(way(), split)
+            break
+        except InputTooLongError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a text is no reason to fail
+            if on_failure is not None:
+                on_failure(error)
     return [
         TextSegment(index, "", source, piece.duration_s)
         if isinstance(piece, Pause)
@@ -102,8 +110,14 @@ def _split_all(parts: Iterable[MappedText | Pause], split: Split) -> list[Mapped
     return pieces + split(under_way)
 
 
+def _name_figures(word: re.Match[str]) -> str:
+    """Figures one by one, by none of the rules for reading: one of them has failed."""
+    names = (f" {cardinal(char)} " if char.isdecimal() else char for char in word[0])
+    return " ".join("".join(names).split())
+
+
 def _spell_word(word: re.Match[str]) -> str:
-    """Letters and figures one by one, by none of the rules for reading: one of them has failed."""
+    """Letters one by one, too."""
     names = (cardinal(char) if char.isdecimal() else char for char in word[0] if char.isalnum())
     return " ".join(names) + ","
 

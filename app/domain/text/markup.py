@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from app.domain.text.mapped_text import MappedText, rule
+from app.domain.text.mapped_text import MappedText, Span, rule
 from app.domain.text.reading.matching import JOINT
 
 MAX_PAUSE_S: Final = 10.0  # longest pause in seconds; a longer one that is asked for is cut to it
@@ -86,12 +86,7 @@ _EMPHASIS: Final = rule(
     lambda match: match.span("text"),
 )
 _LINKS: Final = (
-    # fences of code, definitions of links, footnotes
-    rule(
-        r"(?m)^[ \t>]*(?:```+|~~~+)[ \t]*[\w+#./-]*"
-        r"(?:[ \t]+[\w.{-]+=[^\n`]*|[ \t]*\{[^\n`]*\})?[ \t]*$",
-        "",
-    ),
+    # definitions of links, footnotes
     rule(
         r"(?m)^[ \t]*\[[^\[\]\n]{1,100}\]:[ \t]+(?:<[^<>\n]*>|[a-z]+:\S+|[./#]\S*|\w[\w-]*\.\S+)"
         r"(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*$",
@@ -118,7 +113,12 @@ _INLINE: Final = (
     rule(r"~~+|`+", ""),
 )
 
-_FENCE: Final = re.compile(r"(?:```+|~~~+)[\w+#.-]*")
+_FENCE: Final = re.compile(r"(?:```+|~~~+)")
+_FENCE_LINE: Final = re.compile(r"(?m)^[ \t>]*(?:```+|~~~+)(?P<rest>[^`\n]*)$")
+# The name of a language or file behind the fence that opens code; prose there ends with a point.
+_CODE_NAME: Final = re.compile(
+    r"[ \t]*(?:[\w+#./-]*[\w+#/-])?(?:[ \t]+[\w.{-]+=[^\n`]*|[ \t]*\{[^\n`]*\})?[ \t]*"
+)
 _RULE: Final = re.compile(r"(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,}|={3,}|#+)")
 _TABLE_RULE: Final = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 _QUOTE: Final = re.compile(r"(?:>(?![0-9=])[ \t]?)+")
@@ -183,9 +183,24 @@ def _duration_s(match: re.Match[str]) -> float:
     return _WEAK_BREAKS_S.get(strength[1].lower() if strength else "medium", 0.5)
 
 
+def _without_fences(mapped: MappedText) -> MappedText:
+    """Without the fences around code, and what names it; prose behind a fence is read."""
+    if "```" not in mapped.text and "~~~" not in mapped.text:
+        return mapped
+    is_code = False
+
+    def rewrite(fence: re.Match[str]) -> str | Span:
+        nonlocal is_code
+        is_code = not is_code
+        is_name = is_code and _CODE_NAME.fullmatch(fence["rest"])
+        return "" if is_name else fence.span("rest")
+
+    return mapped.sub(_FENCE_LINE, rewrite)
+
+
 def _paragraphs(mapped: MappedText, *, is_markup: bool) -> Iterator[MappedText]:
     if is_markup:
-        mapped = mapped.apply(_LINKS)
+        mapped = _without_fences(mapped).apply(_LINKS)
         if "<" in mapped.text:
             mapped = mapped.apply(_TAGS)
         mapped = mapped.sub(*_ENTITIES).apply(_INLINE)

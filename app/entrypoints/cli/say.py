@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -19,8 +19,8 @@ from app.domain.file_name import DEFAULT_STEM
 from app.domain.services.lifecycle import Intake
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest
-from app.domain.text.front_end import ReadingOptions, read_text, segment_text
-from app.domain.text.markup import Pause
+from app.domain.text.front_end import ReadingOptions, segment_text
+from app.domain.text.mapped_text import MappedText
 from app.domain.text.reading.matching import JOINT
 from app.domain.text.splitting import split_sentences
 from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
@@ -195,13 +195,12 @@ def normalize(
 
 
 def _sentences(text: str, options: ReadingOptions, model: SpeechModel | None) -> Iterator[str]:
-    if model is not None:
-        segments = segment_text(text, model.split, options)
-        yield from (segment.text for segment in segments if segment.text)
-        return
-    for part in read_text(text, options):
-        if not isinstance(part, Pause):
-            yield from (one.text.replace(JOINT, "") for one in split_sentences(part))
+    def split(parts: Sequence[MappedText]) -> list[MappedText]:
+        return [sentence for part in parts for sentence in split_sentences(part)]
+
+    for segment in segment_text(text, model.split if model is not None else split, options):
+        if segment.text:
+            yield segment.text.replace(JOINT, "")
 
 
 def text_or_input(text: str | None) -> str:

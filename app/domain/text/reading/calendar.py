@@ -100,9 +100,9 @@ def _read_iso(match: re.Match[str]) -> str:
 
 def _read_figures(match: re.Match[str]) -> str | None:
     first, second = int(match["first"]), int(match["second"])
-    if first <= 12 and 1 <= second <= 31:  # noqa: PLR2004 - month, day
+    if 1 <= first <= 12 and 1 <= second <= 31:  # noqa: PLR2004 - month, day
         return f"{_MONTHS[first - 1]} {_day(match['second'])}{_read_year(match['year'])}"
-    if second <= 12 and first <= 31:  # noqa: PLR2004 - day, month
+    if 1 <= second <= 12 and 1 <= first <= 31:  # noqa: PLR2004 - day, month
         return f"the {_day(match['first'])} of {_MONTHS[second - 1]}{_read_year(match['year'])}"
     return None
 

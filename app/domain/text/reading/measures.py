@@ -218,6 +218,17 @@ DECIMAL_COMMAS: Final = rule(
     r"(?<![.,][0-9].)(?<![.,][0-9]{2}.)(?<![.,][0-9]{3}.)",
     ".",
 )
+# 0,250 kg: no number of thousands begins with a lone 0
+LONE_ZEROS: Final = rule(r",(?<=0,)(?<![\w.,(\[]0,)(?=[0-9]{3}(?![\w,]|\.\d))", ".")
+_SCALE_NAMES: Final = {"k": "thousand", "M": "million"}
+# 3k-5k steps, 10M-20M; 4k and 8k are screens
+SCALE_RANGES: Final = rule(
+    r"(?P<scale>[kM])(?<=[0-9].)(?<![^0-9.][48].) ?[-\u2013] ?"
+    r"(?P<high>[0-9]++(?:\.[0-9]++)?)(?P=scale)\b",
+    lambda match: (
+        f" {_SCALE_NAMES[match['scale']]} to {match['high']} {_SCALE_NAMES[match['scale']]}"
+    ),
+)
 _COUNTED: Final = (
     "people|users|views|downloads|followers|subscribers|dollars|euros|pounds|copies|rows|records"
     "|tokens|parameters|customers|visitors|votes|units|years|residents|workers|jobs|homes|tonnes|tons"

@@ -5,7 +5,14 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, decimal, is_one
-from app.domain.text.reading.matching import JOINT, any_of, is_before_noun, not_after, touches_word
+from app.domain.text.reading.matching import (
+    JOINT,
+    any_of,
+    is_before_noun,
+    not_after,
+    number,
+    touches_word,
+)
 from app.domain.text.reading.units import PER_NAMES
 
 _COINS: Final[dict[str, tuple[str, str, str, str]]] = {
@@ -164,6 +171,6 @@ PAIRS: Final = rule(
     " ",
 )
 CENTS: Final = rule(
-    rf"(?P<amount>[.0-9]{not_after('.,')}(?:[.,]?[0-9])*+) ?\u00a2",
+    rf"({number(not_after('.,'))}) ?\u00a2",
     lambda match: f"{decimal(match[1])} {'cent' if is_one(match[1]) else 'cents'}",
 )

@@ -121,7 +121,9 @@ _WORDS: Final[tuple[Step, ...]] = (
     (" [IVXLCDM]", roman.RULES),
 )
 _AMOUNTS: Final[tuple[Step, ...]] = (
+    ("0,000", measures.LONE_ZEROS),
     ("0,00? ?[a-z%\u20ac\u00b0]", measures.DECIMAL_COMMAS),
+    ("0[kM] ?- ?0", measures.SCALE_RANGES),
     ("0 ?[mMbB](?:n\\b| [a-z]|(?<=[MB])(?!\\w))", *measures.SCALES),
     ("0[kK]", *measures.THOUSANDS),
     (rf"[-\u2212+\u00b1][0.{money.SIGNS}]", measures.SIGNS),

@@ -10,7 +10,7 @@ _NAMES: Final = {
     "&": "and", "%": "percent", "+": "plus", "=": "equals", "<": "less than", ">": "greater than",
     "@": "at", "/": "slash", "\\": "backslash", "#": "hash", "$": "dollar", "\u20ac": "euro",
     "\u00a3": "pound", "\u00a5": "yen", "\u20a9": "won", "\u20b9": "rupee", "\u20bf": "bitcoin",
-    "\u00a2": "cent", "\u00b0": "degrees", "\u00a7": "section", "\u00b6": "paragraph",
+    "\u00a2": "cents", "\u00b0": "degrees", "\u00a7": "section", "\u00b6": "paragraph",
     "\u00a9": "copyright", "\u2030": "per mille", "\u221e": "infinity", "\u221a": "square root of",
     "\u2192": "to", "\u2248": "approximately", "\u2260": "is not equal to",
     "\u2264": "less than or equal to", "\u2265": "greater than or equal to", "\u00d7": "times",

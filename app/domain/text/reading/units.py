@@ -45,8 +45,11 @@ _WRITTEN: Final = {
     "joule": "J", "kilojoule": "kJ", "megajoule": "MJ", "calorie": "cal", "kilocalorie": "kcal",
     "volt": "V", "millivolt": "mV", "kilovolt": "kV", "milliamp": "mA", "milliamp hour": "mAh",
     "amp hour": "Ah", "ohm": "\u03a9", "kiloohm": "k\u03a9", "pascal": "Pa", "hectopascal": "hPa",
-    "kilopascal": "kPa", "megapascal": "MPa", "millibar": "mbar", "atmosphere": "atm",
-    "millimeter of mercury": "mmHg", "inch of mercury": "inHg", spelled("PSI"): "psi",
+    "milliohm": "m\u03a9", "megaohm": "M\u03a9", "microamp": "\u03bcA", "microvolt": "\u03bcV",
+    "microfarad": "\u03bcF", "nanofarad": "nF", "picofarad": "pF", "millihenry": "mH",
+    "microhenry": "\u03bcH", "microwatt": "\u03bcW", "kilopascal": "kPa", "megapascal": "MPa",
+    "millibar": "mbar", "atmosphere": "atm", "millimeter of mercury": "mmHg",
+    "inch of mercury": "inHg", spelled("PSI"): "psi",
     "newton": "N", "kilonewton": "kN", "newton meter": "Nm", "decibel": "dB", "pixel": "px",
     "megapixel": "MP", "mole": "mol", "millimole": "mmol", "lumen": "lm",
 }  # fmt: skip
@@ -60,6 +63,7 @@ _PLURALS: Final = {
     "megahertz": "megahertz", "gigahertz": "gigahertz", "terahertz": "terahertz",
     "horsepower": "horsepower", "millimeter of mercury": "millimeters of mercury",
     "inch of mercury": "inches of mercury", spelled("PSI"): spelled("PSI"),
+    "millihenry": "millihenries", "microhenry": "microhenries",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -110,7 +111,21 @@ def test_a_text_that_no_rule_can_read_is_spelled_and_told() -> None:
     (segment,) = segment_text("Call Zo\u00eb: 20!", fail_on_words, on_failure=failures.append)
     assert segment.text == "C a l l, Z o \u00eb, two zero,"
     assert segment.source == "Call Zo\u00eb: 20!"
-    assert [type(failure) for failure in failures] == [ValueError]
+    assert [type(failure) for failure in failures] == [ValueError] * 2
+
+
+def test_a_text_that_a_rule_fails_on_is_read_without_rules_and_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    failures: list[Exception] = []
+    monkeypatch.setattr("app.domain.text.front_end.read_text", fail)
+    (segment,) = segment_text("Release 0.0.12 is out.", list, on_failure=failures.append)
+    assert segment.text == "Release zero . zero . one two is out."
+    assert segment.source == "Release 0.0.12 is out."
+    assert [type(failure) for failure in failures] == [ZeroDivisionError]
 
 
 PIECES = st.sampled_from([
