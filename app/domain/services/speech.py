@@ -214,8 +214,8 @@ class SpeechService:
         ports = self._ports
         segments = segment_text(text, ports.model.split, reading, ports.observer.reading_failed)
         num_chars = count_chars(segments)
-        # No turn of the model limits how much silence is encoded: in all, pauses may last as long as
-        # a text of `max_chars` without figures.
+        # No turn of the model limits how much silence is encoded: all pauses may last as long as a
+        # text of `max_chars` without figures.
         pause_s = sum(segment.pause_s for segment in segments)
         num_pause_chars = MAX_EXPANSION * CHARS_PER_S * pause_s
         num_slowed_chars = round(num_chars / min(1.0, options.speed) + num_pause_chars)
