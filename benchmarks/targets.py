@@ -15,7 +15,7 @@ import h11
 import msgspec
 import psutil
 
-from benchmarks.results import OURS_FP32, OURS_INT8, PACKAGE, PACKAGE_SERVER, Answer, Arrival
+from benchmarks.results import OURS, PACKAGE, PACKAGE_SERVER, Answer, Arrival
 
 HOST: Final = "127.0.0.1"
 SAMPLE_RATE: Final = 32_000  # Hz, of the model card; the package has no other
@@ -48,7 +48,7 @@ class Target:
 
     def __init__(self, name: str, process: Process) -> None:
         self.name = name
-        self.is_ours = name in (OURS_INT8, OURS_FP32)
+        self.is_ours = name in OURS
         self.is_server = name != PACKAGE
         self.process = process
 
@@ -146,7 +146,7 @@ async def our_server(
     """`soprano-api serve` with the backend onnx, without a cache or a limit on characters.
 
     Args:
-        precision: int8 or fp32, also the target's name.
+        precision: one of OURS, also the target's name.
         checkpoint: its directory.
         directory: for logs and settings.
     """
