@@ -39,8 +39,8 @@ VECTOR_FLAGS: Final = (
 # fp32, all others for int8.
 
 METHOD: Final = """\
-`int8`, `int8-latency` and `fp32` are this server with the backend `onnx`, over HTTP, `pcm` at 32 kHz. `package in
-process` is soprano-tts with its transformers backend, called in a process of its own: `infer`,
+`int8`, `int8-latency` and `fp32` are this server with the backend `onnx`, over HTTP, `pcm` at 32
+kHz. `package in process` is soprano-tts with its transformers backend, called in a process of its own: `infer`,
 and for first audio and streams `infer_stream` with `chunk_size=1`. `package's server` is the HTTP
 server that soprano-tts ships; it answers with a whole WAV file. All use the same checkpoint on
 the CPU, each in its own process, one at a time; the client is on the same machine and shares its
