@@ -8,9 +8,10 @@ import msgspec
 
 from app.adapters.api_keys import add_key, describe_entry
 from app.adapters.clock import SystemClock
+from app.adapters.speech.cores import count_cores
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, list_cached, locate
-from app.adapters.speech.soprano.onnx.graph import Precision
+from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, weight_level_here
 from app.adapters.speech.soprano.onnx.graph_cache import build_graphs
 from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
@@ -31,12 +32,17 @@ from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import build_graph_cache
 from app.entrypoints.settings import ModelSettings
 
-__all__ = ["DEFAULT_REPO", "Checkpoint", "add_key", "describe_entry", "list_cached"]
+__all__ = ["DEFAULT_REPO", "Checkpoint", "add_key", "count_cores", "describe_entry", "list_cached"]
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
 Judgements = dict[Precision, tuple[Summary, Verdict]]
 """The figures of each precision, and what they mean."""
+
+
+def has_dot_products() -> bool:
+    """Whether this processor adds products of 8 bits, without which int8 is half as fast."""
+    return weight_level_here() == MAX_LEVEL
 
 
 def check_checkpoint(model: str, revision: str | None) -> Checkpoint:

@@ -11,6 +11,7 @@ import click
 from app.domain.api_keys import InvalidKeysError, check_name, new_key
 from app.domain.errors import ModelLoadError
 from app.entrypoints.bootstrap.commands import add_key, describe_entry
+from app.entrypoints.cli.doctor import doctor
 from app.entrypoints.cli.models import models
 from app.entrypoints.cli.options import common_options, print_columns, server_options, settings_from
 from app.entrypoints.cli.say import normalize, say
@@ -87,7 +88,7 @@ def config(config: str | None, *, example: bool, **flags: Any) -> None:
     print_columns(rows)
 
 
-for command in (serve, say, normalize, verify, models):
+for command in (serve, say, normalize, verify, models, doctor):
     cli.add_command(command)
 
 
