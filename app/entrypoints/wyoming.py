@@ -5,11 +5,11 @@ Needs the package of the same name (the extra `wyoming`).
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from importlib.metadata import version
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import msgspec
 import structlog
@@ -49,11 +49,11 @@ class FaultyEventError(InvalidRequestError):
 
 
 class EventReader(asyncio.StreamReader):
-    """Refuses what is too large; calls `on_eof` when the client has left."""
+    """Refuses what is too large; calls `on_end` when the client has left."""
 
     def __init__(self) -> None:
         super().__init__(MAX_EVENT_BYTES)
-        self.on_eof: Callable[[], object] | None = None
+        self.on_end: Callable[[], object] = lambda: None
 
     async def readexactly(self, n: int) -> bytes:
         """As that of asyncio; raises ValueError as well."""
@@ -64,8 +64,12 @@ class EventReader(asyncio.StreamReader):
     def feed_eof(self) -> None:
         """There will be no more."""
         super().feed_eof()
-        if self.on_eof is not None:
-            self.on_eof()
+        self.on_end()
+
+    def set_exception(self, exc: Exception) -> None:
+        """There will be no more: the connection was reset."""
+        super().set_exception(exc)
+        self.on_end()
 
     async def next(self) -> Event | None:
         """The next event; None at the end, or if it is none."""
@@ -76,27 +80,45 @@ class EventReader(asyncio.StreamReader):
         return event if event is not None and isinstance(event.data, dict) else None
 
 
+class Watch(Protocol):
+    """Notices a client that takes nothing of what is sent."""
+
+    def is_stalled(self, num_waiting: int, now: float) -> bool:
+        """Whether nothing of the bytes that wait was taken for too long."""
+
+
 class WyomingConnection:
     """A client; the server counts it among its connections."""
 
     def __init__(
-        self, services: Services, reader: EventReader, writer: asyncio.StreamWriter
+        self,
+        services: Services,
+        reader: EventReader,
+        writer: asyncio.StreamWriter,
+        watch: Watch,
     ) -> None:
         self._services = services
         self._reader = reader
         self._writer = writer
+        self._watch = watch
         self._live: LiveSpeech | None = None  # a text that is being written
         self._speaking: asyncio.Task[None] | None = None
         self._serving = asyncio.current_task()
-        reader.on_eof = self.cut
+        reader.on_end = self.cut
 
     @property
     def is_busy(self) -> bool:
-        """Whether speech is being sent, or has been asked for."""
-        return self._speaking is not None
+        """Whether speech has been asked for, or is not yet on its way."""
+        return self._speaking is not None or self._num_unsent_bytes > 0
+
+    @property
+    def _num_unsent_bytes(self) -> int:
+        return self._writer.transport.get_write_buffer_size()
 
     def check(self, now: float) -> None:
-        """Nothing: a client may be silent for as long as it likes."""
+        """End it if its client takes nothing of what is sent."""
+        if self._watch.is_stalled(self._num_unsent_bytes, now):
+            self._writer.transport.abort()
 
     def cut(self) -> None:
         """End it, whatever goes on."""
@@ -106,19 +128,32 @@ class WyomingConnection:
     shutdown = cut
 
     async def run(self) -> None:
-        """Serve until the client leaves, or something fails while it is spoken."""
+        """Serve until the client leaves, or what it asks for fails.
+
+        Home Assistant waits for the end of its speech or of the connection, whatever is said.
+        """
+        error: BaseException | None = None
         try:
-            with suppress(asyncio.CancelledError, ConnectionError):
-                while (event := await self._reader.next()) is not None:
-                    try:
-                        await self._handle(event)
-                    except SpeechError as error:
-                        await self._send(Error(str(error), error.code))
-        finally:
-            if self._speaking is not None:
-                self._speaking.cancel()
-                await asyncio.gather(self._speaking, return_exceptions=True)
-            self._writer.close()
+            while (event := await self._reader.next()) is not None:
+                await self._handle(event)
+        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - see below
+            error = failure
+        if self._speaking is not None:
+            self._speaking.cancel()
+            (found,) = await asyncio.gather(self._speaking, return_exceptions=True)
+            error = found if isinstance(found, SpeechError) else error
+            self._speaking = None
+        if isinstance(error, SpeechError):
+            with suppress(ConnectionError):
+                await self._send(Error(str(error), error.code))
+        elif error is not None and not isinstance(error, asyncio.CancelledError | ConnectionError):
+            _log.error("wyoming.failed", exc_info=error)
+        self._writer.close()
+
+    async def wait_closed(self) -> None:
+        """Return when all is sent, or the client has left."""
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
 
     async def _handle(self, event: Event) -> None:
         match event.type:
@@ -127,48 +162,47 @@ class WyomingConnection:
             case "ping":
                 await self._send(Pong(event.data.get("text")))
             case "synthesize" if self._live is None:  # else it is there for older servers
-                self._speaking = asyncio.create_task(self._speak(self._request(event)))
-                try:
-                    await self._speaking
-                finally:
-                    self._speaking = None
-            case "synthesize-start":
+                self._begin(self._speak(self._request(event)))
+                await self._spoken()
+            case "synthesize-start" if self._live is None:
                 self._services.intake.check()
                 self._live = await self._services.speech.start_live(self._options(event))
-                self._speaking = asyncio.create_task(self._send_speech(self._live.stream))
+                self._begin(self._send_speech(self._live.stream))
             case "synthesize-chunk" if self._live is not None:
                 await self._live.text.write(_text(event))
             case "synthesize-stop" if self._live is not None:
-                await self._finish(self._live)
+                await self._live.text.finish()
+                await self._spoken()
+                self._live = None
+                await self._send(SynthesizeStopped())
             case _:
                 pass
+
+    def _begin(self, speaking: Coroutine[Any, Any, None]) -> None:
+        def end(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                self.cut()  # even if it waits for more text
+
+        self._speaking = asyncio.create_task(speaking)
+        self._speaking.add_done_callback(end)
+
+    async def _spoken(self) -> None:
+        if self._speaking is not None:
+            await self._speaking
+            self._speaking = None
 
     async def _speak(self, request: SpeechRequest) -> None:
         self._services.intake.check()
         await self._send_speech(await self._services.speech.start(request))
 
-    async def _finish(self, live: LiveSpeech) -> None:
-        try:
-            await live.text.finish()
-            if self._speaking is not None:
-                await self._speaking
-        finally:
-            self._live = self._speaking = None
-        await self._send(SynthesizeStopped())
-
     async def _send_speech(self, stream: SpeechStream) -> None:
-        """All of it; where it breaks off the connection ends, so that nobody takes it for whole."""
+        """All of it; without its end if it breaks off, so that nobody takes it for whole."""
         rate = stream.encoding.sample_rate
         async with aclosing(stream):
             await self._send(AudioStart(rate, WIDTH, NUM_CHANNELS))
-            try:
-                async for part in stream:
-                    if isinstance(part, bytes):
-                        await self._send(AudioChunk(rate, WIDTH, NUM_CHANNELS, part))
-            except SpeechError as error:
-                await self._send(Error(str(error), error.code))
-                self.cut()
-                return
+            async for part in stream:
+                if isinstance(part, bytes):
+                    await self._send(AudioChunk(rate, WIDTH, NUM_CHANNELS, part))
             await self._send(AudioStop())
 
     async def _send(self, event: Eventable) -> None:
@@ -222,15 +256,23 @@ def _text(event: Event) -> str:
 
 
 async def listen(
-    services: Services, listener: socket.socket, connections: set[Any]
+    services: Services,
+    listener: socket.socket,
+    connections: set[Any],
+    max_connections: int,
+    new_watch: Callable[[], Watch],
 ) -> asyncio.Server:
     """Serve on a bound socket; each client is in `connections` while it is there."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = WyomingConnection(services, cast("EventReader", reader), writer)
+        if len(connections) >= max_connections:
+            writer.transport.abort()
+            return
+        connection = WyomingConnection(services, cast("EventReader", reader), writer, new_watch())
         connections.add(connection)
         try:
             await connection.run()
+            await connection.wait_closed()
         finally:
             connections.discard(connection)
 
@@ -250,13 +292,18 @@ async def announce(host: str, port: int) -> "AsyncZeroconf | None":
         return None
     try:
         zeroconf = AsyncZeroconf()
+    except OSError as error:  # no network
+        _log.warning("server.not_announced", reason=str(error))
+        return None
+    try:
         own = [_own_address() if address.is_unspecified else host]
         info = AsyncServiceInfo(
             SERVICE, f"{NAME}-{port}.{SERVICE}", port=port, parsed_addresses=own
         )
-        await zeroconf.async_register_service(info)
-    except (OSError, ZeroconfError) as error:  # no network, say
+        await zeroconf.async_register_service(info, allow_name_change=True)
+    except (OSError, ZeroconfError) as error:
         _log.warning("server.not_announced", reason=str(error))
+        await zeroconf.async_close()
         return None
     return zeroconf
 

@@ -1,9 +1,11 @@
 """Home Assistant's protocol, spoken by the client of its own package."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -140,18 +142,46 @@ async def test_a_client_that_leaves_frees_its_place(served: WyomingServer) -> No
         await served.until_open(0)
 
 
-async def test_what_cannot_be_spoken_is_an_error_and_the_next_text_is_spoken(
-    served: WyomingServer,
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [
+        (Synthesize("").event(), "empty"),
+        (Synthesize("Hi.", SynthesizeVoice("nobody")).event(), "nobody"),
+        (SynthesizeStart(SynthesizeVoice("nobody")).event(), "nobody"),
+        (Event("synthesize", {"text": 5}), "Wyoming"),
+    ],
+)
+async def test_what_cannot_be_spoken_is_an_error_and_the_end_of_the_connection(
+    served: WyomingServer, refused: Event, words: str
 ) -> None:
+    """Home Assistant passes over the error, and would wait for more for ever."""
     async with served.client() as client:
-        for refused in (Synthesize(""), Synthesize("Hi.", SynthesizeVoice("nobody"))):
-            await send(client, refused)
-            assert Error.from_event(await receive(client)).text
-        await client.write_event(Event("synthesize", {"text": 5}))
-        assert "Wyoming" in Error.from_event(await receive(client)).text
+        await client.write_event(refused)
+        assert words in Error.from_event(await receive(client)).text
+        async with asyncio.timeout(10):
+            assert await client.read_event() is None
+
+
+async def test_events_of_other_kinds_are_passed_over(served: WyomingServer) -> None:
+    async with served.client() as client:
         await client.write_event(Event("of another kind", {}))
-        await send(client, Synthesize("Hello."))
+        await send(client, SynthesizeChunk("Nobody has begun."), SynthesizeStop())
+        await send(client, SynthesizeStart(), SynthesizeStart(), SynthesizeChunk("Hello."))
+        await send(client, SynthesizeStop())
         assert len(await hear(client)) > 5_000
+        assert SynthesizeStopped.is_type((await receive(client)).type)
+
+
+async def test_a_client_that_is_reset_while_it_writes_leaves_nothing(served: WyomingServer) -> None:
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(b'{"type": "synthesize-start"}\n')
+        for _ in range(40):
+            data = json.dumps({"text": LONG}).encode()
+            head = {"type": "synthesize-chunk", "data_length": len(data)}
+            connection.sendall(json.dumps(head).encode() + b"\n" + data)
+        await served.until_open(1)
+    await served.until_open(0)
 
 
 @pytest.mark.parametrize(

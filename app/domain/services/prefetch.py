@@ -17,7 +17,7 @@ from app.domain.errors import ExpandedInputTooLongError, InputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Slot
 from app.domain.speech import SpeechReport, SynthesisParams
-from app.domain.text.splitting import cut_whole_sentences
+from app.domain.text.splitting import MAX_LIVE_CHARS, cut_whole_sentences
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 
@@ -238,7 +238,8 @@ class LiveText:
         """
         prefetcher = self._prefetcher
         num_chars = len(self._rest) + len(piece)
-        if num_chars > self._max_chars:
+        # What has no end yet has few characters, unless it is not spoken at all.
+        if len(piece) > self._max_chars or num_chars > self._max_chars + MAX_LIVE_CHARS:
             raise InputTooLongError(num_chars, self._max_chars)
         whole, rest = cut_whole_sentences(self._rest + piece)
         if len(whole.strip()) < self._min_chars:
@@ -247,7 +248,7 @@ class LiveText:
         num_spoken = count_chars(segments)
         if num_spoken > self._max_spoken_chars:
             raise ExpandedInputTooLongError(num_spoken, self._max_spoken_chars)
-        while (
+        while prefetcher.num_waiting_chars and (
             prefetcher.num_waiting_written_chars + num_chars > self._max_chars
             or prefetcher.num_waiting_chars + num_spoken > self._max_spoken_chars
         ):

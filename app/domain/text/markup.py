@@ -102,7 +102,7 @@ _LINKS: Final = (
 )
 _INLINE: Final = (
     rule(  # a formula of its own; "$$" alone is a price
-        r"\$\$(?=[^$]{0,999}[\\=^_])(?P<formula>[^$]{1,1000})\$\$",
+        r"\$\$(?=[A-Za-z\\(][^$]{0,999}[\\=^_])(?P<formula>[^$]{1,1000})\$\$",
         lambda match: match.span("formula"),
     ),
     rule(  # a formula between dollar signs; "$5 and $6" is none

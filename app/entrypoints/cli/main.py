@@ -29,11 +29,15 @@ def cli() -> None:
 
 
 def ensure_home() -> None:
-    """Without a home, as a container's random user is, keep what is cached in a new directory."""
+    """A user without a home, as containers have them, keeps what is cached in a temporary one."""
     try:
         Path.home()
     except RuntimeError:
-        os.environ["HOME"] = tempfile.mkdtemp(prefix="soprano-home-")  # noqa: TID251 - no setting
+        home = Path(tempfile.gettempdir(), f"soprano-home-{os.getuid()}")
+        home.mkdir(mode=0o700, exist_ok=True)
+        if home.is_symlink() or home.stat().st_uid != os.getuid():  # somebody else was first
+            home = Path(tempfile.mkdtemp(prefix="soprano-home-"))
+        os.environ["HOME"] = str(home)  # noqa: TID251 - not a setting of ours
 
 
 @cli.group()

@@ -69,9 +69,7 @@ def serve(config: str | None, **flags: Any) -> None:
     def stop(*_: object) -> None:  # by a signal before the server runs
         server.should_exit = True
 
-    if settings.server.wyoming_port and find_spec("wyoming") is None:
-        advice = "pip install 'soprano-tts-api[wyoming]'"
-        raise SettingsError(f"server.wyoming_port needs the package wyoming: {advice}.")
+    check_server(settings.server)
     warn_if_open(settings)
     intake, ports = Intake(), build_ports(settings)
     app = create_app(ports, settings, settle, intake)
@@ -88,6 +86,15 @@ def serve(config: str | None, **flags: Any) -> None:
         timer.daemon = True
         timer.start()
     sys.exit(exit_code)
+
+
+def check_server(settings: ServerSettings) -> None:
+    """Raise SettingsError if a setting lacks what it needs."""
+    if settings.wyoming_port and find_spec("wyoming") is None:
+        advice = "pip install 'soprano-tts-api[wyoming]'"
+        raise SettingsError(f"server.wyoming_port needs the package wyoming: {advice}.")
+    if settings.ssl_keyfile and not settings.ssl_certfile:
+        raise SettingsError("server.ssl_keyfile needs server.ssl_certfile.")
 
 
 def warn_if_open(settings: Settings) -> None:

@@ -98,7 +98,9 @@ def create_app(
         logging_config=None,
     )
     app.state.services = services
-    app.state.overload = OverloadCheck(services.access, services.admission, ports.requests)
+    app.state.overload = OverloadCheck(
+        services.access, services.admission, ports.requests, settings.server.root_path
+    )
     app.asgi_handler = RequestMiddleware(
         app=app.asgi_handler,
         clock=ports.clock,

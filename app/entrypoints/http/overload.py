@@ -20,7 +20,6 @@ from app.ports.telemetry import RequestObserver, RequestReport
 
 SPEECH_PATH: Final = "/v1/audio/speech"
 
-_START: Final = f"POST {SPEECH_PATH} HTTP/1.1\r\n".encode()
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 _KEY: Final = re.compile(rb"\r\nauthorization: *bearer +([!-~]+)(?=\r\n)", re.IGNORECASE)
@@ -39,7 +38,12 @@ class OverloadCheck:
     access: AccessControl
     admission: Admission
     observer: RequestObserver
+    root_path: str = ""  # which a proxy may leave before the path
     _num_refused: int = 0
+
+    def __post_init__(self) -> None:
+        paths = {SPEECH_PATH, self.root_path + SPEECH_PATH}
+        self._starts = tuple(f"POST {path} HTTP/1.1\r\n".encode() for path in paths)
 
     def report(self) -> None:
         """Tell how many requests were refused since the last time; called about every second."""
@@ -57,7 +61,7 @@ class OverloadCheck:
         where the next request would begin.
         """
         head, end, _ = data.partition(_HEAD_END)
-        if not end or not data.startswith(_START) or _ORIGIN.search(head):
+        if not end or not data.startswith(self._starts) or _ORIGIN.search(head):
             return None
         head += b"\r\n"
         keys = _KEY.findall(head)

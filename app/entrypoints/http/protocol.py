@@ -159,6 +159,7 @@ class HttpProtocol(H11Protocol):
     def check(self, now: float) -> None:
         """End the connection if its client takes too long to send a head, or to take an answer."""
         if _end_if_stalled(self.transport, self._writes, now):
+            self._reset_old_client()
             return
         if self._headers_due_at is not None and now >= self._headers_due_at:
             self._headers_due_at = None
@@ -242,10 +243,14 @@ class HttpProtocol(H11Protocol):
                     self._discard()
                 return
             self._expect_headers()
-        elif len(self.conn.trailing_data[0]) + len(data) > MAX_PIPELINED_BYTES:
+        elif self.conn.their_state is h11.DONE and self._num_waiting(data) > MAX_PIPELINED_BYTES:
             self.transport.abort()
             return
         super().data_received(data)
+
+    def _num_waiting(self, data: bytes) -> int:
+        """Bytes behind the request that is answered, with those that have just come."""
+        return len(self.conn.trailing_data[0]) + len(data)
 
     def _discard(self) -> None:
         """Read on and drop it: to close now would reset the connection while the client sends."""
@@ -337,9 +342,9 @@ class HttpProtocol(H11Protocol):
         async def send_and_set(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._set_linger(RESET)
-            elif not message.get("more_body"):
-                self._set_linger(NO_RESET)
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._set_linger(NO_RESET)
 
         return send_and_set if self._is_old_client else send
 

@@ -19,7 +19,13 @@ import uvicorn
 
 from app.domain.services.lifecycle import Intake
 from app.entrypoints.http.overload import OverloadCheck
-from app.entrypoints.http.protocol import Connection, ConnectionLimits, HttpProtocol, SocketProtocol
+from app.entrypoints.http.protocol import (
+    Connection,
+    ConnectionLimits,
+    HttpProtocol,
+    SocketProtocol,
+    WriteWatch,
+)
 from app.entrypoints.services import Services
 from app.entrypoints.settings import ServerSettings
 from app.ports.clock import Clock
@@ -58,6 +64,7 @@ async def open_sockets(host: str, port: int) -> list[socket.socket]:
         listener.close()
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
+        listener.listen()  # so that nobody else takes it for one that was left
         path.chmod(UNIX_MODE)
         return [listener]
     if host == ANY_ADDRESS and socket.has_dualstack_ipv6():  # asyncio's own takes no IPv4 there
@@ -105,6 +112,7 @@ class SpeechServer(uvicorn.Server):
         self._ends_at = 0.0
         self._services: Services = app.state.services
         self._announced: Any = None
+        self._unix_inode: int | None = None
         self.start_error: OSError | UnicodeError | None = None
         self._refused_files_at = -math.inf
 
@@ -130,6 +138,8 @@ class SpeechServer(uvicorn.Server):
         beside = []
         try:
             sockets = sockets or await open_sockets(host, port)
+            if path := unix_path(host):
+                self._unix_inode = path.stat().st_ino
             if wyoming_port:
                 port = wyoming_port
                 beside = await open_sockets(wyoming_host, port)
@@ -141,10 +151,15 @@ class SpeechServer(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:  # the model could not be loaded, or there was a signal
             return
+        self._log_listening()
+        if beside:
+            await self._serve_wyoming(beside)
+
+    def _log_listening(self) -> None:
         scheme = "https" if self.config.is_ssl else "http"
         for listener in (listener for server in self.servers for listener in server.sockets):
             if listener.family == socket.AF_UNIX:
-                _log.info("server.listening", url=host, docs="/schema")
+                _log.info("server.listening", url=self.config.host, docs="/schema")
                 continue
             if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not there on Windows
                 with closing(socket.socket(fileno=socket.dup(listener.fileno()))) as same:
@@ -153,15 +168,20 @@ class SpeechServer(uvicorn.Server):
             name = f"[{address}]" if ":" in address else address
             url = f"{scheme}://{name}:{port}{self._settings.root_path}"
             _log.info("server.listening", url=url, docs="/schema")
-        if beside:
-            await self._serve_wyoming(beside)
 
     async def _serve_wyoming(self, listeners: list[socket.socket]) -> None:
         from app.entrypoints import wyoming  # noqa: PLC0415 - of an extra
 
         connections = cast("set[Any]", self.server_state.connections)
         for listener in listeners:
-            self.servers.append(await wyoming.listen(self._services, listener, connections))
+            server = await wyoming.listen(
+                self._services,
+                listener,
+                connections,
+                self._settings.max_connections,
+                lambda: WriteWatch(self._settings.send_timeout_s),
+            )
+            self.servers.append(server)
             host, port = listener.getsockname()[:2]
             _log.info("server.listening", url=f"tcp://{host}:{port}")
             self._announced = self._announced or await wyoming.announce(host, port)
@@ -199,8 +219,9 @@ class SpeechServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and close the application; leave it if it does not close."""
-        if path := unix_path(self._settings.host):
-            path.unlink(missing_ok=True)
+        path = unix_path(self._settings.host)
+        if path and path.is_socket() and path.stat().st_ino == self._unix_inode:
+            path.unlink()
         try:
             async with asyncio.timeout(2 * LAST_LINE_S):
                 if self._announced is not None:

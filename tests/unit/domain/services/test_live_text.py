@@ -12,6 +12,7 @@ from app.domain.services.admission import Admission
 from app.domain.services.prefetch import LiveText, Prefetcher, PrefetchLimits
 from app.domain.speech import SpeechReport
 from app.domain.text.front_end import segment_text
+from app.domain.text.splitting import MAX_LIVE_CHARS
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
 
@@ -94,7 +95,7 @@ async def test_what_waits_is_bounded_and_not_what_is_spoken() -> None:
         rig.taken()
     await rig.text.write("a" * MAX_CHARS)
     with pytest.raises(InputTooLongError):
-        await rig.text.write("b")
+        await rig.text.write("b" * (MAX_CHARS + 1))
     await rig.text.flush()
     assert rig.taken()[-1][1] == "a" * MAX_CHARS
     assert rig.report.num_chars == 10 * 20 + MAX_CHARS
@@ -110,6 +111,23 @@ async def test_a_piece_waits_for_room_and_follows_what_was_before_it() -> None:
     await writing
     await rig.text.finish()
     assert [text for _, text in rig.taken()] == ["And more of them.", "Then these."]
+
+
+async def test_pieces_of_the_greatest_length_are_all_taken() -> None:
+    rig = Rig()
+    text = "Nine words make up a sentence of this text. " * 4
+    for start in range(0, len(text), MAX_CHARS):
+        await rig.text.write(text[start : start + MAX_CHARS])
+        rig.taken()
+    assert rig.report.num_chars == len(text)
+
+
+async def test_a_thought_without_an_end_is_bounded() -> None:
+    rig = Rig()
+    await rig.text.write("<think>")
+    with pytest.raises(InputTooLongError):
+        for _ in range(MAX_LIVE_CHARS):
+            await rig.text.write("and on " * 5)
 
 
 async def test_what_waits_is_counted_as_it_is_written() -> None:
