@@ -39,15 +39,14 @@ VECTOR_FLAGS: Final = (
 # fp32, all others for int8.
 
 METHOD: Final = """\
-`int8`, `int8-latency` and `fp32` are this server with the backend `onnx`, over HTTP, `pcm` at 32
-kHz. `package in process` is soprano-tts with its transformers backend, called in a process of its
-own: `infer`, and for first audio and streams `infer_stream` with `chunk_size=1`. `package's
-server` is the HTTP server that soprano-tts ships; it answers with a whole WAV file. All use the
-same checkpoint on the CPU, each in its own process, one at a time; the client is on the same
-machine and shares its cores. In every round each scenario goes from one to the next, so that other
-load affects all alike. Rounds: {rounds}; what takes the package minutes (many clients, long texts,
-a stream) is asked of it in the first one alone. Figures are medians over the rounds, margins the
-lowest of all.
+`int8` and `fp32` are this server with the backend `onnx`, over HTTP, `pcm` at 32 kHz. `package in
+process` is soprano-tts with its transformers backend, called in a process of its own: `infer`, and
+for first audio and streams `infer_stream` with `chunk_size=1`. `package's server` is the HTTP
+server that soprano-tts ships; it answers with a whole WAV file. All use the same checkpoint on the
+CPU, each in its own process, one at a time; the client is on the same machine and shares its
+cores. In every round each scenario goes from one to the next, so that other load affects all
+alike. Rounds: {rounds}; what takes the package minutes (many clients, long texts, a stream) is
+asked of it in the first one alone. Figures are medians over the rounds, margins the lowest of all.
 
 - `x` is seconds of audio per second of wall time, from opening the connection to the end of the
 answer.

@@ -11,8 +11,7 @@ import numpy as np
 
 OURS_INT8: Final = "int8"
 OURS_FP32: Final = "fp32"
-OURS_LATENCY: Final = "int8-latency"
-OURS: Final = (OURS_INT8, OURS_LATENCY, OURS_FP32)
+OURS: Final = (OURS_INT8, OURS_FP32)
 PACKAGE: Final = "package in process"
 PACKAGE_SERVER: Final = "package's server"
 TARGETS: Final = (*OURS, PACKAGE, PACKAGE_SERVER)

@@ -178,11 +178,9 @@ class ModelSettings(Section, frozen=True):
         about("""Where Soprano runs: "cpu", "mps", "cuda", "cuda:1", or "auto"."""),
     ] = "auto"
     precision: Annotated[
-        Literal["fp32", "int8", "int8-latency"],
-        about("""Precision of the backend "onnx": "fp32"; "int8", which is two to three times as
-            fast and a little less exact (`soprano-api verify` says how much); "int8-latency",
-            which is faster than it for one to four listeners, and slower for more, on processors
-            with dot products of 8 bits (VNNI)."""),
+        Literal["fp32", "int8"],
+        about("""Precision of the backend "onnx": "fp32", or "int8", which is two to three times as
+            fast and a little less exact (`soprano-api verify` says how much)."""),
     ] = "fp32"
     max_batch_size: Annotated[
         int,

@@ -151,8 +151,8 @@ class WyomingConnection:
         self._writer.close()
 
     async def wait_closed(self) -> None:
-        """Return when all is sent, or the client has left."""
-        with suppress(ConnectionError):
+        """Return when all is sent, or the client has left, or it was cut."""
+        with suppress(ConnectionError, asyncio.CancelledError):
             await self._writer.wait_closed()
 
     async def _handle(self, event: Event) -> None:

@@ -22,7 +22,7 @@ from app.ports.clock import Clock
 BLOCK_BYTES: Final = 64 * 1024
 
 _STEM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}_[0-9]{6,18}\.(wav|mp3|opus|aac|flac|pcm)")
+_NAME: Final = re.compile(rf"[A-Za-z0-9_-]{{1,64}}_[0-9]{{6,18}}\.({'|'.join(AudioFormat)})")
 _OWNER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 

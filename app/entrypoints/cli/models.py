@@ -66,7 +66,7 @@ def check(model: str, revision: str | None) -> None:
 
 @models.command()
 @click.argument("model", metavar="[DIR_OR_REPO]", default=commands.DEFAULT_REPO)
-@click.option("--precision", help="fp32, int8 or int8-latency.")
+@click.option("--precision", help="fp32 or int8.")
 @config_option
 def build(model: str, precision: str | None, config: str | None) -> None:
     """Build the graphs of the backend onnx before the first start, and print their paths."""

@@ -48,9 +48,7 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --config, --backend, --model, --precision and --log-level."""
     backends = "Backend: auto, lmdeploy, transformers, onnx or embedded."
     command = click.option("--log-level", help="debug, info, warning or error.")(command)
-    command = click.option("--precision", help="Precision of onnx: fp32, int8 or int8-latency.")(
-        command
-    )
+    command = click.option("--precision", help="Precision of onnx: fp32 or int8.")(command)
     command = click.option("--model", help="Soprano: directory or Hugging Face repo.")(command)
     return config_option(click.option("--backend", help=backends)(command))
 

@@ -110,7 +110,7 @@ class SpeechServer(uvicorn.Server):
         self._clock = clock
         self._is_hurried = False
         self._ends_at = 0.0
-        self._services: Services = app.state.services
+        self._services: Services = app.state.get("services")
         self._announced: Any = None
         self._unix_inode: int | None = None
         self.start_error: OSError | UnicodeError | None = None

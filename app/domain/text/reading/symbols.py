@@ -17,7 +17,7 @@ _NAMES: Final = {
     "\u00f7": "divided by", "\u00b1": "plus or minus", "\u2211": "sum of", "\u20bd": "rubles",
     "\u20ba": "lira", "\u20aa": "shekels", "\u20ab": "dong", "\u20b4": "hryvnia", "\u0e3f": "baht",
 }  # fmt: skip
-_SILENT: Final = "*~^|`_\u00ac"
+_SILENT: Final = "*~^|`_\u00ac\u00a1\u00bf"
 _GREEK: Final = {
     "\u03b1": "alpha", "\u03b2": "beta", "\u03b3": "gamma", "\u03b4": "delta", "\u0394": "delta",
     "\u03b5": "epsilon",

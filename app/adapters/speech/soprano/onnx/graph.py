@@ -4,9 +4,6 @@
 rounded to 8 bits with a constant scale, multiplied with 8-bit weights (one scale per output
 channel) and scaled back. One scale for the whole batch, as ONNX Runtime's dynamic quantisation
 takes it, would make the sound of a sentence depend on which others share its step.
-
-`int8-latency` has the runtime quantise blocks of a row within its product (MatMulNBits): of one to
-four rows that is faster where the processor adds products of 8 bits, of more it is slower.
 """
 
 import platform
@@ -17,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Precision = Literal["fp32", "int8", "int8-latency"]
+Precision = Literal["fp32", "int8"]
 
 MAX_LEVEL: Final = 127  # of a quantized number; symmetric, so that -128 is never used
 
@@ -30,10 +27,6 @@ DOT_PRODUCT_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 # Of quantized activations, which are unsigned: that is the fastest product on x86.
 ZERO_POINT: Final = 128
-
-BLOCK_SIZE: Final = 128  # numbers of a weight's row that share a scale, in int8-latency
-BITS: Final = 8
-PRODUCTS_IN_INT8: Final = 4  # accuracy level of MatMulNBits: the activations are quantised, too
 
 ALIGNMENT: Final = 4_096  # bytes: weights begin at a page, so that the runtime can map them
 
@@ -137,8 +130,6 @@ class GraphBuilder:
         if self._precision == "fp32":
             product = self.node("MatMul", [rows.value, self.constant(name, weight.T)])
             return Rows(product, rows.factor)
-        if self._precision == "int8-latency":
-            return Rows(self._block_product(rows.value, name, weight), rows.factor)
         last = self.ints(-1)
         unit = self.constant("activation_scale", np.array(1 / MAX_LEVEL, np.float32))
         zero = self.constant("activation_zero_point", np.array(ZERO_POINT, np.uint8))
@@ -168,20 +159,6 @@ class GraphBuilder:
             domain=MICROSOFT,
         )
         return Rows(product, self.node("Mul", [peak, rows.factor]) if rows.factor else peak)
-
-    def _block_product(self, value: str, name: str, weight: NDArray[np.float32]) -> str:
-        blocks, scales = quantize_blocks(weight)
-        num_out, num_in = weight.shape
-        return self.node(
-            "MatMulNBits",
-            [value, self.constant(name, blocks), self.constant(f"{name}.scale", scales)],
-            domain=MICROSOFT,
-            K=num_in,
-            N=num_out,
-            bits=BITS,
-            block_size=BLOCK_SIZE,
-            accuracy_level=PRODUCTS_IN_INT8,
-        )
 
     def multiplied(self, rows: Rows) -> str:
         """Rows with nothing left to multiply."""
@@ -253,21 +230,6 @@ def quantize_channels(
     peaks = np.abs(weight).max(axis=1, keepdims=True)
     scales = np.where(peaks > 0, peaks / max_level, 1).astype(np.float32)
     return np.rint(weight / scales).astype(np.int8), scales[:, 0]
-
-
-def quantize_blocks(
-    weight: NDArray[np.float32],
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Round each block of each row of a weight (num_out, num_in) to 8 bits, as MatMulNBits has it.
-
-    Returns:
-        Levels (num_out, blocks, BLOCK_SIZE) around ZERO_POINT, of a last block that is not full
-        with that behind it, and scales (num_out * blocks,).
-    """
-    num_out, num_in = weight.shape
-    blocks = np.pad(weight, ((0, 0), (0, -num_in % BLOCK_SIZE))).reshape(num_out, -1, BLOCK_SIZE)
-    levels, scales = quantize_channels(blocks.reshape(-1, BLOCK_SIZE))
-    return (levels.astype(np.int16) + ZERO_POINT).astype(np.uint8).reshape(blocks.shape), scales
 
 
 def _value_info(name: str, dtype: type[np.generic], shape: Sequence[int | str]) -> Any:

@@ -28,7 +28,6 @@ from app.ports.clock import Clock
 
 GRAPH_VERSION: Final = 3  # to be raised with every change of what is built
 LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"
-STEP_GRAPH: Final = "language_model_steps.onnx"  # only in int8-latency
 VOCODER_GRAPH: Final = "decoder.onnx"
 WINDOW_FILE: Final = "window.npy"
 
@@ -169,13 +168,9 @@ def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache
     def build(directory: Path) -> None:
         tensors = checkpoint.load_language_model()
         shape = checkpoint.language_model
-        # A prompt and a piece of audio have many rows.
-        of_many_rows: Precision = "int8" if precision == "int8-latency" else precision
-        LanguageModelGraph(shape, tensors, of_many_rows).save(directory / LANGUAGE_MODEL_GRAPH)
-        if of_many_rows != precision:
-            LanguageModelGraph(shape, tensors, precision).save(directory / STEP_GRAPH)
+        LanguageModelGraph(shape, tensors, precision).save(directory / LANGUAGE_MODEL_GRAPH)
         tensors = checkpoint.load_decoder()
-        VocoderGraph(checkpoint.decoder, tensors, of_many_rows).save(directory / VOCODER_GRAPH)
+        VocoderGraph(checkpoint.decoder, tensors, precision).save(directory / VOCODER_GRAPH)
         np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
 
     return cache.get(checkpoint, precision, build)

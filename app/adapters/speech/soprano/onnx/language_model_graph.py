@@ -29,9 +29,6 @@ class LanguageModelGraph(GraphBuilder):
 
     `tensors` have the names of transformers' Qwen3ForCausalLM. `precision` is that of the products;
     embeddings, norms and attention are float32.
-    In int8-latency an odd number of rows has the first one twice, but for attention: the runtime
-    rounds the products of a last row without a second otherwise, and a sentence must not depend on
-    how many others share its step.
     """
 
     def __init__(self, shape: LanguageModelShape, tensors: Tensors, precision: Precision) -> None:
@@ -41,13 +38,9 @@ class LanguageModelGraph(GraphBuilder):
         cosines, sines = rotations(shape)
         self._rotations = self.constant("cosines", cosines), self.constant("sines", sines)
         ids = self.input("ids", np.int64, ["rows", "length"])
-        self._has_pairs = precision == "int8-latency"
-        if self._has_pairs:
-            self._rows = self.node("Shape", [ids], start=0, end=1)
-            self._num_missing = self.node("Mod", [self._rows, self.ints(2)])
         self.input("last_positions", np.int32, ["rows"])
         self.input("total_length", np.int32, [])
-        stream = self._paired(self.node("Gather", [self._weight("model.embed_tokens"), ids]))
+        stream = self.node("Gather", [self._weight("model.embed_tokens"), ids])
         added = ""  # what a layer adds to the stream; joined to it by the next norm
         for index in range(shape.num_layers):
             prefix = f"model.layers.{index}"
@@ -61,8 +54,8 @@ class LanguageModelGraph(GraphBuilder):
         state = self.node("Gather", [states, self.constant("last", np.array(-1))], axis=1)
         head = "model.embed_tokens" if shape.is_head_tied else "lm_head"
         logits = self.linear(state, "head", self._tensors[f"{head}.weight"])
-        self.output(self._unpaired(state), "state", np.float32, ["rows", shape.hidden_size])
-        self.output(self._unpaired(logits), "logits", np.float32, ["rows", shape.vocab_size])
+        self.output(state, "state", np.float32, ["rows", shape.hidden_size])
+        self.output(logits, "logits", np.float32, ["rows", shape.vocab_size])
 
     def _perceptron(self, value: str, prefix: str) -> str:
         gate_weight, up_weight, down_weight = (
@@ -73,19 +66,6 @@ class LanguageModelGraph(GraphBuilder):
         up = self.product(Rows(value), f"{prefix}.up", up_weight)
         gated = Rows(self.node("Mul", [activated, up.value]), up.factor)
         return self.multiplied(self.product(gated, f"{prefix}.down", down_weight))
-
-    def _paired(self, value: str) -> str:
-        """An even number of rows."""
-        if not self._has_pairs:
-            return value
-        first = self.node("Slice", [value, self.ints(0), self._num_missing, self.ints(0)])
-        return self.node("Concat", [value, first], axis=0)
-
-    def _unpaired(self, value: str) -> str:
-        """The rows without the one that made their number even."""
-        if not self._has_pairs:
-            return value
-        return self.node("Slice", [value, self.ints(0), self._rows, self.ints(0)])
 
     def _weight(self, name: str) -> str:
         return self.constant(name, self._tensors[f"{name}.weight"])
@@ -112,7 +92,7 @@ class LanguageModelGraph(GraphBuilder):
         shape = self._shape
         prefix = f"model.layers.{index}.self_attn"
         fused = np.concatenate([self._tensors[f"{prefix}.{x}_proj.weight"] for x in "qkv"])
-        projected = self._unpaired(self.linear(value, f"{prefix}.qkv", fused))
+        projected = self.linear(value, f"{prefix}.qkv", fused)
         num_query, num_key = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
         query, key, states = f"{prefix}.query", f"{prefix}.key", f"{prefix}.value"
         self.node(
@@ -150,7 +130,6 @@ class LanguageModelGraph(GraphBuilder):
         )
         for name in present:
             self.output(name, name, np.float32, cache_shape)
-        attended = self._paired(attended)
         return self.linear(attended, f"{prefix}.o_proj", self._tensors[f"{prefix}.o_proj.weight"])
 
     def _head_norm(self, value: str, weight: str, num_heads: int) -> str:

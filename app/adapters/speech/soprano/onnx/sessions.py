@@ -23,7 +23,6 @@ from app.adapters.speech.soprano.engine import loading
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
     LANGUAGE_MODEL_GRAPH,
-    STEP_GRAPH,
     VOCODER_GRAPH,
     WINDOW_FILE,
     GraphCache,
@@ -77,15 +76,8 @@ class LanguageModelSession:
     slots.
     """
 
-    def __init__(
-        self,
-        prompts: ThreadedSession,
-        steps: ThreadedSession,
-        shape: LanguageModelShape,
-        num_slots: int,
-    ) -> None:
-        self._prompts = prompts
-        self._steps = steps
+    def __init__(self, session: ThreadedSession, shape: LanguageModelShape, num_slots: int) -> None:
+        self._session = session
         cache_shape = (num_slots, shape.num_kv_heads, MAX_POSITIONS, shape.head_dim)
         self._caches = [_lazy_zeros(cache_shape) for _ in range(2 * shape.num_layers)]
         self._tokens = np.zeros((num_slots, 1), np.int64)
@@ -109,7 +101,7 @@ class LanguageModelSession:
         """
         self._last_positions[slot] = start + len(tokens) - 1
         rows = slice(slot, slot + 1)
-        session = self._prompts.of(is_alone=is_alone)
+        session = self._session.of(is_alone=is_alone)
         ids, total_length = np.array([tokens], np.int64), np.array(start + len(tokens), np.int32)
         binding = self._bind(session, ids, total_length, rows)
         session.run_with_iobinding(binding)
@@ -132,7 +124,7 @@ class LanguageModelSession:
         self._tokens[rows, 0] = tokens
         self._last_positions[rows] = lengths
         self._total_length[...] = max(lengths) + 1
-        session = self._steps.of(is_alone=is_alone)
+        session = self._session.of(is_alone=is_alone)
         key = rows.stop, is_alone
         binding = None if first_slot else self._decode_bindings.get(key)
         if binding is None:
@@ -331,11 +323,9 @@ class Sessions(msgspec.Struct, frozen=True, eq=False):
 def open_language_model(
     graphs: Path, shape: LanguageModelShape, num_slots: int, num_threads: int, num_beside: int
 ) -> LanguageModelSession:
-    """The language model of a directory of graphs; some have a graph of their own for steps."""
-    prompts = ThreadedSession(graphs / LANGUAGE_MODEL_GRAPH, num_threads, num_beside)
-    has_own = (graphs / STEP_GRAPH).exists()
-    steps = ThreadedSession(graphs / STEP_GRAPH, num_threads, num_beside) if has_own else prompts
-    return LanguageModelSession(prompts, steps, shape, num_slots)
+    """The language model of a directory of graphs."""
+    session = ThreadedSession(graphs / LANGUAGE_MODEL_GRAPH, num_threads, num_beside)
+    return LanguageModelSession(session, shape, num_slots)
 
 
 def open_sessions(

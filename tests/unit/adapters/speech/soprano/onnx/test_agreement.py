@@ -202,7 +202,7 @@ def test_the_reference_is_what_the_package_says_at_temperature_0(
         assert peak_difference(one.samples, samples) < 1e-6
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", "int8-latency"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 async def test_what_is_compared_is_what_the_engine_speaks(
     anything: Path, precision: Precision
 ) -> None:

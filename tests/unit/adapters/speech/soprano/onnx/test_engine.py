@@ -145,7 +145,7 @@ def left_behind() -> tuple[int, int]:
     return threading.active_count(), psutil.Process().num_fds()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", "int8-latency"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 async def test_requests_at_random_sound_as_they_do_alone_and_leave_nothing(
     make_checkpoint: Callable[..., Path], precision: Precision
 ) -> None:
@@ -163,7 +163,6 @@ async def test_requests_at_random_sound_as_they_do_alone_and_leave_nothing(
     [
         (TINY, "fp32", 200),
         (TINY, "int8", 200),
-        (TINY, "int8-latency", 200),
         (FULL, "fp32", 80),
         (FULL, "int8", 200),
     ],
@@ -178,7 +177,7 @@ async def test_many_requests_at_random_sound_as_they_do_alone_and_leave_nothing(
     await check_random_arrivals(directory, precision, num_requests, seed=1)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", "int8-latency"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 async def test_closing_frees_the_row_at_the_next_step(
     make_checkpoint: Callable[..., Path], precision: Precision
 ) -> None:
@@ -259,7 +258,7 @@ async def test_a_runtime_that_fails_is_told_to_everybody(
         loop: Any = engine.loop
         stream = engine.synthesize("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
         await anext(stream)
-        loop._language_model._steps = None  # as if the runtime had failed
+        loop._language_model._session = None  # as if the runtime had failed
         loop._language_model._decode_bindings.clear()
         with pytest.raises(InstanceDeadError):
             async for _ in stream:
@@ -336,7 +335,7 @@ async def test_sentences_that_are_left_while_they_are_read_hold_up_nobody(
         await settled(engine)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", "int8-latency"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 async def test_a_seed_gives_the_same_sound_and_another_one_another(
     make_checkpoint: Callable[..., Path], precision: Precision
 ) -> None:

@@ -75,7 +75,7 @@ def test_a_row_of_zeros_gives_zeros(int8_layer: tuple[object, np.ndarray]) -> No
     assert not result.any()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", "int8-latency"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_factor_of_rows_can_be_left_until_after_the_next_product(
     tmp_path: Path, precision: Precision
 ) -> None:

@@ -34,7 +34,7 @@ def step_all(session: LanguageModelSession, num_rows: int, are_alone: list[bool]
     return trace
 
 
-@pytest.fixture(params=["fp32", "int8", "int8-latency"])
+@pytest.fixture(params=["fp32", "int8"])
 def session(
     request: pytest.FixtureRequest, make_checkpoint: Callable[..., Path]
 ) -> LanguageModelSession:
@@ -83,7 +83,7 @@ def test_a_row_that_is_read_beside_steps_changes_nothing_and_is_not_changed(
             assert np.array_equal(alone, beside)
 
 
-@pytest.mark.parametrize("session", ["int8", "int8-latency"], indirect=True)
+@pytest.mark.parametrize("session", ["int8"], indirect=True)
 def test_a_step_of_a_row_is_the_same_to_the_last_bit_however_many_share_it(
     session: LanguageModelSession,
 ) -> None:
