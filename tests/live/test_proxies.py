@@ -23,6 +23,7 @@ from tests.serving import (
     ServerProcess,
     clean_environment,
     free_port,
+    run_console,
     server_process,
     wait_for_status,
 )
@@ -166,30 +167,35 @@ def test_an_old_client_gets_whole_answers(tmp_path: Path) -> None:
             assert len(samples) / rate > 0.5
 
 
-def test_the_server_listens_on_a_socket_in_the_file_system(tmp_path: Path) -> None:
-    path = tmp_path / "server.sock"
-    command = [sys.executable, "-m", "app", "serve", "--backend", "embedded", "--uds", str(path)]
-    for _ in range(2):  # the second time one is left of the first
-        with (tmp_path / "log").open("w") as log:
-            process = subprocess.Popen(command, stderr=log, env=clean_environment())
-        wait_until(lambda: "server.listening" in (tmp_path / "log").read_text())
-        transport = httpx.HTTPTransport(uds=str(path))
-        with httpx.Client(transport=transport, base_url="http://localhost") as client:
-            response = client.post("/v1/audio/speech", json={"input": "Hello."})
-            assert response.status_code == 200
-        refused = subprocess.run(
-            command, capture_output=True, env=clean_environment(), timeout=60, check=False
-        )
-        assert refused.returncode == 1
-        assert b"server.bind_failed" in refused.stderr
+@contextmanager
+def running(log_path: Path, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server with an address of its own kind, that listens."""
+    command = [sys.executable, "-m", "app", "serve", "--backend", "embedded", *flags]
+    with log_path.open("w") as log:
+        process = subprocess.Popen(command, stderr=log, env=clean_environment())
+    try:
+        wait_until(lambda: "server.listening" in log_path.read_text())
+        yield process
+    finally:
         process.kill()
         process.wait()
+
+
+def test_the_server_listens_on_a_socket_in_the_file_system(tmp_path: Path) -> None:
+    path, log_path = tmp_path / "server.sock", tmp_path / "log"
+    for _ in range(2):  # the second time one is left of the first
+        with running(log_path, "--uds", str(path)):
+            transport = httpx.HTTPTransport(uds=str(path))
+            with httpx.Client(transport=transport, base_url="http://localhost") as client:
+                response = client.post("/v1/audio/speech", json={"input": "Hello."})
+                assert response.status_code == 200
+            refused = run_console("serve", "--backend", "embedded", "--uds", str(path))
+            assert refused.returncode == 1
+            assert b"server.bind_failed" in refused.stderr
         assert path.is_socket()
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stderr=log, env=clean_environment())
-    wait_until(lambda: "server.listening" in (tmp_path / "log").read_text())
-    process.terminate()
-    assert process.wait(30) == 0
+    with running(log_path, "--uds", str(path)) as process:
+        process.terminate()
+        assert process.wait(30) == 0
     assert not path.exists()
 
 
@@ -207,13 +213,8 @@ def test_the_server_speaks_tls(certificate: tuple[Path, Path], tmp_path: Path) -
     chain, key = certificate
     port = free_port()
     flags = ["--port", str(port), "--ssl-certfile", str(chain), "--ssl-keyfile", str(key)]
-    command = [sys.executable, "-m", "app", "serve", "--backend", "embedded", *flags]
-    log_path = tmp_path / "log"
-    with log_path.open("w") as log:
-        process = subprocess.Popen(command, stderr=log, env=clean_environment())
-    try:
-        wait_until(lambda: "server.listening" in log_path.read_text())
-        server = ServerProcess(process, port, log_path)
+    with running(tmp_path / "log", *flags) as process:
+        server = ServerProcess(process, port, tmp_path / "log")
         (listening,) = server.log_events(event="server.listening")
         assert listening["url"] == f"https://127.0.0.1:{port}"
         trusted = ssl.create_default_context(cafile=str(chain))
@@ -225,18 +226,14 @@ def test_the_server_speaks_tls(certificate: tuple[Path, Path], tmp_path: Path) -
         with socket.create_connection(("127.0.0.1", port)) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert plain.recv(100) == b""
-    finally:
         process.terminate()
-    assert process.wait(30) == 0
+        assert process.wait(30) == 0
     assert not server.log_events(level="error")
 
 
 def test_a_certificate_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.pem", DEPLOY):
-        command = [sys.executable, "-m", "app", "serve", "--ssl-certfile", str(path)]
-        done = subprocess.run(
-            command, capture_output=True, env=clean_environment(), timeout=60, check=False
-        )
+        done = run_console("serve", "--ssl-certfile", str(path))
         assert done.returncode == 1
         assert b"server.tls_failed" in done.stderr
         assert b"Traceback" not in done.stderr
