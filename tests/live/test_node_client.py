@@ -37,7 +37,7 @@ def found(server: ServerProcess, node_directory: Path, audio_directory: Path) ->
     return report
 
 
-@pytest.mark.parametrize("audio_format", [each for each in AudioFormat if each != AudioFormat.PCM])
+@pytest.mark.parametrize("audio_format", map(AudioFormat, ["mp3", "opus", "aac", "flac", "wav"]))
 def test_every_format_arrives_whole_in_a_buffer(
     found: dict[str, Any], audio_directory: Path, audio_format: AudioFormat
 ) -> None:
