@@ -100,6 +100,7 @@ class SpeechServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing looks at who a proxy speaks for
             timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=LAST_LINE_S,
             lifespan="on",
