@@ -21,7 +21,7 @@ from app.domain.errors import SpeechError
 from app.domain.speech import ModelInfo, SpeechReport, Voice
 from app.entrypoints.cli.main import cli
 from app.entrypoints.http import errors as http_errors
-from app.entrypoints.http.schemas import CreateSpeech, FormatName
+from app.entrypoints.http.schemas import CreateSpeech
 from app.entrypoints.settings import Settings, describe, describe_range, setting_types
 from app.ports.telemetry import RequestReport
 
@@ -67,8 +67,8 @@ def describe_values(schema: dict[str, Any]) -> str:
         kinds = [describe_values(kind) for kind in schema["anyOf"] if kind.get("type") != "null"]
         return " or ".join(kinds)
     if "$ref" in schema:
-        formats = ", ".join(f"`{name}`" for name in sorted(FormatName))
-        return formats if schema["$ref"].endswith("/FormatName") else 'object `{"id": …}`'
+        formats = ", ".join(f"`{name}`" for name in sorted(AudioFormat))
+        return formats if schema["$ref"].endswith("/AudioFormat") else 'object `{"id": …}`'
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     kind = str(schema["type"])

@@ -34,6 +34,15 @@ class AudioFormat(StrEnum):
     MULAW = "mulaw"
     ALAW = "alaw"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "AudioFormat | None":
+        """As people write it: in any case, with blanks around it, and by other names."""
+        name = str(value).strip().lower()
+        return next((one for one in cls if one == _OTHER_NAMES.get(name, name)), None)
+
+
+_OTHER_NAMES: Final = {"ogg": "opus", "ulaw": "mulaw"}
+
 
 class AudioChunk(msgspec.Struct, frozen=True, eq=False):
     """A run of samples.

@@ -136,6 +136,7 @@ _NUMBERED: Final = re.compile(r"(?:\d{1,3}(?P<sign>[.)])|[a-zA-Z](?P<bracket>\))
 _CELL_BORDER: Final = re.compile(r"[ \t]*\|[ \t]*")
 _OUTER_BORDERS: Final = re.compile(r"^\|[ \t]*|[ \t]*\|$")
 _ANY: Final = re.compile(r".")
+_JOINT: Final = re.compile(JOINT)
 _ONLY_PAGE_OR_NOTHING: Final = re.compile(r"[\s*_~`]*")
 
 _FUNCTION_WORD: Final = re.compile(
@@ -158,6 +159,8 @@ def read_markup(
     one, does not begin with a mark either.
     """
     mapped = MappedText.of(text)
+    if JOINT in text:  # which is ours
+        mapped = mapped.sub(_JOINT, " ")
     if not is_markup:
         return list(_paragraphs(mapped, is_markup=False))
     if not begins_line:

@@ -83,10 +83,9 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
 def _choose_format(name: str | None, output: str | None) -> AudioFormat:
     if name is not None:
         return AudioFormat(name)
-    extension = Path(output).suffix.lstrip(".").lower() if output else ""
-    extension = {"ogg": "opus", "": "wav"}.get(extension, extension)
+    extension = Path(output).suffix.lstrip(".") if output else ""
     try:
-        return AudioFormat(extension)
+        return AudioFormat(extension or "wav")
     except ValueError as error:
         known = ", ".join(AudioFormat)
         raise click.BadParameter(f".{extension} is no known format: {known}.") from error

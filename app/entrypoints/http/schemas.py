@@ -1,6 +1,5 @@
 """The messages of the HTTP interface, and their mapping to the domain."""
 
-from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -21,28 +20,6 @@ MIN_TIMEOUT_S: Final = 1.0
 
 VoiceName = Annotated[str, Meta(max_length=256)]
 
-
-class FormatName(StrEnum):
-    """Audio format."""
-
-    MP3 = "mp3"
-    OPUS = "opus"
-    AAC = "aac"
-    FLAC = "flac"
-    WAV = "wav"
-    PCM = "pcm"
-    WEBM = "webm"
-    MULAW = "mulaw"
-    ALAW = "alaw"
-
-    @classmethod
-    def _missing_(cls, value: object) -> "FormatName | None":
-        """As people write it: in any case, with blanks around it, and by other names."""
-        name = str(value).strip().lower()
-        return next((one for one in cls if one == _OTHER_NAMES.get(name, name)), None)
-
-
-_OTHER_NAMES: Final = {"ogg": "opus", "ulaw": "mulaw"}
 
 CONTENT_TYPES: Final = {
     AudioFormat.MP3: "audio/mpeg",
@@ -73,7 +50,7 @@ Voice = Annotated[
     Meta(description="Name from /v1/audio/voices. Default: the first voice of the model."),
 ]
 ResponseFormat = Annotated[
-    FormatName,
+    AudioFormat,
     Meta(
         description="Audio format, in any case; ogg means opus. Default: mp3. pcm is 16-bit"
         " little-endian at 24 kHz."
@@ -184,7 +161,7 @@ class SpeechFields(msgspec.Struct, kw_only=True):
                 top_p=self.top_p,
                 repetition_penalty=self.repetition_penalty,
             ),
-            format=AudioFormat(self.response_format or default),
+            format=self.response_format or default,
             sample_rate=self.sample_rate,
             is_normalized=self.normalize is not False,
             pronunciations=Pronunciations(self.pronunciations or {}),

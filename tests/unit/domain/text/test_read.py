@@ -175,6 +175,7 @@ def test_what_a_figure_or_sign_stood_beside_is_read_too(written: str, said: str)
 
 
 @given(TEXTS)
+@example("A\x7fwww.0")
 def test_what_was_read_is_read_as_it_is(text: str) -> None:
     for part in parts_of(text):
         (again,) = read([MappedText.of(part.text)])
