@@ -221,6 +221,8 @@ def test_the_server_speaks_tls(certificate: tuple[Path, Path], tmp_path: Path) -
         with httpx.Client(verify=trusted, base_url=f"https://localhost:{port}") as client:
             body = {"input": LONG, "response_format": "pcm"}
             assert len(client.post("/v1/audio/speech", json=body, timeout=60).content) > 1_000_000
+            long = client.post("/v1/audio/speech", json={"input": "word " * 40_000})
+            assert long.json()["error"]["code"] == "string_above_max_length"
         with connect(f"wss://localhost:{port}/v1/audio/speech/stream", ssl=trusted) as live:
             assert '"ready"' in str(live.recv(10))
         with socket.create_connection(("127.0.0.1", port)) as plain:
