@@ -6,7 +6,6 @@ The figures are printed; what is asserted is generous, for busy machines.
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from hibari.tts import voice_path
 
 from tests.checkpoints.build import expected_samples
+from tests.eventually import wait_until
 from tests.serving import (
     WITHOUT_CACHE,
     ServerProcess,
@@ -85,15 +85,6 @@ class Hibari:
 def started(server: ServerProcess) -> list[int]:
     """The workers so far, by their pids."""
     return [int(str(event["pid"])) for event in server.log_events(event="worker.started")]
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> float:
-    """Seconds until it holds."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < limit_s
-        time.sleep(0.02)
-    return time.monotonic() - begun
 
 
 def num_running(server: ServerProcess) -> float:

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from tests.eventually import wait_until
 from tests.listening import decode_file
 from tests.serving import (
     ServerProcess,
@@ -59,14 +60,6 @@ def example(language: str) -> str:
     found = re.search(rf"```{language}\n(.*?)```", DEPLOY.read_text(), re.DOTALL)
     assert found is not None
     return found[1]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once that is so."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager

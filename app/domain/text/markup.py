@@ -118,7 +118,7 @@ _INLINE: Final = (
 )
 
 _FENCE: Final = re.compile(r"(?:```+|~~~+)")
-_FENCE_LINE: Final = re.compile(r"(?m)^[ \t>]*(?:```+|~~~+)(?P<rest>[^`\n]*)$")
+_FENCE_LINE: Final = re.compile(rf"(?m)^[ \t>]*{_FENCE.pattern}(?P<rest>[^`\n]*)$")
 # The name of a language or file behind the fence that opens code; prose there ends with a point.
 _CODE_NAME: Final = re.compile(
     r"[ \t]*(?:[\w+#./-]*[\w+#/-])?(?:[ \t]+[\w.{-]+=[^\n`]*|[ \t]*\{[^\n`]*\})?[ \t]*"
@@ -245,7 +245,7 @@ def _lines(mapped: MappedText, *, is_markup: bool) -> Iterator[tuple[MappedText 
 def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
     """The line without marks; whether it is of its own; whether nothing continues it."""
     text = line.text
-    if _FENCE.fullmatch(text) or _RULE.fullmatch(text):
+    if _RULE.fullmatch(text):
         return line[:0], True, True
     if text.count("|") > 1 or (text.startswith("|") and len(text) > 1):
         if _TABLE_RULE.fullmatch(text):

@@ -102,17 +102,17 @@ class Utterance:
 
     async def next(self) -> messages.Written:
         """What was written next."""
-        message = await self._written.get()
-        if isinstance(message, messages.Text):
-            self._waiting.remove(len(message.text))
-        return message
+        return self._taken(await self._written.get())
 
     def drop(self) -> None:
         """Nothing of it waits any longer."""
         while not self._written.empty():
-            message = self._written.get_nowait()
-            if isinstance(message, messages.Text):
-                self._waiting.remove(len(message.text))
+            self._taken(self._written.get_nowait())
+
+    def _taken(self, message: messages.Written) -> messages.Written:
+        if isinstance(message, messages.Text):
+            self._waiting.remove(len(message.text))
+        return message
 
     def num_samples(self) -> int:
         """Samples sent: counted where the format shows them, else those the encoder has taken."""
