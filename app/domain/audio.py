@@ -27,6 +27,7 @@ class AudioFormat(StrEnum):
     MP3 = "mp3"
     OPUS = "opus"
     AAC = "aac"
+    M4A = "m4a"
     FLAC = "flac"
     WAV = "wav"
     PCM = "pcm"
@@ -41,7 +42,7 @@ class AudioFormat(StrEnum):
         return next((one for one in cls if one == _OTHER_NAMES.get(name, name)), None)
 
 
-_OTHER_NAMES: Final = {"ogg": "opus", "ulaw": "mulaw"}
+_OTHER_NAMES: Final = {"ogg": "opus", "ulaw": "mulaw", "mp4": "m4a", "m4b": "m4a"}
 
 
 class AudioChunk(msgspec.Struct, frozen=True, eq=False):
@@ -131,5 +132,5 @@ def choose_sample_rate(audio_format: AudioFormat, asked: int | None, model_rate:
             return TELEPHONY_SAMPLE_RATE
         case AudioFormat.OPUS | AudioFormat.WEBM:
             return OPUS_SAMPLE_RATE
-        case AudioFormat.MP3 | AudioFormat.AAC | AudioFormat.FLAC | AudioFormat.WAV:
+        case _:
             return model_rate

@@ -2,8 +2,10 @@
 
 import gc
 import hashlib
+import io
 from itertools import pairwise
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -170,6 +172,16 @@ def test_a_whole_flac_has_its_length_and_the_md5_of_its_samples(num_samples: int
     assert (streamed[:8], streamed[42:]) == (whole[:8], whole[42:])
 
 
+@pytest.mark.parametrize("num_samples", [1_024, 30_000, 100_000])
+def test_an_m4a_tells_which_samples_are_those_that_were_said(num_samples: int) -> None:
+    chunks = [AudioChunk(tone(num_samples), MODEL_RATE)]
+    body, _ = encode(StreamingEncoders(), encoding_for(AudioFormat.M4A), chunks)
+    with av.open(io.BytesIO(body)) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.pts is not None]
+    assert packets[0].pts == -1_024  # players leave out what is before 0
+    assert packets[-1].pts + packets[-1].duration == num_samples
+
+
 def test_an_mp3_is_as_long_as_its_bit_rate_says() -> None:
     body, _ = encode(
         StreamingEncoders(), encoding_for(AudioFormat.MP3), chunks_of(tone(200_000), [200_000])
@@ -203,6 +215,7 @@ def test_joined_mp3_bodies_play_as_one() -> None:
         (AudioFormat.FLAC, b"fLaC"),
         (AudioFormat.WAV, b"RIFF"),
         (AudioFormat.WEBM, b"\x1aE\xdf\xa3"),
+        (AudioFormat.M4A, b"\0\0\0\x1cftypM4A "),
     ],
 )
 def test_a_container_is_recognizable_by_its_first_bytes(

@@ -496,7 +496,7 @@ async def test_a_value_that_is_none_of_a_few_is_answered_with_them(
     answer = await client.post(SPEECH, json=body(response_format="oga"))
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, "response_format")
-    assert "aac, alaw, flac, mp3, mulaw, opus, pcm, wav, webm" in error["message"]
+    assert "aac, alaw, flac, m4a, mp3, mulaw, opus, pcm, wav, webm" in error["message"]
 
 
 async def test_the_voice_is_blamed_for_what_it_lacks(client: httpx.AsyncClient) -> None:

@@ -270,6 +270,7 @@ RETRY_HEADERS: Final = {
 }
 AUDIO_TYPES: Final = {
     AudioFormat.AAC: "AAC in ADTS frames.",
+    AudioFormat.M4A: "AAC in MP4, in fragments: its length is exact and players can seek.",
     AudioFormat.FLAC: "FLAC, 16 bit.",
     AudioFormat.MP3: "MP3 with a constant bit rate and without tags: answers can be joined.",
     AudioFormat.OPUS: "Opus in Ogg, 48 000 Hz.",

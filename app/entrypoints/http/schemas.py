@@ -25,6 +25,7 @@ CONTENT_TYPES: Final = {
     AudioFormat.MP3: "audio/mpeg",
     AudioFormat.OPUS: "audio/ogg",
     AudioFormat.AAC: "audio/aac",
+    AudioFormat.M4A: "audio/mp4",
     AudioFormat.FLAC: "audio/flac",
     AudioFormat.WAV: "audio/wav",
     AudioFormat.PCM: "audio/pcm",
