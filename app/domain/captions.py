@@ -22,7 +22,7 @@ class Caption(msgspec.Struct, frozen=True):
 def render_srt(captions: Sequence[Caption]) -> str:
     """SubRip: numbered from 1 on, times in milliseconds with a comma."""
     return "".join(
-        f"{number}\n{_time(caption.start_s, ',')} --> {_time(caption.end_s, ',')}\n"
+        f"{number}\n{format_time(caption.start_s, ',')} --> {format_time(caption.end_s, ',')}\n"
         f"{caption.text}\n\n"
         for number, caption in enumerate(captions, start=1)
     )
@@ -31,14 +31,19 @@ def render_srt(captions: Sequence[Caption]) -> str:
 def render_vtt(captions: Sequence[Caption]) -> str:
     """WebVTT (W3C): the same with a head, a point, and the three characters of markup escaped."""
     cues = (
-        f"{_time(caption.start_s, '.')} --> {_time(caption.end_s, '.')}\n"
+        f"{format_time(caption.start_s, '.')} --> {format_time(caption.end_s, '.')}\n"
         f"{escape(caption.text, quote=False)}\n\n"
         for caption in captions
     )
     return "WEBVTT\n\n" + "".join(cues)
 
 
-def _time(seconds: float, point: str) -> str:
+RENDERERS: Final = {"srt": render_srt, "vtt": render_vtt}
+"""By the end of a file's name."""
+
+
+def format_time(seconds: float, point: str) -> str:
+    """Hours, minutes and seconds with three decimals after `point`."""
     hours, rest_ms = divmod(round(seconds * 1000), _MS_PER_HOUR)
     minutes, rest_ms = divmod(rest_ms, 60_000)
     whole_s, ms = divmod(rest_ms, 1000)

@@ -1,4 +1,4 @@
-"""What commands need beside the server: checkpoints, their graphs, keys, and the comparison."""
+"""What commands need beside the server: checkpoints, their graphs, keys, books, the comparison."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import msgspec
 
 from app.adapters.api_keys import add_key, describe_entry
 from app.adapters.clock import SystemClock
+from app.adapters.encoding.book_file import BOOK_FORMATS, duration_of, join_parts
 from app.adapters.speech.cores import count_cores
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, list_cached, locate
@@ -27,12 +28,17 @@ from app.adapters.speech.verification import (
     run_reference,
     summarize,
 )
+from app.adapters.text.documents import UnreadableDocumentError, is_document, read_book
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import build_graph_cache
 from app.entrypoints.settings import ModelSettings
 
-__all__ = ["DEFAULT_REPO", "Checkpoint", "add_key", "count_cores", "describe_entry", "list_cached"]
+__all__ = [
+    "BOOK_FORMATS", "DEFAULT_REPO", "Checkpoint", "UnreadableDocumentError", "add_key",
+    "count_cores", "describe_entry", "duration_of", "is_document", "join_parts", "list_cached",
+    "read_book",
+]  # fmt: skip
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 

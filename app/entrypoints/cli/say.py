@@ -1,12 +1,13 @@
-"""`soprano-api say` and `normalize`: a text to a file, or to the words that are spoken for it."""
+"""`soprano-api say` and `normalize`: text to a file, or to the words that are spoken for it."""
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import click
 import msgspec
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.domain.audio import AudioFormat
+from app.domain.book import Book
+from app.domain.captions import RENDERERS
 from app.domain.errors import SpeechError
 from app.domain.file_name import DEFAULT_STEM
 from app.domain.services.lifecycle import Intake
@@ -23,11 +26,19 @@ from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.reading.matching import JOINT
 from app.domain.text.splitting import split_sentences
+from app.entrypoints.bootstrap.commands import (
+    BOOK_FORMATS,
+    UnreadableDocumentError,
+    is_document,
+    read_book,
+)
 from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
+from app.entrypoints.cli.book import speak_book
 from app.entrypoints.cli.options import common_options, settings_from
 from app.entrypoints.log import configure_logging
-from app.entrypoints.services import Services
+from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
+from app.ports.audio_store import StoredAudio
 from app.ports.speech_model import SpeechModel
 
 FORMATS: Final = [audio_format.value for audio_format in AudioFormat]
@@ -39,21 +50,35 @@ MAX_CHARS: Final = 10_000_000
 LOAD_WAIT_S: Final = 86_400.0
 
 
+PLAYERS: Final = (
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-"),
+    ("mpv", "--really-quiet", "-"),
+    ("pw-play", "-"),
+    ("aplay", "-q", "-"),
+    ("play", "-q", "-t", "wav", "-"),
+)
+"""Commands that play WAV from standard input, the first one that is installed."""
+
+
 @click.command()
-@click.argument("text", required=False)
+@click.argument("text", nargs=-1)
 @click.option("-o", "--output", help="File to write; '-' is standard output. Default: the store.")
 @click.option("--format", "format_name", type=click.Choice(FORMATS), help="Audio format.")
 @click.option("--voice", help="Voice name.")
 @click.option("--speed", type=float, default=1.0, show_default=True, help="0.25 to 4.")
 @click.option("--sample-rate", type=click.IntRange(8_000, 48_000), help="Sample rate in Hz.")
+@click.option("--captions", type=click.Choice(list(RENDERERS)), help="Write subtitles beside it.")
+@click.option("--play", is_flag=True, help="Play it while it is spoken, and write no file.")
 @common_options
 def say(  # noqa: PLR0913, PLR0917 - a flag each
-    text: str | None,
+    text: tuple[str, ...],
     output: str | None,
     format_name: str | None,
     voice: str | None,
     speed: float,
     sample_rate: int | None,
+    captions: str | None,
+    play: bool,  # noqa: FBT001
     config: str | None,
     **flags: Any,
 ) -> None:
@@ -61,23 +86,65 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
 
     Reads standard input without TEXT, or if TEXT is '-'.
 
+    TEXT may also be names of files and directories: EPUB, HTML, Markdown and plain text. They
+    become one audio book with chapters if the output is .m4b (the default for them), .m4a, .mp3 or
+    .opus. After an interruption the same command goes on where it was.
+
     The format is taken from --format, then from the file extension, then WAV.
     """
     flags["log_level"] = flags["log_level"] or "warning"
     settings = settings_from(config, flags).settings
     configure_logging(settings.log)
-    audio_format = _choose_format(format_name, output)
     try:
+        book = _read_documents(text)
+        if book and not (output or play or format_name):
+            output = f"{Path(text[0]).stem}.m4b"
+        target = _Target(_choose_format(format_name, output), output, captions, is_played=play)
         request = SpeechRequest(
-            text=text_or_input(text),
+            text="\n\n".join(_paragraphs(book)) if book else text_or_input(*text),
             voice=voice,
             speed=speed,
-            format=audio_format,
+            format=target.format,
             sample_rate=sample_rate,
         )
-        asyncio.run(_run(settings, request, output))
-    except SpeechError as error:
+        asyncio.run(_run(settings, request, target, book))
+    except (SpeechError, UnreadableDocumentError) as error:
         raise click.ClickException(str(error)) from error
+
+
+class _Target(msgspec.Struct, frozen=True):
+    """Where the sound goes."""
+
+    format: AudioFormat
+    output: str | None  # a file, standard output, or None for the store
+    captions: str | None  # format of the subtitles beside the file
+    is_played: bool  # and not written
+
+    def __post_init__(self) -> None:
+        if self.is_played and self.output is not None:
+            raise click.UsageError("--play writes no file; leave out --output.")
+        if self.captions and self.output in (None, STANDARD):
+            raise click.UsageError("--captions are written beside a file; name it with --output.")
+
+    @property
+    def path(self) -> Path | None:
+        """Of the file, if it is one."""
+        return Path(self.output) if self.output not in (None, STANDARD) else None
+
+
+def _read_documents(names: tuple[str, ...]) -> Book | None:
+    """What the files named hold; nothing if the command line is a text itself."""
+    paths = [Path(name) for name in names]
+    try:
+        if paths and (len(paths) > 1 or is_document(paths[0])):
+            return read_book(paths)
+    except OSError:  # too long for a name
+        pass
+    return None
+
+
+def _paragraphs(book: Book) -> Iterator[str]:
+    return (paragraph for chapter in book.chapters for paragraph in chapter.paragraphs)
 
 
 def _choose_format(name: str | None, output: str | None) -> AudioFormat:
@@ -91,33 +158,74 @@ def _choose_format(name: str | None, output: str | None) -> AudioFormat:
         raise click.BadParameter(f".{extension} is no known format: {known}.") from error
 
 
-async def _run(settings: Settings, request: SpeechRequest, output: str | None) -> None:
+async def _run(
+    settings: Settings, request: SpeechRequest, target: _Target, book: Book | None
+) -> None:
     speech = msgspec.structs.replace(settings.speech, max_chars=MAX_CHARS)
     model = msgspec.structs.replace(settings.model, load_wait_s=LOAD_WAIT_S)
     ports = build_ports(settings)
     unlimited = msgspec.structs.replace(settings, speech=speech, model=model)
     services = Services(ports, unlimited, Intake())
-    async with (
-        services.running(),
-        aclosing(await services.speech.start(request)) as stream,
-        aclosing(_shown(stream)) as parts,
-    ):
-        if output == STANDARD:
+    async with services.running():
+        if book and target.path and target.path.suffix.lower() in BOOK_FORMATS:
+            info = services.speech.catalog.info
+            names = f"{info.id} {info.backend} {model.precision} {model.checkpoint}"
+            _is_regular(target.path)
+            await speak_book(services, book, request, target.path, target.captions, names)
+            click.echo(target.path)
+            return
+        async with (
+            aclosing(await services.speech.start(request)) as stream,
+            aclosing(_shown(stream)) as parts,
+        ):
+            if target.is_played:
+                await _play(parts)
+            elif target.path is not None:
+                await _write_file(target.path, stream, parts)
+                if target.captions:
+                    captions = RENDERERS[target.captions](stream.captions)
+                    target.path.with_suffix(f".{target.captions}").write_text(captions, "utf-8")
+                click.echo(target.path)
+            elif target.output == STANDARD:
+                async for part in parts:
+                    sys.stdout.buffer.write(part)
+            else:
+                saved = await _store(ports, stream, parts)
+                click.echo(Path(settings.store.directory) / saved.name)
+
+
+async def _store(
+    ports: Ports, stream: SpeechStream, parts: AsyncGenerator[bytes, None]
+) -> StoredAudio:
+    try:
+        store = await ports.stores.for_owner(None)
+        audio_format = stream.encoding.format
+        return await store.save(
+            parts, stem=DEFAULT_STEM, audio_format=audio_format, head=stream.head
+        )
+    finally:
+        await ports.stores.close()
+
+
+async def _play(parts: AsyncIterator[bytes]) -> None:
+    command = next((each for each in PLAYERS if shutil.which(each[0])), None)
+    if command is None:
+        names = ", ".join(each[0] for each in PLAYERS)
+        raise click.ClickException(f"--play needs one of these programs: {names}.")
+    player = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+    sound = cast("asyncio.StreamWriter", player.stdin)
+    try:
+        with suppress(ConnectionError):  # it was closed
             async for part in parts:
-                sys.stdout.buffer.write(part)
-        elif output is not None:
-            await _write_file(Path(output), stream, parts)
-            click.echo(output)
-        else:
-            try:
-                store = await ports.stores.for_owner(None)
-                name = stream.encoding.format
-                saved = await store.save(
-                    parts, stem=DEFAULT_STEM, audio_format=name, head=stream.head
-                )
-            finally:
-                await ports.stores.close()
-            click.echo(Path(settings.store.directory) / saved.name)
+                sound.write(part)
+                await sound.drain()
+            sound.close()
+        status = await player.wait()
+    finally:
+        if player.returncode is None:
+            player.terminate()
+    if status:
+        raise click.ClickException(f"{command[0]} ended with status {status}.")
 
 
 def _is_regular(path: Path) -> bool:
@@ -202,7 +310,7 @@ def _sentences(text: str, options: ReadingOptions, model: SpeechModel | None) ->
             yield segment.text.replace(JOINT, "")
 
 
-def text_or_input(text: str | None) -> str:
+def text_or_input(text: str | None = None) -> str:
     """TEXT of a command line, or standard input without it or if it is '-'."""
     if text is not None and text != STANDARD:
         return text

@@ -1,0 +1,185 @@
+"""`soprano-api say` for documents: part by part into one file with chapters.
+
+Each part is stored in a directory beside the file, and what is stored there is not spoken again
+when the same command is given once more after an interruption.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.domain.book import Book, BookPart, chapter_marks, split_parts
+from app.domain.captions import RENDERERS, Caption
+from app.domain.speech import SpeechRequest
+from app.entrypoints.bootstrap.commands import BOOK_FORMATS, duration_of, join_parts
+from app.entrypoints.services import Services
+
+# While the last sentence of one part is made the next part has begun.
+PARTS_AT_ONCE: Final = 2
+
+
+class PartRecord(msgspec.Struct, frozen=True):
+    """What is stored beside the sound of a part."""
+
+    duration_s: float  # of its sound, in seconds
+    captions: list[Caption]  # with times from its beginning on
+
+
+class PartFile:
+    """One part of a book: the files with its sound and what is known of it.
+
+    They are named for all that decides how it sounds.
+    """
+
+    def __init__(
+        self, directory: Path, number: int, part: BookPart, request: SpeechRequest, model: str
+    ) -> None:
+        self.part = part
+        self.request = msgspec.structs.replace(request, text=part.text)
+        key = hashlib.sha256(msgspec.json.encode((self.request, model))).hexdigest()[:32]
+        self.path = directory / f"{key}.{request.format}"
+        self._record = directory / f"{key}.json"
+        self._written = directory / f"{number}.{os.getpid()}.part"  # until it is whole
+
+    def read(self) -> PartRecord:
+        """What was stored when the part was whole."""
+        return msgspec.json.decode(self._record.read_bytes(), type=PartRecord)
+
+    def is_whole(self) -> bool:
+        """Whether it need not be spoken: its sound appears last."""
+        return self.path.exists()
+
+    async def speak(self, services: Services, progress: "Shown") -> None:
+        """Speak and store it.
+
+        Raises:
+            SpeechError: it could not be spoken.
+            OSError: it could not be stored.
+        """
+        async with aclosing(await services.speech.start(self.request)) as stream:
+            with self._written.open("wb") as file:
+                async for part in stream:
+                    if isinstance(part, bytes):
+                        file.write(part)
+                    elif isinstance(part, Caption):
+                        progress.add(len(part.text), 0.0)
+                file.flush()
+                os.fsync(file.fileno())
+        duration_s = await asyncio.to_thread(duration_of, self._written)
+        _replace(self._record, msgspec.json.encode(PartRecord(duration_s, stream.captions)))
+        self._written.replace(self.path)
+        progress.add(0, duration_s)
+
+
+class Shown:
+    """A bar on a terminal, with the playing time so far and the time that is left."""
+
+    def __init__(self, num_chars: int) -> None:
+        text = TextColumn("{task.fields[audio]}")
+        self.bar = Progress(
+            BarColumn(), text, TimeRemainingColumn(),
+            console=Console(stderr=True), disable=not sys.stderr.isatty(),
+        )  # fmt: skip
+        self._task = self.bar.add_task("", total=num_chars or 1, audio="")
+        self._audio_s = 0.0
+
+    def add(self, num_chars: int, audio_s: float) -> None:
+        """So many characters, or seconds of audio, are done."""
+        self._audio_s += audio_s
+        minutes = f"{self._audio_s / 60:.0f} min of audio"
+        self.bar.update(self._task, advance=num_chars, audio=minutes)
+
+
+async def speak_book(
+    services: Services,
+    book: Book,
+    request: SpeechRequest,
+    path: Path,
+    captions: str | None,
+    model: str,
+) -> None:
+    """Speak all parts that are not stored, and join them to the file at `path`.
+
+    `captions` is the format of those beside it, if any; `model` names what the sound depends on
+    besides the request.
+
+    Raises:
+        SpeechError: a part could not be spoken, or the parts not be joined.
+        OSError: a file could not be read or written.
+    """
+    directory = path.with_name(f"{path.name}.parts")
+    directory.mkdir(exist_ok=True)
+    book_format = BOOK_FORMATS[path.suffix.lower()]
+    request = msgspec.structs.replace(request, format=book_format.format)
+    files = [
+        PartFile(directory, number, part, request, model)
+        for number, part in enumerate(split_parts(book))
+    ]
+    shown = Shown(sum(len(file.part.text) for file in files))
+    with shown.bar:
+        await _speak_parts(services, files, shown)
+    records = [file.read() for file in files]
+    if captions:
+        texts = RENDERERS[captions](list(_joined_captions(records)))
+        _replace(path.with_suffix(f".{captions}"), texts.encode())
+    marks = chapter_marks(
+        book, [file.part for file in files], [record.duration_s for record in records]
+    )
+    joined = directory / f"joined{path.suffix}"
+    sounds = [file.path for file in files]
+    await asyncio.to_thread(join_parts, sounds, joined, book_format, book, marks)
+    joined.replace(path)
+    shutil.rmtree(directory)
+
+
+async def _speak_parts(services: Services, files: list[PartFile], shown: Shown) -> None:
+    waiting = iter(files)
+
+    async def work() -> None:
+        for file in waiting:
+            if file.is_whole():
+                shown.add(len(file.part.text), file.read().duration_s)
+            else:
+                await file.speak(services, shown)
+
+    working = [asyncio.create_task(work()) for _ in range(PARTS_AT_ONCE)]
+    try:
+        await asyncio.gather(*working)
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+
+
+def _joined_captions(records: list[PartRecord]) -> Iterator[Caption]:
+    start_s, number = 0.0, 0
+    for record in records:
+        for caption in record.captions:
+            yield msgspec.structs.replace(
+                caption,
+                index=number,
+                start_s=start_s + caption.start_s,
+                end_s=start_s + caption.end_s,
+            )
+            number += 1
+        start_s += record.duration_s
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file that appears when it is whole."""
+    written = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with written.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    written.replace(path)
