@@ -253,6 +253,12 @@ class SpeechSettings(Section, frozen=True):
         about("""Playing time that may be synthesized ahead of the listener; then the next sentence
             waits."""),
     ] = 60.0
+    loudness_lufs: Annotated[
+        float,
+        Meta(ge=-40, le=0),
+        about("""Loudness of each voice (EBU R 128), such as -16: a constant gain, measured when the
+            model is loaded, and a limiter. 0 leaves it as it is."""),
+    ] = 0.0
     sse_done_marker: Annotated[
         bool,
         about("""End a stream of events with the line "data: [DONE]". Some clients wait for it,
@@ -297,15 +303,11 @@ class AdmissionSettings(Section, frozen=True):
 class ResilienceSettings(Section, frozen=True):
     """What happens while the model fails."""
 
-    first_chunk_timeout_s: Annotated[
-        Timeout,
-        about("""Time in which the first audio of a sentence must come, from when it is asked for
-            and due; twelve times as long while the model gives audio to others."""),
-    ] = 10.0
     chunk_timeout_s: Annotated[
         Timeout,
-        about("""The same for further audio, which is due when all audio before it has been
-            played."""),
+        about("""Time in which further audio of a sentence must come once all audio before it has
+            been played. The first audio has twice as long from when it is asked for and due, and
+            twelve times that while the model gives audio to others."""),
     ] = 5.0
 
 
@@ -404,7 +406,8 @@ FORMER: Final = {
     "admission.max_open": "the limit is always 128",
     "admission.max_queued_chars": "the limit is sixteen times speech.max_chars",
     "resilience.unready_after_s": "it is always 10 s",
-    "resilience.first_chunk_s": "it is resilience.first_chunk_timeout_s now",
+    "resilience.first_chunk_s": "it is twice resilience.chunk_timeout_s now",
+    "resilience.first_chunk_timeout_s": "it is twice resilience.chunk_timeout_s now",
     "resilience.chunk_gap_s": "it is resilience.chunk_timeout_s now",
     "store.clean_up_interval_s": "it is always 5 minutes",
 }

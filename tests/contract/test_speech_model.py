@@ -11,9 +11,9 @@ import pytest_asyncio
 
 from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.adapters.speech.embedded_voice import EmbeddedVoice
+from app.adapters.speech.filtered import FilteredModel
 from app.adapters.speech.pool import PooledModel
 from app.adapters.speech.resilient import ResilientModel
-from app.adapters.speech.time_stretched import TimeStretchedModel
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
@@ -32,7 +32,8 @@ REAL = pytest.mark.integration
 # A decorator changes what the model behind it gives, whatever that is: it is tested over the fake.
 MODELS: dict[str, Callable[[Path], SpeechModel]] = {
     "fake": lambda _: FakeSpeechModel(),
-    "stretched fake": lambda _: TimeStretchedModel(FakeSpeechModel()),
+    "stretched fake": lambda _: FilteredModel(FakeSpeechModel()),
+    "louder fake": lambda _: FilteredModel(FakeSpeechModel(), -16.0),
     "cached fake": lambda _: cached(FakeSpeechModel()),
     "cached nothing": lambda _: cached(FakeSpeechModel(), max_bytes=0),
     "pooled fake": lambda _: pooled(),
@@ -45,7 +46,7 @@ BACKENDS: dict[str, Callable[[Path], SpeechModel]] = {
     "lmdeploy": lambda checkpoint: build_soprano("lmdeploy", checkpoint),
     "onnx": lambda checkpoint: build_soprano("onnx", checkpoint),
     "onnx int8": lambda checkpoint: build_soprano("onnx int8", checkpoint),
-    "cached onnx": lambda checkpoint: cached(TimeStretchedModel(build_soprano("onnx", checkpoint))),
+    "cached onnx": lambda checkpoint: cached(FilteredModel(build_soprano("onnx", checkpoint))),
     "isolated fake": lambda _: isolated(),
     "resilient pooled isolated fake": lambda _: resilient(
         PooledModel(

@@ -383,7 +383,7 @@ def test_with_one_instance_a_sentence_waits_for_the_next_one(tmp_path: Path) -> 
 def test_an_instance_that_hangs_is_replaced_though_its_process_lives(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with humming_server(tmp_path, resilience__first_chunk_timeout_s="2.5") as server:
+    with humming_server(tmp_path, resilience__chunk_timeout_s="1.25") as server:
         wait_for_instances(server, 2)
         answer = ask(server, "Into the labyrinth.")
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "speech_timeout")

@@ -22,10 +22,10 @@ from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.adapters.speech.disk_cache import DiskCache
+from app.adapters.speech.filtered import FilteredModel
 from app.adapters.speech.pool import PooledModel
 from app.adapters.speech.resilient import ResilientModel
 from app.adapters.speech.soprano.checkpoint.checkpoint import file_states
-from app.adapters.speech.time_stretched import TimeStretchedModel
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, TimeLimits
@@ -87,12 +87,12 @@ def build_ports(settings: Settings) -> Ports:
     resilient = ResilientModel(pool, clock, ResiliencePolicy(), observer, random.random, tracing)
     cache, directory = settings.cache, settings.cache.directory
     model = CachedModel(
-        TimeStretchedModel(resilient),
+        FilteredModel(resilient, settings.speech.loudness_lufs or None),
         MemoryCache(cache.max_bytes),
         DiskCache(Path(directory), cache.max_disk_bytes, clock)
         if directory and cache.max_bytes
         else None,
-        partial(_identify, choice.backend, settings.model, clock),
+        partial(_identify, choice.backend, settings, clock),
         settings.model.temperature,
     )
     store = settings.store
@@ -127,9 +127,8 @@ def _build_tracing(clock: Clock) -> OpenTelemetry:
 
 def time_limits(settings: ResilienceSettings) -> TimeLimits:
     """Those of the section on a model's silence."""
-    return TimeLimits(
-        first_chunk_s=settings.first_chunk_timeout_s, chunk_gap_s=settings.chunk_timeout_s
-    )
+    timeout_s = settings.chunk_timeout_s
+    return TimeLimits(first_chunk_s=2 * timeout_s, chunk_gap_s=timeout_s)
 
 
 def _log_choice(choice: Choice, settings: ModelSettings) -> None:
@@ -143,15 +142,16 @@ def _log_choice(choice: Choice, settings: ModelSettings) -> None:
         _log.warning("backend.settings_unused", backend=choice.backend, settings=unused)
 
 
-def _identify(backend: str, settings: ModelSettings, clock: Clock) -> str:
+def _identify(backend: str, settings: Settings, clock: Clock) -> str:
     """All that decides the samples beside text and params, as a hash; the model is loaded."""
     versions: dict[str, str | None] = dict.fromkeys(SOUND_PACKAGES)
     for package in SOUND_PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     has_checkpoint = backend in SOPRANO_BACKENDS
-    files = file_states(locate_checkpoint(settings, clock)) if has_checkpoint else []
-    parts = msgspec.json.encode((backend, settings, versions, files))
+    files = file_states(locate_checkpoint(settings.model, clock)) if has_checkpoint else []
+    loudness = settings.speech.loudness_lufs
+    parts = msgspec.json.encode((backend, settings.model, loudness, versions, files))
     return hashlib.sha256(parts).hexdigest()
 
 

@@ -22,6 +22,7 @@ from app.entrypoints.settings import (
     ModelSettings,
     ResilienceSettings,
     Settings,
+    SpeechSettings,
     TelemetrySettings,
 )
 from app.entrypoints.settings_loader import SettingsError
@@ -29,7 +30,7 @@ from tests.fakes.speech_observer import FakeSpeechObserver
 
 
 def identify(backend: str = "embedded", **settings: Any) -> str:
-    return _identify(backend, ModelSettings(**settings), SystemClock())
+    return _identify(backend, Settings(model=ModelSettings(**settings)), SystemClock())
 
 
 def test_the_same_settings_and_files_are_the_same_model(
@@ -49,6 +50,11 @@ def test_another_backend_or_setting_is_another_model() -> None:
     ]
     identities = [identify(), *(identify(**each) for each in changed)]
     assert len(set(identities)) == len(identities)
+
+
+def test_another_loudness_is_another_sound() -> None:
+    louder = Settings(speech=SpeechSettings(loudness_lufs=-16.0))
+    assert _identify("embedded", louder, SystemClock()) != identify()
 
 
 def test_other_weights_in_the_same_place_are_another_model(
@@ -73,8 +79,8 @@ def test_the_model_is_its_own_cache_and_its_size_is_a_metric() -> None:
 
 def test_the_numbers_of_resilience_have_one_default_and_each_setting_its_place() -> None:
     assert time_limits(ResilienceSettings()) == TimeLimits()
-    settings = ResilienceSettings(first_chunk_timeout_s=8.0, chunk_timeout_s=9.0)
-    assert time_limits(settings) == TimeLimits(first_chunk_s=8.0, chunk_gap_s=9.0)
+    settings = ResilienceSettings(chunk_timeout_s=9.0)
+    assert time_limits(settings) == TimeLimits(first_chunk_s=18.0, chunk_gap_s=9.0)
 
 
 def test_what_runs_is_a_metric_before_it_is_loaded() -> None:

@@ -26,6 +26,7 @@ from app.adapters.speech.embedded_voice import (
     in_voice_form,
     trim_silence,
 )
+from app.adapters.speech.filtered import FilteredModel, measure_loudness
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import SamplingParams, SynthesisParams
@@ -283,6 +284,27 @@ async def test_a_text_without_marks_has_no_long_pause_where_it_is_cut(voice: Emb
     loud = np.flatnonzero(np.abs(np.concatenate(chunks)) > SILENCE_LEVEL)
     assert len(segments) > 2
     assert np.diff(loud).max() / SAMPLE_RATE < 0.25
+
+
+@pytest.mark.parametrize("lufs", [-16.0, -23.0])
+async def test_whatever_it_says_has_the_loudness_that_is_set(lufs: float) -> None:
+    model = FilteredModel(EmbeddedVoice(num_threads=2), lufs)
+    await model.load()
+    params = SynthesisParams(model.info.voices[0])
+    for text in (
+        "On Monday the committee approved a budget of twelve million dollars for the library.",
+        "Wait! Stop! Come back here right now!",
+        "She sells sea shells by the sea shore.",
+    ):
+        samples = [
+            chunk.samples
+            for segment in segment_text(text, model.split)
+            async for chunk in model.synthesize(segment, params)
+        ]
+        spoken = np.concatenate(samples)
+        assert measure_loudness(spoken, SAMPLE_RATE) == pytest.approx(lufs, abs=1.0)
+        assert np.abs(spoken).max() < 0.9
+    await model.close()
 
 
 async def test_unloaded_it_cannot_speak() -> None:

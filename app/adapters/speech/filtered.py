@@ -1,22 +1,26 @@
-"""Speeds beyond what a model can do by itself, by time-stretching its audio without changing pitch.
+"""Sound through FFmpeg's filters: speeds that a model does not have, and one loudness.
 
-The model speaks at the nearest speed it has; FFmpeg's `atempo` filter (waveform similarity
-overlap-add) does the rest.
+The model speaks at the nearest speed it has; `atempo` (waveform similarity overlap-add) does the
+rest without changing pitch. Loudness is that of EBU R 128: each voice has a constant gain, measured
+on a few sentences when the model is loaded, so that audio can be streamed; `alimiter` keeps what
+becomes too loud below full scale.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import MAX_SPEED, MIN_SPEED, ModelInfo, SynthesisParams
+from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
 
@@ -25,12 +29,29 @@ MAX_TEMPO: Final = 2.0
 """Tempo range in which one `atempo` filter blends samples instead of skipping some
 (FFmpeg filters documentation, section atempo); further away, several are chained."""
 
+# What a voice is measured on: sentences of some length, because single words are 3 LU quieter.
+MEASURED_TEXT: Final = (
+    "The quick brown fox jumps over the lazy dog. It was a fine morning, and nobody was in a hurry."
+    " How many of them will come back tomorrow, when the market opens?"
+)
 
-class TimeStretchedModel:
-    """SpeechModel with any speed in [0.25, 4] around one that has fewer."""
+LIMITER: Final = ("alimiter", "limit=0.891:level=false:latency=true")  # -1 dB of full scale
 
-    def __init__(self, model: SpeechModel) -> None:
+Filter = tuple[str, str]
+"""FFmpeg's name of a filter, and its arguments."""
+
+
+class FilteredModel:
+    """SpeechModel with any speed in [0.25, 4], around one that has fewer.
+
+    `loudness_lufs` is how loud its voices are to be (integrated loudness); None leaves them as they
+    are.
+    """
+
+    def __init__(self, model: SpeechModel, loudness_lufs: float | None = None) -> None:
         self._model = model
+        self._loudness_lufs = loudness_lufs
+        self._gains: dict[str, float] = {}  # in dB, by voice
 
     @property
     def info(self) -> ModelInfo:
@@ -38,6 +59,21 @@ class TimeStretchedModel:
 
     async def load(self) -> None:
         await self._model.load()
+        if self._loudness_lufs is None:
+            return
+        for voice in self._model.info.voices:
+            samples = [
+                chunk.samples
+                for segment in segment_text(MEASURED_TEXT, self._model.split)
+                async for chunk in self._model.synthesize(segment, SynthesisParams(voice))
+            ]
+            measured = await asyncio.to_thread(
+                measure_loudness,
+                np.concatenate([np.zeros(0, np.float32), *samples]),
+                self._model.info.sample_rate,
+            )
+            if measured is not None:
+                self._gains[voice.id] = self._loudness_lufs - measured
 
     async def close(self) -> None:
         await self._model.close()
@@ -52,32 +88,51 @@ class TimeStretchedModel:
         own_speed = min(max(params.speed, native.min_speed), native.max_speed)
         own = msgspec.structs.replace(params, speed=own_speed)
         chunks = self._model.synthesize(segment, own, due_at)
-        if own_speed == params.speed:
-            return chunks
-        return _stretch(chunks, TimeStretcher(native.sample_rate, params.speed / own_speed))
+        filters: list[Filter] = []
+        if own_speed != params.speed:
+            tempos = chain_tempos(params.speed / own_speed)
+            filters += [("atempo", repr(tempo)) for tempo in tempos]
+        if (gain := self._gains.get(params.voice.id)) is not None:
+            filters += [("volume", f"{gain:.2f}dB"), LIMITER]
+        return _filter(chunks, FilterChain(native.sample_rate, filters)) if filters else chunks
 
 
-async def _stretch(
-    chunks: AsyncGenerator[AudioChunk, None], stretcher: "TimeStretcher"
+async def _filter(
+    chunks: AsyncGenerator[AudioChunk, None], chain: "FilterChain"
 ) -> AsyncGenerator[AudioChunk, None]:
     async with aclosing(chunks):
         async for chunk in chunks:
-            for stretched in await asyncio.to_thread(stretcher.push, chunk):
-                yield stretched
-        for stretched in await asyncio.to_thread(stretcher.finish):
-            yield stretched
+            for filtered in await asyncio.to_thread(chain.push, chunk):
+                yield filtered
+        for filtered in await asyncio.to_thread(chain.finish):
+            yield filtered
 
 
-class TimeStretcher:
-    """Plays samples `tempo` times as fast, at the same pitch; holds the state of one segment."""
+def measure_loudness(samples: NDArray[np.float32], sample_rate: int) -> float | None:
+    """Integrated loudness in LUFS (ITU-R BS.1770) of (num_samples,); None if it is silent."""
+    if not len(samples):
+        return None
+    chain = FilterChain(sample_rate, [("ebur128", "metadata=1:framelog=quiet")])
+    chain.push(AudioChunk(samples, sample_rate))
+    chain.finish()
+    measured = float(chain.metadata.get("lavfi.r128.I", "-inf"))
+    return measured if measured > SILENT_LUFS else None
 
-    def __init__(self, sample_rate: int, tempo: float) -> None:
+
+SILENT_LUFS: Final = -70.0  # the gate below which nothing counts (ITU-R BS.1770)
+
+
+class FilterChain:
+    """Samples through filters, one after the other; holds the state of one segment."""
+
+    def __init__(self, sample_rate: int, filters: Sequence[Filter]) -> None:
         import av.filter
 
         self._sample_rate = sample_rate
         self._num_pushed = 0
         self._num_input_tokens = 0
         self._num_output_tokens = 0
+        self.metadata: dict[str, str] = {}  # the last that a filter has written
         self._graph = av.filter.Graph()
         self._graph.threads = 1  # filters of one channel have no use for more
         source = self._graph.add_abuffer(
@@ -86,8 +141,8 @@ class TimeStretcher:
             layout="mono",
             time_base=Fraction(1, sample_rate),
         )
-        filters = [self._graph.add("atempo", repr(factor)) for factor in chain_tempos(tempo)]
-        self._graph.link_nodes(source, *filters, self._graph.add("abuffersink"))
+        nodes: list[Any] = [self._graph.add(name, arguments) for name, arguments in filters]
+        self._graph.link_nodes(source, *nodes, self._graph.add("abuffersink"))
         self._graph.configure()
 
     def push(self, chunk: AudioChunk) -> list[AudioChunk]:
@@ -121,7 +176,8 @@ class TimeStretcher:
             except (av.error.BlockingIOError, av.error.EOFError):
                 return chunks
             except av.error.FFmpegError as error:
-                raise SynthesisError("Time-stretching failed.") from error
+                raise SynthesisError("A filter failed.") from error
+            self.metadata |= frame.metadata
             samples = np.ascontiguousarray(frame.to_ndarray()[0], dtype=np.float32)
             if len(samples):
                 num_input, self._num_input_tokens = self._num_input_tokens, 0
