@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 NAME: Final = "soprano"
 SERVICE: Final = "_wyoming._tcp.local."  # as Home Assistant looks for it in its network
 MDNS_GROUP: Final = ("224.0.0.251", 5353)  # RFC 6762, section 3
-MAX_EVENT_BYTES: Final = 262_144
 WIDTH: Final = 2  # bytes of a sample
 NUM_CHANNELS: Final = 1
 AUTHOR: Final = Attribution("", "")
@@ -49,15 +48,16 @@ class FaultyEventError(InvalidRequestError):
 
 
 class EventReader(asyncio.StreamReader):
-    """Refuses what is too large; calls `on_end` when the client has left."""
+    """Refuses what is larger than `max_bytes`; calls `on_end` when the client has left."""
 
-    def __init__(self) -> None:
-        super().__init__(MAX_EVENT_BYTES)
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(max_bytes)
+        self._max_bytes = max_bytes
         self.on_end: Callable[[], object] = lambda: None
 
     async def readexactly(self, n: int) -> bytes:
         """As that of asyncio; raises ValueError as well."""
-        if n > MAX_EVENT_BYTES:
+        if n > self._max_bytes:
             raise ValueError(n)
         return await super().readexactly(n)
 
@@ -259,7 +259,9 @@ async def listen(
     services: Services,
     listener: socket.socket,
     connections: set[Any],
+    *,
     max_connections: int,
+    max_event_bytes: int,
     new_watch: Callable[[], Watch],
 ) -> asyncio.Server:
     """Serve on a bound socket; each client is in `connections` while it is there."""
@@ -278,7 +280,7 @@ async def listen(
 
     loop = asyncio.get_running_loop()
     return await loop.create_server(
-        lambda: asyncio.StreamReaderProtocol(EventReader(), serve), sock=listener
+        lambda: asyncio.StreamReaderProtocol(EventReader(max_event_bytes), serve), sock=listener
     )
 
 

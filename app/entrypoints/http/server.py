@@ -179,8 +179,9 @@ class SpeechServer(uvicorn.Server):
                 self._services,
                 listener,
                 connections,
-                self._settings.max_connections,
-                lambda: WriteWatch(self._settings.send_timeout_s),
+                max_connections=self._settings.max_connections,
+                max_event_bytes=self.config.ws_max_size,
+                new_watch=lambda: WriteWatch(self._settings.send_timeout_s),
             )
             self.servers.append(server)
             host, port = listener.getsockname()[:2]
