@@ -3,25 +3,42 @@
 import os
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 import click
 
 from app.domain.api_keys import InvalidKeysError, check_name, new_key
 from app.domain.errors import ModelLoadError
 from app.entrypoints.bootstrap.commands import add_key, describe_entry
-from app.entrypoints.cli.doctor import doctor
-from app.entrypoints.cli.models import models
 from app.entrypoints.cli.options import common_options, print_columns, server_options, settings_from
-from app.entrypoints.cli.say import normalize, say
-from app.entrypoints.cli.serve import serve
-from app.entrypoints.cli.verify import verify
 from app.entrypoints.settings import default_toml, shown_value
 from app.entrypoints.settings_loader import SettingsError, all_keys
 
+# The module of each command that has one.
+COMMANDS: Final = {
+    "serve": "serve", "say": "say", "normalize": "say", "verify": "verify", "models": "models",
+    "doctor": "doctor",
+}  # fmt: skip
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class CommandsOnDemand(click.Group):
+    """Imports a command when it is asked for: the server's modules take as long as a sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them."""
+        return sorted({*COMMANDS, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, if there is one."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f"app.entrypoints.cli.{COMMANDS[cmd_name]}")
+        return cast("click.Command", getattr(module, cmd_name))
+
+
+@click.group(cls=CommandsOnDemand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="soprano-tts-api", prog_name="soprano-api")
 def cli() -> None:
     """A self-hosted, OpenAI-compatible text-to-speech server."""
@@ -90,10 +107,6 @@ def config(config: str | None, *, example: bool, **flags: Any) -> None:
         value = getattr(getattr(loaded.settings, section), name)
         rows.append((key, shown_value(key, value), loaded.sources[key]))
     print_columns(rows)
-
-
-for command in (serve, say, normalize, verify, models, doctor):
-    cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> Any:

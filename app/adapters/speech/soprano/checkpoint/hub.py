@@ -83,6 +83,11 @@ def is_repo(model: str) -> bool:
 
 def find_cached(model: str, revision: str | None, cache_dir: Path | None = None) -> Path | None:
     """The directory of a repository in the hub's cache if it has every file; asks no server."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = f"models--{model.replace('/', '--')}"  # the layout of the hub's cache
+    if not Path(cache_dir or HF_HUB_CACHE, folder).is_dir():
+        return None  # without the rest of the library, which takes 0.1 s to import
     from huggingface_hub import snapshot_download
 
     try:
