@@ -166,8 +166,9 @@ def test_a_command_and_its_options_exist(page: Path) -> None:
         command: click.Command = cli
         for word in shlex.split(found.split(" <")[0].strip().rstrip(".,;:)'")):
             if isinstance(command, click.Group) and not word.startswith("-"):
-                assert word in command.commands, found
-                command = command.commands[word]
+                named = command.get_command(click.Context(command), word)
+                assert named is not None, found
+                command = named
             elif word.startswith("-") and word != "-":
                 options = {
                     name
