@@ -51,10 +51,10 @@ _HIDDEN: Final = (
     rule(r"(?i)<!\[CDATA\[|\]\]>|<\?xml[^<>]*>|<!DOCTYPE[^<>]*>", ""),
 )
 _PAUSE: Final = re.compile(
-    r"<break(?:\s[^<>]{0,200})?/?>(?:</break>)?|\[pause:? ?(\d{1,5}(?:\.\d{1,3})?) ?(m?s)?\]",
+    r"<break(?:\s[^<>]{0,200})?/?>(?:</break>)?|\[pause:? ?(\d{1,9}(?:\.\d{1,3})?) ?(m?s)?\]",
     re.IGNORECASE,
 )
-_PAUSE_TIME: Final = re.compile(r"(?i)time\s*=\s*[\"']?\s*\+?(\d{0,5}(?:\.\d{1,6})?)\s*(m?s)")
+_PAUSE_TIME: Final = re.compile(r"(?i)time\s*=\s*[\"']?\s*\+?(\d{0,9}(?:\.\d{1,6})?)\s*(m?s)")
 _PAUSE_STRENGTH: Final = re.compile(r"strength\s*=\s*[\"']?([a-z-]+)", re.IGNORECASE)
 
 

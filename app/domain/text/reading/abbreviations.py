@@ -13,6 +13,7 @@ from app.domain.text.reading.matching import (
     spelled,
     touches_word,
     with_point,
+    with_point_before_capital,
 )
 from app.domain.text.reading.units import COMPASS_POINTS, PER_NAMES, UNITS
 
@@ -27,6 +28,10 @@ _TITLES: Final = {
 }  # fmt: skip
 """With a point, before a name."""
 
+_FIRMS: Final = frozenset({"Inc", "Ltd", "Corp", "Esq"})
+_OFFICE_FOLLOWS: Final = re.compile(
+    r" (?:[A-Z]{2,}|Chief|Chair\w*|President|Vice|Director|Founder|Co|Executive|Senior|Class)\b"
+)
 _ALSO_WORDS: Final = frozenset({"Fr", "Ft", "Mt", "St", "Gen", "Pres", "Rep", "Det", "Adm"})
 """Those that are read so only before a name."""
 
@@ -106,6 +111,12 @@ _ALWAYS.update({  # at the beginning of a sentence
     if short.isalpha() and short.islower()
 })  # fmt: skip
 
+_LAST: Final = frozenset({"etc.", "Ph.D.", "Ave.", "Blvd.", "Rd.", "Hwy.", "Pkwy.", "et al."})
+"""Before no name, as a rule: what follows with a capital begins a sentence."""
+
+_DEGREE_FOLLOWS: Final = re.compile(
+    r" (?:Student|Candidate|Program|Thesis|Degree|North|South|East|West|Suite|Apt|Unit)\b"
+)
 _SPELLED: Final = ("API", "CLI", "CPU", "GPU")
 """Names of the trade that a voice might take for words; with an s for more than one."""
 
@@ -141,6 +152,7 @@ _DETERMINERS: Final = frozenset({
 })  # fmt: skip
 _WORLD_WARS: Final = {"WWI": "World War one", "WWII": "World War two"}
 _ROAD_BEFORE: Final = re.compile(r"\b(?:I|US|SR|Hwy|Highway|Route|Rte|Interstate)[- ][0-9]{1,3} \Z")
+_ADDRESS: Final = re.compile(r"(?<![\w.,])[0-9]{1,5} (?:[NSEW]\.? )?[A-Z][a-z]+\Z")
 _STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)(?:'s)?|\b[0-9]+(?:st|nd|rd|th))\Z")
 
 _NAME_BEFORE: Final = re.compile(
@@ -168,6 +180,12 @@ def _read_street(match: re.Match[str]) -> str | None:
     if not name or name["word"] in _DETERMINERS:
         return None
     is_before_name = text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()
+    if (
+        is_before_name
+        and match[0].endswith(".")
+        and _ADDRESS.search(text, max(0, start - 32), start)
+    ):
+        return f" {_STREETS[match['short']]}{'.' if not _PLACE.match(text, end) else ''}"
     is_title = match["short"] in ("Dr", "St") and is_before_name and not _PLACE.match(text, end)
     if is_title and not ends_sentence(match):
         return None
@@ -192,7 +210,20 @@ def _read_fixed(match: re.Match[str]) -> str | None:
     before = match.string[max(0, match.start() - 6) : match.start()]
     is_unit = match[0] in UNITS and _FIGURE_BEFORE.search(before)
     is_path = before.endswith(("slash ", "dot "))
-    return None if is_unit or is_path else with_point(_ALWAYS[match[0]], match)
+    if is_unit or is_path:
+        return None
+    is_last = match[0] in _LAST and not _DEGREE_FOLLOWS.match(match.string, match.end())
+    return (with_point_before_capital if is_last else with_point)(_ALWAYS[match[0]], match)
+
+
+def _read_name_after(match: re.Match[str]) -> str | None:
+    short, text = match["short"], match.string
+    if touches_word(match):
+        return None
+    if short == "Ste" and text.endswith("Sault ", 0, match.start()):
+        return "Saint"
+    is_firm = short in _FIRMS and not _OFFICE_FOLLOWS.match(text, match.end())
+    return (with_point_before_capital if is_firm else with_point)(_NAMES_AFTER[short], match)
 
 
 def _read_unit(match: re.Match[str]) -> str | None:
@@ -206,6 +237,10 @@ def _read_before_figures(match: re.Match[str]) -> str | None:
     is_part = touches_word(match) or match.string.endswith(".", 0, match.start())
     if short in ("no", "No") and _COUNTED.match(match.string, match.end()):
         return None
+    if short == "c" and _FIGURE_BEFORE.search(
+        match.string, max(0, match.start() - 2), match.start()
+    ):
+        return None  # cups
     words = BEFORE_FIGURES.get(short if len(short) == 1 else short.lower())
     return f"{words} " if words and not is_part else None
 
@@ -287,9 +322,7 @@ CAPITALIZED: Final = (
     ),
     rule(
         rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)",
-        lambda match: (
-            None if touches_word(match) else with_point(_NAMES_AFTER[match["short"]], match)
-        ),
+        _read_name_after,
     ),
     # letters that are no word, such as AAA; not III
     rule(
@@ -304,10 +337,26 @@ INITIALS: Final = rule(
         spelled(match["letters"].replace(".", "").upper()) + (match["tail"] or ""), match
     ),
 )
+_LETTERED: Final = tuple(
+    f" {noun} "
+    for noun in (
+        "vitamin", "Vitamin", "plan", "Plan", "grade", "option", "Option", "type", "Type",
+        "section", "part", "group", "Group", "team", "class", "answer", "level", "appendix",
+        "Appendix", "exhibit", "Exhibit", "hepatitis", "gate", "Gate", "seat", "row", "lane",
+        "size", "terminal", "Terminal", "wing", "unit", "point", "column", "variable", "side",
+        "Side", "an", "key", "letter", "one", "two", "three", "four", "five", "six", "seven",
+        "eight", "nine", "ten", "hundred", "thousand", "million", f"A{JOINT}T and",
+    )
+)  # fmt: skip
+"""Before a letter that is no initial: "vitamin C."."""
 # an initial before a name: George C. Marshall
 INITIALS_OF_NAMES: Final = rule(
-    rf"([A-Z])(?<![\w.{JOINT}-].)\.(?= ?[A-Z][\w.])",
-    lambda match: None if ends_sentence(match) else match[1],
+    rf"([A-Z])(?<![\w.{JOINT}\u00b0-].)(?<![0-9] .)\.(?= ?[A-Z][\w.])",
+    lambda match: (
+        None
+        if ends_sentence(match) or match.string.endswith(_LETTERED, 0, match.start())
+        else match[1]
+    ),
 )
 BARE_WWW: Final = rule(r"w(?<!\w.)ww\b", spelled("WWW"))
 # (s)he, cat(s)

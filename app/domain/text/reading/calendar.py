@@ -6,7 +6,13 @@ from typing import Final
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
-from app.domain.text.reading.matching import any_of, not_after, touches_word, with_point
+from app.domain.text.reading.matching import (
+    any_of,
+    not_after,
+    touches_word,
+    with_point,
+    with_point_before_capital,
+)
 
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -88,7 +94,12 @@ def _read_day_month(match: re.Match[str]) -> str | None:
     has_article = match.string[max(0, match.start() - 4) : match.start()].lower().endswith("the ")
     article = "" if has_article else "the "
     words = f"{article}{_day(match['day'])}{until} of {_month(match['month'])}"
-    return words + _read_year(match["year"]) if match["year"] else with_point(words, match)
+    if match["year"]:
+        return words + _read_year(match["year"])
+    is_name = match["month"].rstrip(".").capitalize() in _MONTHS
+    if match[0].endswith(".") and is_name:  # which has no point of its own
+        return f"{words}."
+    return with_point_before_capital(words, match)
 
 
 def _read_iso(match: re.Match[str]) -> str:
@@ -136,8 +147,17 @@ def _read_months(match: re.Match[str]) -> str | None:
     return f"{_month(match['month'])} {match['day'] or ''} to {until}".replace("  ", " ")
 
 
+_MONTH_FOLLOWS: Final = re.compile(
+    r" (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Morning|Afternoon|Evening|Night)"
+)
+
+
 def _read_weekday(match: re.Match[str]) -> str | None:
-    return None if touches_word(match) else with_point(_DAYS[match["day"]], match)
+    if touches_word(match):
+        return None
+    is_last = not _MONTH_FOLLOWS.match(match.string, match.end())
+    point = with_point_before_capital if is_last else with_point
+    return point(_DAYS[match["day"]], match)
 
 
 def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
@@ -174,7 +194,9 @@ _HOUR_FOLLOWS: Final = (
 
 MONTHS: Final = rule(
     rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
-    lambda match: None if touches_word(match) else with_point(_month(match[0]), match),
+    lambda match: (
+        None if touches_word(match) else with_point_before_capital(_month(match[0]), match)
+    ),
 )
 WEEKDAYS: Final = (
     # Mon, Wed and Fri.

@@ -101,6 +101,11 @@ def _respell(match: re.Match[str]) -> str | None:
     return _spell_between(before, match[0], text[start + 1 : start + 2])
 
 
+# kW\u00b7h
+UNITS_TIMES_UNITS: Final = rule(
+    r"\u00b7(?<=[A-Za-z].)(?=[A-Za-z])",
+    lambda match: "" if match.string[match.end()] in "hm" else " ",
+)
 CLEANING: Final = rule(r"[^\x20-\x7e]", lambda match: _clean(match[0]))
 RULES: Final = rule(r"[^\n\x20-\x7e]", _respell)
 THOUSANDS: Final = (

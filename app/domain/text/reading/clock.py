@@ -5,7 +5,13 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
-from app.domain.text.reading.matching import apart, not_after, spelled, with_point
+from app.domain.text.reading.matching import (
+    apart,
+    not_after,
+    spelled,
+    with_point,
+    with_point_before_capital,
+)
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24
@@ -13,6 +19,14 @@ _MINUTE: Final = r"[0-5][0-9]"
 _HOUR: Final = r"(?:[01]?[0-9]|2[0-4])"
 _HALF: Final = r"(?P<half>[AaPp])(?:\.? ?[Mm]\b\.?|\.[Mm]\.(?=\w)|[Mm]\.)"
 _ZONE: Final = r"(?: ?(?P<zone>(?i:[ECMP]\.?[SD]\.?T|GMT|UTC|CET|BST)\b\.?))?"
+
+_OF_TIME: Final = re.compile(
+    r" (?:Eastern|Central|Mountain|Pacific|Atlantic|Greenwich|London|Paris|Tokyo|Zulu|[A-Z]{2,4}"
+    r"|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?"
+    r"|Jan(?:uary)?|Feb(?:ruary)?|March|April|May|June|July|Aug(?:ust)?|Sept(?:ember)?|Oct(?:ober)?"
+    r"|Nov(?:ember)?|Dec(?:ember)?)\b"
+)
+"""What follows "3 p.m." within a sentence, though it has a capital."""
 
 _VERSES_OF: Final = frozenset({
     "Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Samuel", "Kings",
@@ -34,7 +48,10 @@ def _half_of_day(match: re.Match[str]) -> str:
     words = " " + spelled(f"{match['half'].upper()}M")
     if match["zone"]:
         words += " " + spelled(match["zone"].replace(".", "").upper())
-    return with_point(words, match)
+    if match[0].endswith(("pm.", "am.", "PM.", "AM.", "Pm.", "Am.")):  # no abbreviation has it
+        return f"{words}."
+    is_last = _OF_TIME.match(match.string, match.end()) is None
+    return (with_point_before_capital if is_last else with_point)(words, match)
 
 
 def _read_half_day(match: re.Match[str]) -> str | None:
@@ -69,9 +86,9 @@ def _read_clock(match: re.Match[str]) -> str:
 def _read_clock_range(match: re.Match[str]) -> str | None:
     if int(match["hour1"]) > _MIDNIGHT:
         return None
-    hour, minute = int(match["hour"]), int(match["minute"])
+    hour, minute = int(match["hour"]), int(match["minute"] or 0)
     hundred = " hundred" if hour > _NOON and not minute else ""
-    first = time_of_day(int(match["hour1"]), int(match["minute1"]))
+    first = time_of_day(int(match["hour1"]), int(match["minute1"] or 0))
     return f"{first} to {time_of_day(hour, minute)}{hundred}"
 
 
@@ -179,6 +196,17 @@ WITH_COLON: Final = (
     rule(
         rf"(?P<hour1>[0-9]{not_after('.:,')}[0-9]?):(?P<minute1>{_MINUTE})"
         rf" ?[-\u2013] ?(?P<hour>{_HOUR}):(?P<minute>{_MINUTE})(?![:\d])",
+        _read_clock_range,
+    ),
+    # 2:30-3, 10-11:15
+    rule(
+        rf"(?P<hour1>[0-9]{not_after('.:,$')}[0-9]?):(?P<minute1>{_MINUTE})"
+        rf" ?[-\u2013] ?(?P<hour>{_HOUR})(?P<minute>(?!))?(?![\w:%]|[.,/-]\d)",
+        _read_clock_range,
+    ),
+    rule(
+        rf"(?P<hour1>[0-9]{not_after('.:,$')}[0-9]?)(?P<minute1>(?!))? ?[-\u2013] ?"
+        rf"(?P<hour>{_HOUR}):(?P<minute>{_MINUTE})(?![\w:]|[.,]\d)",
         _read_clock_range,
     ),
     # 14:35, 1:30:15

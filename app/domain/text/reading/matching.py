@@ -60,11 +60,18 @@ _STARTERS: Final = (
     "The|It|He|She|We|They|You|I|In|But|And|A|An|This|That|These|Those|There|Then|When|If|So|As|At|On"
     "|For|His|Her|Its|Our|Their|My|Your|What|Why|How|Who|Where|After|Before|Now|No|Yes|Not|Please|Let"
     "|However|Also|Turn|Take|Go|Call|See|Bring|Do|Is|Are|Was|Will|Can|Add|Mix|Stir|Bake|Cook|Serve|Remove"
-    "|Pour|Use|Open|Click|Check|Once|Next|Finally|While|Some|All|Most|Both|Each|Every|Another|Meanwhile"
+    "|Pour|Use|Click|Check|Once|Next|Finally|While|Some|All|Most|Both|Each|Every|Another|Meanwhile"
+    "|Does|Did|Has|Have|Had|Would|Could|Should|May|Might|Must|Although|Though|Because|Since|Unless|Until"
+    "|With|Without|From|By|To|Of|Or|Here|Over|Under|During|Despite|Through|Today|Tomorrow|Yesterday|Tonight"
+    "|Later|Soon|Still|Even|Just|Only|Maybe|Perhaps|Thus|Therefore|Instead|Otherwise|Sadly|Luckily|Thanks"
+    "|Thank|Sorry|Hello|Remember|Make|Keep|Try|Send|Give|Get|Put|Set|Let's|Don't|I'm|Many|More|Much|Several"
+    "|Few|Other|Others|Any|Anyone|Everyone|Everybody|Nobody|Someone|Something|Everything|Nothing|People"
+    "|One|Two|Three|Which|Whose|Whether|Together|Afterwards|Eventually|Originally|According|Guests|Everywhere"
+    "|Grease|Place|Set|Cover|Heat|Combine|Whisk|Drain|Season|Repeat|Fold|Chill|Simmer|Boil|Preheat|Leave"
 )
 """Words that begin a sentence more often than they follow an abbreviation inside one."""
 
-_CAPITAL: Final = re.compile(r"\s+[\"'(]?[A-Z]")
+_CAPITAL: Final = re.compile(r"[\"')\]]*\s+[\"'(]?[A-Z]")
 _AFTER: Final = re.compile(rf"[\"')\]]*(?:\s*$|\s*\n|\s+[\"'(]?(?:{_STARTERS})\b)")
 
 
@@ -76,6 +83,12 @@ def ends_sentence(match: re.Match[str]) -> bool:
 def with_point(words: str, match: re.Match[str]) -> str:
     """`words`, and the point of the abbreviation where it also ends the sentence."""
     return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
+
+
+def with_point_before_capital(words: str, match: re.Match[str]) -> str:
+    """The same of an abbreviation that never stands before a name."""
+    is_end = match[0].endswith(".") and ends_sentence_before_capital(match)
+    return f"{words}." if is_end else words
 
 
 def ends_sentence_before_capital(match: re.Match[str]) -> bool:

@@ -108,9 +108,9 @@ def _read_feet(match: re.Match[str]) -> str:
 
 def _read_angle(match: re.Match[str]) -> str:
     words = [
-        f"{decimal(match[unit])} {unit.removesuffix('s') if is_one(match[unit]) else unit}"
+        f"{decimal(figures)} {unit.removesuffix('s') if is_one(figures) else unit}"
         for unit in ("degrees", "minutes", "seconds")
-        if match[unit]
+        if match[unit] and (figures := match[unit].removeprefix("0") or "0")
     ]
     return " ".join([*words, COMPASS_POINTS[match["side"]]] if match["side"] else words)
 
@@ -165,7 +165,7 @@ SIDES: Final = rule(
 # 5'11"
 QUOTED_FEET: Final = rule(
     rf"(?P<feet>[0-9]{not_after('.,')}[0-9]{{0,2}})' ?(?P<inches>[0-9]{{1,2}}(?:\.[0-9])?)"
-    r"(?:\"|''|(?![\w'.]))",
+    r"(?:\"|''|(?![\w'/]|\.[0-9]))",
     _read_feet,
 )
 # 8' by 10', a 12' ladder
@@ -185,7 +185,14 @@ PERCENTS: Final = rule(
     rf"(?P<first>{number(not_after('.,$'))})"
     rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"
     rf"(?:%?[-\u2013](?P<third>{NUMBER}))?)? ?%",
-    lambda match: f"{' to '.join(decimal(one) for one in match.groups() if one)} percent",
+    lambda match: apart(
+        match, f"{' to '.join(decimal(one) for one in match.groups() if one)} percent"
+    ),
+)
+# 1/4%, 5 1/4%
+PARTS_OF_PERCENTS: Final = rule(
+    rf"(?P<first>[0-9]{not_after('.,/:-')}[0-9]{{0,2}}(?: [0-9]{{1,2}})?/[1-9][0-9]?) ?%",
+    lambda match: apart(match, f"{fraction(match['first'])} percent"),
 )
 # 5 ft 10 in
 FEET: Final = rule(
@@ -195,12 +202,19 @@ FEET: Final = rule(
 )
 _PERIODS: Final = r"(?:day|night|week|month|year|hour|hr|min|sec|person|user)\b"
 RATES: Final = (
+    # 10^9/L
+    rule(
+        rf"/(?:(?<=\^[0-9].)|(?<=\^[0-9]{{2}}.))({any_of(PER_NAMES)})\b",
+        lambda match: f" per {PER_NAMES[match[1]]}",
+    ),
+    # 350 cells/mL
+    rule(r"/(?<=[a-z]s.)([m\u03bcd]?L)\b", lambda match: f" per {PER_NAMES[match[1]]}"),
     # 7 days/week, 5 mg/kg/day
     rule(rf"/(?:(?<=[a-z]s.)|(?<=gram.)|(?<=liter.)|(?<=meter.))(?={_PERIODS})", " per "),
     rule(r"/(?<=[a-z]{2}.)s\b", " per second"),
     rule(r"/(?:(?<=gram.)|(?<=liter.)|(?<=meter.))h\b", " per hour"),
     rule(
-        rf"({number(not_after('.,/'))})/({any_of(PER_NAMES)})\b(?!/)",
+        rf"({number(not_after('.,/^'))})/({any_of(PER_NAMES)})\b(?!/)",
         lambda match: f"{decimal(match[1])} per {PER_NAMES[match[2]]}",
     ),
 )
@@ -277,4 +291,7 @@ MINUTES: Final = rule(
     r"(?!['\u2019-]|\u00b2| [a-z]+ (?:high|long|deep|wide)\b)",
     lambda match: f"{cardinal(match[1])} minutes" if _is_behind(_TAKES_BEFORE, match) else None,
 )
-DEGREES: Final = (rule(r"\u00b0C\b", "degrees Celsius"), rule(r"\u00b0F\b", "degrees Fahrenheit"))
+DEGREES: Final = (
+    rule(r"\u00b0C\b", lambda match: apart(match, "degrees Celsius")),
+    rule(r"\u00b0F\b", lambda match: apart(match, "degrees Fahrenheit")),
+)

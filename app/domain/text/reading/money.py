@@ -8,6 +8,7 @@ from app.domain.text.number_words import cardinal, decimal, is_one
 from app.domain.text.reading.matching import (
     JOINT,
     any_of,
+    apart,
     is_before_noun,
     not_after,
     number,
@@ -114,7 +115,7 @@ def _read_sign_before(match: re.Match[str]) -> str | None:
             words = f"{decimal(_plain(amount))}{low_scale} to {words}"
     if match["per"]:
         words += f" per {PER_NAMES[match['per']]}"
-    return f"{' ' if touches else ''}{'minus ' if match['minus'] else ''}{words}"
+    return apart(match, f"{'minus ' if match['minus'] else ''}{words}")
 
 
 def _read_sign_behind(match: re.Match[str]) -> str:

@@ -49,6 +49,9 @@ _VOTE_BEFORE: Final = re.compile(
 _MODEL_BEFORE: Final = re.compile(r"\b(?:Boeing|Airbus|Embraer|Cessna|Bombardier) [A-Z]?\Z")
 _ODDS_BEFORE: Final = re.compile(r"\b[Oo]dds (?:of|at|are|were|is) \Z")
 _FULL_MARKS: Final = frozenset({"5", "10", "100"})
+_WHOLE_IN_PARTS: Final = 100
+_BEATS: Final = frozenset({"2", "4", "8", "16"})
+_TIME_FOLLOWS: Final = re.compile(r" (?:time|meter|beat|rhythm|signature)\b")
 _RATED: Final = re.compile(
     r"\b(?:rat(?:e[ds]?|ings?)|scor(?:e[ds]?|ing)|g[ia]ves?|solid|easy|strong|overall|satisfaction|review|index)"
     r":?(?: (?:it|this|that|them|him|her|of|is|was|at|as|an?|about))*:? \Z",
@@ -57,9 +60,19 @@ _RATED: Final = re.compile(
 _RATES: Final = re.compile(r",? (?:would|recommend|stars?\b|rating|from critics)")
 
 
+def _are_apart(match: re.Match[str]) -> bool:
+    """Whether it is no fraction: 60/40, 4/4 time."""
+    first, bottom = match["first"], match["bottom"]
+    if bottom in _BEATS and _TIME_FOLLOWS.match(match.string, match.end()):
+        return True
+    return len(first) == len(bottom) == 2 and int(first) + int(bottom) == _WHOLE_IN_PARTS  # noqa: PLR2004
+
+
 def _read_fraction(match: re.Match[str]) -> str:
     first, top, bottom = match.group("first", "top", "bottom")
     text, start = match.string, match.start()
+    if not top and _are_apart(match):
+        return f"{cardinal(first)} {cardinal(bottom)}"
     if top or (bottom not in _FULL_MARKS and not text[start - 2 : start - 1].isalpha()):
         return _plain_fraction(match[0])
     before = text[max(0, start - 24) : start]
@@ -83,7 +96,14 @@ def _plain_fraction(written: str) -> str:
 
 
 def _read_power(match: re.Match[str]) -> str:
-    return f" {power(match[1].translate(SUPERSCRIPTS))}"
+    words = f" {power(match[1].translate(SUPERSCRIPTS))}"
+    end = match.end()
+    return f"{words} " if match.string[end : end + 1].isalnum() else words
+
+
+def _read_charge(match: re.Match[str]) -> str:
+    number = f" {cardinal(match[1].translate(SUPERSCRIPTS))}" if match[1] else ""
+    return number + (" plus" if match[2] == "\u207a" else " minus")
 
 
 def _read_range(match: re.Match[str]) -> str:
@@ -144,6 +164,16 @@ SCIENTIFIC: Final = rule(
     lambda match: f"{match['first']} \u00d7 10^{int(match['exponent'])}",
 )
 POWERS: Final = (
+    # 235U
+    rule(
+        "([\u2070\u00b9\u00b2\u00b3\u2074-\u2079](?<![\\w).].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,2})(?=[A-Z])",
+        lambda match: f"{cardinal(match[1].translate(SUPERSCRIPTS))} ",
+    ),
+    # Ca2+, Cl-
+    rule(
+        "(?<=[A-Za-z])([\u00b2\u00b3\u2074]?)([\u207a\u207b])(?![\u2070\u00b9\u00b2\u00b3\u2074-\u2079])",
+        _read_charge,
+    ),
     rule(
         "([\u207b\u207a\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207f](?<=[\\w)].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,6})",
         _read_power,

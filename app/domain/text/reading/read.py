@@ -48,7 +48,10 @@ _NUMBER_SIGN: Final = rule(r"#(?<![\w&].)(?=[0-9]|[A-Z]{1,3}-?[0-9])", "number "
 _ANY: Final = ""
 _SMALL_FIGURES: Final = "\u00b9\u00b2\u00b3\u2070\u2074-\u2079\u207a\u207b\u207f\u2080-\u2089"
 
-_CHARACTERS: Final[tuple[Step, ...]] = ((_ANY, characters.RULES),)
+_CHARACTERS: Final[tuple[Step, ...]] = (
+    ("\u00b7", characters.UNITS_TIMES_UNITS),
+    (_ANY, characters.RULES),
+)
 _NAMES: Final[tuple[Step, ...]] = (
     (r":\S", *addresses.URLS),
     ("@", addresses.MAIL),
@@ -60,6 +63,8 @@ _NAMES: Final[tuple[Step, ...]] = (
     ("- ?[ADFJMNOS]", calendar.MONTH_RANGES),
 )
 _CODES_AND_DATES: Final[tuple[Step, ...]] = (
+    ("\u00b0 ?0", measures.ANGLES),
+    ("#0", _NUMBER_SIGN),
     ("0[eE][-+]?0", numbers.SCIENTIFIC),
     ("-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-", identifiers.UNIQUE_IDS),
     ("0x[0-9A-Fa-f]", identifiers.HEXADECIMAL),
@@ -133,18 +138,18 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     (money.SIGN_BEHIND, money.BEHIND),
     (r" pp\b", money.PER_PERSON),
     ("\u00a2", money.CENTS),
-    ("\u00b0 ?0", measures.ANGLES),
     ("\u00b0 ?[NSEW]", measures.SIDES),
     ("0'", measures.QUOTED_FEET),
     ("0'(?:[ .,;)\\n]|$)", measures.ONLY_FEET),
     ("feet by 0", measures.FEET_BY_FEET),
     ('0"', measures.INCHES),
     ("00/00", measures.PRESSURES),
+    ("0/00? ?%", measures.PARTS_OF_PERCENTS),
     ("%", measures.PERCENTS),
     ("0 ?f(?:ee|oo)?t", measures.FEET),
     (rf"[0\u00b0{_SMALL_FIGURES}][-.]? ?[A-Za-z\u00b0\u03bc\u03a9]", measures.RULES),
     ("\u00b0[CF]", *measures.DEGREES),
-    ("/[A-Za-z]", *measures.RATES),
+    ("/[A-Za-z\u03bc]", *measures.RATES),
     ("#(?:0|[A-Z]{1,3}-?0)", _NUMBER_SIGN),
     (rf"[\^{_SMALL_FIGURES}]|\*\*", *numbers.POWERS),
     ("0 ?/", *numbers.SLASHES),

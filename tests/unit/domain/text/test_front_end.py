@@ -65,6 +65,8 @@ def test_nothing_to_pronounce_is_no_segment(text: str) -> None:
         ('<break strength="x-strong"/>', 1.0),
         ("[pause:1.5s]", 1.5),
         ("[pause: 250ms]", 0.25),
+        ('<break time="100000ms"/>', MAX_PAUSE_S),
+        ('<break time="999999999 s"/>', MAX_PAUSE_S),
         ('<break time="9999s"/>', MAX_PAUSE_S),
     ],
 )
@@ -235,3 +237,37 @@ def test_mathematics_and_fractions_of_all_scripts_have_words() -> None:
     (part,) = read_text("\u2200 x \u2208 A, \u00ac B, \u0f2a", ReadingOptions())
     assert isinstance(part, MappedText)
     assert part.text == "for all x element of A, not B, one half"
+
+
+ENDS = (
+    "Bake it at 350\u00b0F.", "It was 20 \u00b0C.", "Lunch is at 12 PM.", "See you at 3pm.",
+    "It closes at 5 p.m.", "Happy 4th of July.", "He was born on 5 May.", "It opens in Jan.",
+    "Come on Mon.", "He took vitamin C.", "That was plan B.", "She works at AT&T.",
+    "He has a Ph.D.", "It is Apple Inc.", "We met on Fifth Ave.", "Bring fruit, etc.",
+    "The lamp has 100 W.", "The battery has 12 V.", "The video is in 4K.", "We drink H2O.",
+    "She lives at 12 Oak St.", "He is 6'4.",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("following", ["Housing is dear.", "Bob came.", "Does it matter?"])
+def test_what_ends_with_an_abbreviation_is_a_sentence(end: str, following: str) -> None:
+    assert [source for source, _ in pairs(f"{end} {following}")] == [end, following]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We meet at 3 p.m. Eastern in the hall.",
+        "We meet at 3 p.m. Friday in the hall.",
+        "George C. Marshall met J. K. Rowling.",
+        "Apple Inc. CEO Tim Cook spoke.",
+        "The U.S. Army and the U.S. Open.",
+        "On Mon. Jan. 5 she left.",
+        "I love St. Louis.",
+        "Main St. Bridge is closed.",
+        "Sault Ste. Marie is cold.",
+    ],
+)
+def test_an_abbreviation_before_a_name_ends_no_sentence(text: str) -> None:
+    assert len(pairs(text)) == 1
