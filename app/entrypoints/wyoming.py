@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from importlib.metadata import version
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import structlog
@@ -25,6 +25,7 @@ from app.domain.errors import InvalidRequestError, SpeechError
 from app.domain.services.speech import LiveSpeech
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechOptions, SpeechRequest
+from app.entrypoints.connections import ConnectionLimits, UnfinishedPart, WriteWatch, abort
 from app.entrypoints.services import Services
 
 if TYPE_CHECKING:
@@ -48,18 +49,43 @@ class FaultyEventError(InvalidRequestError):
 
 
 class EventReader(asyncio.StreamReader):
-    """Refuses what is larger than `max_bytes`; calls `on_end` when the client has left."""
+    """Refuses what is larger than `max_bytes`, or more than there is room for in `part`.
 
-    def __init__(self, max_bytes: int) -> None:
+    Calls `on_end` when the client has left, or is refused.
+    """
+
+    def __init__(self, max_bytes: int, part: UnfinishedPart) -> None:
         super().__init__(max_bytes)
         self._max_bytes = max_bytes
+        self._part = part
+        self._num_bytes = 0  # that have come since the last whole event
         self.on_end: Callable[[], object] = lambda: None
+        # since when an event is waited for, in seconds of the event loop; None while one is served
+        self.waits_since: float | None = None
+
+    @property
+    def has_part(self) -> bool:
+        """Whether an event has begun to come that is not whole."""
+        return self._num_bytes > 0
+
+    def feed_data(self, data: Any) -> None:
+        """Take what has come (bytes); what is too much for all clients together ends this one."""
+        if not self.has_part and self.waits_since is not None:
+            self.waits_since = asyncio.get_running_loop().time()
+        self._num_bytes += len(data)
+        super().feed_data(data)
+        if not self._part.resize(self._num_bytes):
+            self.on_end()
 
     async def readexactly(self, n: int) -> bytes:
         """As that of asyncio; raises ValueError as well."""
         if n > self._max_bytes:
             raise ValueError(n)
         return await super().readexactly(n)
+
+    def forget(self) -> None:
+        """Nothing of what has come counts any more."""
+        self._part.resize(0)
 
     def feed_eof(self) -> None:
         """There will be no more."""
@@ -73,18 +99,16 @@ class EventReader(asyncio.StreamReader):
 
     async def next(self) -> Event | None:
         """The next event; None at the end, or if it is none."""
+        self.waits_since = asyncio.get_running_loop().time()
         try:
             event = await async_read_event(self)
         except (AttributeError, KeyError, TypeError, EOFError, RecursionError, ConnectionError):
             return None
+        finally:
+            self.waits_since = None
+            self._num_bytes = len(self._buffer)  # type: ignore[attr-defined] # of the next ones
+            self._part.resize(self._num_bytes)
         return event if event is not None and isinstance(event.data, dict) else None
-
-
-class Watch(Protocol):
-    """Notices a client that takes nothing of what is sent."""
-
-    def is_stalled(self, num_waiting: int, now: float) -> bool:
-        """Whether nothing of the bytes that wait was taken for too long."""
 
 
 class WyomingConnection:
@@ -95,12 +119,14 @@ class WyomingConnection:
         services: Services,
         reader: EventReader,
         writer: asyncio.StreamWriter,
-        watch: Watch,
+        limits: ConnectionLimits,
     ) -> None:
         self._services = services
         self._reader = reader
         self._writer = writer
-        self._watch = watch
+        self._limits = limits
+        self._writes = WriteWatch(limits.write_stall_s)
+        self._sent_at = 0.0
         self._live: LiveSpeech | None = None  # a text that is being written
         self._speaking: asyncio.Task[None] | None = None
         self._serving = asyncio.current_task()
@@ -116,9 +142,15 @@ class WyomingConnection:
         return self._writer.transport.get_write_buffer_size()
 
     def check(self, now: float) -> None:
-        """End it if its client takes nothing of what is sent."""
-        if self._watch.is_stalled(self._num_unsent_bytes, now):
-            self._writer.transport.abort()
+        """End it if its client takes nothing, sends an event too slowly, or nothing at all."""
+        waits_since, limits = self._reader.waits_since, self._limits
+        if self._writes.is_stalled(self._num_unsent_bytes, now):
+            abort(cast("asyncio.Transport", self._writer.transport))
+        elif waits_since is not None and self._reader.has_part:
+            if now - waits_since >= limits.header_timeout_s:
+                self.cut()
+        elif waits_since is not None and now - max(waits_since, self._sent_at) >= limits.idle_s:
+            self.cut()
 
     def cut(self) -> None:
         """End it, whatever goes on."""
@@ -206,6 +238,7 @@ class WyomingConnection:
             await self._send(AudioStop())
 
     async def _send(self, event: Eventable) -> None:
+        self._sent_at = asyncio.get_running_loop().time()
         await async_write_event(event.event(), self._writer)
 
     def _options(self, event: Event) -> SpeechOptions:
@@ -259,28 +292,34 @@ async def listen(
     services: Services,
     listener: socket.socket,
     connections: set[Any],
+    limits: ConnectionLimits,
     *,
-    max_connections: int,
     max_event_bytes: int,
-    new_watch: Callable[[], Watch],
 ) -> asyncio.Server:
     """Serve on a bound socket; each client is in `connections` while it is there."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(connections) >= max_connections:
-            writer.transport.abort()
+        if len(connections) >= limits.max_connections:
+            abort(cast("asyncio.Transport", writer.transport))
             return
-        connection = WyomingConnection(services, cast("EventReader", reader), writer, new_watch())
+        connection = WyomingConnection(services, cast("EventReader", reader), writer, limits)
         connections.add(connection)
         try:
             await connection.run()
             await connection.wait_closed()
+        except asyncio.CancelledError:
+            pass  # cut once more at its end; asyncio would log that of a connection's task
         finally:
+            writer.close()
             connections.discard(connection)
+            cast("EventReader", reader).forget()
 
     loop = asyncio.get_running_loop()
     return await loop.create_server(
-        lambda: asyncio.StreamReaderProtocol(EventReader(max_event_bytes), serve), sock=listener
+        lambda: asyncio.StreamReaderProtocol(
+            EventReader(max_event_bytes, UnfinishedPart(limits.unfinished)), serve
+        ),
+        sock=listener,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.domain.services.lifecycle import Intake
-from app.entrypoints.http import protocol
+from app.entrypoints import connections
 from app.entrypoints.log import LOGGED_BY_US
 from app.entrypoints.settings import ServerSettings
 from tests.eventually import eventually
@@ -394,7 +394,7 @@ async def narrow_url(
     fakes: Fakes, events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """A server that holds few unfinished bodies."""
-    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", MAX_UNFINISHED)
+    monkeypatch.setattr(connections, "MAX_UNFINISHED_BYTES", MAX_UNFINISHED)
     async with serving(fakes.app()) as url:
         events.clear()
         yield url

@@ -92,13 +92,13 @@ async def test_files_are_listed_newest_first_as_openai_lists_files(
     assert (page["object"], page["has_more"]) == ("list", False)
     assert [item["content_type"] for item in page["data"]] == list(CONTENT_TYPES.values())[::-1]
     assert page["data"][0] == {
-        "id": "speech_000009.alaw",
+        "id": "speech_000010.alaw",
         "object": "audio.file",
         "bytes": 5,
         "created_at": 1_767_225_600,
         "content_type": "audio/PCMA",
     }
-    assert (page["first_id"], page["last_id"]) == ("speech_000009.alaw", "speech_000001.mp3")
+    assert (page["first_id"], page["last_id"]) == ("speech_000010.alaw", "speech_000001.mp3")
 
 
 async def test_an_empty_store_is_an_empty_page(client: httpx.AsyncClient) -> None:

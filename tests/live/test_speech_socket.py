@@ -2,15 +2,18 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import numpy as np
 import psutil
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Frame, Opcode
 
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.speech.soprano.model import SopranoModel
@@ -18,6 +21,7 @@ from app.adapters.speech.soprano.onnx.engine import EngineLoop, OnnxEngine
 from tests.listening import decode_pcm
 from tests.live_client import LiveClient
 from tests.serving import Fakes, ServerProcess, server_process, serving, wait_for_status
+from tests.socket_handshake import HANDSHAKE
 from tests.soprano_models import build_soprano
 
 PATH = "/v1/audio/speech/stream"
@@ -112,6 +116,30 @@ def engine_loop_of(model: SopranoModel) -> EngineLoop:
     assert isinstance(model.engine, OnnxEngine)
     assert model.engine.loop is not None
     return model.engine.loop
+
+
+async def test_half_a_connection_closed_during_playback_is_no_error(tmp_path: Path) -> None:
+    messages = [
+        Frame(Opcode.TEXT, text.encode()).serialize(mask=True)
+        for text in (
+            '{"type": "configure", "response_format": "pcm", "sample_rate": 48000}',
+            msgspec.json.encode({"type": "text", "text": " ".join(SENTENCES * 40)}).decode(),
+            '{"type": "end"}',
+        )
+    ]
+    with server_process(tmp_path / "log", "--backend", "embedded") as server:
+        wait_for_status(f"{server.url}/health/ready")
+        for _ in range(5):
+            with socket.socket() as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                connection.settimeout(30)
+                connection.connect(("127.0.0.1", httpx.URL(server.url).port))
+                connection.sendall(HANDSHAKE + b"".join(messages))
+                await asyncio.sleep(0.6)  # until more is sent than the client takes
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65_536):
+                    pass
+    assert '"level":"error"' not in (tmp_path / "log").read_text()
 
 
 async def test_connections_dropped_at_random_leave_nothing_behind(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -225,6 +227,66 @@ async def test_an_event_may_be_as_long_as_a_text(tmp_path: Path) -> None:
         async with WyomingServer(server, port).client() as client:
             await client.write_event(Synthesize("Hello." + " " * 300_000).event())
             assert AudioStart.is_type((await receive(client)).type)
+
+
+def test_clients_that_leave_at_any_moment_leave_nothing(served: WyomingServer) -> None:
+    draw = random.Random(5)
+    text = json.dumps({"text": LONG}).encode()
+    requests = (
+        b'{"type": "synthesize-start"}\n',
+        b'{"type": "synthesize", "data": {"text": "Hello there, my friend."}}\n',
+        b'{"type": "synthesize-start"}\n{"type": "synthesize-chunk", "data_length": %d}\n%b'
+        % (len(text), text),
+        b'{"type": "describe"}\n{"type": "ping"}\n[]\n',
+    )
+    for _ in range(120):
+        with socket.create_connection(("127.0.0.1", served.port)) as connection:
+            with suppress(ConnectionError):
+                connection.sendall(draw.choice(requests))
+            time.sleep(draw.random() / 20)
+            if draw.random() < 0.5:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert not served.server.log_events(level="error")
+
+
+async def test_clients_that_do_not_go_on_are_ended(tmp_path: Path) -> None:
+    port = free_port()
+    environ = {"SOPRANO_SERVER__READ_TIMEOUT_S": "1", "SOPRANO_SERVER__SOCKET_IDLE_S": "3"}
+    arguments = ["--backend", "embedded", "--wyoming-port", str(port)]
+    with server_process(tmp_path / "log", *arguments, environ=environ) as server:
+        wait_for_status(f"{server.url}/health/ready")
+        part = b'{"type": "a", "data_length": 9}\n{'
+        for begun, limit_s in ((part[:9], 1), (part, 1), (b"", 3)):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                started = time.monotonic()
+                connection.sendall(begun)
+                assert not connection.recv(100)
+                assert limit_s <= time.monotonic() - started < limit_s + 4
+
+
+async def test_what_all_clients_have_not_finished_is_bounded(tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ["--backend", "embedded", "--wyoming-port", str(port)]
+    with server_process(tmp_path / "log", *arguments) as server, ExitStack() as stack:
+        wait_for_status(f"{server.url}/health/ready")
+        part = b'{"type": "synthesize", "data_length": 262000}\n' + b" " * 250_000
+        num_ended = 0
+        for _ in range(400):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+            stack.enter_context(connection)
+            try:
+                connection.sendall(part)
+                connection.settimeout(0.002)
+                connection.recv(1)
+                num_ended += 1
+            except ConnectionError:
+                num_ended += 1
+            except TimeoutError:
+                pass
+        async with WyomingServer(server, port).client() as client:
+            await client.write_event(Ping().event())
+            assert Pong.is_type((await receive(client)).type)
+    assert num_ended >= 100  # 64 MiB are 268 of them
 
 
 async def test_a_stopping_server_finishes_what_it_says(tmp_path: Path) -> None:

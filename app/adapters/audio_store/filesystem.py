@@ -327,8 +327,12 @@ class FilesystemAudioStores:
     async def owners(self) -> Sequence[str | None]:
         def find() -> Sequence[str]:
             with os.scandir(self._directory) as entries:
-                names = [entry.name for entry in entries if entry.is_dir()]
-            owners = [name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)]
+                owners = [
+                    entry.name.removeprefix(_PREFIX)
+                    for entry in entries
+                    # What is foreign is not even looked at: a link to itself cannot be.
+                    if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False)
+                ]
             return sorted(filter(_OWNER.fullmatch, owners))
 
         return [None, *await in_thread(find)]

@@ -225,7 +225,8 @@ def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response
     # What the framework says, as an internal error, of a client that left while sending its body.
     has_left = error.detail == "client disconnected prematurely"
     status = CLIENT_CLOSED_REQUEST if has_left else error.status_code
-    return _response(request, status, describe_http_exception(error), dict(error.headers or {}))
+    headers = {"x-should-retry": "false", **(error.headers or {})}
+    return _response(request, status, describe_http_exception(error), headers)
 
 
 def handle_validation(request: AnyRequest, error: ValidationException) -> Response[ErrorBody]:

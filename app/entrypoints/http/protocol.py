@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias, cast
 
 import h11
-import msgspec
 import structlog
 from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -30,6 +29,7 @@ from websockets.http11 import Request
 
 from app.domain.api_keys import TokenBucket
 from app.domain.errors import ServerDrainingError, SpeechError
+from app.entrypoints.connections import ConnectionLimits, UnfinishedPart, WriteWatch, abort
 from app.entrypoints.http.errors import HttpError, encode_answer
 from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
@@ -61,67 +61,7 @@ MAX_PIPELINED_BYTES: Final = 65_536
 
 NOT_READ: Final = (h11.MUST_CLOSE, h11.ERROR)  # the last request is complete, or broken
 
-# 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
-# This has room for 256 bodies of 256 KiB that come slowly; what
-# comes at once is not counted. With less, long texts from slow networks are rejected earlier.
-MAX_UNFINISHED_BYTES: Final = 64 * 1024 * 1024
-
 _log = structlog.get_logger(__name__)
-
-
-class UnfinishedBytes(msgspec.Struct):
-    """The size of all request bodies and WebSocket messages that have come in part."""
-
-    max_bytes: int
-    num_bytes: int = 0
-
-
-class ConnectionLimits(msgspec.Struct, frozen=True):
-    """Limits on the connections of a server."""
-
-    header_timeout_s: float  # in which the head of a request must have come
-    write_stall_s: float  # for which a client may take nothing of what waits for it
-    max_connections: int  # that are open at the same time
-    unfinished: UnfinishedBytes = msgspec.field(
-        default_factory=lambda: UnfinishedBytes(MAX_UNFINISHED_BYTES)
-    )
-
-
-class UnfinishedPart:
-    """The share of one connection in `whole`; resize it to 0 in the end."""
-
-    def __init__(self, whole: UnfinishedBytes) -> None:
-        self._whole = whole
-        self._num_bytes = 0
-
-    def resize(self, num_bytes: int) -> bool:
-        """Whether it may have so many bytes, which then are counted; it may always shrink."""
-        change = num_bytes - self._num_bytes
-        if change > 0 and self._whole.num_bytes + change > self._whole.max_bytes:
-            return False
-        self._num_bytes = num_bytes
-        self._whole.num_bytes += change
-        return True
-
-
-class WriteWatch:
-    """Notices that what waits to be sent does not become less for `limit_s` seconds."""
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self._num_waiting = 0
-        self._taken_at = 0.0
-
-    def is_stalled(self, num_waiting: int, now: float) -> bool:
-        """Whether nothing of the bytes that wait was taken for too long; asked again and again."""
-        if self._num_waiting == 0 or num_waiting < self._num_waiting:
-            self._taken_at = now
-        self._num_waiting = num_waiting
-        return num_waiting > 0 and now - self._taken_at >= self.limit_s
-
-    def note_progress(self) -> None:
-        """Something was taken, even if more has come to wait since."""
-        self._num_waiting = 0
 
 
 class HttpProtocol(H11Protocol):
@@ -177,7 +117,7 @@ class HttpProtocol(H11Protocol):
     def eof_received(self) -> None:
         """End an answer that is being made: a client that sends no more counts as one that left."""
         if self._is_answering:
-            self.transport.abort()
+            abort(self.transport)
 
     def cut(self) -> None:
         """End an answer before its end; if nothing of it was sent, say that the server ends."""
@@ -186,7 +126,7 @@ class HttpProtocol(H11Protocol):
             self._reject_running(ServerDrainingError())
         elif self.is_busy:
             self._reset_old_client()
-            self.transport.abort()
+            abort(self.transport)
 
     def _reject_running(self, error: SpeechError) -> None:
         """Reject a request that the application has, and which it may no longer answer."""
@@ -208,7 +148,7 @@ class HttpProtocol(H11Protocol):
         """Close with RST to HTTP/1.0: after FIN what it has would seem whole."""
         if self._is_old_client:
             self._set_linger(RESET)
-            self.transport.abort()
+            abort(self.transport)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a new connection, or reject it when its request begins: a HEAD gets no body."""
@@ -217,7 +157,7 @@ class HttpProtocol(H11Protocol):
         self._headers_due_at = self.loop.time() + self._limits.header_timeout_s
         num_beyond = len(self.connections) - self._limits.max_connections
         if num_beyond > MAX_REJECTED:
-            transport.abort()
+            abort(transport)
         elif num_beyond > 0:
             self._is_rejected = True
             self._headers_due_at = self.loop.time() + FAREWELL_S
@@ -244,7 +184,7 @@ class HttpProtocol(H11Protocol):
                 return
             self._expect_headers()
         elif self.conn.their_state is h11.DONE and self._num_waiting(data) > MAX_PIPELINED_BYTES:
-            self.transport.abort()
+            abort(self.transport)
             return
         super().data_received(data)
 
@@ -273,7 +213,7 @@ class HttpProtocol(H11Protocol):
         if not self._unfinished.resize(self.conn.num_body_bytes if is_unfinished else 0):
             self._unfinished.resize(0)
             if self.cycle.response_started:  # before its body has come, which nobody waits for
-                self.transport.abort()
+                abort(self.transport)
             else:
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
@@ -393,13 +333,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def cut(self) -> None:
         """Drop what a client has not taken; who serves the socket says why, and closes it."""
         if self.close_sent:
-            self.transport.abort()
+            abort(self.transport)
 
     async def run_asgi(self) -> None:
         """Serve; a client that did not take what it was told at the end is left."""
         await super().run_asgi()
         if not self.close_sent:
-            self.transport.abort()
+            abort(self.transport)
 
     def resume_writing(self) -> None:
         """The client takes what is sent again."""
@@ -456,9 +396,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             message["type"] == "websocket.close"
             and message.get("code") == CloseCode.POLICY_VIOLATION
         ):
-            self.loop.call_later(
-                FAREWELL_S, self.transport.abort
-            )  # for whom the key was taken away
+            # for whom the key was taken away
+            self.loop.call_later(FAREWELL_S, abort, self.transport)
         await super().send(message)
         if self._early and self.handshake_complete:
             early, self._early = self._early, b""
@@ -544,7 +483,7 @@ def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float
     is_stalled = writes.is_stalled(transport.get_write_buffer_size(), now)
     if is_stalled:
         _log.info("connection.stalled", limit_s=writes.limit_s)
-        transport.abort()
+        abort(transport)
     return is_stalled
 
 

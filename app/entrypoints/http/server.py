@@ -18,14 +18,9 @@ import structlog
 import uvicorn
 
 from app.domain.services.lifecycle import Intake
+from app.entrypoints.connections import ConnectionLimits
 from app.entrypoints.http.overload import OverloadCheck
-from app.entrypoints.http.protocol import (
-    Connection,
-    ConnectionLimits,
-    HttpProtocol,
-    SocketProtocol,
-    WriteWatch,
-)
+from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol
 from app.entrypoints.services import Services
 from app.entrypoints.settings import ServerSettings
 from app.ports.clock import Clock
@@ -80,8 +75,11 @@ class SpeechServer(uvicorn.Server):
     """Serves an application, whose intake is `intake`, over limited connections."""
 
     def __init__(self, app: Any, settings: ServerSettings, intake: Intake, clock: Clock) -> None:
-        limits = ConnectionLimits(
-            settings.read_timeout_s, settings.send_timeout_s, settings.max_connections
+        self._limits = limits = ConnectionLimits(
+            settings.read_timeout_s,
+            settings.send_timeout_s,
+            settings.max_connections,
+            settings.socket_idle_s,
         )
         prefix = settings.root_path.encode()
         self._overload: OverloadCheck | None = app.state.get("overload")
@@ -179,9 +177,8 @@ class SpeechServer(uvicorn.Server):
                 self._services,
                 listener,
                 connections,
-                max_connections=self._settings.max_connections,
+                self._limits,
                 max_event_bytes=self.config.ws_max_size,
-                new_watch=lambda: WriteWatch(self._settings.send_timeout_s),
             )
             self.servers.append(server)
             host, port = listener.getsockname()[:2]

@@ -18,8 +18,10 @@ import pytest
 
 from app.adapters.audio_store import files
 from app.adapters.audio_store.filesystem import (
+    _PREFIX,
     MAX_NUMBER_TRIES,
     FilesystemAudioStore,
+    FilesystemAudioStores,
     StoreLimits,
 )
 from app.domain.audio import AudioFormat
@@ -986,3 +988,11 @@ async def test_a_file_swapped_for_a_link_is_not_read(
     (directory / file.name).symlink_to("/etc/passwd")
     with pytest.raises(StoredAudioNotFoundError):
         await load(store, file.name)
+
+
+async def test_a_link_to_itself_is_nobody_s_directory(directory: Path, clock: FakeClock) -> None:
+    (directory / "loop").symlink_to("loop")
+    (directory / f"{_PREFIX}loop").symlink_to(f"{_PREFIX}loop")
+    stores = FilesystemAudioStores(directory, StoreLimits(), clock)
+    assert await stores.owners() == [None]
+    await stores.close()

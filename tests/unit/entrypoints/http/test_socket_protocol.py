@@ -8,7 +8,8 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from app.entrypoints.http.protocol import ConnectionLimits, SocketProtocol
+from app.entrypoints.connections import ConnectionLimits
+from app.entrypoints.http.protocol import SocketProtocol
 from tests.socket_handshake import HANDSHAKE
 
 NO_FRAME = bytes([0x8F, 0x00])
@@ -20,7 +21,7 @@ def open_socket(app: Any) -> tuple[SocketProtocol, Mock, "asyncio.Task[None]"]:
     state, transport = ServerState(), Mock(spec=asyncio.Transport)
     transport.get_extra_info.return_value = None
     transport.is_closing.return_value = False
-    limits = ConnectionLimits(header_timeout_s=10, write_stall_s=10, max_connections=10)
+    limits = ConnectionLimits(header_timeout_s=10, write_stall_s=10, max_connections=10, idle_s=60)
     config = Config(app, log_config=None, ws_ping_interval=None)
     protocol = SocketProtocol(limits, config=config, server_state=state, app_state={})
     protocol.connection_made(transport)

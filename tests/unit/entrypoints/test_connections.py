@@ -1,11 +1,10 @@
+import asyncio
+import socket
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.entrypoints.http.protocol import (
-    UnfinishedBytes,
-    UnfinishedPart,
-    WriteWatch,
-)
+from app.entrypoints.connections import UnfinishedBytes, UnfinishedPart, WriteWatch, abort
 
 LIMIT_S = 3.0
 
@@ -69,3 +68,25 @@ def test_what_one_connection_gives_back_another_may_have() -> None:
     assert other.resize(100)
     assert other.resize(0)
     assert whole.num_bytes == 0
+
+
+async def test_a_connection_that_ended_while_bytes_waited_may_be_aborted() -> None:
+    made: list[asyncio.Transport] = []
+
+    class Server(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(bytes(10_000_000))
+            transport.close()
+            made.append(transport)
+
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
+    async with server:
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.settimeout(0)
+            loop = asyncio.get_running_loop()
+            while await loop.sock_recv(client, 1_000_000):
+                pass
+            await asyncio.sleep(0.05)
+            abort(made[0])
+            abort(made[0])
