@@ -29,7 +29,11 @@ have theirs for minutes."""
 CAPACITY_WINDOW_S: Final = 1.0
 """In which all turns have to be taken, before their number may change."""
 
-HEADROOM: Final = 1.1
+MIN_SEGMENTS: Final = 4  # that have to end in it: they differ
+
+MAX_SPEED: Final = 500.0  # times playback; what comes faster was cached, and says nothing
+
+HEADROOM: Final = 1.25
 """How much faster than playback those that run are to be spoken: the machine does other things."""
 
 MIN_RETRY_AFTER_S: Final = 1.0
@@ -114,14 +118,21 @@ class Pace:
 class Capacity:
     """How many requests the model can work for at once and keep ahead of playback.
 
-    Whenever all turns were taken for a second, it moves halfway to what was made in that time.
+    Whenever all turns were taken for a second, it moves halfway to what was made in that time:
+    by Little's law, the segments that were under way at a time, times the audio of one per second
+    that it took. What is counted is never more than that, however many segments end together.
     """
 
     def __init__(self, limits: AdmissionLimits, num: int) -> None:
         self._limits = limits
         self.num = self._limited(num)
+        self._num_segments = 0  # under way
         self._full_since: float | None = None
-        self._audio_s = 0.0
+        # since then: seconds of segments under way, up to this time; and of those that have ended,
+        # their number, the audio and the time that they took, in seconds
+        self._segments_s = self._noted_at = 0.0
+        self._num_ended = 0
+        self._audio_s = self._took_s = 0.0
 
     @property
     def num_long(self) -> int:
@@ -133,16 +144,34 @@ class Capacity:
         if num_running < self.num:
             self._full_since = None
         elif self._full_since is None:
-            self._full_since, self._audio_s = now, 0.0
+            self._full_since = self._noted_at = now
+            self._segments_s = self._audio_s = self._took_s = 0.0
+            self._num_ended = 0
 
-    def note_audio(self, duration_s: float, now: float) -> None:
-        """The model has made so much."""
-        self._audio_s += duration_s
-        if self._full_since is None or now - self._full_since < CAPACITY_WINDOW_S:
+    def segment_began(self, now: float) -> None:
+        """There is one segment more under way."""
+        self._note_segments(1, now)
+
+    def segment_ended(self, audio_s: float, took_s: float, now: float) -> None:
+        """One is no longer; it gave so much audio in so many seconds, or failed and gave none."""
+        self._note_segments(-1, now)
+        if self._full_since is None or took_s * MAX_SPEED < audio_s or not audio_s:
             return
-        change = int(self._audio_s / (now - self._full_since) / HEADROOM) - self.num
+        self._num_ended += 1
+        self._audio_s += audio_s
+        self._took_s += took_s
+        full_s = now - self._full_since
+        if full_s < CAPACITY_WINDOW_S or self._num_ended < MIN_SEGMENTS:
+            return
+        made = self._audio_s / self._took_s * self._segments_s / full_s
+        change = int(made / HEADROOM) - self.num
         self.num = self._limited(self.num + (change + (change > 0)) // 2)  # by one at least
         self._full_since = None
+
+    def _note_segments(self, change: int, now: float) -> None:
+        self._segments_s += self._num_segments * (now - self._noted_at)
+        self._noted_at = now
+        self._num_segments += change
 
     def _limited(self, num: int) -> int:
         return min(max(self._limits.min_running, num), self._limits.max_running)
@@ -180,9 +209,13 @@ class AdmissionQueue:
         """Begin with so many running; for before the first request."""
         self._capacity = Capacity(self._limits, num_running)
 
-    def note_audio(self, duration_s: float, now: float) -> None:
-        """The model has made so many seconds of audio for those that run."""
-        self._capacity.note_audio(duration_s, now)
+    def segment_began(self, now: float) -> None:
+        """The model has one more segment to speak."""
+        self._capacity.segment_began(now)
+
+    def segment_ended(self, audio_s: float, took_s: float, now: float) -> None:
+        """It has one less: spoken in so many seconds, or given up and without audio."""
+        self._capacity.segment_ended(audio_s, took_s, now)
         self._capacity.note_running(self._num_running, now)
 
     def arrive(self, ticket: Ticket) -> list[Ticket]:

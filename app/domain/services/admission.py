@@ -127,10 +127,14 @@ class Admission:
         """It has again."""
         self._queue.resume(ticket, self._clock.monotonic())
 
-    def note_audio(self, duration_s: float) -> None:
-        """The model has made audio for a running request, in seconds of playback."""
+    def segment_began(self) -> None:
+        """The model has one more segment of a running request to speak."""
+        self._queue.segment_began(self._clock.monotonic())
+
+    def segment_ended(self, audio_s: float, took_s: float) -> None:
+        """It has one less; see `AdmissionQueue`."""
         now = self._clock.monotonic()
-        self._queue.note_audio(duration_s, now)
+        self._queue.segment_ended(audio_s, took_s, now)
         self._serve(now)
 
     def end(self) -> None:
@@ -150,7 +154,6 @@ class Slot:
     def __init__(self, admission: Admission, caller: Caller) -> None:
         self._admission = admission
         self._caller = caller
-        self.note_audio = admission.note_audio
         self._num_segments = 0
         self._is_running = False
         self._ticket: Ticket | None = None
@@ -162,13 +165,15 @@ class Slot:
 
     def segment_began(self) -> None:
         """The model has one more segment of it to speak."""
+        self._admission.segment_began()
         self._num_segments += 1
         if self._ticket and not self._is_running:
             self._is_running = True
             self._admission.resume(self._ticket)
 
-    def segment_ended(self) -> None:
-        """It has one less."""
+    def segment_ended(self, audio_s: float, took_s: float) -> None:
+        """It has one less: spoken in so many seconds, or given up and without audio."""
+        self._admission.segment_ended(audio_s, took_s)
         self._num_segments -= 1
         if self._num_segments == 0:
             self._rest()

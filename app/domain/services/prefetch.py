@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -143,11 +144,17 @@ class Prefetcher:
             # when a listener who plays everything without a pause will need the next segment
             due_at = max(self._clock.monotonic(), self._playback.ends_at) + buffered_s
             segment = self._waiting.popleft()
-            running = _SegmentTask(self._model, segment, params, due_at, self._slot.note_audio)
+            running = _SegmentTask(self._model, segment, params, due_at)
             self._slot.segment_began()
-            running.task.add_done_callback(lambda _: self._slot.segment_ended())
+            began_at = self._clock.monotonic()
+            running.task.add_done_callback(partial(self._end, running, began_at))
             self._running.append(running)
             self._has_begun.set()
+
+    def _end(self, running: "_SegmentTask", began_at: float, task: "asyncio.Task[None]") -> None:
+        is_spoken = not task.cancelled() and task.exception() is None
+        took_s = self._clock.monotonic() - began_at
+        self._slot.segment_ended(running.made_s if is_spoken else 0.0, took_s)
 
 
 class _SegmentTask:
@@ -159,12 +166,10 @@ class _SegmentTask:
         segment: TextSegment,
         params: SynthesisParams,
         due_at: float,
-        on_audio: Callable[[float], None],
     ) -> None:
         self.segment = segment
-        self._on_audio = on_audio
         self._estimate_s = segment.pause_s or len(segment.text) / CHARS_PER_S / params.speed
-        self._made_s = 0.0
+        self.made_s = 0.0  # playing time that is made
         self._taken_s = 0.0
         self._is_whole = False
         self._chunks: asyncio.Queue[AudioChunk | None] = asyncio.Queue()
@@ -173,7 +178,7 @@ class _SegmentTask:
     @property
     def buffered_s(self) -> float:
         """Playing time that is made, or expected, and not handed out."""
-        total_s = self._made_s if self._is_whole else max(self._made_s, self._estimate_s)
+        total_s = self.made_s if self._is_whole else max(self.made_s, self._estimate_s)
         return total_s - self._taken_s
 
     async def next(self) -> AudioChunk | None:
@@ -192,14 +197,13 @@ class _SegmentTask:
                 return
             async with aclosing(model.synthesize(self.segment, params, due_at)) as chunks:
                 async for chunk in chunks:
-                    self._on_audio(chunk.duration_s)
                     self._put(chunk)
         finally:
             self._is_whole = True
             self._chunks.put_nowait(None)
 
     def _put(self, chunk: AudioChunk) -> None:
-        self._made_s += chunk.duration_s
+        self.made_s += chunk.duration_s
         self._chunks.put_nowait(chunk)
 
 

@@ -58,37 +58,74 @@ def move(queue: AdmissionQueue, *, every_s: float) -> None:
     queue.next(every_s)
 
 
-def run_full(capacity: Capacity, *, audio_s_per_s: float, seconds: int) -> list[int]:
-    """The numbers after each second in which all turns are taken; audio comes ten times in it."""
-    numbers = []
-    for second in range(seconds):
-        capacity.note_running(capacity.num, second)
-        for tenth in range(1, 11):
-            capacity.note_audio(audio_s_per_s / 10, second + tenth / 10)
-        numbers.append(capacity.num)
-    return numbers
+def run_full(capacity: Capacity, *, made: float) -> int:
+    """The number after two minutes, where every request has two segments under way all the time.
+
+    A model that makes `made` seconds of audio a second begins and ends all of them together.
+    """
+    now = 0.0
+    while now < 120:
+        num = capacity.num
+        capacity.note_running(num, now)
+        for _ in range(2 * num):
+            capacity.segment_began(now)
+        took_s = 2 * num * SEGMENT_S / made
+        now += took_s
+        for _ in range(2 * num):
+            capacity.segment_ended(SEGMENT_S, took_s, now)
+            capacity.note_running(num, now)
+    return capacity.num
 
 
-def test_the_capacity_moves_towards_what_was_made_while_all_turns_were_taken() -> None:
-    capacity = Capacity(AdmissionLimits(max_running=8), 3)
-    assert run_full(capacity, audio_s_per_s=5.6, seconds=4) == [4, 5, 5, 5]  # 5 x 1.1 = 5.5
-    assert run_full(capacity, audio_s_per_s=3.4, seconds=4) == [4, 3, 3, 3]
-    assert run_full(capacity, audio_s_per_s=0.0, seconds=2) == [1, 1]
-    assert run_full(capacity, audio_s_per_s=6.7, seconds=4) == [4, 5, 6, 6]
-    assert run_full(capacity, audio_s_per_s=99.0, seconds=1) == [8]
+SEGMENT_S = 4.0
+
+
+@pytest.mark.parametrize(
+    ("num", "made", "last"),
+    [(3, 6.4, 5), (5, 3.9, 3), (2, 7.6, 6), (8, 1.0, 1), (4, 99.0, 8)],  # 5 x 1.25 = 6.25
+)
+def test_the_capacity_moves_to_what_is_made_while_all_turns_are_taken(
+    num: int, made: float, last: int
+) -> None:
+    assert run_full(Capacity(AdmissionLimits(max_running=8), num), made=made) == last
+
+
+def test_segments_that_end_together_are_no_higher_speed() -> None:
+    capacity = Capacity(AdmissionLimits(max_running=16), 3)
+    for _ in range(3):
+        capacity.segment_began(0.0)
+    capacity.note_running(3, 9.0)  # all of them were begun long before
+    for _ in range(3):
+        capacity.segment_ended(5.0, 10.0, 10.0)
+        capacity.segment_began(10.0)
+    capacity.segment_ended(5.0, 10.0, 10.1)
+    assert capacity.num <= 3  # 1.5 seconds of audio a second, and not 20
+
+
+def test_what_was_cached_or_failed_says_nothing_of_the_speed() -> None:
+    capacity = Capacity(AdmissionLimits(max_running=16), 3)
+    capacity.note_running(3, 0.0)
+    for second in range(20):
+        capacity.segment_began(second)
+        capacity.segment_ended(5.0, 0.001, second + 0.001)
+        capacity.segment_began(second)
+        capacity.segment_ended(0.0, 1.0, second + 1)
+    assert capacity.num == 3
 
 
 def test_the_capacity_of_a_server_that_is_not_full_is_not_known_any_better() -> None:
     capacity = Capacity(AdmissionLimits(max_running=8), 4)
     capacity.note_running(4, 0.0)
     capacity.note_running(3, 0.9)
-    capacity.note_audio(99.0, 5.0)
+    for _ in range(9):
+        capacity.segment_began(1.0)
+        capacity.segment_ended(99.0, 4.0, 5.0)
     assert capacity.num == 4
 
 
 def test_a_capacity_that_was_asked_for_is_kept() -> None:
     capacity = Capacity(AdmissionLimits(min_running=4, max_running=4), 2)
-    assert run_full(capacity, audio_s_per_s=0.5, seconds=3) == [4, 4, 4]
+    assert run_full(capacity, made=0.5) == 4
 
 
 @pytest.mark.parametrize(("begun_with", "num"), [(0, 1), (5, 5), (99, 8)])
