@@ -197,8 +197,8 @@ async def test_the_schema_describes_every_route_and_the_audio_types(
     assert set(schema["paths"]) == {
         "/health/live", "/health/ready", "/metrics", "/v1/audio/files", "/v1/audio/files/{name}",
         "/v1/audio/files/{name}/captions.srt", "/v1/audio/files/{name}/captions.vtt",
-        "/v1/audio/models", "/v1/audio/speech", "/v1/audio/voices", "/v1/models",
-        "/v1/models/{model_id}",
+        "/v1/audio/models", "/v1/audio/speech", "/v1/audio/speech/normalize", "/v1/audio/voices",
+        "/v1/models", "/v1/models/{model_id}",
     }  # fmt: skip
     speech = schema["paths"]["/v1/audio/speech"]["post"]
     errors = {"400", "401", "404", "408", "413", "415", "429", "431", "500", "503", "504"}

@@ -31,6 +31,8 @@ from app.entrypoints.http.schemas import (
     TIMEOUT_HEADER,
     CreateSpeech,
     ErrorBody,
+    NormalizedSegment,
+    NormalizedText,
     ReadinessReport,
 )
 
@@ -310,6 +312,42 @@ TIMEOUT: Final = spec.Parameter(
     description="Seconds for which the client waits, if less than the server would.",
 )
 CREATE_SPEECH: Final = described([TIMEOUT], {"200": SPEECH}, REQUESTS, ERRORS)
+
+# Of a text that is not synthesized.
+NORMALIZE_REQUESTS: Final = {
+    "figures": _use("Money, a date and an abbreviation", "Dr. Who paid $5 on 12/25/2024."),
+    "markup": _use("Markdown and a pause", "# Hello\n\nIt is **late**. [pause:1.5s] Good night."),
+}
+_UNREAD: Final = ("server_overloaded", "server_draining")
+NORMALIZE_FAILURES: Final = {
+    status: examples for status, examples in ERRORS.items() if status not in ("500", "504")
+} | {"503": {code: example for code, example in ERRORS["503"].items() if code in _UNREAD}}
+NORMALIZE_SPEECH: Final = described([], {}, NORMALIZE_REQUESTS, NORMALIZE_FAILURES)
+NORMALIZE_RESPONSES: Final = {
+    status: response for status, response in SPEECH_ERRORS.items() if status not in (500, 504)
+} | {
+    200: ResponseSpec(
+        NormalizedText,
+        description="The segments in order. Without white space, their texts are the input.",
+        generate_examples=False,
+        examples=[
+            spec.Example(
+                summary="One sentence",
+                value=NormalizedText(
+                    [
+                        NormalizedSegment(
+                            index=0,
+                            text="It cost $5.",
+                            spoken="It cost five dollars.",
+                            pause_s=0.0,
+                        )
+                    ]
+                ),
+            )
+        ],
+    ),
+    503: _error("The queue is full, or the server stops: `retry-after` says when to come back."),
+}
 
 
 def _parameter(name: str, description: str) -> spec.Parameter:
