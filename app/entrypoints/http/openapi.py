@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final, cast
 
 import msgspec
-from litestar import Request, Response, Router, get
+from litestar import Request, Response, Router
 from litestar.exceptions import HTTPException, NotFoundException
-from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec, spec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 
@@ -25,6 +23,7 @@ from app.entrypoints.http.errors import (
     describe_http_exception,
     describe_speech_error,
 )
+from app.entrypoints.http.pages import CSS, JAVASCRIPT, read_static, static_file
 from app.entrypoints.http.schemas import (
     CONTENT_TYPES,
     MIN_TIMEOUT_S,
@@ -43,6 +42,8 @@ DESCRIPTION: Final = (
 )
 
 API_KEY: Final = "ApiKey"
+
+CACHED: Final = {"cache-control": "max-age=3600"}
 
 
 def _error(description: str) -> ResponseSpec:
@@ -401,23 +402,7 @@ class ReferencePage(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The page, which fetches the schema."""
-        return read_page("reference.html")
-
-
-def read_page(name: str) -> bytes:
-    """A static file of the package."""
-    return files("app.entrypoints.http").joinpath("static", name).read_bytes()
-
-
-def _static(name: str, media_type: str) -> HTTPRouteHandler:
-    content = read_page(f"swagger-ui/{name}")
-    headers = {"cache-control": "max-age=3600"}
-
-    @get(f"/{name}", include_in_schema=False, sync_to_thread=False)
-    def static_file() -> Response[bytes]:
-        return Response(content, media_type=media_type, headers=headers)
-
-    return static_file
+        return read_static("reference.html")
 
 
 def openapi_config(version: str) -> OpenAPIConfig:
@@ -436,8 +421,8 @@ def openapi_config(version: str) -> OpenAPIConfig:
         openapi_router=Router(
             "/schema",
             route_handlers=[
-                _static("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
-                _static("swagger-ui.css", "text/css; charset=utf-8"),
+                static_file("swagger-ui", "swagger-ui-bundle.js", JAVASCRIPT, CACHED),
+                static_file("swagger-ui", "swagger-ui.css", CSS, CACHED),
             ],
             include_in_schema=False,
             dto=None,
