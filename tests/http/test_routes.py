@@ -2,13 +2,16 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import httpx
 import pytest
 
+import app
 from app.domain.catalog import OPENAI_MODELS, OPENAI_VOICES
 from app.domain.errors import ModelLoadError, SpeechError, StoreFullError
 from app.entrypoints.http.app import create_app
+from app.entrypoints.http.pages import PAGE_FILES
 from tests.examples import table
 from tests.serving import Fakes, serving
 
@@ -216,6 +219,22 @@ async def test_metrics_are_a_page_of_text(client: httpx.AsyncClient) -> None:
     page = await client.get("/metrics")
     assert page.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert page.text == "fake_total 1\n"
+
+
+async def test_the_page_has_all_of_its_files(client: httpx.AsyncClient) -> None:
+    static = Path(app.__file__).parent / "entrypoints/http/static/page"
+    assert {file.name for file in static.iterdir()} == set(PAGE_FILES)
+    for name, media_type in PAGE_FILES.items():
+        answer = await client.get(f"/page/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == media_type
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.content == (static / name).read_bytes()
+        assert not re.findall(r"""["'`(](?:https?:)?//[a-z]""", answer.text)  # nothing elsewhere
+        for imported in re.findall(r"""from "\./([^"]+)";""", answer.text):
+            assert imported in PAGE_FILES
+    assert (await client.get("/page/other.js")).status_code == 404
+    assert (await client.get("/")).headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize("path", ["/", "/schema"])

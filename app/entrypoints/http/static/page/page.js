@@ -17,6 +17,7 @@ const server = new Server(() => $("key").value);
 let model = "tts-1";
 let request = null;  // the AbortController of the speech that is arriving
 let spoken = null;  // the body of what is in the player; null for live typing
+let closed = Promise.resolve();  // once the dialog is
 let stash = "";  // the text, while another is typed live
 
 const player = new Player(
@@ -100,14 +101,15 @@ function fail(error) {
   say("", error instanceof ServerError ? error.message : `Something went wrong on this page: ${error.message}`);
 }
 
-function ask(question) {
+async function ask(question) {
+  await closed;  // the event of the question before may still be on its way
   const dialog = $("confirm");
   $("question").textContent = question;
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
+  closed = new Promise((resolve) => { dialog.addEventListener("close", resolve, { once: true }); });
+  await closed;
+  return dialog.returnValue === "yes";
 }
 
 // Speech.

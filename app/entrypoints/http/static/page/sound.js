@@ -10,8 +10,8 @@ const BIT_RATES = {  // kbit/s of layer III by index, of MPEG 1 and of the lower
   1: [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
   2: [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
 };
-// iPhones have the second one only.
-const Source = window.MediaSource?.isTypeSupported(TYPE) ? MediaSource : window.ManagedMediaSource;
+// iPhones have the second one only. Without either, audio is played once it is complete.
+const Source = [window.MediaSource, window.ManagedMediaSource].find((kind) => kind?.isTypeSupported(TYPE));
 
 /** The bytes of one MP3 file that grows. */
 export class Recording {
