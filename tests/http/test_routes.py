@@ -227,7 +227,7 @@ async def test_the_page_has_all_of_its_files(client: httpx.AsyncClient) -> None:
     for name, media_type in PAGE_FILES.items():
         answer = await client.get(f"/page/{name}")
         assert answer.status_code == 200
-        assert answer.headers["content-type"] == media_type
+        assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
         assert answer.headers["cache-control"] == "no-cache"
         assert answer.content == (static / name).read_bytes()
         assert not re.findall(r"""["'`(](?:https?:)?//[a-z]""", answer.text)  # nothing elsewhere

@@ -417,6 +417,7 @@ async def test_the_history_stays_in_the_browser(server: ServerProcess, looked: P
     await page.until("!$('confirm').open")
     assert await page.run("all('#history-list li').length") == 1
     await click(page, "#history-clear")
+    await page.until("$('confirm').open")
     await click(page, "#confirm-yes")
     await page.until("!all('#history-list li').length")
     assert await page.run("JSON.stringify(Object.values(localStorage))") == '["[]"]'

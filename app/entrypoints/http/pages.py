@@ -8,8 +8,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from app.entrypoints.http.access import OPEN
 
-CSS: Final = "text/css; charset=utf-8"
-JAVASCRIPT: Final = "text/javascript; charset=utf-8"
+CSS: Final = "text/css"  # the framework adds the charset
+JAVASCRIPT: Final = "text/javascript"
 
 # The parts of the page belong to each other, so a browser must not mix those of two versions.
 FRESH: Final = {"cache-control": "no-cache"}
