@@ -374,6 +374,9 @@ async def test_live_typing_is_spoken_as_it_is_typed(place: Place, looked: Page) 
     await page.until(f"{IS_PLAYING} && text('words').startsWith('Again.')")
     await click(page, "#live")
     assert await page.run("$('text').value.startsWith('Dr. Soprano')")
+    typed = await page.run("all('#history-list .excerpt').map((node) => node.innerText)")
+    assert typed[0].startswith("Again.")
+    assert typed[1].startswith("It costs $5. The next sentence")
 
 
 async def test_live_typing_without_a_key_asks_for_one(keyed: ServerProcess, page: Page) -> None:

@@ -32,7 +32,7 @@ export class History {
   }
 
   async #clear() {
-    if (!(await this.#ask(`Delete all ${this.#entries.length} entries of the history?`))) return;
+    if (!(await this.#ask("Delete the whole history?"))) return;
     this.#change([]);
     this.#nodes.title.focus();
   }

@@ -201,18 +201,26 @@ async function download() {
 
 function liveHandlers() {
   let offset_s = 0;  // where the utterance begins in the recording
+  let typed = "";
   return {
     begin() {
       spoken = null;
+      typed = "";
       note("");
       player.begin("", { speed: Number($("speed").value), isLive: true });
       say("Connected: words are spoken as you type.");
     },
     started() { offset_s = player.recording.seconds; },
-    text(text) { player.append(text); },
+    text(text) {
+      typed += text;
+      player.append(text);
+    },
     audio(bytes) { player.add(bytes); },
     caption(caption) { player.place({ ...caption, start: caption.start + offset_s, end: caption.end + offset_s }); },
-    end() { finish(); },
+    end() {
+      finish();
+      if (typed.trim()) history.add({ input: typed.trim(), ...readFields() });
+    },
     error(message, needsKey) {
       say("", message);
       if (needsKey) showKeyField();
@@ -230,7 +238,7 @@ function setLive(isLive) {
     $("text").focus();
   } else $("text").value = stash;
   $("text").placeholder = isLive ? "Type here…" : "";
-  $("speak").textContent = isLive ? "Speak what is there" : "Speak";
+  $("speak").textContent = isLive ? "Speak now" : "Speak";
   $("hint").textContent = isLive
     ? "Words are sent as you type. A pause or Enter speaks what is there, Escape stops."
     : "Ctrl+Enter speaks, Escape stops. Drop a text file here to hear it.";
@@ -345,6 +353,7 @@ document.addEventListener("keydown", (event) => {
 function stop() {
   if (request || live.isOpen) say("Stopped.");
   halt();
+  for (const audio of document.querySelectorAll("audio")) audio.pause();
 }
 $("stop").addEventListener("click", stop);
 $("live").addEventListener("change", () => setLive($("live").checked));

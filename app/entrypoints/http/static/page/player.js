@@ -97,7 +97,10 @@ export class Player {
   end() {
     this.#sound.end();
     this.#decode();
-    if (!this.#sound.recording.size) this.#nodes.audio.pause();
+    if (!this.#sound.recording.size) {
+      this.pause();
+      this.#words.begin("", 1);
+    }
     this.#refresh();
   }
 

@@ -5,6 +5,7 @@ const SLICE_S = 2;  // decoded in one call, once there is so much
 const FIRST_SLICE_S = 0.3;
 const OVERLAP = 2048;  // bytes decoded before a slice: frames of MP3 borrow bits from earlier ones
 const RATE = 8000;  // Hz; enough for peaks
+const QUIET = 0.05;  // silence is not drawn as if it were loud
 const BAR = 3, GAP = 2;  // CSS pixels
 
 export class Waveform {
@@ -14,7 +15,7 @@ export class Waveform {
   #isDecoding = false;
   #decoded = 0;  // bytes
   #peaks = [];
-  #loudest = 0.05;
+  #tallest = QUIET;
   #bars = [];
   #barsKey = "";
 
@@ -28,7 +29,6 @@ export class Waveform {
     this.#decoded = 0;
     this.#peaks = [];
     this.#barsKey = "";
-    this.#loudest = 0.05;
   }
 
   /** Decode what has arrived; `onPeaks` is called whenever there is more to draw. */
@@ -67,11 +67,10 @@ export class Waveform {
       const from = Math.max(0, offset + (index - first) * perPeak);
       for (const sample of samples.subarray(from, from + perPeak)) peak = Math.max(peak, Math.abs(sample));
       this.#peaks[index] = peak;
-      this.#loudest = Math.max(this.#loudest, peak);
     }
   }
 
-  /** The loudest sample of each bar, null where none has arrived; computed when something changed. */
+  /** The mean of the peaks in each bar (of long texts all bars have a loud one), null where none has arrived; computed when something changed. */
   #barsOf(num_bars, total_s) {
     const key = [num_bars, total_s, this.#peaks.length].join();
     if (key !== this.#barsKey) {
@@ -80,8 +79,9 @@ export class Waveform {
       this.#bars = Array.from({ length: num_bars }, (_, bar) => {
         const from = Math.floor(bar * perBar), to = Math.max(from + 1, Math.floor((bar + 1) * perBar));
         const peaks = this.#peaks.slice(from, to);
-        return peaks.length ? peaks.reduce((most, peak) => Math.max(most, peak ?? 0), 0) : null;
+        return peaks.length ? peaks.reduce((sum, peak) => sum + (peak ?? 0), 0) / peaks.length : null;
       });
+      this.#tallest = Math.max(QUIET, ...this.#bars);
     }
     return this.#bars;
   }
@@ -101,7 +101,7 @@ export class Waveform {
     const bars = this.#barsOf(Math.floor((width + GAP) / (BAR + GAP)), total_s || 1);
     for (const [bar, peak] of bars.entries()) {
       const hasArrived = peak !== null, isPlayed = (bar + 0.5) / bars.length <= now_s / (total_s || 1);
-      const tall = Math.max(3, (peak ?? 0) / this.#loudest * (height - 6));
+      const tall = Math.max(3, (peak ?? 0) / this.#tallest * (height - 6));
       context.fillStyle = colors[hasArrived ? (isPlayed ? 0 : 1) : 2];
       context.beginPath();
       context.roundRect(bar * (BAR + GAP), (height - tall) / 2, BAR, tall, BAR / 2);
