@@ -1,5 +1,6 @@
 """POST /v1/audio/speech/normalize, over fakes, on a real socket."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -127,6 +128,9 @@ async def test_a_server_that_stops_rejects_it(client: httpx.AsyncClient, fakes: 
 
 async def test_the_schema_describes_it_with_examples_that_work(client: httpx.AsyncClient) -> None:
     schema = (await client.get("/schema/openapi.json")).json()
+    for field in schema["components"]["schemas"]["CreateSpeech"]["properties"].values():
+        kinds = [json.dumps(kind) for kind in field["oneOf"]] if "oneOf" in field else []
+        assert len(kinds) == len(set(kinds))  # both operations have the same message
     operation = schema["paths"][NORMALIZE]["post"]
     assert set(operation["responses"]) == {
         "200", "400", "401", "404", "408", "413", "415", "429", "431", "503",

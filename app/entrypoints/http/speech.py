@@ -103,6 +103,8 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
         message = schema_creator.schema_registry.from_reference(schema).schema
         for field in message.properties.values():
             kinds = {kind.type for kind in field.one_of or () if isinstance(kind, Schema)}
+            if OpenAPIType.STRING in kinds:
+                continue  # another operation with this message was described before
             if OpenAPIType.BOOLEAN in kinds:
                 field.one_of = [*field.one_of, Schema(enum=[0, 1]), Schema(type=OpenAPIType.STRING)]
             elif kinds & {OpenAPIType.INTEGER, OpenAPIType.NUMBER}:
