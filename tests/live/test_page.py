@@ -739,3 +739,33 @@ async def test_a_server_that_goes_away_is_noticed(tmp_path: Path, page: Page) ->
     await click(page, "#speak")
     await page.until("text('error') === 'The server cannot be reached.'")
     page.events.clear()
+
+
+async def test_a_websocket_that_was_idle_is_replaced(tmp_path: Path, page: Page) -> None:
+    environ = {"SOPRANO_SERVER__SOCKET_IDLE_S": "2"}
+    with server_process(tmp_path / "log", "--backend", "embedded", environ=environ) as server:
+        wait_for_status(f"{server.url}/health/ready")
+        await visit(page, server.url)
+        await click(page, "#live")
+        await page.type("One. Two ")
+        await page.until(IS_PLAYING)
+        await page.until("!$('download').disabled")  # the server has closed it
+        assert await page.run("text('error')") == ""
+        await page.type("three. Four ")
+        await page.until("text('words') === 'three. Four '")
+        await page.until(f"{IS_PLAYING} && $('download').disabled")
+
+
+async def test_voices_that_need_a_key_are_listed_once_there_is_one(
+    tmp_path: Path, page: Page
+) -> None:
+    environ = {"SOPRANO_AUTH__KEYS": f"alice:{KEY}", "SOPRANO_AUTH__OPEN_LISTS": "false"}
+    with server_process(tmp_path / "log", "--backend", "embedded", environ=environ) as server:
+        wait_for_status(f"{server.url}/health/ready")
+        await visit(page, server.url)
+        await click(page, "#speak")
+        await page.until("document.activeElement === $('key')")
+        await page.type(KEY)
+        await page.press("Tab")
+        await page.until("$('voice').options.length > 1")
+        forget_rejections(page)

@@ -118,6 +118,7 @@ export class LiveTyping {
     if (message.type === "caption") this.#on.caption(message);
     else if (message.type === "utterance.started") this.#on.started();
     else if (message.type === "utterance.ended") this.#close();
+    else if (message.error?.code === "idle_timeout") this.#close();  // the next word opens another one
     else if (message.type === "error") {
       this.#on.error(message.error.message, message.error.code === "invalid_api_key");
       if (message.utterance !== null) this.#close();

@@ -17,6 +17,7 @@ const server = new Server(() => $("key").value);
 let model = "tts-1";
 let request = null;  // the AbortController of the speech that is arriving
 let spoken = null;  // the body of what is in the player; null for live typing
+let voicesNeedKey = false;
 let closed = Promise.resolve();  // once the dialog is
 let stash = "";  // the text, while another is typed live
 
@@ -316,7 +317,7 @@ async function watchServer() {
     state = report.status;
     model = report.model;
     text = `Server ${state}: model ${model}, backend ${report.backend}`;
-    if (!$("voice").options[0].value) await loadVoices();
+    if (!$("voice").options[0].value && !voicesNeedKey) await loadVoices();
   } catch { /* the next round tries again */ }
   if ($("server").textContent !== text) $("server").textContent = text;
   $("server").dataset.state = state;
@@ -325,7 +326,11 @@ async function watchServer() {
 }
 
 async function loadVoices() {
-  const { voices } = await (await server.request("v1/audio/voices")).json();
+  const answer = await server.request("v1/audio/voices").catch((error) => {
+    voicesNeedKey = error.status === 401;  // no use to ask every few seconds
+    throw error;
+  });
+  const { voices } = await answer.json();
   if (voices.length) $("voice").replaceChildren(...voices.map((voice) => new Option(`${voice.name}, ${voice.language}`, voice.id)));
 }
 
@@ -395,5 +400,8 @@ document.addEventListener("drop", async (event) => {
 document.addEventListener("play", ({ target }) => {  // one at a time
   for (const audio of document.querySelectorAll("audio")) if (audio !== target) audio.pause();
 }, true);
+$("audio").addEventListener("error", () => {
+  if ($("audio").hasAttribute("src")) say("", "This browser cannot play the audio, but it can be downloaded.");
+});
 refresh();
 watchServer();
