@@ -9,6 +9,7 @@ import { save, StoredFiles } from "./stored.js";
 
 const NUMBERS = ["temperature", "top_p", "repetition_penalty", "seed"];
 const MAX_FILE_BYTES = 1024 ** 2;
+const SETTLED_MS = 400;  // without audio, after which the typist is waited for
 const READY_POLL_MS = 30_000, POLL_MS = 2_000;
 const EXTENSION_OF = { opus: "ogg" };
 
@@ -202,11 +203,12 @@ async function download() {
 
 function liveHandlers() {
   let offset_s = 0;  // where the utterance begins in the recording
-  let typed = "";
+  let typed = "", timer = 0;
   return {
     begin() {
       spoken = null;
       typed = "";
+      $("download").disabled = true;
       note("");
       player.begin("", { speed: Number($("speed").value), isLive: true });
       say("Connected: words are spoken as you type.");
@@ -216,9 +218,14 @@ function liveHandlers() {
       typed += text;
       player.append(text);
     },
-    audio(bytes) { player.add(bytes); },
+    audio(bytes) {
+      player.add(bytes);
+      clearTimeout(timer);
+      timer = setTimeout(() => player.settle(), SETTLED_MS);
+    },
     caption(caption) { player.place({ ...caption, start: caption.start + offset_s, end: caption.end + offset_s }); },
     end() {
+      clearTimeout(timer);
       finish();
       if (typed.trim()) history.add({ input: typed.trim(), ...readFields() });
     },

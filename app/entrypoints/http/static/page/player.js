@@ -89,6 +89,11 @@ export class Player {
     this.#decode();
   }
 
+  /** No more comes for now, and what is there is to be played to its end. */
+  settle() {
+    this.#sound.settle();
+  }
+
   place(caption) {
     this.#words.place(caption);
     this.#refresh();

@@ -66,12 +66,15 @@ export class Sound {
   #buffer = null;
   #url = "";
   #appended = 0;
+  #isSettled = false;
+  #resumeAt = null;  // seconds at which all there was had been played when more came
   #restartAt = null;  // seconds from which the browser's part is to be filled again
 
   constructor(audio) {
     this.#audio = audio;
     audio.addEventListener("seeking", () => this.#onSeeking());
     audio.addEventListener("timeupdate", () => this.#pump());
+    audio.addEventListener("durationchange", () => this.#resume());
   }
 
   get seconds() {
@@ -98,6 +101,8 @@ export class Sound {
     this.isComplete = false;
     this.#source = this.#buffer = this.#restartAt = null;
     this.#appended = 0;
+    this.#isSettled = false;
+    this.#resumeAt = null;
     this.#audio.pause();
     URL.revokeObjectURL(this.#url);
     this.#url = "";
@@ -107,6 +112,17 @@ export class Sound {
 
   add(part) {
     this.recording.add(part);
+    this.#isSettled = false;
+    if (this.#audio.ended && !this.isComplete) this.#resumeAt = this.#audio.currentTime;
+    this.#pump();
+  }
+
+  /**
+   * No more comes for now: the browser plays all of it, where it would keep the last tenth of a
+   * second to go on from. What is added later follows.
+   */
+  settle() {
+    this.#isSettled = true;
     this.#pump();
   }
 
@@ -144,6 +160,14 @@ export class Sound {
     this.#pump();
   }
 
+  #resume() {
+    const audio = this.#audio, time = this.#resumeAt;
+    if (time === null || !(audio.duration > time + 0.05)) return;
+    this.#resumeAt = null;
+    audio.currentTime = time;  // to play what has ended begins at the beginning
+    audio.play().catch(() => {});
+  }
+
   /** Give the browser more, or take from it what was played long ago; one step per call. */
   #pump() {
     const buffer = this.#buffer, source = this.#source, recording = this.recording, time = this.#audio.currentTime;
@@ -156,7 +180,7 @@ export class Sound {
       const part = recording.slice(this.#appended, this.#appended + MAX_APPENDED);
       this.#appended += part.length;
       buffer.appendBuffer(part);
-    } else if (this.isComplete && this.#appended === recording.size && source.readyState === "open") {
+    } else if ((this.isComplete || this.#isSettled) && this.#appended === recording.size && source.readyState === "open") {
       source.endOfStream();
     }
   }
