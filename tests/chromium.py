@@ -1,6 +1,7 @@
 """A real browser, driven over its debugging protocol; just what the tests need of it."""
 
 import asyncio
+import base64
 import itertools
 import shutil
 import tempfile
@@ -21,6 +22,12 @@ FLAGS: Final = (
     "--autoplay-policy=no-user-gesture-required",
 )  # fmt: skip
 
+# Code and Windows' number of a key, by its name.
+KEYS: Final = {
+    "Enter": ("Enter", 13), "Escape": ("Escape", 27), " ": ("Space", 32), "Tab": ("Tab", 9),
+    "ArrowLeft": ("ArrowLeft", 37), "ArrowRight": ("ArrowRight", 39),
+}  # fmt: skip
+
 
 class Page:
     """One tab."""
@@ -28,6 +35,7 @@ class Page:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._numbers = itertools.count(1)
+        self.events: list[dict[str, Any]] = []  # of the domains that were enabled
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """A command of the protocol; its result."""
@@ -40,6 +48,8 @@ class Page:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]
                 return result
+            if "method" in answer:
+                self.events.append(answer)
 
     async def open(self, url: str) -> None:
         """Go there, and wait until the document is loaded."""
@@ -54,6 +64,41 @@ class Page:
         )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    async def until(self, condition: str, timeout_s: float = 30.0) -> Any:
+        """The value of an expression, once it is true."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not (value := await self.run(condition)):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"never true: {condition}") from None
+        return value
+
+    async def look(self, scheme: str, width: int, height: int = 900) -> None:
+        """Show pages in a color scheme, `light` or `dark`, at a size in CSS pixels."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        await self.call("Emulation.setEmulatedMedia", features=[feature])
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        await self.call("Emulation.setDeviceMetricsOverride", **size)
+
+    async def press(self, key: str, *, text: str = "", modifiers: int = 0) -> None:
+        """Press and release a key; `modifiers` 2 is Ctrl, 8 is Shift."""
+        code, number = KEYS[key]
+        pressed = {"key": key, "code": code, "windowsVirtualKeyCode": number, "text": text}
+        kind = "keyDown" if text else "rawKeyDown"
+        await self.call("Input.dispatchKeyEvent", type=kind, modifiers=modifiers, **pressed)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", modifiers=modifiers, **pressed)
+
+    async def type(self, text: str) -> None:
+        """Type into what has the focus, character by character."""
+        for char in text:
+            await self.call("Input.insertText", text=char)
+
+    async def screenshot(self, *, full: bool = True) -> bytes:
+        """What the page looks like, as PNG."""
+        taken = await self.call("Page.captureScreenshot", captureBeyondViewport=full)
+        return base64.b64decode(taken["data"])
 
 
 @asynccontextmanager

@@ -26,7 +26,15 @@ KEY = "sk-soprano-0123456789abcdef"
 SPEECH = "/v1/audio/speech"
 BODY = {"input": "One. Two."}
 LISTS = ["/v1/models", "/v1/models/hum", "/v1/audio/models", "/v1/audio/voices"]
-ALWAYS_OPEN = ["/", "/health/live", "/health/ready", "/schema", "/schema/openapi.json"]
+ALWAYS_OPEN = [
+    "/",
+    "/page/page.js",
+    "/page/page.css",
+    "/health/live",
+    "/health/ready",
+    "/schema",
+    "/schema/openapi.json",
+]
 
 
 @asynccontextmanager

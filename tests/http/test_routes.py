@@ -2,13 +2,16 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import httpx
 import pytest
 
+import app
 from app.domain.catalog import OPENAI_MODELS, OPENAI_VOICES
 from app.domain.errors import ModelLoadError, SpeechError, StoreFullError
 from app.entrypoints.http.app import create_app
+from app.entrypoints.http.pages import PAGE_FILES
 from tests.examples import table
 from tests.serving import Fakes, serving
 
@@ -197,8 +200,8 @@ async def test_the_schema_describes_every_route_and_the_audio_types(
     assert set(schema["paths"]) == {
         "/health/live", "/health/ready", "/metrics", "/v1/audio/files", "/v1/audio/files/{name}",
         "/v1/audio/files/{name}/captions.srt", "/v1/audio/files/{name}/captions.vtt",
-        "/v1/audio/models", "/v1/audio/speech", "/v1/audio/voices", "/v1/models",
-        "/v1/models/{model_id}",
+        "/v1/audio/models", "/v1/audio/speech", "/v1/audio/speech/normalize", "/v1/audio/voices",
+        "/v1/models", "/v1/models/{model_id}",
     }  # fmt: skip
     speech = schema["paths"]["/v1/audio/speech"]["post"]
     errors = {"400", "401", "404", "408", "413", "415", "429", "431", "500", "503", "504"}
@@ -216,6 +219,22 @@ async def test_metrics_are_a_page_of_text(client: httpx.AsyncClient) -> None:
     page = await client.get("/metrics")
     assert page.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert page.text == "fake_total 1\n"
+
+
+async def test_the_page_has_all_of_its_files(client: httpx.AsyncClient) -> None:
+    static = Path(app.__file__).parent / "entrypoints/http/static/page"
+    assert {file.name for file in static.iterdir()} == set(PAGE_FILES)
+    for name, media_type in PAGE_FILES.items():
+        answer = await client.get(f"/page/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.content == (static / name).read_bytes()
+        assert not re.findall(r"""["'`(](?:https?:)?//[a-z]""", answer.text)  # nothing elsewhere
+        for imported in re.findall(r"""from "\./([^"]+)";""", answer.text):
+            assert imported in PAGE_FILES
+    assert (await client.get("/page/other.js")).status_code == 404
+    assert (await client.get("/")).headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize("path", ["/", "/schema"])

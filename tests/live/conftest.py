@@ -1,4 +1,4 @@
-"""What tests of a running server share: the server, and Node with OpenAI's package.
+"""What tests of a running server share: the server, and Node with its packages.
 
 The server keeps nothing, so that what is asked twice is spoken twice.
 """
@@ -41,3 +41,13 @@ def node_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=INSTALL_TIMEOUT_S,
     )
     return directory
+
+
+@pytest.fixture(scope="session")
+def axe(request: pytest.FixtureRequest) -> str:
+    """The script of axe-core, which finds what a page keeps from people; skips without it."""
+    try:
+        directory: Path = request.getfixturevalue("node_directory")
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip("npm cannot install axe-core")
+    return (directory / "node_modules/axe-core/axe.min.js").read_text()

@@ -90,16 +90,16 @@ length, that it did not."""
 
 SPEAK: Final = """
 (async () => {
+  const until = async (condition) => {
+    while (!condition()) await new Promise((resolve) => setTimeout(resolve, 50));
+  };
+  await until(() => document.getElementById("server").dataset.state === "ready");
   document.getElementById("key").value = "KEY";
   document.getElementById("text").value = "Spoken by the page.";
   document.getElementById("form").requestSubmit();
-  while (!document.body.innerText.includes("complete after")) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  while (!(document.getElementById("audio").duration > 0.5)) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  return document.getElementById("audio").duration;
+  await until(() => document.body.innerText.includes("complete after"));
+  await until(() => document.getElementById("audio").currentTime > 0.5);
+  return document.getElementById("audio").currentTime;
 })()
 """
 

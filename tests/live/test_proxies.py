@@ -123,10 +123,14 @@ def test_the_server_works_below_a_path_of_a_proxy(kind: str, tmp_path: Path) -> 
                 assert '"ready"' in str(live.recv(10))
 
 
-def test_the_page_of_the_server_speaks_below_a_path(tmp_path: Path) -> None:
+def test_the_page_of_the_server_asks_for_nothing_at_the_root() -> None:
     """F11: what the page asks for it asks for below its own address."""
-    page = (Path(__file__).parents[2] / "app/entrypoints/http/static/player.html").read_text()
-    assert not re.search(r"""(fetch\(|href=|src=)["'`]/""", page)
+    static = Path(__file__).parents[2] / "app/entrypoints/http/static"
+    for file in (static / "index.html", *(static / "page").iterdir()):
+        found = re.search(
+            r"""(fetch\(|request\(|connect\(|from |href=|src=)["'`]/""", file.read_text()
+        )
+        assert found is None, (file.name, found)
 
 
 def test_an_answer_that_is_cut_never_looks_whole_behind_http_1_0(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 
+from app.entrypoints.http.pages import PAGE_FILES
 from tests.serving import clean_environment, server_process, wait_for_status
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,8 @@ def test_a_wheel_serves_speech_and_pages_outside_of_the_checkout(tmp_path: Path)
     with server_process(tmp_path / "log", "--backend", "embedded", environ=environ) as server:
         wait_for_status(f"{server.url}/health/ready")
         with httpx.Client(base_url=server.url) as client:
-            for page in ("/", "/schema", "/schema/openapi.json", "/schema/swagger-ui-bundle.js"):
+            pages = ("/", *(f"/page/{name}" for name in PAGE_FILES))
+            for page in (*pages, "/schema", "/schema/openapi.json", "/schema/swagger-ui-bundle.js"):
                 assert client.get(page).status_code == 200
             answer = client.post("/v1/audio/speech", json={"input": "From a wheel."})
             assert answer.status_code == 200

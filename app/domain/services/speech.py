@@ -117,8 +117,7 @@ class SpeechService:
         try:
             self._check_length(request.text)
             self._plan(job, is_whole=is_whole)
-            is_short = len(request.text) <= MAX_INLINE_CHARS
-            segments = await _run(is_short, self._split, request, request.text)
+            segments = await self._segments(request)
             await self._admit(job, segments)
         except BaseException as error:
             job.end(error)
@@ -160,6 +159,17 @@ class SpeechService:
         )
         return LiveSpeech(text, SpeechStream(job, self._render(job, prefetcher, is_live=True)))
 
+    async def normalize(self, request: SpeechRequest) -> list[TextSegment]:
+        """The segments that would be synthesized for a text; the model is not asked.
+
+        Raises:
+            InvalidRequestError: the request cannot work as asked.
+        """
+        self._check_length(request.text)
+        self.catalog.check_model(request.model)
+        self.catalog.find_voice(request.voice)
+        return await self._segments(request)
+
     async def check(self, options: SpeechOptions) -> None:
         """Return if a text can be spoken with these options.
 
@@ -193,6 +203,10 @@ class SpeechService:
         job.params = SynthesisParams(voice, options.speed, options.sampling, is_whole=is_whole)
         job.encoding = AudioEncoding(options.format, rate)
         job.is_light = options.format in LIGHT_FORMATS and rate == model_rate
+
+    async def _segments(self, request: SpeechRequest) -> list[TextSegment]:
+        is_short = len(request.text) <= MAX_INLINE_CHARS
+        return await _run(is_short, self._split, request, request.text)
 
     def _split(
         self,

@@ -10,15 +10,16 @@ from litestar.di import NamedDependency, Provide
 
 from app.domain.errors import SpeechError
 from app.domain.services.lifecycle import Intake
-from app.entrypoints.http.access import METRICS, OPEN, AccessMiddleware, key_name
+from app.entrypoints.http.access import METRICS, AccessMiddleware, key_name
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.files import StoredAudioController
 from app.entrypoints.http.health import HealthController
 from app.entrypoints.http.hosts import AllowedHosts, cors_config
 from app.entrypoints.http.middleware import RequestMiddleware
 from app.entrypoints.http.models import ModelController
-from app.entrypoints.http.openapi import openapi_config, read_page
+from app.entrypoints.http.openapi import openapi_config
 from app.entrypoints.http.overload import OverloadCheck
+from app.entrypoints.http.pages import index_page, page_files
 from app.entrypoints.http.responses import HeldAnswers
 from app.entrypoints.http.speech import SpeechAnswers, SpeechController
 from app.entrypoints.http.sse import EventWriter
@@ -85,7 +86,7 @@ def create_app(
         observer=ports.requests,
     )
     app = Litestar(
-        route_handlers=[*controllers, live_speech, metrics_page, player_page],
+        route_handlers=[*controllers, live_speech, metrics_page, index_page, page_files()],
         lifespan=[lifespan],
         dependencies={
             name: Provide(each, sync_to_thread=False) for name, each in providers.items()
@@ -124,9 +125,3 @@ def create_app(
 async def metrics_page(services: NamedDependency[Services]) -> Response[bytes]:
     """Requests, time to first audio, real-time factor, failed sentences, the process."""
     return Response(services.metrics.render(), media_type=services.metrics.content_type)
-
-
-@get("/", include_in_schema=False, media_type=MediaType.HTML, opt=OPEN, sync_to_thread=False)
-def player_page() -> bytes:
-    """A page to try the voice."""
-    return read_page("player.html")

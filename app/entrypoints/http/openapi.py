@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final, cast
 
 import msgspec
-from litestar import Request, Response, Router, get
+from litestar import Request, Response, Router
 from litestar.exceptions import HTTPException, NotFoundException
-from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec, spec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 
@@ -25,12 +23,15 @@ from app.entrypoints.http.errors import (
     describe_http_exception,
     describe_speech_error,
 )
+from app.entrypoints.http.pages import CSS, JAVASCRIPT, read_static, static_file
 from app.entrypoints.http.schemas import (
     CONTENT_TYPES,
     MIN_TIMEOUT_S,
     TIMEOUT_HEADER,
     CreateSpeech,
     ErrorBody,
+    NormalizedSegment,
+    NormalizedText,
     ReadinessReport,
 )
 
@@ -41,6 +42,8 @@ DESCRIPTION: Final = (
 )
 
 API_KEY: Final = "ApiKey"
+
+CACHED: Final = {"cache-control": "max-age=3600"}
 
 
 def _error(description: str) -> ResponseSpec:
@@ -312,6 +315,42 @@ TIMEOUT: Final = spec.Parameter(
 )
 CREATE_SPEECH: Final = described([TIMEOUT], {"200": SPEECH}, REQUESTS, ERRORS)
 
+# Of a text that is not synthesized.
+NORMALIZE_REQUESTS: Final = {
+    "figures": _use("Money, a date and an abbreviation", "Dr. Who paid $5 on 12/25/2024."),
+    "markup": _use("Markdown and a pause", "# Hello\n\nIt is **late**. [pause:1.5s] Good night."),
+}
+_UNREAD: Final = ("server_overloaded", "server_draining")
+NORMALIZE_FAILURES: Final = {
+    status: examples for status, examples in ERRORS.items() if status not in ("500", "504")
+} | {"503": {code: example for code, example in ERRORS["503"].items() if code in _UNREAD}}
+NORMALIZE_SPEECH: Final = described([], {}, NORMALIZE_REQUESTS, NORMALIZE_FAILURES)
+NORMALIZE_RESPONSES: Final = {
+    status: response for status, response in SPEECH_ERRORS.items() if status not in (500, 504)
+} | {
+    200: ResponseSpec(
+        NormalizedText,
+        description="The segments in order. Without white space, their texts are the input.",
+        generate_examples=False,
+        examples=[
+            spec.Example(
+                summary="One sentence",
+                value=NormalizedText(
+                    [
+                        NormalizedSegment(
+                            index=0,
+                            text="It cost $5.",
+                            spoken="It cost five dollars.",
+                            pause_s=0.0,
+                        )
+                    ]
+                ),
+            )
+        ],
+    ),
+    503: _error("The queue is full, or the server stops: `retry-after` says when to come back."),
+}
+
 
 def _parameter(name: str, description: str) -> spec.Parameter:
     return spec.Parameter(name=name, param_in="header", schema=_TEXT, description=description)
@@ -364,23 +403,7 @@ class ReferencePage(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The page, which fetches the schema."""
-        return read_page("reference.html")
-
-
-def read_page(name: str) -> bytes:
-    """A static file of the package."""
-    return files("app.entrypoints.http").joinpath("static", name).read_bytes()
-
-
-def _static(name: str, media_type: str) -> HTTPRouteHandler:
-    content = read_page(f"swagger-ui/{name}")
-    headers = {"cache-control": "max-age=3600"}
-
-    @get(f"/{name}", include_in_schema=False, sync_to_thread=False)
-    def static_file() -> Response[bytes]:
-        return Response(content, media_type=media_type, headers=headers)
-
-    return static_file
+        return read_static("reference.html")
 
 
 def openapi_config(version: str) -> OpenAPIConfig:
@@ -399,8 +422,8 @@ def openapi_config(version: str) -> OpenAPIConfig:
         openapi_router=Router(
             "/schema",
             route_handlers=[
-                _static("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
-                _static("swagger-ui.css", "text/css; charset=utf-8"),
+                static_file("swagger-ui", "swagger-ui-bundle.js", JAVASCRIPT, CACHED),
+                static_file("swagger-ui", "swagger-ui.css", CSS, CACHED),
             ],
             include_in_schema=False,
             dto=None,

@@ -1,12 +1,14 @@
 """The messages of the HTTP interface, and their mapping to the domain."""
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from msgspec import Meta
 
 from app.domain.audio import AudioFormat
 from app.domain.catalog import Catalog
+from app.domain.segment import TextSegment
 from app.domain.speech import SamplingParams, SpeechOptions, SpeechRequest
 from app.domain.text.pronunciations import Pronunciations
 from app.entrypoints.backends import Choice
@@ -219,6 +221,38 @@ class CreateSpeech(SpeechFields, kw_only=True):
             ),
         }
         return [note for note, is_true in notes.items() if is_true]
+
+
+class NormalizedSegment(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of the text that is synthesized by itself, or a pause."""
+
+    index: Annotated[int, Meta(description="From 0.")]
+    text: Annotated[str, Meta(description="The text as it was written.")]
+    spoken: Annotated[
+        str, Meta(description="The text as the model would receive it; empty for a pause.")
+    ]
+    pause_s: Annotated[float, Meta(description="Seconds of silence; 0 for what is spoken.")]
+
+
+class NormalizedText(msgspec.Struct, frozen=True):
+    """A text in segments, each as written and as spoken; none if there is nothing to pronounce."""
+
+    segments: list[NormalizedSegment]
+
+    @classmethod
+    def of(cls, segments: Sequence[TextSegment]) -> Self:
+        """The message for these segments."""
+        return cls(
+            [
+                NormalizedSegment(
+                    index=segment.index,
+                    text=segment.source,
+                    spoken=segment.text,
+                    pause_s=segment.pause_s,
+                )
+                for segment in segments
+            ]
+        )
 
 
 def choices_of(kind: Any) -> list[str]:

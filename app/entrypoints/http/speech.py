@@ -1,4 +1,7 @@
-"""POST /v1/audio/speech: from a request to its answer, streamed, whole, or as events."""
+"""POST /v1/audio/speech: from a request to its answer, streamed, whole, or as events.
+
+And POST /v1/audio/speech/normalize: the text of such a request as it would be spoken.
+"""
 
 import codecs
 import math
@@ -23,14 +26,25 @@ from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import CacheStatus, SpeechReport
 from app.entrypoints.http.access import LIMITED, key_name
 from app.entrypoints.http.errors import NOT_JSON, HttpError, describe_decode_error
-from app.entrypoints.http.openapi import CREATE_SPEECH, SPEECH_ERRORS
+from app.entrypoints.http.openapi import (
+    CREATE_SPEECH,
+    NORMALIZE_RESPONSES,
+    NORMALIZE_SPEECH,
+    SPEECH_ERRORS,
+)
 from app.entrypoints.http.responses import (
     HeldAnswers,
     StreamResponse,
     WholeResponse,
     until_disconnect,
 )
-from app.entrypoints.http.schemas import CONTENT_TYPES, MIN_TIMEOUT_S, TIMEOUT_HEADER, CreateSpeech
+from app.entrypoints.http.schemas import (
+    CONTENT_TYPES,
+    MIN_TIMEOUT_S,
+    TIMEOUT_HEADER,
+    CreateSpeech,
+    NormalizedText,
+)
 from app.entrypoints.http.sse import EVENT_STREAM, EventWriter, error_event
 from app.ports.clock import Clock
 
@@ -89,6 +103,8 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
         message = schema_creator.schema_registry.from_reference(schema).schema
         for field in message.properties.values():
             kinds = {kind.type for kind in field.one_of or () if isinstance(kind, Schema)}
+            if OpenAPIType.STRING in kinds:
+                continue  # another operation with this message was described before
             if OpenAPIType.BOOLEAN in kinds:
                 field.one_of = [*field.one_of, Schema(enum=[0, 1]), Schema(type=OpenAPIType.STRING)]
             elif kinds & {OpenAPIType.INTEGER, OpenAPIType.NUMBER}:
@@ -199,3 +215,20 @@ class SpeechController(Controller):
     ) -> ASGIResponse:
         """Answers with the audio as it is made, whole if `stream` is false, or as events."""
         return await answers.answer(request, data)
+
+    @post(
+        "/speech/normalize",
+        operation_id="normalizeSpeech",
+        operation_class=NORMALIZE_SPEECH,
+        summary="Normalize a text",
+        status_code=200,
+        responses=NORMALIZE_RESPONSES,
+        dto=SpeechBody,
+        return_dto=None,
+        opt=LIMITED,  # it takes as much work as a request for speech that is rejected later
+    )
+    async def normalize_speech(
+        self, data: JSONBody[CreateSpeech], answers: NamedDependency[SpeechAnswers]
+    ) -> NormalizedText:
+        """Answers with the segments of a speech request, as written and as spoken; no audio."""
+        return NormalizedText.of(await answers.speech.normalize(data.to_request()))
