@@ -92,7 +92,7 @@ def proxy(kind: str, site: str, upstream: str, directory: Path) -> Iterator[str]
 
 @pytest.mark.parametrize("kind", ["nginx", "caddy", "nginx that keeps the path"])
 def test_the_server_works_below_a_path_of_a_proxy(kind: str, tmp_path: Path) -> None:
-    """F11, F21, F40."""
+    """F11, F20, F21, F40."""
     keeps_path = kind not in ("nginx", "caddy")
     site = KEEPS_PATH if keeps_path else example(kind)
     environ = {
