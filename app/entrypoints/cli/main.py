@@ -11,7 +11,6 @@ import click
 
 from app.domain.api_keys import InvalidKeysError, check_name, new_key
 from app.domain.errors import ModelLoadError
-from app.entrypoints.bootstrap.commands import add_key, describe_entry
 from app.entrypoints.cli.options import common_options, print_columns, server_options, settings_from
 from app.entrypoints.settings import default_toml, shown_value
 from app.entrypoints.settings_loader import SettingsError, all_keys
@@ -72,6 +71,8 @@ def keys() -> None:
 )
 def create(name: str, path: Path | None) -> None:
     """Create a key for NAME and print it once; only its hash is stored."""
+    from app.entrypoints.bootstrap.commands import add_key, describe_entry  # noqa: PLC0415
+
     key = new_key()
 
     def show() -> None:

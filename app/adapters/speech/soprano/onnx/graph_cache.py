@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, get_args
@@ -38,6 +38,8 @@ MAX_BUILD_AGE_S: Final = 3_600.0
 
 _MANIFEST: Final = "manifest.json"
 _BUILDING: Final = ".building-"
+_DIGESTS: Final = "digests.json"  # of files, by their state
+_MAX_DIGESTS: Final = 30
 _NUM_KEY_CHARS: Final = 32
 _ENTRY_NAME: Final = re.compile(
     rf"(?:{'|'.join(get_args(Precision))})-[0-9a-f]{{{_NUM_KEY_CHARS}}}"
@@ -68,7 +70,7 @@ class GraphCache:
         Raises ModelLoadError if it cannot be written or read.
         """
         try:
-            entry = self._directory / graph_key(checkpoint, precision, self._graph_version)
+            entry = self._directory / self._key(checkpoint, precision)
             if not self._is_whole(entry):
                 # Before the build, not after it: by then another process may have put a whole one.
                 shutil.rmtree(entry, ignore_errors=True)
@@ -85,6 +87,37 @@ class GraphCache:
                 "The setting model.graph_directory names another place."
             ) from error
         return entry
+
+    def _key(self, checkpoint: Checkpoint, precision: Precision) -> str:
+        """What the graphs of a checkpoint are made of, as the name of a directory."""
+        paths = [checkpoint.directory / name for name in (CONFIG, WEIGHTS, DECODER)]
+        files = "".join(self._digests(paths))
+        made_of = (
+            f"{self._graph_version} {precision} {weight_level_here()} {version('onnxruntime')}"
+        )
+        digest = hashlib.sha256(f"{files}{made_of}".encode())
+        return f"{precision}-{digest.hexdigest()[:_NUM_KEY_CHARS]}"
+
+    def _digests(self, paths: Sequence[Path]) -> list[str]:
+        """The hashes of files; those that have not changed since they were hashed are remembered.
+
+        To hash the weights takes a fifth of a start.
+        """
+        memory = self._directory / _DIGESTS
+        try:
+            known = msgspec.json.decode(memory.read_bytes(), type=dict[str, str])
+        except (OSError, msgspec.MsgspecError):
+            known = {}
+        states = {path: _state(path) for path in paths}
+        new = {states[path]: _hash(path) for path in paths if states[path] not in known}
+        if new:
+            known = dict(list((known | new).items())[-_MAX_DIGESTS:])
+            self._directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=self._directory) as partial:
+                written = Path(partial, _DIGESTS)
+                written.write_bytes(msgspec.json.encode(known))
+                written.replace(memory)
+        return [known[states[path]] for path in paths]
 
     def _is_whole(self, entry: Path) -> bool:
         if not entry.exists():
@@ -139,12 +172,11 @@ class GraphCache:
                 _log.info("graphs.removed", path=str(path))
 
 
-def graph_key(checkpoint: Checkpoint, precision: Precision, graph_version: int) -> str:
-    """What the graphs of a checkpoint are made of, as the name of a directory."""
-    files = "".join(_hash(checkpoint.directory / name) for name in (CONFIG, WEIGHTS, DECODER))
-    made_of = f"{graph_version} {precision} {weight_level_here()} {version('onnxruntime')}"
-    digest = hashlib.sha256(f"{files}{made_of}".encode())
-    return f"{precision}-{digest.hexdigest()[:_NUM_KEY_CHARS]}"
+def _state(path: Path) -> str:
+    """What changes when a file does: which one it is, its size and when it was written."""
+    status = path.stat()
+    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+    return f"{status.st_dev} {status.st_ino} {status.st_size} {times}"
 
 
 def _hash(path: Path) -> str:

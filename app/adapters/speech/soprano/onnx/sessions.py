@@ -6,6 +6,7 @@ Knows tensors and slots, and nothing of sequences or of their order.
 import math
 import mmap
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -204,8 +205,6 @@ class OverlapAdd:
         least 3 frames if they are the first of their sentences. `carried` is as the last call gave
         it.
         """
-        from scipy.fft import irfft
-
         num_rows, num_frames, num_values = spectra.shape
         num_bins = num_values // 2
         windowed = np.empty((num_rows, num_frames, N_FFT), np.float32)
@@ -218,8 +217,7 @@ class OverlapAdd:
             np.multiply(magnitude, np.cos(phase), out=bins.real)
             np.multiply(magnitude, np.sin(phase), out=bins.imag)
             bins[:, [0, -1]] = 0  # the package drops the constant and the highest frequency
-            samples = irfft(bins, N_FFT, axis=-1, overwrite_x=True)
-            np.multiply(samples, self._window, out=row_frames)
+            np.multiply(np.fft.irfft(bins, N_FFT), self._window, out=row_frames)
         quarters = windowed.reshape(num_rows, num_frames, OVERLAP, HOP_LENGTH)
         blocks = np.zeros((num_rows, num_frames + NUM_CARRIED, HOP_LENGTH), np.float32)
         blocks[:, :NUM_CARRIED] = carried
@@ -339,14 +337,13 @@ def open_sessions(
     is_split = precision != "fp32" and num_threads > 1
     num_beside = num_threads // 2 if is_split else num_threads
     with loading("Soprano cannot be loaded on ONNX Runtime"):
-        language_model = open_language_model(
-            graphs, checkpoint.language_model, limits.max_sentences, num_threads, num_beside
-        )
-        vocoder = VocoderSession(
-            open_session(graphs / VOCODER_GRAPH, num_beside),
-            checkpoint.decoder,
-            np.load(graphs / WINDOW_FILE),
-        )
+        with ThreadPoolExecutor(1) as second:  # each takes 0.1 s of one core
+            opening = second.submit(open_session, graphs / VOCODER_GRAPH, num_beside)
+            language_model = open_language_model(
+                graphs, checkpoint.language_model, limits.max_sentences, num_threads, num_beside
+            )
+            window = np.load(graphs / WINDOW_FILE)
+            vocoder = VocoderSession(opening.result(), checkpoint.decoder, window)
         tokenizer = load_tokenizer(checkpoint.directory)
         # The runtime allocates the memory of its largest calls now.
         for is_alone in (True, False) if is_split else (True,):

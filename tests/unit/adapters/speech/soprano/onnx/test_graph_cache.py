@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.onnx import graph_cache
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.domain.errors import ModelLoadError
@@ -27,6 +28,9 @@ class Rig:
     def build(self, directory: Path) -> None:
         self.num_built += 1
         (directory / "a.onnx").write_bytes(b"graph" * 200)
+
+    def entries(self) -> set[Path]:
+        return {path for path in self.directory.iterdir() if path.name != "digests.json"}
 
     def get(self, checkpoint: Checkpoint, precision: Precision = "fp32") -> Path:
         return self.cache.get(checkpoint, precision, self.build)
@@ -82,6 +86,29 @@ def test_damaged_graphs_are_built_anew(rig: Rig, checkpoint: Checkpoint, damage:
     assert graph.read_bytes() == b"graph" * 200
 
 
+def test_weights_that_have_not_changed_are_not_read_to_find_their_graphs(
+    rig: Rig, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def hash_file(path: Path) -> str:
+        read.append(path.name)
+        return hash_of(path)
+
+    hash_of = graph_cache._hash
+    monkeypatch.setattr(graph_cache, "_hash", hash_file)
+    entry = rig.get(checkpoint)
+    assert "model.safetensors" in read
+    read.clear()
+    assert rig.get(checkpoint) == entry
+    assert read == ["a.onnx"]
+    (rig.directory / "digests.json").write_bytes(b"damaged")
+    assert rig.get(checkpoint) == entry
+    os.utime(checkpoint.directory / "model.safetensors", ns=(1, 1))
+    assert rig.get(checkpoint) == entry  # the same content
+    assert read.count("model.safetensors") == 2
+
+
 def test_a_build_that_fails_leaves_nothing(rig: Rig, checkpoint: Checkpoint) -> None:
     def fail(directory: Path) -> None:
         (directory / "half").write_bytes(b"x")
@@ -89,7 +116,7 @@ def test_a_build_that_fails_leaves_nothing(rig: Rig, checkpoint: Checkpoint) -> 
 
     with pytest.raises(ModelLoadError, match=r"No space left on device.*model\.graph_directory"):
         rig.cache.get(checkpoint, "fp32", fail)
-    assert list(rig.directory.iterdir()) == []
+    assert rig.entries() == set()
 
 
 def test_what_was_used_longest_ago_goes_first_and_what_is_not_ours_stays(
@@ -104,7 +131,7 @@ def test_what_was_used_longest_ago_goes_first_and_what_is_not_ours_stays(
         (path / "a.onnx").write_bytes(b"x" * 1_000)
         os.utime(path, (START.timestamp() - age_s,) * 2)
     kept = rig.get(checkpoint)
-    assert set(rig.directory.iterdir()) == {kept, old, foreign}
+    assert rig.entries() == {kept, old, foreign}
 
 
 def test_the_graphs_in_use_stay_even_if_they_are_too_large(
@@ -144,7 +171,7 @@ def test_two_builds_at_once_give_one_whole_entry(rig: Rig, checkpoint: Checkpoin
         thread.join()
     assert len(set(results)) == 1
     assert (results[0] / "a.onnx").read_bytes() == b"graph" * 200
-    assert len(list(rig.directory.iterdir())) == 1
+    assert rig.entries() == {results[0]}
 
 
 def test_a_directory_that_cannot_be_made_is_one_line(
