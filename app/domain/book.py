@@ -1,5 +1,6 @@
 """A book: chapters of paragraphs, and the parts in which it is spoken. Pure."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -7,6 +8,9 @@ import msgspec
 
 # A part is spoken as one text, and spoken again if it was interrupted: about four minutes.
 PART_CHARS: Final = 4_000
+
+
+_SENTENCE_END: Final = re.compile(r"[.!?\u2026]\s")
 
 
 class Chapter(msgspec.Struct, frozen=True):
@@ -41,18 +45,34 @@ class ChapterMark(msgspec.Struct, frozen=True):
 
 
 def split_parts(book: Book, max_chars: int = PART_CHARS) -> Iterator[BookPart]:
-    """The parts in order: of whole paragraphs, with `max_chars` characters if those allow it."""
+    """The parts in order, of whole paragraphs, with up to `max_chars` characters.
+
+    Only a paragraph that is longer is cut: at the end of a sentence, else at a space.
+    """
     for index, chapter in enumerate(book.chapters):
         paragraphs: list[str] = []
         num_chars = 0
         for paragraph in chapter.paragraphs:
-            if paragraphs and num_chars + len(paragraph) > max_chars:
-                yield BookPart(index, "\n\n".join(paragraphs))
-                paragraphs, num_chars = [], 0
-            paragraphs.append(paragraph)
-            num_chars += len(paragraph)
+            for piece in _pieces(paragraph, max_chars):
+                if paragraphs and num_chars + len(piece) > max_chars:
+                    yield BookPart(index, "\n\n".join(paragraphs))
+                    paragraphs, num_chars = [], 0
+                paragraphs.append(piece)
+                num_chars += len(piece)
         if paragraphs:
             yield BookPart(index, "\n\n".join(paragraphs))
+
+
+def _pieces(paragraph: str, max_chars: int) -> Iterator[str]:
+    while len(paragraph) > max_chars:
+        ends = [match.start() + 1 for match in _SENTENCE_END.finditer(paragraph, 0, max_chars)]
+        cut = ends[-1] if ends else paragraph.rfind(" ", 1, max_chars + 1)
+        if cut <= 0:  # one word
+            cut = max_chars
+        yield paragraph[:cut].rstrip()
+        paragraph = paragraph[cut:].lstrip()
+    if paragraph:
+        yield paragraph
 
 
 def chapter_marks(

@@ -73,7 +73,8 @@ class ServerSettings(Section, frozen=True):
     socket_idle_s: Annotated[
         float,
         Meta(ge=1, le=86_400),
-        about("Time without a message or audio after which a WebSocket or Wyoming is closed."),
+        about("""Time without a message or audio after which a connection for WebSocket or Wyoming
+            is closed."""),
     ] = 60.0
     read_timeout_s: Annotated[
         float,

@@ -36,13 +36,24 @@ BOOK_FORMATS: Final = {
 
 
 def duration_of(path: Path) -> float:
-    """Playing time in seconds of a part, of which all frames are heard in a book, and whole."""
+    """Playing time in seconds of a part, of which all frames are heard in a book, and whole.
+
+    Raises EncodingError if it has no sound.
+    """
     import av
 
-    with av.open(path, "r") as part:
-        packets = _packets(part)
-        first = next(packets)
-        return float((1 + sum(1 for _ in packets)) * first.duration * first.time_base)
+    try:
+        with av.open(_url(path), "r") as part:
+            packets = _packets(part)
+            first = next(packets)
+            return float((1 + sum(1 for _ in packets)) * first.duration * first.time_base)
+    except (av.error.FFmpegError, StopIteration) as error:
+        raise EncodingError(f"A part of the book cannot be read: {error}.") from error
+
+
+def _url(path: Path) -> str:
+    """With a protocol, because FFmpeg takes what stands before a colon for one."""
+    return f"file:{path}"
 
 
 def join_parts(
@@ -58,8 +69,8 @@ def join_parts(
 
     options = {"fflags": "+bitexact", **book_format.options}
     try:
-        with av.open(path, "w", format=book_format.muxer, options=options) as output:
-            with av.open(parts[0], "r") as first:
+        with av.open(_url(path), "w", format=book_format.muxer, options=options) as output:
+            with av.open(_url(parts[0]), "r") as first:
                 stream: Any = output.add_stream_from_template(first.streams.audio[0])
             tags = {"title": book.title, "artist": book.author, "album": book.title}
             tags = {name: text for name, text in tags.items() if text}
@@ -72,7 +83,7 @@ def join_parts(
                     _add_cover(output, book.cover)
             position = frame_size = 0
             for each in parts:
-                with av.open(each, "r") as part:
+                with av.open(_url(each), "r") as part:
                     for packet in _packets(part):
                         frame_size = frame_size or packet.duration
                         packet.pts = packet.dts = position
@@ -112,15 +123,26 @@ def _ogg_chapters(marks: Sequence[ChapterMark]) -> dict[str, str]:
     return comments
 
 
+_PICTURES: Final = {b"\xff\xd8\xff": "jpeg_pipe", b"\x89PNG\r\n\x1a\n": "png_pipe"}
+"""FFmpeg's names of the pictures that a book may have, by how they begin."""
+
+
 def _add_cover(output: Any, cover: bytes) -> None:
+    """Add it if it is a picture; the book is worth more."""
     import av
 
+    name = next((name for mark, name in _PICTURES.items() if cover.startswith(mark)), None)
+    if name is None:
+        return
     try:
-        with av.open(io.BytesIO(cover), "r") as picture:
-            packet = next(picture.demux(video=0))
-            stream = output.add_stream_from_template(picture.streams.video[0])
-    except (av.error.FFmpegError, IndexError, StopIteration):
-        return  # it is no picture; the book is worth more
+        with av.open(io.BytesIO(cover), "r", format=name) as picture:
+            source = picture.streams.video[0]
+            packet = next(picture.demux(source))
+            if not (source.width and source.height and packet.size):
+                return
+            stream = output.add_stream_from_template(source)
+    except (av.error.FFmpegError, ValueError, IndexError, StopIteration):
+        return
     stream.disposition = av.stream.Disposition.attached_pic
     packet.stream, packet.pts, packet.dts = stream, 0, 0
     output.mux_one(packet)

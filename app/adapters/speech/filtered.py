@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from app.domain.audio import AudioChunk
-from app.domain.errors import SynthesisError
+from app.domain.errors import SpeechError, SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import MAX_SPEED, MIN_SPEED, ModelInfo, SynthesisParams
+from app.domain.speech import MAX_SPEED, MIN_SPEED, ModelInfo, SamplingParams, SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
@@ -35,7 +36,11 @@ MEASURED_TEXT: Final = (
     " How many of them will come back tomorrow, when the market opens?"
 )
 
+GREEDY: Final = SamplingParams(seed=0, temperature=0.0)  # the same at each start
+
 LIMITER: Final = ("alimiter", "limit=0.891:level=false:latency=true")  # -1 dB of full scale
+
+_log = structlog.get_logger(__name__)
 
 Filter = tuple[str, str]
 """FFmpeg's name of a filter, and its arguments."""
@@ -62,18 +67,21 @@ class FilteredModel:
         if self._loudness_lufs is None:
             return
         for voice in self._model.info.voices:
-            samples = [
-                chunk.samples
-                for segment in segment_text(MEASURED_TEXT, self._model.split)
-                async for chunk in self._model.synthesize(segment, SynthesisParams(voice))
-            ]
-            measured = await asyncio.to_thread(
-                measure_loudness,
-                np.concatenate([np.zeros(0, np.float32), *samples]),
-                self._model.info.sample_rate,
-            )
+            try:
+                measured = await self._measure(SynthesisParams(voice, sampling=GREEDY))
+            except SpeechError as error:
+                _log.warning("voice.not_measured", voice=voice.id, reason=str(error))
+                continue
             if measured is not None:
                 self._gains[voice.id] = self._loudness_lufs - measured
+
+    async def _measure(self, params: SynthesisParams) -> float | None:
+        samples = [np.zeros(0, np.float32)]
+        for segment in segment_text(MEASURED_TEXT, self._model.split):
+            chunks = self._model.synthesize(segment, params)
+            samples += [chunk.samples async for chunk in chunks]
+        spoken, rate = np.concatenate(samples), self._model.info.sample_rate
+        return await asyncio.to_thread(measure_loudness, spoken, rate)
 
     async def close(self) -> None:
         await self._model.close()

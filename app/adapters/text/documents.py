@@ -6,16 +6,19 @@ An EPUB is divided into chapters by its table of contents, everything else by it
 import posixpath
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import unquote, urldefrag
 from xml.etree import ElementTree as ET
 
 import msgspec
 
 from app.domain.book import Book, Chapter
+
+T = TypeVar("T")
 
 MAX_BYTES: Final = 1024**3  # of an unpacked EPUB
 
@@ -37,11 +40,23 @@ HEADINGS: Final = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 
 # A line that is the heading of a chapter in a plain text: "CHAPTER IV.", "Part One: The Sea".
 CHAPTER_LINE: Final = re.compile(
-    r"(?:(?:chapter|part|book|letter|act|scene|volume|canto)\s+[\w-]{1,20}\b.{0,80}"
-    r"|prologue|epilogue|preface|foreword|introduction|afterword|contents)\W*",
+    r"(?:chapter|part|book|letter|act|scene|volume|canto)\s+(?:the\s+)?"
+    r"(?:[0-9]{1,3}|[ivxlc]{1,8}|(?:twenty|thirty|forty|fifty)?-?(?:one|two|three|four|five|six|seven|eight"
+    r"|nine|ten|eleven|twelve|[a-z]+teen|twenty|thirty|forty|fifty|first|second|third|last))"
+    r"\s*(?:[.:\u2013\u2014-].{0,80})?"
+    r"|(?:prologue|epilogue|preface|foreword|introduction|afterword|contents)\W*",
     re.IGNORECASE,
 )
+_FRONT_MATTER: Final = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
+_ENCODING: Final = re.compile(rb"\s*<\?xml[^>]*encoding=[\"']([A-Za-z0-9._-]+)[\"']")
 HEADING_LEVEL: Final = 2  # headings up to this level begin a chapter
+
+
+_DAMAGE: Final = (
+    zipfile.BadZipFile, zlib.error, ET.ParseError, EOFError, KeyError, LookupError, RuntimeError,
+    ValueError,
+)  # fmt: skip
+"""What reading an archive, or XML in it, may raise."""
 
 
 class UnreadableDocumentError(Exception):
@@ -74,6 +89,10 @@ class HtmlBlocks(HTMLParser):
         if tag in BLOCKS:
             self._end_block()
             self._level = HEADINGS.get(tag, 0)
+            # The end tags of these may be left out before it.
+            self._unspoken = [each for each in self._unspoken if each not in ("head", "rt", "rp")]
+        elif tag in ("rt", "rp"):
+            self._unspoken = [each for each in self._unspoken if each not in ("rt", "rp")]
         elif tag == "br":
             self._text.append("\n")
         if (anchor := attributes.get("id") or attributes.get("name")) and tag != "meta":
@@ -94,6 +113,8 @@ class HtmlBlocks(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._is_title = False
+        if tag == "ruby":
+            self._unspoken = [each for each in self._unspoken if each not in ("rt", "rp")]
         if self._unspoken and self._unspoken[-1] == tag:
             self._unspoken.pop()
         if tag in BLOCKS:
@@ -136,15 +157,28 @@ def read_book(paths: Sequence[Path]) -> Book:
 
 
 def is_document(path: Path) -> bool:
-    """Whether there is a directory or a file of this name that `read_book` may be able to read."""
-    return path.is_dir() or (path.suffix.lower() in READERS and path.is_file())
+    """Whether there is a file of this name that `read_book` may be able to read, or holds one."""
+    try:
+        if path.is_dir():
+            return any(_find_files([path]))
+        return path.suffix.lower() in READERS and path.is_file()
+    except (OSError, UnreadableDocumentError):  # too long for a name, not readable
+        return False
 
 
 def _find_files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
+        try:
+            names = list(path.iterdir()) if path.is_dir() else None
+        except OSError as error:
+            raise UnreadableDocumentError(f"{path} cannot be read: {error.strerror}.") from error
+        if names is not None:
             yield from sorted(
-                (each for each in path.iterdir() if each.suffix.lower() in READERS),
+                (
+                    each
+                    for each in names
+                    if each.suffix.lower() in READERS and not each.name.startswith(".")
+                ),
                 # "chapter 10" after "chapter 9"
                 key=lambda each: [
                     part.zfill(12) if part.isdigit() else part.lower()
@@ -171,7 +205,8 @@ def _read_file(path: Path) -> Book:
 def _read_text(path: Path) -> Book:
     """Plain text: paragraphs between empty lines, whose lines may be wrapped."""
     text = path.read_text("utf-8-sig").replace("\r\n", "\n")
-    paragraphs = (" ".join(each.split()) for each in re.split(r"\n[ \t]*\n", text))
+    border = r"\n[ \t]*\n" if re.search(r"\S[ \t]*\n[ \t]*\n", text) else r"\n"
+    paragraphs = (" ".join(each.split()) for each in re.split(border, text))
     blocks = [Block(each, 1 if CHAPTER_LINE.fullmatch(each) else 0) for each in paragraphs if each]
     return Book(title=path.stem, chapters=tuple(_by_heading(blocks, path.stem)))
 
@@ -179,8 +214,8 @@ def _read_text(path: Path) -> Book:
 def _read_markdown(path: Path) -> Book:
     from markdown_it import MarkdownIt
 
-    html = MarkdownIt("commonmark").enable("table").render(path.read_text("utf-8-sig"))
-    return _book_of_html(html, path)
+    text = _FRONT_MATTER.sub("", path.read_text("utf-8-sig"), count=1)
+    return _book_of_html(MarkdownIt("commonmark").enable("table").render(text), path)
 
 
 def _read_html(path: Path) -> Book:
@@ -263,8 +298,7 @@ class _Epub:
         """The picture that the package calls its cover, or nothing."""
         names = [meta.get("content") for meta in self.package.iterfind(".//{*}meta[@name='cover']")]
         for item in self.items.values():
-            is_cover = "cover-image" in item.get("properties", "") or item.get("id") in names
-            if is_cover and item.get("media-type") in ("image/jpeg", "image/png"):
+            if "cover-image" in item.get("properties", "") or item.get("id") in names:
                 return self.read(self.path_of(item))
         return b""
 
@@ -298,6 +332,22 @@ class _Epub:
         return ET.fromstring(self._archive.read(path))  # noqa: S314
 
 
+def _optional(read: Callable[[], T], default: T) -> T:
+    """What a book can do without."""
+    try:
+        return read()
+    except (*_DAMAGE, UnreadableDocumentError):
+        return default
+
+
+def _decode(content: bytes) -> str:
+    """XHTML in the encoding that it names, else UTF-8 (XML 1.0, section 4.3.3)."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16")
+    named = _ENCODING.match(content)
+    return content.decode(named[1].decode() if named else "utf-8-sig", "replace")
+
+
 def _attribute(root: ET.Element, path: str, name: str) -> str:
     element = root.find(path)
     if element is None:
@@ -307,7 +357,7 @@ def _attribute(root: ET.Element, path: str, name: str) -> str:
 
 def _join(path: str, reference: str) -> tuple[str, str]:
     """The document and the id that a reference within `path` names."""
-    address, fragment = urldefrag(unquote(reference))
+    address, fragment = map(unquote, urldefrag(reference))
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), address)), fragment
 
 
@@ -323,22 +373,22 @@ def _read_epub(path: Path) -> Book:
             return Book(
                 title=title,
                 author=epub.text("creator"),
-                cover=epub.cover(),
+                cover=_optional(epub.cover, b""),
                 chapters=tuple(_chapters_of(epub, title)),
             )
     except UnreadableDocumentError as error:
         raise UnreadableDocumentError(f"{path} cannot be read: {error}.") from error
-    except (zipfile.BadZipFile, ET.ParseError, KeyError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise UnreadableDocumentError(f"{path} is no EPUB, or damaged: {error}.") from error
 
 
 def _chapters_of(epub: _Epub, title: str) -> Iterator[Chapter]:
-    titles = epub.titles()
+    titles = _optional(epub.titles, dict[tuple[str, str], str]())
     blocks: list[Block] = []
     for path in epub.spine():
-        found = _parse_html(epub.read(path).decode("utf-8-sig", "replace")).blocks
-        blocks += _with_titles(path, found, titles) if titles else found
-    if not titles:
+        found = _parse_html(_decode(epub.read(path))).blocks
+        blocks += _with_titles(path, found, titles)
+    if not any(block.level < 0 for block in blocks):  # it has none, or names other documents
         yield from _by_heading(blocks, title)
         return
     paragraphs: list[str] = []

@@ -5,12 +5,13 @@ when the same command is given once more after an interruption.
 """
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.domain.book import Book, BookPart, chapter_marks, split_parts
 from app.domain.captions import RENDERERS, Caption
+from app.domain.errors import InvalidRequestError
 from app.domain.speech import SpeechRequest
 from app.entrypoints.bootstrap.commands import BOOK_FORMATS, duration_of, join_parts
 from app.entrypoints.services import Services
@@ -119,27 +121,40 @@ async def speak_book(
     """
     directory = path.with_name(f"{path.name}.parts")
     directory.mkdir(exist_ok=True)
-    book_format = BOOK_FORMATS[path.suffix.lower()]
-    request = msgspec.structs.replace(request, format=book_format.format)
-    files = [
-        PartFile(directory, number, part, request, model)
-        for number, part in enumerate(split_parts(book))
-    ]
-    shown = Shown(sum(len(file.part.text) for file in files))
-    with shown.bar:
-        await _speak_parts(services, files, shown)
-    records = [file.read() for file in files]
-    if captions:
-        texts = RENDERERS[captions](list(_joined_captions(records)))
-        _replace(path.with_suffix(f".{captions}"), texts.encode())
-    marks = chapter_marks(
-        book, [file.part for file in files], [record.duration_s for record in records]
-    )
-    joined = directory / f"joined{path.suffix}"
-    sounds = [file.path for file in files]
-    await asyncio.to_thread(join_parts, sounds, joined, book_format, book, marks)
-    joined.replace(path)
-    shutil.rmtree(directory)
+    with _only_one(directory):
+        book_format = BOOK_FORMATS[path.suffix.lower()]
+        request = msgspec.structs.replace(request, format=book_format.format)
+        files = [
+            PartFile(directory, number, part, request, model)
+            for number, part in enumerate(split_parts(book))
+        ]
+        shown = Shown(sum(len(file.part.text) for file in files))
+        with shown.bar:
+            await _speak_parts(services, files, shown)
+        records = [file.read() for file in files]
+        if captions:
+            texts = RENDERERS[captions](list(_joined_captions(records)))
+            _replace(path.with_suffix(f".{captions}"), texts.encode())
+        marks = chapter_marks(
+            book, [file.part for file in files], [record.duration_s for record in records]
+        )
+        joined = directory / f"joined{path.suffix}"
+        sounds = [file.path for file in files]
+        await asyncio.to_thread(join_parts, sounds, joined, book_format, book, marks)
+        joined.replace(path)
+        shutil.rmtree(directory)
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Let no other process make the same book meanwhile; the system gives the lock back."""
+    with (directory / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"Another process is making this book: {directory} is in use."
+            raise InvalidRequestError(message) from None
+        yield
 
 
 async def _speak_parts(services: Services, files: list[PartFile], shown: Shown) -> None:

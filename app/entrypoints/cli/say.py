@@ -29,6 +29,7 @@ from app.domain.text.splitting import split_sentences
 from app.entrypoints.bootstrap.commands import (
     BOOK_FORMATS,
     UnreadableDocumentError,
+    describe_sound,
     is_document,
     read_book,
 )
@@ -47,7 +48,7 @@ STANDARD: Final = "-"  # standard input as the text, standard output as the file
 
 # A text on one's own command line is not limited as a request is, and the user can stop.
 MAX_CHARS: Final = 10_000_000
-LOAD_WAIT_S: Final = 86_400.0
+WAIT_S: Final = 86_400.0
 
 
 PLAYERS: Final = (
@@ -98,8 +99,11 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
     try:
         book = _read_documents(text)
         if book and not (output or play or format_name):
-            output = f"{Path(text[0]).stem}.m4b"
-        target = _Target(_choose_format(format_name, output), output, captions, is_played=play)
+            first = Path(text[0]).resolve()
+            output = f"{first.name if first.is_dir() else first.stem}.m4b"
+        target = _Target(
+            _choose_format(format_name, output), output, captions, play, format_name, bool(book)
+        )
         request = SpeechRequest(
             text="\n\n".join(_paragraphs(book)) if book else text_or_input(*text),
             voice=voice,
@@ -119,12 +123,22 @@ class _Target(msgspec.Struct, frozen=True):
     output: str | None  # a file, standard output, or None for the store
     captions: str | None  # format of the subtitles beside the file
     is_played: bool  # and not written
+    format_name: str | None  # as it was asked for
+    is_book: bool  # of documents
 
     def __post_init__(self) -> None:
-        if self.is_played and self.output is not None:
-            raise click.UsageError("--play writes no file; leave out --output.")
+        if self.is_played and (self.output is not None or self.format_name):
+            raise click.UsageError("--play writes no file; leave out --output and --format.")
+        if self.has_chapters and self.format_name:
+            raise click.UsageError("The name of a book says its format; leave out --format.")
         if self.captions and self.output in (None, STANDARD):
             raise click.UsageError("--captions are written beside a file; name it with --output.")
+
+    @property
+    def has_chapters(self) -> bool:
+        """Whether it is an audio book."""
+        path = self.path
+        return self.is_book and path is not None and path.suffix.lower() in BOOK_FORMATS
 
     @property
     def path(self) -> Path | None:
@@ -135,12 +149,7 @@ class _Target(msgspec.Struct, frozen=True):
 def _read_documents(names: tuple[str, ...]) -> Book | None:
     """What the files named hold; nothing if the command line is a text itself."""
     paths = [Path(name) for name in names]
-    try:
-        if paths and (len(paths) > 1 or is_document(paths[0])):
-            return read_book(paths)
-    except OSError:  # too long for a name
-        pass
-    return None
+    return read_book(paths) if len(paths) > 1 or (paths and is_document(paths[0])) else None
 
 
 def _paragraphs(book: Book) -> Iterator[str]:
@@ -162,16 +171,16 @@ async def _run(
     settings: Settings, request: SpeechRequest, target: _Target, book: Book | None
 ) -> None:
     speech = msgspec.structs.replace(settings.speech, max_chars=MAX_CHARS)
-    model = msgspec.structs.replace(settings.model, load_wait_s=LOAD_WAIT_S)
+    model = msgspec.structs.replace(settings.model, load_wait_s=WAIT_S)
+    admission = msgspec.structs.replace(settings.admission, max_wait_s=WAIT_S)
     ports = build_ports(settings)
-    unlimited = msgspec.structs.replace(settings, speech=speech, model=model)
+    unlimited = msgspec.structs.replace(settings, speech=speech, model=model, admission=admission)
     services = Services(ports, unlimited, Intake())
     async with services.running():
-        if book and target.path and target.path.suffix.lower() in BOOK_FORMATS:
-            info = services.speech.catalog.info
-            names = f"{info.id} {info.backend} {model.precision} {model.checkpoint}"
+        if book and target.path and target.has_chapters:
             _is_regular(target.path)
-            await speak_book(services, book, request, target.path, target.captions, names)
+            sound = describe_sound(ports, settings)
+            await speak_book(services, book, request, target.path, target.captions, sound)
             click.echo(target.path)
             return
         async with (

@@ -55,8 +55,8 @@ Voice = Annotated[
 ResponseFormat = Annotated[
     AudioFormat,
     Meta(
-        description="Audio format, in any case; ogg means opus. Default: mp3. pcm is 16-bit"
-        " little-endian at 24 kHz."
+        description="Audio format, in any case; ogg means opus, mp4 m4a. Default: mp3. pcm is"
+        " 16-bit little-endian at 24 kHz."
     ),
 ]
 Speed = Annotated[

@@ -30,7 +30,8 @@ _TITLES: Final = {
 
 _FIRMS: Final = frozenset({"Inc", "Ltd", "Corp", "Esq"})
 _OFFICE_FOLLOWS: Final = re.compile(
-    r" (?:[A-Z]{2,}|Chief|Chair\w*|President|Vice|Director|Founder|Co|Executive|Senior|Class)\b"
+    r" (?:[A-Z]{2,}|Chief|Chair\w*|President|Vice|Director|Founder|Co|Executive|Senior|Class"
+    r"|Spokes\w+|Shares)\b"
 )
 _ALSO_WORDS: Final = frozenset({"Fr", "Ft", "Mt", "St", "Gen", "Pres", "Rep", "Det", "Adm"})
 """Those that are read so only before a name."""
@@ -111,11 +112,12 @@ _ALWAYS.update({  # at the beginning of a sentence
     if short.isalpha() and short.islower()
 })  # fmt: skip
 
-_LAST: Final = frozenset({"etc.", "Ph.D.", "Ave.", "Blvd.", "Rd.", "Hwy.", "Pkwy.", "et al."})
+_LAST: Final = frozenset({"etc.", "Ph.D.", "Ave.", "Blvd.", "Rd.", "Hwy.", "Pkwy."})
 """Before no name, as a rule: what follows with a capital begins a sentence."""
 
 _DEGREE_FOLLOWS: Final = re.compile(
-    r" (?:Student|Candidate|Program|Thesis|Degree|North|South|East|West|Suite|Apt|Unit)\b"
+    r" (?:Student|Candidate|Program|Thesis|Degree|North|South|East|West|Suite|Apt|Unit|New|San|Los"
+    r"|Las|Hotel|Store|Station|Theat\w+|Bridge|Caf\w+|Extension)\b"
 )
 _SPELLED: Final = ("API", "CLI", "CPU", "GPU")
 """Names of the trade that a voice might take for words; with an s for more than one."""
@@ -153,6 +155,10 @@ _DETERMINERS: Final = frozenset({
 _WORLD_WARS: Final = {"WWI": "World War one", "WWII": "World War two"}
 _ROAD_BEFORE: Final = re.compile(r"\b(?:I|US|SR|Hwy|Highway|Route|Rte|Interstate)[- ][0-9]{1,3} \Z")
 _ADDRESS: Final = re.compile(r"(?<![\w.,])[0-9]{1,5} (?:[NSEW]\.? )?[A-Z][a-z]+\Z")
+_SAINTS: Final = re.compile(
+    r" (?:Louis|Helens|Lucie|Clair|George|Andrews|Paul|Peter|John'?s?|James|Mary|Joseph|Thomas"
+    r"|Francis|Patrick|Michael|Nicholas|Petersburg|Catherines?|Albans|Kitts|Augustine|Croix|Moritz)\b"
+)
 _STREET_NAME: Final = re.compile(r"(?:\b(?P<word>[A-Z][a-z]+)(?:'s)?|\b[0-9]+(?:st|nd|rd|th))\Z")
 
 _NAME_BEFORE: Final = re.compile(
@@ -184,6 +190,7 @@ def _read_street(match: re.Match[str]) -> str | None:
         is_before_name
         and match[0].endswith(".")
         and _ADDRESS.search(text, max(0, start - 32), start)
+        and not _SAINTS.match(text, end)
     ):
         return f" {_STREETS[match['short']]}{'.' if not _PLACE.match(text, end) else ''}"
     is_title = match["short"] in ("Dr", "St") and is_before_name and not _PLACE.match(text, end)
@@ -337,24 +344,20 @@ INITIALS: Final = rule(
         spelled(match["letters"].replace(".", "").upper()) + (match["tail"] or ""), match
     ),
 )
-_LETTERED: Final = tuple(
-    f" {noun} "
-    for noun in (
-        "vitamin", "Vitamin", "plan", "Plan", "grade", "option", "Option", "type", "Type",
-        "section", "part", "group", "Group", "team", "class", "answer", "level", "appendix",
-        "Appendix", "exhibit", "Exhibit", "hepatitis", "gate", "Gate", "seat", "row", "lane",
-        "size", "terminal", "Terminal", "wing", "unit", "point", "column", "variable", "side",
-        "Side", "an", "key", "letter", "one", "two", "three", "four", "five", "six", "seven",
-        "eight", "nine", "ten", "hundred", "thousand", "million", f"A{JOINT}T and",
-    )
-)  # fmt: skip
+_LETTERED: Final = re.compile(
+    r"(?:\b(?:[Vv]itamin|[Pp]lan|[Oo]ption|[Gg]rade|[Aa]ppendix|[Ee]xhibit|[Hh]epatitis|[Tt]erminal"
+    r"|[Gg]ate|[Tt]ype|[Ss]ection|[Gg]roup)"
+    # 4K, H2O, and AT&T
+    rf"|\b(?:[Hh]|in|is|on) (?:two|three|four|five|eight)|A{JOINT}T and) \Z"
+)
 """Before a letter that is no initial: "vitamin C."."""
 # an initial before a name: George C. Marshall
 INITIALS_OF_NAMES: Final = rule(
     rf"([A-Z])(?<![\w.{JOINT}\u00b0-].)(?<![0-9] .)\.(?= ?[A-Z][\w.])",
     lambda match: (
         None
-        if ends_sentence(match) or match.string.endswith(_LETTERED, 0, match.start())
+        if ends_sentence(match)
+        or _LETTERED.search(match.string, max(0, match.start() - 16), match.start())
         else match[1]
     ),
 )

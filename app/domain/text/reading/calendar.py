@@ -147,6 +147,17 @@ def _read_months(match: re.Match[str]) -> str | None:
     return f"{_month(match['month'])} {match['day'] or ''} to {until}".replace("  ", " ")
 
 
+_PREPOSITION: Final = re.compile(r"(?:\A|[.!?\n]\s*)(?:In|Since|By|Until|Last|Early in|Late in) \Z")
+
+
+def _read_pointed_month(match: re.Match[str]) -> str | None:
+    text, start = match.string, match.start()
+    if touches_word(match):
+        return None
+    goes_on = _PREPOSITION.search(text, max(0, start - 16), start)  # In Sept. Apple announced
+    return (with_point if goes_on else with_point_before_capital)(_month(match[0]), match)
+
+
 _MONTH_FOLLOWS: Final = re.compile(
     r" (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Morning|Afternoon|Evening|Night)"
 )
@@ -194,9 +205,7 @@ _HOUR_FOLLOWS: Final = (
 
 MONTHS: Final = rule(
     rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
-    lambda match: (
-        None if touches_word(match) else with_point_before_capital(_month(match[0]), match)
-    ),
+    _read_pointed_month,
 )
 WEEKDAYS: Final = (
     # Mon, Wed and Fri.

@@ -24,9 +24,15 @@ _OF_TIME: Final = re.compile(
     r" (?:Eastern|Central|Mountain|Pacific|Atlantic|Greenwich|London|Paris|Tokyo|Zulu|[A-Z]{2,4}"
     r"|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?"
     r"|Jan(?:uary)?|Feb(?:ruary)?|March|April|May|June|July|Aug(?:ust)?|Sept(?:ember)?|Oct(?:ober)?"
-    r"|Nov(?:ember)?|Dec(?:ember)?)\b"
+    r"|Nov(?:ember)?|Dec(?:ember)?|Christmas|Thanksgiving|Easter|[A-Z][a-z]+ time)\b"
 )
 """What follows "3 p.m." within a sentence, though it has a capital."""
+
+_BEGINNING: Final = re.compile(
+    r"(?:\A|[.!?\n]\s*)(?:(?:At|By|Around|About|Before|After|Until|From|On|In|Since|Just)"
+    r"(?: (?:about|around|exactly|before|after))?|The|A|An|My|Our|His|Her|Their) \Z"
+)
+"""Before a time at the beginning of a sentence, which goes on."""
 
 _VERSES_OF: Final = frozenset({
     "Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Samuel", "Kings",
@@ -50,7 +56,10 @@ def _half_of_day(match: re.Match[str]) -> str:
         words += " " + spelled(match["zone"].replace(".", "").upper())
     if match[0].endswith(("pm.", "am.", "PM.", "AM.", "Pm.", "Am.")):  # no abbreviation has it
         return f"{words}."
-    is_last = _OF_TIME.match(match.string, match.end()) is None
+    # "At 9 p.m. John left", "The 7 p.m. Yankees game"
+    text, start = match.string, match.start()
+    is_beginning = _BEGINNING.search(text, max(0, start - 16), start) is not None
+    is_last = not (is_beginning or _OF_TIME.match(text, match.end()))
     return (with_point_before_capital if is_last else with_point)(words, match)
 
 

@@ -61,13 +61,13 @@ _STARTERS: Final = (
     "|For|His|Her|Its|Our|Their|My|Your|What|Why|How|Who|Where|After|Before|Now|No|Yes|Not|Please|Let"
     "|However|Also|Turn|Take|Go|Call|See|Bring|Do|Is|Are|Was|Will|Can|Add|Mix|Stir|Bake|Cook|Serve|Remove"
     "|Pour|Use|Click|Check|Once|Next|Finally|While|Some|All|Most|Both|Each|Every|Another|Meanwhile"
-    "|Does|Did|Has|Have|Had|Would|Could|Should|May|Might|Must|Although|Though|Because|Since|Unless|Until"
+    "|Does|Did|Has|Have|Had|Would|Could|Should|Might|Must|Although|Though|Because|Since|Unless|Until"
     "|With|Without|From|By|To|Of|Or|Here|Over|Under|During|Despite|Through|Today|Tomorrow|Yesterday|Tonight"
     "|Later|Soon|Still|Even|Just|Only|Maybe|Perhaps|Thus|Therefore|Instead|Otherwise|Sadly|Luckily|Thanks"
     "|Thank|Sorry|Hello|Remember|Make|Keep|Try|Send|Give|Get|Put|Set|Let's|Don't|I'm|Many|More|Much|Several"
     "|Few|Other|Others|Any|Anyone|Everyone|Everybody|Nobody|Someone|Something|Everything|Nothing|People"
     "|One|Two|Three|Which|Whose|Whether|Together|Afterwards|Eventually|Originally|According|Guests|Everywhere"
-    "|Grease|Place|Set|Cover|Heat|Combine|Whisk|Drain|Season|Repeat|Fold|Chill|Simmer|Boil|Preheat|Leave"
+    "|Grease|Set|Cover|Heat|Combine|Whisk|Drain|Season|Repeat|Fold|Chill|Simmer|Boil|Preheat|Leave"
 )
 """Words that begin a sentence more often than they follow an abbreviation inside one."""
 
