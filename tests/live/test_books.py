@@ -1,5 +1,6 @@
 """Documents as audio books, from the command line."""
 
+import fcntl
 import io
 import os
 import stat
@@ -65,8 +66,11 @@ def test_a_book_has_chapters_tags_and_a_cover(tmp_path: Path, name: str, kinds: 
     assert borders[3] == pytest.approx(duration_s, abs=0.05)
 
 
-def test_a_cover_that_is_no_picture_is_left_out(tmp_path: Path) -> None:
-    write_epub(tmp_path / "a.epub", CHAPTERS, CONTENTS, cover=b"no picture")
+@pytest.mark.parametrize(
+    "cover", [b"no picture", picture()[:40], b"ffconcat version 1.0\nfile a.jpg\n", b"GIF89a..."]
+)
+def test_a_cover_that_is_no_picture_is_left_out(tmp_path: Path, cover: bytes) -> None:
+    write_epub(tmp_path / "a.epub", CHAPTERS, CONTENTS, cover=cover)
     assert say("a.epub", cwd=tmp_path).returncode == 0
     with av.open(tmp_path / "a.m4b", "r") as book:
         assert not book.streams.video
@@ -82,6 +86,33 @@ def test_several_files_and_directories_are_one_book(tmp_path: Path) -> None:
     captions = read_srt(tmp_path / "b.srt")
     assert [text for _, _, text in captions] == ["First", "One.", "Two.", "Ten."]
     assert not (tmp_path / "b.m4b.parts").exists()
+
+
+def test_a_name_may_have_a_colon(tmp_path: Path) -> None:
+    (tmp_path / "2001: A Book.txt").write_text("It is short.")
+    done = say("2001: A Book.txt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "2001: A Book.m4b").stat().st_size > 1_000
+
+
+def test_one_process_makes_a_book(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("It is short.")
+    (tmp_path / "a.m4b.parts").mkdir()
+    with (tmp_path / "a.m4b.parts" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = say("a.txt", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "Another process is making this book" in done.stderr.decode()
+    assert say("a.txt", cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.m4b", "a.txt"]
+
+
+def test_a_directory_gives_its_name_and_one_without_documents_is_a_word(tmp_path: Path) -> None:
+    (tmp_path / "Hello").mkdir()
+    assert say("Hello", "-o", "a.wav", cwd=tmp_path).returncode == 0
+    (tmp_path / "Hello" / "a.txt").write_text("It is short.")
+    done = say(".", cwd=tmp_path / "Hello")
+    assert done.stdout.decode().strip() == "Hello.m4b"
 
 
 def test_a_document_is_spoken_into_any_format(tmp_path: Path) -> None:
@@ -116,6 +147,8 @@ def test_play_gives_the_sound_to_a_player_as_it_comes(tmp_path: Path) -> None:
         (["--play", "-o", "a.wav", "Hello."], "--play writes no file"),
         (["--captions", "srt", "Hello."], "--captions are written beside a file"),
         (["Hello.", "World."], "none of the known kinds"),
+        (["x" * 300, "World."], "cannot be read"),
+        (["--play", "--format", "mp3", "Hello."], "--play writes no file"),
         (["missing.epub", "other.epub"], "No such file"),
     ],
 )

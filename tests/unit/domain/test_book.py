@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,26 +19,30 @@ def test_parts_are_whole_paragraphs_of_one_chapter() -> None:
     ]
 
 
-def test_a_paragraph_beyond_the_limit_is_a_part() -> None:
-    parts = list(split_parts(book(("a", "b" * 20, "c")), max_chars=6))
-    assert [part.text for part in parts] == ["a", "b" * 20, "c"]
+def test_a_paragraph_beyond_the_limit_is_cut_at_a_sentence_else_at_a_space() -> None:
+    long = "One two. Three four five. Six seven eight nine"
+    parts = list(split_parts(book(("a", long, "b")), max_chars=12))
+    assert [part.text for part in parts] == [
+        "a\n\nOne two.", "Three four", "five.", "Six seven", "eight nine\n\nb"
+    ]  # fmt: skip
+    parts = list(split_parts(book(("x" * 30,)), max_chars=12))
+    assert "".join(part.text for part in parts) == "x" * 30
 
 
 @settings(max_examples=examples(100))
 @given(
-    st.lists(st.lists(st.text("ab", min_size=1, max_size=9), max_size=9).map(tuple), max_size=5),
+    st.lists(st.lists(st.text("ab. ", min_size=1, max_size=30), max_size=9).map(tuple), max_size=5),
     st.integers(1, 20),
 )
-def test_nothing_is_lost_and_parts_are_as_long_as_they_may_be(
+def test_no_word_is_lost_and_parts_are_as_long_as_they_may_be(
     chapters: list[tuple[str, ...]], max_chars: int
 ) -> None:
     parts = list(split_parts(book(*chapters), max_chars))
     for index, paragraphs in enumerate(chapters):
-        texts = [part.text.split("\n\n") for part in parts if part.chapter == index]
-        assert tuple(each for text in texts for each in text) == paragraphs
-        for text, following in pairwise(texts):
-            assert len(text) == 1 or sum(map(len, text)) <= max_chars
-            assert sum(map(len, text)) + len(following[0]) > max_chars
+        texts = [part.text for part in parts if part.chapter == index]
+        letters = "".join("".join(text.split()) for text in texts)
+        assert letters == "".join("".join(each.split()) for each in paragraphs)
+        assert all(len(text.replace("\n\n", "")) <= max_chars for text in texts)
 
 
 def test_a_mark_spans_the_parts_of_its_chapter() -> None:

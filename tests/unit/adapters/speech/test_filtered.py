@@ -13,6 +13,7 @@ from app.adapters.speech.filtered import (
     measure_loudness,
 )
 from app.domain.audio import AudioChunk
+from app.domain.errors import RunawaySpeechError
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from tests.examples import examples
@@ -116,3 +117,12 @@ async def test_what_would_be_too_loud_is_limited() -> None:
 def test_silence_has_no_loudness() -> None:
     assert measure_loudness(np.zeros(RATE, np.float32), RATE) is None
     assert measure_loudness(np.zeros(0, np.float32), RATE) is None
+
+
+async def test_a_voice_that_cannot_be_measured_stays_as_it_is() -> None:
+    fake = FakeSpeechModel()
+    fake.failures = [RunawaySpeechError("It goes on.")]
+    model = FilteredModel(fake, -16.0)
+    await model.load()
+    plain = await speak(FilteredModel(FakeSpeechModel()), 1.0)
+    assert np.array_equal(await speak(model, 1.0), plain)

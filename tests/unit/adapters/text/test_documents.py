@@ -97,10 +97,126 @@ def test_the_files_of_a_directory_come_in_the_order_of_their_numbers(tmp_path: P
 def test_what_is_a_document(tmp_path: Path) -> None:
     (tmp_path / "a.TXT").write_text("x")
     (tmp_path / "a.png").write_text("x")
+    (tmp_path / "empty").mkdir()
     assert is_document(tmp_path)
+    assert not is_document(tmp_path / "empty")
     assert is_document(tmp_path / "a.TXT")
     assert not is_document(tmp_path / "a.png")
     assert not is_document(tmp_path / "b.txt")
+
+
+@pytest.mark.parametrize(
+    ("html", "paragraphs"),
+    [
+        ("<html><head><title>T</title><body><h1>A</h1><p>plain", ("A", "plain")),
+        (
+            "<p>One <ruby>a<rt>b</ruby> two<p><ruby>c<rp>(<rt>d<rp>)</ruby> three<p>four",
+            ("One a two", "c three", "four"),
+        ),
+        ("<table><tr><td>1<td>2<tr><td>3</table>", ("1", "2", "3")),
+    ],
+)
+def test_tags_that_html_may_leave_out_lose_no_text(
+    tmp_path: Path, html: str, paragraphs: tuple[str, ...]
+) -> None:
+    (chapter,) = read_book([written(tmp_path / "a.html", html.encode())]).chapters
+    assert chapter.paragraphs == paragraphs
+
+
+def test_a_text_without_empty_lines_has_a_paragraph_in_each_line(tmp_path: Path) -> None:
+    text = b"Chapter 1\nIt was so.\nChapter 2\nAct now before it is late, they said!\n"
+    chapters = read_book([written(tmp_path / "a.txt", text)]).chapters
+    assert [chapter.title for chapter in chapters] == ["Chapter 1", "Chapter 2"]
+    assert chapters[1].paragraphs == ("Chapter 2", "Act now before it is late, they said!")
+
+
+def test_sentences_are_no_headings(tmp_path: Path) -> None:
+    text = b"Book two tickets for me, please.\n\nPart of it is lost.\n\nCHAPTER XII. THE SEA\n\nx"
+    chapters = read_book([written(tmp_path / "a.txt", text)]).chapters
+    assert [chapter.title for chapter in chapters] == ["a", "CHAPTER XII. THE SEA"]
+
+
+def test_the_front_matter_of_markdown_is_not_spoken(tmp_path: Path) -> None:
+    text = b"---\ntitle: X\n---\n# Real\n\nText.\n"
+    (chapter,) = read_book([written(tmp_path / "a.md", text)]).chapters
+    assert chapter.paragraphs == ("Real", "Text.")
+
+
+def rewrite(path: Path, changes: dict[str, bytes | None]) -> Path:
+    """An archive with other files, or without those that are None."""
+    with zipfile.ZipFile(path) as archive:
+        content: dict[str, bytes | None] = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, body in (content | changes).items():
+            if body is not None:
+                archive.writestr(name, body)
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"OEBPS/cover.jpg": None},
+        {"OEBPS/nav.xhtml": None},
+        {"OEBPS/nav.xhtml": b"<html><nav>&nbsp;</nav></html>"},
+        {"OEBPS/nav.xhtml": b'<html><nav><a href="text/one.xhtml#gone">Gone</a></nav></html>'},
+    ],
+)
+def test_a_book_can_do_without_a_cover_and_contents(
+    tmp_path: Path, changes: dict[str, bytes | None]
+) -> None:
+    path = write_epub(tmp_path / "a.epub", DOCUMENTS, CONTENTS, cover=b"a picture")
+    chapters = read_book([rewrite(path, changes)]).chapters
+    assert sum(len(chapter.paragraphs) for chapter in chapters) == 10
+    assert len(chapters) == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "iso-8859-1"])
+def test_a_document_has_the_encoding_that_it_names(tmp_path: Path, encoding: str) -> None:
+    path = write_epub(tmp_path / "a.epub", DOCUMENTS, [])
+    text = f'<?xml version="1.0" encoding="{encoding}"?><html><body><p>Caf\xe9</p></body></html>'
+    changes: dict[str, bytes | None] = {"OEBPS/text/one.xhtml": text.encode(encoding)}
+    assert read_book([rewrite(path, changes)]).chapters[0].paragraphs[0] == "Caf\xe9"
+
+
+def test_names_within_a_book_may_have_any_character(tmp_path: Path) -> None:
+    path = write_epub(tmp_path / "a.epub", {"a%23b.xhtml": "<p>Here.</p>"}, [])
+    with zipfile.ZipFile(path) as archive:
+        body = archive.read("OEBPS/text/a%23b.xhtml")
+    changes: dict[str, bytes | None] = {
+        "OEBPS/text/a%23b.xhtml": None, "OEBPS/text/a#b.xhtml": body
+    }  # fmt: skip
+    assert read_book([rewrite(path, changes)]).chapters[0].paragraphs == ("Here.",)
+
+
+def damaged(path: Path) -> Path:
+    """An EPUB whose first document cannot be unpacked."""
+    text = b"<p>" + b"It was a long and quiet day by the sea. " * 200
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("OEBPS/text/packed.xhtml", text)
+    body = bytearray(path.read_bytes())
+    start = body.index(b"OEBPS/text/packed.xhtml") + len("OEBPS/text/packed.xhtml")
+    body[start : start + 20] = bytes(20)
+    path.write_bytes(body)
+    return path
+
+
+def test_a_damaged_archive_is_one_clear_line(tmp_path: Path) -> None:
+    path = write_epub(tmp_path / "a.epub", {"packed.xhtml": ""}, [])
+    rewrite(path, {"OEBPS/text/packed.xhtml": None})
+    with pytest.raises(UnreadableDocumentError, match="damaged"):
+        read_book([damaged(path)])
+    package = b'<?xml version="1.0" encoding="x-unknown"?><a/>'
+    unknown = write_epub(tmp_path / "b.epub", DOCUMENTS, [])
+    rewrite(unknown, {"OEBPS/book.opf": package})
+    with pytest.raises(UnreadableDocumentError, match="damaged"):
+        read_book([unknown])
+
+
+def test_a_name_that_is_too_long_is_no_document(tmp_path: Path) -> None:
+    assert not is_document(Path("x" * 300))
+    with pytest.raises(UnreadableDocumentError):
+        read_book([Path("x" * 300), tmp_path])
 
 
 def written(path: Path, content: bytes) -> Path:
