@@ -168,7 +168,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     max_retries: int = 1  # of one call
     # longest pause before the first retry, in seconds; twice as long before each next
-    delay_s: float = 0.05
+    delay_s: float = 0.3
     max_delay_s: float = 1.0  # most of these
 
 
@@ -176,7 +176,8 @@ def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) 
     """Seconds before the next retry, after `num_retries` of them.
 
     From half of the longest pause up to all of it, by chance: instances that die together become
-    known one after another within some milliseconds, and a retry must not meet the next of them.
+    known one after another within some milliseconds, 50 on a busy machine, and a retry must not
+    meet the next of them.
     """
     longest_s = min(policy.max_delay_s, policy.delay_s * 2.0 ** min(num_retries, MAX_DOUBLINGS))
     return (1.0 + random()) / 2 * longest_s

@@ -67,6 +67,21 @@ class WriteWatch:
         self._num_waiting = 0
 
 
+def close_only_once(transport: asyncio.Transport) -> None:
+    """Let further calls of `close` do nothing.
+
+    Over TLS asyncio forgets its connection at the second one, and then fails at whatever is asked
+    of it: how much waits to be sent, and to abort.
+    """
+    close = transport.close
+
+    def close_once() -> None:
+        if not transport.is_closing():
+            close()
+
+    transport.close = close_once  # type: ignore[method-assign]
+
+
 def abort(transport: asyncio.Transport) -> None:
     """Close it at once. asyncio fails if it is closed already and bytes waited when that began."""
     connection = transport.get_extra_info("socket")

@@ -133,6 +133,11 @@ class WyomingConnection:
         reader.on_end = self.cut
 
     @property
+    def transport(self) -> asyncio.Transport:
+        """What it is sent over."""
+        return cast("asyncio.Transport", self._writer.transport)
+
+    @property
     def is_busy(self) -> bool:
         """Whether speech has been asked for, or is not yet on its way."""
         return self._speaking is not None or self._num_unsent_bytes > 0
@@ -145,7 +150,7 @@ class WyomingConnection:
         """End it if its client takes nothing, sends an event too slowly, or nothing at all."""
         waits_since, limits = self._reader.waits_since, self._limits
         if self._writes.is_stalled(self._num_unsent_bytes, now):
-            abort(cast("asyncio.Transport", self._writer.transport))
+            abort(self.transport)
         elif waits_since is not None and self._reader.has_part:
             if now - waits_since >= limits.header_timeout_s:
                 self.cut()

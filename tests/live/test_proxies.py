@@ -16,8 +16,10 @@ from typing import Final
 
 import httpx
 import pytest
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
+from app.entrypoints.http.protocol import RESET
 from tests.eventually import wait_until
 from tests.listening import decode_file
 from tests.serving import (
@@ -28,6 +30,7 @@ from tests.serving import (
     server_process,
     wait_for_status,
 )
+from tests.socket_handshake import HANDSHAKE
 
 DEPLOY: Final = Path(__file__).parents[2] / "docs/how-to/deploy.md"
 LONG: Final = " ".join(f"This is sentence {n} of very many that are spoken." for n in range(70))
@@ -227,6 +230,51 @@ def test_the_server_speaks_tls(certificate: tuple[Path, Path], tmp_path: Path) -
             assert plain.recv(100) == b""
         process.terminate()
         assert process.wait(30) == 0
+    assert not server.log_events(level="error")
+
+
+HANDSHAKE_404: Final = HANDSHAKE.replace(b"/v1/audio/speech/stream", b"/nothing")
+CLOSE_FRAME: Final = b"\x88\x82\0\0\0\0\x03\xe8"
+
+
+def test_clients_that_leave_over_tls_in_any_way_leave_nothing(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chain, key = certificate
+    port = free_port()
+    flags = ["--port", str(port), "--ssl-certfile", str(chain), "--ssl-keyfile", str(key)]
+    begun = Frame(Opcode.TEXT, b'{"type": "text", "text": "Hello there. How are you?"}')
+    messages = begun.serialize(mask=True)
+    trusted = ssl.create_default_context(cafile=str(chain))
+    with running(tmp_path / "log", *flags) as process:
+        server = ServerProcess(process, port, tmp_path / "log")
+
+        def connected(sent: bytes) -> ssl.SSLSocket:
+            plain = socket.create_connection(("127.0.0.1", port), timeout=5)
+            client = trusted.wrap_socket(plain, server_hostname="localhost")
+            client.sendall(sent)
+            return client
+
+        # They keep their TCP connection, and do not answer the end of TLS.
+        sent = (HANDSHAKE_404, HANDSHAKE + CLOSE_FRAME, HANDSHAKE + messages + CLOSE_FRAME)
+        silent = [connected(each) for each in sent]
+        for number in range(30):
+            client = connected(HANDSHAKE + (messages if number % 2 else b""))
+            time.sleep(0.1)
+            if number % 3 == 0:
+                client.sendall(CLOSE_FRAME)
+            elif number % 3 == 1:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            client.close()
+        time.sleep(2.5)  # two looks at all connections
+        assert process.poll() is None
+        assert not server.log_events(level="error")
+        stopped_at = time.monotonic()
+        process.terminate()
+        assert process.wait(30) == 0
+        assert time.monotonic() - stopped_at < 5
+        for client in silent:
+            client.close()
     assert not server.log_events(level="error")
 
 

@@ -305,6 +305,24 @@ async def test_a_stopping_server_finishes_what_it_says(tmp_path: Path) -> None:
         assert await asyncio.to_thread(server.exit_code) == 0
 
 
+def test_a_client_that_reads_nothing_does_not_delay_the_end(tmp_path: Path) -> None:
+    port, environ = free_port(), {"SOPRANO_SERVER__SHUTDOWN_S": "2"}
+    arguments = ["--backend", "embedded", "--wyoming-port", str(port)]
+    with server_process(tmp_path / "log", *arguments, environ=environ) as server:
+        wait_for_status(f"{server.url}/health/ready")
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(json.dumps({"type": "synthesize", "data": {"text": LONG}}).encode())
+            client.sendall(b"\n")
+            time.sleep(1.5)
+            stopped_at = time.monotonic()
+            server._process.send_signal(signal.SIGTERM)
+            assert server._process.wait(30) == 0
+            assert time.monotonic() - stopped_at < 2 + 5
+        assert not server.log_events(level="error")
+
+
 def test_a_port_in_use_ends_the_start(served: WyomingServer) -> None:
     done = run_console("serve", "--port", "0", "--wyoming-port", str(served.port))
     assert done.returncode == 1

@@ -29,7 +29,13 @@ from websockets.http11 import Request
 
 from app.domain.api_keys import TokenBucket
 from app.domain.errors import ServerDrainingError, SpeechError
-from app.entrypoints.connections import ConnectionLimits, UnfinishedPart, WriteWatch, abort
+from app.entrypoints.connections import (
+    ConnectionLimits,
+    UnfinishedPart,
+    WriteWatch,
+    abort,
+    close_only_once,
+)
 from app.entrypoints.http.errors import HttpError, encode_answer
 from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
@@ -152,6 +158,7 @@ class HttpProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a new connection, or reject it when its request begins: a HEAD gets no body."""
+        close_only_once(transport)
         super().connection_made(transport)
         transport.max_size = MAX_READ_BYTES  # type: ignore[attr-defined] # of asyncio's own
         self._headers_due_at = self.loop.time() + self._limits.header_timeout_s

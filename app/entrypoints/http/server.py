@@ -18,7 +18,7 @@ import structlog
 import uvicorn
 
 from app.domain.services.lifecycle import Intake
-from app.entrypoints.connections import ConnectionLimits
+from app.entrypoints.connections import ConnectionLimits, abort
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol
 from app.entrypoints.services import Services
@@ -211,7 +211,12 @@ class SpeechServer(uvicorn.Server):
             if len(self._connections) >= max_connections:
                 _log.warning("server.connections_full", max_connections=max_connections)
             for connection in self._connections:
-                connection.check(now)
+                try:
+                    connection.check(now)
+                except Exception:  # noqa: BLE001 - see below
+                    # What is wrong with one connection must not end the server.
+                    _log.exception("connection.check_failed")
+                    self.server_state.connections.discard(connection)
             if self._overload is not None:
                 self._overload.report()
         return must_exit and self._has_finished()
@@ -225,9 +230,15 @@ class SpeechServer(uvicorn.Server):
             async with asyncio.timeout(2 * LAST_LINE_S):
                 if self._announced is not None:
                     await self._announced.async_close()
+                # A client that takes nothing does not answer the end of its connection, either.
+                asyncio.get_running_loop().call_later(FAREWELL_S, self._abort_all)
                 await super().shutdown(sockets)
         except TimeoutError:
             _log.exception("server.left")
+
+    def _abort_all(self) -> None:
+        for connection in self._connections:
+            abort(connection.transport)
 
     @property
     def _connections(self) -> list[Connection]:
