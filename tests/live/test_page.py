@@ -177,6 +177,25 @@ async def write(page: Page, text: str) -> None:
     await page.run("$('text').dispatchEvent(new Event('input', { bubbles: true }))")
 
 
+async def hold(page: Page, part: str) -> None:
+    """From now on requests wait in the list `held` if `part` is in their address or body."""
+    await page.run(f"""(() => {{
+        const send = window.fetch;
+        window.held = [];
+        window.fetch = async (url, options) => {{
+            const isMeant = `${{url}} ${{options?.body ?? ""}}`.includes({json.dumps(part)});
+            if (isMeant) await new Promise((go) => held.push(go));
+            return send(url, options);
+        }};
+    }})()""")
+
+
+async def wait_for_file(directory: Path, name: str) -> None:
+    async with asyncio.timeout(30):
+        while not (directory / name).exists():
+            await asyncio.sleep(0.05)
+
+
 async def speak(page: Page, text: str = TEXT) -> None:
     await write(page, text)
     await click(page, "#speak")
@@ -386,6 +405,43 @@ async def test_live_typing_is_spoken_as_it_is_typed(place: Place, looked: Page) 
     assert typed[1].startswith("It costs $5. The next sentence")
 
 
+async def test_words_from_an_input_method_are_spoken_once_they_are_chosen(
+    server: ServerProcess, page: Page
+) -> None:
+    await visit(page, server.url)
+    await click(page, "#live")
+    for composed in ("nai", "naïve"):
+        caret = len(composed)
+        await page.call(
+            "Input.imeSetComposition", text=composed, selectionStart=caret, selectionEnd=caret
+        )
+    assert await page.run("$('text').value + text('words')") == "naïve"
+    await page.call("Input.insertText", text="naïve")
+    await page.until("text('words') === 'naïve'")
+    await page.until("audio.currentTime > 0")
+
+
+async def test_a_websocket_that_breaks_is_noticed_and_replaced(
+    server: ServerProcess, page: Page
+) -> None:
+    await visit(page, server.url)
+    await page.run("""window.WebSocket = class extends WebSocket {
+        constructor(...args) { super(...args); window.socket = this; }
+    }; 0""")
+    await click(page, "#live")
+    await page.type("One. Two ")
+    await page.until("audio.currentTime > 0")
+    await page.run("socket.close(4000)")
+    await page.until("text('error').startsWith('The connection broke')")
+    assert await page.run("text('status')") == ""
+    assert not await page.run("$('download').disabled")  # what has arrived
+    await page.type("three. Four ")
+    await page.until("text('words') === 'three. Four ' && text('error') === ''")
+    await page.until("audio.currentTime > 0")
+    await click(page, "#live")
+    assert (await page.run("text('status')")).startswith("Ended: ")
+
+
 async def test_live_typing_without_a_key_asks_for_one(keyed: ServerProcess, page: Page) -> None:
     await visit(page, keyed.url)
     await click(page, "#live")
@@ -475,6 +531,44 @@ async def test_stored_files_are_listed_in_pages_and_played_with_subtitles(
     assert await page.run("audio.paused")  # one plays at a time
     source = await page.run("all('#stored-list audio')[0].src")
     assert source.startswith("blob:" if place.key else f"{place.url}/v1/audio/files/")
+
+
+async def test_of_two_stored_files_the_one_chosen_last_is_played(
+    keyed: ServerProcess, page: Page
+) -> None:
+    await open_stored_files(page, Place(keyed.url, KEY))
+    await hold(page, "captions.vtt")
+    for number in (1, 2):
+        await click(page, f"#stored-list li:nth-of-type({number}) button")
+        await page.until(f"held.length === {number}")
+    await page.run("held[0](), held[1]()")
+    await page.until("all('#stored-list li:nth-of-type(2) audio').length === 1")
+    assert await page.run("all('#stored-list audio').length") == 1
+
+
+async def test_a_stored_file_is_not_played_once_its_list_is_replaced(
+    keyed: ServerProcess, page: Page
+) -> None:
+    await open_stored_files(page, Place(keyed.url, KEY))
+    await hold(page, "captions.vtt")
+    await page.run("""(() => {
+        const { play } = HTMLMediaElement.prototype;
+        window.started = [];
+        HTMLMediaElement.prototype.play = function () {
+            started.push(this);
+            return play.call(this);
+        };
+        window.listed = all("#stored-list li")[0];
+    })()""")
+    await click(page, "#stored-list li button")
+    await page.until("held.length === 1")
+    await click(page, "#stored-refresh")
+    await page.until("!listed.isConnected && all('#stored-list li').length === 10")
+    await click(page, "#stored-list li button")
+    await page.until("held.length === 2")
+    await page.run("held[0](), held[1]()")
+    await page.until("started.some((each) => each.isConnected)")
+    assert await page.run("started.length") == 1
 
 
 async def test_a_stored_file_is_deleted_after_a_question(place: Place, looked: Page) -> None:
@@ -645,11 +739,47 @@ async def test_the_audio_can_be_downloaded(
     await choose(page, "format", audio_format)
     await click(page, "#download")
     name = "speech.ogg" if audio_format == "opus" else f"speech.{audio_format}"
-    async with asyncio.timeout(30):
-        while not (tmp_path / name).exists():
-            await asyncio.sleep(0.05)
+    await wait_for_file(tmp_path, name)
     samples, rate, _ = decode_file((tmp_path / name).read_bytes())
     assert len(samples) / rate == pytest.approx(length_s, abs=0.3)
+
+
+async def test_a_download_leaves_the_button_to_a_speech_that_began_meanwhile(
+    server: ServerProcess, page: Page, tmp_path: Path
+) -> None:
+    await page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    await visit(page, server.url)
+    await speak(page)
+    await choose(page, "format", "wav")
+    await hold(page, "v1/audio/speech")
+    await click(page, "#download")
+    await page.until("held.length === 1")
+    await write(page, "Another text.")
+    await click(page, "#speak")
+    await page.until("held.length === 2")
+    await page.run("held[0]()")
+    await wait_for_file(tmp_path, "speech.wav")
+    assert await page.run("$('download').disabled")
+    await page.run("held[1]()")
+    await page.until(f"{IS_COMPLETE} && !$('download').disabled")
+
+
+async def test_what_was_typed_live_is_downloaded_as_mp3(
+    server: ServerProcess, page: Page, tmp_path: Path
+) -> None:
+    await page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    await visit(page, server.url)
+    await choose(page, "format", "wav")
+    await click(page, "#live")
+    await page.type("Typed. And more ")
+    await page.until("audio.currentTime > 0")
+    await page.press("Escape")
+    assert await page.run("$('format').hidden && text('download') === 'Download MP3'")
+    await click(page, "#download")
+    await wait_for_file(tmp_path, "speech.mp3")
+    await click(page, "#live")
+    await speak(page)
+    assert await page.run("!$('format').hidden && text('download') === 'Download'")
 
 
 async def show_everything(page: Page) -> None:
@@ -758,6 +888,7 @@ async def test_a_websocket_that_was_idle_is_replaced(tmp_path: Path, page: Page)
         await page.until(IS_PLAYING)
         await page.until("!$('download').disabled")  # the server has closed it
         assert await page.run("text('error')") == ""
+        assert (await page.run("text('status')")).startswith("Ended: ")
         await page.type("three. Four ")
         await page.until("text('words') === 'three. Four '")
         await page.until(f"{IS_PLAYING} && $('download').disabled")

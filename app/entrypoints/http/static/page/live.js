@@ -61,17 +61,8 @@ export class LiveTyping {
 
   /** Stop at once. */
   cancel(text) {
-    clearTimeout(this.#timer);
     this.#typed.sent = text;
-    this.#hasUnflushed = false;
     this.#close();
-  }
-
-  /** No more will be typed; what was typed is still synthesized. */
-  finish(text) {
-    if (!this.isOpen) return;
-    this.flush(text);
-    this.#write({ type: "end" });
   }
 
   reset() {
@@ -94,7 +85,7 @@ export class LiveTyping {
 
   #open() {
     const socket = this.#socket = this.#server.connect(PATH);
-    let wasOpen = false;
+    let wasOpen = false, fault = null;  // the code of the last error that the server told
     socket.binaryType = "arraybuffer";
     this.#queue = [{ type: "configure", ...this.#readOptions(), response_format: "mp3" }];
     this.#on.begin();
@@ -104,13 +95,16 @@ export class LiveTyping {
     });
     socket.addEventListener("message", ({ data }) => {
       if (socket !== this.#socket) return;
-      if (typeof data === "string") this.#receive(JSON.parse(data));
-      else this.#on.audio(new Uint8Array(data));
+      if (typeof data !== "string") return this.#on.audio(new Uint8Array(data));
+      const message = JSON.parse(data);
+      if (message.type === "error") fault = message.error.code;
+      this.#receive(message);
     });
-    socket.addEventListener("close", () => {
+    socket.addEventListener("close", ({ reason }) => {
       if (socket !== this.#socket) return;
       this.#close();
       if (!wasOpen) this.#on.error("The server did not accept the WebSocket: it may need an API key, or the name of this page in server.allowed_hosts.", true);
+      else if (reason !== fault) this.#on.error("The connection broke before everything was spoken. The next word you type opens another one.");
     });
   }
 
@@ -120,8 +114,8 @@ export class LiveTyping {
     else if (message.type === "utterance.ended") this.#close();
     else if (message.error?.code === "idle_timeout") this.#close();  // the next word opens another one
     else if (message.type === "error") {
-      this.#on.error(message.error.message, message.error.code === "invalid_api_key");
       if (message.utterance !== null) this.#close();
+      this.#on.error(message.error.message, message.error.code === "invalid_api_key");
     }
   }
 
@@ -129,6 +123,8 @@ export class LiveTyping {
     const socket = this.#socket;
     this.#socket = null;
     this.#queue = [];
+    this.#hasUnflushed = false;
+    clearTimeout(this.#timer);  // or the end of a word opens another one
     if (!socket) return;
     socket.close();
     this.#on.end();

@@ -127,9 +127,7 @@ async function speak() {
   halt();
   const run = request = new AbortController(), body = readBody(), began = performance.now();
   const seconds = () => `${((performance.now() - began) / 1000).toFixed(2)} s`;
-  spoken = body;
-  $("download").disabled = true;
-  note("");
+  setSpoken(body);
   say("Waiting for the server.");
   player.begin(body.input, { speed: body.speed });
   $("player").scrollIntoView({ block: "nearest" });
@@ -169,6 +167,15 @@ async function receive(response, run, seconds) {
   if (!run.signal.aborted) throw new ServerError("The connection broke before the audio was complete.");
 }
 
+/** The player gets something else: `body`, or with null what is typed live, of which there is MP3 alone. */
+function setSpoken(body) {
+  spoken = body;
+  $("download").disabled = true;
+  $("download").textContent = body ? "Download" : "Download MP3";
+  $("format").hidden = !body;
+  note("");
+}
+
 function finish() {
   player.end();
   $("download").disabled = !player.recording.size;
@@ -186,16 +193,16 @@ function speakAgain(entry) {
 }
 
 async function download() {
-  const format = $("format").value, name = `speech.${EXTENSION_OF[format] ?? format}`;
-  if (format === "mp3" || !spoken) return save(player.recording.blob, "speech.mp3");
+  const body = spoken, format = $("format").value, name = `speech.${EXTENSION_OF[format] ?? format}`;
+  if (format === "mp3" || !body) return save(player.recording.blob, "speech.mp3");
   $("download").disabled = true;
   try {  // synthesized once more, unless the server has it cached
-    const response = await server.request("v1/audio/speech", { json: { ...spoken, response_format: format, stream: false } });
+    const response = await server.request("v1/audio/speech", { json: { ...body, response_format: format, stream: false } });
     save(await response.blob(), name);
   } catch (error) {
     fail(error);
   } finally {
-    $("download").disabled = false;
+    if (spoken === body) $("download").disabled = false;
   }
 }
 
@@ -206,10 +213,8 @@ function liveHandlers() {
   let typed = "", timer = 0;
   return {
     begin() {
-      spoken = null;
+      setSpoken(null);
       typed = "";
-      $("download").disabled = true;
-      note("");
       player.begin("", { speed: Number($("speed").value), isLive: true });
       say("Connected: words are spoken as you type.");
     },
@@ -227,6 +232,7 @@ function liveHandlers() {
     end() {
       clearTimeout(timer);
       finish();
+      $("status").textContent = `Ended: ${player.recording.seconds.toFixed(1)} s of audio.`;
       if (typed.trim()) history.add({ input: typed.trim(), ...readFields() });
     },
     error(message, needsKey) {
@@ -349,11 +355,13 @@ $("form").addEventListener("submit", (event) => {
   else speak();
 });
 $("form").addEventListener("input", refresh);
-$("text").addEventListener("input", (event) => {
-  if (!$("live").checked || event.isComposing) return;
-  if (event.inputType === "insertLineBreak") live.flush($("text").value);
-  else live.type($("text").value);
-});
+for (const name of ["input", "compositionend"]) {  // no input follows the end of a composition
+  $("text").addEventListener(name, (event) => {
+    if (!$("live").checked || event.isComposing) return;
+    if (event.inputType === "insertLineBreak") live.flush($("text").value);
+    else live.type($("text").value);
+  });
+}
 $("form").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
@@ -363,8 +371,9 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !$("confirm").open) stop();
 });
 function stop() {
-  if (request || live.isOpen) say("Stopped.");
+  const isRunning = request || live.isOpen;
   halt();
+  if (isRunning) say("Stopped.");
   for (const audio of document.querySelectorAll("audio")) audio.pause();
 }
 $("stop").addEventListener("click", stop);

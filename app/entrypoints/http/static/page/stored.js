@@ -15,6 +15,7 @@ export class StoredFiles {
   #onError;
   #after = null;
   #urls = [];  // of the file in the player
+  #run = 0;  // counts what ends a player, one that is still on its way as well
 
   constructor(server, nodes, ask, onError) {
     this.#server = server;
@@ -30,7 +31,6 @@ export class StoredFiles {
   async load() {
     if (!this.#nodes.details.open) return;
     this.#after = null;
-    this.#closePlayer();
     await this.#loadPage();
   }
 
@@ -40,14 +40,14 @@ export class StoredFiles {
     try {
       const page = await (await this.#server.request(`${PATH}?${query}`)).json();
       const items = page.data.map((file) => this.#item(file));
-      if (isFirst) list.replaceChildren();
+      if (isFirst) this.#clear();
       list.append(...items);
       this.#after = page.last_id;
       more.hidden = !page.has_more;
       status.textContent = list.children.length ? "" : "Nothing is stored. “Store the audio on the server” is below “Sampling and more”.";
       if (!isFirst) items[0]?.querySelector("button").focus();
     } catch (error) {
-      if (isFirst) list.replaceChildren();
+      if (isFirst) this.#clear();
       more.hidden = true;
       this.#fail(error);
     }
@@ -85,13 +85,20 @@ export class StoredFiles {
     return url;
   }
 
+  #clear() {
+    this.#closePlayer();
+    this.#nodes.list.replaceChildren();
+  }
+
   #closePlayer() {
+    this.#run++;
     this.#nodes.list.querySelectorAll(".stored-player").forEach((each) => each.remove());
     for (const url of this.#urls.splice(0)) URL.revokeObjectURL(url);
   }
 
   async #play(item, id, path) {
     this.#closePlayer();
+    const run = this.#run, isOver = () => run !== this.#run || !item.isConnected;
     const box = document.createElement("div"), audio = document.createElement("audio"), cue = document.createElement("p");
     const track = Object.assign(document.createElement("track"), { kind: "subtitles", label: "English", srclang: "en", default: true });
     box.className = "stored-player";
@@ -110,12 +117,14 @@ export class StoredFiles {
         if (error.status !== 404) throw error;  // it was stored without captions
         return "data:text/vtt,WEBVTT";
       });
+      if (isOver()) return;
       audio.src = await this.#address(path);
+      if (isOver()) return;
       item.append(box);
       audio.focus();
       await audio.play();
     } catch (error) {
-      if (!["NotAllowedError", "AbortError"].includes(error.name)) this.#fail(error);
+      if (!isOver() && !["NotAllowedError", "AbortError"].includes(error.name)) this.#fail(error);
     }
   }
 
