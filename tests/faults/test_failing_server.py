@@ -51,7 +51,7 @@ def server(tmp_path: Path) -> Iterator[FailingServer]:
     fault.write_text("")
     environ = {
         "SPEECH_FAULT": str(fault),
-        "SOPRANO_RESILIENCE__FIRST_CHUNK_TIMEOUT_S": "1",
+        "SOPRANO_RESILIENCE__CHUNK_TIMEOUT_S": "0.5",
     }
     with server_process(
         tmp_path / "server.log", "--backend", "embedded",

@@ -107,7 +107,6 @@ def soprano_server(
         "SOPRANO_SPEECH__PREFETCH_S": str(prefetch_s),
         "SOPRANO_ADMISSION__MAX_RUNNING": str(NUM_STREAMS),
         # A busy machine is no reason to give up.
-        "SOPRANO_RESILIENCE__FIRST_CHUNK_TIMEOUT_S": str(LIMIT_S),
         "SOPRANO_RESILIENCE__CHUNK_TIMEOUT_S": str(LIMIT_S),
     }
     arguments = ["--backend", "onnx", "--model", str(directory)]

@@ -56,7 +56,7 @@ class FilteredModel:
     def __init__(self, model: SpeechModel, loudness_lufs: float | None = None) -> None:
         self._model = model
         self._loudness_lufs = loudness_lufs
-        self._gains: dict[str, float] = {}  # in dB, by voice
+        self.gains: dict[str, float] = {}  # in dB, by voice; known once it is loaded
 
     @property
     def info(self) -> ModelInfo:
@@ -73,7 +73,7 @@ class FilteredModel:
                 _log.warning("voice.not_measured", voice=voice.id, reason=str(error))
                 continue
             if measured is not None:
-                self._gains[voice.id] = self._loudness_lufs - measured
+                self.gains[voice.id] = self._loudness_lufs - measured
 
     async def _measure(self, params: SynthesisParams) -> float | None:
         samples = [np.zeros(0, np.float32)]
@@ -100,7 +100,7 @@ class FilteredModel:
         if own_speed != params.speed:
             tempos = chain_tempos(params.speed / own_speed)
             filters += [("atempo", repr(tempo)) for tempo in tempos]
-        if (gain := self._gains.get(params.voice.id)) is not None:
+        if (gain := self.gains.get(params.voice.id)) is not None:
             filters += [("volume", f"{gain:.2f}dB"), LIMITER]
         return _filter(chunks, FilterChain(native.sample_rate, filters)) if filters else chunks
 

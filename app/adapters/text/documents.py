@@ -40,14 +40,16 @@ HEADINGS: Final = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 
 # A line that is the heading of a chapter in a plain text: "CHAPTER IV.", "Part One: The Sea".
 CHAPTER_LINE: Final = re.compile(
-    r"(?:chapter|part|book|letter|act|scene|volume|canto)\s+(?:the\s+)?"
-    r"(?:[0-9]{1,3}|[ivxlc]{1,8}|(?:twenty|thirty|forty|fifty)?-?(?:one|two|three|four|five|six|seven|eight"
-    r"|nine|ten|eleven|twelve|[a-z]+teen|twenty|thirty|forty|fifty|first|second|third|last))"
-    r"\s*(?:[.:\u2013\u2014-].{0,80})?"
-    r"|(?:prologue|epilogue|preface|foreword|introduction|afterword|contents)\W*",
-    re.IGNORECASE,
+    r"(?i:chapter|part|book|letter|act|scene|volume|canto)\s+(?i:the\s+)?"
+    r"(?:[0-9]{1,3}|[IVXLCivxlc]{1,8}"
+    r"|(?i:(?:(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:[- ](?=[a-z]))?)?"
+    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[a-z]+teen"
+    r"|first|second|third|[a-z]+th|last)?\b))"
+    r"(?:\s*[.:\u2013\u2014-].{0,80}|\s+[A-Z\"'\u201c\u2018].{0,80}(?<![.!?])|\W*)"
+    r"|(?i:prologue|epilogue|preface|foreword|introduction|afterword|contents)\W*"
 )
-_FRONT_MATTER: Final = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
+_LINE_END: Final = re.compile(r"[.!?:\u2026][\"'\u201d\u2019)]*\s*\Z")
+_FRONT_MATTER: Final = re.compile(r"\A---\n(?=[\w-]+[ \t]*:).*?\n(?:---|\.\.\.)\n", re.DOTALL)
 _ENCODING: Final = re.compile(rb"\s*<\?xml[^>]*encoding=[\"']([A-Za-z0-9._-]+)[\"']")
 HEADING_LEVEL: Final = 2  # headings up to this level begin a chapter
 
@@ -162,7 +164,7 @@ def is_document(path: Path) -> bool:
         if path.is_dir():
             return any(_find_files([path]))
         return path.suffix.lower() in READERS and path.is_file()
-    except (OSError, UnreadableDocumentError):  # too long for a name, not readable
+    except OSError:  # too long for a name
         return False
 
 
@@ -203,9 +205,16 @@ def _read_file(path: Path) -> Book:
 
 
 def _read_text(path: Path) -> Book:
-    """Plain text: paragraphs between empty lines, whose lines may be wrapped."""
-    text = path.read_text("utf-8-sig").replace("\r\n", "\n")
-    border = r"\n[ \t]*\n" if re.search(r"\S[ \t]*\n[ \t]*\n", text) else r"\n"
+    """Plain text: paragraphs between empty lines, whose lines may be wrapped.
+
+    Where there is no empty line and most lines end as sentences do, each is a paragraph.
+    """
+    text = path.read_text("utf-8-sig").replace("\r\n", "\n").strip()
+    border = r"\n[ \t]*\n"
+    if not re.search(border, text):
+        lines = text.splitlines()
+        whole = [each for each in lines if _LINE_END.search(each) or CHAPTER_LINE.fullmatch(each)]
+        border = r"\n" if 2 * len(whole) >= len(lines) else r"\Z"
     paragraphs = (" ".join(each.split()) for each in re.split(border, text))
     blocks = [Block(each, 1 if CHAPTER_LINE.fullmatch(each) else 0) for each in paragraphs if each]
     return Book(title=path.stem, chapters=tuple(_by_heading(blocks, path.stem)))
@@ -298,7 +307,8 @@ class _Epub:
         """The picture that the package calls its cover, or nothing."""
         names = [meta.get("content") for meta in self.package.iterfind(".//{*}meta[@name='cover']")]
         for item in self.items.values():
-            if "cover-image" in item.get("properties", "") or item.get("id") in names:
+            is_cover = "cover-image" in item.get("properties", "") or item.get("id") in names
+            if is_cover and item.get("media-type", "").startswith("image/"):
                 return self.read(self.path_of(item))
         return b""
 

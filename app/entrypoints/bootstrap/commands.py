@@ -1,7 +1,6 @@
 """What commands need beside the server: checkpoints, their graphs, keys, books, the comparison."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final, get_args
 
@@ -33,7 +32,7 @@ from app.adapters.text.documents import UnreadableDocumentError, is_document, re
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import build_graph_cache
-from app.entrypoints.bootstrap.ports import DISTRIBUTION
+from app.entrypoints.bootstrap.ports import identify_sound
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import ModelSettings, Settings
 
@@ -78,15 +77,10 @@ def _read_whole(directory: Path) -> Checkpoint:
 
 
 def describe_sound(ports: Ports, settings: Settings) -> str:
-    """All settings that decide how a text sounds, beside the request, and what speaks it."""
-    model, info = settings.model, ports.model.info
+    """What decides how a text sounds, beside the request."""
     known = ports.lexicon.pronunciations.respellings if ports.lexicon is not None else {}
-    parts = (
-        version(DISTRIBUTION), info.id, info.backend, model.checkpoint, model.revision,
-        model.precision, model.temperature, model.top_p, settings.speech.loudness_lufs,
-        settings.text.markup, sorted(known.items()),
-    )  # fmt: skip
-    return repr(parts)
+    sound = identify_sound(ports.choice.backend, settings, ports.clock)
+    return repr((sound, settings.speech.loudness_lufs, settings.text.markup, sorted(known.items())))
 
 
 class ComparedSentence(msgspec.Struct, frozen=True):

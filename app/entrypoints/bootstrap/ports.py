@@ -3,6 +3,7 @@
 import hashlib
 import random
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -86,13 +87,14 @@ def build_ports(settings: Settings) -> Ports:
     metrics.watch_instances(lambda: pool.num_alive)
     resilient = ResilientModel(pool, clock, ResiliencePolicy(), observer, random.random, tracing)
     cache, directory = settings.cache, settings.cache.directory
+    filtered = FilteredModel(resilient, settings.speech.loudness_lufs or None)
     model = CachedModel(
-        FilteredModel(resilient, settings.speech.loudness_lufs or None),
+        filtered,
         MemoryCache(cache.max_bytes),
         DiskCache(Path(directory), cache.max_disk_bytes, clock)
         if directory and cache.max_bytes
         else None,
-        partial(_identify, choice.backend, settings, clock),
+        lambda: identify_sound(choice.backend, settings, clock, filtered.gains),
         settings.model.temperature,
     )
     store = settings.store
@@ -142,16 +144,20 @@ def _log_choice(choice: Choice, settings: ModelSettings) -> None:
         _log.warning("backend.settings_unused", backend=choice.backend, settings=unused)
 
 
-def _identify(backend: str, settings: Settings, clock: Clock) -> str:
-    """All that decides the samples beside text and params, as a hash; the model is loaded."""
+def identify_sound(
+    backend: str, settings: Settings, clock: Clock, gains: Mapping[str, float] | None = None
+) -> str:
+    """All that decides the samples beside text and params, as a hash.
+
+    `gains` are those of the voices in dB, known once the model is loaded.
+    """
     versions: dict[str, str | None] = dict.fromkeys(SOUND_PACKAGES)
     for package in SOUND_PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     has_checkpoint = backend in SOPRANO_BACKENDS
     files = file_states(locate_checkpoint(settings.model, clock)) if has_checkpoint else []
-    loudness = settings.speech.loudness_lufs
-    parts = msgspec.json.encode((backend, settings.model, loudness, versions, files))
+    parts = msgspec.json.encode((backend, settings.model, gains, versions, files))
     return hashlib.sha256(parts).hexdigest()
 
 

@@ -178,7 +178,8 @@ async def _run(
     services = Services(ports, unlimited, Intake())
     async with services.running():
         if book and target.path and target.has_chapters:
-            _is_regular(target.path)
+            if not _is_regular(target.path):
+                raise click.ClickException(f"{target.path} is no file, which a book has to be.")
             sound = describe_sound(ports, settings)
             await speak_book(services, book, request, target.path, target.captions, sound)
             click.echo(target.path)

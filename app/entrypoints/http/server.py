@@ -8,7 +8,7 @@ import asyncio
 import errno
 import math
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -217,6 +217,8 @@ class SpeechServer(uvicorn.Server):
                     # What is wrong with one connection must not end the server.
                     _log.exception("connection.check_failed")
                     self.server_state.connections.discard(connection)
+                    with suppress(Exception):
+                        abort(connection.transport)
             if self._overload is not None:
                 self._overload.report()
         return must_exit and self._has_finished()
@@ -231,14 +233,15 @@ class SpeechServer(uvicorn.Server):
                 if self._announced is not None:
                     await self._announced.async_close()
                 # A client that takes nothing does not answer the end of its connection, either.
-                asyncio.get_running_loop().call_later(FAREWELL_S, self._abort_all)
+                asyncio.get_running_loop().call_later(LAST_LINE_S - 1, self._abort_all)
                 await super().shutdown(sockets)
         except TimeoutError:
             _log.exception("server.left")
 
     def _abort_all(self) -> None:
         for connection in self._connections:
-            abort(connection.transport)
+            with suppress(Exception):
+                abort(connection.transport)
 
     @property
     def _connections(self) -> list[Connection]:

@@ -15,14 +15,13 @@ from app.domain.errors import CheckpointError
 from app.domain.resilience import TimeLimits
 from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import Assignment, build_assigned, worker_environment
-from app.entrypoints.bootstrap.ports import _identify, build_ports, time_limits
+from app.entrypoints.bootstrap.ports import build_ports, identify_sound, time_limits
 from app.entrypoints.settings import (
     CacheSettings,
     LogSettings,
     ModelSettings,
     ResilienceSettings,
     Settings,
-    SpeechSettings,
     TelemetrySettings,
 )
 from app.entrypoints.settings_loader import SettingsError
@@ -30,7 +29,7 @@ from tests.fakes.speech_observer import FakeSpeechObserver
 
 
 def identify(backend: str = "embedded", **settings: Any) -> str:
-    return _identify(backend, Settings(model=ModelSettings(**settings)), SystemClock())
+    return identify_sound(backend, Settings(model=ModelSettings(**settings)), SystemClock())
 
 
 def test_the_same_settings_and_files_are_the_same_model(
@@ -52,9 +51,9 @@ def test_another_backend_or_setting_is_another_model() -> None:
     assert len(set(identities)) == len(identities)
 
 
-def test_another_loudness_is_another_sound() -> None:
-    louder = Settings(speech=SpeechSettings(loudness_lufs=-16.0))
-    assert _identify("embedded", louder, SystemClock()) != identify()
+def test_another_gain_is_another_sound() -> None:
+    louder = identify_sound("embedded", Settings(), SystemClock(), {"heart": 9.0})
+    assert louder != identify_sound("embedded", Settings(), SystemClock(), {})
 
 
 def test_other_weights_in_the_same_place_are_another_model(

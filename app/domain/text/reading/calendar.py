@@ -159,7 +159,8 @@ def _read_pointed_month(match: re.Match[str]) -> str | None:
 
 
 _MONTH_FOLLOWS: Final = re.compile(
-    r" (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Morning|Afternoon|Evening|Night)"
+    rf" (?:{'|'.join(_MONTHS)}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Morning|Afternoon"
+    r"|Evening|Night)\b"
 )
 
 

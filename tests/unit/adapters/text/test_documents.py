@@ -130,6 +130,25 @@ def test_a_text_without_empty_lines_has_a_paragraph_in_each_line(tmp_path: Path)
     assert chapters[1].paragraphs == ("Chapter 2", "Act now before it is late, they said!")
 
 
+def test_a_text_that_is_wrapped_without_empty_lines_is_one_paragraph(tmp_path: Path) -> None:
+    text = b"The quick brown fox\njumps over the lazy\ndog and is gone.\n"
+    (chapter,) = read_book([written(tmp_path / "a.txt", text)]).chapters
+    assert chapter.paragraphs == ("The quick brown fox jumps over the lazy dog and is gone.",)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Chapter I The Cyclone", "Chapter 1 The Beginning", "BOOK FOURTH", "Chapter Twenty One",
+        "CHAPTER SIXTY", "Part Twenty-Two: The End", "Chapter XIV.", "Epilogue",
+    ],
+)  # fmt: skip
+def test_lines_that_are_headings(tmp_path: Path, line: str) -> None:
+    text = f"{line}\n\nIt was so.\n".encode()
+    (chapter,) = read_book([written(tmp_path / "a.txt", text)]).chapters
+    assert chapter.title == line
+
+
 def test_sentences_are_no_headings(tmp_path: Path) -> None:
     text = b"Book two tickets for me, please.\n\nPart of it is lost.\n\nCHAPTER XII. THE SEA\n\nx"
     chapters = read_book([written(tmp_path / "a.txt", text)]).chapters
@@ -140,6 +159,9 @@ def test_the_front_matter_of_markdown_is_not_spoken(tmp_path: Path) -> None:
     text = b"---\ntitle: X\n---\n# Real\n\nText.\n"
     (chapter,) = read_book([written(tmp_path / "a.md", text)]).chapters
     assert chapter.paragraphs == ("Real", "Text.")
+    broken = b"---\n\n# One\n\nIt was dark.\n\n---\n\nThe end.\n"
+    (chapter,) = read_book([written(tmp_path / "a.md", broken)]).chapters
+    assert chapter.paragraphs == ("One", "It was dark.", "The end.")
 
 
 def rewrite(path: Path, changes: dict[str, bytes | None]) -> Path:

@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, get_args
@@ -108,16 +109,24 @@ class GraphCache:
             known = msgspec.json.decode(memory.read_bytes(), type=dict[str, str])
         except (OSError, msgspec.MsgspecError):
             known = {}
-        states = {path: _state(path) for path in paths}
-        new = {states[path]: _hash(path) for path in paths if states[path] not in known}
-        if new:
-            known = dict(list((known | new).items())[-_MAX_DIGESTS:])
-            self._directory.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=self._directory) as partial:
-                written = Path(partial, _DIGESTS)
-                written.write_bytes(msgspec.json.encode(known))
-                written.replace(memory)
-        return [known[states[path]] for path in paths]
+        states = [_state(path) for path in paths]
+        used = {
+            state: known.get(state) or _hash(path)
+            for state, path in zip(states, paths, strict=True)
+        }
+        if not used.keys() <= known.keys():
+            others = {state: digest for state, digest in known.items() if state not in used}
+            kept = dict(list((others | used).items())[-_MAX_DIGESTS:])
+            with suppress(OSError):  # it is only faster
+                self._write(memory, msgspec.json.encode(kept))
+        return [used[state] for state in states]
+
+    def _write(self, path: Path, content: bytes) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=self._directory) as partial:
+            written = Path(partial, path.name)
+            written.write_bytes(content)
+            written.replace(path)
 
     def _is_whole(self, entry: Path) -> bool:
         if not entry.exists():

@@ -36,6 +36,7 @@ ON_PURPOSE = {
     "Roman numerals": r"\b[IVXLCDM]{2,}\b",
     "letters that are named": r"\bPhD\b",
     "the point of a title that also ends a sentence": r"\b(?:Jr|Ltd|Co|Mr|Mrs|Sgt)\.(?!\s\w)",
+    "a sentence that ends with a firm": r"\b(?:Ltd|Inc|Corp|Esq)\.(?= [A-Z])",
     "titles in words, which the model knows in another spelling": r"\b(?:missus|miz)\b",
     "a dash at the beginning": r"^[\u2013\u2014-]",
     "a letter between dashes": r"[\u2013\u2014-] \W*\w\W* [\u2013\u2014-]",

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
@@ -107,6 +108,18 @@ def test_weights_that_have_not_changed_are_not_read_to_find_their_graphs(
     os.utime(checkpoint.directory / "model.safetensors", ns=(1, 1))
     assert rig.get(checkpoint) == entry  # the same content
     assert read.count("model.safetensors") == 2
+
+
+def test_many_other_weights_do_not_push_out_what_is_used_again(
+    rig: Rig, checkpoint: Checkpoint
+) -> None:
+    weights = checkpoint.directory / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    for number in range(35):
+        content[-1] = number
+        weights.write_bytes(content)
+        rig.get(checkpoint)
+    assert len(msgspec.json.decode((rig.directory / "digests.json").read_bytes())) == 30
 
 
 def test_a_build_that_fails_leaves_nothing(rig: Rig, checkpoint: Checkpoint) -> None:
