@@ -167,15 +167,13 @@ def _step_back() -> None:
 
 def _load_hibari() -> Any:
     from hibari import Hibari
-    from hibari.g2p import G2P
-    from hibari.voices import VOICES
 
-    with ThreadPoolExecutor(1) as second:  # its dictionaries take as long as the rest
-        reading = second.submit(G2P, british=VOICES[VOICE.id]["british"])
-        hibari = Hibari(voice=VOICE.id, threads=1)
+    hibari = Hibari(voice=VOICE.id, threads=1)
+    with ThreadPoolExecutor(1) as second:
+        reading = second.submit(lambda: hibari.g2p)  # its dictionaries, when first asked for
         # Its own keeps what the longest texts at the same time ever took, and is no faster for it.
         hibari.sess = open_session(Path(hibari.model_path), num_threads=1, keeps_memory=False)
-        hibari._g2p = reading.result()  # noqa: SLF001 - as its constructor would
+        reading.result()
     hibari("Ready.", seed=SEED)  # loads its dictionaries here, not in several threads at once
     return hibari
 
