@@ -174,7 +174,7 @@ def _load_hibari() -> Any:
         # Its own keeps what the longest texts at the same time ever took, and is no faster for it.
         hibari.sess = open_session(Path(hibari.model_path), num_threads=1, keeps_memory=False)
         reading.result()
-    hibari("Ready.", seed=SEED)  # loads its dictionaries here, not in several threads at once
+    hibari("Ready.", seed=SEED)  # what else it loads, it loads here, not in several threads at once
     return hibari
 
 

@@ -7,7 +7,6 @@ when the same command is given once more after an interruption.
 import asyncio
 import fcntl
 import hashlib
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from app.domain.captions import RENDERERS, Caption
 from app.domain.errors import InvalidRequestError
 from app.domain.speech import SpeechRequest
 from app.entrypoints.bootstrap.commands import BOOK_FORMATS, duration_of, join_parts
+from app.entrypoints.cli.options import whole_file
 from app.entrypoints.services import Services
 
 # While the last sentence of one part is made the next part has begun.
@@ -43,15 +43,12 @@ class PartFile:
     They are named for all that decides how it sounds.
     """
 
-    def __init__(
-        self, directory: Path, number: int, part: BookPart, request: SpeechRequest, model: str
-    ) -> None:
+    def __init__(self, directory: Path, part: BookPart, request: SpeechRequest, model: str) -> None:
         self.part = part
         self.request = msgspec.structs.replace(request, text=part.text)
         key = hashlib.sha256(msgspec.json.encode((self.request, model))).hexdigest()[:32]
         self.path = directory / f"{key}.{request.format}"
         self._record = directory / f"{key}.json"
-        self._written = directory / f"{number}.{os.getpid()}.part"  # until it is whole
 
     def read(self) -> PartRecord:
         """What was stored when the part was whole."""
@@ -68,18 +65,17 @@ class PartFile:
             SpeechError: it could not be spoken.
             OSError: it could not be stored.
         """
-        async with aclosing(await services.speech.start(self.request)) as stream:
-            with self._written.open("wb") as file:
+        with whole_file(self.path) as file:
+            async with aclosing(await services.speech.start(self.request)) as stream:
                 async for part in stream:
                     if isinstance(part, bytes):
                         file.write(part)
                     elif isinstance(part, Caption):
                         progress.add(len(part.text), 0.0)
-                file.flush()
-                os.fsync(file.fileno())
-        duration_s = await asyncio.to_thread(duration_of, self._written)
-        _replace(self._record, msgspec.json.encode(PartRecord(duration_s, stream.captions)))
-        self._written.replace(self.path)
+            file.flush()
+            duration_s = await asyncio.to_thread(duration_of, Path(file.name))
+            with whole_file(self._record) as record:
+                record.write(msgspec.json.encode(PartRecord(duration_s, stream.captions)))
         progress.add(0, duration_s)
 
 
@@ -124,17 +120,15 @@ async def speak_book(
     with _only_one(directory):
         book_format = BOOK_FORMATS[path.suffix.lower()]
         request = msgspec.structs.replace(request, format=book_format.format)
-        files = [
-            PartFile(directory, number, part, request, model)
-            for number, part in enumerate(split_parts(book))
-        ]
+        files = [PartFile(directory, part, request, model) for part in split_parts(book)]
         shown = Shown(sum(len(file.part.text) for file in files))
         with shown.bar:
             await _speak_parts(services, files, shown)
         records = [file.read() for file in files]
         if captions:
             texts = RENDERERS[captions](list(_joined_captions(records)))
-            _replace(path.with_suffix(f".{captions}"), texts.encode())
+            with whole_file(path.with_suffix(f".{captions}")) as beside:
+                beside.write(texts.encode())
         marks = chapter_marks(
             book, [file.part for file in files], [record.duration_s for record in records]
         )
@@ -188,13 +182,3 @@ def _joined_captions(records: list[PartRecord]) -> Iterator[Caption]:
             )
             number += 1
         start_s += record.duration_s
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file that appears when it is whole."""
-    written = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with written.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    written.replace(path)

@@ -1,7 +1,11 @@
-"""What several commands share: flags, settings and tables."""
+"""What several commands share: flags, settings, files and tables."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 import click
 
@@ -58,6 +62,23 @@ def settings_from(config: str | None, flags: dict[str, str | None]) -> LoadedSet
     if uds := flags.pop("uds", None):
         flags["host"] = f"unix:{uds}"
     return load_settings({FLAGS[name]: value for name, value in flags.items()}, config)
+
+
+_written = count()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears under its name when it is whole; else nothing is left of it."""
+    written = path.with_name(f".{path.name}.{os.getpid()}.{next(_written)}.part")
+    try:
+        with written.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def print_columns(rows: Sequence[tuple[str, ...]]) -> None:

@@ -1,7 +1,6 @@
 """`soprano-api say` and `normalize`: text to a file, or to the words that are spoken for it."""
 
 import asyncio
-import os
 import shutil
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -35,7 +34,7 @@ from app.entrypoints.bootstrap.commands import (
 )
 from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
 from app.entrypoints.cli.book import speak_book
-from app.entrypoints.cli.options import common_options, settings_from
+from app.entrypoints.cli.options import common_options, settings_from, whole_file
 from app.entrypoints.log import configure_logging
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
@@ -194,7 +193,8 @@ async def _run(
                 await _write_file(target.path, stream, parts)
                 if target.captions:
                     captions = RENDERERS[target.captions](stream.captions)
-                    target.path.with_suffix(f".{target.captions}").write_text(captions, "utf-8")
+                    with whole_file(target.path.with_suffix(f".{target.captions}")) as beside:
+                        beside.write(captions.encode())
                 click.echo(target.path)
             elif target.output == STANDARD:
                 async for part in parts:
@@ -247,20 +247,16 @@ def _is_regular(path: Path) -> bool:
 
 async def _write_file(path: Path, stream: SpeechStream, parts: AsyncIterator[bytes]) -> None:
     """A file appears when it is whole; a device or a pipe stays what it is, and is written to."""
-    is_regular = _is_regular(path)
-    written = path.with_name(f".{path.name}.{os.getpid()}.part") if is_regular else path
-    try:
-        with written.open("wb") as file:
+    if not _is_regular(path):
+        with path.open("wb") as device:
             async for part in parts:
-                file.write(part)
-            if is_regular:
-                file.seek(0)
-                file.write(stream.head())
-        if is_regular:
-            written.replace(path)
-    finally:
-        if is_regular:
-            written.unlink(missing_ok=True)
+                device.write(part)
+        return
+    with whole_file(path) as file:
+        async for part in parts:
+            file.write(part)
+        file.seek(0)
+        file.write(stream.head())
 
 
 async def _shown(stream: SpeechStream) -> AsyncGenerator[bytes, None]:

@@ -67,7 +67,7 @@ _STARTERS: Final = (
     "|Thank|Sorry|Hello|Remember|Make|Keep|Try|Send|Give|Get|Put|Set|Let's|Don't|I'm|Many|More|Much|Several"
     "|Few|Other|Others|Any|Anyone|Everyone|Everybody|Nobody|Someone|Something|Everything|Nothing|People"
     "|One|Two|Three|Which|Whose|Whether|Together|Afterwards|Eventually|Originally|According|Guests|Everywhere"
-    "|Grease|Set|Cover|Heat|Combine|Whisk|Drain|Season|Repeat|Fold|Chill|Simmer|Boil|Preheat|Leave"
+    "|Grease|Cover|Heat|Combine|Whisk|Drain|Season|Repeat|Fold|Chill|Simmer|Boil|Preheat|Leave"
 )
 """Words that begin a sentence more often than they follow an abbreviation inside one."""
 
@@ -86,14 +86,9 @@ def with_point(words: str, match: re.Match[str]) -> str:
 
 
 def with_point_before_capital(words: str, match: re.Match[str]) -> str:
-    """The same of an abbreviation that never stands before a name."""
-    is_end = match[0].endswith(".") and ends_sentence_before_capital(match)
-    return f"{words}." if is_end else words
-
-
-def ends_sentence_before_capital(match: re.Match[str]) -> bool:
     """The same of an abbreviation that never stands before a name, such as that of a unit."""
-    return ends_sentence(match) or _CAPITAL.match(match.string, match.end()) is not None
+    is_before_capital = _CAPITAL.match(match.string, match.end()) is not None
+    return f"{words}." if match[0].endswith(".") and is_before_capital else with_point(words, match)
 
 
 _THINGS: Final = re.compile(

@@ -10,11 +10,11 @@ from app.domain.text.reading.matching import (
     NUMBER,
     any_of,
     apart,
-    ends_sentence,
-    ends_sentence_before_capital,
     is_before_noun,
     not_after,
     number,
+    with_point,
+    with_point_before_capital,
 )
 from app.domain.text.reading.money import SIGNS as COINS
 from app.domain.text.reading.units import (
@@ -89,9 +89,8 @@ def _read(match: re.Match[str]) -> str | None:
         return f"{words} of a second"  # an exposure of 1/250 s
     if match["exponent"]:
         words += " " + power(match["exponent"].lstrip("^").translate(SUPERSCRIPTS))
-    is_end = ends_sentence(match) if unit == "in." else ends_sentence_before_capital(match)
-    point = "." if match[0].endswith(".") and is_end else ""
-    return f"{words}{match['scale']} {_name(match, is_single=is_single)}{point}"
+    end = with_point if unit == "in." else with_point_before_capital
+    return end(f"{words}{match['scale']} {_name(match, is_single=is_single)}", match)
 
 
 def _read_pressure(match: re.Match[str]) -> str | None:
