@@ -16,22 +16,25 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --n
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all nightly lint check docs bench metrics overload reading soak format lock clean
+.PHONY: help run test test-all nightly test-deploy lint check docs bench metrics overload reading soak format lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.base ## Serve speech on http://127.0.0.1:8000 (MODEL=..., PRECISION=int8, HOST=..., PORT=...)
 	$(BIN)/soprano-api serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL)) \
 		$(if $(PRECISION),--precision $(PRECISION))
 
 test: $(VENV)/.dev ## Run all tests but those that take minutes each, in two processes
-	$(PYTEST) -m "not nightly"
+	$(PYTEST) -m "not nightly and not deploy"
 
 test-all: test nightly ## Run the whole test suite
 
 nightly: $(VENV)/.dev ## Run what test-all adds to test: fuzzing, faults, load, browsers, parity
 	HYPOTHESIS_PROFILE=ci $(PYTEST) -m nightly
+
+test-deploy: $(VENV)/.deploy ## Prove the image in a root file system, as root, and check the files in deploy
+	$(BIN)/python -m pytest tests/deploy
 
 lint: $(VENV)/.dev ## Format, lint, import contracts, types
 	$(BIN)/ruff format --check .
@@ -40,7 +43,7 @@ lint: $(VENV)/.dev ## Format, lint, import contracts, types
 	$(BIN)/mypy
 
 check: lint ## The same, and the fast tests: no torch, no other processes
-	$(PYTEST) -q -m "not nightly and not integration"
+	$(PYTEST) -q -m "not nightly and not integration and not deploy"
 
 docs: $(VENV)/.docs ## Update the generated tables and build the documentation into build/docs
 	$(BIN)/python -m docs.generate
@@ -91,6 +94,10 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/.base
+
+$(VENV)/.deploy: pyproject.toml constraints.txt | $(VENV)/.dev
+	$(PIP) --editable '.[deploy-test,dev]'
+	touch $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[docs]'

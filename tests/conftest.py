@@ -1,8 +1,9 @@
 """The lane of each test, and what several folders of tests share.
 
 A test belongs to exactly one lane. `make check` runs those without a marker, `make test` adds
-`integration`, `make test-all` adds `nightly`. A marker at a test or a parameter is stronger than
-the lane of its module, which is stronger than that of its folder.
+`integration`, `make test-all` adds `nightly`; `make test-deploy` runs `deploy` alone. A marker at a
+test or a parameter is stronger than the lane of its module, which is stronger than that of its
+folder.
 """
 
 import functools
@@ -51,10 +52,14 @@ LANES = {
     "unit/adapters/speech/soprano/onnx/test_agreement.py": "integration",
     "unit/adapters/speech/soprano/onnx/test_vocoder_session.py": "integration",
     "unit/adapters/speech/soprano/onnx/test_language_model_session.py": "integration",
+    # a root file system, and the tools of containers
+    "deploy": "deploy",
     # very many requests
     "fuzz": "nightly",
     "load": "nightly",
 }
+
+MARKED_LANES = ("integration", "nightly", "deploy")
 
 # No test speaks TLS, and an HTTP client that reads the certificates of the system takes longer to
 # make (45 ms) than most tests take: they are read once.
@@ -87,7 +92,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        has_own = any(item.get_closest_marker(name) for name in ("integration", "nightly"))
+        has_own = any(item.get_closest_marker(name) for name in MARKED_LANES)
         lane = lane_of(item.path)
         if not lane and "make_checkpoint" in getattr(item, "fixturenames", ()):
             lane = "integration"  # torch writes it
@@ -120,7 +125,7 @@ sys.addaudithook(GUARD.audit)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    GUARD.is_on = not any(item.get_closest_marker(name) for name in ("integration", "nightly"))
+    GUARD.is_on = not any(item.get_closest_marker(name) for name in MARKED_LANES)
     try:
         return (yield)
     finally:
