@@ -26,6 +26,7 @@ from tests.eventually import wait_until
 
 ROOT: Final = Path(__file__).parents[2]
 BASE: Final = ROOT / "build" / "deploy" / "base"  # kept: it takes two minutes
+STAGES: Final = BASE.with_name("stages")  # of the last build
 PACKAGES: Final = "python3,python3-venv,ca-certificates"
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BUILD_TIMEOUT_S: Final = 900
@@ -101,18 +102,19 @@ def make_base() -> Path:
     return BASE
 
 
-def build(dockerfile: Path, directory: Path, arguments: Mapping[str, str]) -> Image:
-    """What the instructions of `dockerfile` make of the stand-in; the roots are in `directory`."""
+def build(dockerfile: Path, arguments: Mapping[str, str]) -> Image:
+    """What the instructions of `dockerfile` make of the stand-in."""
     from dockerfile_parse import DockerfileParser
 
     stages: dict[str, Image] = {}
-    image = Image(directory, {})
+    image = Image(STAGES, {})
+    shutil.rmtree(STAGES, ignore_errors=True)
     with dockerfile.open("rb+") as file:
         instructions = DockerfileParser(fileobj=file).structure
     for number, instruction in enumerate(instructions):
         name, value = instruction["instruction"], instruction["value"]
         if name == "FROM":
-            image = Image(directory / f"stage{number}", {"PATH": PATH})
+            image = Image(STAGES / str(number), {"PATH": PATH})
             copy(make_base(), image.root)
             stages[value.partition(" AS ")[2]] = image
         elif name == "COPY":

@@ -36,7 +36,7 @@ def caddy(directory: Path, *servers: ServerProcess) -> Iterator[str]:
     config = directory / "Caddyfile"
     config.write_text(f"{{\n\tadmin off\n}}\n{site}")
     environ = clean_environment({"HOME": str(directory)})
-    command = [CADDY, "run", "--config", str(config), "--adapter", "caddyfile"]
+    command = [str(CADDY), "run", "--config", str(config), "--adapter", "caddyfile"]
     with (directory / "caddy.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
     try:

@@ -6,13 +6,14 @@
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import httpx
 import pytest
 
-from tests.deploy.image import ROOT, Container, Image, build, container, make_base, weigh
+from tests.deploy.image import ROOT, Container, Image, build, container, copy, make_base, weigh
 from tests.listening import decode_file
 
 MAX_BYTES: Final = 500_000_000
@@ -27,9 +28,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image() -> Image:
     pytest.importorskip("dockerfile_parse")
-    return build(ROOT / "Dockerfile", tmp_path_factory.mktemp("image"), {"EXTRAS": ""})
+    return build(ROOT / "Dockerfile", {"EXTRAS": ""})
 
 
 def wait_until_ready(running: Container) -> None:
@@ -92,3 +93,20 @@ def test_a_server_speaks_in_a_container_that_is_read_only(
 def test_the_health_check_fails_where_nothing_serves(image: Image, tmp_path: Path) -> None:
     with container(image, tmp_path, "60", entrypoint="sleep") as running:
         assert running.execute(*image.healthcheck).returncode != 0
+
+
+def test_the_engine_for_cpus_builds_its_graphs_in_the_volume(
+    image: Image, make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "volume" / "checkpoint"
+    copy(make_checkpoint(), checkpoint)
+    checkpoint.chmod(0o755)  # the user of the container may read it
+    flags = ("serve", "--backend", "onnx", "--model", "checkpoint")
+    with container(image, tmp_path, *flags) as running:
+        wait_until_ready(running)
+        body = {"input": "Spoken by the engine.", "seed": 1}
+        answer = running.call(lambda: httpx.post(f"{URL}/v1/audio/speech", json=body, timeout=60))
+        assert answer.status_code == 200
+        assert answer.headers["x-speech-backend"] == "onnx"
+        assert running.stop() == 0
+    assert list((tmp_path / "volume").rglob("*.onnx"))
