@@ -1,6 +1,5 @@
-# The server in a container. EXTRAS are those of pyproject.toml: --build-arg EXTRAS=s3,valkey
-# --build-arg EXTRAS=lmdeploy is the variant for CUDA: torch and its wheels bring the libraries, the
-# host the driver.
+# The server in a container. --build-arg EXTRAS=telemetry,wyoming adds extras of pyproject.toml;
+# EXTRAS=lmdeploy is the variant for CUDA, whose libraries come with torch and whose driver with the host.
 
 FROM python:3.11-slim-bookworm AS builder
 ARG EXTRAS=""
@@ -17,8 +16,8 @@ RUN sed -i '/^torch==/d' constraints.txt \
 COPY app app
 RUN /opt/soprano/bin/pip install --no-cache-dir --no-compile --no-deps --force-reinstall .
 # Removes the tests of libraries, pip, and SciPy unless the package of Soprano needs it: for the embedded
-# voice numpy 2 is as fast. Then serves and speaks once, so that what a server imports is compiled, and
-# nothing else: all modules would take 60 MB.
+# voice numpy 2 is as fast. Then speaks once, which compiles the modules that a server imports:
+# nothing can be compiled where the root is read-only, and all modules would take 34 MB more.
 RUN find /opt/soprano -type d \( -name test -o -name tests \) -prune -exec rm -r {} + \
     && case "$EXTRAS" in *soprano*|*lmdeploy*) ;; *) /opt/soprano/bin/pip uninstall --yes scipy ;; esac \
     && /opt/soprano/bin/pip uninstall --yes setuptools pip \

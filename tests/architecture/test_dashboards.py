@@ -140,6 +140,7 @@ def test_the_dashboard_can_be_imported_anywhere() -> None:
     assert set(variables) == {"datasource", "job", "instance"}
 
 
+@pytest.mark.integration
 @needs_promtool
 @pytest.mark.parametrize(
     "arguments",
@@ -157,6 +158,7 @@ def test_promtool_finds_nothing_to_say(arguments: tuple[Any, ...]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.integration
 @needs_promtool
 def test_promtool_finds_nothing_to_say_of_the_metrics(page: str) -> None:
     ours = "".join(

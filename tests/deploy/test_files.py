@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +46,20 @@ def test_the_context_of_the_build_has_what_the_dockerfile_copies() -> None:
     )
     sent = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
     assert sorted(name for names in copies for name in names.split()) == sorted(sent)
+
+
+def test_every_dependency_has_a_wheel_for_arm64(tmp_path: Path) -> None:
+    """Resolved, not downloaded."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    glibc = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (28, 27, 26, 17)]
+    options = ["--dry-run", "--quiet", "--only-binary=:all:", f"--target={tmp_path}", *glibc]
+    pinned = ["--python-version=3.11", "--constraint=constraints.txt", *project["dependencies"]]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, *pinned],
+        cwd=ROOT,
+        check=True,
+        timeout=120,
+    )
 
 
 @pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
