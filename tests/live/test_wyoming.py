@@ -7,6 +7,8 @@ import random
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -30,6 +32,7 @@ from wyoming.tts import (
     SynthesizeVoice,
 )
 
+from tests.announced import ADDRESS, PORT
 from tests.listening import decode_pcm
 from tests.serving import ServerProcess, free_port, run_console, server_process, wait_for_status
 
@@ -327,3 +330,15 @@ def test_a_port_in_use_ends_the_start(served: WyomingServer) -> None:
     done = run_console("serve", "--port", "0", "--wyoming-port", str(served.port))
     assert done.returncode == 1
     assert b"server.bind_failed" in done.stderr
+
+
+def test_the_local_network_hears_of_it_by_mdns(tmp_path: Path) -> None:
+    """In a network of its own, which only a privileged user can have."""
+    trial = subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True)
+    if trial.returncode:
+        pytest.skip("a network of its own cannot be had")
+    command = ["unshare", "--net", sys.executable, "-m", "tests.announced", str(tmp_path / "log")]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert json.loads(done.stdout) == {
+        "addresses": [ADDRESS], "port": PORT, "is_withdrawn": True,
+    }  # fmt: skip
