@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from socket import socket
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from platformdirs import user_cache_path
@@ -16,6 +17,12 @@ from platformdirs import user_cache_path
 import app
 from app.adapters.clock import SystemClock
 from app.adapters.speech.embedded_voice import EmbeddedVoice
+from app.adapters.speech.ray_serve.client import (
+    ClusterAddress,
+    RayModel,
+    ReplicaOptions,
+    bind_replicas,
+)
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, find_cached, locate
 from app.adapters.speech.soprano.engine import Engine
@@ -32,6 +39,8 @@ from app.adapters.speech.worker.protocol import Channel, Init, ToWorker, open_ch
 from app.adapters.speech.worker.server import ModelServer
 from app.domain.errors import InstanceDeadError
 from app.entrypoints.backends import Surroundings
+from app.entrypoints.log import configure_logging
+from app.entrypoints.memory import tune_allocation
 from app.entrypoints.settings import LogSettings, ModelSettings, Settings
 from app.entrypoints.settings_loader import environment_without_settings
 from app.ports.clock import Clock
@@ -178,3 +187,53 @@ def build_assigned(assignment: Assignment, observer: SentenceObserver) -> Speech
     """The model of a worker."""
     settings, index = assignment.model, assignment.index
     return build_instance(assignment.backend, settings, SystemClock(), observer, index)
+
+
+def build_replicated(
+    backend: str, settings: Settings, clock: Clock, observer: SentenceObserver
+) -> RayModel:
+    """The replicas on Ray Serve; nothing is started."""
+    environment = {"PYTHONPATH": worker_environment()["PYTHONPATH"]}
+    return RayModel(
+        build_instance(backend, replica_settings(settings), clock, observer, 0),
+        lambda: bind_application(backend, settings),
+        ClusterAddress(settings.ray.address, environment),
+        replica_options(settings).max_replicas,
+        clock,
+        observer,
+    )
+
+
+def bind_application(backend: str, settings: Settings) -> Any:
+    """The application for Ray Serve."""
+    assignment = Assignment(backend, 0, replica_settings(settings), settings.log)
+    return bind_replicas(build_replica, msgspec.json.encode(assignment), replica_options(settings))
+
+
+def build_replica(assignment: bytes, observer: SentenceObserver) -> tuple[SpeechModel, Clock]:
+    """The model of a replica, in a process of Ray."""
+    decoded = msgspec.json.decode(assignment, type=Assignment)
+    configure_logging(decoded.log)
+    tune_allocation()
+    return build_assigned(decoded, observer), SystemClock()
+
+
+def replica_settings(settings: Settings) -> ModelSettings:
+    """Those of the model, with as many threads as cores are booked."""
+    num_threads = settings.model.num_threads or ceil(settings.ray.num_cpus)
+    return msgspec.structs.replace(settings.model, num_threads=num_threads)
+
+
+def replica_options(settings: Settings) -> ReplicaOptions:
+    """What Ray Serve is told of the replicas."""
+    model, ray = settings.model, settings.ray
+    return ReplicaOptions(
+        min_replicas=model.instances,
+        max_replicas=max(model.instances, ray.max_replicas),
+        target_ongoing_requests=ray.target_ongoing_requests,
+        max_ongoing_requests=model.max_batch_size,
+        max_queued_requests=settings.admission.max_queued,
+        num_cpus=ray.num_cpus,
+        num_gpus=ray.num_gpus,
+        shutdown_s=float(settings.server.shutdown_s),
+    )

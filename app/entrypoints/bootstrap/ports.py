@@ -3,10 +3,11 @@
 import hashlib
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ from app.entrypoints.bootstrap.instances import (
     SOPRANO_BACKENDS,
     build_instance,
     build_isolated,
+    build_replicated,
     locate_checkpoint,
     look_around,
 )
@@ -81,10 +83,10 @@ def build_ports(settings: Settings) -> Ports:
     metrics = PrometheusMetrics()
     tracing = _build_tracing(clock) if settings.telemetry.traces else None
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
-    choice = choose_backend(settings.model.backend, look_around(settings.model))
+    choice = _choose(settings.model)
     _log_choice(choice, settings.model)
-    pool = _build_pool(choice.backend, settings, clock, observer)
-    metrics.watch_instances(lambda: pool.num_alive)
+    pool, count_instances = _build_pool(choice.backend, settings, clock, observer)
+    metrics.watch_instances(count_instances)
     resilient = ResilientModel(pool, clock, ResiliencePolicy(), observer, random.random, tracing)
     cache, directory = settings.cache, settings.cache.directory
     filtered = FilteredModel(resilient, settings.speech.loudness_lufs or None)
@@ -161,19 +163,36 @@ def identify_sound(
     return hashlib.sha256(parts).hexdigest()
 
 
+def _choose(settings: ModelSettings) -> Choice:
+    """The backend; what a cluster can run does not show here."""
+    if settings.placement != "ray" or settings.backend == "auto":
+        return choose_backend(settings.backend, look_around(settings))
+    return Choice(settings.backend)
+
+
 def _build_pool(
     backend: str, settings: Settings, clock: Clock, observer: SpeechObserver
-) -> PooledModel:
+) -> tuple[PooledModel, Callable[[], int]]:
+    """The instances, and what counts those that can be asked."""
     limits, num_instances = time_limits(settings.resilience), settings.model.instances
-    if settings.model.isolation == "process":
+    if settings.model.placement == "ray":
+        if find_spec("ray") is None:
+            advice = f"pip install '{DISTRIBUTION}[ray]'"
+            raise SettingsError(f'model.placement = "ray" needs Ray Serve: {advice}.')
+        replicas = build_replicated(backend, settings, clock, observer)
+        pool = PooledModel(lambda *_: replicas, 1, clock, observer, limits)
+        return pool, lambda: replicas.num_replicas
+    if settings.model.placement == "process":
         if sys.platform == "win32":
-            raise SettingsError("model.isolation = 'process' is not possible on Windows.")
+            raise SettingsError('model.placement = "process" is not possible on Windows.')
         isolated = partial(build_isolated, backend, settings, clock, observer)
-        return PooledModel(isolated, num_instances, clock, observer, limits, replaces_hung=True)
-    build = partial(build_instance, backend, settings.model, clock, observer)
-    if backend == "embedded":
-        num_instances = 1
-    return PooledModel(lambda index, _: build(index), num_instances, clock, observer, limits)
+        pool = PooledModel(isolated, num_instances, clock, observer, limits, replaces_hung=True)
+    else:
+        build = partial(build_instance, backend, settings.model, clock, observer)
+        if backend == "embedded":
+            num_instances = 1
+        pool = PooledModel(lambda index, _: build(index), num_instances, clock, observer, limits)
+    return pool, lambda: pool.num_alive
 
 
 def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:
