@@ -38,7 +38,7 @@ from app.adapters.speech.worker.client import WorkerModel, start_worker
 from app.adapters.speech.worker.protocol import Channel, Init, ToWorker, open_channel
 from app.adapters.speech.worker.server import ModelServer
 from app.domain.errors import InstanceDeadError
-from app.entrypoints.backends import Surroundings
+from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.log import configure_logging
 from app.entrypoints.memory import tune_allocation
 from app.entrypoints.settings import LogSettings, ModelSettings, Settings
@@ -67,6 +67,13 @@ def look_around(settings: ModelSettings) -> Surroundings:
         has_lmdeploy=find_spec("lmdeploy") is not None and find_spec("soprano") is not None,
         has_weights=bool(cached),
     )
+
+
+def choose(settings: ModelSettings) -> Choice:
+    """The backend; raises ModelLoadError. What a cluster can run does not show here."""
+    if settings.placement != "ray" or settings.backend == "auto":
+        return choose_backend(settings.backend, look_around(settings))
+    return Choice(settings.backend)
 
 
 def build_instance(
@@ -194,40 +201,29 @@ def build_replicated(
 ) -> RayModel:
     """The replicas on Ray Serve; nothing is started."""
     environment = {"PYTHONPATH": worker_environment()["PYTHONPATH"]}
+    arguments = application_arguments(backend, settings)
     return RayModel(
-        build_instance(backend, replica_settings(settings), clock, observer, 0),
-        lambda: bind_application(backend, settings),
+        build_instance(backend, arguments.assignment.model, clock, observer, 0),
+        lambda: build_application(msgspec.to_builtins(arguments)),
         ClusterAddress(settings.ray.address, environment),
-        replica_options(settings).max_replicas,
+        arguments.options.max_replicas,
         clock,
         observer,
     )
 
 
-def bind_application(backend: str, settings: Settings) -> Any:
-    """The application for Ray Serve."""
-    assignment = Assignment(backend, 0, replica_settings(settings), settings.log)
-    return bind_replicas(build_replica, msgspec.json.encode(assignment), replica_options(settings))
+class ApplicationArguments(msgspec.Struct, frozen=True):
+    """What the application on Ray Serve is made from."""
+
+    assignment: Assignment
+    options: ReplicaOptions
 
 
-def build_replica(assignment: bytes, observer: SentenceObserver) -> tuple[SpeechModel, Clock]:
-    """The model of a replica, in a process of Ray."""
-    decoded = msgspec.json.decode(assignment, type=Assignment)
-    configure_logging(decoded.log)
-    tune_allocation()
-    return build_assigned(decoded, observer), SystemClock()
-
-
-def replica_settings(settings: Settings) -> ModelSettings:
-    """Those of the model, with as many threads as cores are booked."""
-    num_threads = settings.model.num_threads or ceil(settings.ray.num_cpus)
-    return msgspec.structs.replace(settings.model, num_threads=num_threads)
-
-
-def replica_options(settings: Settings) -> ReplicaOptions:
-    """What Ray Serve is told of the replicas."""
+def application_arguments(backend: str, settings: Settings) -> ApplicationArguments:
+    """Those of the settings; a replica has as many threads as it books cores."""
     model, ray = settings.model, settings.ray
-    return ReplicaOptions(
+    model = msgspec.structs.replace(model, num_threads=model.num_threads or ceil(ray.num_cpus))
+    options = ReplicaOptions(
         min_replicas=model.instances,
         max_replicas=max(model.instances, ray.max_replicas),
         target_ongoing_requests=ray.target_ongoing_requests,
@@ -237,3 +233,18 @@ def replica_options(settings: Settings) -> ReplicaOptions:
         num_gpus=ray.num_gpus,
         shutdown_s=float(settings.server.shutdown_s),
     )
+    return ApplicationArguments(Assignment(backend, 0, model, settings.log), options)
+
+
+def build_application(arguments: dict[str, Any]) -> Any:
+    """The application; Ray Serve calls it with the arguments of a Serve config."""
+    decoded = msgspec.convert(arguments, ApplicationArguments)
+    return bind_replicas(build_replica, msgspec.json.encode(decoded.assignment), decoded.options)
+
+
+def build_replica(assignment: bytes, observer: SentenceObserver) -> tuple[SpeechModel, Clock]:
+    """The model of a replica, in a process of Ray."""
+    decoded = msgspec.json.decode(assignment, type=Assignment)
+    configure_logging(decoded.log)
+    tune_allocation()
+    return build_assigned(decoded, observer), SystemClock()

@@ -31,15 +31,15 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import file_states
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, TimeLimits
-from app.entrypoints.backends import Choice, choose_backend
+from app.entrypoints.backends import Choice
 from app.entrypoints.bootstrap.instances import (
     OTHER_BACKENDS,
     SOPRANO_BACKENDS,
     build_instance,
     build_isolated,
     build_replicated,
+    choose,
     locate_checkpoint,
-    look_around,
 )
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import AuthSettings, ModelSettings, ResilienceSettings, Settings
@@ -83,7 +83,7 @@ def build_ports(settings: Settings) -> Ports:
     metrics = PrometheusMetrics()
     tracing = _build_tracing(clock) if settings.telemetry.traces else None
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
-    choice = _choose(settings.model)
+    choice = choose(settings.model)
     _log_choice(choice, settings.model)
     pool, count_instances = _build_pool(choice.backend, settings, clock, observer)
     metrics.watch_instances(count_instances)
@@ -116,6 +116,7 @@ def build_ports(settings: Settings) -> Ports:
         requests=metrics,
         metrics=metrics,
         health=resilient.health,
+        count_instances=count_instances,
         tracing=tracing,
         lexicon=build_lexicon(settings, clock),
     )
@@ -161,13 +162,6 @@ def identify_sound(
     files = file_states(locate_checkpoint(settings.model, clock)) if has_checkpoint else []
     parts = msgspec.json.encode((backend, settings.model, gains, versions, files))
     return hashlib.sha256(parts).hexdigest()
-
-
-def _choose(settings: ModelSettings) -> Choice:
-    """The backend; what a cluster can run does not show here."""
-    if settings.placement != "ray" or settings.backend == "auto":
-        return choose_backend(settings.backend, look_around(settings))
-    return Choice(settings.backend)
 
 
 def _build_pool(

@@ -117,6 +117,20 @@ def bind_replicas(build: BuildReplica, assignment: bytes, options: ReplicaOption
     return deployment.options(**options.for_ray()).bind(build, assignment)
 
 
+def apply_serve_config(config: Mapping[str, Any], dashboard: str) -> None:
+    """Send a Serve config to the dashboard of a cluster at a URL; raises OSError."""
+    try:
+        from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+
+        ServeSubmissionClient(dashboard).deploy_applications(dict(config))
+    except ImportError as error:
+        raise OSError(
+            f"Ray Serve is not installed: pip install 'soprano-tts-api[ray]' ({error})."
+        ) from error
+    except RuntimeError as error:  # it did not accept it
+        raise OSError(str(error)) from error
+
+
 class ClusterAddress(msgspec.Struct, frozen=True):
     """A Ray, and further variables for the environment of replicas that are started from here."""
 
