@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from tests.examples import table
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
+from tests.network import own_network
 from tests.obedient_worker import isolated
 from tests.pools import pool_of
 from tests.replicas import build_fake, build_onnx, on_ray
@@ -98,11 +99,13 @@ def cached(model: SpeechModel, max_bytes: int = 10_000_000) -> CachedModel:
 def build(request: pytest.FixtureRequest) -> Iterator[Callable[[], SpeechModel]]:
     """One of the models, not loaded; the tests of a name follow each other."""
     name = request.param
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.syspath_prepend(str(STANDINS))
         if name in MODELS:
             yield lambda: MODELS[name](Path())
         else:
+            if name in REPLICAS:
+                stack.enter_context(own_network())
             make_checkpoint = request.getfixturevalue("make_checkpoint")
             build = {**BACKENDS, **REPLICAS}[name]
             yield lambda: build(make_checkpoint(tokens_per_sentence=30))

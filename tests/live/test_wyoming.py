@@ -7,7 +7,6 @@ import random
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -31,10 +30,20 @@ from wyoming.tts import (
     SynthesizeStopped,
     SynthesizeVoice,
 )
+from zeroconf import ServiceStateChange
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
-from tests.announced import ADDRESS, PORT
+from app.entrypoints.wyoming import SERVICE
 from tests.listening import decode_pcm
-from tests.serving import ServerProcess, free_port, run_console, server_process, wait_for_status
+from tests.network import ADDRESS, own_network
+from tests.serving import (
+    ServerProcess,
+    clean_environment,
+    free_port,
+    run_console,
+    server_process,
+    wait_for_status,
+)
 
 TEXT = "The lights in the kitchen are on. The window is open."
 LONG = " ".join(f"This is sentence {number} of very many." for number in range(90))
@@ -332,13 +341,27 @@ def test_a_port_in_use_ends_the_start(served: WyomingServer) -> None:
     assert b"server.bind_failed" in done.stderr
 
 
-def test_the_local_network_hears_of_it_by_mdns(tmp_path: Path) -> None:
-    """In a network of its own, which only a privileged user can have."""
-    trial = subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True)
-    if trial.returncode:
-        pytest.skip("a network of its own cannot be had")
-    command = ["unshare", "--net", sys.executable, "-m", "tests.announced", str(tmp_path / "log")]
-    done = subprocess.run(command, check=True, capture_output=True, timeout=60)
-    assert json.loads(done.stdout) == {
-        "addresses": [ADDRESS], "port": PORT, "is_withdrawn": True,
-    }  # fmt: skip
+async def test_the_local_network_hears_of_it_by_mdns(tmp_path: Path) -> None:
+    heard: asyncio.Queue[tuple[ServiceStateChange, str]] = asyncio.Queue()
+
+    def on_change(state_change: ServiceStateChange, name: str, **_: object) -> None:
+        heard.put_nowait((state_change, name))
+
+    port = free_port()
+    arguments = ["--backend", "embedded", "--wyoming-port", str(port), "--host", ADDRESS]
+    command = [sys.executable, "-m", "app", "serve", *arguments]
+    with own_network(), (tmp_path / "log").open("w") as log:
+        network = AsyncZeroconf()
+        AsyncServiceBrowser(network.zeroconf, SERVICE, handlers=[on_change])
+        environ = clean_environment()
+        server = await asyncio.create_subprocess_exec(*command, stderr=log, env=environ)
+        async with asyncio.timeout(30):
+            change, name = await heard.get()
+            assert change is ServiceStateChange.Added
+            info = await network.async_get_service_info(SERVICE, name)
+            assert info is not None
+            assert (info.parsed_addresses(), info.port) == ([ADDRESS], port)
+            server.terminate()
+            assert await heard.get() == (ServiceStateChange.Removed, name)
+            assert await server.wait() == 0
+        await network.async_close()

@@ -40,7 +40,10 @@ from app.ports.telemetry import SentenceObserver
 
 APPLICATION: Final = "soprano"  # on Ray Serve, also the name of its one deployment
 
-POLL_S: Final = 1.0  # between two looks at the number of replicas
+RUNNING: Final = ("RUNNING", "UNHEALTHY")  # an unhealthy one replaces replicas
+BUSY: Final = ("DEPLOYING", "DELETING")  # it soon has another status
+
+POLL_S: Final = 1.0  # between two looks at the application
 
 RETRY_AFTER_S: Final = 2.0  # what a caller is told when all replicas have their queues full
 
@@ -177,7 +180,10 @@ class RayModel:
 
     async def load(self) -> None:
         try:
-            self._handle = await self._in_thread(self._connect)
+            await self._in_thread(self._connect)
+            while (status := await self._in_thread(_application_status)) in BUSY:
+                await self._clock.sleep(POLL_S)
+            self._handle = await self._in_thread(partial(self._find_application, status))
         except Exception as error:
             *_, last = str(error).strip().split("\n")
             raise ModelLoadError(f"Ray Serve cannot run the model: {last.strip()}") from error
@@ -232,8 +238,7 @@ class RayModel:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _connect(self) -> Any:
-        """A handle of the application; blocks until its first replica is loaded."""
+    def _connect(self) -> None:
         address = self._cluster.address
         for name, value in {**ANY_RAY, **({} if address else OWN_RAY)}.items():
             os.environ.setdefault(name, value)  # noqa: TID251 - Ray reads it when it is imported
@@ -254,8 +259,12 @@ class RayModel:
             runtime_env={"env_vars": dict(self._cluster.environment)},
         )
         serve.start(proxy_location="Disabled")
-        application = serve.status().applications.get(APPLICATION)
-        if application is None or application.status not in {"RUNNING", "DEPLOYING"}:
+
+    def _find_application(self, status: str) -> Any:
+        """A handle of the one that runs, or of one that is deployed now; blocks until it is."""
+        from ray import serve
+
+        if status not in RUNNING:
             serve.run(self._bind(), name=APPLICATION, route_prefix=None)
         return serve.get_app_handle(APPLICATION).options(stream=True)
 
@@ -271,6 +280,13 @@ def _disconnect(handle: Any) -> None:
 
     handle.shutdown()
     ray.shutdown()  # also ends a Ray that was started here
+
+
+def _application_status() -> str:
+    from ray import serve
+
+    application = serve.status().applications.get(APPLICATION)
+    return "" if application is None else application.status.value
 
 
 def _count_replicas() -> int:
