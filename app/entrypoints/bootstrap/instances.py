@@ -53,6 +53,9 @@ CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
 """Without the working directory on the module path, which may have an `app` of somebody else."""
 
+MAX_QUEUED_SENTENCES: Final = 1_000
+"""Of one server, for Ray Serve: only a safeguard, because admission rejects requests before."""
+
 MAX_GRAPH_BYTES: Final = 4_000_000_000  # a graph has 440 MB in fp32 and 125 MB in int8
 
 
@@ -228,7 +231,7 @@ def application_arguments(backend: str, settings: Settings) -> ApplicationArgume
         max_replicas=max(model.instances, ray.max_replicas),
         target_ongoing_requests=ray.target_ongoing_requests,
         max_ongoing_requests=model.max_batch_size,
-        max_queued_requests=settings.admission.max_queued,
+        max_queued_requests=MAX_QUEUED_SENTENCES,
         num_cpus=ray.num_cpus,
         num_gpus=ray.num_gpus,
         shutdown_s=float(settings.server.shutdown_s),

@@ -85,7 +85,7 @@ class ReplicaOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_replicas: int  # the same for a fixed number
     target_ongoing_requests: float  # sentences per replica that Ray Serve aims at
     max_ongoing_requests: int  # sentences per replica; more are queued in the server
-    max_queued_requests: int  # of them; more are rejected
+    max_queued_requests: int  # of them, per server; more are rejected
     num_cpus: float  # booked per replica
     num_gpus: float
     shutdown_s: float  # given to running sentences of a replica that is stopped
@@ -185,8 +185,8 @@ class RayModel:
                 await self._clock.sleep(POLL_S)
             self._handle = await self._in_thread(partial(self._find_application, status))
         except Exception as error:
-            *_, last = str(error).strip().split("\n")
-            raise ModelLoadError(f"Ray Serve cannot run the model: {last.strip()}") from error
+            reason = await self._in_thread(partial(_last_line, str(error)))
+            raise ModelLoadError(f"Ray Serve cannot run the model: {reason}") from error
         for number in TAKEN_SIGNALS:
             signal.signal(number, signal.getsignal(number))
         self._watching = asyncio.create_task(self._watch(), name="watch-replicas")
@@ -282,6 +282,19 @@ def _disconnect(handle: Any) -> None:
     ray.shutdown()  # also ends a Ray that was started here
 
 
+def _last_line(message: str) -> str:
+    """Of a traceback, which names the error; that of a replica says more than `message`."""
+    with suppress(Exception):
+        message = _deployment().message or message
+    return message.strip().rpartition("\n")[2].strip()
+
+
+def _deployment() -> Any:
+    from ray import serve
+
+    return serve.status().applications[APPLICATION].deployments[APPLICATION]
+
+
 def _application_status() -> str:
     from ray import serve
 
@@ -290,10 +303,7 @@ def _application_status() -> str:
 
 
 def _count_replicas() -> int:
-    from ray import serve
-
-    deployment = serve.status().applications[APPLICATION].deployments[APPLICATION]
-    return sum(number for state, number in deployment.replica_states.items() if state == "RUNNING")
+    return int(_deployment().replica_states.get("RUNNING", 0))
 
 
 def _restore(failure: Failure) -> SpeechError:
