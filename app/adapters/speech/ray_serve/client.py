@@ -220,7 +220,8 @@ class RayModel:
         except (RayError, RayServeException) as error:
             raise ReplicaLostError from error
         finally:
-            items.cancel()
+            with suppress(RayError, RayServeException):  # of a rejected one it raises that again
+                items.cancel()
 
     def _chunk_of(self, item: Item) -> AudioChunk | None:
         """The audio in an item, if any; raises the failure in it."""
