@@ -79,7 +79,7 @@ class HttpTarget(Target):
 
     def __init__(self, name: str, process: Process, port: int) -> None:
         super().__init__(name, process)
-        self._port = port
+        self.port = port
 
     async def synthesize(self, text: str) -> Answer:
         started_s = time.monotonic()
@@ -99,7 +99,7 @@ class HttpTarget(Target):
         message: dict[str, Any] = {"input": text}
         if self.is_ours:
             message |= {"response_format": "pcm", "sample_rate": SAMPLE_RATE}
-        async with aclosing(post_speech(self._port, message, receive_buffer_bytes)) as pieces:
+        async with aclosing(post_speech(self.port, message, receive_buffer_bytes)) as pieces:
             async for piece in pieces:
                 num_audio_bytes = max(0, len(piece) - num_header_bytes)
                 num_header_bytes -= min(num_header_bytes, len(piece))
@@ -157,7 +157,7 @@ async def our_server(
         *("--config", str(config), "--log-level", "warning", "--host", HOST, "--port"),
     )
     arguments = ("app", "serve", *options)
-    async with _server(precision, arguments, "/health/ready", directory) as server:
+    async with serving(precision, arguments, "/health/ready", directory) as server:
         yield server
 
 
@@ -165,7 +165,7 @@ async def our_server(
 async def package_server(checkpoint: Path, directory: Path) -> AsyncIterator[HttpTarget]:
     """The package's own HTTP server."""
     arguments = (PACKAGE_PROCESS, "server", str(checkpoint))
-    async with _server(PACKAGE_SERVER, arguments, "/openapi.json", directory) as server:
+    async with serving(PACKAGE_SERVER, arguments, "/openapi.json", directory) as server:
         yield server
 
 
@@ -182,7 +182,7 @@ async def package_in_process(checkpoint: Path, directory: Path) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _server(
+async def serving(
     name: str, arguments: tuple[str, ...], ready_path: str, directory: Path
 ) -> AsyncIterator[HttpTarget]:
     """Start `arguments` with a free port as the last of them, and wait for `ready_path`."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,7 @@ def server_process(
     *arguments: str,
     environ: Mapping[str, str] | None = None,
     entry: str = "app",
-    open_files: int | None = None,
+    launcher: Sequence[str] = (),
 ) -> Iterator[ServerProcess]:
     """Run `soprano-api serve`; it is alive, maybe still loading, when this returns.
 
@@ -220,13 +220,13 @@ def server_process(
         arguments: of the command.
         environ: more of the environment.
         entry: module that is run, another one where the server is to have other adapters.
-        open_files: how many it may have; None leaves the limit alone.
+        launcher: command in front of it, which sets limits or changes the user.
     """
     port = free_port()
     with log_path.open("w") as log:
         process = subprocess.Popen(
             [
-                *(["prlimit", f"--nofile={open_files}"] if open_files else []),
+                *launcher,
                 *[sys.executable, "-m", entry, "serve", "--port", str(port), *arguments],
             ],
             stdout=log,

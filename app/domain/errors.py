@@ -226,6 +226,13 @@ class NoInstanceError(InstanceDeadError):
     """No instance of the model is alive."""
 
 
+class ReplicaLostError(SynthesisError, code="engine_unavailable", is_retryable=True):
+    """The replica that had this sentence died, or cannot be reached; others may live."""
+
+    message = "The part of the cluster that was speaking failed."
+    retry_after_s: ClassVar[float] = 2.0
+
+
 class EngineUnavailableError(SynthesisError, code="engine_unavailable", is_retryable=True):
     """The circuit breaker is open."""
 

@@ -16,6 +16,7 @@ from app.domain.errors import (
     InstanceSilentError,
     InvalidRequestError,
     NoInstanceError,
+    ReplicaLostError,
     SentenceError,
     SpeechTimeoutError,
 )
@@ -212,11 +213,12 @@ def outcome_of(error: BaseException) -> CallOutcome:
 
     A sentence that ran away or was cut off is a success: the engine worked, and said so itself.
     One that had to wait for others too long says nothing: the engine was not given the time for it.
-    Neither does one that was lost with others: an instance that dies or hangs has failed once.
+    Neither does one that was lost with others, on an instance that dies or hangs, which has failed
+    once, or on a replica of a cluster, which replaces it.
     Whatever is no Exception (cancellation, a closed generator, an interrupt) is the caller's.
     """
     is_callers = isinstance(error, InvalidRequestError) or not isinstance(error, Exception)
-    says_nothing = EngineBusyError | InstanceLostError | InstanceSilentError
+    says_nothing = EngineBusyError | InstanceLostError | InstanceSilentError | ReplicaLostError
     if is_callers or isinstance(error, says_nothing):
         return CallOutcome.IGNORED
     return CallOutcome.SUCCESS if isinstance(error, SentenceError) else CallOutcome.FAILURE
@@ -240,4 +242,4 @@ def may_help_to_retry(error: Exception) -> bool:
     """
     if isinstance(error, DeviceError | NoInstanceError | EngineBusyError):
         return False
-    return isinstance(error, InstanceDeadError | SpeechTimeoutError)
+    return isinstance(error, InstanceDeadError | ReplicaLostError | SpeechTimeoutError)

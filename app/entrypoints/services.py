@@ -44,6 +44,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     metrics: MetricsSource
     cache: SpeechCache | None = None  # what the model keeps, if anything
     health: Callable[[], EngineHealth] = EngineHealth  # of the model once it is loaded
+    count_instances: Callable[[], int] = int  # of the model, that can be asked
     tracing: Tracing | None = None  # follows requests
     lexicon: LexiconSource | None = None  # knows pronunciations
     random: Callable[[], float] = random  # numbers in [0, 1)
@@ -57,6 +58,7 @@ class Services:
         self.intake = intake
         self.choice = ports.choice
         self.engine = EngineCheck(ports.health)  # whether the model is well
+        self.count_instances = ports.count_instances
         self.metrics = ports.metrics
         self.library = AudioLibrary(ports.stores, ports.clock, ports.observer)
         self.access = AccessControl(ports.keys, ports.clock, ports.random)

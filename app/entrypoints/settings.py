@@ -199,12 +199,13 @@ class ModelSettings(Section, frozen=True):
         Meta(ge=1, le=64),
         about("Instances of the model; spread over the CUDA devices if there are several."),
     ] = 1
-    isolation: Annotated[
-        Literal["none", "process"],
-        about("""Where the instances run: "none" is in the server, "process" is each in a process of
-            its own, which costs memory and protects the server from a crash or hang of the model.
-            The embedded voice has several instances only then."""),
-    ] = "none"
+    placement: Annotated[
+        Literal["server", "process", "ray"],
+        about("""Where the instances run: "server" is in the server itself, "process" is each in a
+            process of its own, which costs memory and protects the server from a crash or hang of
+            the model, "ray" is as replicas on Ray Serve, see [ray]. The embedded voice has several
+            instances only outside of the server."""),
+    ] = "server"
     temperature: Annotated[
         float,
         Meta(ge=0, le=2),
@@ -224,6 +225,38 @@ class ModelSettings(Section, frozen=True):
         about("""Time for which a request waits for a model that is loading; then it is answered
             with 503."""),
     ] = 20.0
+
+
+class RaySettings(Section, frozen=True):
+    """Replicas on Ray Serve, for model.placement "ray". Needs the extra "ray"."""
+
+    address: Annotated[
+        str,
+        about("""Address of a Ray cluster: "auto" where this machine is a node of it. The server
+            takes the application "soprano" that runs there, or deploys it. Empty starts a Ray for
+            this server, on this machine, to which nothing else can connect."""),
+    ] = ""
+    max_replicas: Annotated[
+        int,
+        Meta(ge=0, le=1_000),
+        about("""Replicas that Ray Serve may start under load; model.instances is the least. 0 is
+            always model.instances."""),
+    ] = 0
+    target_ongoing_requests: Annotated[
+        float,
+        Meta(gt=0, le=1_000),
+        about("""Sentences per replica, on average; with more, Ray Serve starts another one within
+            seconds, with fewer it stops one after a minute."""),
+    ] = 2.0
+    num_cpus: Annotated[
+        float,
+        Meta(gt=0, le=1_024),
+        about("""Cores that each replica books. Its threads are those of model.num_threads, or
+            else as many as these."""),
+    ] = 1.0
+    num_gpus: Annotated[
+        float, Meta(ge=0, le=64), about("Devices, or parts of one, that each replica books.")
+    ] = 0.0
 
 
 class TextSettings(Section, frozen=True):
@@ -379,6 +412,7 @@ class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     model: ModelSettings = ModelSettings()
+    ray: RaySettings = RaySettings()
     text: TextSettings = TextSettings()
     speech: SpeechSettings = SpeechSettings()
     admission: AdmissionSettings = AdmissionSettings()
@@ -399,6 +433,7 @@ FORMER: Final = {
     "model.max_graph_bytes": "the limit is always 4 GB",
     "model.seed": "a request may name a seed",
     "model.repetition_penalty": "a request may name one",
+    "model.isolation": "it is model.placement now, and none is server",
     "model.max_regenerations": "a sentence is generated again once",
     "resilience.max_retries": "a sentence is retried once",
     "speech.look_ahead_s": "it is speech.prefetch_s now",

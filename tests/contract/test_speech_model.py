@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +23,14 @@ from tests.examples import table
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
+from tests.network import own_network
 from tests.obedient_worker import isolated
 from tests.pools import pool_of
+from tests.replicas import build_fake, build_onnx, on_ray
 from tests.soprano_models import STANDINS, build_soprano
 
 REAL = pytest.mark.integration
+ON_RAY = [pytest.mark.nightly, pytest.mark.filterwarnings("ignore")]  # Ray has many
 
 # A decorator changes what the model behind it gives, whatever that is: it is tested over the fake.
 MODELS: dict[str, Callable[[Path], SpeechModel]] = {
@@ -59,6 +62,12 @@ BACKENDS: dict[str, Callable[[Path], SpeechModel]] = {
     ),
     "resilient embedded": lambda _: resilient(pool_of(EmbeddedVoice(), FakeClock())),
 }
+REPLICAS: dict[str, Callable[[Path], SpeechModel]] = {
+    "fake on Ray Serve": lambda _: on_ray(FakeSpeechModel(), build_fake),
+    "onnx on Ray Serve": lambda checkpoint: on_ray(
+        build_soprano("onnx", checkpoint), build_onnx, str(checkpoint).encode()
+    ),
+}
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEXT = "The first sentence of this text is here. And this, my friends, is the second one."
@@ -81,18 +90,25 @@ def cached(model: SpeechModel, max_bytes: int = 10_000_000) -> CachedModel:
 
 @pytest.fixture(
     scope="module",
-    params=[*MODELS, *(pytest.param(name, marks=REAL) for name in BACKENDS)],
+    params=[
+        *MODELS,
+        *(pytest.param(name, marks=REAL) for name in BACKENDS),
+        *(pytest.param(name, marks=ON_RAY) for name in REPLICAS),
+    ],
 )
 def build(request: pytest.FixtureRequest) -> Iterator[Callable[[], SpeechModel]]:
     """One of the models, not loaded; the tests of a name follow each other."""
     name = request.param
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.syspath_prepend(str(STANDINS))
         if name in MODELS:
             yield lambda: MODELS[name](Path())
         else:
+            if name in REPLICAS:
+                stack.enter_context(own_network())
             make_checkpoint = request.getfixturevalue("make_checkpoint")
-            yield lambda: BACKENDS[name](make_checkpoint(tokens_per_sentence=30))
+            build = {**BACKENDS, **REPLICAS}[name]
+            yield lambda: build(make_checkpoint(tokens_per_sentence=30))
     sys.modules.pop("lmdeploy", None)
 
 

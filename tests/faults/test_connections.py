@@ -333,7 +333,9 @@ async def test_beyond_the_limit_a_connection_is_told_so_and_closed(tmp_path: Pat
 @pytest.mark.skipif(sys.platform != "linux", reason="sets the limit from outside")
 async def test_few_open_files_neither_end_the_server_nor_make_it_spin(tmp_path: Path) -> None:
     log_path = tmp_path / "log"
-    with server_process(log_path, "--backend", "embedded", open_files=64) as server:
+    with server_process(
+        log_path, "--backend", "embedded", launcher=["prlimit", "--nofile=64"]
+    ) as server:
         wait_for_status(f"{server.url}/health/ready")
         await exhaust(server, 100)
         (event,) = server.log_events(event="server.few_open_files")

@@ -124,7 +124,13 @@ async def test_the_model_loads_while_the_server_already_lives(fakes: Fakes) -> N
             "skipped": [],
             "parts": {
                 "model": {"ok": True, "reason": None, "state": "ready"},
-                "engine": {"ok": True, "reason": None, "breaker": "closed", "open_for_s": 0.0},
+                "engine": {
+                    "ok": True,
+                    "reason": None,
+                    "breaker": "closed",
+                    "open_for_s": 0.0,
+                    "instances": 0,
+                },
                 "queue": {
                     "ok": True,
                     "reason": None,

@@ -1,6 +1,11 @@
 """What users of such servers reported, against a real one; the numbers are those of the reports."""
 
 import io
+import os
+import secrets
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,6 +151,32 @@ def test_f26_the_address_in_the_log_can_be_asked(tmp_path: Path) -> None:
         wait_for_status(f"{listening['url']}/health/live")
         port = httpx.URL(listening["url"]).port
         wait_for_status(f"http://127.0.0.1:{port}/health/live")
+
+
+NOBODY: Final = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups")
+
+
+@pytest.mark.parametrize("can_write", [True, False])
+def test_f37_a_user_without_name_and_home_gets_speech(tmp_path: Path, *, can_write: bool) -> None:
+    trial = [*NOBODY, sys.executable, "-c", "import app"]
+    if os.geteuid() or subprocess.run(trial, check=False, capture_output=True).returncode:
+        pytest.skip("another user cannot be had, or cannot run this checkout")
+    kept = Path("/tmp") / f"soprano-{secrets.token_hex(8)}" if can_write else tmp_path / "kept"
+    environ = {"HOME": "/nonexistent", "SOPRANO_STORE__DIRECTORY": str(kept)}
+    try:
+        with (
+            server_process(
+                tmp_path / "log", "--backend", "embedded", environ=environ, launcher=NOBODY
+            ) as server,
+            httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client,
+        ):
+            answer = speak(client, response_format="wav", store=True)
+            assert len(decode_file(answer.content)[0]) > 32_000
+            assert ("x-stored-file" in answer.headers) is can_write
+            unavailable = server.log_events(event="store.unavailable")
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)
+    assert [event["setting"] for event in unavailable] == ["store.directory"] * (not can_write)
 
 
 def test_f42_speech_keeps_its_beginning_and_end_in_all_formats(client: httpx.Client) -> None:

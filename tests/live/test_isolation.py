@@ -29,7 +29,7 @@ from tests.serving import (
 SPEECH = "/v1/audio/speech"
 ISOLATED = {
     **WITHOUT_CACHE,
-    "SOPRANO_MODEL__ISOLATION": "process",
+    "SOPRANO_MODEL__PLACEMENT": "process",
     "SOPRANO_MODEL__INSTANCES": "2",
     "SOPRANO_MODEL__NUM_THREADS": "1",
 }

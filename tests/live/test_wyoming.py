@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -29,9 +30,20 @@ from wyoming.tts import (
     SynthesizeStopped,
     SynthesizeVoice,
 )
+from zeroconf import ServiceStateChange
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
+from app.entrypoints.wyoming import SERVICE
 from tests.listening import decode_pcm
-from tests.serving import ServerProcess, free_port, run_console, server_process, wait_for_status
+from tests.network import ADDRESS, own_network
+from tests.serving import (
+    ServerProcess,
+    clean_environment,
+    free_port,
+    run_console,
+    server_process,
+    wait_for_status,
+)
 
 TEXT = "The lights in the kitchen are on. The window is open."
 LONG = " ".join(f"This is sentence {number} of very many." for number in range(90))
@@ -327,3 +339,29 @@ def test_a_port_in_use_ends_the_start(served: WyomingServer) -> None:
     done = run_console("serve", "--port", "0", "--wyoming-port", str(served.port))
     assert done.returncode == 1
     assert b"server.bind_failed" in done.stderr
+
+
+async def test_the_local_network_hears_of_it_by_mdns(tmp_path: Path) -> None:
+    heard: asyncio.Queue[tuple[ServiceStateChange, str]] = asyncio.Queue()
+
+    def on_change(state_change: ServiceStateChange, name: str, **_: object) -> None:
+        heard.put_nowait((state_change, name))
+
+    port = free_port()
+    arguments = ["--backend", "embedded", "--wyoming-port", str(port), "--host", ADDRESS]
+    command = [sys.executable, "-m", "app", "serve", *arguments]
+    with own_network(), (tmp_path / "log").open("w") as log:
+        network = AsyncZeroconf()
+        AsyncServiceBrowser(network.zeroconf, SERVICE, handlers=[on_change])
+        environ = clean_environment()
+        server = await asyncio.create_subprocess_exec(*command, stderr=log, env=environ)
+        async with asyncio.timeout(30):
+            change, name = await heard.get()
+            assert change is ServiceStateChange.Added
+            info = await network.async_get_service_info(SERVICE, name)
+            assert info is not None
+            assert (info.parsed_addresses(), info.port) == ([ADDRESS], port)
+            server.terminate()
+            assert await heard.get() == (ServiceStateChange.Removed, name)
+            assert await server.wait() == 0
+        await network.async_close()

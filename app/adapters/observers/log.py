@@ -78,7 +78,10 @@ class StructuredLog:
         # What the system said: it names the place, which clients are not told.
         cause = None if error.__cause__ is None else str(error.__cause__)
         if action == "open":
-            _log.error("store.unavailable", error=error.code, reason=reason, cause=cause)
+            setting = "store.directory"
+            _log.error(
+                "store.unavailable", setting=setting, error=error.code, reason=reason, cause=cause
+            )
         else:
             _log.error("store.failed", action=action, error=error.code, reason=reason, cause=cause)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -10,6 +10,7 @@ from app.adapters.api_keys import add_key, describe_entry
 from app.adapters.clock import SystemClock
 from app.adapters.encoding.book_file import BOOK_FORMATS, duration_of, join_parts
 from app.adapters.speech.cores import count_cores
+from app.adapters.speech.ray_serve.client import APPLICATION, apply_serve_config
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, list_cached, locate
 from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, weight_level_here
@@ -31,14 +32,20 @@ from app.adapters.speech.verification import (
 from app.adapters.text.documents import UnreadableDocumentError, is_document, read_book
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
-from app.entrypoints.bootstrap.instances import build_graph_cache
+from app.entrypoints.bootstrap.instances import (
+    application_arguments,
+    build_application,
+    build_graph_cache,
+    choose,
+)
 from app.entrypoints.bootstrap.ports import identify_sound
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import ModelSettings, Settings
 
 __all__ = [
     "BOOK_FORMATS", "DEFAULT_REPO", "Checkpoint", "UnreadableDocumentError", "add_key",
-    "count_cores", "describe_entry", "duration_of", "is_document", "join_parts", "list_cached",
+    "apply_serve_config", "count_cores", "describe_entry", "duration_of", "is_document",
+    "join_parts", "list_cached",
     "read_book",
 ]  # fmt: skip
 
@@ -81,6 +88,18 @@ def describe_sound(ports: Ports, settings: Settings) -> str:
     known = ports.lexicon.pronunciations.respellings if ports.lexicon is not None else {}
     sound = identify_sound(ports.choice.backend, settings, ports.clock)
     return repr((sound, settings.speech.loudness_lufs, settings.text.markup, sorted(known.items())))
+
+
+def serve_config(settings: Settings) -> dict[str, Any]:
+    """The configuration with which Ray Serve runs the replicas of the settings."""
+    arguments = application_arguments(choose(settings.model).backend, settings)
+    application = {
+        "name": APPLICATION,
+        "route_prefix": None,
+        "import_path": f"{build_application.__module__}:{build_application.__name__}",
+        "args": msgspec.to_builtins(arguments),
+    }
+    return {"proxy_location": "Disabled", "applications": [application]}
 
 
 class ComparedSentence(msgspec.Struct, frozen=True):

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from socket import socket
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from platformdirs import user_cache_path
@@ -16,6 +17,12 @@ from platformdirs import user_cache_path
 import app
 from app.adapters.clock import SystemClock
 from app.adapters.speech.embedded_voice import EmbeddedVoice
+from app.adapters.speech.ray_serve.client import (
+    ClusterAddress,
+    RayModel,
+    ReplicaOptions,
+    bind_replicas,
+)
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, find_cached, locate
 from app.adapters.speech.soprano.engine import Engine
@@ -31,7 +38,9 @@ from app.adapters.speech.worker.client import WorkerModel, start_worker
 from app.adapters.speech.worker.protocol import Channel, Init, ToWorker, open_channel
 from app.adapters.speech.worker.server import ModelServer
 from app.domain.errors import InstanceDeadError
-from app.entrypoints.backends import Surroundings
+from app.entrypoints.backends import Choice, Surroundings, choose_backend
+from app.entrypoints.log import configure_logging
+from app.entrypoints.memory import tune_allocation
 from app.entrypoints.settings import LogSettings, ModelSettings, Settings
 from app.entrypoints.settings_loader import environment_without_settings
 from app.ports.clock import Clock
@@ -43,6 +52,9 @@ CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 
 WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
 """Without the working directory on the module path, which may have an `app` of somebody else."""
+
+MAX_QUEUED_SENTENCES: Final = 1_000
+"""Of one server, for Ray Serve: only a safeguard, because admission rejects requests before."""
 
 MAX_GRAPH_BYTES: Final = 4_000_000_000  # a graph has 440 MB in fp32 and 125 MB in int8
 
@@ -58,6 +70,13 @@ def look_around(settings: ModelSettings) -> Surroundings:
         has_lmdeploy=find_spec("lmdeploy") is not None and find_spec("soprano") is not None,
         has_weights=bool(cached),
     )
+
+
+def choose(settings: ModelSettings) -> Choice:
+    """The backend; raises ModelLoadError. What a cluster can run does not show here."""
+    if settings.placement != "ray" or settings.backend == "auto":
+        return choose_backend(settings.backend, look_around(settings))
+    return Choice(settings.backend)
 
 
 def build_instance(
@@ -178,3 +197,57 @@ def build_assigned(assignment: Assignment, observer: SentenceObserver) -> Speech
     """The model of a worker."""
     settings, index = assignment.model, assignment.index
     return build_instance(assignment.backend, settings, SystemClock(), observer, index)
+
+
+def build_replicated(
+    backend: str, settings: Settings, clock: Clock, observer: SentenceObserver
+) -> RayModel:
+    """The replicas on Ray Serve; nothing is started."""
+    environment = {"PYTHONPATH": worker_environment()["PYTHONPATH"]}
+    arguments = application_arguments(backend, settings)
+    return RayModel(
+        build_instance(backend, arguments.assignment.model, clock, observer, 0),
+        lambda: build_application(msgspec.to_builtins(arguments)),
+        ClusterAddress(settings.ray.address, environment),
+        arguments.options.max_replicas,
+        clock,
+        observer,
+    )
+
+
+class ApplicationArguments(msgspec.Struct, frozen=True):
+    """What the application on Ray Serve is made from."""
+
+    assignment: Assignment
+    options: ReplicaOptions
+
+
+def application_arguments(backend: str, settings: Settings) -> ApplicationArguments:
+    """Those of the settings; a replica has as many threads as it books cores."""
+    model, ray = settings.model, settings.ray
+    model = msgspec.structs.replace(model, num_threads=model.num_threads or ceil(ray.num_cpus))
+    options = ReplicaOptions(
+        min_replicas=model.instances,
+        max_replicas=max(model.instances, ray.max_replicas),
+        target_ongoing_requests=ray.target_ongoing_requests,
+        max_ongoing_requests=model.max_batch_size,
+        max_queued_requests=MAX_QUEUED_SENTENCES,
+        num_cpus=ray.num_cpus,
+        num_gpus=ray.num_gpus,
+        shutdown_s=float(settings.server.shutdown_s),
+    )
+    return ApplicationArguments(Assignment(backend, 0, model, settings.log), options)
+
+
+def build_application(arguments: dict[str, Any]) -> Any:
+    """The application; Ray Serve calls it with the arguments of a Serve config."""
+    decoded = msgspec.convert(arguments, ApplicationArguments)
+    return bind_replicas(build_replica, msgspec.json.encode(decoded.assignment), decoded.options)
+
+
+def build_replica(assignment: bytes, observer: SentenceObserver) -> tuple[SpeechModel, Clock]:
+    """The model of a replica, in a process of Ray."""
+    decoded = msgspec.json.decode(assignment, type=Assignment)
+    configure_logging(decoded.log)
+    tune_allocation()
+    return build_assigned(decoded, observer), SystemClock()

@@ -3,10 +3,11 @@
 import hashlib
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -30,14 +31,15 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import file_states
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, TimeLimits
-from app.entrypoints.backends import Choice, choose_backend
+from app.entrypoints.backends import Choice
 from app.entrypoints.bootstrap.instances import (
     OTHER_BACKENDS,
     SOPRANO_BACKENDS,
     build_instance,
     build_isolated,
+    build_replicated,
+    choose,
     locate_checkpoint,
-    look_around,
 )
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import AuthSettings, ModelSettings, ResilienceSettings, Settings
@@ -81,10 +83,10 @@ def build_ports(settings: Settings) -> Ports:
     metrics = PrometheusMetrics()
     tracing = _build_tracing(clock) if settings.telemetry.traces else None
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
-    choice = choose_backend(settings.model.backend, look_around(settings.model))
+    choice = choose(settings.model)
     _log_choice(choice, settings.model)
-    pool = _build_pool(choice.backend, settings, clock, observer)
-    metrics.watch_instances(lambda: pool.num_alive)
+    pool, count_instances = _build_pool(choice.backend, settings, clock, observer)
+    metrics.watch_instances(count_instances)
     resilient = ResilientModel(pool, clock, ResiliencePolicy(), observer, random.random, tracing)
     cache, directory = settings.cache, settings.cache.directory
     filtered = FilteredModel(resilient, settings.speech.loudness_lufs or None)
@@ -114,6 +116,7 @@ def build_ports(settings: Settings) -> Ports:
         requests=metrics,
         metrics=metrics,
         health=resilient.health,
+        count_instances=count_instances,
         tracing=tracing,
         lexicon=build_lexicon(settings, clock),
     )
@@ -163,17 +166,27 @@ def identify_sound(
 
 def _build_pool(
     backend: str, settings: Settings, clock: Clock, observer: SpeechObserver
-) -> PooledModel:
+) -> tuple[PooledModel, Callable[[], int]]:
+    """The instances, and what counts those that can be asked."""
     limits, num_instances = time_limits(settings.resilience), settings.model.instances
-    if settings.model.isolation == "process":
+    if settings.model.placement == "ray":
+        if find_spec("ray") is None:
+            advice = f"pip install '{DISTRIBUTION}[ray]'"
+            raise SettingsError(f'model.placement = "ray" needs Ray Serve: {advice}.')
+        replicas = build_replicated(backend, settings, clock, observer)
+        pool = PooledModel(lambda *_: replicas, 1, clock, observer, limits)
+        return pool, lambda: replicas.num_replicas
+    if settings.model.placement == "process":
         if sys.platform == "win32":
-            raise SettingsError("model.isolation = 'process' is not possible on Windows.")
+            raise SettingsError('model.placement = "process" is not possible on Windows.')
         isolated = partial(build_isolated, backend, settings, clock, observer)
-        return PooledModel(isolated, num_instances, clock, observer, limits, replaces_hung=True)
-    build = partial(build_instance, backend, settings.model, clock, observer)
-    if backend == "embedded":
-        num_instances = 1
-    return PooledModel(lambda index, _: build(index), num_instances, clock, observer, limits)
+        pool = PooledModel(isolated, num_instances, clock, observer, limits, replaces_hung=True)
+    else:
+        build = partial(build_instance, backend, settings.model, clock, observer)
+        if backend == "embedded":
+            num_instances = 1
+        pool = PooledModel(lambda index, _: build(index), num_instances, clock, observer, limits)
+    return pool, lambda: pool.num_alive
 
 
 def _build_keys(settings: AuthSettings, clock: Clock) -> KeySource:

@@ -25,7 +25,7 @@ from app.entrypoints.settings import Settings
 LOAD_WAIT_S: Final = 600.0
 
 EXTRAS: Final = {
-    "soprano": "soprano", "lmdeploy": "lmdeploy", "telemetry": "opentelemetry.sdk",
+    "soprano": "soprano", "lmdeploy": "lmdeploy", "ray": "ray", "telemetry": "opentelemetry.sdk",
     "wyoming": "wyoming",
 }  # fmt: skip
 """By name, a module that comes with it."""

@@ -18,7 +18,7 @@ from app.entrypoints.settings_loader import SettingsError, all_keys
 # The module of each command that has one.
 COMMANDS: Final = {
     "serve": "serve", "say": "say", "normalize": "say", "verify": "verify", "models": "models",
-    "doctor": "doctor",
+    "doctor": "doctor", "deploy": "deploy",
 }  # fmt: skip
 
 

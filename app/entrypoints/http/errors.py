@@ -109,6 +109,7 @@ _STATUS: Final[dict[type[SpeechError], int]] = {
     errors.EngineBusyError: 503,
     errors.EngineUnavailableError: 503,
     errors.InstanceDeadError: 503,
+    errors.ReplicaLostError: 503,
     errors.ModelLoadError: 503,
     errors.ModelLoadingError: 503,
     errors.QueueTimeoutError: 503,

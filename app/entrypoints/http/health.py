@@ -65,6 +65,7 @@ def describe_parts(services: Services) -> schemas.Parts:
             reason=trouble,
             breaker=health.breaker.value,
             open_for_s=round(health.open_for_s, 3),
+            instances=services.count_instances(),
         ),
         queue=schemas.QueuePart(
             ok=not is_full,

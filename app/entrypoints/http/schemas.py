@@ -338,10 +338,14 @@ class ModelPart(Part, kw_only=True):
 
 
 class EnginePart(Part, kw_only=True):
-    """What protects the model: whether it is asked, and for how many seconds it has not been."""
+    """What protects the model: whether it is asked, and for how many seconds it has not been.
+
+    `instances` of it can be asked now; on Ray Serve they are its replicas.
+    """
 
     breaker: BreakerName
     open_for_s: float
+    instances: int
 
 
 class QueuePart(Part, kw_only=True):

@@ -109,7 +109,7 @@ def test_traces_without_their_extra_stop_the_start_with_what_to_install(
 def test_isolated_instances_are_pooled_and_counted_also_of_the_embedded_voice() -> None:
     alone = build_ports(Settings(model=ModelSettings(backend="embedded", instances=3)))
     assert b"soprano_instances_alive 0.0" in alone.metrics.render()
-    model = ModelSettings(backend="embedded", instances=3, isolation="process")
+    model = ModelSettings(backend="embedded", instances=3, placement="process")
     isolated = build_ports(Settings(model=model))
     assert b"soprano_instances_alive 0.0" in isolated.metrics.render()
     assert isolated.model.info.num_streams == 3 * alone.model.info.num_streams

@@ -1,0 +1,315 @@
+"""The server's side: replicas of a model on Ray Serve, as one SpeechModel here.
+
+Ray Serve chooses the replica, starts and stops replicas by load, and replaces dead ones. The
+application belongs to the cluster: a server takes the one that runs there, or deploys it; it stops
+only a Ray that it has started itself.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from app.adapters.speech.ray_serve.replica import BuildReplica, FailedAttempt, Item, Replica
+from app.adapters.speech.worker.protocol import Failure, restore
+from app.domain.audio import AudioChunk
+from app.domain.errors import (
+    DeviceError,
+    InstanceDeadError,
+    ModelLoadError,
+    ReplicaLostError,
+    SentenceError,
+    ServerOverloadedError,
+    SpeechError,
+    SynthesisError,
+)
+from app.domain.segment import TextSegment
+from app.domain.speech import ModelInfo, SynthesisParams
+from app.domain.text.mapped_text import MappedText
+from app.ports.clock import Clock
+from app.ports.speech_model import SpeechModel
+from app.ports.telemetry import SentenceObserver
+
+APPLICATION: Final = "soprano"  # on Ray Serve, also the name of its one deployment
+
+RUNNING: Final = ("RUNNING", "UNHEALTHY")  # an unhealthy one replaces replicas
+BUSY: Final = ("DEPLOYING", "DELETING")  # it soon has another status
+
+POLL_S: Final = 1.0  # between two looks at the application
+
+RETRY_AFTER_S: Final = 2.0  # what a caller is told when all replicas have their queues full
+
+# A replica that is asked and says nothing is replaced after three times these seconds at most; a
+# busy one still answers, because its engine works in threads.
+HEALTH_PERIOD_S: Final = 1.0
+HEALTH_TIMEOUT_S: Final = 5.0
+
+# Ray would take 30 % of the memory for large objects; a chunk of audio is a small one.
+OBJECT_STORE_BYTES: Final = 80 * 2**20
+
+ANY_RAY: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to its makers
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # what is called after the end must not start another one
+}
+
+# Of the Ray that a server starts for itself: only this machine can connect, with a token that
+# nobody else has.
+OWN_RAY: Final = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
+
+TAKEN_SIGNALS: Final = (signal.SIGTERM,)
+"""For which Ray's native code installs a handler that ends the process; Python's are put back."""
+
+LOGGERS: Final = ("ray", "ray.serve")
+"""They have handlers of their own, and a warning for each request that is rejected."""
+
+
+T = TypeVar("T")
+
+
+class ReplicaOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How many replicas there are, and what each may take."""
+
+    min_replicas: int
+    max_replicas: int  # the same for a fixed number
+    target_ongoing_requests: float  # sentences per replica that Ray Serve aims at
+    max_ongoing_requests: int  # sentences per replica; more are queued in the server
+    max_queued_requests: int  # of them, per server; more are rejected
+    num_cpus: float  # booked per replica
+    num_gpus: float
+    shutdown_s: float  # given to running sentences of a replica that is stopped
+
+    def for_ray(self) -> dict[str, Any]:
+        """As Ray Serve takes it, of a deployment."""
+        return {
+            "autoscaling_config": {
+                "min_replicas": self.min_replicas,
+                "max_replicas": self.max_replicas,
+                "target_ongoing_requests": self.target_ongoing_requests,
+                "upscale_delay_s": 3.0,
+                "downscale_delay_s": 60.0,
+                "metrics_interval_s": 1.0,
+                "look_back_period_s": 3.0,
+            },
+            "max_ongoing_requests": self.max_ongoing_requests,
+            "max_queued_requests": self.max_queued_requests,
+            "ray_actor_options": {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus},
+            "health_check_period_s": HEALTH_PERIOD_S,
+            "health_check_timeout_s": HEALTH_TIMEOUT_S,
+            "graceful_shutdown_timeout_s": self.shutdown_s,
+            "graceful_shutdown_wait_loop_s": 0.2,
+        }
+
+
+def bind_replicas(build: BuildReplica, assignment: bytes, options: ReplicaOptions) -> Any:
+    """The application, as `ray.serve.run` and a Serve config take it."""
+    from ray import serve
+
+    deployment: Any = serve.deployment(Replica, name=APPLICATION)
+    return deployment.options(**options.for_ray()).bind(build, assignment)
+
+
+def apply_serve_config(config: Mapping[str, Any], dashboard: str) -> None:
+    """Send a Serve config to the dashboard of a cluster at a URL; raises OSError."""
+    try:
+        from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+
+        ServeSubmissionClient(dashboard).deploy_applications(dict(config))
+    except ImportError as error:
+        raise OSError(
+            f"Ray Serve is not installed: pip install 'soprano-tts-api[ray]' ({error})."
+        ) from error
+    except RuntimeError as error:  # it did not accept it
+        raise OSError(str(error)) from error
+
+
+class ClusterAddress(msgspec.Struct, frozen=True):
+    """A Ray, and further variables for the environment of replicas that are started from here."""
+
+    address: str  # as `ray.init` takes it; empty starts one on this machine
+    environment: Mapping[str, str]
+
+
+class RayModel:
+    """SpeechModel over the replicas, of which there may be `max_replicas`.
+
+    `outline` is the same model, never loaded: it has its info and splits texts. `bind` makes the
+    application, if the cluster has none. `observer` is told of failed attempts in the context of
+    the listener.
+    """
+
+    def __init__(
+        self,
+        outline: SpeechModel,
+        bind: Callable[[], Any],
+        cluster: ClusterAddress,
+        max_replicas: int,
+        clock: Clock,
+        observer: SentenceObserver,
+    ) -> None:
+        self._outline = outline
+        self._bind = bind
+        self._cluster = cluster
+        self._max_replicas = max_replicas
+        self._clock = clock
+        self._observer = observer
+        self._handle: Any = None
+        # One for all that blocks: nothing asks Ray after it was shut down.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
+        self._watching: asyncio.Task[None] | None = None
+        self.num_replicas = 0  # that can be asked, as of the last look
+
+    @property
+    def info(self) -> ModelInfo:
+        info = self._outline.info
+        return msgspec.structs.replace(info, num_streams=info.num_streams * self._max_replicas)
+
+    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
+        return self._outline.split(paragraphs)
+
+    async def load(self) -> None:
+        try:
+            await self._in_thread(self._connect)
+            while (status := await self._in_thread(_application_status)) in BUSY:
+                await self._clock.sleep(POLL_S)
+            self._handle = await self._in_thread(partial(self._find_application, status))
+        except Exception as error:
+            reason = await self._in_thread(partial(_last_line, str(error)))
+            raise ModelLoadError(f"Ray Serve cannot run the model: {reason}") from error
+        for number in TAKEN_SIGNALS:
+            signal.signal(number, signal.getsignal(number))
+        self._watching = asyncio.create_task(self._watch(), name="watch-replicas")
+
+    async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            await self._in_thread(partial(_disconnect, handle))
+
+    async def synthesize(
+        self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """Raises ReplicaLostError if the replica dies, ServerOverloadedError if too many wait."""
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import BackPressureError, RayServeException
+
+        if self._handle is None:
+            raise ReplicaLostError
+        due_in_s = due_at - self._clock.monotonic()
+        items = self._handle.synthesize.remote(segment, params, due_in_s)
+        try:
+            async for item in items:
+                chunk = self._chunk_of(item)
+                if chunk is not None:
+                    yield chunk
+        except BackPressureError as error:
+            raise ServerOverloadedError(RETRY_AFTER_S) from error
+        except (RayError, RayServeException) as error:
+            raise ReplicaLostError from error
+        finally:
+            with suppress(RayError, RayServeException):  # of a rejected one it raises that again
+                items.cancel()
+
+    def _chunk_of(self, item: Item) -> AudioChunk | None:
+        """The audio in an item, if any; raises the failure in it."""
+        match item:
+            case AudioChunk():
+                return item
+            case FailedAttempt():
+                error = restore(item.failure)
+                if isinstance(error, SentenceError):
+                    self._observer.sentence_failed(error, item.attempt)
+                return None
+            case Failure():
+                raise _restore(item)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _connect(self) -> None:
+        address = self._cluster.address
+        for name, value in {**ANY_RAY, **({} if address else OWN_RAY)}.items():
+            os.environ.setdefault(name, value)  # noqa: TID251 - Ray reads it when it is imported
+        import ray
+        from ray import serve
+
+        for name in LOGGERS:
+            logger = logging.getLogger(name)
+            logger.handlers.clear()
+            logger.propagate = True
+            logger.setLevel(logging.ERROR)
+        own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        ray.init(
+            **({"address": address} if address else own),
+            namespace="serve",
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env={"env_vars": dict(self._cluster.environment)},
+        )
+        serve.start(proxy_location="Disabled")
+
+    def _find_application(self, status: str) -> Any:
+        """A handle of the one that runs, or of one that is deployed now; blocks until it is."""
+        from ray import serve
+
+        if status not in RUNNING:
+            serve.run(self._bind(), name=APPLICATION, route_prefix=None)
+        return serve.get_app_handle(APPLICATION).options(stream=True)
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(Exception):
+                self.num_replicas = await self._in_thread(_count_replicas)
+            await self._clock.sleep(POLL_S)
+
+
+def _disconnect(handle: Any) -> None:
+    import ray
+
+    handle.shutdown()
+    ray.shutdown()  # also ends a Ray that was started here
+
+
+def _last_line(message: str) -> str:
+    """Of a traceback, which names the error; that of a replica says more than `message`."""
+    with suppress(Exception):
+        message = _deployment().message or message
+    return message.strip().rpartition("\n")[2].strip()
+
+
+def _deployment() -> Any:
+    from ray import serve
+
+    return serve.status().applications[APPLICATION].deployments[APPLICATION]
+
+
+def _application_status() -> str:
+    from ray import serve
+
+    application = serve.status().applications.get(APPLICATION)
+    return "" if application is None else application.status.value
+
+
+def _count_replicas() -> int:
+    return int(_deployment().replica_states.get("RUNNING", 0))
+
+
+def _restore(failure: Failure) -> SpeechError:
+    """The error; an instance that died is a replica, which Ray Serve replaces."""
+    error = restore(failure)
+    if isinstance(error, DeviceError):  # another replica would have the same trouble with it
+        return SynthesisError(str(error))
+    return ReplicaLostError() if isinstance(error, InstanceDeadError) else error
