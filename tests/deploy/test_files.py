@@ -1,5 +1,6 @@
 """The files that deploy the server are what their tools accept, and fit the server."""
 
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,9 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from app.entrypoints.cli.main import cli
 from app.entrypoints.settings import Settings
 from app.entrypoints.settings_loader import all_keys
 from tests.deploy.image import ROOT
@@ -19,7 +22,8 @@ from tests.deploy.image import ROOT
 DEPLOY: Final = ROOT / "deploy"
 COMPOSE: Final = (ROOT / "compose.yaml", DEPLOY / "compose" / "fleet.yaml")
 UNIT: Final = DEPLOY / "systemd" / "soprano.service"
-OVERLAYS: Final = ("base", "autoscaled", "keda", "monitoring", "shared")
+OVERLAYS: Final = ("base", "autoscaled", "keda", "monitoring", "ray", "shared")
+OF_OPERATORS: Final = {"RayService", "ScaledObject", "ServiceMonitor"}
 MAX_EXPOSURE: Final = 2.0  # of 10, as `systemd-analyze security` has it; a plain service has 9.6
 
 
@@ -73,12 +77,12 @@ def test_a_compose_file_is_one(path: Path) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_kubernetes_knows_what_an_overlay_makes(overlay: str, tmp_path: Path) -> None:
-    """ScaledObject and ServiceMonitor are of operators; no schema of them is at hand."""
+    """Some kinds are of operators; no schema of them is at hand."""
     made = tmp_path / "made.yaml"
     made.write_text(run("kubectl", "kustomize", DEPLOY / "kubernetes" / overlay))
     said = run("kubernetes-validate", "--strict", made)
     kinds = [part["kind"] for part in yaml.safe_load_all(made.read_text())]
-    of_operators = [kind for kind in kinds if kind in {"ScaledObject", "ServiceMonitor"}]
+    of_operators = [kind for kind in kinds if kind in OF_OPERATORS]
     assert said.count(" passed for resource ") == len(kinds) - len(of_operators) > 3
 
 
@@ -105,6 +109,16 @@ def test_the_settings_that_the_files_name_exist() -> None:
     named = re.findall(r"SOPRANO_([A-Z]+)__([A-Z_]+)", text)
     keys = {f"{section}.{name}".lower() for section, name in named}
     assert keys - {"valkey.url"} <= set(all_keys())
+
+
+def test_kuberay_runs_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOPRANO_MODEL__INSTANCES", "2")
+    monkeypatch.setenv("SOPRANO_RAY__MAX_REPLICAS", "8")
+    service = read(DEPLOY / "kubernetes" / "ray" / "ray-service.yaml")["spec"]
+    done = CliRunner().invoke(cli, ["deploy", "ray", "--backend", "embedded"])
+    assert yaml.safe_load(service["serveConfigV2"]) == json.loads(done.stdout)
+    pins = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    assert service["rayClusterConfig"]["rayVersion"] == pins["ray"]
 
 
 def test_no_supervisor_ends_a_server_that_still_drains() -> None:
