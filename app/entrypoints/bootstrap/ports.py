@@ -26,8 +26,12 @@ from app.adapters.speech.disk_cache import DiskCache
 from app.adapters.speech.filtered import FilteredModel
 from app.adapters.speech.pool import PooledModel
 from app.adapters.speech.resilient import ResilientModel
-from app.adapters.speech.soprano.checkpoint.checkpoint import file_states
+from app.adapters.speech.shared_segments import SharedSegments
+from app.adapters.speech.soprano.checkpoint.checkpoint import file_digests, file_states
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
+from app.adapters.valkey.cache import ValkeyCache
+from app.adapters.valkey.client import ValkeyClient, build_client
+from app.adapters.valkey.limits import ValkeyLimits
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.entrypoints.backends import Choice, choose_backend
@@ -61,6 +65,9 @@ SOUND_PACKAGES: Final = (
 )  # fmt: skip
 """Another version of these may give other samples or bytes for the same request."""
 
+SOUND_SETTINGS: Final = ("device", "precision", "revision", "temperature", "top_p")
+"""Settings of the model that may give other samples; files are identified by themselves."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -81,6 +88,7 @@ def build_ports(settings: Settings) -> Ports:
     metrics = PrometheusMetrics()
     tracing = _build_tracing(clock) if settings.telemetry.traces else None
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
+    valkey = _build_valkey(settings.valkey.url, clock)
     choice = choose_backend(settings.model.backend, look_around(settings.model))
     _log_choice(choice, settings.model)
     pool = _build_pool(choice.backend, settings, clock, observer)
@@ -96,6 +104,7 @@ def build_ports(settings: Settings) -> Ports:
         else None,
         lambda: identify_sound(choice.backend, settings, clock, filtered.gains),
         settings.model.temperature,
+        SharedSegments(ValkeyCache(valkey), clock) if valkey else None,
     )
     store = settings.store
     store_limits = StoreLimits(store.max_files, store.max_bytes, store.max_age_s)
@@ -115,6 +124,7 @@ def build_ports(settings: Settings) -> Ports:
         metrics=metrics,
         health=resilient.health,
         tracing=tracing,
+        limits=ValkeyLimits(valkey, clock) if valkey else None,
         lexicon=build_lexicon(settings, clock),
     )
 
@@ -125,6 +135,18 @@ def _build_tracing(clock: Clock) -> OpenTelemetry:
     except ImportError as error:
         advice = f"pip install '{DISTRIBUTION}[telemetry]'"
         raise SettingsError(f"telemetry.traces needs OpenTelemetry: {advice} ({error}).") from error
+
+
+def _build_valkey(url: str, clock: Clock) -> ValkeyClient | None:
+    try:
+        return build_client(url, clock) if url else None
+    except ImportError as error:
+        advice = f"pip install '{DISTRIBUTION}[valkey]'"
+        raise SettingsError(
+            f"valkey.url needs the client of Valkey: {advice} ({error})."
+        ) from error
+    except ValueError as error:
+        raise SettingsError(f"valkey.url cannot be used: {error}.") from error
 
 
 def time_limits(settings: ResilienceSettings) -> TimeLimits:
@@ -149,15 +171,22 @@ def identify_sound(
 ) -> str:
     """All that decides the samples beside text and params, as a hash.
 
+    It is the same on every machine with the same settings and files if they share a Valkey; else a
+    checkpoint is recognized by the times of its files, which need not be read for that.
+
     `gains` are those of the voices in dB, known once the model is loaded.
     """
     versions: dict[str, str | None] = dict.fromkeys(SOUND_PACKAGES)
     for package in SOUND_PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
-    has_checkpoint = backend in SOPRANO_BACKENDS
-    files = file_states(locate_checkpoint(settings.model, clock)) if has_checkpoint else []
-    parts = msgspec.json.encode((backend, settings.model, gains, versions, files))
+    model = {name: getattr(settings.model, name) for name in SOUND_SETTINGS}
+    files: object = None
+    if backend in SOPRANO_BACKENDS:
+        identify_files = file_digests if settings.valkey.url else file_states
+        files = identify_files(locate_checkpoint(settings.model, clock))
+    rounded = {voice: round(gain, 2) for voice, gain in (gains or {}).items()}  # as it is applied
+    parts = msgspec.json.encode((backend, model, rounded, versions, files))
     return hashlib.sha256(parts).hexdigest()
 
 
