@@ -11,6 +11,7 @@ from app.domain.errors import InvalidApiKeyError, MissingApiKeyError, RateLimitE
 from app.domain.services.access_control import AccessControl, Grant
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_source import FakeKeySource
+from tests.fakes.shared_state import FakeSharedLimits
 
 KEY = "sk-soprano-0123456789abcdef"
 
@@ -247,3 +248,89 @@ async def test_a_limit_says_in_words_when_to_come_back() -> None:
         with pytest.raises(RateLimitError, match=r"2 per minute\. Try again in 32 s\.") as caught:
             await door.enter(held)
     assert caught.value.retry_after_s == 31.5
+
+
+class Fleet:
+    """Two servers with one SharedLimits, and a key of the same name at both."""
+
+    def __init__(self, **limits: int) -> None:
+        self.clock = FakeClock()
+        self.shared = FakeSharedLimits(self.clock)
+        self.doors = [Door(**limits) for _ in range(2)]
+        for door in self.doors:
+            door.clock = self.clock
+            door.access = AccessControl(door.keys, self.clock, lambda: 0.0, self.shared)
+
+
+async def test_requests_at_the_same_time_are_counted_for_all_servers() -> None:
+    fleet = Fleet(max_concurrent=2)
+    first, second = fleet.doors
+    async with AsyncExitStack() as held:
+        for door in fleet.doors:
+            await door.enter(held)
+        for door in fleet.doors:
+            with pytest.raises(RateLimitError, match="2 at the same time"):
+                await door.enter(held)
+        assert len(fleet.shared.places["alice"]) == 2
+    assert fleet.shared.places["alice"] == set()
+    async with AsyncExitStack() as held:
+        await second.enter(held)
+        await second.enter(held)
+        with pytest.raises(RateLimitError):
+            await second.enter(held)
+        assert fleet.shared.num_calls["acquire"] == 6  # a server that has all itself asks nobody
+
+
+async def test_requests_per_minute_are_counted_for_all_servers() -> None:
+    fleet = Fleet(requests_per_minute=4)
+    first, second = fleet.doors
+    async with AsyncExitStack() as held:
+        for _ in range(2):
+            for door in fleet.doors:
+                await door.enter(held)
+        for door in fleet.doors:
+            for _ in range(5):
+                with pytest.raises(RateLimitError, match="4 per minute") as caught:
+                    await door.enter(held)
+                assert caught.value.retry_after_s == 15.0
+        assert fleet.shared.num_calls["take"] == 6  # each asks once until there may be one
+        await fleet.clock.advance(15)
+        await second.enter(held)
+        with pytest.raises(RateLimitError):
+            await first.enter(held)
+
+
+async def test_a_request_that_all_servers_refuse_costs_nothing_of_this_one() -> None:
+    fleet = Fleet(requests_per_minute=2)
+    first, second = fleet.doors
+    async with AsyncExitStack() as held:
+        await second.enter(held)
+        await second.enter(held)
+        with pytest.raises(RateLimitError):
+            await first.enter(held)
+        fleet.shared.is_up = False
+        await fleet.clock.advance(30)
+        for _ in range(2):
+            await first.enter(held)
+
+
+async def test_while_others_cannot_be_asked_the_limits_hold_for_each_server() -> None:
+    fleet = Fleet(requests_per_minute=2, max_concurrent=2)
+    fleet.shared.is_up = False
+    async with AsyncExitStack() as held:
+        for door in fleet.doors:
+            await door.enter(held)
+            await door.enter(held)
+            with pytest.raises(RateLimitError, match="same time"):
+                await door.enter(held)
+    for door in fleet.doors:
+        async with AsyncExitStack() as held:
+            with pytest.raises(RateLimitError, match="per minute"):
+                await door.enter(held)
+
+
+async def test_without_limits_nobody_is_asked() -> None:
+    fleet = Fleet()
+    async with AsyncExitStack() as held:
+        await fleet.doors[0].enter(held)
+    assert not fleet.shared.num_calls
