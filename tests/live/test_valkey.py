@@ -40,7 +40,9 @@ class Fleet(msgspec.Struct):
     def num_spoken(self) -> int:
         """Sentences that the models of both were given."""
         pages = [httpx.get(f"{server.url}/metrics").text for server in self.servers]
-        counts = [re.search(r"^soprano_batch_sentences_count (\S+)", page, re.M) for page in pages]
+        counts = [
+            re.search(r"^soprano_batch_sentences_count (\S+)", page, re.MULTILINE) for page in pages
+        ]
         return sum(round(float(found[1])) for found in counts if found)
 
     async def is_up(self) -> None:
@@ -201,7 +203,6 @@ async def test_a_valkey_that_is_lost_costs_one_time_out_and_no_request(
     # With a time-out each they would take two times 50 ms.
     assert sorted(took_s)[-3] < TIMEOUT_S
     assert max(took_s) < usual_s + TIMEOUT_S + BUSY_S
-    print(f"usually up to {usual_s:.4f} s; {how}: {[round(each, 4) for each in took_s]}")
 
     is_over = asyncio.Event()
     speaking = asyncio.create_task(speak_all_the_time(fleet, is_over))
@@ -216,7 +217,7 @@ async def test_a_valkey_that_is_lost_costs_one_time_out_and_no_request(
     answers = await speaking
     assert len(answers) >= 4
     assert set(statuses(answers)) == {200}
-    await test_equal_requests_after(fleet)
+    await check_sharing(fleet)
 
 
 def has_failed(server: ServerProcess) -> bool:
@@ -224,8 +225,8 @@ def has_failed(server: ServerProcess) -> bool:
     return bool(server.log_events(event="valkey.failed")) and not is_connected(server)
 
 
-async def test_equal_requests_after(fleet: Fleet) -> None:
-    """What is shared is shared again, and so are the limits."""
+async def check_sharing(fleet: Fleet) -> None:
+    """Both share sentences and limits."""
     before = fleet.num_spoken()
     text = f"Once more, for the time number {next(NUMBERS)}, and for both of them."
     answers = await asyncio.gather(*(speak(client, text) for client in fleet.clients))

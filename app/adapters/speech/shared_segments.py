@@ -6,7 +6,7 @@ back, and the next one to look takes over; so it does when the lease of a maker 
 
 Lease and waiting last as long as the segment plays: a server that keeps ahead of playback makes it
 in that time, so nobody waits longer than for its own model under load, and a lease need not be
-renewed. Whoever has waited for so long makes the segment without a lease.
+renewed. A server that has waited for so long makes the segment without a lease.
 """
 
 import asyncio

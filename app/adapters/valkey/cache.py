@@ -52,7 +52,7 @@ class ValkeyCache:
         return None if answer is None else Claim(answer.decode())
 
     async def read(self, key: str) -> bytes | None:
-        content = b""
+        content = bytearray()
         for start in range(0, MAX_ENTRY_BYTES + 1, PIECE_BYTES):
             end = start + PIECE_BYTES - 1
             piece = await self._client.execute("GETRANGE", _entry(key), start, end)
@@ -61,7 +61,7 @@ class ValkeyCache:
             content += piece
             if len(piece) < PIECE_BYTES:
                 break
-        return content
+        return bytes(content)
 
     async def write(self, key: str, holder: str, content: bytes) -> None:
         if len(content) <= MAX_ENTRY_BYTES:
