@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from valkey import Valkey
 
 from tests.eventually import wait_until
 from tests.serving import free_port
@@ -43,6 +44,11 @@ class ValkeyServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait(STOP_S)
+
+    def num_leases(self) -> int:
+        """On sentences that are being made, or written."""
+        with Valkey.from_url(self.url) as client:
+            return len(client.keys("soprano:lease:*"))
 
     def pause(self) -> None:
         """Keep its connections, and answer nothing."""

@@ -109,7 +109,7 @@ async def test_it_is_tried_in_the_background_and_used_again_once_it_answers_in_t
         assert await rig.execute_at_once() is None
         await rig.clock.advance(5 * RETRY_S)
         sent = [command[0] for command in rig.valkey.commands]
-        assert sent == ["GET", *["PING"] * 5 * (MAX_COMMANDS + 1)]
+        assert sent == ["GET", *["PING"] * 5]
         rig.valkey.answer = hang
         await rig.clock.advance(5 * RETRY_S)
         assert await rig.execute_at_once() is None
