@@ -171,8 +171,8 @@ def identify_sound(
 ) -> str:
     """All that decides the samples beside text and params, as a hash.
 
-    It is the same on every machine with the same settings and files if they share a Valkey; else a
-    checkpoint is recognized by the times of its files, which need not be read for that.
+    Servers with the same settings and files have the same one if they share a Valkey. Without it, a
+    checkpoint is recognized by its place and the times of its files, which are not read for that.
 
     `gains` are those of the voices in dB, known once the model is loaded.
     """
@@ -183,8 +183,9 @@ def identify_sound(
     model = {name: getattr(settings.model, name) for name in SOUND_SETTINGS}
     files: object = None
     if backend in SOPRANO_BACKENDS:
-        identify_files = file_digests if settings.valkey.url else file_states
-        files = identify_files(locate_checkpoint(settings.model, clock))
+        directory = locate_checkpoint(settings.model, clock)
+        is_shared = settings.valkey.url != ""
+        files = file_digests(directory) if is_shared else (str(directory), file_states(directory))
     rounded = {voice: round(gain, 2) for voice, gain in (gains or {}).items()}  # as it is applied
     parts = msgspec.json.encode((backend, model, rounded, versions, files))
     return hashlib.sha256(parts).hexdigest()
