@@ -153,3 +153,7 @@ class TokenBucket:
             return -(-missing // self._per_minute) / 1e9
         self._level -= MINUTE_NS
         return 0.0
+
+    def put_back(self) -> None:
+        """Return a token that was taken and not used."""
+        self._level = min(self._capacity, self._level + MINUTE_NS)

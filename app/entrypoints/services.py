@@ -24,6 +24,7 @@ from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.reloaded_files import KeySource, LexiconSource
+from app.ports.shared_state import SharedLimits
 from app.ports.speech_model import SpeechCache, SpeechModel
 from app.ports.telemetry import MetricsSource, RequestObserver, SpeechObserver, Tracing
 
@@ -46,6 +47,7 @@ class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     health: Callable[[], EngineHealth] = EngineHealth  # of the model once it is loaded
     count_instances: Callable[[], int] = int  # of the model, that can be asked
     tracing: Tracing | None = None  # follows requests
+    limits: SharedLimits | None = None  # of keys, for several servers together
     lexicon: LexiconSource | None = None  # knows pronunciations
     random: Callable[[], float] = random  # numbers in [0, 1)
 
@@ -61,7 +63,7 @@ class Services:
         self.count_instances = ports.count_instances
         self.metrics = ports.metrics
         self.library = AudioLibrary(ports.stores, ports.clock, ports.observer)
-        self.access = AccessControl(ports.keys, ports.clock, ports.random)
+        self.access = AccessControl(ports.keys, ports.clock, ports.random, ports.limits)
         admission = settings.admission
         limits = AdmissionLimits(
             min_running=admission.max_running or 1,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
-SECRETS: Final = frozenset({"auth.keys"})  # settings whose values are never shown
+SECRETS: Final = frozenset({"auth.keys", "valkey.url"})  # settings whose values are never shown
 
 # Origins of web pages (scheme, host and port), or `*`; a path would never match.
 ORIGINS: Final = r"^ *((\*|[a-z][a-z0-9+.-]*://[^/, ]+) *(, *|$))*$"
@@ -17,6 +17,8 @@ HOSTS: Final = r"^ *((\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]) *(, *|$))*$"
 HOSTS_IN_WORDS: Final = "host names like speech.example.org, without a port, or *; with commas"
 
 DEVICES: Final = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+
+VALKEY_URLS: Final = "an address such as valkey://host:6379/0, or empty"
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400 * 3_650)]
 Timeout = Annotated[float, Meta(ge=0.1, le=86_400)]
@@ -366,6 +368,23 @@ class CacheSettings(Section, frozen=True):
     ] = 1_000_000_000
 
 
+class ValkeySettings(Section, frozen=True):
+    """A Valkey or Redis that several servers share."""
+
+    url: Annotated[
+        str,
+        Meta(pattern=r"^$|^(valkeys?|rediss?|unix)://", title=VALKEY_URLS),
+        about("""Address, with the password if there is one ("valkey://:PASSWORD@host:6379/0");
+            valkeys:// and rediss:// are TLS. The servers then share cached sentences, make each
+            only once, and the limits of keys hold for all of them together. Needs the extra
+            "valkey". Empty is none."""),
+    ] = ""
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"{type(self).__name__}(url={shown_value('valkey.url', self.url)})"
+
+
 class StoreSettings(Section, frozen=True):
     """Stored audio. The limits hold for each key; 0 is no limit."""
 
@@ -418,6 +437,7 @@ class Settings(Section, frozen=True):
     admission: AdmissionSettings = AdmissionSettings()
     resilience: ResilienceSettings = ResilienceSettings()
     cache: CacheSettings = CacheSettings()
+    valkey: ValkeySettings = ValkeySettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -57,10 +57,16 @@ class SpeechModel(Protocol):
 
 
 class SpeechCache(Protocol):
-    """What is known of kept speech. Every method returns at once, in any thread."""
+    """What is known of kept speech. `can_keep` and `holds` return at once, in any thread."""
 
     def can_keep(self, params: SynthesisParams) -> bool:
         """Whether such speech is cached at all: not if it is sampled without a seed."""
 
     def holds(self, segment: TextSegment, params: SynthesisParams) -> bool:
         """Whether the segment need not be spoken again. May be a moment out of date."""
+
+    async def count_shared(self, segments: Sequence[TextSegment], params: SynthesisParams) -> int:
+        """How many of these, which this server does not hold, it can have from another server.
+
+        Does not look for all segments of a long text. May be a moment out of date, too.
+        """

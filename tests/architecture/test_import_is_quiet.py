@@ -16,7 +16,7 @@ import json, os, pkgutil, sys
 
 HEAVY = {"torch", "transformers", "lmdeploy", "onnxruntime", "ray", "hibari", "av", "soxr",
          "soprano", "huggingface_hub", "inflect", "onnx", "tokenizers", "scipy", "matplotlib",
-         "opentelemetry"}
+         "opentelemetry", "valkey"}
 found = []
 
 DEEDS = ("socket.bind", "socket.connect", "subprocess.Popen", "os.mkdir", "os.system")

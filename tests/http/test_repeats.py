@@ -58,6 +58,21 @@ async def test_an_answer_says_how_much_of_it_was_kept(
     assert (await post(client, stream=stream)).headers["cache-status"] == expected
 
 
+@pytest.mark.parametrize(
+    ("held", "shared", "expected"),
+    [
+        (set(), {"One.", "Two."}, "soprano; hit"),
+        ({"One."}, {"Two."}, "soprano; hit"),
+        (set(), {"Two."}, "soprano; fwd=partial; stored"),
+    ],
+)
+async def test_what_another_server_has_counts_as_kept(
+    client: httpx.AsyncClient, fakes: Fakes, held: set[str], shared: set[str], expected: str
+) -> None:
+    fakes.cache.held, fakes.cache.shared = held, shared
+    assert (await post(client)).headers["cache-status"] == expected
+
+
 async def test_the_same_request_has_the_same_bytes_and_no_tag(client: httpx.AsyncClient) -> None:
     first, second = await post(client), await post(client, {"if-none-match": "*"})
     assert (first.status_code, second.status_code) == (200, 200)

@@ -1,5 +1,6 @@
 """A model that makes each segment once: what was made is cached, what is being made is shared.
 
+A segment is looked for in memory, then on disk, then where several servers share what they make.
 Only deterministic speech: what is sampled without a seed goes straight through.
 """
 
@@ -12,9 +13,12 @@ from typing import Final
 
 import msgspec
 
-from app.adapters.speech.disk_cache import Chunks, DiskCache
+from app.adapters.speech.disk_cache import DiskCache
+from app.adapters.speech.segment_bytes import Chunks
+from app.adapters.speech.shared_segments import SharedSegments
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
+from app.domain.services.prefetch import CHARS_PER_S
 from app.domain.speech import ModelInfo, SamplingParams, SynthesisParams
 from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
@@ -22,6 +26,9 @@ from app.ports.speech_model import SpeechModel
 # What Python needs beside the samples, for an entry with its key and for a chunk; rounded up.
 ENTRY_BYTES: Final = 1_024
 CHUNK_BYTES: Final = 512
+
+# Segments of a text that are looked for where servers share them, before it is admitted.
+MAX_COUNTED: Final = 256
 
 # Raise it when the same key would stand for other samples than before.
 KEY_VERSION: Final = 2
@@ -47,6 +54,7 @@ class CachedModel:
         identify: names all that decides the samples but text and params: model, checkpoint,
             settings. Called in a thread once the model is loaded; until then nothing is cached.
         default_temperature: of the model, where a request chooses none.
+        shared: what several servers share; None is nothing.
     """
 
     def __init__(
@@ -56,10 +64,12 @@ class CachedModel:
         disk: DiskCache | None,
         identify: Callable[[], str],
         default_temperature: float,
+        shared: SharedSegments | None = None,
     ) -> None:
         self._model = model
         self._memory = memory
         self._disk = disk
+        self._shared = shared
         self._identify = identify
         self._default_temperature = default_temperature
         self._in_flight: dict[tuple[str, bool], _InFlight] = {}
@@ -79,11 +89,15 @@ class CachedModel:
         await self._model.load()
         if self._disk is not None:
             await self._disk.open()
+        if self._shared is not None:
+            await self._shared.open()
         self._fingerprint = await asyncio.to_thread(self._identify)
 
     async def close(self) -> None:
         if self._disk is not None:
             await self._disk.close()
+        if self._shared is not None:
+            await self._shared.close()
         await self._model.close()
 
     def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
@@ -98,6 +112,12 @@ class CachedModel:
             return False
         key = segment_key(self._fingerprint, segment, params)
         return key in self._memory or (self._disk is not None and key in self._disk)
+
+    async def count_shared(self, segments: Sequence[TextSegment], params: SynthesisParams) -> int:
+        if self._shared is None or not 0 < len(segments) <= MAX_COUNTED:
+            return 0
+        keys = [segment_key(self._fingerprint, segment, params) for segment in segments]
+        return await self._shared.count(keys)
 
     def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
@@ -136,8 +156,12 @@ class CachedModel:
             self._memory.put(place[0], made)
             if self._disk is not None:
                 self._disk.write(place[0], made)
+            if self._shared is not None:
+                self._shared.write(place[0], made)
 
         def forget(task: asyncio.Task[None]) -> None:
+            if self._shared is not None:
+                self._shared.release(place[0])
             if not task.cancelled():
                 task.exception()  # a failure that came after the last follower left is nobody's
             if self._in_flight.get(place) is in_flight:
@@ -153,6 +177,9 @@ class CachedModel:
         # The first sentence warms the model up; a file would leave it cold.
         is_warm, self._is_warm = self._is_warm, True
         cached = await self._disk.read(key) if self._disk is not None and is_warm else None
+        if cached is None and self._shared is not None and is_warm:
+            play_s = len(segment.text) / CHARS_PER_S / params.speed
+            cached = await self._shared.find(key, play_s)
         for chunk in cached or ():
             yield chunk
         if cached is None:

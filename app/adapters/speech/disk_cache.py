@@ -6,7 +6,6 @@ one server.
 """
 
 import asyncio
-import hashlib
 import os
 import re
 import secrets
@@ -19,12 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-import msgspec
-import numpy as np
 import structlog
 
-from app.domain.audio import AudioChunk
-from app.domain.errors import InvalidAudioError
+from app.adapters.speech.segment_bytes import Chunks, from_bytes, to_bytes
 from app.ports.clock import Clock
 
 SUFFIX: Final = ".speech"
@@ -34,28 +30,12 @@ FILE_MODE: Final = 0o600  # what people had synthesized is nobody else's busines
 # Beyond these nothing is written: the disk is slower than the model, and memory is not for that.
 MAX_WAITING_WRITES: Final = 64
 
-SAMPLES: Final = "samples"
-SAMPLE_TYPE: Final = np.dtype("<f4")
-
 _ENTRY: Final = re.compile(r"([0-9a-f]{64})" + re.escape(SUFFIX))
 _PARTIAL: Final = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{16}\.part")
 
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-Chunks = tuple[AudioChunk, ...]  # all of one segment, in order
-
-# An AudioChunk, the samples in bytes; no field may be missing.
-_StoredChunk = msgspec.defstruct(
-    "_StoredChunk",
-    [
-        (field.name, bytes if field.name == SAMPLES else field.type)
-        for field in msgspec.structs.fields(AudioChunk)
-    ],
-    forbid_unknown_fields=True,
-)
-_NUM_CHECKSUM_BYTES: Final = hashlib.sha256().digest_size
 
 
 class DiskCache:
@@ -200,32 +180,3 @@ class DiskCache:
 
     def _path(self, key: str) -> Path:
         return self._directory / f"{key}{SUFFIX}"
-
-
-def to_bytes(key: str, chunks: Chunks) -> bytes:
-    """A SHA-256 with the key, then all fields of all chunks in MessagePack.
-
-    Samples are little-endian float32.
-    """
-    stored = []
-    for chunk in chunks:
-        samples = chunk.samples.astype(SAMPLE_TYPE, copy=False).tobytes()
-        stored.append({**msgspec.structs.asdict(chunk), SAMPLES: samples})
-    body = msgspec.msgpack.encode(stored)
-    return hashlib.sha256(key.encode() + body).digest() + body
-
-
-def from_bytes(key: str, content: bytes) -> Chunks | None:
-    """The same chunks, bit by bit; None if damaged, of another key or of another version."""
-    checksum, body = content[:_NUM_CHECKSUM_BYTES], content[_NUM_CHECKSUM_BYTES:]
-    if hashlib.sha256(key.encode() + body).digest() != checksum:
-        return None
-    chunks = []
-    try:
-        for stored in msgspec.msgpack.decode(body, type=list[_StoredChunk]):  # type: ignore[valid-type]
-            fields = msgspec.structs.asdict(stored)
-            samples = np.frombuffer(fields.pop(SAMPLES), SAMPLE_TYPE).astype(np.float32)
-            chunks.append(AudioChunk(samples=samples, **fields))
-    except (msgspec.MsgspecError, ValueError, InvalidAudioError):
-        return None
-    return tuple(chunks)

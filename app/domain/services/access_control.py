@@ -1,8 +1,8 @@
 """Who may come in, how much one key may have at once and per minute, and until when."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context
 from typing import Final
 
@@ -11,18 +11,30 @@ from app.domain.api_keys import ApiKey, KeyLimits, Keyring, TokenBucket
 from app.domain.errors import InvalidApiKeyError, MissingApiKeyError, RateLimitError
 from app.ports.clock import Clock
 from app.ports.reloaded_files import KeySource
+from app.ports.shared_state import SharedLimits
 
 RETRY_AFTER_ONE_ENDS_S: Final = 1.0
 """What a caller with too many running requests is told to wait; nobody knows when one ends."""
 
 
 class AccessControl:
-    """The door."""
+    """The door.
 
-    def __init__(self, keys: KeySource, clock: Clock, random: Callable[[], float]) -> None:
+    Limits of keys hold for this server, which asks nobody and so rejects at once; with `shared`
+    they hold for all servers together as well.
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        clock: Clock,
+        random: Callable[[], float],
+        shared: SharedLimits | None = None,
+    ) -> None:
         self._keys = keys
         self._clock = clock
         self._random = random
+        self._shared = shared
         self._keyring: Keyring | None = None
         self._usages: dict[str, _Usage] = {}
         self._grants: set[Grant] = set()
@@ -67,7 +79,7 @@ class AccessControl:
         """
         usage = self._usages.setdefault(key.name, _Usage(self._clock, self._random))
         usage.adopt(key.limits)
-        grant = Grant(key, usage)
+        grant = Grant(key, usage, self._shared)
         self._grants.add(grant)
         if self._watching is None or self._watching.done():
             # In a context of its own: its log events are of no request.
@@ -91,40 +103,52 @@ class AccessControl:
 class Grant:
     """What one request or socket may do with its key, until it ends or the key is revoked."""
 
-    def __init__(self, key: ApiKey, usage: "_Usage") -> None:
+    def __init__(self, key: ApiKey, usage: "_Usage", shared: SharedLimits | None) -> None:
         self.name = key.name  # of the key
         # done once the key is not known any more. Wait for it with `asyncio.wait`, which does not
         # cancel it: it is the same one for all that wait
         self.revoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._digest = key.digest
         self._usage = usage
+        self._shared = shared
 
-    @contextmanager
-    def occupy(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def occupy(self) -> AsyncIterator[None]:
         """Run as one of the requests that the key may have at the same time.
 
         Raises (on entering):
             RateLimitError: the key has no more.
         """
         usage, most = self._usage, self._usage.limits.max_concurrent
-        if most and usage.num_running >= most:
-            raise usage.refusal(f"{most} at the same time", RETRY_AFTER_ONE_ENDS_S)
+        is_full = 0 < most <= usage.num_running
+        place: str | None = None
         usage.num_running += 1
         try:
+            if most and not is_full and self._shared is not None:
+                place = await self._shared.acquire(self.name, most)
+                is_full = place is None
+            if is_full:
+                raise usage.refusal(f"{most} at the same time", RETRY_AFTER_ONE_ENDS_S)
             yield
         finally:
             usage.num_running -= 1
+            if place is not None and self._shared is not None:
+                await self._shared.release(self.name, place)
 
-    def count_request(self) -> None:
+    async def count_request(self) -> None:
         """Count one of the requests that the key has per minute.
 
         Raises:
             RateLimitError: it has no more for now; nothing is counted.
         """
-        if wait_s := self._usage.take():
-            raise self._usage.refusal(
-                f"{self._usage.limits.requests_per_minute} per minute", wait_s
-            )
+        usage, rate = self._usage, self._usage.limits.requests_per_minute
+        wait_s = usage.take()
+        if not wait_s and rate and self._shared is not None:
+            wait_s = await self._shared.take(self.name, rate)
+            if wait_s:
+                usage.put_back(wait_s)
+        if wait_s:
+            raise usage.refusal(f"{rate} per minute", wait_s)
 
     def follow(self, keyring: Keyring) -> None:
         """Adopt the limits that the key has there; be revoked if it is another one, or none."""
@@ -142,6 +166,7 @@ class _Usage:
         self._clock = clock
         self._random = random
         self._bucket: TokenBucket | None = None
+        self._empty_until = 0.0  # all servers together have no token before, by the clock
         self.limits = KeyLimits()
         self.num_running = 0
 
@@ -149,10 +174,20 @@ class _Usage:
         rate = limits.requests_per_minute
         if rate != self.limits.requests_per_minute:
             self._bucket = TokenBucket(rate, self._clock.monotonic()) if rate else None
+            self._empty_until = 0.0
         self.limits = limits
 
     def take(self) -> float:
-        return self._bucket.take(self._clock.monotonic()) if self._bucket else 0.0
+        if self._bucket is None:
+            return 0.0
+        now = self._clock.monotonic()
+        return max(0.0, self._empty_until - now) or self._bucket.take(now)
+
+    def put_back(self, wait_s: float) -> None:
+        """A token was taken in vain: all servers together have none for `wait_s` seconds."""
+        self._empty_until = self._clock.monotonic() + wait_s
+        if self._bucket is not None:
+            self._bucket.put_back()
 
     def refusal(self, limit: str, wait_s: float) -> RateLimitError:
         return RateLimitError(limit, wait_s + RETRY_SPREAD_S * self._random())

@@ -241,15 +241,15 @@ class SpeechService:
 
     async def _admit(self, job: SpeechJob, segments: list[TextSegment]) -> None:
         """Wait for a slot, unless everything is cached; then until the model is ready."""
-        status = self._look_up(segments, job.params)
+        status = await self._look_up(segments, job.params)
         if segments and status is not CacheStatus.HIT:
             await job.slot.enter(count_chars(segments))
         if not self._readiness.is_ready:  # the cache knows its entries once the model is loaded
             await job.in_time(self._readiness.wait_until_ready())
-            status = self._look_up(segments, job.params)
+            status = await self._look_up(segments, job.params)
         job.report.cache = status
 
-    def _look_up(self, segments: list[TextSegment], params: SynthesisParams) -> CacheStatus:
+    async def _look_up(self, segments: list[TextSegment], params: SynthesisParams) -> CacheStatus:
         """How many of the segments are cached."""
         cache = self._ports.cache
         if cache is None or not segments or not cache.can_keep(params):
@@ -257,10 +257,11 @@ class SpeechService:
         spoken = [segment for segment in segments if segment.text]
         if not spoken:  # pauses must be encoded, too
             return CacheStatus.BYPASS
-        num_held = sum(cache.holds(segment, params) for segment in spoken)
-        if num_held == len(spoken):
+        missing = [segment for segment in spoken if not cache.holds(segment, params)]
+        num_missing = len(missing) - await cache.count_shared(missing, params)
+        if num_missing <= 0:
             return CacheStatus.HIT
-        return CacheStatus.PARTIAL if num_held else CacheStatus.MISS
+        return CacheStatus.PARTIAL if num_missing < len(spoken) else CacheStatus.MISS
 
     async def _open_encoder(self, job: SpeechJob) -> None:
         job.report.voice = job.params.voice.id

@@ -27,8 +27,12 @@ from app.adapters.speech.disk_cache import DiskCache
 from app.adapters.speech.filtered import FilteredModel
 from app.adapters.speech.pool import PooledModel
 from app.adapters.speech.resilient import ResilientModel
-from app.adapters.speech.soprano.checkpoint.checkpoint import file_states
+from app.adapters.speech.shared_segments import SharedSegments
+from app.adapters.speech.soprano.checkpoint.checkpoint import file_digests, file_states
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
+from app.adapters.valkey.cache import ValkeyCache
+from app.adapters.valkey.client import ValkeyClient, build_client
+from app.adapters.valkey.limits import ValkeyLimits
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.entrypoints.backends import Choice
@@ -63,6 +67,9 @@ SOUND_PACKAGES: Final = (
 )  # fmt: skip
 """Another version of these may give other samples or bytes for the same request."""
 
+SOUND_SETTINGS: Final = ("device", "precision", "revision", "temperature", "top_p")
+"""Settings of the model that may give other samples; files are identified by themselves."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -84,6 +91,7 @@ def build_ports(settings: Settings) -> Ports:
     tracing = _build_tracing(clock) if settings.telemetry.traces else None
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
     choice = choose(settings.model)
+    valkey = _build_valkey(settings.valkey.url, clock)
     _log_choice(choice, settings.model)
     pool, count_instances = _build_pool(choice.backend, settings, clock, observer)
     metrics.watch_instances(count_instances)
@@ -98,6 +106,7 @@ def build_ports(settings: Settings) -> Ports:
         else None,
         lambda: identify_sound(choice.backend, settings, clock, filtered.gains),
         settings.model.temperature,
+        SharedSegments(ValkeyCache(valkey), clock) if valkey else None,
     )
     store = settings.store
     store_limits = StoreLimits(store.max_files, store.max_bytes, store.max_age_s)
@@ -118,6 +127,7 @@ def build_ports(settings: Settings) -> Ports:
         health=resilient.health,
         count_instances=count_instances,
         tracing=tracing,
+        limits=ValkeyLimits(valkey, clock) if valkey else None,
         lexicon=build_lexicon(settings, clock),
     )
 
@@ -128,6 +138,18 @@ def _build_tracing(clock: Clock) -> OpenTelemetry:
     except ImportError as error:
         advice = f"pip install '{DISTRIBUTION}[telemetry]'"
         raise SettingsError(f"telemetry.traces needs OpenTelemetry: {advice} ({error}).") from error
+
+
+def _build_valkey(url: str, clock: Clock) -> ValkeyClient | None:
+    try:
+        return build_client(url, clock) if url else None
+    except ImportError as error:
+        advice = f"pip install '{DISTRIBUTION}[valkey]'"
+        raise SettingsError(
+            f"valkey.url needs the client of Valkey: {advice} ({error})."
+        ) from error
+    except ValueError as error:
+        raise SettingsError(f"valkey.url cannot be used: {error}.") from error
 
 
 def time_limits(settings: ResilienceSettings) -> TimeLimits:
@@ -152,15 +174,23 @@ def identify_sound(
 ) -> str:
     """All that decides the samples beside text and params, as a hash.
 
+    Servers with the same settings and files have the same one if they share a Valkey. Without it, a
+    checkpoint is recognized by its place and the times of its files, which are not read for that.
+
     `gains` are those of the voices in dB, known once the model is loaded.
     """
     versions: dict[str, str | None] = dict.fromkeys(SOUND_PACKAGES)
     for package in SOUND_PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
-    has_checkpoint = backend in SOPRANO_BACKENDS
-    files = file_states(locate_checkpoint(settings.model, clock)) if has_checkpoint else []
-    parts = msgspec.json.encode((backend, settings.model, gains, versions, files))
+    model = {name: getattr(settings.model, name) for name in SOUND_SETTINGS}
+    files: object = None
+    if backend in SOPRANO_BACKENDS:
+        directory = locate_checkpoint(settings.model, clock)
+        is_shared = settings.valkey.url != ""
+        files = file_digests(directory) if is_shared else (str(directory), file_states(directory))
+    rounded = {voice: round(gain, 2) for voice, gain in (gains or {}).items()}  # as it is applied
+    parts = msgspec.json.encode((backend, model, rounded, versions, files))
     return hashlib.sha256(parts).hexdigest()
 
 

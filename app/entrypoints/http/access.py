@@ -9,7 +9,7 @@ A route needs a key unless its `opt` says otherwise, so that a new one is closed
 import asyncio
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -66,7 +66,7 @@ class AccessMiddleware(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Reject a request, or run it, and give back what it holds of the limits."""
         due_at = self.clock.monotonic() + self.settings.server.read_timeout_s
-        with ExitStack() as held, ExitStack() as place:
+        async with AsyncExitStack() as held, AsyncExitStack() as place:
             try:
                 self._check_origin(scope)
                 grant = await self._authenticate(scope, held, place)
@@ -82,7 +82,7 @@ class AccessMiddleware(ASGIMiddleware):
                 nonlocal due_at
                 message = await self._receive(scope, receive, grant, due_at)
                 if message["type"] in ("http.disconnect", "websocket.disconnect"):
-                    place.close()
+                    await place.aclose()
                 if not message.get("more_body", False):
                     due_at = math.inf
                 return message
@@ -121,7 +121,9 @@ class AccessMiddleware(ASGIMiddleware):
         if is_foreign and not (self.cors is not None and self.cors.is_origin_allowed(origin)):
             raise HttpError("origin_not_allowed")
 
-    async def _authenticate(self, scope: Scope, held: ExitStack, place: ExitStack) -> Grant | None:
+    async def _authenticate(
+        self, scope: Scope, held: AsyncExitStack, place: AsyncExitStack
+    ) -> Grant | None:
         """What the request may do; None where no key is needed."""
         is_preflight = scope.get("method") == HttpMethod.OPTIONS  # browsers send it without the key
         auth = self.settings.auth
@@ -140,9 +142,11 @@ class AccessMiddleware(ASGIMiddleware):
         grant = scope["state"][_GRANT] = held.enter_context(self.services.access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
         if _is_speech(scope):
-            place.enter_context(grant.occupy())  # first, because it costs nothing of the minute
+            await place.enter_async_context(
+                grant.occupy()
+            )  # first, because it costs nothing of the minute
             if scope["type"] == ScopeType.HTTP:  # on a socket each utterance counts
-                grant.count_request()
+                await grant.count_request()
         return grant
 
     async def _receive(
@@ -171,13 +175,13 @@ def _is_speech(scope: Scope) -> bool:
     return LIMITED.items() <= scope["route_handler"].opt.items()
 
 
-def _releasing(send: Send, place: ExitStack) -> Send:
+def _releasing(send: Send, place: AsyncExitStack) -> Send:
     """The same; gives `place` back just before the client can know that its answer is whole."""
 
     async def send_or_release(message: Message) -> None:
         is_last = message["type"] == "http.response.body" and not message.get("more_body")
         if is_last or message["type"] == "websocket.close":
-            place.close()
+            await place.aclose()
         await send(message)
 
     return send_or_release

@@ -240,7 +240,7 @@ class LiveSession:
                 if self._writing is not None:
                     self._writing.write(message)
                 elif isinstance(message, messages.Text) and not self._is_rejected:
-                    self._begin(message)
+                    await self._begin(message)
                 if isinstance(message, messages.End):
                     self._writing, self._is_rejected = None, False
             case messages.Cancel():
@@ -248,7 +248,7 @@ class LiveSession:
             case messages.Ping():
                 await self._send(messages.Pong(message.id))
 
-    def _begin(self, message: messages.Text) -> None:
+    async def _begin(self, message: messages.Text) -> None:
         utterance = Utterance(self._num_utterances + 1, self._options, self._waiting_text)
         utterance.write(message)
         try:
@@ -256,7 +256,7 @@ class LiveSession:
             if self._waiting.qsize() >= MAX_WAITING_UTTERANCES:
                 raise HttpError("too_many_utterances", limit=MAX_WAITING_UTTERANCES)
             if self.grant is not None:
-                self.grant.count_request()
+                await self.grant.count_request()
         except errors.SpeechError:
             utterance.drop()
             self._is_rejected = True  # to its end: nobody wants to hear the second half of a text

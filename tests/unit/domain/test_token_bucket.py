@@ -59,3 +59,11 @@ def test_the_whole_rate_may_come_at_once_and_then_it_is_spread_over_the_minute(r
     assert bucket.take(100.0) == pytest.approx(60 / rate)
     assert bucket.take(100.0 + 60 / rate + 1e-6) == 0
     assert bucket.take(100.0 + 60 / rate + 1e-6) > 0
+
+
+def test_a_token_that_is_put_back_can_be_taken_and_none_beyond_the_rate() -> None:
+    bucket = TokenBucket(2, 0.0)
+    bucket.put_back()
+    assert [bucket.take(0.0) for _ in range(3)] == [0.0, 0.0, 30.0]
+    bucket.put_back()
+    assert [bucket.take(0.0) for _ in range(2)] == [0.0, 30.0]

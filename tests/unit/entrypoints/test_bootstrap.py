@@ -23,6 +23,7 @@ from app.entrypoints.settings import (
     ResilienceSettings,
     Settings,
     TelemetrySettings,
+    ValkeySettings,
 )
 from app.entrypoints.settings_loader import SettingsError
 from tests.fakes.speech_observer import FakeSpeechObserver
@@ -49,6 +50,37 @@ def test_another_backend_or_setting_is_another_model() -> None:
     ]
     identities = [identify(), *(identify(**each) for each in changed)]
     assert len(set(identities)) == len(identities)
+
+
+SHARED = ValkeySettings(url="valkey://127.0.0.1:1/0")
+
+
+def test_servers_of_one_fleet_have_the_same_model_whatever_their_machines_are(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    original = make_checkpoint(tokens_per_sentence=30)
+    copy = tmp_path / "copy"
+    shutil.copytree(original, copy)
+    os.utime(copy / "model.safetensors", (1, 1))
+    mine = ModelSettings(checkpoint=str(original))
+    other = ModelSettings(
+        checkpoint=str(copy), graph_directory="graphs", num_threads=3, instances=2, load_wait_s=1.0
+    )
+
+    def identify_shared(model: ModelSettings, gain: float) -> str:
+        settings = Settings(model=model, valkey=SHARED)
+        return identify_sound("onnx", settings, SystemClock(), {"soprano": gain})
+
+    assert identify_shared(mine, 1.23456) == identify_shared(other, 1.23457)
+    with (copy / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    assert identify_shared(mine, 1.23456) != identify_shared(other, 1.23457)
+    (copy / "decoder.pth").unlink()
+    with pytest.raises(CheckpointError):
+        identify_shared(other, 1.23456)
 
 
 def test_another_gain_is_another_sound() -> None:
@@ -104,6 +136,26 @@ def test_traces_without_their_extra_stop_the_start_with_what_to_install(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SettingsError, match=r"pip install 'soprano-tts-api\[telemetry\]'"):
         build_ports(Settings(telemetry=TelemetrySettings(traces=True)))
+
+
+def test_a_shared_cache_is_built_if_that_is_asked_for_and_connects_to_nothing() -> None:
+    assert build_ports(Settings()).limits is None
+    assert build_ports(Settings(valkey=SHARED)).limits is not None
+
+
+def test_valkey_without_its_extra_stops_the_start_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "valkey.asyncio", None)
+    with pytest.raises(SettingsError, match=r"pip install 'soprano-tts-api\[valkey\]'"):
+        build_ports(Settings(valkey=SHARED))
+
+
+def test_an_address_of_valkey_that_cannot_be_used_stops_the_start_and_is_not_shown() -> None:
+    settings = Settings(valkey=ValkeySettings(url="valkey://:secret@host:notaport"))
+    with pytest.raises(SettingsError, match=r"valkey\.url cannot be used") as caught:
+        build_ports(settings)
+    assert "secret" not in str(caught.value)
 
 
 def test_isolated_instances_are_pooled_and_counted_also_of_the_embedded_voice() -> None:

@@ -172,6 +172,19 @@ def test_settings_are_written_out_without_their_keys() -> None:
     assert shown_value("auth.keys", "") == "''"
 
 
+VALKEY_URL = f"valkey://:{SECRET}@host:6379/0"
+
+
+def test_the_address_of_valkey_is_not_shown_because_it_may_have_a_password() -> None:
+    settings = load_settings(environ={"SOPRANO_VALKEY__URL": VALKEY_URL}).settings
+    assert settings.valkey.url == VALKEY_URL
+    assert SECRET not in repr(settings)
+    assert "ValkeySettings(url=(hidden))" in repr(settings)
+    with pytest.raises(SettingsError, match="an address such as valkey://") as caught:
+        load_settings(environ={"SOPRANO_VALKEY__URL": f"http://{SECRET}@host"})
+    assert SECRET not in str(caught.value)
+
+
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("0", False)])
 def test_yes_and_no_are_read_from_the_environment(text: str, *, value: bool) -> None:
     environ = {"SOPRANO_AUTH__OPEN_METRICS": text}

@@ -4,6 +4,7 @@ What passes has every file whole, every tensor in place and the tokenizer that b
 weights are loaded for that, and nothing in the files is run.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -153,6 +154,18 @@ def file_states(directory: Path) -> list[tuple[str, int, int]]:
     except OSError as error:
         raise unreadable(directory, error) from error
     return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
+
+
+def file_digests(directory: Path) -> list[tuple[str, str]]:
+    """Name and SHA-256 of each file, which are read whole; raises CheckpointError."""
+    digests = []
+    try:
+        for name in REQUIRED_FILES:
+            with (directory / name).open("rb") as file:
+                digests.append((name, hashlib.file_digest(file, "sha256").hexdigest()))
+    except OSError as error:
+        raise unreadable(directory, error) from error
+    return digests
 
 
 def _as_float32(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
