@@ -19,6 +19,7 @@ import structlog
 from hypothesis import settings
 
 from tests.examples import CI, DEV
+from tests.object_storage import make_bucket, use_storage
 
 LANES = {
     # a server in a process of its own; one module for each way to use it
@@ -141,6 +142,24 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """A stand-in for S3 in this process; skips without it."""
+    pytest.importorskip("obstore")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket_url(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket, which the environment says how to reach."""
+    use_storage(monkeypatch, moto_endpoint)
+    return make_bucket(moto_endpoint)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ LOAD_WAIT_S: Final = 600.0
 
 EXTRAS: Final = {
     "soprano": "soprano", "lmdeploy": "lmdeploy", "telemetry": "opentelemetry.sdk",
-    "wyoming": "wyoming",
+    "wyoming": "wyoming", "s3": "obstore",
 }  # fmt: skip
 """By name, a module that comes with it."""
 
