@@ -2,7 +2,7 @@
 
 Knows nothing of what the bytes mean. The key of an audio file is `<name>/<time>`, so that one
 listing tells all of it, with a time of our own clock. Captions are beside it, `<time>.captions`,
-and are written first: whoever sees the audio finds them. Two more objects are agreed on by
+and are written first: where the audio is seen they are there. Two more objects are agreed on by
 conditional writes (If-Match, If-None-Match): `.sequence` holds the last number given, `.cleaner`
 the server that cleans up. A number is given before its audio is sent: a server that dies in
 between, or an upload that fails, leaves a gap.
@@ -170,19 +170,14 @@ class ObjectAudioStore:
             return 0
         audio, captions = await self._scan()
         surplus = find_surplus(audio, self._limits, now)
-        owned = {(file.name, file.created_at) for file in audio}
-        await self._remove(
-            [
-                *surplus,
-                # A server died before it had sent their audio.
-                *(
-                    file
-                    for file in captions
-                    if (file.name, file.created_at) not in owned
-                    and (now - file.created_at).total_seconds() > TEMP_MAX_AGE_S
-                ),
-            ]
-        )
+        whole = {self._key_of(file) for file in audio}
+        left = [  # by a server that died before it had sent the audio
+            file
+            for file in captions
+            if self._key_of(file) not in whole
+            and (now - file.created_at).total_seconds() > TEMP_MAX_AGE_S
+        ]
+        await self._remove([*surplus, *left])
         return len(surplus)
 
     async def _publish(
