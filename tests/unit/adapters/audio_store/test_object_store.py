@@ -376,7 +376,13 @@ def closed() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("endpoint", ["silent", "closed", "no bucket"])
+@pytest.fixture
+def invalid() -> str:
+    """An endpoint that is no address."""
+    return "storage"
+
+
+@pytest.mark.parametrize("endpoint", ["silent", "closed", "invalid", "no bucket"])
 async def test_storage_that_fails_is_an_error_in_time_that_names_no_place(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
