@@ -9,6 +9,7 @@ folder.
 import functools
 import gc
 import os
+import secrets
 import ssl
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -20,6 +21,7 @@ import structlog
 from hypothesis import settings
 
 from tests.examples import CI, DEV
+from tests.object_storage import make_bucket, seaweedfs, use_storage
 
 LANES = {
     # a server in a process of its own; one module for each way to use it
@@ -147,6 +149,45 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """A stand-in for S3 in this process; skips without it."""
+    pytest.importorskip("obstore")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket_url(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket, which the environment says how to reach."""
+    use_storage(monkeypatch, moto_endpoint)
+    return make_bucket(moto_endpoint)
+
+
+@pytest.fixture(scope="session")
+def seaweed_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Storage that speaks S3, in a process of its own; skips without it."""
+    pytest.importorskip("obstore")
+    with seaweedfs(tmp_path_factory.mktemp("seaweed")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def seaweed_bucket(seaweed_endpoint: str) -> str:
+    """One for all tests: SeaweedFS takes new volumes for each."""
+    return make_bucket(seaweed_endpoint)
+
+
+@pytest.fixture
+def seaweed_url(seaweed_endpoint: str, seaweed_bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A prefix where nothing is; the environment says how to reach it."""
+    use_storage(monkeypatch, seaweed_endpoint)
+    return f"{seaweed_bucket}/{secrets.token_hex(8)}"
 
 
 @pytest.fixture

@@ -16,6 +16,10 @@ ORIGINS_IN_WORDS: Final = "origins like https://chat.example.org, without a path
 HOSTS: Final = r"^ *((\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]) *(, *|$))*$"
 HOSTS_IN_WORDS: Final = "host names like speech.example.org, without a port, or *; with commas"
 
+# A bucket and maybe a prefix, or any path.
+STORES: Final = r"^(?!s3:)|^s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$"
+STORES_IN_WORDS: Final = "a directory, or s3://bucket/prefix"
+
 DEVICES: Final = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 
 VALKEY_URLS: Final = "an address such as valkey://host:6379/0, or empty"
@@ -390,9 +394,12 @@ class StoreSettings(Section, frozen=True):
 
     directory: Annotated[
         str,
-        Meta(min_length=1),
-        about("""Directory of stored audio, relative to the working directory. Each key has a
-            directory of its own in it."""),
+        Meta(min_length=1, pattern=STORES, title=STORES_IN_WORDS),
+        about("""Directory of stored audio, relative to the working directory, or
+            "s3://bucket/prefix" on S3-compatible storage, which several servers may share. Each key
+            has a directory of its own in it. S3 needs the extra "s3"; endpoint, region and
+            credentials are those of AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID,
+            AWS_SECRET_ACCESS_KEY and their like."""),
     ] = "speech"
     max_files: Annotated[Count, about("Stored files; the oldest go first.")] = 10_000
     max_bytes: Annotated[Count, about("Size of the stored audio; the oldest files go first.")] = (

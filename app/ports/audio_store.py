@@ -34,7 +34,10 @@ class StoredAudio(msgspec.Struct, frozen=True):
 
 
 class OpenAudio(Protocol):
-    """A kept file that is open: its bytes stay, even if it is deleted meanwhile."""
+    """A kept file that is open.
+
+    Its bytes stay, even if it is deleted meanwhile, where the storage can do that.
+    """
 
     @property
     def info(self) -> StoredAudio:
@@ -44,7 +47,7 @@ class OpenAudio(Protocol):
         """The bytes from `start` up to but not including `end`, in blocks, none of them empty.
 
         Raises:
-            StoreError: the storage fails, or the file has become shorter than it was.
+            StoreError: the storage fails, or the file has become shorter than it was, or is gone.
         """
 
 

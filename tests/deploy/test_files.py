@@ -108,7 +108,7 @@ def test_the_settings_that_the_files_name_exist() -> None:
     text = "".join(path.read_text() for path in files)
     named = re.findall(r"SOPRANO_([A-Z]+)__([A-Z_]+)", text)
     keys = {f"{section}.{name}".lower() for section, name in named}
-    assert keys - {"valkey.url"} <= set(all_keys())
+    assert keys <= set(all_keys())
 
 
 def test_kuberay_runs_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:

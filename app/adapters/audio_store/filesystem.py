@@ -64,7 +64,7 @@ from app.ports.clock import Clock
 
 MAX_NUMBER_TRIES: Final = 10_000  # how many taken names in a row `save` skips before it gives up
 
-_MAX_NUMBER: Final = 10**18 - 1
+MAX_NUMBER: Final = 10**18 - 1
 _SEQUENCE: Final = ".sequence"
 _SWEEPER_LOCK: Final = ".lock"
 _DIRECTORY_MODE: Final = 0o750
@@ -182,7 +182,7 @@ class FilesystemAudioStore:
                 suppress(BlockingIOError),
                 _locked(dir_fd, _SWEEPER_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB),
             ):
-                surplus = _find_surplus(tuple(_scan(dir_fd)), self._limits, now)
+                surplus = find_surplus(tuple(_scan(dir_fd)), self._limits, now)
                 return sum(_remove(dir_fd, file.name) for file in surplus)
             return 0
 
@@ -195,7 +195,7 @@ class FilesystemAudioStore:
             hint, _, _ = os.pread(sequence_fd, 32, 0).partition(b"\n")
             is_hint = re.fullmatch(rb"[0-9]{1,18}", hint)
             last = max(self._last_number, int(hint) if is_hint else _highest_number(file.dir_fd))
-            for number in range(last + 1, min(last + MAX_NUMBER_TRIES, _MAX_NUMBER) + 1):
+            for number in range(last + 1, min(last + MAX_NUMBER_TRIES, MAX_NUMBER) + 1):
                 # First: a crash in between leaves a gap, after the link it could give it twice.
                 write_all(sequence_fd, b"%d\n" % number, 0)
                 self._last_number = number
@@ -282,7 +282,7 @@ class _OpenAudio:
             start += len(block)
 
 
-def _find_surplus(
+def find_surplus(
     files: Sequence[StoredAudio], limits: StoreLimits, now: datetime
 ) -> Sequence[StoredAudio]:
     """The fewest of the oldest files without which the limits hold."""
@@ -298,8 +298,8 @@ def _find_surplus(
     return oldest_first
 
 
-_OWNER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_PREFIX: Final = "owner-"
+OWNER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+OWNER_PREFIX: Final = "owner-"
 
 
 class FilesystemAudioStores:
@@ -313,9 +313,9 @@ class FilesystemAudioStores:
         self._opening = asyncio.Lock()
 
     async def for_owner(self, owner: str | None) -> FilesystemAudioStore:
-        if owner is not None and not _OWNER.fullmatch(owner):
+        if owner is not None and not OWNER.fullmatch(owner):
             raise ValueError(f"{owner!r} cannot be the name of an owner")
-        directory = self._directory if owner is None else self._directory / f"{_PREFIX}{owner}"
+        directory = self._directory if owner is None else self._directory / f"{OWNER_PREFIX}{owner}"
         async with self._opening:
             store = self._opened.get(owner)
             if store is None:
@@ -328,12 +328,12 @@ class FilesystemAudioStores:
         def find() -> Sequence[str]:
             with os.scandir(self._directory) as entries:
                 owners = [
-                    entry.name.removeprefix(_PREFIX)
+                    entry.name.removeprefix(OWNER_PREFIX)
                     for entry in entries
                     # What is foreign is not even looked at: a link to itself cannot be.
-                    if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False)
+                    if entry.name.startswith(OWNER_PREFIX) and entry.is_dir(follow_symlinks=False)
                 ]
-            return sorted(filter(_OWNER.fullmatch, owners))
+            return sorted(filter(OWNER.fullmatch, owners))
 
         return [None, *await in_thread(find)]
 

@@ -1,6 +1,7 @@
 """The composition root: from settings to everything the domain speaks through."""
 
 import hashlib
+import math
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ import structlog
 from app.adapters.api_keys import FixedKeys, WatchedKeyFile
 from app.adapters.audio_store.files import FreeSpace
 from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
+from app.adapters.audio_store.object_store import SCHEME, ObjectAudioStores
 from app.adapters.clock import SystemClock
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.observers.log import FanOut, StructuredLog
@@ -46,8 +48,15 @@ from app.entrypoints.bootstrap.instances import (
     locate_checkpoint,
 )
 from app.entrypoints.services import Ports
-from app.entrypoints.settings import AuthSettings, ModelSettings, ResilienceSettings, Settings
+from app.entrypoints.settings import (
+    AuthSettings,
+    ModelSettings,
+    ResilienceSettings,
+    Settings,
+    StoreSettings,
+)
 from app.entrypoints.settings_loader import SettingsError
+from app.ports.audio_store import AudioStores
 from app.ports.clock import Clock
 from app.ports.reloaded_files import KeySource, LexiconSource
 from app.ports.telemetry import SpeechObserver
@@ -108,17 +117,14 @@ def build_ports(settings: Settings) -> Ports:
         settings.model.temperature,
         SharedSegments(ValkeyCache(valkey), clock) if valkey else None,
     )
-    store = settings.store
-    store_limits = StoreLimits(store.max_files, store.max_bytes, store.max_age_s)
     metrics.describe_build(version(DISTRIBUTION), model.info)
     metrics.watch_cache(lambda: model.num_bytes)
-    metrics.watch_store(FreeSpace(Path(store.directory)))
     return Ports(
         choice=choice,
         model=model,
         cache=model,
         encoders=StreamingEncoders(),
-        stores=FilesystemAudioStores(Path(store.directory), store_limits, clock),
+        stores=_build_stores(settings.store, clock, metrics),
         keys=keys,
         clock=clock,
         observer=observer,
@@ -130,6 +136,19 @@ def build_ports(settings: Settings) -> Ports:
         limits=ValkeyLimits(valkey, clock) if valkey else None,
         lexicon=build_lexicon(settings, clock),
     )
+
+
+def _build_stores(store: StoreSettings, clock: Clock, metrics: PrometheusMetrics) -> AudioStores:
+    limits = StoreLimits(store.max_files, store.max_bytes, store.max_age_s)
+    if not store.directory.startswith(SCHEME):
+        metrics.watch_store(FreeSpace(Path(store.directory)))
+        return FilesystemAudioStores(Path(store.directory), limits, clock)
+    metrics.watch_store(lambda: math.nan)  # a bucket has no end
+    try:
+        return ObjectAudioStores(store.directory, limits, clock)
+    except ImportError as error:
+        advice = f"pip install '{DISTRIBUTION}[s3]'"
+        raise SettingsError(f"A store on S3 needs obstore: {advice} ({error}).") from error
 
 
 def _build_tracing(clock: Clock) -> OpenTelemetry:

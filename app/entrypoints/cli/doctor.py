@@ -25,8 +25,8 @@ from app.entrypoints.settings import Settings
 LOAD_WAIT_S: Final = 600.0
 
 EXTRAS: Final = {
-    "soprano": "soprano", "lmdeploy": "lmdeploy", "ray": "ray", "telemetry": "opentelemetry.sdk",
-    "wyoming": "wyoming",
+    "soprano": "soprano", "lmdeploy": "lmdeploy", "ray": "ray", "s3": "obstore",
+    "telemetry": "opentelemetry.sdk", "valkey": "valkey", "wyoming": "wyoming",
 }  # fmt: skip
 """By name, a module that comes with it."""
 

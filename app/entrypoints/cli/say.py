@@ -201,7 +201,9 @@ async def _run(
                     sys.stdout.buffer.write(part)
             else:
                 saved = await _store(ports, stream, parts)
-                click.echo(Path(settings.store.directory) / saved.name)
+                place = settings.store.directory
+                is_path = "://" not in place
+                click.echo(Path(place) / saved.name if is_path else saved.name)
 
 
 async def _store(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import structlog.testing
 
+from app.adapters.audio_store.object_store import ObjectAudioStores
 from app.adapters.clock import SystemClock
 from app.domain.errors import CheckpointError
 from app.domain.resilience import TimeLimits
@@ -22,6 +23,7 @@ from app.entrypoints.settings import (
     ModelSettings,
     ResilienceSettings,
     Settings,
+    StoreSettings,
     TelemetrySettings,
     ValkeySettings,
 )
@@ -156,6 +158,20 @@ def test_an_address_of_valkey_that_cannot_be_used_stops_the_start_and_is_not_sho
     with pytest.raises(SettingsError, match=r"valkey\.url cannot be used") as caught:
         build_ports(settings)
     assert "secret" not in str(caught.value)
+
+
+def test_a_store_on_s3_opens_nothing_and_has_no_free_space() -> None:
+    ports = build_ports(Settings(store=StoreSettings(directory="s3://bucket/speech")))
+    assert isinstance(ports.stores, ObjectAudioStores)
+    assert b"soprano_store_free_bytes NaN" in ports.metrics.render()
+
+
+def test_a_store_on_s3_without_its_extra_stops_the_start_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(SettingsError, match=r"pip install 'soprano-tts-api\[s3\]'"):
+        build_ports(Settings(store=StoreSettings(directory="s3://bucket/speech")))
 
 
 def test_isolated_instances_are_pooled_and_counted_also_of_the_embedded_voice() -> None:

@@ -211,6 +211,23 @@ def test_what_no_browser_calls_an_origin_is_refused(origins: str) -> None:
         load_settings(environ={"SOPRANO_SERVER__CORS_ORIGINS": origins})
 
 
+@pytest.mark.parametrize(
+    "directory", ["speech", "/var/lib/s3", "s3", "s3://a-bucket.1", "s3://bucket/a/b_1.c/"]
+)
+def test_a_store_is_a_directory_or_a_prefix_in_a_bucket(directory: str) -> None:
+    environ = {"SOPRANO_STORE__DIRECTORY": directory}
+    assert load_settings(environ=environ).settings.store.directory == directory
+
+
+@pytest.mark.parametrize(
+    "directory",
+    ["", "s3:", "s3://", "s3:///a", "s3://Bucket", "s3://bucket/a//b", "s3://bucket/.."],
+)
+def test_what_is_neither_directory_nor_bucket_is_refused(directory: str) -> None:
+    with pytest.raises(SettingsError, match=r"store\.directory"):
+        load_settings(environ={"SOPRANO_STORE__DIRECTORY": directory})
+
+
 def test_the_environment_for_others_has_none_of_our_settings() -> None:
     environ = {
         "SOPRANO_AUTH__KEYS": "bob:key",

@@ -11,15 +11,15 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from app.adapters.audio_store import files
 from app.adapters.audio_store.filesystem import (
-    _PREFIX,
     MAX_NUMBER_TRIES,
+    OWNER_PREFIX,
     FilesystemAudioStore,
     FilesystemAudioStores,
     StoreLimits,
@@ -621,6 +621,35 @@ async def test_what_an_open_file_tells_is_of_the_file_that_was_opened(
         assert audio.info.version != file.version
 
 
+PLANTS: dict[str, Callable[[Path], None]] = {
+    "link to a file": lambda path: path.symlink_to("/etc/passwd"),
+    "dangling link": lambda path: path.symlink_to("nowhere"),
+    "pipe": os.mkfifo,
+    "socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+    "directory": lambda path: path.mkdir(),
+}
+
+
+@pytest.fixture(params=PLANTS.keys())
+def planted(request: pytest.FixtureRequest, directory: Path) -> Iterator[Path]:
+    """Something that bears a valid name, but is no stored audio; it must still be there after."""
+    path = directory / "planted_000007.wav"
+    PLANTS[request.param](path)
+    yield path
+    path.lstat()
+
+
+async def test_only_regular_files_are_stored_audio(
+    store: FilesystemAudioStore, planted: Path
+) -> None:
+    with pytest.raises(StoredAudioNotFoundError):
+        async with asyncio.timeout(5), store.open_file(planted.name):
+            pass
+    with pytest.raises(StoredAudioNotFoundError):
+        await store.delete(planted.name)
+    assert await store.list() == []
+
+
 @pytest.mark.integration
 async def test_opening_leaves_foreign_files_alone(
     directory: Path, clock: FakeClock, dead_pid: int
@@ -992,7 +1021,7 @@ async def test_a_file_swapped_for_a_link_is_not_read(
 
 async def test_a_link_to_itself_is_nobody_s_directory(directory: Path, clock: FakeClock) -> None:
     (directory / "loop").symlink_to("loop")
-    (directory / f"{_PREFIX}loop").symlink_to(f"{_PREFIX}loop")
+    (directory / f"{OWNER_PREFIX}loop").symlink_to(f"{OWNER_PREFIX}loop")
     stores = FilesystemAudioStores(directory, StoreLimits(), clock)
     assert await stores.owners() == [None]
     await stores.close()
