@@ -116,6 +116,24 @@ async def test_four_processes_save_fifty_files_each_at_once_without_gap_or_repea
         assert len(await store.read_captions(name)) == 20
 
 
+def test_a_process_that_ends_right_after_its_last_call_ends_well(seaweed_url: str) -> None:
+    """With obstore's own coroutines every sixth of them was aborted by a native thread."""
+    code = """
+import asyncio, io, sys
+from app.adapters.audio_store.bucket import Bucket
+
+async def main():
+    bucket = Bucket(sys.argv[1])
+    await asyncio.gather(*(bucket.write(f"end/{i}", io.BytesIO(bytes(1000))) for i in range(20)))
+
+asyncio.run(main())
+"""
+    bucket = seaweed_url.removeprefix("s3://").partition("/")[0]
+    command = [sys.executable, "-c", code, bucket]
+    for _ in range(30):
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[2], timeout=60)
+
+
 async def test_writers_killed_at_thirty_random_points_leave_no_torn_file(seaweed_url: str) -> None:
     """Seeded; the files go in two parts, and a number that a killed writer had is not repeated."""
     delays = random.Random(20_260_101)

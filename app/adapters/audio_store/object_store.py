@@ -21,7 +21,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from io import SEEK_END
+from io import SEEK_END, BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Final, TypeAlias, TypeVar
 
@@ -193,7 +193,7 @@ class ObjectAudioStore:
         key = self._key_of(file)
         try:
             if captions:
-                await self._bucket.write(key + _CAPTIONS, msgspec.json.encode(captions))
+                await self._bucket.write(key + _CAPTIONS, BytesIO(msgspec.json.encode(captions)))
             await self._bucket.write(key, content)
         except StoreError:
             # The caller is told that nothing is kept; this makes it true if it can be.
@@ -212,14 +212,14 @@ class ObjectAudioStore:
                 if number > MAX_NUMBER:
                     raise StoreFullError("The store of finished audio has no free number left.")
                 content = b"%d" % number
-                if await self._bucket.write_if(key, content, e_tag):
+                if await self._bucket.write_if(key, BytesIO(content), e_tag):
                     await self._check_conditions(key, content)
                     return number
         raise StoreError("The store of finished audio gave every number to other servers.")
 
     async def _check_conditions(self, key: str, content: bytes) -> None:
         """Once, that the storage heeds conditions: else two servers would share a number."""
-        if not self._is_checked and await self._bucket.write_if(key, content, None):
+        if not self._is_checked and await self._bucket.write_if(key, BytesIO(content), None):
             raise StoreError("The object storage ignores conditional writes (If-None-Match).")
         self._is_checked = True
 
@@ -237,7 +237,7 @@ class ObjectAudioStore:
             if lease.holder != self._id and now < lease.until <= now + CLEANER_LEASE:
                 return False
         lease = _Lease(self._id, now + CLEANER_LEASE)
-        return await self._bucket.write_if(key, msgspec.json.encode(lease), e_tag)
+        return await self._bucket.write_if(key, BytesIO(msgspec.json.encode(lease)), e_tag)
 
     async def _find(self, name: str) -> StoredAudio:
         check_name(name)
