@@ -229,7 +229,7 @@ class NoInstanceError(InstanceDeadError):
 class ReplicaLostError(SynthesisError, code="engine_unavailable", is_retryable=True):
     """The replica that had this sentence died, or cannot be reached; others may live."""
 
-    message = "The part of the cluster that was speaking failed."
+    message = "The replica that was synthesizing this sentence failed."
     retry_after_s: ClassVar[float] = 2.0
 
 

@@ -131,10 +131,10 @@ class ObjectAudioStore:
             async for part in parts:
                 await turns.take(file.write, part)
             num_bytes = await turns.take(seal, head())
-            said, now = captions(), self._clock.now()
-            return await _to_its_end(
-                self._publish(f"{stem}_{{:06d}}.{audio_format}", num_bytes, now, file, said)
-            )
+            said = captions()
+            name = f"{stem}_{await self._claim_number():06d}.{audio_format}"
+            audio = StoredAudio(name, num_bytes, self._clock.now())
+            return await _to_its_end(self._publish(audio, file, said))
         finally:
             await turns.take_last(file.close)
 
@@ -181,15 +181,8 @@ class ObjectAudioStore:
         return len(surplus)
 
     async def _publish(
-        self,
-        pattern: str,
-        num_bytes: int,
-        created_at: datetime,
-        content: IO[bytes],
-        captions: Sequence[Caption],
+        self, file: StoredAudio, content: IO[bytes], captions: Sequence[Caption]
     ) -> StoredAudio:
-        name = pattern.format(await self._claim_number())
-        file = StoredAudio(name, num_bytes, created_at)
         key = self._key_of(file)
         try:
             if captions:
@@ -280,6 +273,8 @@ async def _to_its_end(work: Coroutine[None, None, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # nobody else asks for it
         raise
 
 

@@ -6,6 +6,7 @@ Only deterministic speech: what is sampled without a seed goes straight through.
 
 import asyncio
 import hashlib
+import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -140,7 +141,9 @@ class CachedModel:
         place = (key, params.is_whole)
         in_flight = self._in_flight.get(place)
         if in_flight is None or not in_flight.can_be_joined:
-            in_flight = self._begin(place, self._make(key, segment, params, due_at))
+            holder = secrets.token_hex(8)
+            made = self._make(key, holder, segment, params, due_at)
+            in_flight = self._begin(place, holder, made)
         queue = in_flight.join()
         try:
             while (next_chunk := await queue.get()) is not None:
@@ -150,18 +153,18 @@ class CachedModel:
             await in_flight.leave(queue)
 
     def _begin(
-        self, place: tuple[str, bool], chunks: AsyncGenerator[AudioChunk, None]
+        self, place: tuple[str, bool], holder: str, chunks: AsyncGenerator[AudioChunk, None]
     ) -> "_InFlight":
         def keep(made: Chunks) -> None:
             self._memory.put(place[0], made)
             if self._disk is not None:
                 self._disk.write(place[0], made)
             if self._shared is not None:
-                self._shared.write(place[0], made)
+                self._shared.write(place[0], holder, made)
 
         def forget(task: asyncio.Task[None]) -> None:
             if self._shared is not None:
-                self._shared.release(place[0])
+                self._shared.release(place[0], holder)
             if not task.cancelled():
                 task.exception()  # a failure that came after the last follower left is nobody's
             if self._in_flight.get(place) is in_flight:
@@ -172,14 +175,14 @@ class CachedModel:
         return in_flight
 
     async def _make(
-        self, key: str, segment: TextSegment, params: SynthesisParams, due_at: float
+        self, key: str, holder: str, segment: TextSegment, params: SynthesisParams, due_at: float
     ) -> AsyncGenerator[AudioChunk, None]:
         # The first sentence warms the model up; a file would leave it cold.
         is_warm, self._is_warm = self._is_warm, True
         cached = await self._disk.read(key) if self._disk is not None and is_warm else None
         if cached is None and self._shared is not None and is_warm:
             play_s = len(segment.text) / CHARS_PER_S / params.speed
-            cached = await self._shared.find(key, play_s)
+            cached = await self._shared.find(key, holder, play_s)
         for chunk in cached or ():
             yield chunk
         if cached is None:

@@ -9,7 +9,7 @@ import secrets
 from contextvars import Context
 from typing import Final
 
-from app.adapters.valkey.client import ValkeyClient
+from app.adapters.valkey.client import RETRY_S, ValkeyClient
 from app.ports.clock import Clock
 
 MINUTE_US: Final = 60_000_000
@@ -55,6 +55,7 @@ class ValkeyLimits:
         self._client = client
         self._clock = clock
         self._held: dict[str, set[str]] = {}  # places by the name of the key; no set is empty
+        self._unreturned: dict[str, set[str]] = {}  # given back while nobody could be told
         self._renewing: asyncio.Task[None] | None = None
 
     async def take(self, name: str, per_minute: int) -> float:
@@ -76,18 +77,29 @@ class ValkeyLimits:
         self._held[name].remove(place)
         if not self._held[name]:
             del self._held[name]
-        await self._client.execute("ZREM", _places(name), place)
+        await self._give_back(name, {place})
+
+    async def _give_back(self, name: str, places: set[str]) -> None:
+        if await self._client.execute("ZREM", _places(name), *places) is None:
+            self._unreturned.setdefault(name, set()).update(places)
 
     async def _renew_all(self) -> None:
-        while self._held:
-            await self._clock.sleep(RENEW_S)
+        renewed_at = self._clock.monotonic()
+        while self._held or self._unreturned:
+            await self._clock.sleep(RETRY_S if self._unreturned else RENEW_S)
+            unreturned, self._unreturned = self._unreturned, {}
+            for name, places in unreturned.items():
+                await self._give_back(name, places)
+            if self._clock.monotonic() - renewed_at < RENEW_S:
+                continue
+            renewed_at = self._clock.monotonic()
             for name, places in list(self._held.items()):
                 told = tuple(places)
                 lease_ms = round(LEASE_S * 1000)
                 await self._client.execute("EVAL", RENEW, 1, _places(name), lease_ms, *told)
                 # Given back meanwhile, perhaps before they were renewed.
                 if gone := set(told) - self._held.get(name, set()):
-                    await self._client.execute("ZREM", _places(name), *gone)
+                    await self._give_back(name, gone)
 
 
 def _places(name: str) -> str:

@@ -118,6 +118,7 @@ async def test_more_than_may_wait_is_refused(model: RayModel) -> None:
 async def test_listeners_that_leave_free_the_replica(tmp_path: Path, model: RayModel) -> None:
     await model.close()
     record = tmp_path / "stopped"
+    record.touch()
     many = msgspec.structs.replace(ONE, max_ongoing_requests=128, max_queued_requests=1_000)
     endless = on_ray(FakeSpeechModel(), build_endless, str(record).encode(), many)
     await endless.load()
