@@ -1,13 +1,16 @@
 """Models on Ray Serve, on a Ray of their own; the functions that make them are pickled by name."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
 
 from app.adapters.clock import SystemClock
+from app.adapters.speech.ray_serve import replica
 from app.adapters.speech.ray_serve.client import (
+    Application,
     ClusterAddress,
     RayModel,
     ReplicaOptions,
@@ -33,7 +36,6 @@ ONE: Final = ReplicaOptions(
     max_replicas=1,
     target_ongoing_requests=2,
     max_ongoing_requests=4,
-    max_queued_requests=2,
     num_cpus=0.1,
     num_gpus=0,
     shutdown_s=5,
@@ -46,6 +48,12 @@ def build_fake(_: bytes, __: SentenceObserver) -> tuple[SpeechModel, Clock]:
 
 def build_obedient(_: bytes, observer: SentenceObserver) -> tuple[SpeechModel, Clock]:
     return ObedientModel(observer), SystemClock()
+
+
+def build_hasty(assignment: bytes, observer: SentenceObserver) -> tuple[SpeechModel, Clock]:
+    """Obedient; a second of silence is taken for a hang."""
+    replica.MAX_SILENCE_S = 1.0  # type: ignore[misc] # in the process of the replica
+    return build_obedient(assignment, observer)
 
 
 def build_onnx(directory: bytes, _: SentenceObserver) -> tuple[SpeechModel, Clock]:
@@ -90,8 +98,8 @@ def on_ray(
 ) -> RayModel:
     return RayModel(
         outline,
-        lambda: bind_replicas(build, assignment, options),
-        ClusterAddress("", {"PYTHONPATH": TREE}),
+        Application(lambda: bind_replicas(build, assignment, options), lambda _: None),
+        ClusterAddress("", {**os.environ, "PYTHONPATH": TREE}),
         options.max_replicas,
         SystemClock(),
         observer or FakeSpeechObserver(),

@@ -82,6 +82,25 @@ def test_the_command_describes_what_runs() -> None:
     assert application["args"]["assignment"]["backend"] == "embedded"
 
 
+def test_its_ray_listens_on_this_machine_only(servers: dict[str, ServerProcess]) -> None:
+    processes = psutil.Process(servers["ray"].pid).children(recursive=True)
+    listening = [
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 5
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+def test_its_ray_knows_no_settings(servers: dict[str, ServerProcess]) -> None:
+    processes = psutil.Process(servers["ray"].pid).children(recursive=True)
+    names = {name for process in processes for name in process.environ()}
+    assert "RAY_AUTH_TOKEN" in names
+    assert not [name for name in names if name.startswith("SOPRANO_")]
+
+
 def test_the_end_of_the_server_ends_its_ray(servers: dict[str, ServerProcess]) -> None:
     server = servers["ray"]
     processes = psutil.Process(server.pid).children(recursive=True)

@@ -18,6 +18,7 @@ import app
 from app.adapters.clock import SystemClock
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.adapters.speech.ray_serve.client import (
+    Application,
     ClusterAddress,
     RayModel,
     ReplicaOptions,
@@ -37,7 +38,7 @@ from app.adapters.speech.soprano.torch.transformers import TransformersLanguageM
 from app.adapters.speech.worker.client import WorkerModel, start_worker
 from app.adapters.speech.worker.protocol import Channel, Init, ToWorker, open_channel
 from app.adapters.speech.worker.server import ModelServer
-from app.domain.errors import InstanceDeadError
+from app.domain.errors import InstanceDeadError, ModelLoadError
 from app.entrypoints.backends import Choice, Surroundings, choose_backend
 from app.entrypoints.log import configure_logging
 from app.entrypoints.memory import tune_allocation
@@ -53,8 +54,8 @@ CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
 """Without the working directory on the module path, which may have an `app` of somebody else."""
 
-MAX_QUEUED_SENTENCES: Final = 1_000
-"""Of one server, for Ray Serve: only a safeguard, because admission rejects requests before."""
+SOUND_SETTINGS: Final = ("device", "precision", "revision", "temperature", "top_p")
+"""Settings of the model that may give other samples; files are identified by themselves."""
 
 MAX_GRAPH_BYTES: Final = 4_000_000_000  # a graph has 440 MB in fp32 and 125 MB in int8
 
@@ -203,12 +204,14 @@ def build_replicated(
     backend: str, settings: Settings, clock: Clock, observer: SentenceObserver
 ) -> RayModel:
     """The replicas on Ray Serve; nothing is started."""
-    environment = {"PYTHONPATH": worker_environment()["PYTHONPATH"]}
     arguments = application_arguments(backend, settings)
     return RayModel(
         build_instance(backend, arguments.assignment.model, clock, observer, 0),
-        lambda: build_application(msgspec.to_builtins(arguments)),
-        ClusterAddress(settings.ray.address, environment),
+        Application(
+            lambda: build_application(msgspec.to_builtins(arguments)),
+            partial(check_assignment, arguments.assignment),
+        ),
+        ClusterAddress(settings.ray.address, worker_environment()),
         arguments.options.max_replicas,
         clock,
         observer,
@@ -231,12 +234,28 @@ def application_arguments(backend: str, settings: Settings) -> ApplicationArgume
         max_replicas=max(model.instances, ray.max_replicas),
         target_ongoing_requests=ray.target_ongoing_requests,
         max_ongoing_requests=model.max_batch_size,
-        max_queued_requests=MAX_QUEUED_SENTENCES,
         num_cpus=ray.num_cpus,
         num_gpus=ray.num_gpus,
         shutdown_s=float(settings.server.shutdown_s),
     )
     return ApplicationArguments(Assignment(backend, 0, model, settings.log), options)
+
+
+def check_assignment(ours: Assignment, theirs: bytes) -> None:
+    """Raise ModelLoadError if a replica would sound different from what our settings say."""
+    running = msgspec.json.decode(theirs, type=Assignment)
+    differ = [
+        name
+        for name in ("checkpoint", *SOUND_SETTINGS)
+        if getattr(ours.model, name) != getattr(running.model, name)
+    ]
+    if ours.backend != running.backend:
+        differ.append("backend")
+    if differ:
+        raise ModelLoadError(
+            f"The replicas on Ray Serve have other settings of [model] ({', '.join(differ)}):"
+            " `soprano-api deploy ray --apply` applies those of the server."
+        )
 
 
 def build_application(arguments: dict[str, Any]) -> Any:

@@ -41,6 +41,7 @@ from app.entrypoints.backends import Choice
 from app.entrypoints.bootstrap.instances import (
     OTHER_BACKENDS,
     SOPRANO_BACKENDS,
+    SOUND_SETTINGS,
     build_instance,
     build_isolated,
     build_replicated,
@@ -75,9 +76,6 @@ SOUND_PACKAGES: Final = (
     "soprano-tts", "soxr", "torch", "transformers",
 )  # fmt: skip
 """Another version of these may give other samples or bytes for the same request."""
-
-SOUND_SETTINGS: Final = ("device", "precision", "revision", "temperature", "top_p")
-"""Settings of the model that may give other samples; files are identified by themselves."""
 
 _log = structlog.get_logger(__name__)
 

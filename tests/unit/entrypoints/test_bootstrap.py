@@ -12,10 +12,16 @@ import structlog.testing
 
 from app.adapters.audio_store.object_store import ObjectAudioStores
 from app.adapters.clock import SystemClock
-from app.domain.errors import CheckpointError
+from app.domain.errors import CheckpointError, ModelLoadError
 from app.domain.resilience import TimeLimits
 from app.domain.text.front_end import segment_text
-from app.entrypoints.bootstrap.instances import Assignment, build_assigned, worker_environment
+from app.entrypoints.bootstrap.instances import (
+    Assignment,
+    application_arguments,
+    build_assigned,
+    check_assignment,
+    worker_environment,
+)
 from app.entrypoints.bootstrap.ports import build_ports, identify_sound, time_limits
 from app.entrypoints.settings import (
     CacheSettings,
@@ -202,3 +208,14 @@ def test_what_is_set_for_another_backend_is_told() -> None:
         build_ports(Settings(model=model))
     (event,) = [event for event in events if event["event"] == "backend.settings_unused"]
     assert event["settings"] == ["checkpoint", "precision"]
+
+
+def test_replicas_that_would_sound_different_stop_the_start() -> None:
+    arguments = [
+        application_arguments("onnx", Settings(model=ModelSettings(temperature=temperature)))
+        for temperature in (0.0, 0.3)
+    ]
+    ours, theirs = (each.assignment for each in arguments)
+    check_assignment(ours, msgspec.json.encode(ours))
+    with pytest.raises(ModelLoadError, match=r"other settings of \[model\] \(temperature\)"):
+        check_assignment(ours, msgspec.json.encode(theirs))

@@ -10,15 +10,25 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import count
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
-from app.adapters.speech.ray_serve.replica import BuildReplica, FailedAttempt, Item, Replica
+from app.adapters.speech.ray_serve.replica import (
+    ONLY_LOOPBACK,
+    BuildReplica,
+    FailedAttempt,
+    Item,
+    Replica,
+)
 from app.adapters.speech.worker.protocol import Failure, restore
 from app.domain.audio import AudioChunk
 from app.domain.errors import (
@@ -32,6 +42,7 @@ from app.domain.errors import (
     SynthesisError,
 )
 from app.domain.segment import TextSegment
+from app.domain.services.time_limit import within
 from app.domain.speech import ModelInfo, SynthesisParams
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
@@ -40,12 +51,14 @@ from app.ports.telemetry import SentenceObserver
 
 APPLICATION: Final = "soprano"  # on Ray Serve, also the name of its one deployment
 
-RUNNING: Final = ("RUNNING", "UNHEALTHY")  # an unhealthy one replaces replicas
-BUSY: Final = ("DEPLOYING", "DELETING")  # it soon has another status
-
 POLL_S: Final = 1.0  # between two looks at the application
+LOOK_LIMIT_S: Final = 5.0  # of a look; then Ray is out of reach
+LOOKS_PER_MESSAGE: Final = 10  # while it is not ready
 
 RETRY_AFTER_S: Final = 2.0  # what a caller is told when all replicas have their queues full
+
+MAX_QUEUED_SENTENCES: Final = 1_000
+"""Of one server; only a safeguard, because admission rejects requests before."""
 
 # A replica that is asked and says nothing is replaced after three times these seconds at most; a
 # busy one still answers, because its engine works in threads.
@@ -63,7 +76,7 @@ ANY_RAY: Final = {
 # Of the Ray that a server starts for itself: only this machine can connect, with a token that
 # nobody else has.
 OWN_RAY: Final = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    ONLY_LOOPBACK: "0",
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
 }
@@ -75,6 +88,8 @@ LOGGERS: Final = ("ray", "ray.serve")
 """They have handlers of their own, and a warning for each request that is rejected."""
 
 
+_log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 
 
@@ -85,7 +100,6 @@ class ReplicaOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_replicas: int  # the same for a fixed number
     target_ongoing_requests: float  # sentences per replica that Ray Serve aims at
     max_ongoing_requests: int  # sentences per replica; more are queued in the server
-    max_queued_requests: int  # of them, per server; more are rejected
     num_cpus: float  # booked per replica
     num_gpus: float
     shutdown_s: float  # given to running sentences of a replica that is stopped
@@ -103,7 +117,7 @@ class ReplicaOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "look_back_period_s": 3.0,
             },
             "max_ongoing_requests": self.max_ongoing_requests,
-            "max_queued_requests": self.max_queued_requests,
+            "max_queued_requests": MAX_QUEUED_SENTENCES,
             "ray_actor_options": {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus},
             "health_check_period_s": HEALTH_PERIOD_S,
             "health_check_timeout_s": HEALTH_TIMEOUT_S,
@@ -135,31 +149,37 @@ def apply_serve_config(config: Mapping[str, Any], dashboard: str) -> None:
 
 
 class ClusterAddress(msgspec.Struct, frozen=True):
-    """A Ray, and further variables for the environment of replicas that are started from here."""
+    """Where Ray is."""
 
     address: str  # as `ray.init` takes it; empty starts one on this machine
-    environment: Mapping[str, str]
+    environment: Mapping[str, str]  # of the Ray that is started
+
+
+class Application(msgspec.Struct, frozen=True):
+    """What a server expects on Ray Serve."""
+
+    bind: Callable[[], Any]  # makes it, if the cluster has none
+    check: Callable[[bytes], None]  # raises ModelLoadError for an assignment of another model
 
 
 class RayModel:
     """SpeechModel over the replicas, of which there may be `max_replicas`.
 
-    `outline` is the same model, never loaded: it has its info and splits texts. `bind` makes the
-    application, if the cluster has none. `observer` is told of failed attempts in the context of
-    the listener.
+    `outline` is the same model, never loaded: it has its info and splits texts. `observer` is told
+    of failed attempts in the context of the listener.
     """
 
     def __init__(
         self,
         outline: SpeechModel,
-        bind: Callable[[], Any],
+        application: Application,
         cluster: ClusterAddress,
         max_replicas: int,
         clock: Clock,
         observer: SentenceObserver,
     ) -> None:
         self._outline = outline
-        self._bind = bind
+        self._application = application
         self._cluster = cluster
         self._max_replicas = max_replicas
         self._clock = clock
@@ -167,6 +187,8 @@ class RayModel:
         self._handle: Any = None
         # One for all that blocks: nothing asks Ray after it was shut down.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
+        self._is_connected = False  # or is about to be
+        self._session = ""  # directory of a Ray that was started here
         self._watching: asyncio.Task[None] | None = None
         self.num_replicas = 0  # that can be asked, as of the last look
 
@@ -179,16 +201,20 @@ class RayModel:
         return self._outline.split(paragraphs)
 
     async def load(self) -> None:
+        self._is_connected = True
         try:
             await self._in_thread(self._connect)
-            while (status := await self._in_thread(_application_status)) in BUSY:
-                await self._clock.sleep(POLL_S)
-            self._handle = await self._in_thread(partial(self._find_application, status))
+            for number in TAKEN_SIGNALS:
+                signal.signal(number, signal.getsignal(number))
+            await self._until_it_runs()
+            handle = await self._in_thread(_find_application)
+            self._application.check(await handle.options(stream=False).describe.remote())
+        except ModelLoadError:
+            raise
         except Exception as error:
             reason = await self._in_thread(partial(_last_line, str(error)))
             raise ModelLoadError(f"Ray Serve cannot run the model: {reason}") from error
-        for number in TAKEN_SIGNALS:
-            signal.signal(number, signal.getsignal(number))
+        self._handle = handle
         self._watching = asyncio.create_task(self._watch(), name="watch-replicas")
 
     async def close(self) -> None:
@@ -196,8 +222,9 @@ class RayModel:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         handle, self._handle = self._handle, None
-        if handle is not None:
-            await self._in_thread(partial(_disconnect, handle))
+        if self._is_connected:
+            self._is_connected = False
+            await self._in_thread(partial(self._disconnect, handle))
 
     async def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
@@ -240,9 +267,11 @@ class RayModel:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _connect(self) -> None:
-        address = self._cluster.address
-        for name, value in {**ANY_RAY, **({} if address else OWN_RAY)}.items():
+        address, own_environment = self._cluster.address, self._cluster.environment
+        for name, value in ANY_RAY.items():
             os.environ.setdefault(name, value)  # noqa: TID251 - Ray reads it when it is imported
+        if not address:
+            os.environ.update(OWN_RAY)  # noqa: TID251
         import ray
         from ray import serve
 
@@ -251,36 +280,91 @@ class RayModel:
             logger.handlers.clear()
             logger.propagate = True
             logger.setLevel(logging.ERROR)
-        own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-        ray.init(
-            **({"address": address} if address else own),
-            namespace="serve",
-            log_to_driver=False,
-            configure_logging=False,
-            runtime_env={"env_vars": dict(self._cluster.environment)},
-        )
+        options: dict[str, Any] = {
+            "namespace": "serve",
+            "log_to_driver": False,
+            "configure_logging": False,
+        }
+        if address:
+            ray.init(address=address, **options)
+        else:
+            self._session = mkdtemp(prefix="soprano-ray-")
+            with _environment({**own_environment, **ANY_RAY, **OWN_RAY}):
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=self._session,
+                    **options,
+                )
         serve.start(proxy_location="Disabled")
 
-    def _find_application(self, status: str) -> Any:
-        """A handle of the one that runs, or of one that is deployed now; blocks until it is."""
-        from ray import serve
+    def _disconnect(self, handle: Any) -> None:
+        import ray
 
-        if status not in RUNNING:
-            serve.run(self._bind(), name=APPLICATION, route_prefix=None)
-        return serve.get_app_handle(APPLICATION).options(stream=True)
+        if handle is not None:
+            handle.shutdown()
+        ray.shutdown()  # also ends a Ray that was started here
+        if self._session:
+            rmtree(self._session, ignore_errors=True)
+
+    async def _until_it_runs(self) -> None:
+        """Return when the application can be asked; deploy it, if there is none that works."""
+        is_deployed = False
+        for num_looks in count(1):
+            match await self._in_thread(_application_status):
+                case "RUNNING" | "UNHEALTHY":  # which replaces replicas
+                    return
+                case "DEPLOYING" | "DELETING":
+                    if num_looks % LOOKS_PER_MESSAGE == 0:
+                        reason = await self._in_thread(partial(_last_line, ""))
+                        _log.info("ray.waiting", reason=reason)
+                case _ if is_deployed:
+                    raise ModelLoadError("Ray Serve cannot run the model: it did not start.")
+                case _:
+                    await self._in_thread(partial(_deploy, self._application.bind))
+                    is_deployed = True
+            await self._clock.sleep(POLL_S)
 
     async def _watch(self) -> None:
+        is_lost = False
         while True:
-            with suppress(Exception):
-                self.num_replicas = await self._in_thread(_count_replicas)
+            looking = asyncio.ensure_future(self._in_thread(_count_replicas))
+            try:
+                self.num_replicas = await within(self._clock, LOOK_LIMIT_S, asyncio.shield(looking))
+                is_lost = False
+            except Exception as error:  # noqa: BLE001 - whatever Ray has for it
+                self.num_replicas = 0
+                if not is_lost:
+                    _log.warning("ray.unreachable", reason=_last_line(str(error)) or "no answer")
+                is_lost = True
+                await asyncio.wait({looking})
             await self._clock.sleep(POLL_S)
 
 
-def _disconnect(handle: Any) -> None:
-    import ray
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have only these: what is started meanwhile keeps them, and our settings are secrets."""
+    before = dict(os.environ)  # noqa: TID251
+    os.environ.clear()  # noqa: TID251
+    os.environ.update(variables)  # noqa: TID251
+    try:
+        yield
+    finally:
+        os.environ.update(before)  # noqa: TID251
 
-    handle.shutdown()
-    ray.shutdown()  # also ends a Ray that was started here
+
+def _deploy(bind: Callable[[], Any]) -> None:
+    from ray import serve
+
+    target = serve.RunTarget(bind(), name=APPLICATION, route_prefix=None)
+    serve.run_many([target], wait_for_applications_running=False)
+
+
+def _find_application() -> Any:
+    from ray import serve
+
+    return serve.get_app_handle(APPLICATION).options(stream=True)
 
 
 def _last_line(message: str) -> str:

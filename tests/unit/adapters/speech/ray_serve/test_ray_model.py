@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from app.adapters.speech.ray_serve import client
 from app.adapters.speech.ray_serve.client import RayModel
 from app.domain.errors import (
     ModelLoadError,
@@ -25,7 +26,7 @@ from app.domain.speech import SynthesisParams
 from tests.fakes.speech_model import FakeSpeechModel
 from tests.fakes.speech_observer import FakeSpeechObserver
 from tests.network import own_network
-from tests.replicas import ONE, build_endless, build_nothing, build_obedient, on_ray
+from tests.replicas import ONE, build_endless, build_hasty, build_nothing, build_obedient, on_ray
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -98,10 +99,16 @@ async def test_a_sentence_that_is_being_spoken_is_lost_visibly(model: RayModel) 
     await until_it_speaks(model)
 
 
-async def test_more_than_may_wait_is_refused(model: RayModel) -> None:
+async def test_more_than_may_wait_is_refused(
+    model: RayModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await model.close()
+    monkeypatch.setattr(client, "MAX_QUEUED_SENTENCES", 2)
+    model = on_ray(FakeSpeechModel(), build_obedient)
+    await model.load()
     waiting = []
     try:
-        for _ in range(ONE.max_ongoing_requests + ONE.max_queued_requests):
+        for _ in range(ONE.max_ongoing_requests + 2):
             waiting.append(asyncio.create_task(speak(model, "hang")))
             await asyncio.wait(waiting, timeout=0.3)  # in a burst more are refused
         with pytest.raises(ServerOverloadedError) as caught:
@@ -112,14 +119,26 @@ async def test_more_than_may_wait_is_refused(model: RayModel) -> None:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-    await until_it_speaks(model)
+        await model.close()
+
+
+async def test_a_replica_that_hangs_is_replaced(model: RayModel) -> None:
+    await model.close()
+    hasty = on_ray(FakeSpeechModel(), build_hasty)
+    await hasty.load()
+    try:
+        with pytest.raises(ReplicaLostError):
+            await asyncio.wait_for(speak(hasty, "hang"), START_S)
+        await until_it_speaks(hasty)
+    finally:
+        await hasty.close()
 
 
 async def test_listeners_that_leave_free_the_replica(tmp_path: Path, model: RayModel) -> None:
     await model.close()
     record = tmp_path / "stopped"
     record.touch()
-    many = msgspec.structs.replace(ONE, max_ongoing_requests=128, max_queued_requests=1_000)
+    many = msgspec.structs.replace(ONE, max_ongoing_requests=128)
     endless = on_ray(FakeSpeechModel(), build_endless, str(record).encode(), many)
     await endless.load()
     params = SynthesisParams(endless.info.voices[0])
