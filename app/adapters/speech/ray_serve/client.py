@@ -320,7 +320,7 @@ class RayModel:
                         reason = await self._in_thread(partial(_last_line, ""))
                         _log.info("ray.waiting", reason=reason)
                 case _ if is_deployed:
-                    raise ModelLoadError("Ray Serve cannot run the model: it did not start.")
+                    raise RuntimeError("it did not start")  # the message of the replica is better
                 case _:
                     await self._in_thread(partial(_deploy, self._application.bind))
                     is_deployed = True
