@@ -59,7 +59,7 @@ class Request(msgspec.Struct):
 
 
 class Run(msgspec.Struct):
-    """What was seen."""
+    """What was seen, and what is promised."""
 
     first_audio_local_s: float
     first_audio_ray_s: float
@@ -68,6 +68,25 @@ class Run(msgspec.Struct):
     updated: dict[str, float]
     overloaded: dict[str, float]
     scaled: dict[str, float]
+
+    def broken_promises(self) -> list[str]:
+        """In words."""
+        later_s = self.first_audio_ray_s - self.first_audio_local_s
+        kept = {
+            "first audio at most 60 ms later": later_s <= 0.06,
+            "nothing is silently wrong": not any(
+                each["silently_wrong"] for each in (self.replica_killed, self.node_killed)
+            ),
+            "later requests are right": not any(
+                each["broken_of_later"] for each in (self.replica_killed, self.node_killed)
+            ),
+            "a killed replica is replaced in 10 s": self.replica_killed["took_s"] <= 10,
+            "so is that of a killed node": self.node_killed["took_s"] <= 10,
+            "an update breaks nothing": not self.updated["broken"],
+            "overload is refused": self.overloaded["refused"] > 0 == self.overloaded["else"],
+            "scaling loses nothing": not self.scaled["lost"],
+        }
+        return [promise for promise, is_kept in kept.items() if not is_kept]
 
 
 async def ask(client: httpx.AsyncClient, number: int, expected: dict[int, bytes]) -> Request:
@@ -301,6 +320,8 @@ def main() -> None:
             sys.stderr.write(Path(directory, "log").read_text()[-20_000:])
             cluster.shutdown()
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(run), indent=2).decode() + "\n")
+    if broken := run.broken_promises():
+        sys.exit(f"broken: {'; '.join(broken)}")
 
 
 if __name__ == "__main__":
