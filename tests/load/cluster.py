@@ -36,6 +36,11 @@ NODE_CORES: Final = 3
 NUM_AT_ONCE: Final = 300
 DASHBOARD_PORT: Final = 8265
 DASHBOARD: Final = f"http://127.0.0.1:{DASHBOARD_PORT}"
+HEALTH_CHECKS: Final = {  # of nodes; as docs/how-to/scale.md has them
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
 SCALED: Final = {
     "model__instances": 1,
     "ray__max_replicas": 3,
@@ -306,6 +311,7 @@ def main() -> None:
     """Run it in a network of its own, and print what was seen as JSON."""
     enter_network()
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="ab" * 32, RAY_USAGE_STATS_ENABLED="0")
+    os.environ.update(HEALTH_CHECKS)
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     from ray.cluster_utils import Cluster  # reads the environment
 
