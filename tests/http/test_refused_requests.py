@@ -289,6 +289,16 @@ async def test_a_bad_handshake_is_answered_in_openais_form(
         assert answer.headers["sec-websocket-version"] == "13"
 
 
+@table("behind", [b"\xff\xff\xff\xff", b"\x81\x02{}", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"])
+@table("name", ["no key", "no version", "version 8", "two keys", "a bad subprotocol"])
+async def test_what_is_behind_a_bad_handshake_is_no_frame(
+    url: str, events: list[dict[str, Any]], name: str, behind: bytes
+) -> None:
+    events.clear()
+    sent, status, code = BAD_HANDSHAKES[name]
+    assert_is_refused(await exchange(url, sent + behind), status, code, events)
+
+
 async def test_a_bad_handshake_names_its_header_and_no_key(url: str) -> None:
     sent = with_header(b"Sec-WebSocket-Protocol: openai-insecure-api-key.sk-1, a b")
     message = (await exchange(url, sent)).error()["message"]

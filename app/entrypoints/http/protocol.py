@@ -303,10 +303,13 @@ class HttpProtocol(H11Protocol):
         _answer(self.transport, error, self.server_state.default_headers, is_head=self.conn.is_head)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand the connection over, with the frames that came in the same packet."""
+        """Hand the connection over, with the frames that came in the same packet.
+
+        What is behind a handshake that was rejected is no frame.
+        """
         early = self.conn.trailing_data[0]
         super().handle_websocket_upgrade(event)
-        if early:
+        if early and not self.transport.is_closing():
             cast("SocketProtocol", self.transport.get_protocol()).data_received(early)
 
     def _should_upgrade(self) -> bool:

@@ -68,7 +68,9 @@ class StreamResponse(ASGIResponse):
             _log.info("speech.client_left")
         except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
             if isinstance(error, errors.SpeechError):
-                is_expected = isinstance(error, errors.ServerDrainingError)
+                is_expected = isinstance(
+                    error, errors.ServerDrainingError | errors.InvalidApiKeyError
+                )
                 write = _log.warning if is_expected else _log.error
                 write("speech.cut", error=error.code)
             else:
