@@ -336,7 +336,7 @@ class RayModel:
             except Exception as error:  # noqa: BLE001 - whatever Ray has for it
                 self.num_replicas = 0
                 if not is_lost:
-                    _log.warning("ray.unreachable", reason=_last_line(str(error)) or "no answer")
+                    _log.warning("ray.unreachable", reason=str(error) or "no answer in time")
                 is_lost = True
                 await asyncio.wait({looking})
             await self._clock.sleep(POLL_S)
