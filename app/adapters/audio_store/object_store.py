@@ -141,7 +141,7 @@ class ObjectAudioStore:
     @asynccontextmanager
     async def open_file(self, name: str) -> AsyncIterator[OpenAudio]:
         file = await self._find(name)
-        yield _OpenAudio(file, self._bucket, self._key_of(file))
+        yield _OpenObject(file, self._bucket, self._key_of(file))
 
     async def read_captions(self, name: str) -> Sequence[Caption]:
         key = self._key_of(await self._find(name))
@@ -278,7 +278,7 @@ async def _to_its_end(work: Coroutine[None, None, T]) -> T:
         raise
 
 
-class _OpenAudio:
+class _OpenObject:
     """OpenAudio over an object, a range of it at a time."""
 
     def __init__(self, info: StoredAudio, bucket: Bucket, key: str) -> None:
