@@ -6,14 +6,14 @@ import httpx
 import pytest
 
 from tests.fuzz.expectations import TOKEN
-from tests.serving import ServerProcess, server_process, wait_for_status
+from tests.serving import PATIENT, ServerProcess, server_process, wait_for_status
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with the voice that ships inside, ready to speak."""
     log_path = tmp_path_factory.mktemp("fuzz") / "server.log"
-    with server_process(log_path, "--backend", "embedded") as process:
+    with server_process(log_path, "--backend", "embedded", environ=PATIENT) as process:
         wait_for_status(f"{process.url}/health/ready")
         yield process
         assert_still_speaks(process)
