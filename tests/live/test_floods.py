@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -69,3 +70,42 @@ def test_a_flood_of_tiny_pieces_is_ended_and_costs_little(kind: str, tmp_path: P
         used_s = sum(psutil.Process(server.pid).cpu_times()[:2]) - before_s
         assert server.log_events(level="error") == []
     assert used_s < MAX_PROCESSOR_S
+
+
+KEY = "sk-" + "a" * 32
+ONE_AT_A_TIME = {"SOPRANO_AUTH__KEYS": f"anna:{KEY}", "SOPRANO_AUTH__MAX_CONCURRENT": "1"}
+UNREAD = b'{"type": "text", "text": "%s"}' % (b"Words go on and on here. " * 120)
+
+
+def frame(opcode: int, content: bytes) -> bytes:
+    """A final frame with an empty mask (RFC 6455, section 5.2)."""
+    is_long = len(content) > 125
+    length = b"\xfe" + len(content).to_bytes(2) if is_long else bytes([0x80 | len(content)])
+    return bytes([0x80 | opcode]) + length + bytes(4) + content
+
+
+@pytest.mark.parametrize("farewell", ["half a close", "cancel and close"])
+def test_a_socket_that_is_left_unread_gives_its_slot_back(tmp_path: Path, farewell: str) -> None:
+    head = UPGRADE.removesuffix(b"\r\n") + f"Authorization: Bearer {KEY}\r\n\r\n".encode()
+    with (
+        server_process(tmp_path / "log", "--backend", "embedded", environ=ONE_AT_A_TIME) as server,
+        socket.socket() as client,
+        httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}) as other,
+    ):
+        wait_for_status(f"{server.url}/health/ready")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(head)
+        client.sendall(frame(1, UNREAD) + frame(1, b'{"type": "end"}'))
+        time.sleep(2)  # until audio waits for its reader
+        speech = {"input": "Hi."}
+        assert other.post("/v1/audio/speech", json=speech).status_code == 429
+        if farewell == "half a close":
+            client.shutdown(socket.SHUT_WR)
+        else:
+            client.sendall(frame(1, b'{"type": "cancel"}') + frame(8, b"\x03\xe8"))
+        left_at = time.monotonic()
+        while other.post("/v1/audio/speech", json=speech).status_code == 429:
+            assert time.monotonic() - left_at < 5
+            time.sleep(0.05)
+        assert not server.log_events(level="error")

@@ -345,6 +345,18 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self.close_sent:
             abort(self.transport)
 
+    def eof_received(self) -> None:
+        """A half-closed connection counts as a disconnect: nothing waits for its reader."""
+        if not self.close_sent:
+            abort(self.transport)
+
+    def handle_close(self, event: Frame) -> None:
+        """Take a close frame; of a client that takes nothing, what is sent must not wait for it."""
+        if self.writable.is_set():
+            super().handle_close(event)
+        else:
+            abort(self.transport)
+
     async def run_asgi(self) -> None:
         """Serve; a client that did not take what it was told at the end is left."""
         await super().run_asgi()
