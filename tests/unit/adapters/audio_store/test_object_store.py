@@ -311,7 +311,7 @@ async def test_one_server_cleans_up_until_it_no_longer_asks(
     assert await first.clean_up() == 0
 
 
-async def test_servers_that_ask_at_once_elect_one(bucket: Bucket, clock: FakeClock) -> None:
+async def test_one_of_several_servers_is_elected(bucket: Bucket, clock: FakeClock) -> None:
     stores = [build(bucket, clock, StoreLimits(max_files=1)) for _ in range(4)]
     for _ in range(5):
         await save(stores[0])
