@@ -45,8 +45,7 @@ from app.entrypoints.settings import ModelSettings, Settings
 __all__ = [
     "BOOK_FORMATS", "DEFAULT_REPO", "Checkpoint", "UnreadableDocumentError", "add_key",
     "apply_serve_config", "count_cores", "describe_entry", "duration_of", "is_document",
-    "join_parts", "list_cached",
-    "read_book",
+    "join_parts", "list_cached", "read_book",
 ]  # fmt: skip
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)

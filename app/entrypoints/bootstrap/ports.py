@@ -4,8 +4,8 @@ import hashlib
 import math
 import random
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -136,35 +136,35 @@ def build_ports(settings: Settings) -> Ports:
     )
 
 
+@contextmanager
+def _from_extra(extra: str, need: str) -> Iterator[None]:
+    """Raise SettingsError with what to install, if what is built here cannot be imported."""
+    try:
+        yield
+    except ImportError as error:
+        advice = f"pip install '{DISTRIBUTION}[{extra}]'"
+        raise SettingsError(f"{need}: {advice} ({error}).") from error
+
+
 def _build_stores(store: StoreSettings, clock: Clock, metrics: PrometheusMetrics) -> AudioStores:
     limits = StoreLimits(store.max_files, store.max_bytes, store.max_age_s)
     if not store.directory.startswith(SCHEME):
         metrics.watch_store(FreeSpace(Path(store.directory)))
         return FilesystemAudioStores(Path(store.directory), limits, clock)
     metrics.watch_store(lambda: math.nan)  # a bucket has no end
-    try:
+    with _from_extra("s3", "A store on S3 needs obstore"):
         return ObjectAudioStores(store.directory, limits, clock)
-    except ImportError as error:
-        advice = f"pip install '{DISTRIBUTION}[s3]'"
-        raise SettingsError(f"A store on S3 needs obstore: {advice} ({error}).") from error
 
 
 def _build_tracing(clock: Clock) -> OpenTelemetry:
-    try:
+    with _from_extra("telemetry", "telemetry.traces needs OpenTelemetry"):
         return build_tracing(version(DISTRIBUTION), clock)
-    except ImportError as error:
-        advice = f"pip install '{DISTRIBUTION}[telemetry]'"
-        raise SettingsError(f"telemetry.traces needs OpenTelemetry: {advice} ({error}).") from error
 
 
 def _build_valkey(url: str, clock: Clock) -> ValkeyClient | None:
     try:
-        return build_client(url, clock) if url else None
-    except ImportError as error:
-        advice = f"pip install '{DISTRIBUTION}[valkey]'"
-        raise SettingsError(
-            f"valkey.url needs the client of Valkey: {advice} ({error})."
-        ) from error
+        with _from_extra("valkey", "valkey.url needs the client of Valkey"):
+            return build_client(url, clock) if url else None
     except ValueError as error:
         raise SettingsError(f"valkey.url cannot be used: {error}.") from error
 

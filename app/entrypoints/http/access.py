@@ -142,9 +142,8 @@ class AccessMiddleware(ASGIMiddleware):
         grant = scope["state"][_GRANT] = held.enter_context(self.services.access.grant(key))
         held.enter_context(structlog.contextvars.bound_contextvars(api_key=key.name))
         if _is_speech(scope):
-            await place.enter_async_context(
-                grant.occupy()
-            )  # first, because it costs nothing of the minute
+            # First, because it costs nothing of the minute.
+            await place.enter_async_context(grant.occupy())
             if scope["type"] == ScopeType.HTTP:  # on a socket each utterance counts
                 await grant.count_request()
         return grant

@@ -81,9 +81,6 @@ OWN_RAY: Final = {
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
 }
 
-TAKEN_SIGNALS: Final = (signal.SIGTERM,)
-"""For which Ray's native code installs a handler that ends the process; Python's are put back."""
-
 LOGGERS: Final = ("ray", "ray.serve")
 """They have handlers of their own, and a warning for each request that is rejected."""
 
@@ -204,8 +201,8 @@ class RayModel:
         self._is_connected = True
         try:
             await self._in_thread(self._connect)
-            for number in TAKEN_SIGNALS:
-                signal.signal(number, signal.getsignal(number))
+            # Ray's native code has a handler that ends the process; Python's is put back.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
             await self._until_it_runs()
             handle = await self._in_thread(_find_application)
             self._application.check(await handle.options(stream=False).describe.remote())
