@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -141,20 +141,12 @@ class EmbeddedVoice:
         if self._executor is None:
             raise SynthesisError("The embedded voice is not loaded.")
         call = partial(asyncio.get_running_loop().run_in_executor, self._executor)
-        async with self._queue.take(due_at):
-            calls = await call(_phonemize, self._hibari, segment.text, params.speed)
-        seed = SEED if params.sampling.seed is None else params.sampling.seed
-        noise = UniformNoise(seed)
-        for number, ids in enumerate(calls, 1):
+        speech = _speak(self._hibari, segment.text, params)
+        is_last = False
+        while not is_last:
             async with self._queue.take(due_at):
-                raw = await call(self._hibari.from_ids, ids, params.speed, noise)
-            # Whether its sentence goes on in the next segment: no mark ends it, and it is long.
-            is_cut = segment.text[-1].isalnum() and len(segment.text) > MIN_CUT_CHARS
-            goes_on = number < len(calls) or is_cut
-            trailing_s = MAX_CUT_SILENCE_S if goes_on else MAX_TRAILING_SILENCE_S
-            samples = trim_silence(raw, params.speed, trailing_s)
-            if len(samples):
-                chunk = AudioChunk(samples, SAMPLE_RATE, len(ids), len(raw) // SAMPLES_PER_FRAME)
+                chunk, is_last = await call(next, speech, (None, True))
+            if chunk is not None:
                 due_at += chunk.duration_s
                 yield chunk
 
@@ -202,14 +194,26 @@ _FORM: Final[tuple[Rule, ...]] = (
 )
 
 
-def _phonemize(hibari: Any, text: str, speed: float) -> list[list[int]]:
-    """Phonemes of `text` for each call of the network; what cannot be read is left out."""
-    max_phonemes = round(MAX_CALL_PHONEMES * min(1.0, speed))
-    return [
+def _speak(
+    hibari: Any, text: str, params: SynthesisParams
+) -> Iterator[tuple[AudioChunk | None, bool]]:
+    """A chunk for each call of the network, None if it is empty, and whether it is the last one."""
+    max_phonemes = round(MAX_CALL_PHONEMES * min(1.0, params.speed))
+    calls = [
         hibari.ids(piece.text)
         for phonemes in _read(hibari, text)
         for piece in fit(MappedText.of(phonemes), max_phonemes)
     ]
+    noise = UniformNoise(SEED if params.sampling.seed is None else params.sampling.seed)
+    # Whether its sentence goes on in the next segment: no mark ends it, and it is long.
+    is_cut = text[-1:].isalnum() and len(text) > MIN_CUT_CHARS
+    for number, ids in enumerate(calls, 1):
+        is_last = number == len(calls)
+        raw = hibari.from_ids(ids, params.speed, noise)
+        trailing_s = MAX_CUT_SILENCE_S if is_cut or not is_last else MAX_TRAILING_SILENCE_S
+        samples = trim_silence(raw, params.speed, trailing_s)
+        chunk = AudioChunk(samples, SAMPLE_RATE, len(ids), len(raw) // SAMPLES_PER_FRAME)
+        yield chunk if len(samples) else None, is_last
 
 
 def _read(hibari: Any, text: str) -> list[str]:
