@@ -89,12 +89,6 @@ class ServerSettings(Section, frozen=True):
             for the first request, from the connection; and again for its body. Late headers close
             the connection; a late body is answered with 408."""),
     ] = 10.0
-    send_timeout_s: Annotated[
-        Timeout,
-        about("""Time for which a client may stop reading a response, as a player does that is
-            paused; then it is disconnected. What waits for it takes little memory and no turn of
-            the model."""),
-    ] = 300.0
     max_connections: Annotated[
         int,
         Meta(ge=1, le=1_000_000),
@@ -149,11 +143,11 @@ class AuthSettings(Section, frozen=True):
         about("""Requests for speech and open WebSockets that a key may have at the same time. 0 is
             no limit. The file can give a key its own limit."""),
     ] = 0
-    open_lists: Annotated[
-        bool,
-        about("Answer the lists of models and voices without a key: chat front ends ask for them."),
-    ] = True
-    open_metrics: Annotated[bool, about("Answer /metrics without a key.")] = False
+    open_routes: Annotated[
+        Literal["none", "lists", "metrics", "all"],
+        about("""What is answered without a key: "lists" of models and voices, which chat front ends
+            ask for, "metrics", or "all" of these."""),
+    ] = "lists"
 
     def __repr__(self) -> str:
         """Without the keys."""
@@ -217,14 +211,12 @@ class ModelSettings(Section, frozen=True):
         Meta(ge=0, le=2),
         about("Sampling temperature of Soprano. 0 takes the most likely token."),
     ] = 0.0
-    top_p: Annotated[
-        float, Meta(gt=0, le=1), about("Probability mass from which tokens are sampled.")
-    ] = 0.95
     num_threads: Annotated[
         int,
         Meta(ge=0, le=1_024),
         about("""Threads of the backends "onnx" and "embedded". 0 is one per physical core that
-            affinity and quota (cgroups) leave."""),
+            affinity and quota (cgroups) leave. A replica on Ray Serve books as many cores; 0 is one
+            there."""),
     ] = 0
     load_wait_s: Annotated[
         Seconds,
@@ -254,15 +246,6 @@ class RaySettings(Section, frozen=True):
         about("""Sentences per replica, on average; with more, Ray Serve starts another one within
             seconds, with fewer it stops one after a minute."""),
     ] = 2.0
-    num_cpus: Annotated[
-        float,
-        Meta(gt=0, le=1_024),
-        about("""Cores that each replica books. Its threads are those of model.num_threads, or
-            else as many as these."""),
-    ] = 1.0
-    num_gpus: Annotated[
-        float, Meta(ge=0, le=64), about("Devices, or parts of one, that each replica books.")
-    ] = 0.0
 
 
 class TextSettings(Section, frozen=True):
@@ -299,11 +282,6 @@ class SpeechSettings(Section, frozen=True):
         about("""Loudness of each voice (EBU R 128), such as -16: a constant gain, measured when the
             model is loaded, and a limiter. 0 leaves it as it is."""),
     ] = 0.0
-    sse_done_marker: Annotated[
-        bool,
-        about("""End a stream of events with the line "data: [DONE]". Some clients wait for it,
-            others cannot parse it."""),
-    ] = False
     unknown_names: Annotated[
         Literal["reject", "default"],
         about("""An unknown model or voice name: "reject" answers with an error that lists the known
@@ -455,16 +433,23 @@ FORMER: Final = {
     "server.max_body_bytes": "it follows speech.max_chars",
     "server.head_timeout_s": "it is server.read_timeout_s now",
     "server.body_timeout_s": "it is server.read_timeout_s now",
-    "server.write_stall_s": "it is server.send_timeout_s now",
+    "server.write_stall_s": "it is always 300 s",
+    "server.send_timeout_s": "it is always 300 s",
+    "auth.open_lists": "it is auth.open_routes now",
+    "auth.open_metrics": "it is auth.open_routes now",
     "model.max_sentences": "it is model.max_batch_size now",
     "model.max_graph_bytes": "the limit is always 4 GB",
     "model.seed": "a request may name a seed",
     "model.repetition_penalty": "a request may name one",
+    "model.top_p": "a request may name one",
     "model.isolation": "it is model.placement now, and none is server",
     "model.max_regenerations": "a sentence is generated again once",
+    "ray.num_cpus": "it is model.num_threads now",
+    "ray.num_gpus": "a replica on CUDA books one device",
     "resilience.max_retries": "a sentence is retried once",
     "speech.look_ahead_s": "it is speech.prefetch_s now",
     "speech.look_ahead_segments": "speech.prefetch_s is the limit",
+    "speech.sse_done_marker": "the event of the usage is the last one",
     "speech.sse_keep_alive_s": "a comment is always sent after 10 s",
     "admission.max_open": "the limit is always 128",
     "admission.max_queued_chars": "the limit is sixteen times speech.max_chars",

@@ -104,14 +104,21 @@ async def test_with_keys_only_the_pages_the_health_and_the_lists_are_open() -> N
         assert_is_401(await client.post(SPEECH, json=BODY))
 
 
-async def test_the_lists_can_be_closed_and_the_metrics_opened() -> None:
-    async with client_of(with_keys(open_lists=False, open_metrics=True)) as client:
+async def test_the_metrics_can_be_open_and_the_lists_closed() -> None:
+    async with client_of(with_keys(open_routes="metrics")) as client:
         assert (await client.get("/metrics")).status_code == 200
         for path in LISTS:
             assert_is_401(await client.get(path))
             assert (await client.get(path, headers=bearer())).status_code == 200
         for path in ALWAYS_OPEN:
             assert (await client.get(path)).status_code == 200, path
+
+
+async def test_both_can_be_open() -> None:
+    async with client_of(with_keys(open_routes="all")) as client:
+        for path in ("/metrics", *LISTS):
+            assert (await client.get(path)).status_code == 200, path
+        assert_is_401(await client.post(SPEECH, json=BODY))
 
 
 async def test_a_route_that_says_nothing_of_access_is_closed() -> None:

@@ -11,10 +11,9 @@ from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome
 from app.entrypoints.http.sse import KEEP_ALIVE
-from app.entrypoints.settings import Settings, SpeechSettings
 from tests.fakes.speech_model import SECONDS_PER_CHAR
 from tests.server_events import deltas, read_events
-from tests.serving import Fakes, serving
+from tests.serving import Fakes
 
 SPEECH = "/v1/audio/speech"
 SENTENCES = ["One one.", "Two two two.", "Three."]
@@ -130,13 +129,6 @@ async def test_a_client_that_leaves_stops_the_model(
     while len(fakes.observer.reports) < 1:
         await asyncio.sleep(0.005)
     assert fakes.observer.reports[-1].outcome is Outcome.CANCELLED
-
-
-async def test_the_marker_that_some_clients_wait_for_can_be_had() -> None:
-    fakes = Fakes(Settings(speech=SpeechSettings(sse_done_marker=True)))
-    async with serving(fakes.app()) as url, httpx.AsyncClient(base_url=url) as client:
-        answer = await client.post(SPEECH, json=body())
-    assert answer.text.endswith("\n\ndata: [DONE]\n\n")
 
 
 @pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\x85"])

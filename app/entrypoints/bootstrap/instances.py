@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from math import ceil
 from pathlib import Path
 from socket import socket
 from typing import Any, Final
@@ -54,7 +53,7 @@ CUDA_DEVICE_FILE: Final = Path("/dev/nvidiactl")
 WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
 """Without the working directory on the module path, which may have an `app` of somebody else."""
 
-SOUND_SETTINGS: Final = ("device", "precision", "revision", "temperature", "top_p")
+SOUND_SETTINGS: Final = ("device", "precision", "revision", "temperature")
 """Settings of the model that may give other samples; files are identified by themselves."""
 
 MAX_GRAPH_BYTES: Final = 4_000_000_000  # a graph has 440 MB in fp32 and 125 MB in int8
@@ -92,7 +91,7 @@ def build_instance(
         backend=backend,
         find_checkpoint=lambda: read_checkpoint(locate_checkpoint(settings, clock)),
         build_engine=partial(soprano.build_engine, settings=settings, clock=clock, index=index),
-        sampling=Sampling(temperature=settings.temperature, top_p=settings.top_p),
+        sampling=Sampling(temperature=settings.temperature),
         num_streams=min(soprano.num_streams, settings.max_batch_size),
         observer=observer,
     )
@@ -228,14 +227,14 @@ class ApplicationArguments(msgspec.Struct, frozen=True):
 def application_arguments(backend: str, settings: Settings) -> ApplicationArguments:
     """Those of the settings; a replica has as many threads as it books cores."""
     model, ray = settings.model, settings.ray
-    model = msgspec.structs.replace(model, num_threads=model.num_threads or ceil(ray.num_cpus))
+    model = msgspec.structs.replace(model, num_threads=model.num_threads or 1)
     options = ReplicaOptions(
         min_replicas=model.instances,
         max_replicas=max(model.instances, ray.max_replicas),
         target_ongoing_requests=ray.target_ongoing_requests,
         max_ongoing_requests=model.max_batch_size,
-        num_cpus=ray.num_cpus,
-        num_gpus=ray.num_gpus,
+        num_cpus=model.num_threads,
+        num_gpus=int(backend == "lmdeploy" or model.device.startswith("cuda")),
         shutdown_s=float(settings.server.shutdown_s),
     )
     return ApplicationArguments(Assignment(backend, 0, model, settings.log), options)

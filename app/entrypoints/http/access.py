@@ -36,7 +36,7 @@ from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
 from app.ports.telemetry import RequestObserver
 
-# `opt` of routes that need no key: never, with `auth.open_lists`, with `auth.open_metrics`.
+# `opt` of routes that need no key: never, or if `auth.open_routes` says so.
 OPEN: Final = {"access": "open"}
 LISTS: Final = {"access": "lists"}
 METRICS: Final = {"access": "metrics"}
@@ -126,9 +126,9 @@ class AccessMiddleware(ASGIMiddleware):
     ) -> Grant | None:
         """What the request may do; None where no key is needed."""
         is_preflight = scope.get("method") == HttpMethod.OPTIONS  # browsers send it without the key
-        auth = self.settings.auth
-        is_open = {"open": True, "lists": auth.open_lists, "metrics": auth.open_metrics}
-        if is_preflight or is_open.get(scope["route_handler"].opt.get("access", "")):
+        access = scope["route_handler"].opt.get("access")
+        is_open = access == "open" or (access and self.settings.auth.open_routes in (access, "all"))
+        if is_preflight or is_open:
             return None
         try:
             key = await self.services.access.identify(presented_key(scope))

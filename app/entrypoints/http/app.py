@@ -62,7 +62,7 @@ def create_app(
 
     answers = SpeechAnswers(
         speech=services.speech,
-        events=EventWriter(ports.clock, has_done_marker=settings.speech.sse_done_marker),
+        events=EventWriter(ports.clock),
         library=services.library,
         held=HeldAnswers(),
         clock=ports.clock,

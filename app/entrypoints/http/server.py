@@ -36,6 +36,10 @@ MAX_UNSENT_BYTES: Final = 131_072
 ANY_ADDRESS: Final = "::"  # of IPv6, and of IPv4 as well
 
 LOOPBACK: Final = "127.0.0.1"
+
+# For which a client may stop reading, as a player does that is paused. What waits for it takes
+# little memory and no turn of the model.
+SEND_TIMEOUT_S: Final = 300.0
 UNIX_PREFIX: Final = "unix:"
 UNIX_MODE: Final = 0o666  # who may connect is decided by the mode of its directory
 
@@ -77,7 +81,7 @@ class SpeechServer(uvicorn.Server):
     def __init__(self, app: Any, settings: ServerSettings, intake: Intake, clock: Clock) -> None:
         self._limits = limits = ConnectionLimits(
             settings.read_timeout_s,
-            settings.send_timeout_s,
+            SEND_TIMEOUT_S,
             settings.max_connections,
             settings.socket_idle_s,
         )

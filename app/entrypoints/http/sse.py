@@ -16,7 +16,6 @@ from app.ports.clock import Clock
 
 EVENT_STREAM: Final = "text/event-stream"
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-DONE: Final = b"data: [DONE]\n\n"
 
 # Line separators of Unicode, which do not end a line of server-sent events (WHATWG HTML, section
 # 9.2.5). Clients that use `str.splitlines`, as httpx does, would split an event there.
@@ -77,7 +76,6 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
 
     clock: Clock
     keep_alive_s: float = 10.0  # of silence, after which a comment is sent
-    has_done_marker: bool = False  # whether `[DONE]` is the last line; some clients wait for it
 
     async def write(
         self, stream: SpeechStream, *, has_captions: bool
@@ -115,8 +113,6 @@ class EventWriter(msgspec.Struct, frozen=True, eq=False):
                 times = part.index, part.start_s, part.end_s
                 yield _event(CaptionEvent(*times, part.text, part.spoken))
         yield _event(AudioDone(usage_of(stream.report)))
-        if self.has_done_marker:
-            yield DONE
 
 
 def usage_of(report: SpeechReport) -> Usage:

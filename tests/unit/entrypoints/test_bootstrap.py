@@ -53,7 +53,6 @@ def test_another_backend_or_setting_is_another_model() -> None:
     changed: list[dict[str, Any]] = [
         {"precision": "int8"},
         {"temperature": 0.5},
-        {"top_p": 0.5},
         {"revision": "v2"},
     ]
     identities = [identify(), *(identify(**each) for each in changed)]

@@ -187,13 +187,13 @@ def test_the_address_of_valkey_is_not_shown_because_it_may_have_a_password() -> 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("0", False)])
 def test_yes_and_no_are_read_from_the_environment(text: str, *, value: bool) -> None:
-    environ = {"SOPRANO_AUTH__OPEN_METRICS": text}
-    assert load_settings(environ=environ).settings.auth.open_metrics is value
+    environ = {"SOPRANO_TELEMETRY__TRACES": text}
+    assert load_settings(environ=environ).settings.telemetry.traces is value
 
 
 def test_neither_yes_nor_no_is_refused() -> None:
     with pytest.raises(SettingsError, match="expected true or false"):
-        load_settings(environ={"SOPRANO_AUTH__OPEN_LISTS": "maybe"})
+        load_settings(environ={"SOPRANO_TELEMETRY__TRACES": "maybe"})
 
 
 @pytest.mark.parametrize(
