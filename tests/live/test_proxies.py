@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
-from app.entrypoints.http.protocol import RESET
+from app.entrypoints.http.protocol import MAX_REJECTED, RESET
 from tests.eventually import wait_until
 from tests.listening import decode_file
 from tests.serving import (
@@ -272,9 +273,40 @@ def test_clients_that_leave_over_tls_in_any_way_leave_nothing(
         stopped_at = time.monotonic()
         process.terminate()
         assert process.wait(30) == 0
-        assert time.monotonic() - stopped_at < 8
+        assert time.monotonic() - stopped_at < 3
         for client in silent:
             client.close()
+    assert not server.log_events(level="error")
+
+
+def test_handshakes_that_never_end_count_as_connections_and_end_in_time(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chain, key = certificate
+    port = free_port()
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[server]\nmax_connections = 4\nread_timeout_s = 3\n")
+    flags = ["--port", str(port), "--ssl-certfile", str(chain), "--ssl-keyfile", str(key)]
+    with running(tmp_path / "log", *flags, "--config", str(settings)) as process:
+        server = ServerProcess(process, port, tmp_path / "log")
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
+        for client in silent[::2]:
+            client.sendall(b"\x16\x03\x01\x02\x00\x01")
+        open_ones = set(silent)
+
+        def num_open() -> int:
+            readable, _, _ = select.select(list(open_ones), [], [], 0)
+            open_ones.difference_update(readable)  # nothing is ever sent to them
+            return len(open_ones)
+
+        wait_until(lambda: num_open() <= 4 + MAX_REJECTED, 2)
+        assert num_open() == 4 + MAX_REJECTED
+        wait_until(lambda: num_open() == 0, 10)
+        trusted = ssl.create_default_context(cafile=str(chain))
+        with httpx.Client(verify=trusted, base_url=f"https://localhost:{port}") as late:
+            assert late.get("/health/live").status_code == 200
+        for each in silent:
+            each.close()
     assert not server.log_events(level="error")
 
 

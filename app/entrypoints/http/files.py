@@ -21,13 +21,13 @@ from msgspec import Meta
 from werkzeug.http import http_date, quote_etag
 
 from app.domain.captions import Caption, render_srt, render_vtt
-from app.domain.errors import ServerDrainingError, SpeechError
+from app.domain.errors import SpeechError
 from app.domain.services.audio_library import AudioLibrary, PageQuery
 from app.entrypoints.http import openapi
 from app.entrypoints.http.errors import ClientDisconnectedError
 from app.entrypoints.http.middleware import is_head
 from app.entrypoints.http.preconditions import ByteRange, Validators, check_change, choose_span
-from app.entrypoints.http.responses import send_parts, until_disconnect
+from app.entrypoints.http.responses import EXPECTED_CUTS, send_parts, until_disconnect
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.ports.audio_store import OpenAudio, StoredAudio
 
@@ -211,7 +211,7 @@ class StoredAudioResponse(ASGIResponse):
             except ClientDisconnectedError:
                 _log.info("stored_audio.client_left")
             except SpeechError as error:
-                write = _log.warning if isinstance(error, ServerDrainingError) else _log.error
+                write = _log.warning if isinstance(error, EXPECTED_CUTS) else _log.error
                 write("stored_audio.cut", error=error.code, reason=str(error))
             except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
                 _log.error("stored_audio.cut", error="internal_error", exc_info=error)

@@ -26,6 +26,9 @@ from app.ports.clock import Clock
 # read nothing are cut by the connection's own limit.
 FAREWELL_S: Final = 1.0
 
+# Ends of an answer that the operator has caused.
+EXPECTED_CUTS: Final = (errors.InvalidApiKeyError, errors.ServerDrainingError)
+
 MAX_BYTES_IN_MEMORY: Final = 1024 * 1024  # of one answer: 16 s of 32 kHz WAV
 MAX_HELD_BYTES: Final = 4 * 1024**3  # of all answers; the longest and slowest text has 290 MB
 RETRY_AFTER_S: Final = 10.0  # when too much is held
@@ -68,18 +71,12 @@ class StreamResponse(ASGIResponse):
             _log.info("speech.client_left")
         except Exception as error:  # noqa: BLE001 - no handler is called after the first byte
             if isinstance(error, errors.SpeechError):
-                is_expected = isinstance(
-                    error, errors.ServerDrainingError | errors.InvalidApiKeyError
-                )
-                write = _log.warning if is_expected else _log.error
+                write = _log.warning if isinstance(error, EXPECTED_CUTS) else _log.error
                 write("speech.cut", error=error.code)
             else:
                 _log.error("speech.cut", error="internal_error", exc_info=error)
             if words := self._last_words(error):
-                is_urgent = isinstance(
-                    error, errors.InvalidApiKeyError | errors.ServerDrainingError
-                )
-                limit_s = FAREWELL_S if is_urgent else math.inf
+                limit_s = FAREWELL_S if isinstance(error, EXPECTED_CUTS) else math.inf
                 sending = send({"type": "http.response.body", "body": words, "more_body": True})
                 with suppress(OSError):  # the client may have left meanwhile, or read nothing
                     await within(self._clock, limit_s, sending)

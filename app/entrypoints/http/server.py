@@ -21,6 +21,7 @@ from app.domain.services.lifecycle import Intake
 from app.entrypoints.connections import ConnectionLimits, abort
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol
+from app.entrypoints.http.tls import TlsHandshake
 from app.entrypoints.services import Services
 from app.entrypoints.settings import ServerSettings
 from app.ports.clock import Clock
@@ -128,6 +129,11 @@ class SpeechServer(uvicorn.Server):
             certificate, reason = self._settings.ssl_certfile, error.strerror or str(error)
             _log.error("server.tls_failed", certificate=certificate, reason=reason)
             return
+        if context := self.config.ssl:
+            self.config.ssl = None
+            plain = self.config.http_protocol_class
+            secure = partial(TlsHandshake, context, self._limits, plain)
+            self.config.http_protocol_class = cast("Any", secure)
         await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -236,8 +242,8 @@ class SpeechServer(uvicorn.Server):
             async with asyncio.timeout(2 * LAST_LINE_S):
                 if self._announced is not None:
                     await self._announced.async_close()
-                # A client that takes nothing does not answer the end of its connection, either.
-                asyncio.get_running_loop().call_later(LAST_LINE_S - 1, self._abort_all)
+                # Nothing waits to be sent. Over TLS some clients do not answer the end.
+                asyncio.get_running_loop().call_later(FAREWELL_S, self._abort_all)
                 await super().shutdown(sockets)
         except TimeoutError:
             _log.exception("server.left")
