@@ -231,6 +231,9 @@ async def test_a_stored_file_is_cut(fakes: Fakes) -> None:
         store = await fakes.stores.for_owner("ann")
         file = await store.save(parts(), stem="long", audio_format=AudioFormat.PCM)
         address = f"/v1/audio/files/{file.name}"
-        async with client.stream("GET", address, headers=bearer(ANN)) as answer:
-            take(fakes)
-            assert len(await cut_body(answer)) < num_bytes
+        with capture_logs() as events:
+            async with client.stream("GET", address, headers=bearer(ANN)) as answer:
+                take(fakes)
+                assert len(await cut_body(answer)) < num_bytes
+    (cut,) = (event for event in events if event["event"] == "stored_audio.cut")
+    assert (cut["log_level"], cut["error"]) == ("warning", "invalid_api_key")
