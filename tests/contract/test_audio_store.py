@@ -15,12 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.adapters.audio_store.bucket import Bucket
-from app.adapters.audio_store.filesystem import (
-    FilesystemAudioStore,
-    FilesystemAudioStores,
-    StoreLimits,
-)
+from app.adapters.audio_store.filesystem import FilesystemAudioStore, FilesystemAudioStores
 from app.adapters.audio_store.object_store import SCHEME, ObjectAudioStore, ObjectAudioStores
+from app.adapters.audio_store.rules import StoreLimits
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import (

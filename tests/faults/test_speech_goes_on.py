@@ -5,7 +5,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
+from app.adapters.audio_store.filesystem import FilesystemAudioStores
+from app.adapters.audio_store.rules import StoreLimits
 from tests.faults.disk import FULL, IO_ERROR, MAX_CALLS, Disk, Fault
 from tests.serving import Fakes, serving
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.adapters.audio_store import filesystem
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.adapters.audio_store.filesystem import FilesystemAudioStore
+from app.adapters.audio_store.rules import StoreLimits
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import StoreError, StoreFullError

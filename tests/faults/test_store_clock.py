@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.adapters.audio_store.filesystem import FilesystemAudioStore
+from app.adapters.audio_store.rules import StoreLimits
 from app.domain.audio import AudioFormat
 from tests.fakes.clock import START, FakeClock
 

@@ -12,7 +12,8 @@ import pytest
 from litestar import Litestar
 from litestar.di import Provide
 
-from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
+from app.adapters.audio_store.filesystem import FilesystemAudioStores
+from app.adapters.audio_store.rules import StoreLimits
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import StoreError, StoreFullError

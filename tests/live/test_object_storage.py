@@ -16,8 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from app.adapters.audio_store.filesystem import StoreLimits
 from app.adapters.audio_store.object_store import ObjectAudioStore, ObjectAudioStores
+from app.adapters.audio_store.rules import StoreLimits
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
 from tests.object_storage import environment_of
@@ -31,7 +31,7 @@ CHUNK_MEMORY: Final = 30_000_000
 
 SAVE_IN_A_PROCESS = """
 import asyncio, sys
-from app.adapters.audio_store.filesystem import StoreLimits
+from app.adapters.audio_store.rules import StoreLimits
 from app.adapters.audio_store.object_store import ObjectAudioStores
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat

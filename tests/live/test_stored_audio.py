@@ -8,7 +8,8 @@ from typing import Final
 import httpx
 import pytest
 
-from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
+from app.adapters.audio_store.filesystem import FilesystemAudioStores
+from app.adapters.audio_store.rules import StoreLimits
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
 from app.ports.audio_store import AudioStores

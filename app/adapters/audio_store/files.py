@@ -23,15 +23,13 @@ from typing import Final, ParamSpec, TypeVar
 
 import msgspec
 
-from app.domain.audio import AudioFormat
+from app.adapters.audio_store.rules import LEFTOVER_MAX_AGE_S, NAME, decode_captions
 from app.domain.captions import Caption
 from app.domain.errors import (
-    InvalidFileNameError,
     StoredAudioNotFoundError,
     StoreError,
     StoreFullError,
 )
-from app.domain.file_name import STEM
 
 BLOCK_BYTES: Final = 64 * 1024  # how much of a file is read at once
 
@@ -249,27 +247,7 @@ def write_all(fd: int, data: bytes, offset: int) -> None:
         offset += num_written
 
 
-_NAME: Final = re.compile(
-    rf"{STEM.pattern}_(?P<number>[0-9]{{6}}|[1-9][0-9]{{6,17}})\.(?:{'|'.join(AudioFormat)})"
-)
-_SIDECAR: Final = re.compile(rf"\.(?P<audio>{_NAME.pattern})\.captions")
-
-
-def check_name(name: str) -> None:
-    """Raises InvalidFileNameError for a name that no audio has."""
-    if not is_audio(name):
-        raise InvalidFileNameError
-
-
-def is_audio(name: str) -> bool:
-    """Whether the store could have given this name to audio."""
-    return _NAME.fullmatch(name) is not None
-
-
-def number_of(name: str) -> int:
-    """The number in a name of audio; 0 of any other name."""
-    match = _NAME.fullmatch(name)
-    return int(match["number"]) if match else 0
+_SIDECAR: Final = re.compile(rf"\.(?P<audio>{NAME.pattern})\.captions")
 
 
 def sidecar_of(name: str) -> str:
@@ -281,9 +259,6 @@ def audio_of(sidecar: str) -> str | None:
     """The audio that captions belong to; None if the name is not one of captions."""
     match = _SIDECAR.fullmatch(sidecar)
     return match["audio"] if match else None
-
-
-_decoder: Final = msgspec.json.Decoder(tuple[Caption, ...])
 
 
 def write_sidecar(file: TempFile, captions: Sequence[Caption], created_at: datetime) -> None:
@@ -311,22 +286,16 @@ def read_sidecar(directory: Path, name: str) -> Sequence[Caption] | None:
     file = ReadFile()
     try:
         file.open(directory, sidecar_of(name))
-        return _decoder.decode(file.read_all())
+        return decode_captions(file.read_all())
     except StoredAudioNotFoundError:
         return None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreError("The captions of a stored file are damaged.") from error
     finally:
         file.close()
 
 
-TEMP_MAX_AGE_S: Final = 3600.0
-"""A temporary file not written to for so long has no writer any more; captions that have had no
-audio for so long will have none."""
-
 ORPHAN_MAX_AGE_S: Final = 60.0
-"""The same where the writer's process is gone. Not zero: in another container of the same volume a
-living process has a number that looks dead from here."""
+"""As LEFTOVER_MAX_AGE_S, where the writer's process is gone. Not zero: in another container of the
+same volume a living process has a number that looks dead from here."""
 
 _TEMP_NAME: Final = re.compile(r"\.tmp-(?P<pid>[1-9][0-9]{0,6})-[0-9a-f]{16}")
 
@@ -340,7 +309,7 @@ def sweep(dir_fd: int, now: datetime) -> None:
             continue
         age_s = now.timestamp() - status.st_mtime
         is_orphan = temp and age_s > ORPHAN_MAX_AGE_S and not _is_running(int(temp["pid"]))
-        if is_orphan or age_s > TEMP_MAX_AGE_S:
+        if is_orphan or age_s > LEFTOVER_MAX_AGE_S:
             # In a directory shared with other users theirs are theirs to remove.
             with suppress(PermissionError):
                 unlink(dir_fd, name)

@@ -10,7 +10,6 @@ holds the last number given, as a hint that may be lost. Captions lie beside the
 import asyncio
 import fcntl
 import os
-import re
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -24,8 +23,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from app.adapters.audio_store.files import (
     BLOCK_BYTES,
     EPOCH,
@@ -33,13 +30,10 @@ from app.adapters.audio_store.files import (
     ReadFile,
     TempFile,
     Turns,
-    check_name,
     close,
     in_thread,
-    is_audio,
     link,
     lstat_regular,
-    number_of,
     opened_directory,
     put_sidecar,
     read_sidecar,
@@ -49,33 +43,34 @@ from app.adapters.audio_store.files import (
     write_all,
     write_sidecar,
 )
+from app.adapters.audio_store.rules import (
+    MAX_NUMBER,
+    StoreLimits,
+    check_name,
+    check_stem,
+    directory_of,
+    find_surplus,
+    is_audio,
+    last_number,
+    number_of,
+    owner_of,
+)
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import (
     CaptionsNotFoundError,
-    InvalidFileNameError,
     StoredAudioNotFoundError,
     StoreError,
     StoreFullError,
 )
-from app.domain.file_name import STEM
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 
 MAX_NUMBER_TRIES: Final = 10_000  # how many taken names in a row `save` skips before it gives up
 
-MAX_NUMBER: Final = 10**18 - 1
 _SEQUENCE: Final = ".sequence"
 _SWEEPER_LOCK: Final = ".lock"
 _DIRECTORY_MODE: Final = 0o750
-
-
-class StoreLimits(msgspec.Struct, frozen=True):
-    """What `clean_up` keeps; 0 means no limit."""
-
-    max_files: int = 0  # how many files
-    max_bytes: int = 0  # of all files together
-    max_age_s: float = 0.0  # of each file, in seconds
 
 
 class FilesystemAudioStore:
@@ -113,8 +108,7 @@ class FilesystemAudioStore:
         head: Callable[[], bytes] = bytes,
         captions: Callable[[], Sequence[Caption]] = tuple,
     ) -> StoredAudio:
-        if not STEM.fullmatch(stem):
-            raise InvalidFileNameError
+        check_stem(stem)
         turns, file, sidecar = Turns(), TempFile(self._directory), TempFile(self._directory)
 
         def discard() -> None:
@@ -193,8 +187,10 @@ class FilesystemAudioStore:
         # The link alone would refuse a taken name; only the lock keeps two stems off one number.
         with _locked(file.dir_fd, _SEQUENCE) as sequence_fd:
             hint, _, _ = os.pread(sequence_fd, 32, 0).partition(b"\n")
-            is_hint = re.fullmatch(rb"[0-9]{1,18}", hint)
-            last = max(self._last_number, int(hint) if is_hint else _highest_number(file.dir_fd))
+            written = last_number(hint)
+            last = max(
+                self._last_number, _highest_number(file.dir_fd) if written is None else written
+            )
             for number in range(last + 1, min(last + MAX_NUMBER_TRIES, MAX_NUMBER) + 1):
                 # First: a crash in between leaves a gap, after the link it could give it twice.
                 write_all(sequence_fd, b"%d\n" % number, 0)
@@ -282,26 +278,6 @@ class _OpenAudio:
             start += len(block)
 
 
-def find_surplus(
-    files: Sequence[StoredAudio], limits: StoreLimits, now: datetime
-) -> Sequence[StoredAudio]:
-    """The fewest of the oldest files without which the limits hold."""
-    oldest_first = sorted(files, key=lambda file: (file.created_at, number_of(file.name)))
-    num_bytes = sum(file.num_bytes for file in files)
-    for index, file in enumerate(oldest_first):
-        age_s = (now - file.created_at).total_seconds()
-        is_too_old = 0 < limits.max_age_s < age_s
-        is_too_many = 0 < limits.max_files < len(files) - index
-        if not (is_too_old or is_too_many or 0 < limits.max_bytes < num_bytes):
-            return oldest_first[:index]
-        num_bytes -= file.num_bytes
-    return oldest_first
-
-
-OWNER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-OWNER_PREFIX: Final = "owner-"
-
-
 class FilesystemAudioStores:
     """AudioStores in `directory`; `limits` hold for each owner."""
 
@@ -313,9 +289,7 @@ class FilesystemAudioStores:
         self._opening = asyncio.Lock()
 
     async def for_owner(self, owner: str | None) -> FilesystemAudioStore:
-        if owner is not None and not OWNER.fullmatch(owner):
-            raise ValueError(f"{owner!r} cannot be the name of an owner")
-        directory = self._directory if owner is None else self._directory / f"{OWNER_PREFIX}{owner}"
+        directory = self._directory if owner is None else self._directory / directory_of(owner)
         async with self._opening:
             store = self._opened.get(owner)
             if store is None:
@@ -327,13 +301,13 @@ class FilesystemAudioStores:
     async def owners(self) -> Sequence[str | None]:
         def find() -> Sequence[str]:
             with os.scandir(self._directory) as entries:
+                # What is foreign is not even looked at: a link to itself cannot be.
                 owners = [
-                    entry.name.removeprefix(OWNER_PREFIX)
+                    owner
                     for entry in entries
-                    # What is foreign is not even looked at: a link to itself cannot be.
-                    if entry.name.startswith(OWNER_PREFIX) and entry.is_dir(follow_symlinks=False)
+                    if (owner := owner_of(entry.name)) and entry.is_dir(follow_symlinks=False)
                 ]
-            return sorted(filter(OWNER.fullmatch, owners))
+            return sorted(owners)
 
         return [None, *await in_thread(find)]
 

@@ -28,30 +28,29 @@ from typing import IO, Final, TypeAlias, TypeVar
 import msgspec
 
 from app.adapters.audio_store.bucket import PART_BYTES, Bucket
-from app.adapters.audio_store.files import (
-    TEMP_MAX_AGE_S,
-    Turns,
-    check_name,
-    is_audio,
-    number_of,
-)
-from app.adapters.audio_store.filesystem import (
+from app.adapters.audio_store.files import Turns
+from app.adapters.audio_store.rules import (
+    LEFTOVER_MAX_AGE_S,
     MAX_NUMBER,
-    OWNER,
-    OWNER_PREFIX,
     StoreLimits,
+    check_name,
+    check_stem,
+    decode_captions,
+    directory_of,
     find_surplus,
+    is_audio,
+    last_number,
+    number_of,
+    owner_of,
 )
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import (
     CaptionsNotFoundError,
-    InvalidFileNameError,
     StoredAudioNotFoundError,
     StoreError,
     StoreFullError,
 )
-from app.domain.file_name import STEM
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 
@@ -115,8 +114,7 @@ class ObjectAudioStore:
         head: Callable[[], bytes] = bytes,
         captions: Callable[[], Sequence[Caption]] = tuple,
     ) -> StoredAudio:
-        if not STEM.fullmatch(stem):
-            raise InvalidFileNameError
+        check_stem(stem)
         # In memory, or in a temporary file of this machine: the first bytes are known last.
         turns, file = Turns(), SpooledTemporaryFile(PART_BYTES)  # noqa: SIM115 - closed below
 
@@ -148,10 +146,7 @@ class ObjectAudioStore:
         found = await self._bucket.read(key + _CAPTIONS)
         if found is None:
             raise CaptionsNotFoundError(name)
-        try:
-            return msgspec.json.decode(found[0], type=tuple[Caption, ...])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise StoreError("The captions of a stored file are damaged.") from error
+        return decode_captions(found[0])
 
     async def list(self) -> Sequence[StoredAudio]:
         audio, _ = await self._scan()
@@ -175,7 +170,7 @@ class ObjectAudioStore:
             file
             for file in captions
             if self._key_of(file) not in whole
-            and (now - file.created_at).total_seconds() > TEMP_MAX_AGE_S
+            and (now - file.created_at).total_seconds() > LEFTOVER_MAX_AGE_S
         ]
         await self._remove([*surplus, *left])
         return len(surplus)
@@ -200,8 +195,8 @@ class ObjectAudioStore:
         async with self._claiming:
             for _ in range(MAX_CLAIM_TRIES):
                 hint, e_tag = await self._bucket.read(key) or (b"", None)
-                is_hint = re.fullmatch(rb"[0-9]{1,18}", hint)
-                number = 1 + (int(hint) if is_hint else await self._highest_number())
+                written = last_number(hint)
+                number = 1 + (await self._highest_number() if written is None else written)
                 if number > MAX_NUMBER:
                     raise StoreFullError("The store of finished audio has no free number left.")
                 content = b"%d" % number
@@ -312,22 +307,16 @@ class ObjectAudioStores:
         self._opened: dict[str | None, ObjectAudioStore] = {}
 
     async def for_owner(self, owner: str | None) -> ObjectAudioStore:
-        if owner is not None and not OWNER.fullmatch(owner):
-            raise ValueError(f"{owner!r} cannot be the name of an owner")
         if owner not in self._opened:
-            directory = "shared" if owner is None else f"{OWNER_PREFIX}{owner}"
+            directory = "shared" if owner is None else directory_of(owner)
             prefix = f"{self._prefix}{directory}/"
             self._opened[owner] = ObjectAudioStore(self._bucket, prefix, self._limits, self._clock)
         return self._opened[owner]
 
     async def owners(self) -> Sequence[str | None]:
-        start = self._prefix + OWNER_PREFIX
-        directories = await self._bucket.list_directories(self._prefix)
-        stored = {
-            path.removeprefix(start).rstrip("/") for path in directories if path.startswith(start)
-        }
-        opened = {owner for owner in self._opened if owner is not None}
-        return [None, *sorted(filter(OWNER.fullmatch, stored | opened))]
+        paths = await self._bucket.list_directories(self._prefix)
+        stored = {owner_of(path.removeprefix(self._prefix).rstrip("/")) for path in paths}
+        return [None, *sorted(owner for owner in stored | {*self._opened} if owner is not None)]
 
     async def close(self) -> None:
         self._opened.clear()

@@ -17,8 +17,9 @@ import structlog
 
 from app.adapters.api_keys import FixedKeys, WatchedKeyFile
 from app.adapters.audio_store.files import FreeSpace
-from app.adapters.audio_store.filesystem import FilesystemAudioStores, StoreLimits
+from app.adapters.audio_store.filesystem import FilesystemAudioStores
 from app.adapters.audio_store.object_store import SCHEME, ObjectAudioStores
+from app.adapters.audio_store.rules import StoreLimits
 from app.adapters.clock import SystemClock
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.observers.log import FanOut, StructuredLog

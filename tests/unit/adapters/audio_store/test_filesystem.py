@@ -19,11 +19,10 @@ import pytest
 from app.adapters.audio_store import files
 from app.adapters.audio_store.filesystem import (
     MAX_NUMBER_TRIES,
-    OWNER_PREFIX,
     FilesystemAudioStore,
     FilesystemAudioStores,
-    StoreLimits,
 )
+from app.adapters.audio_store.rules import StoreLimits, directory_of
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import (
@@ -42,7 +41,8 @@ OWN_FILES = {".lock", ".sequence"}
 SAVE_IN_A_PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.adapters.audio_store.filesystem import FilesystemAudioStore
+from app.adapters.audio_store.rules import StoreLimits, directory_of
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
@@ -794,7 +794,8 @@ async def test_a_device_without_space_is_a_full_store() -> None:
 FILL_A_SMALL_DISK = """
 import asyncio, os, sys
 from pathlib import Path
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.adapters.audio_store.filesystem import FilesystemAudioStore
+from app.adapters.audio_store.rules import StoreLimits, directory_of
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
 from app.domain.errors import StoreFullError
@@ -849,7 +850,8 @@ import asyncio, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from app.adapters.audio_store import files
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
+from app.adapters.audio_store.filesystem import FilesystemAudioStore
+from app.adapters.audio_store.rules import StoreLimits, directory_of
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
@@ -1021,7 +1023,7 @@ async def test_a_file_swapped_for_a_link_is_not_read(
 
 async def test_a_link_to_itself_is_nobody_s_directory(directory: Path, clock: FakeClock) -> None:
     (directory / "loop").symlink_to("loop")
-    (directory / f"{OWNER_PREFIX}loop").symlink_to(f"{OWNER_PREFIX}loop")
+    (directory / directory_of("loop")).symlink_to(directory_of("loop"))
     stores = FilesystemAudioStores(directory, StoreLimits(), clock)
     assert await stores.owners() == [None]
     await stores.close()

@@ -12,8 +12,6 @@ import httpx
 import pytest
 
 from app.adapters.audio_store.bucket import PART_BYTES, Bucket
-from app.adapters.audio_store.files import TEMP_MAX_AGE_S
-from app.adapters.audio_store.filesystem import MAX_NUMBER, StoreLimits
 from app.adapters.audio_store.object_store import (
     BLOCK_BYTES,
     CLEANER_LEASE,
@@ -22,6 +20,7 @@ from app.adapters.audio_store.object_store import (
     ObjectAudioStore,
     ObjectAudioStores,
 )
+from app.adapters.audio_store.rules import LEFTOVER_MAX_AGE_S, MAX_NUMBER, StoreLimits
 from app.domain.audio import AudioFormat
 from app.domain.captions import Caption
 from app.domain.errors import CaptionsNotFoundError, StoreError, StoreFullError
@@ -110,7 +109,7 @@ async def test_foreign_objects_are_neither_listed_nor_removed(
     for key in foreign:
         await bucket.write(PREFIX + key, io.BytesIO(b"not ours"))
     store = build(bucket, clock, StoreLimits(max_files=1, max_bytes=1, max_age_s=1))
-    await clock.advance(TEMP_MAX_AGE_S * 2)
+    await clock.advance(LEFTOVER_MAX_AGE_S * 2)
     assert await store.list() == []
     assert await store.clean_up() == 0
     assert set(foreign) <= set(await keys_in(bucket))
@@ -342,7 +341,7 @@ async def test_captions_without_audio_go_after_an_hour(bucket: Bucket, clock: Fa
     await bucket.write(PREFIX + left, io.BytesIO(b"[]"))
     store = build(bucket, clock)
     file = await save(store, captions=CAPTIONS)
-    await clock.advance(TEMP_MAX_AGE_S)
+    await clock.advance(LEFTOVER_MAX_AGE_S)
     await store.clean_up()
     assert left in await keys_in(bucket)
     await clock.advance(1)
