@@ -5,13 +5,12 @@ from typing import Any
 
 from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from app.adapters.speech.soprano.engine import Engine
+from app.adapters.speech.soprano.engine import Engine, Sampling
 from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.onnx.sessions import EngineLimits
-from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.torch.engine import TorchEngine
 from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
 from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel

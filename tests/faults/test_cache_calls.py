@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.adapters.speech.disk_cache import DiskCache
-from app.adapters.speech.segment_bytes import Chunks
+from app.adapters.speech.cache_levels import Chunks, DiskCache
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.domain.audio import AudioChunk

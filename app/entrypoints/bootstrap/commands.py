@@ -10,12 +10,11 @@ from app.adapters.api_keys import add_key, describe_entry
 from app.adapters.clock import SystemClock
 from app.adapters.encoding.book_file import BOOK_FORMATS, duration_of, join_parts
 from app.adapters.speech.cores import count_cores
-from app.adapters.speech.ray_serve.client import APPLICATION, apply_serve_config
+from app.adapters.speech.ray_serve import APPLICATION, apply_serve_config
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, list_cached, locate
 from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, weight_level_here
 from app.adapters.speech.soprano.onnx.graph_cache import build_graphs
-from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
 from app.adapters.speech.verification import (
     Comparison,
@@ -26,7 +25,6 @@ from app.adapters.speech.verification import (
     compare,
     judge_close,
     judge_equal,
-    run_reference,
     summarize,
 )
 from app.adapters.text.documents import UnreadableDocumentError, is_document, read_book
@@ -128,10 +126,9 @@ class Verification:
     def run(self, sentences: Iterable[TextSegment]) -> Iterator[ComparedSentence]:
         """Compare one sentence after the other."""
         for sentence in sentences:
-            spoken = run_reference(self._reference, prompt_for(sentence), MAX_NEW_TOKENS)
+            spoken = self._reference.synthesize(prompt_for(sentence))
             comparisons = {
-                precision: compare(spoken, model, MAX_NEW_TOKENS)
-                for precision, model in self._models.items()
+                precision: compare(spoken, model) for precision, model in self._models.items()
             }
             yield ComparedSentence(sentence.text, comparisons)
 

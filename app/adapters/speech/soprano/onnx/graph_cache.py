@@ -22,8 +22,7 @@ import structlog
 from app.adapters.speech.soprano.checkpoint.checkpoint import CONFIG, DECODER, WEIGHTS, Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
 from app.adapters.speech.soprano.onnx.graph import Precision, weight_level_here
-from app.adapters.speech.soprano.onnx.language_model_graph import LanguageModelGraph
-from app.adapters.speech.soprano.onnx.vocoder_graph import VocoderGraph
+from app.adapters.speech.soprano.onnx.model_graphs import LanguageModelGraph, VocoderGraph
 from app.domain.errors import CheckpointError, ModelLoadError
 from app.ports.clock import Clock
 
@@ -42,9 +41,7 @@ _BUILDING: Final = ".building-"
 _DIGESTS: Final = "digests.json"  # of files, by their state
 _MAX_DIGESTS: Final = 30
 _NUM_KEY_CHARS: Final = 32
-_ENTRY_NAME: Final = re.compile(
-    rf"(?:{'|'.join(get_args(Precision))})-[0-9a-f]{{{_NUM_KEY_CHARS}}}"
-)
+_ENTRY_NAME: Final = re.compile(rf"(?:{'|'.join(get_args(Precision))})-[0-9a-f]{{32}}")
 
 _log = structlog.get_logger(__name__)
 
@@ -93,11 +90,10 @@ class GraphCache:
         """What the graphs of a checkpoint are made of, as the name of a directory."""
         paths = [checkpoint.directory / name for name in (CONFIG, WEIGHTS, DECODER)]
         files = "".join(self._digests(paths))
-        made_of = (
-            f"{self._graph_version} {precision} {weight_level_here()} {version('onnxruntime')}"
-        )
-        digest = hashlib.sha256(f"{files}{made_of}".encode())
-        return f"{precision}-{digest.hexdigest()[:_NUM_KEY_CHARS]}"
+        level, runtime = weight_level_here(), version("onnxruntime")
+        made_of = f"{files}{self._graph_version} {precision} {level} {runtime}"
+        digest = hashlib.sha256(made_of.encode()).hexdigest()
+        return f"{precision}-{digest[:_NUM_KEY_CHARS]}"
 
     def _digests(self, paths: Sequence[Path]) -> list[str]:
         """The hashes of files; those that have not changed since they were hashed are remembered.
@@ -109,24 +105,22 @@ class GraphCache:
             known = msgspec.json.decode(memory.read_bytes(), type=dict[str, str])
         except (OSError, msgspec.MsgspecError):
             known = {}
-        states = [_state(path) for path in paths]
-        used = {
-            state: known.get(state) or _hash(path)
-            for state, path in zip(states, paths, strict=True)
-        }
+        used: dict[str, str] = {}
+        for path in paths:
+            # What changes when a file does: which one it is, its size and when it was written.
+            status = path.stat()
+            times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+            state = f"{status.st_dev} {status.st_ino} {status.st_size} {times}"
+            used[state] = known.get(state) or _hash(path)
         if not used.keys() <= known.keys():
             others = {state: digest for state, digest in known.items() if state not in used}
             kept = dict(list((others | used).items())[-_MAX_DIGESTS:])
             with suppress(OSError):  # it is only faster
-                self._write(memory, msgspec.json.encode(kept))
-        return [used[state] for state in states]
-
-    def _write(self, path: Path, content: bytes) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=self._directory) as partial:
-            written = Path(partial, path.name)
-            written.write_bytes(content)
-            written.replace(path)
+                self._directory.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=self._directory) as partial:
+                    Path(partial, _DIGESTS).write_bytes(msgspec.json.encode(kept))
+                    Path(partial, _DIGESTS).replace(memory)
+        return list(used.values())
 
     def _is_whole(self, entry: Path) -> bool:
         if not entry.exists():
@@ -149,11 +143,10 @@ class GraphCache:
             build(partial)
             manifest = {path.name: _hash(path) for path in sorted(partial.iterdir())}
             (partial / _MANIFEST).write_bytes(msgspec.json.encode(manifest))
-            try:
-                partial.rename(entry)
-            except OSError:
-                if not self._is_whole(entry):  # else another process was first: the same graphs
-                    raise
+            partial.rename(entry)
+        except OSError:
+            if not self._is_whole(entry):  # else another process was first: the same graphs
+                raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         build_s = round(self._clock.monotonic() - started, 1)
@@ -179,13 +172,6 @@ class GraphCache:
                 shutil.rmtree(path, ignore_errors=True)
                 del sizes[path]
                 _log.info("graphs.removed", path=str(path))
-
-
-def _state(path: Path) -> str:
-    """What changes when a file does: which one it is, its size and when it was written."""
-    status = path.stat()
-    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
-    return f"{status.st_dev} {status.st_ino} {status.st_size} {times}"
 
 
 def _hash(path: Path) -> str:

@@ -15,10 +15,10 @@ import pytest
 
 from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
+from app.adapters.speech.soprano.engine import Sampling
 from app.adapters.speech.soprano.onnx.engine import EngineLoop, OnnxEngine
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.sequence import Sequence
-from app.adapters.speech.soprano.sampling import Sampling
 from app.domain.errors import InstanceDeadError, SentenceError, SynthesisError
 from tests.checkpoints.build import FULL, TINY, CheckpointSize, expected_samples
 from tests.fakes.clock import FakeClock
@@ -258,7 +258,7 @@ async def test_a_runtime_that_fails_is_told_to_everybody(
         loop: Any = engine.loop
         stream = engine.synthesize("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
         await anext(stream)
-        loop._language_model._session = None  # as if the runtime had failed
+        loop._language_model._sessions = {}  # as if the runtime had failed
         loop._language_model._decode_bindings.clear()
         with pytest.raises(InstanceDeadError):
             async for _ in stream:
