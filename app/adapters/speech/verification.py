@@ -26,7 +26,7 @@ from app.adapters.speech.soprano.onnx.sequence import (
     Sequence,
     sample_tokens,
 )
-from app.adapters.speech.soprano.onnx.sessions import EngineLimits, open_sessions
+from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.torch.engine import StateVocoder, Window
 from app.adapters.speech.soprano.torch.transformers import load_package_model
 
@@ -366,12 +366,11 @@ class TracedOnnx:
     def __init__(
         self, checkpoint: Checkpoint, precision: Precision, num_threads: int, cache: GraphCache
     ) -> None:
-        limits = EngineLimits(max_sentences=1, num_threads=num_threads)
-        sessions = open_sessions(checkpoint, precision, limits, cache)
+        sessions = open_sessions(checkpoint, precision, 1, num_threads, cache)
         self._language_model = sessions.language_model
         self._vocoder = sessions.vocoder
         self._tokenizer = sessions.tokenizer
-        self._end_id = checkpoint.language_model.eos_token_id
+        self._end_id = sessions.eos_token_id
 
     def generate(self, prompt: str) -> Trace:
         return self._trace(prompt, MAX_NEW_TOKENS, None)

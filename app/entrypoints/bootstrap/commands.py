@@ -14,7 +14,6 @@ from app.adapters.speech.ray_serve import APPLICATION, apply_serve_config
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, list_cached, locate
 from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, weight_level_here
-from app.adapters.speech.soprano.onnx.graph_cache import build_graphs
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
 from app.adapters.speech.verification import (
     Comparison,
@@ -65,7 +64,7 @@ def check_checkpoint(model: str, revision: str | None) -> Checkpoint:
 def build_checkpoint_graphs(model: str, settings: ModelSettings) -> Path:
     """Where the graphs of a checkpoint are, for onnx, built if needed; raises ModelLoadError."""
     checkpoint = check_checkpoint(model, settings.revision or None)
-    return build_graphs(checkpoint, settings.precision, build_graph_cache(settings, SystemClock()))
+    return build_graph_cache(settings, SystemClock()).get(checkpoint, settings.precision)
 
 
 def pull_checkpoint(repo: str, revision: str | None, *, is_forced: bool = False) -> Checkpoint:

@@ -24,7 +24,7 @@ from app.adapters.speech.soprano.engine import Engine, Sampling
 from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
-from app.adapters.speech.soprano.onnx.sessions import EngineLimits
+from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.torch.engine import BuildLanguageModel, TorchEngine
 from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel, load_pipeline
 from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
@@ -107,9 +107,12 @@ def _build_onnx(
     checkpoint: Checkpoint, *, settings: ModelSettings, clock: Clock, index: int
 ) -> Engine:
     del index  # all share the processor
-    limits = EngineLimits(settings.max_batch_size, settings.num_threads)
     cache = build_graph_cache(settings, clock)
-    return OnnxEngine(checkpoint, settings.precision, limits, cache, clock)
+    precision, max_sentences = settings.precision, settings.max_batch_size
+    num_threads = settings.num_threads
+    return OnnxEngine(
+        partial(open_sessions, checkpoint, precision, max_sentences, num_threads, cache), clock
+    )
 
 
 def _build_torch(

@@ -220,15 +220,13 @@ def _explain_answer(error: BaseException, model: str, revision: str | None) -> s
     """What the hub said, if it said anything."""
     from huggingface_hub import errors
 
-    if isinstance(error, errors.HFValidationError):
-        return "that is no name of a repository; it must be owner/name"
-    if isinstance(error, errors.GatedRepoError):
-        return f"access must be granted on the page of {model}; then log in with `hf auth login`"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"the repository has no revision {revision or 'main'!r}; leave --revision out"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return (
-            "the hub has no such repository, or it is private; check the name, or log in with"
-            " `hf auth login`"
-        )
-    return None
+    login = "log in with `hf auth login`"
+    answers: dict[type[Exception], str] = {
+        errors.HFValidationError: "that is no name of a repository; it must be owner/name",
+        errors.GatedRepoError: f"access must be granted on the page of {model}; then {login}",
+        errors.RevisionNotFoundError: f"the repository has no revision {revision or 'main'!r};"
+        " leave --revision out",
+        errors.RepositoryNotFoundError: "the hub has no such repository, or it is private;"
+        f" check the name, or {login}",
+    }
+    return next((answer for kind, answer in answers.items() if isinstance(error, kind)), None)

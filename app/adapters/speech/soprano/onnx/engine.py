@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import MIN_AUDIO_STATES
 from app.adapters.speech.soprano.engine import (
     MAX_NEW_TOKENS,
@@ -26,8 +25,6 @@ from app.adapters.speech.soprano.engine import (
     ThreadStream,
     as_instance_error,
 )
-from app.adapters.speech.soprano.onnx.graph import Precision
-from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.onnx.model_graphs import MAX_POSITIONS
 from app.adapters.speech.soprano.onnx.scheduler import (
     Plan,
@@ -37,14 +34,7 @@ from app.adapters.speech.soprano.onnx.scheduler import (
     VocoderBatch,
 )
 from app.adapters.speech.soprano.onnx.sequence import Logits, Sequence, sample_tokens
-from app.adapters.speech.soprano.onnx.sessions import (
-    EngineLimits,
-    LanguageModelSession,
-    States,
-    VocoderSession,
-    VocoderState,
-    open_sessions,
-)
+from app.adapters.speech.soprano.onnx.sessions import Sessions, States, VocoderState
 from app.domain.errors import InstanceDeadError, SynthesisError
 from app.ports.clock import Clock
 
@@ -63,34 +53,20 @@ Work = Callable[[], None]
 
 
 class OnnxEngine:
-    """Engine on ONNX Runtime; its `loop` runs while it is loaded."""
+    """Engine on ONNX Runtime; its `loop` runs while it is loaded.
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        precision: Precision,
-        limits: EngineLimits,
-        cache: GraphCache,
-        clock: Clock,
-    ) -> None:
-        self._checkpoint = checkpoint
-        self._precision = precision
-        self._limits = limits
-        self._cache = cache
+    `load` calls `open_sessions`; more sentences than their slots wait.
+    """
+
+    def __init__(self, open_sessions: Callable[[], Sessions], clock: Clock) -> None:
+        self._open_sessions = open_sessions
         self._clock = clock
-        self._tokenizer: Any = None
+        self._sessions: Sessions
         self.loop: EngineLoop | None = None
 
     def load(self) -> None:
-        sessions = open_sessions(self._checkpoint, self._precision, self._limits, self._cache)
-        self._tokenizer = sessions.tokenizer
-        self.loop = EngineLoop(
-            sessions.language_model,
-            sessions.vocoder,
-            self._limits.max_sentences,
-            self._clock,
-            has_background=sessions.is_split,
-        )
+        self._sessions = self._open_sessions()
+        self.loop = EngineLoop(self._sessions, self._clock)
         self.loop.start()
 
     def close(self) -> None:
@@ -101,13 +77,12 @@ class OnnxEngine:
     def synthesize(self, prompt: str, sampling: Sampling, due_at: float) -> ThreadStream[Samples]:
         if self.loop is None:
             raise InstanceDeadError
-        tokens = self._tokenizer.encode(prompt).ids
+        tokens = self._sessions.tokenizer.encode(prompt).ids
         if len(tokens) > MAX_PROMPT_TOKENS:
             raise SynthesisError(
                 f"A sentence has {len(tokens)} tokens, more than the model can hold."
             )
-        eos_id = self._checkpoint.language_model.eos_token_id
-        return self.loop.submit(Sequence(tokens, sampling, due_at, eos_id))
+        return self.loop.submit(Sequence(tokens, sampling, due_at, self._sessions.eos_token_id))
 
 
 @contextmanager
@@ -134,25 +109,17 @@ class Request(msgspec.Struct, eq=False):
 class EngineLoop:
     """Carries the scheduler's plans out; `num_tokens` are sampled so far, of all sequences."""
 
-    def __init__(
-        self,
-        language_model: LanguageModelSession,
-        vocoder: VocoderSession,
-        num_slots: int,
-        clock: Clock,
-        *,
-        has_background: bool = False,
-    ) -> None:
-        self._language_model = language_model
-        self._vocoder = vocoder
+    def __init__(self, sessions: Sessions, clock: Clock) -> None:
+        self._language_model = sessions.language_model
+        self._vocoder = sessions.vocoder
         self._clock = clock
-        self._scheduler = Scheduler(num_slots)
+        self._scheduler = Scheduler(sessions.num_slots)
         self._requests: dict[Sequence, Request] = {}
         self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="soprano-engine", daemon=True)
         self._background: ThreadPoolExecutor | None = None
-        if has_background:
+        if sessions.is_split:
             self._background = ThreadPoolExecutor(1, "soprano-background")
         self._is_background_busy = False
         self._is_closing = False

@@ -26,7 +26,6 @@ from app.adapters.speech.soprano.onnx.graph_cache import (
     VOCODER_GRAPH,
     WINDOW_FILE,
     GraphCache,
-    build_graphs,
 )
 from app.adapters.speech.soprano.onnx.model_graphs import BLOCK_STATES, INPUT_STATE, MAX_POSITIONS
 from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
@@ -45,13 +44,6 @@ Blocks = NDArray[np.float32]  # (rows, blocks, 512) samples
 _log = structlog.get_logger(__name__)
 
 States = NDArray[np.float32]  # (rows, hidden)
-
-
-class EngineLimits(msgspec.Struct, frozen=True):
-    """What an engine may take."""
-
-    max_sentences: int = 32  # synthesized at the same time, the slots of the KV cache; more wait
-    num_threads: int = 0  # of the runtime; 0 is one per physical core
 
 
 class LanguageModelSession:
@@ -285,6 +277,8 @@ class Sessions(msgspec.Struct, frozen=True, eq=False):
     language_model: LanguageModelSession
     vocoder: VocoderSession
     tokenizer: Any  # a tokenizers.Tokenizer
+    eos_token_id: int
+    num_slots: int  # of the KV cache
     is_split: bool  # each session may run while the other does, on half of the threads
 
 
@@ -299,11 +293,18 @@ def open_language_model(
 
 
 def open_sessions(
-    checkpoint: Checkpoint, precision: Precision, limits: EngineLimits, cache: GraphCache
+    checkpoint: Checkpoint,
+    precision: Precision,
+    max_sentences: int,
+    num_threads: int,
+    cache: GraphCache,
 ) -> Sessions:
-    """Both graphs and the tokenizer of a checkpoint, ready to run; raises ModelLoadError."""
-    graphs = build_graphs(checkpoint, precision, cache)
-    num_threads = limits.num_threads or count_cores()
+    """Both graphs and the tokenizer of a checkpoint, ready to run; raises ModelLoadError.
+
+    The KV cache has a slot for each of `max_sentences`; 0 threads is one per physical core.
+    """
+    graphs = cache.get(checkpoint, precision)
+    num_threads = num_threads or count_cores()
     # In fp32 nearly all of the time goes to products that all threads share well: a second session
     # gains nothing there, and its copy of the weights is four times as large (docs/adr/0021).
     is_split = precision != "fp32" and num_threads > 1
@@ -312,7 +313,7 @@ def open_sessions(
         with ThreadPoolExecutor(1) as second:  # each takes 0.1 s of one core
             opening = second.submit(open_session, graphs / VOCODER_GRAPH, num_beside)
             language_model = open_language_model(
-                graphs, checkpoint.language_model, limits.max_sentences, num_threads, num_beside
+                graphs, checkpoint.language_model, max_sentences, num_threads, num_beside
             )
             window = np.load(graphs / WINDOW_FILE)
             vocoder = VocoderSession(opening.result(), checkpoint.decoder, window)
@@ -327,7 +328,8 @@ def open_sessions(
         "soprano.loaded",
         precision=precision,
         num_threads=num_threads,
-        max_sentences=limits.max_sentences,
+        max_sentences=max_sentences,
         max_cache_bytes=language_model.max_cache_bytes,
     )
-    return Sessions(language_model, vocoder, tokenizer, is_split)
+    eos_token_id = checkpoint.language_model.eos_token_id
+    return Sessions(language_model, vocoder, tokenizer, eos_token_id, max_sentences, is_split)

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from app.adapters.speech.soprano.onnx.engine import EngineLoop, Work, released
+from app.adapters.speech.soprano.onnx.sessions import Sessions
 from tests.fakes.clock import FakeClock
 
 MAX_WAIT_S = 10.0
@@ -15,7 +17,8 @@ class Bench(EngineLoop):
     """A loop whose first thread does not run, and whose second one has the works of a test."""
 
     def __init__(self) -> None:
-        super().__init__(None, None, 1, FakeClock(), has_background=True)  # type: ignore[arg-type]
+        nothing: Any = None
+        super().__init__(Sessions(nothing, nothing, nothing, 0, 1, is_split=True), FakeClock())
         self.works: list[Work] = []
 
     @property
