@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import MIN_AUDIO_STATES, N_FFT, SAMPLE_RATE
 from app.adapters.speech.soprano.engine import MAX_NEW_TOKENS, Sampling, loading
-from app.adapters.speech.soprano.onnx.graph import Precision
-from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
 from app.adapters.speech.soprano.onnx.sequence import (
     MAX_VOCODER_STATES,
@@ -26,7 +24,7 @@ from app.adapters.speech.soprano.onnx.sequence import (
     Sequence,
     sample_tokens,
 )
-from app.adapters.speech.soprano.onnx.sessions import open_sessions
+from app.adapters.speech.soprano.onnx.sessions import Sessions
 from app.adapters.speech.soprano.torch.engine import StateVocoder, Window
 from app.adapters.speech.soprano.torch.transformers import load_package_model
 
@@ -357,20 +355,14 @@ def judge_close(summary: Summary) -> Verdict:
 
 
 class TracedOnnx:
-    """ComparedModel on ONNX Runtime; raises ModelLoadError.
+    """ComparedModel on ONNX Runtime.
 
     With the engine's prefill chunks, and audio in pieces from carried states. The engine's rows do
     not depend on each other, so what holds for one sentence holds for it.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, precision: Precision, num_threads: int, cache: GraphCache
-    ) -> None:
-        sessions = open_sessions(checkpoint, precision, 1, num_threads, cache)
-        self._language_model = sessions.language_model
-        self._vocoder = sessions.vocoder
-        self._tokenizer = sessions.tokenizer
-        self._end_id = sessions.eos_token_id
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
 
     def generate(self, prompt: str) -> Trace:
         return self._trace(prompt, MAX_NEW_TOKENS, None)
@@ -380,8 +372,9 @@ class TracedOnnx:
 
     def _trace(self, prompt: str, max_tokens: int, led: list[int] | None) -> Trace:
         """The steps along the tokens `led`, without them along the model's own choices."""
-        model, tokens = self._language_model, self._tokenizer.encode(prompt).ids
-        sequence = Sequence(tokens, Sampling(), 0.0, self._end_id)
+        model, end_id = self._sessions.language_model, self._sessions.eos_token_id
+        tokens = self._sessions.tokenizer.encode(prompt).ids
+        sequence = Sequence(tokens, Sampling(), 0.0, end_id)
         *starts, last = range(0, len(tokens), PREFILL_CHUNK)
         for start in starts:
             model.prefill(0, tokens[start : start + PREFILL_CHUNK], start)
@@ -391,8 +384,8 @@ class TracedOnnx:
             (token,) = sample_tokens(logits, [sequence]).tolist()
             # The sampler has put its repetition penalty into the logits.
             steps.append((logits[0].copy(), states[0].copy()))
-            if len(steps) >= max_tokens or (led is None and token == self._end_id):
-                return trace_of(steps, self._end_id)
+            if len(steps) >= max_tokens or (led is None and token == end_id):
+                return trace_of(steps, end_id)
             token = token if led is None else led[len(steps) - 1]
             sequence.tokens.append(token)
             states, logits = model.decode(0, [token], [len(sequence.tokens) - 1])
@@ -400,12 +393,11 @@ class TracedOnnx:
     def vocode(self, states: States) -> Samples:
         if len(states) < MIN_AUDIO_STATES:
             return np.zeros(0, np.float32)
-        vocoder_state = self._vocoder.new_state()
+        vocoder = self._sessions.vocoder
+        vocoder_state = vocoder.new_state()
         ends = [*range(MIN_FIRST_STATES, len(states), MAX_VOCODER_STATES), len(states)]
         pieces = [
-            self._vocoder.vocode(
-                [vocoder_state], [list(states[start:end])], is_last=end == len(states)
-            )
+            vocoder.vocode([vocoder_state], [list(states[start:end])], is_last=end == len(states))
             for start, end in zip([0, *ends], ends, strict=False)
         ]
         samples: Samples = np.concatenate(pieces, axis=1)[0]

@@ -14,6 +14,7 @@ from app.adapters.speech.ray_serve import APPLICATION, apply_serve_config
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, list_cached, locate
 from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, weight_level_here
+from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
 from app.adapters.speech.verification import (
     Comparison,
@@ -118,7 +119,9 @@ class Verification:
         self._reference = TracedPackage(self.checkpoint)
         cache = build_graph_cache(settings, SystemClock())
         self._models = {
-            precision: TracedOnnx(self.checkpoint, precision, settings.num_threads, cache)
+            precision: TracedOnnx(
+                open_sessions(self.checkpoint, precision, 1, settings.num_threads, cache)
+            )
             for precision in PRECISIONS
         }
 

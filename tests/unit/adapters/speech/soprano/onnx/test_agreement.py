@@ -21,6 +21,7 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.engine import MAX_NEW_TOKENS, Sampling
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
+from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
 from app.adapters.speech.verification import (
     MAX_PEAK_DIFFERENCE,
@@ -58,7 +59,7 @@ def prompts() -> list[str]:
 
 def load_onnx(directory: Path, precision: Precision) -> TracedOnnx:
     graphs = GraphCache(directory.with_name(f"{directory.name}-graphs"), 0, SystemClock())
-    return TracedOnnx(read_checkpoint(directory), precision, 0, graphs)
+    return TracedOnnx(open_sessions(read_checkpoint(directory), precision, 1, 0, graphs))
 
 
 def speak_all(directory: Path, num_sentences: int) -> list[ReferenceRun]:
