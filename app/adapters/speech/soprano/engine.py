@@ -136,10 +136,12 @@ class ThreadStream(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._on_close = on_close
         self._has_ended = False
+        self.is_complete = False  # its end was sent
         self.is_closed = False
 
     def send(self, item: T | SpeechError | None) -> None:
         """Add an item, from any thread; an error or None is the end."""
+        self.is_complete = item is None or isinstance(item, SpeechError)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._items.put_nowait, item)
 

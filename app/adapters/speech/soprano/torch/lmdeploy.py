@@ -60,15 +60,13 @@ class LmdeployLanguageModel:
             raise InstanceDeadError
         session = self._pipeline.session()
         states: ThreadStream[HiddenState] = ThreadStream()
-        receiving = threading.Thread(
-            target=self._receive, args=(prompt, sampling, session, states), daemon=True
-        )
-        receiving.start()
+        arguments = prompt, sampling, session, states
+        threading.Thread(target=self._receive, args=arguments, daemon=True).start()
         try:
             async for state in states:
                 yield state
         finally:
-            if receiving.is_alive():  # the engine stops at its next token
+            if not states.is_complete:  # the engine stops at its next token
                 await asyncio.to_thread(session.abort)
 
     def _receive(
