@@ -41,7 +41,7 @@ LANES = {
     "architecture/test_import_is_quiet.py": "integration",
     "unit/adapters/speech/soprano/checkpoint/test_hub.py": "integration",
     "unit/adapters/speech/worker/test_worker_model.py": "integration",
-    "unit/adapters/speech/ray_serve": "nightly",
+    "unit/adapters/speech/test_ray_serve.py": "nightly",
     "unit/entrypoints/cli/test_models.py": "integration",
     "unit/entrypoints/cli/test_doctor.py": "integration",
     "unit/adapters/speech/soprano/torch/test_lmdeploy_signatures.py": "nightly",

@@ -10,7 +10,6 @@ from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
     VOCODER_GRAPH,
     GraphCache,
-    build_graphs,
 )
 from app.adapters.speech.soprano.onnx.sessions import (
     LanguageModelSession,
@@ -24,7 +23,7 @@ NUM_THREADS = 2
 def graphs_of(directory: Path, precision: Precision) -> Path:
     """The graphs of a checkpoint, built once beside it."""
     cache = GraphCache(directory.with_name(f"{directory.name}-graphs"), 0, SystemClock())
-    return build_graphs(read_checkpoint(directory), precision, cache)
+    return cache.get(read_checkpoint(directory), precision)
 
 
 def vocoder_session(directory: Path, precision: Precision) -> VocoderSession:

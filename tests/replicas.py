@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from app.adapters.clock import SystemClock
-from app.adapters.speech.ray_serve import replica
-from app.adapters.speech.ray_serve.client import (
+from app.adapters.speech import ray_serve
+from app.adapters.speech.ray_serve import (
     Application,
-    ClusterAddress,
+    BuildReplica,
     RayModel,
     ReplicaOptions,
     bind_replicas,
 )
-from app.adapters.speech.ray_serve.replica import BuildReplica
 from app.domain.audio import AudioChunk, silence
 from app.domain.errors import ModelLoadError
 from app.domain.resilience import PROBE_TEXT
@@ -52,7 +51,7 @@ def build_obedient(_: bytes, observer: SentenceObserver) -> tuple[SpeechModel, C
 
 def build_hasty(assignment: bytes, observer: SentenceObserver) -> tuple[SpeechModel, Clock]:
     """Obedient; a second of silence is taken for a hang."""
-    replica.MAX_SILENCE_S = 1.0  # type: ignore[misc] # in the process of the replica
+    ray_serve.MAX_SILENCE_S = 1.0  # type: ignore[misc] # in the process of the replica
     return build_obedient(assignment, observer)
 
 
@@ -96,11 +95,11 @@ def on_ray(
     options: ReplicaOptions = ONE,
     observer: SentenceObserver | None = None,
 ) -> RayModel:
-    return RayModel(
-        outline,
-        Application(lambda: bind_replicas(build, assignment, options), lambda _: None),
-        ClusterAddress("", {**os.environ, "PYTHONPATH": TREE}),
-        options.max_replicas,
-        SystemClock(),
-        observer or FakeSpeechObserver(),
+    application = Application(
+        address="",
+        environment={**os.environ, "PYTHONPATH": TREE},
+        max_replicas=options.max_replicas,
+        bind=lambda: bind_replicas(build, assignment, options),
+        check=lambda _: None,
     )
+    return RayModel(outline, application, SystemClock(), observer or FakeSpeechObserver())

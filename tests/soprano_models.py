@@ -1,17 +1,17 @@
 """Soprano models over checkpoints of our own, on both backends."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from app.adapters.speech.soprano.engine import Engine
+from app.adapters.speech.soprano.engine import Engine, Sampling
 from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
-from app.adapters.speech.soprano.onnx.sessions import EngineLimits
-from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.torch.engine import TorchEngine
 from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
 from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
@@ -51,7 +51,7 @@ def build_onnx_engine(
     clock = SystemClock()
     graphs = checkpoint.directory.with_name(f"{checkpoint.directory.name}-graphs")
     cache = GraphCache(graphs, max_bytes=0, clock=clock)
-    return OnnxEngine(checkpoint, precision, EngineLimits(max_sentences, 2), cache, clock)
+    return OnnxEngine(partial(open_sessions, checkpoint, precision, max_sentences, 2, cache), clock)
 
 
 def load_lmdeploy(directory: Path, _device: str) -> LmdeployLanguageModel:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.adapters.speech.disk_cache import DiskCache
-from app.adapters.speech.segment_bytes import Chunks
+from app.adapters.speech.cache_levels import Chunks, DiskCache
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError
@@ -89,7 +89,7 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
     return read_checkpoint(write_small_checkpoint(tmp_path / "checkpoint"))
 
 
-def build(directory: Path) -> None:
+def build(_: Checkpoint, __: Precision, directory: Path) -> None:
     (directory / "a.onnx").write_bytes(b"graph" * 200)
 
 
@@ -98,11 +98,11 @@ async def test_graphs_on_disk_are_whole_or_an_error_whichever_call_fails(
     tmp_path: Path, disk: Disk, checkpoint: Checkpoint, fault: Fault
 ) -> None:
     for number in range(MAX_CALLS):
-        cache = GraphCache(tmp_path / str(number), 0, FakeClock())
+        cache = GraphCache(tmp_path / str(number), 0, FakeClock(), build)
         entry: Path | None = None
         with disk.failing(fault, number.__eq__), suppress(ModelLoadError):  # and nothing else
-            entry = await asyncio.to_thread(cache.get, checkpoint, "fp32", build)
-        for path in filter(None, [entry, cache.get(checkpoint, "fp32", build)]):
+            entry = await asyncio.to_thread(cache.get, checkpoint, "fp32")
+        for path in filter(None, [entry, cache.get(checkpoint, "fp32")]):
             assert (path / "a.onnx").read_bytes() == b"graph" * 200
         if not disk.num_hits:
             assert entry is not None

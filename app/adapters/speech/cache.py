@@ -14,9 +14,7 @@ from typing import Final
 
 import msgspec
 
-from app.adapters.speech.disk_cache import DiskCache
-from app.adapters.speech.segment_bytes import Chunks
-from app.adapters.speech.shared_segments import SharedSegments
+from app.adapters.speech.cache_levels import Chunks, DiskCache, SharedSegments
 from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
 from app.domain.services.prefetch import CHARS_PER_S
@@ -71,6 +69,9 @@ class CachedModel:
         self._memory = memory
         self._disk = disk
         self._shared = shared
+        self._levels: list[DiskCache | SharedSegments] = [
+            x for x in (disk, shared) if x is not None
+        ]
         self._identify = identify
         self._default_temperature = default_temperature
         self._in_flight: dict[tuple[str, bool], _InFlight] = {}
@@ -88,17 +89,13 @@ class CachedModel:
 
     async def load(self) -> None:
         await self._model.load()
-        if self._disk is not None:
-            await self._disk.open()
-        if self._shared is not None:
-            await self._shared.open()
+        for level in self._levels:
+            await level.open()
         self._fingerprint = await asyncio.to_thread(self._identify)
 
     async def close(self) -> None:
-        if self._disk is not None:
-            await self._disk.close()
-        if self._shared is not None:
-            await self._shared.close()
+        for level in self._levels:
+            await level.close()
         await self._model.close()
 
     def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
@@ -125,12 +122,12 @@ class CachedModel:
     ) -> AsyncGenerator[AudioChunk, None]:
         if not self.can_keep(params):
             return self._model.synthesize(segment, params, due_at)
-        key = segment_key(self._fingerprint, segment, params)
-        return self._replay_or_follow(key, segment, params, due_at)
+        return self._replay_or_follow(segment, params, due_at)
 
     async def _replay_or_follow(
-        self, key: str, segment: TextSegment, params: SynthesisParams, due_at: float
+        self, segment: TextSegment, params: SynthesisParams, due_at: float
     ) -> AsyncGenerator[AudioChunk, None]:
+        key = segment_key(self._fingerprint, segment, params)
         cached = self._memory.get(key)
         if cached is not None:
             if self._disk is not None:
@@ -138,12 +135,9 @@ class CachedModel:
             for chunk in cached:
                 yield chunk
             return
-        place = (key, params.is_whole)
-        in_flight = self._in_flight.get(place)
+        in_flight = self._in_flight.get((key, params.is_whole))
         if in_flight is None or not in_flight.can_be_joined:
-            holder = secrets.token_hex(8)
-            made = self._make(key, holder, segment, params, due_at)
-            in_flight = self._begin(place, holder, made)
+            in_flight = self._begin(key, segment, params, due_at)
         queue = in_flight.join()
         try:
             while (next_chunk := await queue.get()) is not None:
@@ -153,23 +147,27 @@ class CachedModel:
             await in_flight.leave(queue)
 
     def _begin(
-        self, place: tuple[str, bool], holder: str, chunks: AsyncGenerator[AudioChunk, None]
+        self, key: str, segment: TextSegment, params: SynthesisParams, due_at: float
     ) -> "_InFlight":
+        place = (key, params.is_whole)
+        holder = secrets.token_hex(8)
+
         def keep(made: Chunks) -> None:
-            self._memory.put(place[0], made)
+            self._memory.put(key, made)
             if self._disk is not None:
-                self._disk.write(place[0], made)
+                self._disk.write(key, made)
             if self._shared is not None:
-                self._shared.write(place[0], holder, made)
+                self._shared.write(key, holder, made)
 
         def forget(task: asyncio.Task[None]) -> None:
             if self._shared is not None:
-                self._shared.release(place[0], holder)
+                self._shared.release(key, holder)
             if not task.cancelled():
                 task.exception()  # a failure that came after the last follower left is nobody's
             if self._in_flight.get(place) is in_flight:
                 del self._in_flight[place]
 
+        chunks = self._make(key, holder, segment, params, due_at)
         in_flight = self._in_flight[place] = _InFlight(chunks, self._memory, keep)
         in_flight.task.add_done_callback(forget)
         return in_flight
@@ -188,7 +186,9 @@ class CachedModel:
         if cached is None:
             async with aclosing(self._model.synthesize(segment, params, due_at)) as chunks:
                 async for chunk in chunks:
-                    yield compact(chunk)
+                    # A view would keep the whole array alive.
+                    samples = chunk.samples if chunk.samples.base is None else chunk.samples.copy()
+                    yield msgspec.structs.replace(chunk, samples=samples)
 
 
 class _InFlight:
@@ -235,7 +235,14 @@ class _InFlight:
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
-                    self._hand_out(chunk)
+                    num_bytes = chunk_bytes(chunk)
+                    if self.can_be_joined and self._memory.reserve(num_bytes):
+                        self._num_reserved += num_bytes
+                        self._made.append(chunk)
+                    else:
+                        self._release()
+                    for queue in self._followers:
+                        queue.put_nowait(chunk)
             if self.can_be_joined and self._made:
                 self.can_be_joined = False
                 self._on_whole(tuple(self._made))
@@ -244,30 +251,12 @@ class _InFlight:
             for queue in self._followers:
                 queue.put_nowait(None)
 
-    def _hand_out(self, chunk: AudioChunk) -> None:
-        if self.can_be_joined:
-            num_bytes = chunk_bytes(chunk)
-            if self._memory.reserve(num_bytes):
-                self._num_reserved += num_bytes
-                self._made.append(chunk)
-            else:
-                self._release()
-        for queue in self._followers:
-            queue.put_nowait(chunk)
-
     def _release(self) -> None:
         """What was made stays with those who follow already; nobody else can join."""
         self._made.clear()
         if self.can_be_joined:
             self.can_be_joined = False
             self._memory.release(self._num_reserved)
-
-
-def compact(chunk: AudioChunk) -> AudioChunk:
-    """The same chunk; its samples are not a view, which would keep the whole array alive."""
-    if chunk.samples.base is None:
-        return chunk
-    return msgspec.structs.replace(chunk, samples=chunk.samples.copy())
 
 
 class MemoryCache:
@@ -285,7 +274,7 @@ class MemoryCache:
 
     @property
     def num_bytes(self) -> int:
-        """Entries and reservations; never more than `max_bytes`."""
+        """Of entries and reservations; never more than `max_bytes`."""
         return self._num_entry_bytes + self._num_reserved_bytes
 
     def __contains__(self, key: str) -> bool:

@@ -25,10 +25,10 @@ from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
 
+# Tempo range in which one `atempo` filter blends samples instead of skipping some (FFmpeg filters
+# documentation, section atempo); further away, several are chained.
 MIN_TEMPO: Final = 0.5
 MAX_TEMPO: Final = 2.0
-"""Tempo range in which one `atempo` filter blends samples instead of skipping some
-(FFmpeg filters documentation, section atempo); further away, several are chained."""
 
 # What a voice is measured on: sentences of some length, because single words are 3 LU quieter.
 MEASURED_TEXT: Final = (
@@ -40,17 +40,17 @@ GREEDY: Final = SamplingParams(seed=0, temperature=0.0)  # the same at each star
 
 LIMITER: Final = ("alimiter", "limit=0.891:level=false:latency=true")  # -1 dB of full scale
 
+SILENT_LUFS: Final = -70.0  # the gate below which nothing counts (ITU-R BS.1770)
+
 _log = structlog.get_logger(__name__)
 
-Filter = tuple[str, str]
-"""FFmpeg's name of a filter, and its arguments."""
+Filter = tuple[str, str]  # FFmpeg's name of a filter, and its arguments
 
 
 class FilteredModel:
     """SpeechModel with any speed in [0.25, 4], around one that has fewer.
 
-    `loudness_lufs` is how loud its voices are to be (integrated loudness); None leaves them as they
-    are.
+    `loudness_lufs`: how loud its voices are to be (integrated loudness); None leaves them alone.
     """
 
     def __init__(self, model: SpeechModel, loudness_lufs: float | None = None) -> None:
@@ -67,21 +67,19 @@ class FilteredModel:
         if self._loudness_lufs is None:
             return
         for voice in self._model.info.voices:
+            params = SynthesisParams(voice, sampling=GREEDY)
+            pieces = [np.zeros(0, np.float32)]
             try:
-                measured = await self._measure(SynthesisParams(voice, sampling=GREEDY))
+                for segment in segment_text(MEASURED_TEXT, self._model.split):
+                    chunks = self._model.synthesize(segment, params)
+                    pieces += [chunk.samples async for chunk in chunks]
+                samples, rate = np.concatenate(pieces), self._model.info.sample_rate
+                measured = await asyncio.to_thread(measure_loudness, samples, rate)
             except SpeechError as error:
                 _log.warning("voice.not_measured", voice=voice.id, reason=str(error))
                 continue
             if measured is not None:
                 self.gains[voice.id] = self._loudness_lufs - measured
-
-    async def _measure(self, params: SynthesisParams) -> float | None:
-        samples = [np.zeros(0, np.float32)]
-        for segment in segment_text(MEASURED_TEXT, self._model.split):
-            chunks = self._model.synthesize(segment, params)
-            samples += [chunk.samples async for chunk in chunks]
-        spoken, rate = np.concatenate(samples), self._model.info.sample_rate
-        return await asyncio.to_thread(measure_loudness, spoken, rate)
 
     async def close(self) -> None:
         await self._model.close()
@@ -98,8 +96,7 @@ class FilteredModel:
         chunks = self._model.synthesize(segment, own, due_at)
         filters: list[Filter] = []
         if own_speed != params.speed:
-            tempos = chain_tempos(params.speed / own_speed)
-            filters += [("atempo", repr(tempo)) for tempo in tempos]
+            filters += [("atempo", repr(one)) for one in chain_tempos(params.speed / own_speed)]
         if (gain := self.gains.get(params.voice.id)) is not None:
             filters += [("volume", f"{gain:.2f}dB"), LIMITER]
         return _filter(chunks, FilterChain(native.sample_rate, filters)) if filters else chunks
@@ -127,9 +124,6 @@ def measure_loudness(samples: NDArray[np.float32], sample_rate: int) -> float | 
     return measured if measured > SILENT_LUFS else None
 
 
-SILENT_LUFS: Final = -70.0  # the gate below which nothing counts (ITU-R BS.1770)
-
-
 class FilterChain:
     """Samples through filters, one after the other; holds the state of one segment."""
 
@@ -143,12 +137,8 @@ class FilterChain:
         self.metadata: dict[str, str] = {}  # the last that a filter has written
         self._graph = av.filter.Graph()
         self._graph.threads = 1  # filters of one channel have no use for more
-        source = self._graph.add_abuffer(
-            sample_rate=sample_rate,
-            format="flt",
-            layout="mono",
-            time_base=Fraction(1, sample_rate),
-        )
+        base = Fraction(1, sample_rate)
+        source = self._graph.add_abuffer(None, sample_rate, "flt", "mono", time_base=base)
         nodes: list[Any] = [self._graph.add(name, arguments) for name, arguments in filters]
         self._graph.link_nodes(source, *nodes, self._graph.add("abuffersink"))
         self._graph.configure()
@@ -196,11 +186,7 @@ class FilterChain:
 def chain_tempos(tempo: float) -> list[float]:
     """Factors in [0.5, 2] whose product is `tempo`."""
     factors = []
-    rest = tempo
-    while rest < MIN_TEMPO:
-        factors.append(MIN_TEMPO)
-        rest /= MIN_TEMPO
-    while rest > MAX_TEMPO:
-        factors.append(MAX_TEMPO)
-        rest /= MAX_TEMPO
-    return [*factors, rest]
+    while not MIN_TEMPO <= tempo <= MAX_TEMPO:
+        factors.append(min(max(tempo, MIN_TEMPO), MAX_TEMPO))
+        tempo /= factors[-1]
+    return [*factors, tempo]

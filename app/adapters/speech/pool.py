@@ -162,17 +162,15 @@ class PooledModel:
             async for chunk in call:
                 yield chunk
         except (InstanceDeadError, SpeechTimeoutError, asyncio.CancelledError) as error:
-            raise self._judge(instance, call, error) from error.__cause__
+            raise self._judge(call, error) from error.__cause__
         finally:
             await self._end(call)
 
     def _judge(
-        self,
-        instance: Instance,
-        call: "_Call",
-        error: InstanceDeadError | SpeechTimeoutError | asyncio.CancelledError,
+        self, call: "_Call", error: InstanceDeadError | SpeechTimeoutError | asyncio.CancelledError
     ) -> BaseException:
         """The error of a call; of all that fail with one instance, only the first is told why."""
+        instance = call.instance
         if isinstance(error, InstanceDeadError):
             self._replace(instance, error.reason)
         else:
@@ -214,8 +212,7 @@ class PooledModel:
     async def _probe(self, instance: Instance) -> None:
         segment = segment_text(PROBE_TEXT, instance.model.split)[0]
         params = SynthesisParams(instance.model.info.voices[0])
-        now = self._clock.monotonic()
-        call = _Call(instance, segment, params, now, self._limits, self._clock)
+        call = _Call(instance, segment, params, self._clock.monotonic(), self._limits, self._clock)
         try:
             async for _ in call:
                 pass
@@ -253,7 +250,11 @@ class PooledModel:
         The first one of all raises what it dies of, if it can say so.
         """
         try:
-            instance = await self._unspent(index)
+            instance = self._instances[index]
+            if instance.is_spent:  # what cannot be made now is tried again later
+                await instance.model.close()
+                instance = self._instances[index] = self._new(index)
+            instance.is_spent = True
             await instance.model.load()
             await self._warm_up(instance)
         except Exception as error:
@@ -285,15 +286,6 @@ class PooledModel:
             _log.exception("speech.model_raised")
             raise SynthesisError from error
 
-    async def _unspent(self, index: int) -> Instance:
-        """The instance, or a new one in its place; what cannot be made now is tried again later."""
-        instance = self._instances[index]
-        if instance.is_spent:
-            await instance.model.close()
-            instance = self._instances[index] = self._new(index)
-        instance.is_spent = True
-        return instance
-
     def _new(self, index: int) -> Instance:
         instance = Instance(index)
         instance.model = self._build(index, lambda error: self._replace(instance, error.reason))
@@ -322,7 +314,7 @@ class _Call:
         limits: TimeLimits,
         clock: Clock,
     ) -> None:
-        self._instance = instance
+        self.instance = instance
         self._due_at = due_at
         self._limits = limits
         self._clock = clock
@@ -331,7 +323,8 @@ class _Call:
         self._limit_s = limits.first_chunk_s
         if instance.last_audio_at == -inf:
             self._limit_s = max(limits.first_chunk_s, WARM_UP_LIMIT_S)
-        self._queue: asyncio.Queue[AudioChunk | Exception | None] = asyncio.Queue()
+        # What the consumer is given, StopAsyncIteration at the end.
+        self._queue: asyncio.Queue[AudioChunk | Exception] = asyncio.Queue()
         self.has_timed_out = False  # it may hang
         instance.due_times.append(due_at)
         chunks = instance.model.synthesize(segment, params, due_at)
@@ -348,8 +341,6 @@ class _Call:
 
     async def __anext__(self) -> AudioChunk:
         item = await self._queue.get()
-        if item is None:
-            raise StopAsyncIteration
         if isinstance(item, Exception):
             raise item
         return item
@@ -358,7 +349,7 @@ class _Call:
         """Stop the tasks; returns once the model has stopped."""
         self._watching.cancel()
         self._reading.cancel()
-        self._instance.due_times.remove(self._due_at)
+        self.instance.due_times.remove(self._due_at)
         # Unlike `gather`, this ends at once when it is cancelled.
         await asyncio.wait({self._watching, self._reading})
 
@@ -367,10 +358,8 @@ class _Call:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     if chunk.num_samples:  # without samples it is no sign of life
-                        now = self._asked_at = self._instance.last_audio_at = (
-                            self._clock.monotonic()
-                        )
-                        self._playback.on_chunk(chunk, now)
+                        self._asked_at = self.instance.last_audio_at = self._clock.monotonic()
+                        self._playback.on_chunk(chunk, self._asked_at)
                         self._queue.put_nowait(chunk)
                         self._limit_s = self._limits.chunk_gap_s
         except Exception as error:  # noqa: BLE001 - the consumer of the chunks gets it
@@ -379,7 +368,7 @@ class _Call:
             self._queue.put_nowait(SynthesisError())  # if it was the model, and not `aclose`
             raise
         else:
-            self._queue.put_nowait(None)
+            self._queue.put_nowait(StopAsyncIteration())
         finally:
             self._watching.cancel()
 
@@ -387,7 +376,7 @@ class _Call:
         """Fail the call when the next chunk is late."""
         while True:
             now = self._clock.monotonic()
-            late_at = max(self.waits_since, self._instance.last_audio_at) + self._limit_s
+            late_at = max(self.waits_since, self.instance.last_audio_at) + self._limit_s
             ends_at = self.waits_since + BUSY_TIMES * self._limit_s
             if now >= min(late_at, ends_at):
                 break

@@ -15,12 +15,7 @@ import msgspec
 import structlog
 
 from app.domain.audio import AudioChunk
-from app.domain.errors import (
-    EngineUnavailableError,
-    NoInstanceError,
-    SpeechError,
-    SynthesisError,
-)
+from app.domain.errors import EngineUnavailableError, NoInstanceError, SpeechError, SynthesisError
 from app.domain.resilience import (
     PROBE_TEXT,
     BreakerState,
@@ -182,7 +177,7 @@ class ResilientModel:
                 outcome = CallOutcome.IGNORED
         self.breaker.record(attempt.permit, outcome, now)
         if attempt.span is not None:
-            result, code = ("completed", None) if error is None else ("cancelled", None)
+            result, code = "completed" if error is None else "cancelled", None
             if isinstance(error, Exception):
                 result = "failed"
                 code = error.code if isinstance(error, SpeechError) else type(error).__name__
@@ -203,8 +198,8 @@ class ResilientModel:
             await self._clock.sleep(self.breaker.wait_s(self._clock.monotonic()))
             if self._has_opened.is_set():
                 chunks = self.synthesize(segment, params, self._clock.monotonic())
-                async with aclosing(chunks):
-                    with suppress(SpeechError):
+                with suppress(SpeechError):
+                    async with aclosing(chunks):
                         await anext(chunks, None)
 
 

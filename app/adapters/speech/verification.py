@@ -7,6 +7,7 @@ how far apart audio is to the ear; they do not hear phases.
 """
 
 from collections.abc import Collection, Iterable
+from itertools import zip_longest
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -15,16 +16,17 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import MIN_AUDIO_STATES, N_FFT, SAMPLE_RATE
-from app.adapters.speech.soprano.engine import loading
-from app.adapters.speech.soprano.onnx.graph import Precision
-from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
-from app.adapters.speech.soprano.onnx.sampler import sample_tokens
+from app.adapters.speech.soprano.engine import MAX_NEW_TOKENS, Sampling, loading
 from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
-from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES, MIN_FIRST_STATES, Sequence
-from app.adapters.speech.soprano.onnx.sessions import EngineLimits, open_sessions
-from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.onnx.sequence import (
+    MAX_VOCODER_STATES,
+    MIN_FIRST_STATES,
+    Sequence,
+    sample_tokens,
+)
+from app.adapters.speech.soprano.onnx.sessions import Sessions
+from app.adapters.speech.soprano.torch.engine import StateVocoder, Window
 from app.adapters.speech.soprano.torch.transformers import load_package_model
-from app.adapters.speech.soprano.torch.vocoder import StateVocoder, Window
 
 Samples = NDArray[np.float32]  # (num_samples,)
 States = NDArray[np.float32]  # (num_states, hidden)
@@ -55,24 +57,17 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return "stop" if self.has_ended else "length"
 
 
-class ReferenceModel(Protocol):
-    """Generates greedily; blocks while it computes."""
+class ComparedModel(Protocol):
+    """Generates greedily, alone or led along a run of another; blocks while it computes."""
 
-    def generate(self, prompt: str, max_tokens: int) -> Trace:
-        """Choose tokens after a prompt until the end token or the limit."""
-        ...
-
-    def vocode(self, states: States) -> Samples:
-        """The audio of a run: 2048 samples for each state after the first."""
-        ...
-
-
-class ComparedModel(ReferenceModel, Protocol):
-    """A model that can also be led along a run of another."""
+    def generate(self, prompt: str) -> Trace:
+        """Choose tokens after a prompt until the end token or the limit of Soprano."""
 
     def follow(self, prompt: str, choices: Choices) -> Trace:
         """What it would choose at each step if all before it had been as in `choices`."""
-        ...
+
+    def vocode(self, states: States) -> Samples:
+        """The audio of a run: 2048 samples for each state after the first."""
 
 
 def trace_of(steps: list[Step], end_id: int) -> Trace:
@@ -91,18 +86,14 @@ def trace_of(steps: list[Step], end_id: int) -> Trace:
 
 def first_difference(reference: Choices, choices: Choices) -> int | None:
     """Index of the first token that differs, or that only one of them has; None if all agree."""
-    length = min(len(reference), len(choices))
-    different = np.flatnonzero(reference[:length] != choices[:length])
-    if len(different):
-        return int(different[0])
-    return None if len(reference) == len(choices) else length
+    pairs = enumerate(zip_longest(reference.tolist(), choices.tolist()))
+    return next((index for index, (one, other) in pairs if one != other), None)
 
 
 def token_agreement(reference: Choices, choices: Choices) -> float:
     """Share of positions, up to the longer length, at which both have the same token."""
-    length = min(len(reference), len(choices))
-    num_equal = int(np.count_nonzero(reference[:length] == choices[:length]))
-    return num_equal / max(len(reference), len(choices))
+    pairs = zip_longest(reference.tolist(), choices.tolist())
+    return float(np.mean([one == other for one, other in pairs]))
 
 
 def best_overlap(reference: Trace, led: Trace) -> float:
@@ -117,9 +108,8 @@ def peak_difference(reference: Samples, samples: Samples) -> float:
     """
     if len(reference) != len(samples):
         return float("inf")
-    difference, peak = (
-        float(np.abs(one).max(initial=0.0)) for one in (reference - samples, reference)
-    )
+    difference = float(np.abs(reference - samples).max(initial=0.0))
+    peak = float(np.abs(reference).max(initial=0.0))
     if peak == 0:
         return 0.0 if difference == 0 else float("inf")
     return difference / peak
@@ -225,21 +215,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     state_similarity: float  # of its states and the reference's along these tokens
 
 
-def run_reference(model: ReferenceModel, prompt: str, max_tokens: int) -> ReferenceRun:
-    """Let the reference synthesize a prompt."""
-    trace = model.generate(prompt, max_tokens)
-    return ReferenceRun(prompt, trace, model.vocode(trace.states[: trace.num_tokens]))
-
-
-def compare(reference: ReferenceRun, model: ComparedModel, max_tokens: int) -> Comparison:
-    """Let another model synthesize the same prompt, led and free-running."""
+def compare(reference: ReferenceRun, model: ComparedModel) -> Comparison:
+    """Let a model synthesize the prompt of the reference, led along its tokens and free-running."""
     expected = reference.trace
     led = model.follow(reference.prompt, expected.choices)
     is_agreed = led.choices == expected.choices
     led_samples = model.vocode(led.states[: expected.num_tokens])
     free, samples = led, led_samples
     if not is_agreed.all():  # else it would walk the same way once more
-        free = model.generate(reference.prompt, max_tokens)
+        free = model.generate(reference.prompt)
         samples = model.vocode(free.states[: free.num_tokens])
     difference = first_difference(expected.choices, free.choices)
     return Comparison(
@@ -371,32 +355,26 @@ def judge_close(summary: Summary) -> Verdict:
 
 
 class TracedOnnx:
-    """ComparedModel on ONNX Runtime; raises ModelLoadError.
+    """ComparedModel on ONNX Runtime.
 
     With the engine's prefill chunks, and audio in pieces from carried states. The engine's rows do
     not depend on each other, so what holds for one sentence holds for it.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, precision: Precision, num_threads: int, cache: GraphCache
-    ) -> None:
-        limits = EngineLimits(max_sentences=1, num_threads=num_threads)
-        sessions = open_sessions(checkpoint, precision, limits, cache)
-        self._language_model = sessions.language_model
-        self._vocoder = sessions.vocoder
-        self._tokenizer = sessions.tokenizer
-        self._end_id = checkpoint.language_model.eos_token_id
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
 
-    def generate(self, prompt: str, max_tokens: int) -> Trace:
-        return self._trace(prompt, max_tokens, None)
+    def generate(self, prompt: str) -> Trace:
+        return self._trace(prompt, MAX_NEW_TOKENS, None)
 
-    def follow(self, prompt: str, choices: NDArray[np.int64]) -> Trace:
+    def follow(self, prompt: str, choices: Choices) -> Trace:
         return self._trace(prompt, len(choices), choices.tolist())
 
     def _trace(self, prompt: str, max_tokens: int, led: list[int] | None) -> Trace:
         """The steps along the tokens `led`, without them along the model's own choices."""
-        model, tokens = self._language_model, self._tokenizer.encode(prompt).ids
-        sequence = Sequence(tokens, Sampling(), 0.0, self._end_id)
+        model, end_id = self._sessions.language_model, self._sessions.eos_token_id
+        tokens = self._sessions.tokenizer.encode(prompt).ids
+        sequence = Sequence(tokens, Sampling(), 0.0, end_id)
         *starts, last = range(0, len(tokens), PREFILL_CHUNK)
         for start in starts:
             model.prefill(0, tokens[start : start + PREFILL_CHUNK], start)
@@ -406,8 +384,8 @@ class TracedOnnx:
             (token,) = sample_tokens(logits, [sequence]).tolist()
             # The sampler has put its repetition penalty into the logits.
             steps.append((logits[0].copy(), states[0].copy()))
-            if len(steps) >= max_tokens or (led is None and token == self._end_id):
-                return trace_of(steps, self._end_id)
+            if len(steps) >= max_tokens or (led is None and token == end_id):
+                return trace_of(steps, end_id)
             token = token if led is None else led[len(steps) - 1]
             sequence.tokens.append(token)
             states, logits = model.decode(0, [token], [len(sequence.tokens) - 1])
@@ -415,12 +393,11 @@ class TracedOnnx:
     def vocode(self, states: States) -> Samples:
         if len(states) < MIN_AUDIO_STATES:
             return np.zeros(0, np.float32)
-        vocoder_state = self._vocoder.new_state()
+        vocoder = self._sessions.vocoder
+        vocoder_state = vocoder.new_state()
         ends = [*range(MIN_FIRST_STATES, len(states), MAX_VOCODER_STATES), len(states)]
         pieces = [
-            self._vocoder.vocode(
-                [vocoder_state], [list(states[start:end])], is_last=end == len(states)
-            )
+            vocoder.vocode([vocoder_state], [list(states[start:end])], is_last=end == len(states))
             for start, end in zip([0, *ends], ends, strict=False)
         ]
         samples: Samples = np.concatenate(pieces, axis=1)[0]
@@ -431,7 +408,7 @@ PACKAGE_PROMPT_TOKENS: Final = 512  # the package cuts longer prompts
 
 
 class TracedPackage:
-    """ReferenceModel over the package's TransformersModel and decoder; raises ModelLoadError.
+    """The reference: the package's TransformersModel and decoder; raises ModelLoadError.
 
     The package samples at a temperature of 0.001 in place of 0, so that chance decides between
     logits that differ by less than about 0.005; here it takes the likeliest.
@@ -445,7 +422,8 @@ class TracedPackage:
         self._tokenizer: Any = package_model.tokenizer
         self._end_id: int = checkpoint.language_model.eos_token_id
 
-    def generate(self, prompt: str, max_tokens: int) -> Trace:
+    def synthesize(self, prompt: str) -> ReferenceRun:
+        """The sentence, up to the end token or the limit of Soprano."""
         import torch
 
         inputs = self._tokenizer(
@@ -455,7 +433,7 @@ class TracedPackage:
             outputs = self._model.generate(
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],
-                max_new_tokens=max_tokens,
+                max_new_tokens=MAX_NEW_TOKENS,
                 do_sample=False,
                 repetition_penalty=Sampling().repetition_penalty,
                 pad_token_id=self._tokenizer.pad_token_id,
@@ -466,7 +444,8 @@ class TracedPackage:
         logits = [scores[0].numpy() for scores in outputs.scores]
         # The last layer's, after the final norm, at the last position: (hidden,).
         states = [layers[-1][0, -1].numpy() for layers in outputs.hidden_states]
-        return trace_of(list(zip(logits, states, strict=True)), self._end_id)
+        trace = trace_of(list(zip(logits, states, strict=True)), self._end_id)
+        return ReferenceRun(prompt, trace, self.vocode(trace.states[: trace.num_tokens]))
 
     def vocode(self, states: States) -> Samples:
         if len(states) < MIN_AUDIO_STATES:  # the package fails on these

@@ -10,12 +10,11 @@ from app.adapters.api_keys import add_key, describe_entry
 from app.adapters.clock import SystemClock
 from app.adapters.encoding.book_file import BOOK_FORMATS, duration_of, join_parts
 from app.adapters.speech.cores import count_cores
-from app.adapters.speech.ray_serve.client import APPLICATION, apply_serve_config
+from app.adapters.speech.ray_serve import APPLICATION, apply_serve_config
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, list_cached, locate
 from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, weight_level_here
-from app.adapters.speech.soprano.onnx.graph_cache import build_graphs
-from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS
+from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
 from app.adapters.speech.verification import (
     Comparison,
@@ -26,7 +25,6 @@ from app.adapters.speech.verification import (
     compare,
     judge_close,
     judge_equal,
-    run_reference,
     summarize,
 )
 from app.adapters.text.documents import UnreadableDocumentError, is_document, read_book
@@ -67,7 +65,7 @@ def check_checkpoint(model: str, revision: str | None) -> Checkpoint:
 def build_checkpoint_graphs(model: str, settings: ModelSettings) -> Path:
     """Where the graphs of a checkpoint are, for onnx, built if needed; raises ModelLoadError."""
     checkpoint = check_checkpoint(model, settings.revision or None)
-    return build_graphs(checkpoint, settings.precision, build_graph_cache(settings, SystemClock()))
+    return build_graph_cache(settings, SystemClock()).get(checkpoint, settings.precision)
 
 
 def pull_checkpoint(repo: str, revision: str | None, *, is_forced: bool = False) -> Checkpoint:
@@ -121,17 +119,18 @@ class Verification:
         self._reference = TracedPackage(self.checkpoint)
         cache = build_graph_cache(settings, SystemClock())
         self._models = {
-            precision: TracedOnnx(self.checkpoint, precision, settings.num_threads, cache)
+            precision: TracedOnnx(
+                open_sessions(self.checkpoint, precision, 1, settings.num_threads, cache)
+            )
             for precision in PRECISIONS
         }
 
     def run(self, sentences: Iterable[TextSegment]) -> Iterator[ComparedSentence]:
         """Compare one sentence after the other."""
         for sentence in sentences:
-            spoken = run_reference(self._reference, prompt_for(sentence), MAX_NEW_TOKENS)
+            spoken = self._reference.synthesize(prompt_for(sentence))
             comparisons = {
-                precision: compare(spoken, model, MAX_NEW_TOKENS)
-                for precision, model in self._models.items()
+                precision: compare(spoken, model) for precision, model in self._models.items()
             }
             yield ComparedSentence(sentence.text, comparisons)
 

@@ -16,23 +16,16 @@ from platformdirs import user_cache_path
 import app
 from app.adapters.clock import SystemClock
 from app.adapters.speech.embedded_voice import EmbeddedVoice
-from app.adapters.speech.ray_serve.client import (
-    Application,
-    ClusterAddress,
-    RayModel,
-    ReplicaOptions,
-    bind_replicas,
-)
+from app.adapters.speech.ray_serve import Application, RayModel, ReplicaOptions, bind_replicas
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, find_cached, locate
-from app.adapters.speech.soprano.engine import Engine
+from app.adapters.speech.soprano.engine import Engine, Sampling
 from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
-from app.adapters.speech.soprano.onnx.sessions import EngineLimits
-from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.torch.engine import BuildLanguageModel, TorchEngine
-from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
+from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel, load_pipeline
 from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
 from app.adapters.speech.worker.client import WorkerModel, start_worker
 from app.adapters.speech.worker.protocol import Channel, Init, ToWorker, open_channel
@@ -113,9 +106,12 @@ def _build_onnx(
     checkpoint: Checkpoint, *, settings: ModelSettings, clock: Clock, index: int
 ) -> Engine:
     del index  # all share the processor
-    limits = EngineLimits(settings.max_batch_size, settings.num_threads)
     cache = build_graph_cache(settings, clock)
-    return OnnxEngine(checkpoint, settings.precision, limits, cache, clock)
+    precision, max_sentences = settings.precision, settings.max_batch_size
+    num_threads = settings.num_threads
+    return OnnxEngine(
+        partial(open_sessions, checkpoint, precision, max_sentences, num_threads, cache), clock
+    )
 
 
 def _build_torch(
@@ -140,7 +136,8 @@ SOPRANO_BACKENDS: Final = {
     "onnx": SopranoBackend(16, _build_onnx),
     "transformers": SopranoBackend(4, partial(_build_torch, TransformersLanguageModel)),
     "lmdeploy": SopranoBackend(
-        32, partial(_build_torch, lambda directory, _device: LmdeployLanguageModel(directory))
+        32,
+        partial(_build_torch, lambda directory, _: LmdeployLanguageModel(directory, load_pipeline)),
     ),
 }
 OTHER_BACKENDS: Final[dict[str, Callable[[ModelSettings], SpeechModel]]] = {
@@ -204,17 +201,15 @@ def build_replicated(
 ) -> RayModel:
     """The replicas on Ray Serve; nothing is started."""
     arguments = application_arguments(backend, settings)
-    return RayModel(
-        build_instance(backend, arguments.assignment.model, clock, observer, 0),
-        Application(
-            lambda: build_application(msgspec.to_builtins(arguments)),
-            partial(check_assignment, arguments.assignment),
-        ),
-        ClusterAddress(settings.ray.address, worker_environment()),
-        arguments.options.max_replicas,
-        clock,
-        observer,
+    application = Application(
+        address=settings.ray.address,
+        environment=worker_environment(),
+        max_replicas=arguments.options.max_replicas,
+        bind=lambda: build_application(msgspec.to_builtins(arguments)),
+        check=partial(check_assignment, arguments.assignment),
     )
+    outline = build_instance(backend, arguments.assignment.model, clock, observer, 0)
+    return RayModel(outline, application, clock, observer)
 
 
 class ApplicationArguments(msgspec.Struct, frozen=True):

@@ -26,11 +26,10 @@ from app.adapters.observers.log import FanOut, StructuredLog
 from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.speech.cache import CachedModel, MemoryCache
-from app.adapters.speech.disk_cache import DiskCache
+from app.adapters.speech.cache_levels import DiskCache, SharedSegments
 from app.adapters.speech.filtered import FilteredModel
 from app.adapters.speech.pool import PooledModel
 from app.adapters.speech.resilient import ResilientModel
-from app.adapters.speech.shared_segments import SharedSegments
 from app.adapters.speech.soprano.checkpoint.checkpoint import file_digests, file_states
 from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
 from app.adapters.valkey.cache import ValkeyCache

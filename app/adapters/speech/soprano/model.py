@@ -9,11 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
-from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
-from app.adapters.speech.soprano.checkpoint.files import load_tokenizer
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, load_tokenizer
 from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE, SAMPLES_PER_TOKEN
-from app.adapters.speech.soprano.engine import Engine
-from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.engine import Engine, Sampling
 from app.adapters.speech.soprano.text import MIN_SENTENCE_CHARS, prompt_for, split_for_soprano
 from app.domain.audio import AudioChunk
 from app.domain.errors import SentenceError, SynthesisError
@@ -63,13 +61,10 @@ class SopranoModel:
         self._tokenizer: Any = None
 
     async def load(self) -> None:
-        await asyncio.to_thread(self._load)
-
-    def _load(self) -> None:
-        checkpoint = self._find_checkpoint()
+        checkpoint = await asyncio.to_thread(self._find_checkpoint)
         self.engine = self._build_engine(checkpoint)
-        self.engine.load()
-        self._tokenizer = load_tokenizer(checkpoint.directory)
+        await asyncio.to_thread(self.engine.load)
+        self._tokenizer = await asyncio.to_thread(load_tokenizer, checkpoint.directory)
 
     async def close(self) -> None:
         if self.engine is not None:

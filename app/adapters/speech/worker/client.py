@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import suppress
 from itertools import count
 from signal import Signals
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -49,22 +49,11 @@ STANDARD_ERROR: Final = 2  # file descriptor
 _log = structlog.get_logger(__name__)
 
 
-class Process(Protocol):
-    """The part of subprocess.Popen that is used."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def kill(self) -> None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-
 class Worker(msgspec.Struct, frozen=True, eq=False):
     """A process, the channel to it, and which instance of the model it is."""
 
     index: int
-    process: Process
+    process: subprocess.Popen[bytes]
     channel: Channel[FromWorker]
 
 
@@ -98,15 +87,6 @@ async def start_worker(
     channel.send(Init(assignment))
     _log.info("worker.started", instance=index, pid=process.pid)
     return Worker(index, process, channel)
-
-
-def describe_exit(code: int) -> str:
-    """An exit code, or the name of the signal, in words."""
-    if code >= 0:
-        return f"code {code}"
-    with suppress(ValueError):
-        return Signals(-code).name
-    return f"signal {-code}"
 
 
 # Of a segment: audio, a failed attempt, or its end.
@@ -221,12 +201,11 @@ class WorkerModel:
             case SegmentEnded(id=number) if number in self._open:
                 failure = message.failure
                 self._open.pop(number).put_nowait(None if failure is None else restore(failure))
-            case Loaded(failure=failure) if not self._loaded.done():
-                self._is_loaded = failure is None
-                if failure is None:
-                    self._loaded.set_result(None)
-                else:
-                    self._loaded.set_exception(restore(failure))
+            case Loaded(failure=None) if not self._loaded.done():
+                self._is_loaded = True
+                self._loaded.set_result(None)
+            case Loaded(failure=failure) if failure is not None and not self._loaded.done():
+                self._loaded.set_exception(restore(failure))
             case _:
                 pass
 
@@ -266,7 +245,10 @@ class WorkerModel:
         except subprocess.TimeoutExpired:
             process.kill()
             code = await asyncio.to_thread(process.wait)
-        index, ended = self._worker.index, describe_exit(code)
+        ended = f"code {code}" if code >= 0 else f"signal {-code}"
+        with suppress(ValueError):
+            ended = Signals(-code).name
+        index = self._worker.index
         if death is None:
             _log.info("worker.stopped", instance=index, pid=process.pid, exit=ended)
         else:

@@ -19,7 +19,6 @@ from app.adapters.speech.worker.protocol import (
     CancelSegment,
     Channel,
     Close,
-    Failure,
     Heartbeat,
     Loaded,
     SegmentEnded,
@@ -37,25 +36,17 @@ _SENTENCE: Final[ContextVar[int]] = ContextVar("sentence")
 _log = structlog.get_logger(__name__)
 
 
-class SentenceReporter:
-    """SentenceObserver that reports to the other process."""
-
-    def __init__(self, channel: Channel[ToWorker]) -> None:
-        self._channel = channel
-
-    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
-        self._channel.send(AttemptFailed(_SENTENCE.get(), describe(error), attempt))
-
-
 class ModelServer:
     """Does what comes over a channel, heartbeats all the time, also while the model loads.
 
-    The event loop must stay free: what blocks belongs in threads, as everywhere.
+    The event loop must stay free: what blocks belongs in threads, as everywhere. As the model's
+    SentenceObserver it reports to the other process.
     """
 
     def __init__(self, channel: Channel[ToWorker], clock: Clock) -> None:
         self._channel = channel
         self._clock = clock
+        self._model: SpeechModel | None = None
         self._running: dict[int, asyncio.Task[None]] = {}
 
     @property
@@ -63,51 +54,52 @@ class ModelServer:
         """Open segments."""
         return len(self._running)
 
+    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
+        self._channel.send(AttemptFailed(_SENTENCE.get(), describe(error), attempt))
+
     async def run(self, build: Callable[[SentenceObserver], SpeechModel]) -> bool:
         """Serve until told to close; False if the other process is gone, which nothing survives.
 
         What `build` raises is told.
         """
         heartbeats = asyncio.create_task(self._send_heartbeats())
+        loading = asyncio.create_task(self._load(build))
         try:
-            return await self._serve(build)
+            while (received := await self._channel.receive()) is not None:
+                match received[0]:
+                    case Synthesize() as order if self._model is not None:
+                        task = asyncio.create_task(self._synthesize(self._model, order))
+                        self._running[order.id] = task
+                        task.add_done_callback(partial(self._end, order.id))
+                    case CancelSegment(id=number) if number in self._running:
+                        self._running[number].cancel()
+                    case Close():
+                        loading.cancel()
+                        running = list(self._running.values())
+                        for task in running:
+                            task.cancel()
+                        await asyncio.gather(*running, return_exceptions=True)
+                        if self._model is not None:
+                            await self._model.close()
+                        return True
+                    case _:
+                        pass
+            return False
         finally:
             heartbeats.cancel()
 
-    async def _serve(self, build: Callable[[SentenceObserver], SpeechModel]) -> bool:
+    async def _load(self, build: Callable[[SentenceObserver], SpeechModel]) -> None:
+        failure = None
         try:
-            model = build(SentenceReporter(self._channel))
+            self._model = build(self)
+            await self._model.load()
+        except SpeechError as error:
+            failure = describe(error)
         except Exception as error:  # noqa: BLE001 - the other process must hear of it
-            self._channel.send(Loaded(_describe_load(error)))
-            return await self._channel.receive() is not None
-        loading = asyncio.create_task(self._load(model))
-        while (received := await self._channel.receive()) is not None:
-            match received[0]:
-                case Synthesize() as order:
-                    task = asyncio.create_task(self._synthesize(model, order))
-                    self._running[order.id] = task
-                    task.add_done_callback(partial(self._end, order.id))
-                case CancelSegment(id=number) if number in self._running:
-                    self._running[number].cancel()
-                case Close():
-                    loading.cancel()
-                    tasks = list(self._running.values())
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-                    await model.close()
-                    return True
-                case _:
-                    pass
-        return False
-
-    async def _load(self, model: SpeechModel) -> None:
-        try:
-            await model.load()
-        except Exception as error:  # noqa: BLE001 - the other process must hear of it
-            self._channel.send(Loaded(_describe_load(error)))
-        else:
-            self._channel.send(Loaded())
+            _log.error("model.load_raised", exc_info=error)
+            reason = f"The model cannot be loaded: {type(error).__name__}."
+            failure = describe(ModelLoadError(reason))
+        self._channel.send(Loaded(failure))
 
     async def _synthesize(self, model: SpeechModel, order: Synthesize) -> None:
         _SENTENCE.set(order.id)
@@ -133,10 +125,3 @@ class ModelServer:
         while True:
             self._channel.send(Heartbeat())
             await self._clock.sleep(HEARTBEAT_S)
-
-
-def _describe_load(error: Exception) -> Failure:
-    if isinstance(error, SpeechError):
-        return describe(error)
-    _log.error("model.load_raised", exc_info=error)
-    return describe(ModelLoadError(f"The model cannot be loaded: {type(error).__name__}."))

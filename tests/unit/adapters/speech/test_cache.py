@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.adapters.speech.cache import CachedModel, MemoryCache, entry_bytes
-from app.adapters.speech.disk_cache import DiskCache
+from app.adapters.speech.cache_levels import DiskCache
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from app.adapters.speech.disk_cache import DiskCache
-from app.adapters.speech.segment_bytes import to_bytes
+from app.adapters.speech.cache_levels import DiskCache, to_bytes
 from app.domain.audio import AudioChunk
 from tests.fakes.clock import FakeClock
 

@@ -7,8 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from app.adapters.speech.cache import MAX_COUNTED, CachedModel, MemoryCache
-from app.adapters.speech.segment_bytes import to_bytes
-from app.adapters.speech.shared_segments import MAX_WRITES, SharedSegments
+from app.adapters.speech.cache_levels import MAX_WRITES, SharedSegments, to_bytes
 from app.domain.audio import AudioChunk
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment

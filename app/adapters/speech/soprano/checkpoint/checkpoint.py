@@ -15,12 +15,6 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from app.adapters.speech.soprano.checkpoint.files import (
-    check_tokenizer,
-    mismatch,
-    read_json,
-    unreadable,
-)
 from app.adapters.speech.soprano.checkpoint.shapes import (
     FLOATING,
     DecoderShape,
@@ -31,14 +25,25 @@ from app.adapters.speech.soprano.checkpoint.shapes import (
 from app.adapters.speech.soprano.checkpoint.tensor_files import (
     load_safetensors,
     load_torch,
+    mismatch,
+    read_json,
     read_safetensors_shapes,
     read_torch_shapes,
+    unreadable,
 )
 from app.domain.errors import CheckpointError
+
+CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+TOKENIZER: Final = "tokenizer.json"
+TOKENIZER_CONFIG: Final = "tokenizer_config.json"
+DECODER: Final = "decoder.pth"
+REQUIRED_FILES: Final = (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG, DECODER)
 
 ARCHITECTURE: Final = "Qwen3ForCausalLM"
 
 _Size = Annotated[int, Meta(ge=1, le=2**31)]
+_Count = Annotated[int, Meta(ge=0)]
 _TokenId = Annotated[int, Meta(ge=0, le=2**31)]
 _Base = Annotated[float, Meta(gt=0, le=1e12)]
 
@@ -116,10 +121,65 @@ def read_model_config(path: Path) -> LanguageModelShape:
     )
 
 
-CONFIG: Final = "config.json"
-WEIGHTS: Final = "model.safetensors"
-DECODER: Final = "decoder.pth"
-REQUIRED_FILES: Final = (CONFIG, WEIGHTS, "tokenizer.json", "tokenizer_config.json", DECODER)
+# By content, with their ids.
+SPECIAL_TOKENS: Final = {"[UNK]": 0, "[TEXT]": 1, "[START]": 2, "[STOP]": 3}
+
+STOP: Final = "[STOP]"
+
+
+class _Token(msgspec.Struct, frozen=True):
+    content: str
+
+
+class _AddedToken(msgspec.Struct, frozen=True):
+    id: _Count
+    content: str
+
+
+class _Model(msgspec.Struct, frozen=True):
+    vocab: dict[str, _Count]
+
+
+class _Tokenizer(msgspec.Struct, frozen=True):
+    added_tokens: list[_AddedToken]
+    model: _Model
+
+
+class _TokenizerConfig(msgspec.Struct, frozen=True):
+    eos_token: str | _Token | None = None
+
+
+def _check_tokenizer(directory: Path, shape: LanguageModelShape) -> None:
+    """Compare both files with what Soprano needs and with the language model."""
+    path = directory / TOKENIZER
+    tokenizer = read_json(path, _Tokenizer)
+    ids = {token.content: token.id for token in tokenizer.added_tokens}
+    for content, token_id in SPECIAL_TOKENS.items():
+        if ids.get(content) != token_id:
+            raise mismatch(path, f"id of {content}", token_id, ids.get(content, "no such token"))
+    num_ids = max(*ids.values(), *tokenizer.model.vocab.values()) + 1
+    if num_ids > shape.vocab_size:
+        expected = f"at most {shape.vocab_size} (vocab_size in config.json)"
+        raise mismatch(path, "size of the vocabulary", expected, num_ids)
+    if shape.eos_token_id != SPECIAL_TOKENS[STOP]:
+        expected = f"{SPECIAL_TOKENS[STOP]} ({STOP})"
+        raise mismatch(directory / CONFIG, "eos_token_id", expected, shape.eos_token_id)
+    config_path = directory / TOKENIZER_CONFIG
+    eos = read_json(config_path, _TokenizerConfig).eos_token
+    eos = eos.content if isinstance(eos, _Token) else eos
+    if eos is not None and eos != STOP:
+        raise mismatch(config_path, "eos_token", STOP, eos)
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizers.Tokenizer of a checkpoint; its `encode` neither pads nor truncates."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
 
 _EMBED: Final = "decoder.embed.weight"
 _FIRST_LINEAR: Final = "decoder.convnext.0.pwconv1.weight"
@@ -173,20 +233,18 @@ def _as_float32(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.flo
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
-    """The checkpoint in `directory`, checked.
+    """The checkpoint in `directory`.
 
-    Raises:
-        CheckpointError: it is none, or a file is missing, damaged or does not fit the others.
+    Raises CheckpointError if it is none, or a file is missing, damaged or does not fit the others.
     """
-    missing = missing_files(directory)
-    if missing:
+    if missing := missing_files(directory):
         raise CheckpointError(
             f"{directory} is no Soprano checkpoint: it has no {', '.join(missing)}."
         )
     language_model = read_model_config(directory / CONFIG)
     weights = directory / WEIGHTS
     _check_tensors(weights, read_safetensors_shapes(weights), language_model.tensor_shapes())
-    check_tokenizer(directory, language_model)
+    _check_tokenizer(directory, language_model)
     decoder = _read_decoder(directory / DECODER, language_model.hidden_size)
     return Checkpoint(directory, language_model, decoder)
 

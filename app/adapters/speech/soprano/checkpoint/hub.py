@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import DECODER, REQUIRED_FILES, missing_files
-from app.adapters.speech.soprano.checkpoint.files import unreadable
+from app.adapters.speech.soprano.checkpoint.tensor_files import unreadable
 from app.domain.errors import CheckpointError
 from app.ports.clock import Clock
 
@@ -52,9 +52,7 @@ def locate(
 
     `model` is a directory, or a repository as owner/name, of which `revision` is a branch, a tag or
     a commit; None is its main branch. `cache_dir` is the hub's; None is the library's own choice.
-
-    Raises:
-        CheckpointError: there is no such thing, or it cannot be fetched; says what to do.
+    Raises CheckpointError, which says what to do.
     """
     try:
         if Path(model).is_dir():
@@ -124,20 +122,18 @@ def download(
     if not is_shown:
         _log.info("checkpoint.download_started", repo=model, revision=revision)
     try:
-        snapshot = Path(
-            snapshot_download(
-                model,
-                revision=revision,
-                cache_dir=cache_dir,
-                allow_patterns=list(FILES),
-                force_download=is_forced,
-            )
+        fetched = snapshot_download(
+            model,
+            revision=revision,
+            cache_dir=cache_dir,
+            allow_patterns=list(FILES),
+            force_download=is_forced,
         )
     except Exception as error:  # its HTTP client, and so its errors, changed between versions
         reason = explain_failure(error, model, revision)
         raise CheckpointError(f"{_named(model, revision)} cannot be fetched: {reason}.") from error
-    missing = missing_files(snapshot)
-    if missing:
+    snapshot = Path(fetched)
+    if missing := missing_files(snapshot):
         raise CheckpointError(
             f"{_named(model, revision)} is no Soprano checkpoint: it has no {', '.join(missing)}."
         )
@@ -186,9 +182,6 @@ def _named(model: str, revision: str | None) -> str:
     return f"{model} (revision {revision})" if revision else model
 
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
 def how_to_pull(model: str, revision: str | None) -> str:
     """The command that fetches a repository."""
     chosen = f" --revision {revision}" if revision else ""
@@ -200,25 +193,25 @@ def explain_failure(error: BaseException, model: str, revision: str | None) -> s
     from huggingface_hub import errors
 
     again = f"then try {how_to_pull(model, revision)}, or name a directory that has the files"
-    if getattr(error, "errno", None) in _FULL or "No space left" in str(error):
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    if is_full or "No space left" in str(error):
         return f"the disk of the hub's cache is full; make room (HF_HUB_CACHE moves it), {again}"
     if isinstance(error, OSError) and error.filename is not None:  # those of sockets have none
         return (
             f"the hub's cache cannot be used ({error.filename}: {error.strerror}); mend that"
             f" (HF_HUB_CACHE moves it), {again}"
         )
+    if (answer := _explain_answer(error, model, revision)) is not None:
+        return answer
     # What it was raised from, in turn, the error itself first.
     reasons = [error]
     while (cause := reasons[-1].__cause__) is not None and cause not in reasons:
         reasons.append(cause)
-    statuses = [getattr(getattr(one, "response", None), "status_code", None) for one in reasons]
-    if (answer := _explain_answer(error, model, revision)) is not None:
-        return answer
     if any(isinstance(one, errors.OfflineModeIsEnabled) for one in reasons):
         return f"HF_HUB_OFFLINE forbids to ask the hub; unset it, {again}"
-    for status in statuses:
-        if status is not None:
-            return f"the hub answered with status {status}; wait, {again}"
+    statuses = (getattr(getattr(one, "response", None), "status_code", None) for one in reasons)
+    if (status := next(filter(None, statuses), None)) is not None:
+        return f"the hub answered with status {status}; wait, {again}"
     name = type(reasons[-1]).__name__
     return f"the hub cannot be reached ({name}); check the connection, {again}"
 
@@ -227,15 +220,13 @@ def _explain_answer(error: BaseException, model: str, revision: str | None) -> s
     """What the hub said, if it said anything."""
     from huggingface_hub import errors
 
-    if isinstance(error, errors.HFValidationError):
-        return "that is no name of a repository; it must be owner/name"
-    if isinstance(error, errors.GatedRepoError):
-        return f"access must be granted on the page of {model}; then log in with `hf auth login`"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"the repository has no revision {revision or 'main'!r}; leave --revision out"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return (
-            "the hub has no such repository, or it is private; check the name, or log in with"
-            " `hf auth login`"
-        )
-    return None
+    login = "log in with `hf auth login`"
+    answers: dict[type[Exception], str] = {
+        errors.HFValidationError: "that is no name of a repository; it must be owner/name",
+        errors.GatedRepoError: f"access must be granted on the page of {model}; then {login}",
+        errors.RevisionNotFoundError: f"the repository has no revision {revision or 'main'!r};"
+        " leave --revision out",
+        errors.RepositoryNotFoundError: "the hub has no such repository, or it is private;"
+        f" check the name, or {login}",
+    }
+    return next((answer for kind, answer in answers.items() if isinstance(error, kind)), None)

@@ -27,17 +27,10 @@ OPCODES: Final = frozenset({
 
 # Classes of the module torch, with the dtype in the words of safetensors.
 STORAGE_DTYPES: Final = {
-    "BoolStorage": "BOOL",
-    "ByteStorage": "U8",
-    "CharStorage": "I8",
-    "ShortStorage": "I16",
-    "IntStorage": "I32",
-    "LongStorage": "I64",
-    "HalfStorage": "F16",
-    "BFloat16Storage": "BF16",
-    "FloatStorage": "F32",
-    "DoubleStorage": "F64",
-}
+    "BoolStorage": "BOOL", "ByteStorage": "U8", "CharStorage": "I8", "ShortStorage": "I16",
+    "IntStorage": "I32", "LongStorage": "I64", "HalfStorage": "F16", "BFloat16Storage": "BF16",
+    "FloatStorage": "F32", "DoubleStorage": "F64",
+}  # fmt: skip
 
 MAX_DIMS: Final = 8  # of one tensor
 MAX_SHOWN_CHARS: Final = 80  # of a rejected name in a message

@@ -23,17 +23,12 @@ WINDOW_NAME: Final = "head.istft.window"  # stored with the decoder's weights, b
 
 # In numpy's words, by the names of the safetensors format; bfloat16, which numpy lacks, as bits.
 NUMPY_DTYPES: Final = {
-    "BOOL": np.dtype("?"),
-    "U8": np.dtype("u1"),
-    "I8": np.dtype("i1"),
-    "I16": np.dtype("<i2"),
-    "I32": np.dtype("<i4"),
-    "I64": np.dtype("<i8"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-}
+    name: np.dtype(dtype)
+    for name, dtype in (
+        ("BOOL", "?"), ("U8", "u1"), ("I8", "i1"), ("I16", "<i2"), ("I32", "<i4"), ("I64", "<i8"),
+        ("F16", "<f2"), ("BF16", "<u2"), ("F32", "<f4"), ("F64", "<f8"),
+    )
+}  # fmt: skip
 
 FLOATING: Final = frozenset({"F16", "BF16", "F32", "F64"})
 
@@ -67,13 +62,12 @@ class LanguageModelShape(msgspec.Struct, frozen=True, kw_only=True):
 
     def tensor_shapes(self) -> Iterator[tuple[str, Shape]]:
         """Every tensor by name; a tied head has none of its own."""
-        table = (self.vocab_size, self.hidden_size)
-        yield "model.embed_tokens.weight", table
-        if not self.is_head_tied:
-            yield "lm_head.weight", table
-        yield "model.norm.weight", (self.hidden_size,)
         hidden, mlp = self.hidden_size, self.intermediate_size
         query, key = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        yield "model.embed_tokens.weight", (self.vocab_size, hidden)
+        if not self.is_head_tied:
+            yield "lm_head.weight", (self.vocab_size, hidden)
+        yield "model.norm.weight", (hidden,)
         for index in range(self.num_layers):
             prefix = f"model.layers.{index}"
             yield f"{prefix}.input_layernorm.weight", (hidden,)
@@ -106,29 +100,26 @@ class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def num_parameters(self) -> int:
         """Learned numbers; the window of the transform is none of them."""
-        shapes = dict(self.tensor_shapes())
-        return sum(math.prod(shape) for name, shape in shapes.items() if name != WINDOW_NAME)
+        return sum(math.prod(shape) for name, shape in self.tensor_shapes() if name != WINDOW_NAME)
 
     def tensor_shapes(self) -> Iterator[tuple[str, Shape]]:
         """Every tensor by name, the window of the transform included."""
         dim, mlp = self.dim, self.intermediate_dim
-        yield "decoder.embed.weight", (dim, self.input_channels, self.input_kernel_size)
-        yield "decoder.embed.bias", (dim,)
-        yield "decoder.norm.weight", (dim,)
-        yield "decoder.norm.bias", (dim,)
+        # Layers of a weight, with a bias as long as its first dimension.
+        weights: dict[str, Shape] = {
+            "decoder.embed": (dim, self.input_channels, self.input_kernel_size),
+            "decoder.norm": (dim,),
+            "decoder.final_layer_norm": (dim,),
+            "head.out": (N_FFT + 2, dim),
+        }
         for index in range(self.num_layers):
             prefix = f"decoder.convnext.{index}"
             yield f"{prefix}.gamma", (dim,)
-            yield f"{prefix}.dwconv.weight", (dim, 1, BLOCK_KERNEL_SIZE)
-            yield f"{prefix}.dwconv.bias", (dim,)
-            yield f"{prefix}.norm.weight", (dim,)
-            yield f"{prefix}.norm.bias", (dim,)
-            yield f"{prefix}.pwconv1.weight", (mlp, dim)
-            yield f"{prefix}.pwconv1.bias", (mlp,)
-            yield f"{prefix}.pwconv2.weight", (dim, mlp)
-            yield f"{prefix}.pwconv2.bias", (dim,)
-        yield "decoder.final_layer_norm.weight", (dim,)
-        yield "decoder.final_layer_norm.bias", (dim,)
-        yield "head.out.weight", (N_FFT + 2, dim)
-        yield "head.out.bias", (N_FFT + 2,)
+            weights[f"{prefix}.dwconv"] = (dim, 1, BLOCK_KERNEL_SIZE)
+            weights[f"{prefix}.norm"] = (dim,)
+            weights[f"{prefix}.pwconv1"] = (mlp, dim)
+            weights[f"{prefix}.pwconv2"] = (dim, mlp)
+        for name, shape in weights.items():
+            yield f"{name}.weight", shape
+            yield f"{name}.bias", shape[:1]
         yield WINDOW_NAME, (N_FFT,)

@@ -1,6 +1,7 @@
-"""The two files of tensors in a checkpoint, read without torch and without safetensors' library.
+"""Files of a checkpoint, opened and decoded; whatever fails is a CheckpointError naming the file.
 
-The library has no bfloat16 for numpy. Its format: the length of the header as 8 bytes,
+Knows nothing of what the files should hold. Tensors are read without torch and without safetensors'
+library, which has no bfloat16 for numpy. The format: the length of the header as 8 bytes,
 little-endian, the header as JSON, then the numbers of all tensors without gaps
 (github.com/huggingface/safetensors, README).
 
@@ -12,18 +13,18 @@ in restricted_pickle.py.
 import math
 import os
 import reprlib
+import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from app.adapters.speech.soprano.checkpoint.files import decode_json, mismatch, opened
 from app.adapters.speech.soprano.checkpoint.restricted_pickle import (
     RefusedPickleError,
     Storage,
@@ -33,9 +34,74 @@ from app.adapters.speech.soprano.checkpoint.restricted_pickle import (
 from app.adapters.speech.soprano.checkpoint.shapes import NUMPY_DTYPES, TensorInfo
 from app.domain.errors import CheckpointError
 
+T = TypeVar("T")
+
+# The largest JSON file of a checkpoint is a tokenizer of a few megabytes.
+MAX_JSON_BYTES: Final = 64 * 1024 * 1024
+
+# Start of a file that git left in the place of a large one.
+_LFS_POINTER: Final = b"version https://git-lfs"
+
+
+def mismatch(path: Path, what: str, expected: object, found: object) -> CheckpointError:
+    """The error for a file that can be read and holds something else."""
+    seen = found if isinstance(found, str) else reprlib.repr(found)
+    return CheckpointError(f"{path}: {what}: expected {expected}, found {seen}.")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, open for reading at its start.
+
+    Raises CheckpointError if it is missing, empty or no regular file, or cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for its writer
+            raise mismatch(path, "kind", "a regular file", "something else")
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_POINTER))
+            if not start:
+                raise CheckpointError(f"{path}: the file is empty.")
+            if start == _LFS_POINTER:
+                raise CheckpointError(
+                    f"{path} is a Git LFS pointer: fetch the file itself (git lfs pull)."
+                )
+            file.seek(0)
+            yield file
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: the file is missing.") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> CheckpointError:
+    """The error for what the operating system refuses."""
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    return CheckpointError(f"{path} cannot be read: {reason}.")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """The content of a JSON file as `kind`; raises CheckpointError."""
+    with opened(path) as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise mismatch(path, "size", f"at most {MAX_JSON_BYTES} bytes", "more")
+    return decode_json(path, content, kind)
+
+
+def decode_json(path: Path, content: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """JSON that is in `path`, as `kind`; raises CheckpointError."""
+    try:
+        # As text: fields that nobody asks for are skipped and would not be checked for UTF-8.
+        return msgspec.json.decode(bytes(content).decode(), type=kind)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{path}: unexpected content: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is truncated or damaged: {error}.") from error
+
+
 MAX_HEADER_BYTES: Final = 100_000_000  # as in the format's own reader
 _LENGTH_BYTES: Final = 8
-_METADATA: Final = "__metadata__"
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -82,7 +148,7 @@ def _read_entries(path: Path, file: BinaryIO) -> tuple[dict[str, _Entry], int]:
         expected = f"a header of {header_bytes} bytes"
         raise mismatch(path, "truncated", expected, f"{file_bytes} bytes in all")
     raw = decode_json(path, file.read(header_bytes), dict[str, msgspec.Raw])
-    raw.pop(_METADATA, None)
+    raw.pop("__metadata__", None)
     entries = {name: decode_json(path, entry, _Entry) for name, entry in raw.items()}
     # The tensors follow each other and fill the file.
     position = 0
@@ -115,7 +181,6 @@ def decode_numbers(content: bytes | memoryview, dtype: str) -> NDArray[Any]:
 
 MAX_PROGRAM_BYTES: Final = 16 * 1024 * 1024  # Soprano's description of its tensors has 11 kB
 _PROGRAM: Final = "data.pkl"
-_BYTE_ORDER: Final = "byteorder"
 
 
 def read_torch_shapes(path: Path) -> dict[str, TensorInfo]:
@@ -142,8 +207,10 @@ def load_torch(path: Path) -> dict[str, NDArray[Any]]:
 @contextmanager
 def _opened_archive(path: Path) -> Iterator["_TensorArchive"]:
     with opened(path) as file:
+        if not zipfile.is_zipfile(file):
+            expected = "a whole ZIP archive as torch.save writes it"
+            raise mismatch(path, "truncated or damaged", expected, "none")
         try:
-            _check_is_archive(path, file)
             with zipfile.ZipFile(file) as archive:
                 yield _TensorArchive(path, archive)
         except (CheckpointError, OSError):
@@ -152,12 +219,6 @@ def _opened_archive(path: Path) -> Iterator["_TensorArchive"]:
             raise CheckpointError(f"{path} holds more than tensors, or none: {error}.") from error
         except Exception as error:  # zipfile raises almost anything on a damaged archive
             raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
-
-
-def _check_is_archive(path: Path, file: BinaryIO) -> None:
-    if not zipfile.is_zipfile(file):
-        expected = "a whole ZIP archive as torch.save writes it"
-        raise mismatch(path, "truncated or damaged", expected, "none")
 
 
 class _TensorArchive:
@@ -174,8 +235,8 @@ class _TensorArchive:
 
     def tensors(self) -> dict[str, StoredTensor]:
         # Before torch 2.1 the byte order was not written.
-        if f"{self._root}{_BYTE_ORDER}" in self._archive.namelist():
-            order = self._archive.read(self._entry(_BYTE_ORDER))
+        if f"{self._root}byteorder" in self._archive.namelist():
+            order = self._archive.read(self._entry("byteorder"))
             if order != b"little":
                 raise mismatch(self._path, "byte order", "little", order)
         program = self._entry(_PROGRAM)
@@ -203,9 +264,8 @@ class _TensorArchive:
         try:
             entry = self._archive.getinfo(self._root + name)
         except KeyError as error:
-            raise CheckpointError(
-                f"{self._path}: {reprlib.repr(name)} is missing within it."
-            ) from error
+            missing = reprlib.repr(name)
+            raise CheckpointError(f"{self._path}: {missing} is missing within it.") from error
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
             raise mismatch(self._path, entry.filename, "no compression", "compressed")
         return entry

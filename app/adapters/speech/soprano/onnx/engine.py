@@ -10,20 +10,22 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import MIN_AUDIO_STATES
-from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error
-from app.adapters.speech.soprano.onnx.graph import Precision
-from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
-from app.adapters.speech.soprano.onnx.language_model_graph import MAX_POSITIONS
-from app.adapters.speech.soprano.onnx.sampler import Logits, sample_tokens
+from app.adapters.speech.soprano.engine import (
+    MAX_NEW_TOKENS,
+    Sampling,
+    ThreadStream,
+    as_instance_error,
+)
+from app.adapters.speech.soprano.onnx.model_graphs import MAX_POSITIONS
 from app.adapters.speech.soprano.onnx.scheduler import (
     Plan,
     PrefillChunk,
@@ -31,16 +33,8 @@ from app.adapters.speech.soprano.onnx.scheduler import (
     SlotMove,
     VocoderBatch,
 )
-from app.adapters.speech.soprano.onnx.sequence import Sequence
-from app.adapters.speech.soprano.onnx.sessions import (
-    EngineLimits,
-    LanguageModelSession,
-    States,
-    VocoderSession,
-    VocoderState,
-    open_sessions,
-)
-from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
+from app.adapters.speech.soprano.onnx.sequence import Logits, Sequence, sample_tokens
+from app.adapters.speech.soprano.onnx.sessions import Sessions, States, VocoderState
 from app.domain.errors import InstanceDeadError, SynthesisError
 from app.ports.clock import Clock
 
@@ -59,34 +53,20 @@ Work = Callable[[], None]
 
 
 class OnnxEngine:
-    """Engine on ONNX Runtime; its `loop` runs while it is loaded."""
+    """Engine on ONNX Runtime; its `loop` runs while it is loaded.
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        precision: Precision,
-        limits: EngineLimits,
-        cache: GraphCache,
-        clock: Clock,
-    ) -> None:
-        self._checkpoint = checkpoint
-        self._precision = precision
-        self._limits = limits
-        self._cache = cache
+    `load` calls `open_sessions`; more sentences than their slots wait.
+    """
+
+    def __init__(self, open_sessions: Callable[[], Sessions], clock: Clock) -> None:
+        self._open_sessions = open_sessions
         self._clock = clock
-        self._tokenizer: Any = None
+        self._sessions: Sessions
         self.loop: EngineLoop | None = None
 
     def load(self) -> None:
-        sessions = open_sessions(self._checkpoint, self._precision, self._limits, self._cache)
-        self._tokenizer = sessions.tokenizer
-        self.loop = EngineLoop(
-            sessions.language_model,
-            sessions.vocoder,
-            self._limits.max_sentences,
-            self._clock,
-            has_background=sessions.is_split,
-        )
+        self._sessions = self._open_sessions()
+        self.loop = EngineLoop(self._sessions, self._clock)
         self.loop.start()
 
     def close(self) -> None:
@@ -97,13 +77,12 @@ class OnnxEngine:
     def synthesize(self, prompt: str, sampling: Sampling, due_at: float) -> ThreadStream[Samples]:
         if self.loop is None:
             raise InstanceDeadError
-        tokens = self._tokenizer.encode(prompt).ids
+        tokens = self._sessions.tokenizer.encode(prompt).ids
         if len(tokens) > MAX_PROMPT_TOKENS:
             raise SynthesisError(
                 f"A sentence has {len(tokens)} tokens, more than the model can hold."
             )
-        eos_id = self._checkpoint.language_model.eos_token_id
-        return self.loop.submit(Sequence(tokens, sampling, due_at, eos_id))
+        return self.loop.submit(Sequence(tokens, sampling, due_at, self._sessions.eos_token_id))
 
 
 @contextmanager
@@ -119,48 +98,6 @@ def released(lock: threading.Lock) -> Iterator[None]:
         lock.acquire()
 
 
-class BackgroundThread:
-    """A second thread that works as long as there is something to do beside the first.
-
-    It holds `lock` during each piece of work, which releases it to compute. `next_work` decides
-    what it does next; None is nothing. `report` is called after each piece, with the error of one
-    that failed; then it stops.
-    """
-
-    def __init__(
-        self,
-        lock: threading.Lock,
-        next_work: Callable[[], Work | None],
-        report: Callable[[Exception | None], None],
-    ) -> None:
-        self._lock = lock
-        self._next_work = next_work
-        self._report = report
-        self._threads = ThreadPoolExecutor(1, "soprano-background")
-        self.is_busy = False
-
-    def wake(self) -> None:
-        """Start if it rests and there is something to do; called with the lock."""
-        if not self.is_busy and (work := self._next_work()) is not None:
-            self.is_busy = True
-            self._threads.submit(self._run, work)
-
-    def _run(self, work: Work | None) -> None:
-        try:
-            with self._lock:
-                while work is not None:
-                    work()
-                    self._report(None)
-                    work = self._next_work()
-                self.is_busy = False
-        except Exception as error:  # noqa: BLE001 - the first thread must hear of it
-            self._report(error)
-
-    def close(self) -> None:
-        """Wait until there is nothing more to do, and end it; called without the lock."""
-        self._threads.shutdown()
-
-
 class Request(msgspec.Struct, eq=False):
     """Where the audio of a sequence goes, and what the sessions carry for it."""
 
@@ -172,28 +109,19 @@ class Request(msgspec.Struct, eq=False):
 class EngineLoop:
     """Carries the scheduler's plans out; `num_tokens` are sampled so far, of all sequences."""
 
-    def __init__(
-        self,
-        language_model: LanguageModelSession,
-        vocoder: VocoderSession,
-        num_slots: int,
-        clock: Clock,
-        *,
-        has_background: bool = False,
-    ) -> None:
-        self._language_model = language_model
-        self._vocoder = vocoder
+    def __init__(self, sessions: Sessions, clock: Clock) -> None:
+        self._language_model = sessions.language_model
+        self._vocoder = sessions.vocoder
         self._clock = clock
-        self._scheduler = Scheduler(num_slots)
+        self._scheduler = Scheduler(sessions.num_slots)
         self._requests: dict[Sequence, Request] = {}
         self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._background = (
-            BackgroundThread(self._lock, self._next_background, self._on_background)
-            if has_background
-            else None
-        )
         self._thread = threading.Thread(target=self._run, name="soprano-engine", daemon=True)
+        self._background: ThreadPoolExecutor | None = None
+        if sessions.is_split:
+            self._background = ThreadPoolExecutor(1, "soprano-background")
+        self._is_background_busy = False
         self._is_closing = False
         self._death: InstanceDeadError | None = None
         self._computed_s = 0.0
@@ -253,7 +181,7 @@ class EngineLoop:
                 request.stream.send(death)
             self._requests.clear()
         if self._background is not None:
-            self._background.close()
+            self._background.shutdown()
 
     def _receive(self, *, waits: bool = False) -> None:
         """Take new requests, cancellations and what the background thread reports."""
@@ -274,8 +202,7 @@ class EngineLoop:
 
         The background thread vocodes alone while anything decodes, and takes part of the prefill.
         """
-        if self._background is not None:
-            self._background.wake()
+        self._wake_background()
         has_vocoding = self._background is None or not self._scheduler.running
         plan = self._schedule(has_vocoding=has_vocoding)
         batches = plan.vocode if self._background is None else plan.vocode[:1]
@@ -289,7 +216,7 @@ class EngineLoop:
             # Planned again after each chunk: a more urgent request may have come, and a prompt that
             # is prefilled decodes in this very step.
             num_prefilled += plan.prefill.num_tokens
-            self._start_prefill(plan.prefill, is_alone=self._is_alone)()
+            self._start_prefill(plan.prefill, is_alone=not self._is_background_busy)()
             self._receive()
             plan = self._schedule(num_prefilled)
         if plan.decode:
@@ -300,25 +227,35 @@ class EngineLoop:
         self._scheduler.step_s, self._computed_s = mean_s, 0.0
         return True
 
+    def _wake_background(self) -> None:
+        if self._background is None or self._is_background_busy:
+            return
+        if (work := self._next_background()) is not None:
+            self._is_background_busy = True
+            self._background.submit(self._run_background, work)
+
     def _next_background(self) -> Work | None:
         work = None if self._death else self._schedule(has_vocoding=True).background
         if isinstance(work, PrefillChunk):
             return self._start_prefill(work, is_alone=False)
         return None if work is None else self._start_vocoding(work)
 
-    def _on_background(self, error: Exception | None) -> None:
-        """Wake the first thread, which may wait for what was done; an error is raised there."""
+    def _run_background(self, work: Work | None) -> None:
+        """The second thread: as long as there is something to do beside the first."""
 
-        def take() -> None:
-            if error is not None and self._death is None:
+        def fail(error: Exception) -> None:
+            if self._death is None:
                 raise error
 
-        self._inbox.put(take)
-
-    @property
-    def _is_alone(self) -> bool:
-        """The background thread computes nothing, so all cores are free."""
-        return self._background is None or not self._background.is_busy
+        try:
+            with self._lock:
+                while work is not None:
+                    work()
+                    self._inbox.put(lambda: None)  # the first thread may wait for what was done
+                    work = self._next_background()
+                self._is_background_busy = False
+        except Exception as error:  # noqa: BLE001 - raised in the first thread
+            self._inbox.put(partial(fail, error))
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -358,7 +295,7 @@ class EngineLoop:
         sequences = self._scheduler.running[slots.start : slots.stop]
         tokens = [sequence.tokens[-1] for sequence in sequences]
         lengths = [sequence.num_computed_tokens for sequence in sequences]
-        is_alone = self._is_alone
+        is_alone = not self._is_background_busy
         with self._computing():
             states, logits = self._language_model.decode(
                 slots.start, tokens, lengths, is_alone=is_alone

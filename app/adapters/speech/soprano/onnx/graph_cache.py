@@ -22,9 +22,8 @@ import structlog
 from app.adapters.speech.soprano.checkpoint.checkpoint import CONFIG, DECODER, WEIGHTS, Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
 from app.adapters.speech.soprano.onnx.graph import Precision, weight_level_here
-from app.adapters.speech.soprano.onnx.language_model_graph import LanguageModelGraph
-from app.adapters.speech.soprano.onnx.vocoder_graph import VocoderGraph
-from app.domain.errors import CheckpointError, ModelLoadError
+from app.adapters.speech.soprano.onnx.model_graphs import LanguageModelGraph, VocoderGraph
+from app.domain.errors import ModelLoadError
 from app.ports.clock import Clock
 
 GRAPH_VERSION: Final = 2  # to be raised with every change of what is built
@@ -42,13 +41,30 @@ _BUILDING: Final = ".building-"
 _DIGESTS: Final = "digests.json"  # of files, by their state
 _MAX_DIGESTS: Final = 30
 _NUM_KEY_CHARS: Final = 32
-_ENTRY_NAME: Final = re.compile(
-    rf"(?:{'|'.join(get_args(Precision))})-[0-9a-f]{{{_NUM_KEY_CHARS}}}"
-)
+_ENTRY_NAME: Final = re.compile(rf"(?:{'|'.join(get_args(Precision))})-[0-9a-f]{{32}}")
 
 _log = structlog.get_logger(__name__)
 
-BuildGraphs = Callable[[Path], None]  # writes all files of an entry into an empty directory
+# Writes all files of an entry into an empty directory.
+BuildGraphs = Callable[[Checkpoint, Precision, Path], None]
+
+
+def build_graphs(checkpoint: Checkpoint, precision: Precision, directory: Path) -> None:
+    """Both graphs, and the window of the transform.
+
+    Raises CheckpointError, or ModelLoadError for a decoder of an unknown kind.
+    """
+    kernel_size = checkpoint.decoder.input_kernel_size
+    if kernel_size not in SUPPORTED_KERNELS:
+        raise ModelLoadError(
+            f"The backend onnx knows no decoder with an input kernel {kernel_size}."
+        )
+    tensors = checkpoint.load_language_model()
+    shape = checkpoint.language_model
+    LanguageModelGraph(shape, tensors, precision).save(directory / LANGUAGE_MODEL_GRAPH)
+    tensors = checkpoint.load_decoder()
+    VocoderGraph(checkpoint.decoder, tensors, precision).save(directory / VOCODER_GRAPH)
+    np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
 
 
 class GraphCache:
@@ -58,29 +74,27 @@ class GraphCache:
     """
 
     def __init__(
-        self, directory: Path, max_bytes: int, clock: Clock, graph_version: int = GRAPH_VERSION
+        self, directory: Path, max_bytes: int, clock: Clock, build: BuildGraphs = build_graphs
     ) -> None:
-        self._graph_version = graph_version
         self._directory = directory
         self._max_bytes = max_bytes
         self._clock = clock
+        self._build_graphs = build
 
-    def get(self, checkpoint: Checkpoint, precision: Precision, build: BuildGraphs) -> Path:
+    def get(self, checkpoint: Checkpoint, precision: Precision) -> Path:
         """The directory with the graphs of a checkpoint, built if it is not there or damaged.
 
-        Raises ModelLoadError if it cannot be written or read.
+        Raises ModelLoadError if it cannot be written or read, and what the build raises.
         """
         try:
             entry = self._directory / self._key(checkpoint, precision)
             if not self._is_whole(entry):
                 # Before the build, not after it: by then another process may have put a whole one.
                 shutil.rmtree(entry, ignore_errors=True)
-                self._build(entry, precision, build)
+                self._build(entry, checkpoint, precision)
             now = self._clock.now().timestamp()
             os.utime(entry, (now, now))
             self._make_room(entry)
-        except CheckpointError:
-            raise
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else type(error).__name__
             raise ModelLoadError(
@@ -93,11 +107,10 @@ class GraphCache:
         """What the graphs of a checkpoint are made of, as the name of a directory."""
         paths = [checkpoint.directory / name for name in (CONFIG, WEIGHTS, DECODER)]
         files = "".join(self._digests(paths))
-        made_of = (
-            f"{self._graph_version} {precision} {weight_level_here()} {version('onnxruntime')}"
-        )
-        digest = hashlib.sha256(f"{files}{made_of}".encode())
-        return f"{precision}-{digest.hexdigest()[:_NUM_KEY_CHARS]}"
+        level, runtime = weight_level_here(), version("onnxruntime")
+        made_of = f"{files}{GRAPH_VERSION} {precision} {level} {runtime}"
+        digest = hashlib.sha256(made_of.encode()).hexdigest()
+        return f"{precision}-{digest[:_NUM_KEY_CHARS]}"
 
     def _digests(self, paths: Sequence[Path]) -> list[str]:
         """The hashes of files; those that have not changed since they were hashed are remembered.
@@ -109,24 +122,22 @@ class GraphCache:
             known = msgspec.json.decode(memory.read_bytes(), type=dict[str, str])
         except (OSError, msgspec.MsgspecError):
             known = {}
-        states = [_state(path) for path in paths]
-        used = {
-            state: known.get(state) or _hash(path)
-            for state, path in zip(states, paths, strict=True)
-        }
+        used: dict[str, str] = {}
+        for path in paths:
+            # What changes when a file does: which one it is, its size and when it was written.
+            status = path.stat()
+            times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+            state = f"{status.st_dev} {status.st_ino} {status.st_size} {times}"
+            used[state] = known.get(state) or _hash(path)
         if not used.keys() <= known.keys():
             others = {state: digest for state, digest in known.items() if state not in used}
             kept = dict(list((others | used).items())[-_MAX_DIGESTS:])
             with suppress(OSError):  # it is only faster
-                self._write(memory, msgspec.json.encode(kept))
-        return [used[state] for state in states]
-
-    def _write(self, path: Path, content: bytes) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=self._directory) as partial:
-            written = Path(partial, path.name)
-            written.write_bytes(content)
-            written.replace(path)
+                self._directory.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=self._directory) as partial:
+                    Path(partial, _DIGESTS).write_bytes(msgspec.json.encode(kept))
+                    Path(partial, _DIGESTS).replace(memory)
+        return list(used.values())
 
     def _is_whole(self, entry: Path) -> bool:
         if not entry.exists():
@@ -141,19 +152,18 @@ class GraphCache:
             _log.warning("graphs.damaged", path=str(entry))
         return is_whole
 
-    def _build(self, entry: Path, precision: Precision, build: BuildGraphs) -> None:
+    def _build(self, entry: Path, checkpoint: Checkpoint, precision: Precision) -> None:
         started = self._clock.monotonic()
         self._directory.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=self._directory))
         try:
-            build(partial)
+            self._build_graphs(checkpoint, precision, partial)
             manifest = {path.name: _hash(path) for path in sorted(partial.iterdir())}
             (partial / _MANIFEST).write_bytes(msgspec.json.encode(manifest))
-            try:
-                partial.rename(entry)
-            except OSError:
-                if not self._is_whole(entry):  # else another process was first: the same graphs
-                    raise
+            partial.rename(entry)
+        except OSError:
+            if not self._is_whole(entry):  # else another process was first: the same graphs
+                raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         build_s = round(self._clock.monotonic() - started, 1)
@@ -181,37 +191,6 @@ class GraphCache:
                 _log.info("graphs.removed", path=str(path))
 
 
-def _state(path: Path) -> str:
-    """What changes when a file does: which one it is, its size and when it was written."""
-    status = path.stat()
-    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
-    return f"{status.st_dev} {status.st_ino} {status.st_size} {times}"
-
-
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def build_graphs(checkpoint: Checkpoint, precision: Precision, cache: GraphCache) -> Path:
-    """The directory with the graphs of a checkpoint, built if they are not there.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
-        ModelLoadError: the decoder is of an unknown kind, or the graphs cannot be stored.
-    """
-    kernel_size = checkpoint.decoder.input_kernel_size
-    if kernel_size not in SUPPORTED_KERNELS:
-        raise ModelLoadError(
-            f"The backend onnx knows no decoder with an input kernel {kernel_size}."
-        )
-
-    def build(directory: Path) -> None:
-        tensors = checkpoint.load_language_model()
-        shape = checkpoint.language_model
-        LanguageModelGraph(shape, tensors, precision).save(directory / LANGUAGE_MODEL_GRAPH)
-        tensors = checkpoint.load_decoder()
-        VocoderGraph(checkpoint.decoder, tensors, precision).save(directory / VOCODER_GRAPH)
-        np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
-
-    return cache.get(checkpoint, precision, build)

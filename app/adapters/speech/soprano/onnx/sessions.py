@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from app.adapters.speech.cores import count_cores
 from app.adapters.speech.onnx_session import open_session
-from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
-from app.adapters.speech.soprano.checkpoint.files import load_tokenizer
+from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, load_tokenizer
 from app.adapters.speech.soprano.checkpoint.shapes import N_FFT, DecoderShape, LanguageModelShape
 from app.adapters.speech.soprano.engine import loading
 from app.adapters.speech.soprano.onnx.graph import Precision
@@ -27,13 +26,10 @@ from app.adapters.speech.soprano.onnx.graph_cache import (
     VOCODER_GRAPH,
     WINDOW_FILE,
     GraphCache,
-    build_graphs,
 )
-from app.adapters.speech.soprano.onnx.language_model_graph import MAX_POSITIONS
-from app.adapters.speech.soprano.onnx.sampler import Logits
+from app.adapters.speech.soprano.onnx.model_graphs import BLOCK_STATES, INPUT_STATE, MAX_POSITIONS
 from app.adapters.speech.soprano.onnx.scheduler import PREFILL_CHUNK
-from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES
-from app.adapters.speech.soprano.onnx.vocoder_graph import BLOCK_STATES, INPUT_STATE
+from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES, Logits
 
 # Frames that the vocoder interpolates for each hidden state after the first; fixed by the package.
 FRAMES_PER_TOKEN: Final = 4
@@ -50,35 +46,15 @@ _log = structlog.get_logger(__name__)
 States = NDArray[np.float32]  # (rows, hidden)
 
 
-class EngineLimits(msgspec.Struct, frozen=True):
-    """What an engine may take."""
-
-    max_sentences: int = 32  # synthesized at the same time, the slots of the KV cache; more wait
-    num_threads: int = 0  # of the runtime; 0 is one per physical core
-
-
-class ThreadedSession:
-    """One graph, on all threads, and on fewer for calls beside which something else is computed."""
-
-    def __init__(self, path: Path, num_threads: int, num_beside: int) -> None:
-        self._alone = open_session(path, num_threads)
-        is_split = num_beside != num_threads
-        self._beside = open_session(path, num_beside) if is_split else self._alone
-
-    def of(self, *, is_alone: bool) -> Any:
-        """The session to run."""
-        return self._alone if is_alone else self._beside
-
-
 class LanguageModelSession:
     """The language model with its KV cache of `num_slots` rows.
 
-    A call takes slots that follow each other. Two calls may run at the same time on different
-    slots.
+    Two calls may run at the same time on different slots: `beside` runs on fewer threads than
+    `alone` does.
     """
 
-    def __init__(self, session: ThreadedSession, shape: LanguageModelShape, num_slots: int) -> None:
-        self._session = session
+    def __init__(self, alone: Any, beside: Any, shape: LanguageModelShape, num_slots: int) -> None:
+        self._sessions = {True: alone, False: beside}  # by `is_alone`
         cache_shape = (num_slots, shape.num_kv_heads, MAX_POSITIONS, shape.head_dim)
         self._caches = [_lazy_zeros(cache_shape) for _ in range(2 * shape.num_layers)]
         self._tokens = np.zeros((num_slots, 1), np.int64)
@@ -102,19 +78,13 @@ class LanguageModelSession:
         """
         self._last_positions[slot] = start + len(tokens) - 1
         rows = slice(slot, slot + 1)
-        session = self._session.of(is_alone=is_alone)
+        session = self._sessions[is_alone]
         ids, total_length = np.array([tokens], np.int64), np.array(start + len(tokens), np.int32)
-        binding = self._bind(session, ids, total_length, rows)
-        session.run_with_iobinding(binding)
+        session.run_with_iobinding(self._bind(session, ids, total_length, rows))
         return self._states[rows].copy(), self._logits[rows].copy()
 
     def decode(
-        self,
-        first_slot: int,
-        tokens: Sequence[int],
-        lengths: Sequence[int],
-        *,
-        is_alone: bool = True,
+        self, first_slot: int, tokens: list[int], lengths: list[int], *, is_alone: bool = True
     ) -> tuple[States, Logits]:
         """States and logits, until the next step, of a decode step of slots that are side by side.
 
@@ -125,7 +95,7 @@ class LanguageModelSession:
         self._tokens[rows, 0] = tokens
         self._last_positions[rows] = lengths
         self._total_length[...] = max(lengths) + 1
-        session = self._session.of(is_alone=is_alone)
+        session = self._sessions[is_alone]
         key = rows.stop, is_alone
         binding = None if first_slot else self._decode_bindings.get(key)
         if binding is None:
@@ -147,13 +117,10 @@ class LanguageModelSession:
         from onnxruntime import OrtValue
 
         binding = session.io_binding()
-        inputs = {
-            "ids": tokens,
-            "last_positions": self._last_positions[rows],
-            "total_length": total_length,
-        }
-        for name, array in inputs.items():
-            binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(array))
+        last = self._last_positions[rows]
+        inputs = {"ids": tokens, "last_positions": last, "total_length": total_length}
+        for name, values in inputs.items():
+            binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(values))
         for index, cache in enumerate(self._caches):
             name = f"{('key', 'value')[index % 2]}_{index // 2}"
             value = OrtValue.ortvalue_from_numpy(cache[rows])
@@ -192,10 +159,6 @@ class OverlapAdd:
         self._first_weight = quarters[:-1].sum(axis=0)
         self._last_weight = quarters[1:].sum(axis=0)
 
-    def start(self) -> Blocks:
-        """What is carried before the first frame, (3, 512)."""
-        return np.zeros((NUM_CARRIED, HOP_LENGTH), np.float32)
-
     def push(
         self, spectra: NDArray[np.float32], carried: Blocks, *, is_first: bool, is_last: bool
     ) -> tuple[NDArray[np.float32], Blocks]:
@@ -203,7 +166,7 @@ class OverlapAdd:
 
         `spectra` (rows, frames, 2050) are logarithms of the magnitudes first, then the phases; at
         least 3 frames if they are the first of their sentences. `carried` is as the last call gave
-        it.
+        it, zeros at first.
         """
         num_rows, num_frames, num_values = spectra.shape
         num_bins = num_values // 2
@@ -258,9 +221,8 @@ class VocoderSession:
         if shape.input_kernel_size > 1:
             carried[INPUT_STATE] = np.zeros((1, shape.input_channels), np.float32)
         nothing = np.zeros((0, shape.input_channels), np.float32)
-        return VocoderState(
-            is_first=True, last_state=nothing, carried=carried, overlap=self._overlap_add.start()
-        )
+        overlap = np.zeros((NUM_CARRIED, HOP_LENGTH), np.float32)
+        return VocoderState(is_first=True, last_state=nothing, carried=carried, overlap=overlap)
 
     def vocode(
         self, vocoder_states: Sequence[VocoderState], new: Sequence[list[States]], *, is_last: bool
@@ -315,23 +277,34 @@ class Sessions(msgspec.Struct, frozen=True, eq=False):
     language_model: LanguageModelSession
     vocoder: VocoderSession
     tokenizer: Any  # a tokenizers.Tokenizer
+    eos_token_id: int
+    num_slots: int  # of the KV cache
     is_split: bool  # each session may run while the other does, on half of the threads
 
 
 def open_language_model(
     graphs: Path, shape: LanguageModelShape, num_slots: int, num_threads: int, num_beside: int
 ) -> LanguageModelSession:
-    """The language model of a directory of graphs."""
-    session = ThreadedSession(graphs / LANGUAGE_MODEL_GRAPH, num_threads, num_beside)
-    return LanguageModelSession(session, shape, num_slots)
+    """The language model of a directory of graphs; what runs beside has `num_beside` threads."""
+    path = graphs / LANGUAGE_MODEL_GRAPH
+    alone = open_session(path, num_threads)
+    beside = alone if num_beside == num_threads else open_session(path, num_beside)
+    return LanguageModelSession(alone, beside, shape, num_slots)
 
 
 def open_sessions(
-    checkpoint: Checkpoint, precision: Precision, limits: EngineLimits, cache: GraphCache
+    checkpoint: Checkpoint,
+    precision: Precision,
+    max_sentences: int,
+    num_threads: int,
+    cache: GraphCache,
 ) -> Sessions:
-    """Both graphs and the tokenizer of a checkpoint, ready to run; raises ModelLoadError."""
-    graphs = build_graphs(checkpoint, precision, cache)
-    num_threads = limits.num_threads or count_cores()
+    """Both graphs and the tokenizer of a checkpoint, ready to run; raises ModelLoadError.
+
+    The KV cache has a slot for each of `max_sentences`; 0 threads is one per physical core.
+    """
+    graphs = cache.get(checkpoint, precision)
+    num_threads = num_threads or count_cores()
     # In fp32 nearly all of the time goes to products that all threads share well: a second session
     # gains nothing there, and its copy of the weights is four times as large (docs/adr/0021).
     is_split = precision != "fp32" and num_threads > 1
@@ -340,7 +313,7 @@ def open_sessions(
         with ThreadPoolExecutor(1) as second:  # each takes 0.1 s of one core
             opening = second.submit(open_session, graphs / VOCODER_GRAPH, num_beside)
             language_model = open_language_model(
-                graphs, checkpoint.language_model, limits.max_sentences, num_threads, num_beside
+                graphs, checkpoint.language_model, max_sentences, num_threads, num_beside
             )
             window = np.load(graphs / WINDOW_FILE)
             vocoder = VocoderSession(opening.result(), checkpoint.decoder, window)
@@ -355,7 +328,8 @@ def open_sessions(
         "soprano.loaded",
         precision=precision,
         num_threads=num_threads,
-        max_sentences=limits.max_sentences,
+        max_sentences=max_sentences,
         max_cache_bytes=language_model.max_cache_bytes,
     )
-    return Sessions(language_model, vocoder, tokenizer, is_split)
+    eos_token_id = checkpoint.language_model.eos_token_id
+    return Sessions(language_model, vocoder, tokenizer, eos_token_id, max_sentences, is_split)

@@ -4,16 +4,22 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.speech.cores import count_cores
-from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
-from app.adapters.speech.soprano.engine import Stream, as_instance_error, loading
-from app.adapters.speech.soprano.sampling import RunawayDetector, Sampling
-from app.adapters.speech.soprano.torch.vocoder import StateVocoder, next_window
+from app.adapters.speech.soprano.checkpoint.checkpoint import DECODER, Checkpoint
+from app.adapters.speech.soprano.checkpoint.shapes import SAMPLES_PER_TOKEN
+from app.adapters.speech.soprano.engine import (
+    RunawayDetector,
+    Sampling,
+    Stream,
+    as_instance_error,
+    loading,
+)
 from app.domain.errors import ModelLoadError, RunawaySpeechError, SynthesisError
 
 # (hidden_size,), after the final norm: the state that predicted a token becomes its audio.
@@ -25,11 +31,9 @@ class SopranoLanguageModel(Protocol):
 
     def load(self) -> None:
         """Load the weights. Blocks; called once, in a worker thread. Raises ModelLoadError."""
-        ...
 
     def close(self) -> None:
         """Stop all work and free the weights. May be called without `load`, and twice."""
-        ...
 
     def generate(self, prompt: str, sampling: Sampling, due_at: float) -> Stream[HiddenState]:
         """The states that predicted the tokens of `prompt`'s continuation, up to the end token.
@@ -41,7 +45,6 @@ class SopranoLanguageModel(Protocol):
             DeviceError: out of memory, or the device is lost.
             SynthesisError: anything else.
         """
-        ...
 
 
 # Of a checkpoint's directory, on a device by torch's name.
@@ -87,44 +90,32 @@ class TorchEngine:
     ) -> AsyncGenerator[NDArray[np.float32], None]:
         if self.language_model is None or self._vocoder is None:
             raise SynthesisError("Soprano is not loaded.")
-        pieces = _Pieces(self._vocoder)
         detector = RunawayDetector()
-        states = self.language_model.generate(prompt, sampling, due_at)
-        async with aclosing(states):
-            async for state in states:
-                if detector.push(state):
+        states: list[HiddenState] = []
+        num_tokens_sent = num_chunks_sent = 0
+        generated = self.language_model.generate(prompt, sampling, due_at)
+        async with aclosing(generated):
+            is_finished = False
+            while not is_finished:
+                state = await anext(generated, None)
+                if state is None:
+                    is_finished = True
+                elif detector.push(state):
                     raise RunawaySpeechError
-                pieces.states.append(state)
-                num_ready = len(pieces.states) - detector.run_length
-                for samples in await pieces.vocode(num_ready, is_finished=False):
+                else:
+                    states.append(state)
+                num_ready = len(states) - (0 if is_finished else detector.run_length)
+                while window := next_window(
+                    num_ready, num_tokens_sent, num_chunks_sent, is_finished=is_finished
+                ):
+                    vocode = self._vocoder.decode
+                    try:
+                        samples = await asyncio.to_thread(vocode, np.stack(states), window)
+                    except Exception as error:
+                        raise as_instance_error(error) from error
                     yield samples
-        for samples in await pieces.vocode(len(pieces.states), is_finished=True):
-            yield samples
-
-
-class _Pieces:
-    """The states of one attempt, vocoded piece by piece."""
-
-    def __init__(self, vocoder: StateVocoder) -> None:
-        self._vocoder = vocoder
-        self._num_tokens_sent = 0
-        self._num_chunks_sent = 0
-        self.states: list[HiddenState] = []
-
-    async def vocode(self, num_states: int, *, is_finished: bool) -> list[NDArray[np.float32]]:
-        """Audio that can leave now, if only the first `num_states` may be used."""
-        pieces = []
-        while window := next_window(
-            num_states, self._num_tokens_sent, self._num_chunks_sent, is_finished=is_finished
-        ):
-            states = np.stack(self.states)
-            try:
-                pieces.append(await asyncio.to_thread(self._vocoder.decode, states, window))
-            except Exception as error:
-                raise as_instance_error(error) from error
-            self._num_tokens_sent += window.num_tokens
-            self._num_chunks_sent += 1
-        return pieces
+                    num_tokens_sent += window.num_tokens
+                    num_chunks_sent += 1
 
 
 def resolve_device(asked: str, index: int) -> str:
@@ -146,3 +137,91 @@ def resolve_device(asked: str, index: int) -> str:
     if asked == "auto":
         return "mps" if has_mps else "cpu"
     return asked
+
+
+# States on each side that a window needs; fewer change the samples at its edges.
+CONTEXT_STATES: Final = 3
+
+# The first chunk is as small as possible, so that audio starts early; later ones waste less work on
+# context. The last entry repeats.
+TOKENS_PER_CHUNK: Final = (1, 2, 4, 8, 16)
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Decode states [first_state, end_state), drop `num_skipped` tokens, keep `num_tokens`."""
+
+    first_state: int
+    end_state: int
+    num_skipped: int
+    num_tokens: int
+
+
+def next_window(
+    num_states: int, num_tokens_sent: int, num_chunks_sent: int, *, is_finished: bool
+) -> Window | None:
+    """The next window that can be decoded, or None if more states are needed first.
+
+    `num_states` exist, or may be used so far; earlier windows kept the tokens and chunks sent.
+    """
+    num_ready = num_states - 1 if is_finished else num_states - 1 - CONTEXT_STATES
+    wanted = TOKENS_PER_CHUNK[min(num_chunks_sent, len(TOKENS_PER_CHUNK) - 1)]
+    num_tokens = min(num_ready - num_tokens_sent, wanted)
+    if num_tokens < 1 or (num_tokens < wanted and not is_finished):
+        return None
+    end_token = num_tokens_sent + num_tokens
+    first_state = max(0, num_tokens_sent - CONTEXT_STATES)
+    return Window(
+        first_state=first_state,
+        end_state=min(num_states, end_token + 1 + CONTEXT_STATES),
+        num_skipped=num_tokens_sent - first_state,
+        num_tokens=num_tokens,
+    )
+
+
+class StateVocoder:
+    """The package's decoder with the weights of a checkpoint, on one device.
+
+    Decoders of 1.0 and 1.1 differ in width and input kernel. Raises ModelLoadError if the weights
+    do not fit.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
+        import torch
+        from soprano.vocos.decoder import SopranoDecoder
+        from soprano.vocos.models import VocosBackbone
+
+        shape = checkpoint.decoder
+        module = SopranoDecoder(
+            num_input_channels=shape.input_channels,
+            decoder_num_layers=shape.num_layers,
+            decoder_dim=shape.dim,
+            decoder_intermediate_dim=shape.intermediate_dim,
+        )
+        if shape.input_kernel_size != 1:  # the package's module has a fixed input kernel of 1
+            sizes = msgspec.structs.asdict(shape)  # of the backbone's names
+            module.decoder = VocosBackbone(**sizes, dw_kernel_size=module.dw_kernel)
+        self._device = device
+        self._module: Any = module.to(device).eval()
+        path = checkpoint.directory / DECODER
+        try:
+            # weights_only: tensors and nothing else are ever made from the file.
+            weights = torch.load(path, map_location=device, weights_only=True)
+            self._module.load_state_dict(weights)
+        except Exception as error:
+            kind = type(error).__name__
+            raise ModelLoadError(f"{DECODER} cannot be loaded: {kind}.") from error
+
+    def decode(self, states: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
+        """The samples of a window of a sentence's `states`, which are (num_states, hidden_size).
+
+        (window.num_tokens * 2048,) float32.
+        """
+        import torch
+
+        part = states[window.first_state : window.end_state].T  # (hidden, states)
+        frames = torch.from_numpy(part[np.newaxis].copy()).to(self._device)
+        with torch.inference_mode():
+            samples = self._module(frames)[0].float().cpu().numpy()
+        start = window.num_skipped * SAMPLES_PER_TOKEN
+        kept: NDArray[np.float32] = samples[start : start + window.num_tokens * SAMPLES_PER_TOKEN]
+        return kept

@@ -12,8 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error, loading
-from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
+from app.adapters.speech.soprano.engine import (
+    GREEDY_TEMPERATURE,
+    MAX_NEW_TOKENS,
+    Sampling,
+    ThreadStream,
+    as_instance_error,
+    loading,
+)
 from app.adapters.speech.soprano.torch.engine import HiddenState
 from app.domain.errors import (
     InstanceDeadError,
@@ -32,13 +38,9 @@ class LmdeployLanguageModel:
     all sentences.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        load_pipeline: Callable[[Path], Any] | None = None,
-    ) -> None:
+    def __init__(self, directory: Path, load_pipeline: Callable[[Path], Any]) -> None:
         self._directory = directory
-        self._load_pipeline = load_pipeline or _load_pipeline
+        self._load_pipeline = load_pipeline
         self._pipeline: Any = None
         self.num_tokens = 0
 
@@ -58,43 +60,38 @@ class LmdeployLanguageModel:
             raise InstanceDeadError
         session = self._pipeline.session()
         states: ThreadStream[HiddenState] = ThreadStream()
-        is_over = threading.Event()
-
-        def receive() -> None:
-            try:
-                self._receive(prompt, sampling, session, states)
-            except SynthesisError as error:
-                states.send(error)
-            except Exception as error:  # noqa: BLE001 - the listener must hear of it
-                states.send(as_instance_error(error))
-            else:
-                states.send(None)
-            finally:
-                is_over.set()
-
-        threading.Thread(target=receive, daemon=True).start()
+        arguments = prompt, sampling, session, states
+        threading.Thread(target=self._receive, args=arguments, daemon=True).start()
         try:
             async for state in states:
                 yield state
         finally:
-            if not is_over.is_set():  # the engine stops at its next token
+            if not states.is_complete:  # the engine stops at its next token
                 await asyncio.to_thread(session.abort)
 
     def _receive(
         self, prompt: str, sampling: Sampling, session: Any, states: ThreadStream[HiddenState]
     ) -> None:
         num_seen = 0
-        for response in self.responses(prompt, sampling, session):
-            if response.last_hidden_state is not None:
-                tensor = response.last_hidden_state.float().cpu().numpy()
-                for state in np.ascontiguousarray(tensor)[num_seen:]:
-                    self.num_tokens += 1
-                    num_seen += 1
-                    states.send(state)
-            if response.finish_reason == "length":
-                raise TruncatedSpeechError
-            if response.finish_reason == "error":
-                raise as_instance_error(RuntimeError(response.error_message or response.error_code))
+        end: SynthesisError | None = None
+        try:
+            for response in self.responses(prompt, sampling, session):
+                if response.last_hidden_state is not None:
+                    tensor = response.last_hidden_state.float().cpu().numpy()
+                    for state in np.ascontiguousarray(tensor)[num_seen:]:
+                        self.num_tokens += 1
+                        num_seen += 1
+                        states.send(state)
+                if response.finish_reason == "length":
+                    end = TruncatedSpeechError()
+                    break
+                if response.finish_reason == "error":
+                    reason = response.error_message or response.error_code
+                    end = as_instance_error(RuntimeError(reason))
+                    break
+        except Exception as error:  # noqa: BLE001 - the listener must hear of it
+            end = as_instance_error(error)
+        states.send(end)
 
     def responses(self, prompt: str, sampling: Sampling, session: Any) -> Any:
         """The pipeline's responses to one prompt, as an iterator that blocks."""
@@ -112,13 +109,13 @@ class LmdeployLanguageModel:
         return self._pipeline.stream_infer([prompt], sessions=[session], gen_config=config)
 
 
-def _load_pipeline(directory: Path) -> Any:
+def load_pipeline(directory: Path) -> Any:
+    """The package's pipeline; raises ModelLoadError without CUDA."""
     import torch
 
     if not torch.cuda.is_available():
         raise ModelLoadError("The backend lmdeploy needs CUDA, and there is none here.")
     from soprano.backends.lmdeploy import LMDeployModel
 
-    return LMDeployModel(
-        device="cuda", cache_size_mb=CACHE_SIZE_MB, model_path=str(directory)
-    ).pipeline
+    model = LMDeployModel(device="cuda", cache_size_mb=CACHE_SIZE_MB, model_path=str(directory))
+    return model.pipeline

@@ -15,14 +15,16 @@ from typing import Any, Final
 import numpy as np
 import structlog
 
-from app.adapters.speech.soprano.engine import ThreadStream, as_instance_error, loading
-from app.adapters.speech.soprano.sampling import GREEDY_TEMPERATURE, MAX_NEW_TOKENS, Sampling
-from app.adapters.speech.soprano.torch.engine import HiddenState
-from app.domain.errors import (
-    InstanceDeadError,
-    InvalidAudioError,
-    TruncatedSpeechError,
+from app.adapters.speech.soprano.engine import (
+    GREEDY_TEMPERATURE,
+    MAX_NEW_TOKENS,
+    Sampling,
+    ThreadStream,
+    as_instance_error,
+    loading,
 )
+from app.adapters.speech.soprano.torch.engine import HiddenState
+from app.domain.errors import InstanceDeadError, InvalidAudioError, TruncatedSpeechError
 
 # Sentences in one step; more wait.
 MAX_BATCH_SIZE: Final = 16
@@ -89,26 +91,15 @@ class TokenBatch:
         """Prefill its prompt; it takes part from the next step on."""
         row.sampler = TokenSampler(row.sampling)
         row.ids = self._tokenizer(row.prompt)["input_ids"]
-        cache = self._new_cache([])
-        outputs = self._run([row.ids], [list(range(len(row.ids)))], None, cache)
-        layers = [(layer.keys, layer.values) for layer in cache.layers]
+        layers = self._run([row], [], len(row.ids))
         self._layers = _merge(self._layers, layers) if self.rows else layers
         self.rows.append(row)
-        self._take(outputs, [row])
 
     def step(self) -> None:
         """Sample one token per row; rows that ended are gone afterwards."""
         self.leave([row for row in self.rows if not self._sample(row)])
         if self.rows:
-            # Compute the tokens just sampled.
-            length = self._layers[0][0].shape[-2]
-            mask = [[0] * (length + 1 - len(row.ids)) + [1] * len(row.ids) for row in self.rows]
-            cache = self._new_cache(self._layers)
-            ids = [row.ids[-1:] for row in self.rows]
-            positions = [[len(row.ids) - 1] for row in self.rows]
-            outputs = self._run(ids, positions, mask, cache)
-            self._layers = [(layer.keys, layer.values) for layer in cache.layers]
-            self._take(outputs, self.rows)
+            self._layers = self._run(self.rows, self._layers, 1)
 
     def leave(self, rows: list[Sentence]) -> None:
         """Take rows out, and with them their part of the caches."""
@@ -139,43 +130,40 @@ class TokenBatch:
             return False
         return True
 
-    def _new_cache(self, layers: list[tuple[Any, Any]]) -> Any:
+    def _run(
+        self, rows: list[Sentence], layers: list[tuple[Any, Any]], num_new: int
+    ) -> list[tuple[Any, Any]]:
+        """Compute the newest tokens of each row after what `layers` hold; gives the layers after.
+
+        Each row has the state of its last token then, and the logits that follow from it.
+        """
+        import torch
         from transformers import DynamicCache
 
         cache = DynamicCache()
         for index, (keys, values) in enumerate(layers):
             cache.update(keys, values, index)
-        return cache
-
-    def _run(
-        self,
-        ids: list[list[int]],
-        positions: list[list[int]],
-        mask: list[list[int]] | None,
-        cache: Any,
-    ) -> Any:
-        import torch
-
         device = self._model.device
+        mask = None  # a row by itself is not padded
+        if layers:
+            length = layers[0][0].shape[-2] + num_new
+            ones = [[0] * (length - len(row.ids)) + [1] * len(row.ids) for row in rows]
+            mask = torch.tensor(ones, device=device)
+        positions = [list(range(len(row.ids) - num_new, len(row.ids))) for row in rows]
         with torch.inference_mode():
-            return self._model.model(
-                input_ids=torch.tensor(ids, device=device),
+            outputs = self._model.model(
+                input_ids=torch.tensor([row.ids[-num_new:] for row in rows], device=device),
                 position_ids=torch.tensor(positions, device=device),
-                attention_mask=None if mask is None else torch.tensor(mask, device=device),
+                attention_mask=mask,
                 past_key_values=cache,
                 use_cache=True,
             )
-
-    def _take(self, outputs: Any, rows: list[Sentence]) -> None:
-        """Keep the last state of each row, and the logits that follow from it."""
-        import torch
-
-        last = outputs.last_hidden_state[:, -1]  # (rows, hidden_size), after the final norm
-        with torch.inference_mode():
+            last = outputs.last_hidden_state[:, -1]  # (rows, hidden_size), after the final norm
             logits = self._model.lm_head(last)
         states = last.float().cpu().numpy()
         for row, state, row_logits in zip(rows, states, logits, strict=True):
             row.state, row.logits = state, row_logits
+        return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 def _merge(old: list[tuple[Any, Any]], new: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
@@ -194,10 +182,7 @@ def _merge(old: list[tuple[Any, Any]], new: list[tuple[Any, Any]]) -> list[tuple
 
 
 class TransformersLanguageModel:
-    """SopranoLanguageModel over the package's TransformersModel.
-
-    `num_tokens` are sampled so far, of all sentences.
-    """
+    """SopranoLanguageModel over the package; `num_tokens` are sampled so far, of all sentences."""
 
     def __init__(self, directory: Path, device: str) -> None:
         self._directory = directory
@@ -243,12 +228,17 @@ class TransformersLanguageModel:
                 if num_rows := len(self._batch.rows):
                     self._batch.step()
                     self.num_tokens += num_rows
+            self._end = InstanceDeadError()
         except Exception as error:  # noqa: BLE001 - every sentence must hear of it
-            failure = as_instance_error(error)
-            _log.error("soprano.instance_died", device=self._device, reason=str(failure))
-            self._tell_all(failure)
-        else:
-            self._tell_all(InstanceDeadError())
+            self._end = as_instance_error(error)
+            _log.error("soprano.instance_died", device=self._device, reason=str(self._end))
+        for row in self._batch.rows:
+            row.stream.send(self._end)
+        self._batch.rows.clear()
+        while not self._waiting.empty():
+            *_, waiting = self._waiting.get()
+            if waiting is not None:
+                waiting.stream.send(self._end)
 
     def _admit(self) -> bool:
         """Let waiting sentences join; waits for one if there is nothing to do. False is the end."""
@@ -267,16 +257,6 @@ class TransformersLanguageModel:
                 sentence.stream.send(as_instance_error(error))
                 raise
         return True
-
-    def _tell_all(self, error: InstanceDeadError) -> None:
-        self._end = error
-        for row in self._batch.rows:
-            row.stream.send(error)
-        self._batch.rows.clear()
-        while not self._waiting.empty():
-            *_, waiting = self._waiting.get()
-            if waiting is not None:
-                waiting.stream.send(error)
 
 
 def load_package_model(directory: Path, device: str) -> Any:

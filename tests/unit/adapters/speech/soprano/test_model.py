@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import structlog.testing
 
+from app.adapters.speech.soprano.engine import Sampling
 from app.adapters.speech.soprano.model import SopranoModel
-from app.adapters.speech.soprano.sampling import Sampling
 from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
 from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
 from app.domain.errors import (

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.adapters.speech.soprano.sampling import MAX_RUN_LENGTH, RunawayDetector
+from app.adapters.speech.soprano.engine import MAX_RUN_LENGTH, RunawayDetector
 from tests.examples import examples
 
 SIZE = 512

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.adapters.speech.soprano.text_characters import to_ascii
+from app.adapters.speech.soprano.text import to_ascii
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ from app.adapters.speech.soprano.text_characters import to_ascii
     ],
 )
 def test_a_text_is_spelled_in_ascii(text: str, expected: str) -> None:
-    assert to_ascii(text) == expected
+    assert "".join(map(to_ascii, text)) == expected

@@ -1,17 +1,16 @@
 """A sentence of two models, compared by what they chose, led and left alone."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.adapters.speech.verification import (
     NEAR_TIE,
+    Choices,
     ReferenceRun,
     Samples,
     States,
     Trace,
     best_overlap,
     compare,
-    run_reference,
     trace_of,
 )
 
@@ -35,11 +34,11 @@ class FakeModel:
         self.alone, self.led = alone, led or alone
         self.asked: list[str] = []
 
-    def generate(self, prompt: str, max_tokens: int) -> Trace:
-        self.asked.append(f"generate {prompt} {max_tokens}")
+    def generate(self, prompt: str) -> Trace:
+        self.asked.append(f"generate {prompt}")
         return self.alone
 
-    def follow(self, prompt: str, choices: NDArray[np.int64]) -> Trace:
+    def follow(self, prompt: str, choices: Choices) -> Trace:
         self.asked.append(f"follow {prompt} {choices.tolist()}")
         return self.led
 
@@ -49,7 +48,7 @@ class FakeModel:
 
 
 def spoken(run: Trace) -> ReferenceRun:
-    return run_reference(FakeModel(run), "p", 9)
+    return ReferenceRun("p", run, FakeModel(run).vocode(run.states[: run.num_tokens]))
 
 
 def test_the_end_token_has_no_sound() -> None:
@@ -64,7 +63,7 @@ def test_a_run_that_is_cut_sounds_to_its_last_token() -> None:
 
 def test_a_model_that_agrees_at_every_step_is_not_asked_to_speak_alone() -> None:
     model = FakeModel(trace(7, 8, END))
-    found = compare(spoken(trace(7, 8, END)), model, 9)
+    found = compare(spoken(trace(7, 8, END)), model)
     assert model.asked == ["follow p [7, 8, 3]", "vocode 2"]
     assert (found.num_steps_agreed, found.num_steps, found.agreement) == (3, 3, 1.0)
     assert found.first_difference is None
@@ -75,8 +74,8 @@ def test_a_model_that_agrees_at_every_step_is_not_asked_to_speak_alone() -> None
 def test_a_model_that_differs_is_measured_led_and_alone() -> None:
     reference = spoken(trace(8, 8, 8, END))
     model = FakeModel(alone=trace(9, END), led=trace(9, 8, 8, END))
-    found = compare(reference, model, 9)
-    assert model.asked == ["follow p [8, 8, 8, 3]", "vocode 3", "generate p 9", "vocode 1"]
+    found = compare(reference, model)
+    assert model.asked == ["follow p [8, 8, 8, 3]", "vocode 3", "generate p", "vocode 1"]
     assert (found.num_reference_tokens, found.num_tokens, found.first_difference) == (3, 1, 0)
     assert (found.agreement, found.peak_difference, found.log_mel_db) == (0.0, None, None)
     assert (found.num_steps_agreed, found.num_near_ties, found.num_steps) == (3, 0, 4)
@@ -86,7 +85,7 @@ def test_a_model_that_differs_is_measured_led_and_alone() -> None:
 
 def test_a_difference_where_the_reference_is_undecided_is_a_near_tie() -> None:
     reference = spoken(trace(8, 8, END, margin=NEAR_TIE / 2))
-    found = compare(reference, FakeModel(trace(8, 9, END), trace(8, 9, END)), 9)
+    found = compare(reference, FakeModel(trace(8, 9, END), trace(8, 9, END)))
     assert (found.num_steps_agreed, found.num_near_ties, found.first_difference) == (2, 1, 1)
 
 

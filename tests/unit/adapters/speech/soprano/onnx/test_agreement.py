@@ -18,9 +18,10 @@ import pytest
 
 from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
+from app.adapters.speech.soprano.engine import MAX_NEW_TOKENS, Sampling
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
-from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
 from app.adapters.speech.verification import (
     MAX_PEAK_DIFFERENCE,
@@ -32,7 +33,6 @@ from app.adapters.speech.verification import (
     compare,
     judge_equal,
     peak_difference,
-    run_reference,
     summarize,
 )
 from app.domain.text.front_end import segment_text
@@ -43,7 +43,7 @@ from tests.unit.adapters.speech.soprano.text_corpus import corpus
 MakeCheckpoint = Callable[..., Path]
 
 MAX_TOKENS = 64
-"""Of a sentence; twice as many as the longest is expected to have, so that its end is compared."""
+"""Of a sentence; twice as many as the longest is expected to have."""
 
 
 @cache
@@ -59,19 +59,19 @@ def prompts() -> list[str]:
 
 def load_onnx(directory: Path, precision: Precision) -> TracedOnnx:
     graphs = GraphCache(directory.with_name(f"{directory.name}-graphs"), 0, SystemClock())
-    return TracedOnnx(read_checkpoint(directory), precision, 0, graphs)
+    return TracedOnnx(open_sessions(read_checkpoint(directory), precision, 1, 0, graphs))
 
 
 def speak_all(directory: Path, num_sentences: int) -> list[ReferenceRun]:
     model = TracedPackage(read_checkpoint(directory))
-    return [run_reference(model, prompt, MAX_TOKENS) for prompt in prompts()[:num_sentences]]
+    return [model.synthesize(prompt) for prompt in prompts()[:num_sentences]]
 
 
 def compare_all(
     spoken: list[ReferenceRun], directory: Path, precision: Precision
 ) -> list[Comparison]:
     model = load_onnx(directory, precision)
-    return [compare(one, model, MAX_TOKENS) for one in spoken]
+    return [compare(one, model) for one in spoken]
 
 
 def report(kind: str, precision: Precision, comparisons: list[Comparison]) -> Summary:
@@ -211,7 +211,7 @@ async def test_what_is_compared_is_what_the_engine_speaks(
     engine.load()
     try:
         for prompt in prompts()[:8]:
-            trace = model.generate(prompt, MAX_TOKENS)
+            trace = model.generate(prompt)
             async with aclosing(engine.synthesize(prompt, Sampling(), 0.0)) as pieces:
                 spoken = np.concatenate([samples async for samples in pieces])
             assert peak_difference(spoken, model.vocode(trace.states[: trace.num_tokens])) < 1e-5
@@ -231,10 +231,10 @@ def test_less_than_two_states_have_no_sound(
 
 def test_a_limit_cuts_both_at_the_same_token(make_checkpoint: MakeCheckpoint) -> None:
     directory = make_checkpoint(never_stops=True)
-    spoken = run_reference(TracedPackage(read_checkpoint(directory)), prompts()[0], MAX_TOKENS)
-    found = compare(spoken, load_onnx(directory, "fp32"), MAX_TOKENS)
-    assert (found.num_reference_tokens, found.num_tokens) == (MAX_TOKENS, MAX_TOKENS)
+    spoken = TracedPackage(read_checkpoint(directory)).synthesize(prompts()[0])
+    found = compare(spoken, load_onnx(directory, "fp32"))
+    assert (found.num_reference_tokens, found.num_tokens) == (MAX_NEW_TOKENS, MAX_NEW_TOKENS)
     assert (found.reference_finish, found.finish) == ("length", "length")
-    assert len(spoken.samples) == (MAX_TOKENS - 1) * 2_048
+    assert len(spoken.samples) == (MAX_NEW_TOKENS - 1) * 2_048
     assert found.agreement == 1.0
     assert found.led_peak_difference <= MAX_PEAK_DIFFERENCE

@@ -1,35 +1,49 @@
 """A second thread that works under the first one's lock as long as there is something to do."""
 
-import queue
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from app.adapters.speech.soprano.onnx.engine import BackgroundThread, Work, released
+from app.adapters.speech.soprano.onnx.engine import EngineLoop, Work, released
+from app.adapters.speech.soprano.onnx.sessions import Sessions
+from tests.fakes.clock import FakeClock
 
 MAX_WAIT_S = 10.0
 
 
-class Bench:
-    """What a background thread takes its work from, and what it reports."""
+class Bench(EngineLoop):
+    """A loop whose first thread does not run, and whose second one has the works of a test."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        nothing: Any = None
+        super().__init__(Sessions(nothing, nothing, nothing, 0, 1, is_split=True), FakeClock())
         self.works: list[Work] = []
-        self.reports: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
-        self.background = BackgroundThread(self.lock, self.next_work, self.reports.put)
 
-    def next_work(self) -> Work | None:
+    @property
+    def is_busy(self) -> bool:
+        return self._is_background_busy
+
+    @property
+    def lock(self) -> threading.Lock:
+        return self._lock
+
+    def _next_background(self) -> Work | None:
         assert self.lock.locked()
         return self.works.pop(0) if self.works else None
 
     def wake(self) -> None:
         with self.lock:
-            self.background.wake()
+            self._wake_background()
 
-    def wait(self) -> Exception | None:
-        return self.reports.get(timeout=MAX_WAIT_S)
+    def wait(self) -> None:
+        """Until the first thread would be woken; raises what would be raised there."""
+        self._inbox.get(timeout=MAX_WAIT_S)()
+
+    def end(self) -> None:
+        assert self._background is not None
+        self._background.shutdown()
 
     def computing(self, function: Callable[[], None]) -> Work:
         """Work that releases the lock for a function."""
@@ -45,7 +59,7 @@ class Bench:
 def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
-    bench.background.close()
+    bench.end()
 
 
 def test_it_goes_on_without_being_woken_as_long_as_there_is_something(bench: Bench) -> None:
@@ -53,20 +67,20 @@ def test_it_goes_on_without_being_woken_as_long_as_there_is_something(bench: Ben
     bench.works += [lambda: threads.append(threading.get_ident())] * 3
     bench.wake()
     for _ in range(3):
-        assert bench.wait() is None
+        bench.wait()
     assert len(set(threads)) == 1
     assert threading.get_ident() not in threads
 
 
 def test_it_rests_when_there_is_nothing_and_works_when_it_is_woken_again(bench: Bench) -> None:
     bench.wake()
-    assert not bench.background.is_busy
+    assert not bench.is_busy
     for _ in range(2):
         bench.works.append(lambda: None)
         bench.wake()
         bench.wait()
         with bench.lock:
-            assert not bench.background.is_busy
+            assert not bench.is_busy
 
 
 def test_it_does_one_thing_at_a_time(bench: Bench) -> None:
@@ -81,7 +95,7 @@ def test_it_does_one_thing_at_a_time(bench: Bench) -> None:
     assert begun.wait(MAX_WAIT_S)
     bench.works.append(lambda: None)
     bench.wake()
-    assert bench.background.is_busy
+    assert bench.is_busy
     assert len(bench.works) == 1
     may_end.set()
     bench.wait()
@@ -95,7 +109,8 @@ def test_an_error_is_reported_and_is_the_end(bench: Bench) -> None:
 
     bench.works += [bench.computing(fail), lambda: None]
     bench.wake()
-    assert str(bench.wait()) == "the runtime failed"
+    with pytest.raises(RuntimeError, match="the runtime failed"):
+        bench.wait()
     bench.wake()
     assert len(bench.works) == 1
     assert not bench.lock.locked()
@@ -113,5 +128,5 @@ def test_closing_waits_for_what_is_under_way(bench: Bench) -> None:
     bench.wake()
     assert begun.wait(MAX_WAIT_S)
     threading.Timer(0.05, may_end.set).start()
-    bench.background.close()
+    bench.end()
     assert ended.is_set()

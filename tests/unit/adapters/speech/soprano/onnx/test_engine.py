@@ -15,10 +15,11 @@ import pytest
 
 from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
+from app.adapters.speech.soprano.engine import Sampling
 from app.adapters.speech.soprano.onnx.engine import EngineLoop, OnnxEngine
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.sequence import Sequence
-from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.onnx.sessions import Sessions
 from app.domain.errors import InstanceDeadError, SentenceError, SynthesisError
 from tests.checkpoints.build import FULL, TINY, CheckpointSize, expected_samples
 from tests.fakes.clock import FakeClock
@@ -258,7 +259,7 @@ async def test_a_runtime_that_fails_is_told_to_everybody(
         loop: Any = engine.loop
         stream = engine.synthesize("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
         await anext(stream)
-        loop._language_model._session = None  # as if the runtime had failed
+        loop._language_model._sessions = {}  # as if the runtime had failed
         loop._language_model._decode_bindings.clear()
         with pytest.raises(InstanceDeadError):
             async for _ in stream:
@@ -288,7 +289,7 @@ async def test_a_decoder_that_fails_beside_the_steps_is_told_to_everybody(
 
 async def test_what_is_planned_for_the_second_thread_is_planned_for_nobody_else() -> None:
     vocoder: Any = SimpleNamespace(new_state=SimpleNamespace)
-    loop: Any = EngineLoop(vocoder, vocoder, 1, SystemClock(), has_background=True)
+    loop: Any = EngineLoop(Sessions(vocoder, vocoder, None, 0, 1, is_split=True), SystemClock())
     sequence = Sequence([1], Sampling(), 0.0, eos_id=0)
     sequence.states = [np.zeros(4, np.float32)] * 8
     loop.submit(sequence)
@@ -311,7 +312,8 @@ async def test_a_request_that_comes_during_a_prefill_is_known_before_the_next_on
 
     vocoder: Any = SimpleNamespace(new_state=SimpleNamespace)
     language_model: Any = SimpleNamespace(prefill=prefill)
-    loop: Any = EngineLoop(language_model, vocoder, 4, FakeClock())
+    sessions = Sessions(language_model, vocoder, None, 0, 4, is_split=False)
+    loop: Any = EngineLoop(sessions, FakeClock())
     loop._decode = lambda _slots: None
     streams = [loop.submit(Sequence([n], Sampling(), n / 10, eos_id=0)) for n in (1, 2)]
     with loop._lock:

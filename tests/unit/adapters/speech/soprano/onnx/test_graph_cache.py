@@ -23,10 +23,10 @@ class Rig:
     def __init__(self, tmp_path: Path, max_bytes: int = 0) -> None:
         self.clock = FakeClock()
         self.directory = tmp_path / "graphs"
-        self.cache = GraphCache(self.directory, max_bytes, self.clock)
+        self.cache = GraphCache(self.directory, max_bytes, self.clock, self.build)
         self.num_built = 0
 
-    def build(self, directory: Path) -> None:
+    def build(self, _: Checkpoint, __: Precision, directory: Path) -> None:
         self.num_built += 1
         (directory / "a.onnx").write_bytes(b"graph" * 200)
 
@@ -34,7 +34,7 @@ class Rig:
         return {path for path in self.directory.iterdir() if path.name != "digests.json"}
 
     def get(self, checkpoint: Checkpoint, precision: Precision = "fp32") -> Path:
-        return self.cache.get(checkpoint, precision, self.build)
+        return self.cache.get(checkpoint, precision)
 
 
 @pytest.fixture
@@ -61,10 +61,12 @@ def test_other_weights_are_other_graphs(rig: Rig, checkpoint: Checkpoint) -> Non
     assert rig.get(checkpoint) != before
 
 
-def test_another_version_of_our_graphs_is_built_anew(rig: Rig, checkpoint: Checkpoint) -> None:
+def test_another_version_of_our_graphs_is_built_anew(
+    rig: Rig, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = rig.get(checkpoint)
-    later = GraphCache(rig.directory, 0, rig.clock, graph_version=10_000)
-    assert later.get(checkpoint, "fp32", rig.build) != before
+    monkeypatch.setattr(graph_cache, "GRAPH_VERSION", 10_000)
+    assert rig.get(checkpoint) != before
 
 
 @pytest.mark.parametrize("damage", ["shorter", "other", "missing", "manifest", "empty manifest"])
@@ -123,12 +125,12 @@ def test_many_other_weights_do_not_push_out_what_is_used_again(
 
 
 def test_a_build_that_fails_leaves_nothing(rig: Rig, checkpoint: Checkpoint) -> None:
-    def fail(directory: Path) -> None:
+    def fail(_: Checkpoint, __: Precision, directory: Path) -> None:
         (directory / "half").write_bytes(b"x")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(ModelLoadError, match=r"No space left on device.*model\.graph_directory"):
-        rig.cache.get(checkpoint, "fp32", fail)
+        GraphCache(rig.directory, 0, rig.clock, fail).get(checkpoint, "fp32")
     assert rig.entries() == set()
 
 
@@ -170,12 +172,14 @@ def test_two_builds_at_once_give_one_whole_entry(rig: Rig, checkpoint: Checkpoin
     together = threading.Barrier(2, timeout=10)
     results: list[Path] = []
 
-    def build(directory: Path) -> None:
-        rig.build(directory)
+    def build(checkpoint: Checkpoint, precision: Precision, directory: Path) -> None:
+        rig.build(checkpoint, precision, directory)
         together.wait()
 
+    cache = GraphCache(rig.directory, 0, rig.clock, build)
+
     def get() -> None:
-        results.append(rig.cache.get(checkpoint, "fp32", build))
+        results.append(cache.get(checkpoint, "fp32"))
 
     threads = [threading.Thread(target=get) for _ in range(2)]
     for thread in threads:

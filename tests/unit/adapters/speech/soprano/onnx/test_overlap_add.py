@@ -17,7 +17,7 @@ def random_spectra(num_frames: int, level: float = 0.0) -> np.ndarray:
 
 def transform(spectra: np.ndarray) -> np.ndarray:
     transform_ = OverlapAdd(WINDOW)
-    carried = transform_.start()[None]
+    carried = np.zeros((1, 3, 512), np.float32)
     samples, _ = transform_.push(spectra, carried, is_first=True, is_last=True)
     only: np.ndarray = samples[0]
     return only

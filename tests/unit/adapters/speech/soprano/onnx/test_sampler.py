@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.adapters.speech.soprano.onnx.sampler import (
+from app.adapters.speech.soprano.engine import Sampling
+from app.adapters.speech.soprano.onnx.sequence import (
+    Sequence,
     penalize_repetition,
     sample_nucleus,
     sample_tokens,
 )
-from app.adapters.speech.soprano.onnx.sequence import Sequence
-from app.adapters.speech.soprano.sampling import Sampling
 from app.domain.speech import SamplingParams
 from tests.examples import examples
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from app.adapters.speech.soprano.engine import Sampling
 from app.adapters.speech.soprano.onnx.scheduler import (
     MAX_PREFILL_TOKENS,
     MAX_VOCODER_BATCH,
@@ -17,7 +18,6 @@ from app.adapters.speech.soprano.onnx.sequence import (
     MIN_FIRST_STATES,
     Sequence,
 )
-from app.adapters.speech.soprano.sampling import Sampling
 from tests.examples import table
 
 EOS = 3

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from app.adapters.speech.soprano.engine import MAX_NEW_TOKENS, Sampling
 from app.adapters.speech.soprano.onnx.sequence import Sequence
-from app.adapters.speech.soprano.sampling import MAX_NEW_TOKENS, Sampling
 from app.domain.errors import InvalidAudioError, RunawaySpeechError, TruncatedSpeechError
 
 EOS = 3

@@ -93,7 +93,7 @@ def test_the_whole_is_what_the_package_decodes(
     length: int,
 ) -> None:
     pytest.importorskip("soprano")
-    from app.adapters.speech.soprano.torch.vocoder import StateVocoder, Window
+    from app.adapters.speech.soprano.torch.engine import StateVocoder, Window
 
     reference = StateVocoder(read_checkpoint(make_checkpoint(decoder_version=version)), "cpu")
     states = random_states(length, length)

@@ -5,8 +5,7 @@ from typing import NoReturn
 import pytest
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
-from app.adapters.speech.soprano.engine import as_instance_error, loading
-from app.adapters.speech.soprano.sampling import Sampling
+from app.adapters.speech.soprano.engine import Sampling, as_instance_error, loading
 from app.adapters.speech.soprano.torch.engine import TorchEngine, resolve_device
 from app.domain.errors import DeviceError, InstanceDeadError, ModelLoadError
 

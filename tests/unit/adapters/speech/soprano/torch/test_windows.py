@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.speech.soprano.torch.vocoder import CONTEXT_STATES, Window, next_window
+from app.adapters.speech.soprano.torch.engine import CONTEXT_STATES, Window, next_window
 
 
 def windows_of(pushes: list[int], total: int) -> list[Window]:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from app.adapters.speech.ray_serve import client
-from app.adapters.speech.ray_serve.client import RayModel
+from app.adapters.speech import ray_serve
+from app.adapters.speech.ray_serve import RayModel
 from app.domain.errors import (
     ModelLoadError,
     ReplicaLostError,
@@ -103,7 +103,7 @@ async def test_more_than_may_wait_is_refused(
     model: RayModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await model.close()
-    monkeypatch.setattr(client, "MAX_QUEUED_SENTENCES", 2)
+    monkeypatch.setattr(ray_serve, "MAX_QUEUED_SENTENCES", 2)
     model = on_ray(FakeSpeechModel(), build_obedient)
     await model.load()
     waiting = []

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.adapters.speech.segment_bytes import from_bytes, to_bytes
+from app.adapters.speech.cache_levels import from_bytes, to_bytes
 from app.domain.audio import AudioChunk
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)

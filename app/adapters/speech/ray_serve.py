@@ -1,8 +1,8 @@
-"""The server's side: replicas of a model on Ray Serve, as one SpeechModel here.
+"""Replicas of a model on Ray Serve, as one SpeechModel, and what runs on each replica.
 
-Ray Serve chooses the replica, starts and stops replicas by load, and replaces dead ones. The
-application belongs to the cluster: a server takes the one that runs there, or deploys it; it stops
-only a Ray that it has started itself.
+Ray Serve chooses the replica, starts and stops replicas by load, and replaces one that dies or is
+unwell. The application belongs to the cluster: a server takes the one that runs there, or deploys
+it; it stops only a Ray that it has started itself.
 """
 
 import asyncio
@@ -12,8 +12,10 @@ import secrets
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
+from importlib import import_module
 from itertools import count
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -22,14 +24,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
-from app.adapters.speech.ray_serve.replica import (
-    ONLY_LOOPBACK,
-    BuildReplica,
-    FailedAttempt,
-    Item,
-    Replica,
-)
-from app.adapters.speech.worker.protocol import Failure, restore
+from app.adapters.speech.worker.protocol import Failure, describe, restore
 from app.domain.audio import AudioChunk
 from app.domain.errors import (
     DeviceError,
@@ -41,9 +36,11 @@ from app.domain.errors import (
     SpeechError,
     SynthesisError,
 )
+from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment
 from app.domain.services.time_limit import within
 from app.domain.speech import ModelInfo, SynthesisParams
+from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
@@ -57,8 +54,10 @@ LOOKS_PER_MESSAGE: Final = 10  # while it is not ready
 
 RETRY_AFTER_S: Final = 2.0  # what a caller is told when all replicas have their queues full
 
-MAX_QUEUED_SENTENCES: Final = 1_000
-"""Of one server; only a safeguard, because admission rejects requests before."""
+MAX_QUEUED_SENTENCES: Final = 1_000  # of one server; a safeguard, admission rejects before
+
+# Without audio for any of its sentences a replica hangs; on a busy one some have audio.
+MAX_SILENCE_S: Final = 30.0
 
 # A replica that is asked and says nothing is replaced after three times these seconds at most; a
 # busy one still answers, because its engine works in threads.
@@ -73,6 +72,9 @@ ANY_RAY: Final = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # what is called after the end must not start another one
 }
 
+# Variable of Ray: "0" has its parts listen on the loopback address, also on Linux.
+ONLY_LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
 # Of the Ray that a server starts for itself: only this machine can connect, with a token that
 # nobody else has.
 OWN_RAY: Final = {
@@ -81,13 +83,105 @@ OWN_RAY: Final = {
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
 }
 
+# They have handlers of their own, and a warning for each request that is rejected.
 LOGGERS: Final = ("ray", "ray.serve")
-"""They have handlers of their own, and a warning for each request that is rejected."""
-
 
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+
+class FailedAttempt(msgspec.Struct, frozen=True):
+    """What `SentenceObserver.sentence_failed` was told; the sentence goes on."""
+
+    failure: Failure
+    attempt: int
+
+
+# What a sentence gives; nothing follows a Failure. Errors are data: not all can be pickled.
+Item = AudioChunk | FailedAttempt | Failure
+
+# Makes the model that an assignment describes; pickled by its name, so it belongs to a module.
+BuildReplica = Callable[[bytes, SentenceObserver], tuple[SpeechModel, Clock]]
+
+_FAILED: Final[ContextVar[list[Item]]] = ContextVar("failed")
+
+
+class Replica:
+    """One replica: loads its model before it is asked for anything, and warms it up.
+
+    As the model's SentenceObserver it keeps failures for the stream of the sentence.
+    """
+
+    async def __init__(  # type: ignore[misc] # Ray Serve awaits it
+        self, build: BuildReplica, assignment: bytes
+    ) -> None:
+        if os.environ.get(ONLY_LOOPBACK) == "0":  # noqa: TID251 - a switch of Ray
+            _listen_on_loopback()
+        self._assignment = assignment
+        self._model, self._clock = build(assignment, self)
+        self._num_running = 0
+        self._audio_at = 0.0  # when there was any for the last time, or when work began
+        self._is_dead = False
+        await self._model.load()
+        probe = segment_text(PROBE_TEXT, self._model.split)[0]
+        async for _ in self.synthesize(probe, SynthesisParams(self._model.info.voices[0]), 0.0):
+            pass
+
+    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
+        _FAILED.get([]).append(FailedAttempt(describe(error), attempt))
+
+    async def synthesize(
+        self, segment: TextSegment, params: SynthesisParams, due_in_s: float
+    ) -> AsyncGenerator[Item, None]:
+        """What `SpeechModel.synthesize` gives; clocks of machines differ, so due is relative."""
+        failed: list[Item] = []
+        _FAILED.set(failed)
+        due_at = self._clock.monotonic() + due_in_s
+        if not self._num_running:
+            self._audio_at = self._clock.monotonic()
+        self._num_running += 1
+        try:
+            async with aclosing(self._model.synthesize(segment, params, due_at)) as chunks:
+                async for chunk in chunks:
+                    self._audio_at = self._clock.monotonic()
+                    while failed:
+                        yield failed.pop(0)
+                    yield chunk
+        except InstanceDeadError as error:
+            self._is_dead = True
+            failed.append(describe(error))
+        except SpeechError as error:
+            failed.append(describe(error))
+        except Exception:  # noqa: BLE001 - the server is told
+            _log.exception("speech.model_raised")
+            failed.append(describe(SynthesisError()))
+        finally:
+            self._num_running -= 1
+        for failure in failed:
+            yield failure
+
+    def check_health(self) -> None:
+        """Called by Ray Serve, which replaces the replica if it raises."""
+        is_silent = self._clock.monotonic() - self._audio_at > MAX_SILENCE_S
+        if self._is_dead or (self._num_running and is_silent):
+            raise InstanceDeadError
+
+    def describe(self) -> bytes:
+        """What the replica is."""
+        return self._assignment
+
+
+def _listen_on_loopback() -> None:
+    """Have the port for other deployments open to this machine only.
+
+    What arrives there is unpickled without a token; Ray's switch leaves this one port out.
+    """
+    replica: Any = import_module("ray.serve._private.replica")
+    open_port = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: open_port(
+        server, address.replace("[::]", "127.0.0.1")
+    )
 
 
 class ReplicaOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,34 +195,32 @@ class ReplicaOptions(msgspec.Struct, frozen=True, kw_only=True):
     num_gpus: float
     shutdown_s: float  # given to running sentences of a replica that is stopped
 
-    def for_ray(self) -> dict[str, Any]:
-        """As Ray Serve takes it, of a deployment."""
-        return {
-            "autoscaling_config": {
-                "min_replicas": self.min_replicas,
-                "max_replicas": self.max_replicas,
-                "target_ongoing_requests": self.target_ongoing_requests,
-                "upscale_delay_s": 3.0,
-                "downscale_delay_s": 60.0,
-                "metrics_interval_s": 1.0,
-                "look_back_period_s": 3.0,
-            },
-            "max_ongoing_requests": self.max_ongoing_requests,
-            "max_queued_requests": MAX_QUEUED_SENTENCES,
-            "ray_actor_options": {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus},
-            "health_check_period_s": HEALTH_PERIOD_S,
-            "health_check_timeout_s": HEALTH_TIMEOUT_S,
-            "graceful_shutdown_timeout_s": self.shutdown_s,
-            "graceful_shutdown_wait_loop_s": 0.2,
-        }
-
 
 def bind_replicas(build: BuildReplica, assignment: bytes, options: ReplicaOptions) -> Any:
     """The application, as `ray.serve.run` and a Serve config take it."""
     from ray import serve
 
-    deployment: Any = serve.deployment(Replica, name=APPLICATION)
-    return deployment.options(**options.for_ray()).bind(build, assignment)
+    deployment: Any = serve.deployment(
+        Replica,
+        name=APPLICATION,
+        autoscaling_config={
+            "min_replicas": options.min_replicas,
+            "max_replicas": options.max_replicas,
+            "target_ongoing_requests": options.target_ongoing_requests,
+            "upscale_delay_s": 3.0,
+            "downscale_delay_s": 60.0,
+            "metrics_interval_s": 1.0,
+            "look_back_period_s": 3.0,
+        },
+        max_ongoing_requests=options.max_ongoing_requests,
+        max_queued_requests=MAX_QUEUED_SENTENCES,
+        ray_actor_options={"num_cpus": options.num_cpus, "num_gpus": options.num_gpus},
+        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_timeout_s=HEALTH_TIMEOUT_S,
+        graceful_shutdown_timeout_s=options.shutdown_s,
+        graceful_shutdown_wait_loop_s=0.2,
+    )
+    return deployment.bind(build, assignment)
 
 
 def apply_serve_config(config: Mapping[str, Any], dashboard: str) -> None:
@@ -145,22 +237,18 @@ def apply_serve_config(config: Mapping[str, Any], dashboard: str) -> None:
         raise OSError(str(error)) from error
 
 
-class ClusterAddress(msgspec.Struct, frozen=True):
-    """Where Ray is."""
+class Application(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server expects on Ray Serve, and where Ray is."""
 
     address: str  # as `ray.init` takes it; empty starts one on this machine
     environment: Mapping[str, str]  # of the Ray that is started
-
-
-class Application(msgspec.Struct, frozen=True):
-    """What a server expects on Ray Serve."""
-
+    max_replicas: int
     bind: Callable[[], Any]  # makes it, if the cluster has none
     check: Callable[[bytes], None]  # raises ModelLoadError for an assignment of another model
 
 
 class RayModel:
-    """SpeechModel over the replicas, of which there may be `max_replicas`.
+    """SpeechModel over the replicas.
 
     `outline` is the same model, never loaded: it has its info and splits texts. `observer` is told
     of failed attempts in the context of the listener.
@@ -170,15 +258,11 @@ class RayModel:
         self,
         outline: SpeechModel,
         application: Application,
-        cluster: ClusterAddress,
-        max_replicas: int,
         clock: Clock,
         observer: SentenceObserver,
     ) -> None:
         self._outline = outline
         self._application = application
-        self._cluster = cluster
-        self._max_replicas = max_replicas
         self._clock = clock
         self._observer = observer
         self._handle: Any = None
@@ -192,7 +276,9 @@ class RayModel:
     @property
     def info(self) -> ModelInfo:
         info = self._outline.info
-        return msgspec.structs.replace(info, num_streams=info.num_streams * self._max_replicas)
+        return msgspec.structs.replace(
+            info, num_streams=info.num_streams * self._application.max_replicas
+        )
 
     def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
         return self._outline.split(paragraphs)
@@ -258,13 +344,16 @@ class RayModel:
                     self._observer.sentence_failed(error, item.attempt)
                 return None
             case Failure():
-                raise _restore(item)
+                error = restore(item)
+                if isinstance(error, DeviceError):  # another replica would have the same trouble
+                    raise SynthesisError(str(error))
+                raise ReplicaLostError if isinstance(error, InstanceDeadError) else error
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _connect(self) -> None:
-        address, own_environment = self._cluster.address, self._cluster.environment
+        address = self._application.address
         for name, value in ANY_RAY.items():
             os.environ.setdefault(name, value)  # noqa: TID251 - Ray reads it when it is imported
         if not address:
@@ -286,7 +375,7 @@ class RayModel:
             ray.init(address=address, **options)
         else:
             self._session = mkdtemp(prefix="soprano-ray-")
-            with _environment({**own_environment, **ANY_RAY, **OWN_RAY}):
+            with _environment({**self._application.environment, **ANY_RAY, **OWN_RAY}):
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -309,7 +398,8 @@ class RayModel:
         """Return when the application can be asked; deploy it, if there is none that works."""
         is_deployed = False
         for num_looks in count(1):
-            match await self._in_thread(_application_status):
+            application = (await self._in_thread(_applications)).get(APPLICATION)
+            match application and application.status.value:
                 case "RUNNING" | "UNHEALTHY":  # which replaces replicas
                     return
                 case "DEPLOYING" | "DELETING":
@@ -367,30 +457,16 @@ def _find_application() -> Any:
 def _last_line(message: str) -> str:
     """Of a traceback, which names the error; that of a replica says more than `message`."""
     with suppress(Exception):
-        message = _deployment().message or message
+        message = _applications()[APPLICATION].deployments[APPLICATION].message or message
     return message.strip().rpartition("\n")[2].strip()
 
 
-def _deployment() -> Any:
+def _applications() -> dict[str, Any]:
     from ray import serve
 
-    return serve.status().applications[APPLICATION].deployments[APPLICATION]
-
-
-def _application_status() -> str:
-    from ray import serve
-
-    application = serve.status().applications.get(APPLICATION)
-    return "" if application is None else application.status.value
+    return dict(serve.status().applications)
 
 
 def _count_replicas() -> int:
-    return int(_deployment().replica_states.get("RUNNING", 0))
-
-
-def _restore(failure: Failure) -> SpeechError:
-    """The error; an instance that died is a replica, which Ray Serve replaces."""
-    error = restore(failure)
-    if isinstance(error, DeviceError):  # another replica would have the same trouble with it
-        return SynthesisError(str(error))
-    return ReplicaLostError() if isinstance(error, InstanceDeadError) else error
+    states = _applications()[APPLICATION].deployments[APPLICATION].replica_states
+    return int(states.get("RUNNING", 0))
