@@ -138,7 +138,7 @@ class OurLanguageModel:
         """The logits of the last token of a prompt."""
         return self._model.prefill(row, tokens, 0)[1]
 
-    def decode(self, tokens: Sequence[int], position: int) -> Logits:
+    def decode(self, tokens: list[int], position: int) -> Logits:
         """The logits of a step of the first rows."""
         return self._model.decode(0, tokens, [position] * len(tokens))[1]
 
@@ -169,7 +169,7 @@ class LlamaLanguageModel:
         last = len(tokens) - 1
         return self._run([(token, at, row, at == last) for at, token in enumerate(tokens)])
 
-    def decode(self, tokens: Sequence[int], position: int) -> Logits:
+    def decode(self, tokens: list[int], position: int) -> Logits:
         """The logits of a step of the first rows."""
         return self._run([(token, position, row, True) for row, token in enumerate(tokens)])
 
