@@ -7,10 +7,11 @@ from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
 from app.domain.text.reading.matching import (
     apart,
+    before,
+    behind,
     not_after,
     spelled,
     with_point,
-    with_point_before_capital,
 )
 
 _NOON: Final = 12
@@ -57,10 +58,8 @@ def _half_of_day(match: re.Match[str]) -> str:
     if match[0].endswith(("pm.", "am.", "PM.", "AM.", "Pm.", "Am.")):  # no abbreviation has it
         return f"{words}."
     # "At 9 p.m. John left", "The 7 p.m. Yankees game"
-    text, start = match.string, match.start()
-    is_beginning = _BEGINNING.search(text, max(0, start - 16), start) is not None
-    is_last = not (is_beginning or _OF_TIME.match(text, match.end()))
-    return (with_point_before_capital if is_last else with_point)(words, match)
+    goes_on = before(_BEGINNING, match, 16) or behind(_OF_TIME, match)
+    return with_point(words, match, before_names=goes_on is not None)
 
 
 def _read_half_day(match: re.Match[str]) -> str | None:

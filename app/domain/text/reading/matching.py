@@ -6,8 +6,10 @@ stand before a number is checked after its first figure.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
+
+from app.domain.text.mapped_text import Rule, rule
 
 NUMBER: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})++(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
 
@@ -34,8 +36,8 @@ def any_of(words: Iterable[str]) -> str:
     return f"(?:{'|'.join(branches)})"
 
 
-# DELETE, which no text has. It is of Latin-1: in others, figures are found three times as slowly.
 JOINT: Final = "\x7f"
+"""DELETE, which no text has. It is of Latin-1: others make finding figures three times as slow."""
 
 
 def spelled(letters: str) -> str:
@@ -48,12 +50,27 @@ def touches_word(match: re.Match[str]) -> bool:
     return match.start() > 0 and match.string[match.start() - 1].isalnum()
 
 
+def word_rule(pattern: str, rewrite: Callable[[re.Match[str]], str | None]) -> Rule:
+    """The rule for `pattern` where no letter or figure stands right before the match."""
+    return rule(pattern, lambda match: None if touches_word(match) else rewrite(match))
+
+
+def before(pattern: re.Pattern[str], match: re.Match[str], max_chars: int) -> re.Match[str] | None:
+    """What `pattern`, which is to end there, finds in so many characters before the match."""
+    start = match.start()
+    return pattern.search(match.string, max(0, start - max_chars), start)
+
+
+def behind(pattern: re.Pattern[str], match: re.Match[str]) -> re.Match[str] | None:
+    """What `pattern` finds right behind the match."""
+    return pattern.match(match.string, match.end())
+
+
 def apart(match: re.Match[str], words: str) -> str:
     """`words` with a space where the match has a letter or a figure right beside it."""
-    text = match.string
-    before = " " if touches_word(match) else ""
-    after = " " if match.end() < len(text) and text[match.end()].isalnum() else ""
-    return f"{before}{words}{after}"
+    gap = " " if touches_word(match) else ""
+    following = match.string[match.end() : match.end() + 1]
+    return f"{gap}{words}{' ' if following.isalnum() else ''}"
 
 
 _STARTERS: Final = (
@@ -77,18 +94,18 @@ _AFTER: Final = re.compile(rf"[\"')\]]*(?:\s*$|\s*\n|\s+[\"'(]?(?:{_STARTERS})\b
 
 def ends_sentence(match: re.Match[str]) -> bool:
     """Whether a sentence ends behind `match`: the text does, or a word that begins one follows."""
-    return _AFTER.match(match.string, match.end()) is not None
+    return behind(_AFTER, match) is not None
 
 
-def with_point(words: str, match: re.Match[str]) -> str:
-    """`words`, and the point of the abbreviation where it also ends the sentence."""
-    return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
+def with_point(words: str, match: re.Match[str], *, before_names: bool = True) -> str:
+    """`words`, and the point of the abbreviation where it also ends the sentence.
 
-
-def with_point_before_capital(words: str, match: re.Match[str]) -> str:
-    """The same of an abbreviation that never stands before a name, such as that of a unit."""
-    is_before_capital = _CAPITAL.match(match.string, match.end()) is not None
-    return f"{words}." if match[0].endswith(".") and is_before_capital else with_point(words, match)
+    One that does not stand `before_names`, such as that of a unit, ends it before any capital.
+    """
+    if not match[0].endswith("."):
+        return words
+    is_end = ends_sentence(match) or (not before_names and behind(_CAPITAL, match))
+    return f"{words}." if is_end else words
 
 
 _THINGS: Final = re.compile(
@@ -111,8 +128,4 @@ _NOUN: Final = re.compile(
 
 def is_before_noun(match: re.Match[str]) -> bool:
     """Whether "a" stands before the match and a noun behind it, or a thing that is so named."""
-    if _THINGS.match(match.string, match.end()):
-        return True
-    start = match.start()
-    has_article = _ARTICLE.search(match.string, max(0, start - 4), start)
-    return has_article is not None and _NOUN.match(match.string, match.end()) is not None
+    return bool(behind(_THINGS, match) or (before(_ARTICLE, match, 4) and behind(_NOUN, match)))

@@ -14,7 +14,7 @@ from app.domain.text.reading.matching import (
     number,
     touches_word,
 )
-from app.domain.text.reading.units import PER_NAMES
+from app.domain.text.reading.measures import PER_NAMES
 
 _COINS: Final[dict[str, tuple[str, str, str, str]]] = {
     "$": ("dollar", "dollars", "cent", "cents"), "\u20ac": ("euro", "euros", "cent", "cents"),

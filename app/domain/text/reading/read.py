@@ -11,7 +11,6 @@ from typing import Final
 from app.domain.text.mapped_text import MappedText, Rule, rule
 from app.domain.text.reading import (
     abbreviations,
-    addresses,
     calendar,
     characters,
     clock,
@@ -20,7 +19,6 @@ from app.domain.text.reading import (
     money,
     numbers,
     roman,
-    symbols,
 )
 
 Step = tuple[str, *tuple[Rule, ...]]
@@ -53,9 +51,9 @@ _CHARACTERS: Final[tuple[Step, ...]] = (
     (_ANY, characters.RULES),
 )
 _NAMES: Final[tuple[Step, ...]] = (
-    (r":\S", *addresses.URLS),
-    ("@", addresses.MAIL),
-    (r"\.(?:[a-z]{2}|(?<=www\.))", *addresses.HOSTS),
+    (r":\S", *identifiers.URLS),
+    ("@", identifiers.MAIL),
+    (r"\.(?:[a-z]{2}|(?<=www\.))", *identifiers.HOSTS),
     ("Mon|Tue|Wed|Thu|Fri|S(?:at|un)", *calendar.WEEKDAYS),
     ("0 [CTPJSK]", abbreviations.NUMBERED_BOOKS),
     (r"\. ?0(?:0{0,2}:0|(?<=Ps\.0)|(?<=Ps\. 0))", abbreviations.BOOKS),
@@ -131,7 +129,7 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     ("0[kM] ?- ?0", measures.SCALE_RANGES),
     ("0 ?[mMbB](?:n\\b| [a-z]|(?<=[MB])(?!\\w))", *measures.SCALES),
     ("0[kK]", *measures.THOUSANDS),
-    (rf"[-\u2212+\u00b1][0.{money.SIGNS}]", measures.SIGNS),
+    (rf"[-\u2212+\u00b1][0.{money.SIGNS}]", numbers.SIGNS),
     (r"[x\u00d7](?: ?[0.]|(?<=0.)[ /]|(?<=0 .) )", *measures.PRODUCTS),
     (rf"\((?<=[{money.SIGNS}].)", money.LOSSES),
     (money.SIGN, money.RULES),
@@ -167,8 +165,8 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     ("0", numbers.WHOLE),
 )
 _SYMBOLS: Final[tuple[Step, ...]] = (
-    (symbols.SIGN, *symbols.RULES),
-    ("[.!?,;:][A-Za-z.]", *symbols.MARKS),
+    (characters.SYMBOL, *characters.SYMBOLS),
+    ("[.!?,;:][A-Za-z.]", *characters.MARKS),
     (r" (?:[ \n.,;:!?)\]}]|(?<=[(\[{\n] ))", *_TIDY),
 )
 _FIGURES: Final = rf"[0\^\u2212\u00b0{_SMALL_FIGURES}]"
