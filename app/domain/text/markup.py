@@ -29,6 +29,10 @@ class Pause(msgspec.Struct, frozen=True):
     start: int  # where in the original it was asked for
     end: int  # where that ends
 
+    def span(self) -> Span:
+        """What it stands for in the original."""
+        return self.start, self.end
+
 
 _BLOCK_TAGS: Final = (
     "br|p|div|li|ul|ol|h[1-6]|tr|table|thead|tbody|blockquote|section|article|header|footer|hr|dl|dt"
@@ -132,12 +136,11 @@ _BULLET: Final = re.compile(
     r"(?:[-*+\u2022\u2023\u25e6\u2043\u2013\u00b7][ \t]+|[\u2022\u2023\u25e6\u2043])"
     r"(?:\[[ xX]\][ \t]+)?"
 )
-_NUMBERED: Final = re.compile(r"(?:\d{1,3}(?P<sign>[.)])|[a-zA-Z](?P<bracket>\)))[ \t]+(?=\S)")
+_NUMBERED: Final = re.compile(r"\A(?:\d{1,3}[.)]|[a-zA-Z]\))(?=[ \t]+\S)")
 _CELL_BORDER: Final = re.compile(r"[ \t]*\|[ \t]*")
 _OUTER_BORDERS: Final = re.compile(r"^\|[ \t]*|[ \t]*\|$")
-_ANY: Final = re.compile(r".")
 _JOINT: Final = re.compile(JOINT)
-_ONLY_PAGE_OR_NOTHING: Final = re.compile(r"[\s*_~`]*")
+_ONLY_MARKS: Final = re.compile(r"[\s*_~`]*")
 
 _FUNCTION_WORD: Final = re.compile(
     r"\b(?:a|an|the|to|of|in|on|at|by|for|from|with|and|or|but|as|is|are|was|were|be|been|that|which"
@@ -158,9 +161,7 @@ def read_markup(
     Without `is_markup` only lines are told apart. A text that goes on in a line, and does not begin
     one, does not begin with a mark either.
     """
-    mapped = MappedText.of(text)
-    if JOINT in text:  # which is ours
-        mapped = mapped.sub(_JOINT, " ")
+    mapped = MappedText.of(text).sub(_JOINT, " ")  # which is ours
     if not is_markup:
         return list(_paragraphs(mapped, is_markup=False))
     if not begins_line:
@@ -172,12 +173,10 @@ def read_markup(
     last = 0
     for match in _PAUSE.finditer(mapped.text):
         parts += _paragraphs(mapped[last : match.start()], is_markup=True)
-        start, end = mapped.span(match.start())[0], mapped.span(match.end() - 1)[1]
-        if duration_s := _duration_s(match):
-            parts.append(Pause(duration_s, start, end))
         last = match.end()
-    parts += _paragraphs(mapped[last:], is_markup=True)
-    return parts
+        if duration_s := _duration_s(match):
+            parts.append(Pause(duration_s, *mapped[match.start() : last].span()))
+    return [*parts, *_paragraphs(mapped[last:], is_markup=True)]
 
 
 def _duration_s(match: re.Match[str]) -> float:
@@ -227,19 +226,14 @@ def _lines(mapped: MappedText, *, is_markup: bool) -> Iterator[tuple[MappedText 
     start = 0
     was_heading = False
     for raw in mapped.text.split("\n"):
-        line_start, start = start, start + len(raw) + 1
-        if not raw or raw.isspace():
-            yield None, was_heading
-            was_heading = False
-            continue
-        line = mapped[line_start : start - 1].strip()
+        line = mapped[start : start + len(raw)].strip()
+        start += len(raw) + 1
         is_own, is_heading = False, False
-        if is_markup:
+        if is_markup and len(line):
             line, is_own, is_heading = _without_marks(line)
-        if is_markup and _ONLY_PAGE_OR_NOTHING.fullmatch(line.text):
-            line = line[:0]
-        yield (line if len(line) else None), is_own or was_heading
-        was_heading = is_heading and bool(len(line))
+        is_empty = not len(line) or (is_markup and _ONLY_MARKS.fullmatch(line.text) is not None)
+        yield (None if is_empty else line), is_own or was_heading
+        was_heading = is_heading and not is_empty
 
 
 def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
@@ -261,14 +255,8 @@ def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
         return line, True, True
     if bullet := _BULLET.match(text):
         line, is_own = line[bullet.end() :].strip(), True
-        text = line.text
-    if numbered := _NUMBERED.match(text):
-        sign = numbered.start(numbered.lastgroup or 0)
-        line = MappedText.join(
-            [line[:sign], line[sign : sign + 1].sub(_ANY, ","), line[sign + 1 :]]
-        )
-        is_own = True
-    return line, is_own, False
+    numbered = line.sub(_NUMBERED, lambda match: f"{match[0][:-1]},")
+    return numbered, is_own or numbered is not line, False
 
 
 def begins_item(line: str) -> bool:
