@@ -21,10 +21,12 @@ from app.domain.errors import (
     SpeechTimeoutError,
 )
 
+# What a caller is told to wait while the one call that is let through is on its way.
 PROBE_WAIT_S: Final = 1.0
-"""What a caller is told to wait while the one call that is let through is on its way."""
-
 MAX_DOUBLINGS: Final = 30
+# An open circuit makes the server unready only after so long: an instance that is started again
+# needs a few seconds, and nobody gains if a load balancer moves away for those.
+UNREADY_AFTER_S: Final = 10.0
 
 
 class BreakerState(StrEnum):
@@ -206,6 +208,17 @@ class EngineHealth(msgspec.Struct, frozen=True):
 
     breaker: BreakerState = BreakerState.CLOSED
     open_for_s: float = 0.0
+
+    def trouble(self) -> str | None:
+        """Why its circuit is open now, however short the time, or None."""
+        if self.breaker is BreakerState.CLOSED:
+            return None
+        since_s = f"{self.open_for_s:.0f} s"
+        return f"The speech model failed repeatedly; its circuit has been open for {since_s}."
+
+    def why_not(self) -> str | None:
+        """Why it is not well enough to be sent requests, or None."""
+        return self.trouble() if self.open_for_s > UNREADY_AFTER_S else None
 
 
 def outcome_of(error: BaseException) -> CallOutcome:

@@ -17,7 +17,7 @@ from app.domain.catalog import Catalog
 from app.domain.errors import ExpandedInputTooLongError, InputTooLongError, SlowedInputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
-from app.domain.services.lifecycle import Readiness
+from app.domain.services.lifecycle import ModelState, Readiness
 from app.domain.services.prefetch import CHARS_PER_S, LiveText, Prefetcher, PrefetchLimits
 from app.domain.services.speech_stream import Part, SpeechJob, SpeechStream
 from app.domain.speech import CacheStatus, SpeechOptions, SpeechRequest, SynthesisParams
@@ -244,7 +244,9 @@ class SpeechService:
         status = await self._look_up(segments, job.params)
         if segments and status is not CacheStatus.HIT:
             await job.slot.enter(count_chars(segments))
-        if not self._readiness.is_ready:  # the cache knows its entries once the model is loaded
+        if (
+            self._readiness.state is not ModelState.READY
+        ):  # the cache knows its entries once the model is loaded
             await job.in_time(self._readiness.wait_until_ready())
             status = await self._look_up(segments, job.params)
         job.report.cache = status
