@@ -1,8 +1,9 @@
-"""Sound as plain data: mono float32 samples with their rate.
+"""Audio as plain data: mono float32 samples with their rate, formats and file names.
 
 Knows nothing of containers or codecs beyond their names.
 """
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.errors import InvalidAudioError
+from app.domain.errors import InvalidAudioError, InvalidFileNameError
 
 PCM_SAMPLE_RATE: Final = 24_000
 """Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header)."""
@@ -134,3 +135,29 @@ def choose_sample_rate(audio_format: AudioFormat, asked: int | None, model_rate:
             return OPUS_SAMPLE_RATE
         case _:
             return model_rate
+
+
+STEM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Start of the name of a stored file; ASCII only, so that no two names look alike. The store adds
+the number and the extension."""
+
+DEFAULT_STEM: Final = "speech"
+
+
+def choose_stem(file_name: str | None, audio_format: AudioFormat) -> str:
+    """The stem that a caller means by a stem, one with the extension of `audio_format`, or None.
+
+    What has other characters is refused, never mended: a mended name would be another file's.
+
+    Raises:
+        InvalidFileNameError: any other character, extension or length.
+    """
+    if file_name is None:
+        return DEFAULT_STEM
+    stem = file_name.removesuffix(f".{audio_format}")
+    if not STEM.fullmatch(stem):
+        raise InvalidFileNameError(
+            "A file name has letters, digits, '-' and '_', at most 64 of them; its extension may "
+            f"follow, which is '.{audio_format}' here."
+        )
+    return stem

@@ -9,7 +9,6 @@ from typing import Final
 import msgspec
 
 from app.domain.admission import AdmissionLimits
-from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
 from app.domain.resilience import EngineHealth
 from app.domain.services.access_control import AccessControl
@@ -18,6 +17,7 @@ from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.lifecycle import Intake, Readiness
 from app.domain.services.prefetch import PrefetchLimits
 from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
+from app.domain.speech import Catalog
 from app.entrypoints.backends import Choice
 from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders

@@ -23,15 +23,14 @@ from typing import Final, ParamSpec, TypeVar
 
 import msgspec
 
-from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.audio import STEM, AudioFormat
 from app.domain.errors import (
     InvalidFileNameError,
     StoredAudioNotFoundError,
     StoreError,
     StoreFullError,
 )
-from app.domain.file_name import STEM
+from app.domain.segment import Caption
 
 BLOCK_BYTES: Final = 64 * 1024  # how much of a file is read at once
 

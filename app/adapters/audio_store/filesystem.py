@@ -49,8 +49,7 @@ from app.adapters.audio_store.files import (
     write_all,
     write_sidecar,
 )
-from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.audio import STEM, AudioFormat
 from app.domain.errors import (
     CaptionsNotFoundError,
     InvalidFileNameError,
@@ -58,7 +57,7 @@ from app.domain.errors import (
     StoreError,
     StoreFullError,
 )
-from app.domain.file_name import STEM
+from app.domain.segment import Caption
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 

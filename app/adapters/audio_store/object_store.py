@@ -42,8 +42,7 @@ from app.adapters.audio_store.filesystem import (
     StoreLimits,
     find_surplus,
 )
-from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.audio import STEM, AudioFormat
 from app.domain.errors import (
     CaptionsNotFoundError,
     InvalidFileNameError,
@@ -51,7 +50,7 @@ from app.domain.errors import (
     StoreError,
     StoreFullError,
 )
-from app.domain.file_name import STEM
+from app.domain.segment import Caption
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 

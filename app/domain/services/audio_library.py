@@ -19,8 +19,8 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import StoreError, UnknownCursorError
+from app.domain.segment import Caption
 from app.ports.audio_store import AudioStores, OpenAudio, StoredAudio
 from app.ports.clock import Clock
 from app.ports.telemetry import SpeechObserver, StoreAction

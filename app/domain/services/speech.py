@@ -13,14 +13,13 @@ import msgspec
 
 from app.domain.admission import ANYBODY, Caller
 from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, silence
-from app.domain.catalog import Catalog
 from app.domain.errors import ExpandedInputTooLongError, InputTooLongError, SlowedInputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import ModelState, Readiness
 from app.domain.services.prefetch import CHARS_PER_S, LiveText, Prefetcher, PrefetchLimits
 from app.domain.services.speech_stream import Part, SpeechJob, SpeechStream
-from app.domain.speech import CacheStatus, SpeechOptions, SpeechRequest, SynthesisParams
+from app.domain.speech import CacheStatus, Catalog, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
 from app.ports.audio_encoder import AudioEncoders

@@ -12,7 +12,6 @@ import msgspec
 
 from app.domain.admission import Caller
 from app.domain.audio import AudioChunk, AudioEncoding, PlaybackClock
-from app.domain.captions import Caption
 from app.domain.errors import (
     InvalidRequestError,
     RefusedError,
@@ -20,7 +19,7 @@ from app.domain.errors import (
     SpeechError,
     StoreError,
 )
-from app.domain.segment import TextSegment
+from app.domain.segment import Caption, TextSegment
 from app.domain.services.admission import Slot
 from app.domain.services.audio_library import Recording
 from app.domain.services.time_limit import within

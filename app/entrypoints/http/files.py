@@ -20,8 +20,8 @@ from litestar.types import Receive, Scope, Send
 from msgspec import Meta
 from werkzeug.http import http_date, quote_etag
 
-from app.domain.captions import Caption, render_srt, render_vtt
 from app.domain.errors import ServerDrainingError, SpeechError
+from app.domain.segment import Caption, render_srt, render_vtt
 from app.domain.services.audio_library import AudioLibrary, PageQuery
 from app.entrypoints.http import openapi
 from app.entrypoints.http.errors import ClientDisconnectedError

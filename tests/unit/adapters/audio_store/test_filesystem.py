@@ -25,7 +25,6 @@ from app.adapters.audio_store.filesystem import (
     StoreLimits,
 )
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import (
     CaptionsNotFoundError,
     InvalidFileNameError,
@@ -33,6 +32,7 @@ from app.domain.errors import (
     StoreError,
     StoreFullError,
 )
+from app.domain.segment import Caption
 from app.ports.audio_store import StoredAudio
 from tests.fakes.clock import FakeClock
 
@@ -45,7 +45,7 @@ from pathlib import Path
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.segment import Caption
 
 async def parts(content):
     yield content
@@ -852,7 +852,7 @@ from app.adapters.audio_store import files
 from app.adapters.audio_store.filesystem import FilesystemAudioStore, StoreLimits
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.segment import Caption
 from app.domain.errors import StoreError
 
 async def parts():

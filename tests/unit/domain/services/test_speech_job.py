@@ -2,8 +2,7 @@ import numpy as np
 
 from app.domain.admission import ANYBODY, AdmissionLimits
 from app.domain.audio import AudioChunk
-from app.domain.captions import Caption
-from app.domain.segment import TextSegment
+from app.domain.segment import Caption, TextSegment
 from app.domain.services.admission import Admission
 from app.domain.services.speech_stream import SpeechJob
 from app.domain.speech import SpeechOptions
