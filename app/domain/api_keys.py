@@ -13,9 +13,8 @@ from typing import Final
 
 import msgspec
 
+# Start of the keys that are made here; tools that look for leaked secrets know the `sk-`.
 KEY_PREFIX: Final = "sk-soprano-"
-"""Start of the keys that are made here; tools that look for leaked secrets know the `sk-`."""
-
 NUM_KEY_BYTES: Final = 32  # random bytes of a key that is made here
 
 MIN_KEY_CHARS: Final = 16  # of a key from elsewhere; what is shorter can be found by trying

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from app.domain.errors import InvalidAudioError, InvalidFileNameError
 
+# Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header).
 PCM_SAMPLE_RATE: Final = 24_000
-"""Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header)."""
-
 TELEPHONY_SAMPLE_RATE: Final = 8_000  # Hz of G.711, as telephone systems take it
 
 OPUS_SAMPLE_RATE: Final = 48_000  # Hz of the Opus reference clock (RFC 7845, section 4)
@@ -137,10 +136,9 @@ def choose_sample_rate(audio_format: AudioFormat, asked: int | None, model_rate:
             return model_rate
 
 
+# Start of the name of a stored file; ASCII only, so that no two names look alike. The store adds
+# the number and the extension.
 STEM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""Start of the name of a stored file; ASCII only, so that no two names look alike. The store adds
-the number and the extension."""
-
 DEFAULT_STEM: Final = "speech"
 
 

@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+# Of an instance of the model: it said so itself, its process ended, its process gave no sign of
+# life any more, or it lives and does not speak.
 InstanceDeath = Literal["failed", "crashed", "silent", "hung"]
-"""Of an instance of the model: it said so itself, its process ended, its process gave no sign of
-life any more, or it lives and does not speak."""
 
 
 class SpeechError(Exception):

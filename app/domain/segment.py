@@ -57,8 +57,7 @@ def render_vtt(captions: Sequence[Caption]) -> str:
     return "WEBVTT\n\n" + "".join(cues)
 
 
-RENDERERS: Final = {"srt": render_srt, "vtt": render_vtt}
-"""By the end of a file's name."""
+RENDERERS: Final = {"srt": render_srt, "vtt": render_vtt}  # by the end of a file's name
 
 
 def format_time(seconds: float, point: str) -> str:

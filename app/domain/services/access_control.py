@@ -13,8 +13,8 @@ from app.ports.clock import Clock
 from app.ports.reloaded_files import KeySource
 from app.ports.shared_state import SharedLimits
 
+# What a caller with too many running requests is told to wait; nobody knows when one ends.
 RETRY_AFTER_ONE_ENDS_S: Final = 1.0
-"""What a caller with too many running requests is told to wait; nobody knows when one ends."""
 
 
 class AccessControl:

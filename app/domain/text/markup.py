@@ -16,10 +16,10 @@ from app.domain.text.reading.matching import JOINT
 
 MAX_PAUSE_S: Final = 10.0  # longest pause in seconds; a longer one that is asked for is cut to it
 
+# Of `<break strength="..."/>`, which SSML leaves to the processor.
 _WEAK_BREAKS_S: Final = {
     "none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0,
 }  # fmt: skip
-"""Of `<break strength="..."/>`, which SSML leaves to the processor."""
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -149,8 +149,8 @@ _FUNCTION_WORD: Final = re.compile(
     r"|[,;\u2013\u2014&-]$"
 )
 _SENTENCE_END: Final = re.compile(r"[.!?\u2026:][\"'\u201d\u2019)\]]*$")
+# Lines of at least so many characters look like a paragraph that was wrapped.
 _WRAPPED_CHARS: Final = 45
-"""Lines of at least so many characters look like a paragraph that was wrapped."""
 
 
 def read_markup(
@@ -275,12 +275,12 @@ def goes_on(line: str, following: str) -> bool:
 
 
 _BROKEN_WORD: Final = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]$")
+# First halves of words that keep their hyphen.
 _HYPHENATED: Final = re.compile(
     r"\b(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|self|well|non|ex|half|mid|cross"
     r"|high|low|long|short|full|all)-$",
     re.IGNORECASE,
 )
-"""First halves of words that keep their hyphen."""
 
 
 def _joined(lines: list[MappedText]) -> MappedText:

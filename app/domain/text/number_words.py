@@ -3,9 +3,8 @@
 from functools import lru_cache
 from typing import Final
 
+# A longer number is read figure by figure: up to here there are names (decillions).
 MAX_NAMED_FIGURES: Final = 36
-"""A longer number is read figure by figure: up to here there are names (decillions)."""
-
 _ONES: Final = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
     "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",

@@ -15,9 +15,10 @@ from app.domain.text.reading.abbreviations import BEFORE_FIGURES, SHORT_BOOKS
 from app.domain.text.reading.calendar import POINTED_MONTHS
 from app.domain.text.reading.matching import any_of
 
+# In a text that was read, every point ends a sentence: abbreviations have none any more.
 _SENTENCE_END: Final = re.compile(r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
-"""In a text that was read, every point ends a sentence: abbreviations have none any more."""
-
+# Where a sentence may end in a text that goes on: what follows must be there to be seen. Each run
+# of marks or spaces is read once (`++`), so that time grows with the length and not faster.
 _LIVE_END: Final = re.compile(
     r"""
       (?<![.!?\u2026]) (?P<mark>[.!?\u2026]++) ["'\u2019\u201d)\]*_~`]*+ \s++ (?=[^\s]) (?![a-z,;:])
@@ -25,9 +26,7 @@ _LIVE_END: Final = re.compile(
     """,
     re.VERBOSE,
 )
-"""Where a sentence may end in a text that goes on: what follows must be there to be seen. Each run
-of marks or spaces is read once (`++`), so that time grows with the length and not faster."""
-
+# What stands before a point that ends no sentence; a pause too many is worse than one too late.
 _ABBREVIATION: Final = re.compile(
     r"(?:^|[\s(\"'\u2018\u201c])"
     r"(?:[A-Za-z]|(?:[A-Za-z]\.)+[A-Za-z]|Mrs?|Ms|Mx|Drs?|Profs?|Rev|Hon|St|Sr|Jr|Gen|Col|Capt"
@@ -35,18 +34,14 @@ _ABBREVIATION: Final = re.compile(
     r"|(?:^|\n)[ \t]*\d{1,3}$",
     re.IGNORECASE,
 )
-"""What stands before a point that ends no sentence; a pause too many is worse than one too late."""
-
+# So many characters without the end of a sentence are cut at a clause: no listener waits longer for
+# the first word than a writer takes for so much.
 MAX_LIVE_CHARS: Final = 250
-"""So many characters without the end of a sentence are cut at a clause: no listener waits longer
-for the first word than a writer takes for so much."""
-
 _MAX_ABBREVIATION_CHARS: Final = 16
+# The same where figures follow: "Jan. 5", "Sec. 4".
 _BEFORE_FIGURES: Final = re.compile(
     rf"(?:^|[\s(])(?:{any_of([*POINTED_MONTHS, *SHORT_BOOKS])}|(?i:{any_of(BEFORE_FIGURES)}))$"
 )
-"""The same where figures follow: "Jan. 5", "Sec. 4"."""
-
 _UNSPOKEN: Final = re.compile(r"<(/?)(?:think|thinking|script|style)\b[^>]*>", re.IGNORECASE)
 _CLAUSE_END: Final = re.compile(r"[,;:\u2014\uff0c\u3001\uff1b\u3002\uff01\uff1f](?=\s|[^\W\d])")
 _SPOKEN_SYMBOLS: Final = frozenset("&%@#\u00b0\u00a7\u00a9\u00ae\u2122")

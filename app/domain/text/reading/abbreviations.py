@@ -18,6 +18,7 @@ from app.domain.text.reading.matching import (
 )
 from app.domain.text.reading.measures import COMPASS_POINTS, PER_NAMES, UNITS
 
+# With a point, before a name.
 _TITLES: Final = {
     "Mr": "mister", "Mrs": "missus", "Ms": "miz", "Mx": "mix", "Dr": "doctor", "Drs": "doctors",
     "Prof": "professor", "Profs": "professors", "St": "saint", "Mt": "mount", "Ft": "fort",
@@ -27,19 +28,15 @@ _TITLES: Final = {
     "Cpl": "corporal", "Maj": "major", "Adm": "admiral", "Fr": "father", "Msgr": "monsignor",
     "Messrs": "messers", "Insp": "inspector", "Det": "detective",
 }  # fmt: skip
-"""With a point, before a name."""
-
 _FIRMS: Final = frozenset({"Inc", "Ltd", "Corp", "Esq"})
 _OFFICE_FOLLOWS: Final = re.compile(
     r" (?:[A-Z]{2,}|Chief|Chair\w*|President|Vice|Director|Founder|Co|Executive|Senior|Class"
     r"|Spokes\w+|Shares)\b"
 )
+# Those that are read so only before a name.
 _ALSO_WORDS: Final = frozenset({"Fr", "Ft", "Mt", "St", "Gen", "Pres", "Rep", "Det", "Adm"})
-"""Those that are read so only before a name."""
-
+# Those that are written without a point, too, and are nothing else.
 _WITHOUT_POINT: Final = ("Mr", "Mrs", "Ms", "Dr", "Prof")
-"""Those that are written without a point, too, and are nothing else."""
-
 _STREETS: Final = {
     "St": "Street", "Dr": "Drive", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Ln": "Lane",
     "Ct": "Court", "Sq": "Square", "Pl": "Place", "Pkwy": "Parkway", "Hwy": "Highway",
@@ -51,6 +48,7 @@ _NAMES_AFTER: Final = {
     "Ste": "Suite", "Assn": "Association", "Dept": "Department", "Univ": "University",
     "Govt": "Government", "Intl": "International", "Natl": "National", "Hosp": "Hospital",
 }  # fmt: skip
+# Short forms with a point that are read so only before figures, Roman or not.
 BEFORE_FIGURES: Final = {
     "no": "number", "nos": "numbers", "vol": "volume", "vols": "volumes", "pp": "pages",
     "pg": "page", "fig": "figure", "figs": "figures", "ch": "chapter", "chap": "chapter",
@@ -61,8 +59,7 @@ BEFORE_FIGURES: Final = {
     "op": "opus", "sc": "scene", "dep": "departs", "arr": "arrives",
     "ste": "suite", "p": "page", "c": "circa", "v": "version",
 }  # fmt: skip
-"""Short forms with a point that are read so only before figures, Roman or not."""
-
+# Of the Bible, with a point before chapter and verse. "Dan." and "Tim." are more often people.
 SHORT_BOOKS: Final = {
     "Gen": "Genesis", "Ex": "Exodus", "Exod": "Exodus", "Lev": "Leviticus", "Deut": "Deuteronomy",
     "Ps": "Psalm", "Prov": "Proverbs", "Eccl": "Ecclesiastes", "Isa": "Isaiah", "Jer": "Jeremiah",
@@ -70,16 +67,13 @@ SHORT_BOOKS: Final = {
     "Jn": "John", "Rom": "Romans", "Cor": "Corinthians", "Gal": "Galatians", "Eph": "Ephesians",
     "Col": "Colossians", "Heb": "Hebrews", "Rev": "Revelation",
 }  # fmt: skip
-"""Of the Bible, with a point before chapter and verse. "Dan." and "Tim." are more often people."""
-
+# Of the Bible, of which there are two or three.
 _NUMBERED_BOOKS: Final = {
     "Cor": "Corinthians", "Tim": "Timothy", "Thess": "Thessalonians", "Pet": "Peter", "Jn": "John",
     "Sam": "Samuel", "Kgs": "Kings", "Chr": "Chronicles", "Chron": "Chronicles", "John": "John",
     "Corinthians": "Corinthians", "Timothy": "Timothy", "Peter": "Peter", "Samuel": "Samuel",
     "Kings": "Kings", "Chronicles": "Chronicles", "Thessalonians": "Thessalonians",
 }  # fmt: skip
-"""Of the Bible, of which there are two or three."""
-
 _ALWAYS: Final = {
     "approx.": "approximately", "vs.": "versus", "vs": "versus", "e.g.": "for example",
     "eg.": "for example", "e.g": "for example", "i.e.": "that is", "ie.": "that is",
@@ -113,22 +107,20 @@ _ALWAYS.update({  # at the beginning of a sentence
     if short.isalpha() and short.islower()
 })  # fmt: skip
 
+# Before no name, as a rule: what follows with a capital begins a sentence.
 _LAST: Final = frozenset({"etc.", "Ph.D.", "Ave.", "Blvd.", "Rd.", "Hwy.", "Pkwy."})
-"""Before no name, as a rule: what follows with a capital begins a sentence."""
-
 _DEGREE_FOLLOWS: Final = re.compile(
     r" (?:Student|Candidate|Program|Thesis|Degree|North|South|East|West|Suite|Apt|Unit|New|San|Los"
     r"|Las|Hotel|Store|Station|Theat\w+|Bridge|Caf\w+|Extension)\b"
 )
+# Names of the trade that a voice might take for words; with an s for more than one.
 _SPELLED: Final = ("API", "CLI", "CPU", "GPU")
-"""Names of the trade that a voice might take for words; with an s for more than one."""
-
+# Units without a number.
 _WRITTEN_FOR: Final = {
     **{short: UNITS[short][0] for short in ("KB", "MB", "GB", "TB", "kWh")},
     **{f"{short}s": UNITS[short][1] for short in ("KB", "MB", "GB")},
     **{short: UNITS[short][1] for short in ("Hz", "kHz", "MHz", "GHz", "km/h", "Mbps", "Gbps")},
 }
-"""Units without a number."""
 
 
 def _at_marks(words: Iterable[str]) -> str:
@@ -144,9 +136,8 @@ def _at_marks(words: Iterable[str]) -> str:
 
 _WITH_MARKS: Final = [re.sub("[0-9]", "0", word) for word in _ALWAYS if not word.isalpha()]
 FIXED_NEEDS: Final = rf"{_at_marks(_WITH_MARKS)}|vs|etc|PhD|\.NET|fl(?<=[0-9].. fl)"
+# What all of _ALWAYS have, and few other words.
 _MARKED: Final = r"(?=\w{1,6}[./&+#(']|vs|etc|PhD|et al)"
-"""What all of _ALWAYS have, and few other words."""
-
 _TITLE_FOLLOWS: Final = re.compile(r" (?:&|and) (?:Mr|Mrs|Ms|Dr|Prof)\b\.? [A-Z]")
 _FIGURE_BEFORE: Final = re.compile(r"[0-9][ -]?\Z")
 _UNIT_BEFORE: Final = re.compile(r"(?:/|[0-9][ -]?)\Z")
@@ -167,18 +158,17 @@ _NAME_BEFORE: Final = re.compile(
     r"|twelfth|(?:four|six|seven|ten|eleven|[a-z]+teen|hundred)(?:th)?|five|fifth|eighth?|nine"
     r"|ninth|[a-z]+t(?:y|ieth))) \Z"
 )
+# Words before "St Louis" that begin a sentence; "Main St Diner" is on a street.
 _BEFORE_PLACES: Final = frozenset({"In", "At", "From", "To", "Near", "Visit", "And", "The", "Is"})
-"""Words before "St Louis" that begin a sentence; "Main St Diner" is on a street."""
-
 _PLACE: Final = re.compile(
     r" (?:Bridge|Station|Baker(?:y|ies)|Caf[e\u00e9]|Theat(?:er|re)|Market|School|Park|Pier|Garage"
     r"|Hotel|Tunnel|Subway|Library|Grill|Deli|Pub|Bar|Exit|Church|Clinic|Branch|Office|Entrance)\b"
 )
+# Behind "no.", which is the answer then.
 _COUNTED: Final = re.compile(
     r"[0-9,]{1,9} (?:people|men|women|children|of (?:us|them|you)|(?:minute|hour|day|week|month"
     r"|year|time|dollar|percent|guest|student|player)s?)\b"
 )
-"""Behind "no.", which is the answer then."""
 
 
 def _read_street(match: re.Match[str]) -> str | None:
@@ -318,13 +308,13 @@ INITIALS: Final = rule(
         spelled(match["letters"].replace(".", "").upper()) + (match["tail"] or ""), match
     ),
 )
+# Before a letter that is no initial: "vitamin C.".
 _LETTERED: Final = re.compile(
     r"(?:\b(?:[Vv]itamin|[Pp]lan|[Oo]ption|[Gg]rade|[Aa]ppendix|[Ee]xhibit|[Hh]epatitis|[Tt]erminal"
     r"|[Gg]ate|[Tt]ype|[Ss]ection|[Gg]roup)"
     # 4K, H2O, and AT&T
     rf"|\b(?:[Hh]|in|is|on) (?:two|three|four|five|eight)|A{JOINT}T and) \Z"
 )
-"""Before a letter that is no initial: "vitamin C."."""
 # an initial before a name: George C. Marshall
 INITIALS_OF_NAMES: Final = rule(
     rf"([A-Z])(?<![\w.{JOINT}\u00b0-].)(?<![0-9] .)\.(?= ?[A-Z][\w.])",

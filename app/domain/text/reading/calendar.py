@@ -146,10 +146,8 @@ def _read_months(match: re.Match[str]) -> str | None:
     return f"{_month(match['month'])} {match['day'] or ''} to {until}".replace("  ", " ")
 
 
+# Before a month at the beginning of a sentence, which goes on: "In Sept. Apple announced".
 _PREPOSITION: Final = re.compile(r"(?:\A|[.!?\n]\s*)(?:In|Since|By|Until|Last|Early in|Late in) \Z")
-"""Before a month at the beginning of a sentence, which goes on: "In Sept. Apple announced"."""
-
-
 _MONTH_FOLLOWS: Final = re.compile(
     rf" (?:{'|'.join(_MONTHS)}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Morning|Afternoon"
     r"|Evening|Night)\b"
@@ -178,9 +176,8 @@ def _read_years(match: re.Match[str]) -> str:
     return f"{year(match[1])} to{_read_year(match[2])}"
 
 
+# With a point, and no words.
 POINTED_MONTHS: Final = {name[:3] for name in _MONTHS if name != "May"} | {"Sept"}
-"""With a point, and no words."""
-
 _BEHIND: Final = "|".join(rf"(?<={name}\.)" for name in sorted(POINTED_MONTHS))
 POINTED_MONTH: Final = rf"\.(?:{_BEHIND})"
 

@@ -24,6 +24,7 @@ _SPELLINGS: Final[dict[str, str | None]] = {
     "\u2022": ",", "\u00b7": ",", "\u2023": ",", "\u25e6": ",", "\u2043": ",", "\ufe0f": "",
 }  # fmt: skip
 
+# Small figures to figures: they are left as they are here, and read by the rules for numbers.
 SUPERSCRIPTS: Final = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f",
     "0123456789-+n",
@@ -31,13 +32,11 @@ SUPERSCRIPTS: Final = str.maketrans(
 SUBSCRIPTS: Final = str.maketrans(
     "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789"
 )
-"""Small figures to figures: they are left as they are here, and read by the rules for numbers."""
-
+# Symbols with a name (see _SIGN_NAMES), and the ellipsis.
 _NAMED: Final = (
     "\u2212\u00b0\u00a7\u00b6\u00a9\u2030\u221e\u221a\u2192\u2248\u2260\u2264\u2265\u00d7\u00f7"
     "\u00b1\u2211\u03c0\u2026"
 )
-"""Symbols with a name (see _SIGN_NAMES), and the ellipsis."""
 
 _SPELLINGS.update(dict.fromkeys([*_NAMED, *map(chr, SUPERSCRIPTS), *map(chr, SUBSCRIPTS)]))
 _FRACTION_SLASH: Final = "\u2044"

@@ -21,20 +21,19 @@ _HOUR: Final = r"(?:[01]?[0-9]|2[0-4])"
 _HALF: Final = r"(?P<half>[AaPp])(?:\.? ?[Mm]\b\.?|\.[Mm]\.(?=\w)|[Mm]\.)"
 _ZONE: Final = r"(?: ?(?P<zone>(?i:[ECMP]\.?[SD]\.?T|GMT|UTC|CET|BST)\b\.?))?"
 
+# What follows "3 p.m." within a sentence, though it has a capital.
 _OF_TIME: Final = re.compile(
     r" (?:Eastern|Central|Mountain|Pacific|Atlantic|Greenwich|London|Paris|Tokyo|Zulu|[A-Z]{2,4}"
     r"|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?"
     r"|Jan(?:uary)?|Feb(?:ruary)?|March|April|May|June|July|Aug(?:ust)?|Sept(?:ember)?|Oct(?:ober)?"
     r"|Nov(?:ember)?|Dec(?:ember)?|Christmas|Thanksgiving|Easter|[A-Z][a-z]+ time)\b"
 )
-"""What follows "3 p.m." within a sentence, though it has a capital."""
-
+# Before a time at the beginning of a sentence, which goes on.
 _BEGINNING: Final = re.compile(
     r"(?:\A|[.!?\n]\s*)(?:(?:At|By|Around|About|Before|After|Until|From|On|In|Since|Just)"
     r"(?: (?:about|around|exactly|before|after))?|The|A|An|My|Our|His|Her|Their) \Z"
 )
-"""Before a time at the beginning of a sentence, which goes on."""
-
+# Before "23:4", which is a chapter and a verse then, and no ratio.
 _VERSES_OF: Final = frozenset({
     "Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Samuel", "Kings",
     "Chronicles", "Job", "Psalm", "Psalms", "Proverbs", "Ecclesiastes", "Isaiah", "Jeremiah",
@@ -42,7 +41,6 @@ _VERSES_OF: Final = frozenset({
     "Galatians", "Ephesians", "Philippians", "Colossians", "Timothy", "Hebrews", "James", "Peter",
     "Jude", "Revelation", "Surah", "Quran",
 })  # fmt: skip
-"""Before "23:4", which is a chapter and a verse then, and no ratio."""
 
 
 def time_of_day(hour: int, minute: int) -> str:

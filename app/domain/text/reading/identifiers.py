@@ -7,9 +7,8 @@ from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, digits
 from app.domain.text.reading.matching import any_of, not_after, spelled, touches_word, word_rule
 
+# Of a longer path only the name of the server is read; nobody can follow the rest by ear.
 MAX_PATH_CHARS: Final = 60
-"""Of a longer path only the name of the server is read; nobody can follow the rest by ear."""
-
 _SIGN_NAMES: Final = {
     ".": "dot", "/": "slash", "-": "dash", "_": "underscore", "&": "ampersand", "@": "at",
     ":": "colon", "~": "tilde", "+": "plus", "=": "equals", "?": "question mark", "%": "percent",
@@ -19,12 +18,11 @@ _SIGN_NAMES: Final = {
 _PART: Final = re.compile(r"[A-Za-z]+|\d+|[^\w\s]|_|\w")
 _QUERY: Final = re.compile("[?#]")
 
+# Without those that are English words, such as "it" and "me".
 _TLDS: Final = (
     "com|org|net|edu|gov|mil|int|info|biz|io|ai|app|dev|co|tv|fm|uk|de|fr|es|nl|eu|ca|au|ch|jp|cn|br"
     "|ru|se|dk|fi|pl|pt|cz|gr|ie|nz|kr|mx|za|sm|xyz|online|site|tech|cloud|blog|shop"
 )
-"""Without those that are English words, such as "it" and "me"."""
-
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})"
 _PATH: Final = r"(?:[/?#](?:[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])?)?"
 
@@ -76,6 +74,7 @@ HOSTS: Final = (
 )
 
 _FREE_OF_CHARGE: Final = frozenset({"800", "900"})
+# Words before a number that is said figure by figure.
 _BEFORE_CODES: Final = [
     case(word)
     for case in (str.lower, str.capitalize, str.upper)
@@ -85,8 +84,6 @@ _BEFORE_CODES: Final = [
         "ends in", "ends with", "port",
     )
 ]  # fmt: skip
-"""Words before a number that is said figure by figure."""
-
 _GROUP: Final = re.compile(r"[0-9]+|[A-Za-z]+")
 _CODE_PART: Final = re.compile(r"[0-9]+|[^0-9]+")
 

@@ -19,6 +19,7 @@ from app.domain.text.reading.matching import (
     with_point,
 )
 
+# By the name of one, how it is written.
 _WRITTEN: Final = {
     # length, area, volume
     "nanometer": "nm", "micrometer": "\u03bcm", "millimeter": "mm", "centimeter": "cm",
@@ -68,8 +69,6 @@ _WRITTEN: Final = {
     "newton": "N", "kilonewton": "kN", "newton meter": "Nm", "decibel": "dB", "pixel": "px",
     "megapixel": "MP", "mole": "mol", "millimole": "mmol", "lumen": "lm",
 }  # fmt: skip
-"""By the name of one, how it is written."""
-
 _PLURALS: Final = {
     "dozen": "dozen",
     "inch": "inches", "foot": "feet", spelled("CC"): spelled("CC"),
@@ -87,20 +86,19 @@ def _plural(name: str) -> str:
     return _PLURALS.get(name, f"{head}s{per}{rest}")
 
 
+# What stands behind a number: singular and plural.
 UNITS: Final = {
     short: (name, _plural(name)) for name, shorts in _WRITTEN.items() for short in shorts.split("|")
 }
-"""What stands behind a number: singular and plural."""
-
 _LENGTHS: Final = {
     **{name: UNITS[name] for name in ("mm", "cm", "dm", "m", "km", "ft", "yd", "mi", "nm")},
     "\u03bcm": UNITS["\u03bcm"], "in": ("inch", "inches"),
 }  # fmt: skip
+# Of lengths: what stands before it, what then stands behind, or what stands behind instead.
 _POWERS: Final = {
     "square": (("sq ", "sq. "), ("", "."), ("2", "\u00b2", "^2")),
     "cubic": (("cu ", "cu. "), ("", "."), ("3", "\u00b3", "^3")),
 }
-"""Of lengths: what stands before it, what then stands behind, or what stands behind instead."""
 
 for _power, (_befores, _points, _behinds) in _POWERS.items():
     for _length, (_one, _many) in _LENGTHS.items():
@@ -110,15 +108,12 @@ for _power, (_befores, _points, _behinds) in _POWERS.items():
 
 COMPASS_POINTS: Final = {"N": "north", "S": "south", "E": "east", "W": "west"}
 
+# Those that must touch the number: with a space between them they may be something else.
 ONLY_TOUCHING: Final = frozenset({"N", "J", "MP", "HP"})
-"""Those that must touch the number: with a space between them they may be something else."""
-
+# Those that must not, unless the number has a point and they are seconds: "80s" is a decade.
 ONLY_APART: Final = frozenset({"s", "ac"})
-"""Those that must not, unless the number has a point and they are seconds: "80s" is a decade."""
-
+# Those that mean something else if they touch the number: the size of a font.
 TOUCHING_NAMES: Final = {"pt": ("point", "points")}
-"""Those that mean something else if they touch the number: the size of a font."""
-
 _PER_UNITS: Final = (
     "yr", "wk", "hr", "h", "min", "s", "sec", "ms", "kg", "g", "lb", "oz", "m", "cm", "mm", "km",
     "mi", "ft", "sq ft", "ha", "l", "L", "ml", "mL", "\u03bcL", "\u03bcl", "dl", "gal", "kWh",
@@ -129,13 +124,12 @@ _PER_WORDS: Final = (
     "person", "user", "seat", "unit", "item", "ticket", "page", "word", "piece", "room", "share",
     "barrel",
 )  # fmt: skip
+# What a rate may be per.
 PER_NAMES: Final = {
     **{short: UNITS[short][0] for short in _PER_UNITS},
     **{word: word for word in _PER_WORDS},
     "mo": "month", "mth": "month", "y": "year", "week.": "week", "d": "day", "dL": "deciliter",
 }  # fmt: skip
-"""What a rate may be per."""
-
 _SCALE: Final = r"(?: (?:hundred|thousand|million|billion|trillion))?"
 _PER: Final = (
     rf"(?:(?: ?/ ?| per )(?P<per>{any_of(PER_NAMES)})(?P<per_power>[\u00b2\u00b3]|\^[23])?)?"

@@ -16,6 +16,7 @@ from app.domain.text.reading.matching import (
 )
 from app.domain.text.reading.measures import PER_NAMES
 
+# Their names, singular and plural, and those of their hundredth part, if they have one.
 _COINS: Final[dict[str, tuple[str, str, str, str]]] = {
     "$": ("dollar", "dollars", "cent", "cents"), "\u20ac": ("euro", "euros", "cent", "cents"),
     "\u00a3": ("pound", "pounds", "penny", "pence"), "\u00a5": ("yen", "yen", "", ""),
@@ -30,8 +31,7 @@ _COINS: Final[dict[str, tuple[str, str, str, str]]] = {
     "ZAR": ("rand", "rand", "", ""), "PLN": ("zloty", "zlotys", "", ""),
     "CZK": ("koruna", "koruna", "", ""),
 }  # fmt: skip
-"""Their names, singular and plural, and those of their hundredth part, if they have one."""
-
+# What else is written for a coin; before its sign, whose it is.
 _CODES: Final = {
     "USD": f"U{JOINT}S $", "EUR": "\u20ac", "GBP": "\u00a3", "JPY": "\u00a5", "KRW": "\u20a9",
     "INR": "\u20b9", "RUB": "\u20bd", "AUD": "Australian $", "CAD": "Canadian $",
@@ -41,8 +41,6 @@ _CODES: Final = {
     "R$": "R$", "Rs.": "\u20b9", "Rs": "\u20b9", "SEK": "SEK", "NOK": "NOK", "DKK": "DKK",
     "MXN": "MXN", "BRL": "R$", "ZAR": "ZAR", "PLN": "PLN", "CZK": "CZK",
 }  # fmt: skip
-"""What else is written for a coin; before its sign, whose it is."""
-
 _SCALES: Final = {
     "k": "thousand", "m": "million", "mn": "million", "mm": "million", "mio": "million",
     "b": "billion", "bn": "billion", "t": "trillion", "tn": "trillion", "tr": "trillion",

@@ -51,9 +51,8 @@ _NAME_BEFORE: Final = re.compile(r"(?:^|\W)[A-Z][A-Za-z]+ \Z")
 _USUAL_DENOMINATORS: Final = frozenset({
     "2", "3", "4", "5", "6", "7", "8", "10", "12", "16", "20", "32", "64", "100", "1000",
 })  # fmt: skip
+# Denominators whose plural is usual, of an inch or a note: "in 1/16s".
 _NAMED_PARTS: Final = frozenset({"10", "12", "16", "20", "32", "64"})
-"""Denominators whose plural is usual, of an inch or a note: "in 1/16s"."""
-
 _VOTE_BEFORE: Final = re.compile(
     r"\b(?:pass(?:ed|es)|vot(?:ed?|es|ing)|won|lost|beat|fail(?:ed|s)|approved|rejected|defeated)"
     r"(?: [a-z]+){0,3} \Z"

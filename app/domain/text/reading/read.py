@@ -21,13 +21,10 @@ from app.domain.text.reading import (
     roman,
 )
 
+# A pattern of what a text must have for any of the rules to match, and the rules. It is looked for
+# in the text with 0 for every figure, - for every dash: a pattern that begins with one character is
+# found in a tenth of the time of one that begins with a set of them.
 Step = tuple[str, *tuple[Rule, ...]]
-"""A pattern of what a text must have for any of the rules to match, and the rules.
-
-It is looked for in the text with 0 for every figure, - for every dash: a pattern that begins with
-one character is found in a tenth of the time of one that begins with a set of them.
-"""
-
 Search = Callable[[str], re.Match[str] | None]
 Stage = tuple[Search, tuple[tuple[Search, Sequence[Rule]], ...]]
 
@@ -179,6 +176,7 @@ def _stage(needed: str, steps: Iterable[Step]) -> Stage:
 
 _WORDS_STAGE: Final = _stage(_ANY, _WORDS)
 _SYMBOLS_STAGE: Final = _stage(_ANY, _SYMBOLS)
+# The steps in their order; those for figures are left out where there is none.
 STAGES: Final = (
     _stage(_ANY, _CHARACTERS),
     _stage(_ANY, _NAMES),
@@ -187,10 +185,8 @@ STAGES: Final = (
     _stage(_FIGURES, _AMOUNTS),
     _SYMBOLS_STAGE,
 )
-"""The steps in their order; those for figures are left out where there is none."""
-
+# All that can find more in what the first round has written: it has no figures left.
 _LATER_STAGES: Final = (_WORDS_STAGE, _SYMBOLS_STAGE)
-"""All that can find more in what the first round has written: it has no figures left."""
 
 
 def clean(paragraph: MappedText) -> MappedText:

@@ -34,8 +34,8 @@ _RULERS: Final = re.compile(
 _RULERS_WITH_ONE: Final = frozenset({"Elizabeth", "Napoleon"})
 _CROWNS: Final = frozenset({"King", "Queen", "Pope", "Emperor", "Tsar", "Sultan", "Pharaoh"})
 _COUNTED_FROM_ONE: Final = frozenset({"War", "Bowl", "WrestleMania", "Vatican", "Schedule"})
+# Numerals that are more often words or letters; never read after any capitalized word.
 _WORDS: Final = re.compile("MIX|DIM|MILL|CIVIL|CD|DC|MC|MD|DM|CC|MM|LI|CV|DI|MI|DIV|LCD|XL|XXL")
-"""Numerals that are more often words or letters; never read after any capitalized word."""
 
 
 @lru_cache(maxsize=1 << 10)
