@@ -18,11 +18,7 @@ RETRY_AFTER_ONE_ENDS_S: Final = 1.0
 
 
 class AccessControl:
-    """The door.
-
-    Limits of keys hold for this server, which asks nobody and so rejects at once; with `shared`
-    they hold for all servers together as well.
-    """
+    """Limits of keys hold for this server; with `shared` for all servers together as well."""
 
     def __init__(
         self,
@@ -105,8 +101,8 @@ class Grant:
 
     def __init__(self, key: ApiKey, usage: "_Usage", shared: SharedLimits | None) -> None:
         self.name = key.name  # of the key
-        # done once the key is not known any more. Wait for it with `asyncio.wait`, which does not
-        # cancel it: it is the same one for all that wait
+        # Done once the key is not known any more. It is the same one for all that wait: wait for
+        # it with `asyncio.wait`, which does not cancel it.
         self.revoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._digest = key.digest
         self._usage = usage
@@ -165,20 +161,19 @@ class _Usage:
     def __init__(self, clock: Clock, random: Callable[[], float]) -> None:
         self._clock = clock
         self._random = random
-        self._bucket: TokenBucket | None = None
-        self._empty_until = 0.0  # all servers together have no token before, by the clock
         self.limits = KeyLimits()
         self.num_running = 0
+        self._bucket = TokenBucket(0, 0.0)
+        self._empty_until = 0.0  # all servers together have no token before, by the clock
 
     def adopt(self, limits: KeyLimits) -> None:
-        rate = limits.requests_per_minute
-        if rate != self.limits.requests_per_minute:
-            self._bucket = TokenBucket(rate, self._clock.monotonic()) if rate else None
+        if limits.requests_per_minute != self.limits.requests_per_minute:
+            self._bucket = TokenBucket(limits.requests_per_minute, self._clock.monotonic())
             self._empty_until = 0.0
         self.limits = limits
 
     def take(self) -> float:
-        if self._bucket is None:
+        if not self.limits.requests_per_minute:
             return 0.0
         now = self._clock.monotonic()
         return max(0.0, self._empty_until - now) or self._bucket.take(now)
@@ -186,8 +181,7 @@ class _Usage:
     def put_back(self, wait_s: float) -> None:
         """A token was taken in vain: all servers together have none for `wait_s` seconds."""
         self._empty_until = self._clock.monotonic() + wait_s
-        if self._bucket is not None:
-            self._bucket.put_back()
+        self._bucket.put_back()
 
     def refusal(self, limit: str, wait_s: float) -> RateLimitError:
         return RateLimitError(limit, wait_s + RETRY_SPREAD_S * self._random())

@@ -5,14 +5,7 @@ never stops the server or a speech.
 """
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Sequence,
-)
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -26,12 +19,9 @@ from app.ports.clock import Clock
 from app.ports.telemetry import SpeechObserver, StoreAction
 
 MAX_WAITING_PARTS: Final = 16  # parts that the store may lag behind; then the speech waits for it
-
 MAX_WAIT_S: Final = 10.0  # for how many seconds, before the store is given up
-
-CLEAN_UP_INTERVAL_S: Final = 300.0  # between two looks at the limits of the store
-
 MAX_FINISH_S: Final = 60.0  # the same at the end, when the whole file is pressed onto the disk
+CLEAN_UP_INTERVAL_S: Final = 300.0  # between two looks at the limits of the store
 
 
 class Recording:
@@ -89,7 +79,7 @@ class Recording:
             await self._wait(self._saving, MAX_WAIT_S)
 
     async def _save(self, save: Callable[..., Awaitable[StoredAudio]]) -> None:
-        async def parts() -> AsyncGenerator[bytes, None]:
+        async def parts() -> AsyncIterator[bytes]:
             while (part := await self._parts.get()) is not None:
                 yield part
 
@@ -197,12 +187,7 @@ class AudioLibrary:
             await self._stores.close()
 
     async def list(self, owner: str | None, query: PageQuery) -> Page:
-        """A page of the owner's files.
-
-        Raises:
-            UnknownCursorError: there is no file to follow.
-            StoreError: the store failed.
-        """
+        """A page of the owner's files; raises as choose_page and AudioStore.list do."""
         store = await self._stores.for_owner(owner)
         return choose_page(await store.list(), query)
 
@@ -224,10 +209,7 @@ class AudioLibrary:
         await store.delete(name)
 
     def record(self, owner: str | None, stem: str, audio_format: AudioFormat) -> Recording:
-        """Begin to store audio while it is made. Closing it without `finish` stores nothing.
-
-        `stem` comes from `choose_stem`.
-        """
+        """Begin to store audio while it is made; `stem` comes from `choose_stem`."""
 
         async def save(parts: AsyncIterable[bytes], **at_end: Any) -> StoredAudio:
             store = await self._stores.for_owner(owner)
@@ -243,24 +225,21 @@ class AudioLibrary:
 
     async def clean_up(self) -> None:
         """Bring every owner's files within the limits. Never raises: failures are told."""
+        action: StoreAction = "open"
+        first: StoreError | None = None
         try:
             await self._stores.for_owner(None)
             owners = await self._stores.owners()
+            action = "clean_up"
+            for owner in owners:
+                try:
+                    store = await self._stores.for_owner(owner)
+                    if num_removed := await store.clean_up():
+                        self._observer.store_cleaned(num_removed)
+                except Exception as error:  # noqa: BLE001 - the others' turn comes all the same
+                    first = first or as_store_error(error)
         except Exception as error:  # noqa: BLE001 - a later try may succeed, whatever it was
-            self._note("open", as_store_error(error))
-            return
-        first: StoreError | None = None
-        for owner in owners:
-            try:
-                store = await self._stores.for_owner(owner)
-                if num_removed := await store.clean_up():
-                    self._observer.store_cleaned(num_removed)
-            except Exception as error:  # noqa: BLE001 - the others' turn comes all the same
-                first = first or as_store_error(error)
-        self._note("clean_up", first)
-
-    def _note(self, action: StoreAction, error: StoreError | None) -> None:
-        """Remember how it went; tell what is new."""
-        if error is not None and str(error) != str(self.error):
-            self._observer.store_failed(action, error)
-        self.error = error
+            first = as_store_error(error)
+        if first is not None and str(first) != str(self.error):
+            self._observer.store_failed(action, first)
+        self.error = first

@@ -29,8 +29,7 @@ class PrefetchLimits(msgspec.Struct, frozen=True):
     """How far ahead of its listener a text is synthesized."""
 
     max_segments: int = 10  # synthesized at the same time, the one that is sent included
-    # playing time, in seconds, beyond which no further segment is begun
-    max_buffered_s: float = 60.0
+    max_buffered_s: float = 60.0  # playing time beyond which no further segment is begun
 
 
 class Prefetcher:
@@ -161,11 +160,7 @@ class _SegmentTask:
     """A segment that is being synthesized, and its chunks that are not handed out yet."""
 
     def __init__(
-        self,
-        model: SpeechModel,
-        segment: TextSegment,
-        params: SynthesisParams,
-        due_at: float,
+        self, model: SpeechModel, segment: TextSegment, params: SynthesisParams, due_at: float
     ) -> None:
         self.segment = segment
         self._estimate_s = segment.pause_s or len(segment.text) / CHARS_PER_S / params.speed

@@ -51,16 +51,13 @@ class SpeechJob:
         self.options = options
         self.slot = slot
         self.report = SpeechReport(format=options.format)  # how far it is
-        # of the segments that are whole, in order; each begins where the one before ended
-        self.captions: list[Caption] = []
-        # the segment that has begun and is not whole
-        self.current_segment: TextSegment | None = None
+        self.captions: list[Caption] = []  # of the segments that are whole, in order
+        self.current_segment: TextSegment | None = None  # has begun and is not whole
         self._clock = clock
         self._observer = observer
         self._deadline = caller.deadline
         self._started = self._waits_since = self._asked_at = clock.monotonic()
-        # of a listener who plays the answer as it comes
-        self.playback = PlaybackClock(self._started)
+        self.playback = PlaybackClock(self._started)  # of one who plays the answer as it comes
         self._num_samples = 0
         self._has_expired = False
         self._has_ended = False
@@ -127,23 +124,19 @@ class SpeechJob:
         if self._has_expired:
             error = RequestTimeoutError()
         self.report.total_s = self._clock.monotonic() - self._started
-        self.report.outcome = _outcome(error)
+        match error:
+            case None:
+                self.report.outcome = Outcome.COMPLETED
+            case InvalidRequestError():
+                self.report.outcome = Outcome.REJECTED
+            case RefusedError():
+                self.report.outcome = Outcome.REFUSED
+            case asyncio.CancelledError() | GeneratorExit():
+                self.report.outcome = Outcome.CANCELLED
+            case _:
+                self.report.outcome = Outcome.FAILED
         self.report.error_code = error.code if isinstance(error, SpeechError) else None
         self._observer.speech_ended(self.report)
-
-
-def _outcome(error: BaseException | None) -> Outcome:
-    match error:
-        case None:
-            return Outcome.COMPLETED
-        case InvalidRequestError():
-            return Outcome.REJECTED
-        case RefusedError():
-            return Outcome.REFUSED
-        case asyncio.CancelledError() | GeneratorExit():
-            return Outcome.CANCELLED
-        case _:
-            return Outcome.FAILED
 
 
 class StoreOutcome(msgspec.Struct, frozen=True):
@@ -204,18 +197,18 @@ class SpeechStream:
         part, self._first = self._first, None
         if part is None:
             part = await anext(self._parts, None)
+        if part is not None:
+            if self._recording is not None and isinstance(part, bytes):
+                await self._recording.write(part)
+            return part
         if self._recording is None or self.stored is not None:
-            if part is None:
-                raise StopAsyncIteration
-        elif part is None:
-            try:
-                file = await self._recording.finish(head=self.head(), captions=self.captions)
-                part = self.stored = StoreOutcome(file)
-            except StoreError as error:
-                part = self.stored = StoreOutcome(None, error)
-        elif isinstance(part, bytes):
-            await self._recording.write(part)
-        return part
+            raise StopAsyncIteration
+        try:
+            file = await self._recording.finish(head=self.head(), captions=self.captions)
+            self.stored = StoreOutcome(file)
+        except StoreError as error:
+            self.stored = StoreOutcome(None, error)
+        return self.stored
 
     async def save(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Write the whole file; its first bytes are then to be replaced by `head()`.
