@@ -16,7 +16,6 @@ import msgspec
 # Start of the keys that are made here; tools that look for leaked secrets know the `sk-`.
 KEY_PREFIX: Final = "sk-soprano-"
 NUM_KEY_BYTES: Final = 32  # random bytes of a key that is made here
-
 MIN_KEY_CHARS: Final = 16  # of a key from elsewhere; what is shorter can be found by trying
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -50,10 +49,9 @@ class Keyring:
     """
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
-        self._keys = tuple(keys)
         self._by_name: dict[str, ApiKey] = {}
         names_by_digest: dict[bytes, str] = {}
-        for key in self._keys:
+        for key in keys:
             if key.name in self._by_name:
                 raise InvalidKeysError(f"Two keys have the name {key.name}.")
             if twin := names_by_digest.get(key.digest):
@@ -62,8 +60,7 @@ class Keyring:
             names_by_digest[key.digest] = key.name
 
     def __len__(self) -> int:
-        """How many keys."""
-        return len(self._keys)
+        return len(self._by_name)
 
     def find(self, key: str) -> ApiKey | None:
         """Whose key it is.
@@ -72,7 +69,7 @@ class Keyring:
         """
         digest = hash_key(key)
         found = None
-        for known in self._keys:
+        for known in self._by_name.values():
             if hmac.compare_digest(known.digest, digest):
                 found = known
         return found

@@ -56,10 +56,8 @@ class AudioChunk(msgspec.Struct, frozen=True, eq=False):
     # is written
     samples: NDArray[np.float32]
     sample_rate: int  # in Hz
-    # that the model has read for it, those of chunks before it not counted
-    num_input_tokens: int = 0
-    # that the model has generated for it, without those of chunks before it
-    num_output_tokens: int = 0
+    num_input_tokens: int = 0  # that the model has read for it, without those of chunks before it
+    num_output_tokens: int = 0  # that the model has generated for it
 
     def __post_init__(self) -> None:
         if self.samples.ndim != 1 or self.samples.dtype != np.float32:

@@ -24,7 +24,7 @@ class SpeechError(Exception):
     is_retryable: ClassVar[bool] = False
     message: ClassVar[str] = ""
 
-    def __init_subclass__(cls, **defaults: str | bool) -> None:
+    def __init_subclass__(cls, **defaults: str | bool | float) -> None:
         super().__init_subclass__()
         for name, value in defaults.items():
             setattr(cls, name, value)

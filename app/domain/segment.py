@@ -14,8 +14,7 @@ class TextSegment(msgspec.Struct, frozen=True):
 
     index: int  # counts from 0 within its text
     text: str  # words as the voice is given them, in its own form; empty for a pause
-    # as the user wrote it; the sources of all segments are the text but for white space
-    source: str = ""
+    source: str = ""  # as the user wrote it; those of all segments are the text but for white space
     pause_s: float = 0.0  # playing time of the silence, in seconds; 0 for what is spoken
 
     def __post_init__(self) -> None:

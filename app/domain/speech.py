@@ -53,11 +53,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     voices: tuple[Voice, ...]  # at least one; the first is the default
     min_speed: float = 1.0  # slowest pace that `synthesize` accepts
     max_speed: float = 1.0  # fastest pace that `synthesize` accepts
-    # texts that it can speak at the same time without keeping their listeners waiting, as far as
-    # that can be told beforehand
-    num_streams: int = 8
-    # whether it samples, and follows all of SamplingParams; else it follows the seed alone
-    has_sampling: bool = False
+    num_streams: int = 8  # texts at the same time without playback gaps, as far as can be told
+    has_sampling: bool = False  # it follows all of SamplingParams, else the seed alone
     min_segment_chars: int = 0  # a shorter segment is not spoken alone if it has a neighbour
 
 
@@ -132,10 +129,8 @@ class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
     sampling: SamplingParams = SamplingParams()  # what of it is not left to the model
     format: AudioFormat = AudioFormat.MP3  # of the answer
     sample_rate: int | None = None  # of the answer in Hz; None follows the format's rule
-    # markup, figures and signs are read; otherwise the text is spoken as it is
-    is_normalized: bool = True
-    # words that are said in another way than they are written
-    pronunciations: Pronunciations = Pronunciations()
+    is_normalized: bool = True  # markup, figures and signs are read; else spoken as they are
+    pronunciations: Pronunciations = Pronunciations()  # of words that are said as respelled
 
     def __post_init__(self) -> None:
         if not MIN_SPEED <= self.speed <= MAX_SPEED:
@@ -195,14 +190,12 @@ class SpeechReport(msgspec.Struct, kw_only=True):
     num_output_tokens: int = 0  # that it has drawn for it
     cache: CacheStatus | None = None  # how many of them were kept already, once known
     audio_s: float = 0.0  # playing time handed out so far, in seconds
-    # for how long, in seconds, a listener who plays from the first sound on had to wait for more of
-    # it; None where the answer is sent whole, and where the text was still being written: its
-    # pauses are the writer's
+    # for how long, in seconds, a listener who plays from the first audio on had to wait for more of
+    # it; None where the answer is sent whole or the text was still being written
     stalled_s: float | None = 0.0
     num_stalls: int = 0  # how often that was
     queue_s: float | None = None  # from the request to the model's beginning with it, in seconds
-    # from the request to the first audio of the model, in seconds
-    first_audio_s: float | None = None
+    first_audio_s: float | None = None  # from the request to the first audio of the model
     total_s: float = 0.0  # from the request to its end, in seconds
     outcome: Outcome = Outcome.CANCELLED  # how it ended
     error_code: str | None = None  # of the failure, if any

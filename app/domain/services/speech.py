@@ -53,8 +53,7 @@ class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
     """An answer to a text that is still being written."""
 
     text: LiveText  # takes it, piece by piece
-    # speaks each sentence once it is whole; ends after `text` has been finished
-    stream: SpeechStream
+    stream: SpeechStream  # of each sentence once it is whole; ends after `text` was finished
 
 
 class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
@@ -73,7 +72,6 @@ class SpeechLimits(msgspec.Struct, frozen=True):
 
     max_chars: int = 4_096  # of the text, in code points
     has_markup: bool = True  # Markdown, HTML and SSML are markup, and not spoken
-    # how much of it is synthesized before it is asked for
     prefetch: PrefetchLimits = PrefetchLimits()
 
 

@@ -28,11 +28,9 @@ _WORD: Final = re.compile(r"\S+")
 class ReadingOptions(msgspec.Struct, frozen=True):
     """How a text is read."""
 
-    # figures and signs are read as words; otherwise the text is spoken as it is
-    is_normalized: bool = True
+    is_normalized: bool = True  # figures and signs become words; else it is spoken as it is
     has_markup: bool = True  # Markdown, HTML and SSML are taken out first
-    # words that are said in another way than they are written
-    pronunciations: Pronunciations = Pronunciations()
+    pronunciations: Pronunciations = Pronunciations()  # of words that are said as respelled
     max_chars: float = inf  # of the text with its pronunciations, which may be much longer
     begins_line: bool = True  # and may begin with the mark of a heading, an item, a fence
 
