@@ -5,14 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
-from app.domain.text.reading.matching import (
-    apart,
-    before,
-    behind,
-    not_after,
-    spelled,
-    with_point,
-)
+from app.domain.text.reading.matching import apart, before, behind, not_after, spelled, with_point
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24
