@@ -7,7 +7,7 @@ import posixpath
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html.parser import HTMLParser
 from itertools import compress
 from pathlib import Path
@@ -381,7 +381,12 @@ def _chapters_of(epub: _Epub, title: str) -> Iterator[Chapter]:
     blocks: list[Block] = []
     for path in epub.spine():
         found = HtmlBlocks(_decode(epub.read(path))).blocks
-        blocks += _with_titles(path, found, titles)
+        for block in (Block("", 0, ("",)), *found):  # "" is the id of the document itself
+            # of level -1: the title of the chapter that begins here
+            blocks += [
+                Block(titles[path, each], -1) for each in block.ids if (path, each) in titles
+            ]
+            blocks.append(block)
     if not any(block.level < 0 for block in blocks):  # it has none, or names other documents
         yield from _by_heading(blocks, title)
         return
@@ -395,19 +400,6 @@ def _chapters_of(epub: _Epub, title: str) -> Iterator[Chapter]:
             paragraphs.append(block.text)
     if paragraphs:
         yield Chapter(title, tuple(paragraphs))
-
-
-def _with_titles(
-    path: str, blocks: Sequence[Block], titles: Mapping[tuple[str, str], str]
-) -> Iterator[Block]:
-    """The blocks of a document, and one of level -1 with its title before each chapter."""
-    if (path, "") in titles:
-        yield Block(titles[path, ""], -1)
-    for block in blocks:
-        for each in block.ids:
-            if (path, each) in titles:
-                yield Block(titles[path, each], -1)
-        yield block
 
 
 READERS: Final = {

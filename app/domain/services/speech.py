@@ -111,14 +111,11 @@ class SpeechService:
         job.report.num_chars = len(request.text)
         if is_whole:
             job.report.stalled_s = None
-        try:
+        with job:
             self._check_length(request.text)
             self._plan(job, is_whole=is_whole)
             segments = await self._segments(request)
             await self._admit(job, segments)
-        except BaseException as error:
-            job.end(error)
-            raise
         prefetcher = self._prefetcher(job)
         prefetcher.push(segments)
         prefetcher.finish()
@@ -138,13 +135,10 @@ class SpeechService:
         """
         job = self._open_job(options, caller)
         job.report.stalled_s = None
-        try:
+        with job:
             self._plan(job)
             await self._readiness.wait_until_ready()
             await self._open_encoder(job)
-        except BaseException as error:
-            job.end(error)
-            raise
         prefetcher = self._prefetcher(job)
         text = LiveText(
             partial(self._split, options),
@@ -268,12 +262,6 @@ class SpeechService:
         open_encoder = self._ports.encoders.open
         job.encoder = await _run(job.is_light, open_encoder, job.encoding, model_rate)
 
-    async def _wait_for_text(self, job: SpeechJob, prefetcher: Prefetcher) -> None:
-        has_text = await prefetcher.wait_for_segment()
-        job.on_text()
-        if has_text:
-            await job.slot.enter(prefetcher.num_waiting_chars)
-
     async def _render(
         self, job: SpeechJob, prefetcher: Prefetcher, *, is_live: bool = False
     ) -> AsyncGenerator[Part, None]:
@@ -281,11 +269,14 @@ class SpeechService:
 
         The chunks of all segments pass here, in order. However it ends, the job is told.
         """
-        try:
-            if is_live:
-                await self._wait_for_text(job, prefetcher)
-            else:
+        with job:
+            if not is_live:
                 await self._open_encoder(job)
+            else:
+                has_text = await prefetcher.wait_for_segment()
+                job.on_text()
+                if has_text:
+                    await job.slot.enter(prefetcher.num_waiting_chars)
             job.on_begin(prefetcher.num_pushed)
             async with aclosing(prefetcher.chunks(job.params)) as chunks:
                 async for segment, chunk in chunks:
@@ -301,9 +292,6 @@ class SpeechService:
                     yield encoded
             if last := await _run(job.is_light, job.encoder.finish):
                 yield last
-        except BaseException as error:
-            job.end(error)
-            raise
         job.end(None)
 
     async def _render_chunk(

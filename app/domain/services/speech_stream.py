@@ -62,6 +62,13 @@ class SpeechJob:
         self._has_expired = False
         self._has_ended = False
 
+    def __enter__(self) -> None:
+        """What fails within ends the job."""
+
+    def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self.end(error)
+
     async def in_time(self, work: Awaitable[T]) -> T:
         """The result of `work`; raises RequestTimeoutError at the caller's deadline."""
 

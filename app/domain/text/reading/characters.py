@@ -144,17 +144,10 @@ _SIGN_NAMES: Final = {
 }  # fmt: skip
 _SILENT: Final = "*~^|`_\u00ac\u00a1\u00bf"
 _GREEK: Final = {
-    "\u03b1": "alpha", "\u03b2": "beta", "\u03b3": "gamma", "\u03b4": "delta", "\u0394": "delta",
-    "\u03b5": "epsilon",
-    "\u03b6": "zeta", "\u03b7": "eta", "\u03b8": "theta", "\u03ba": "kappa", "\u03bb": "lambda",
-    "\u03bc": "mu",
-    "\u03bd": "nu", "\u03be": "xi", "\u03c0": "pi", "\u03c1": "rho", "\u03c3": "sigma",
-    "\u03a3": "sigma", "\u03c4": "tau",
-    "\u03c6": "phi", "\u03a6": "phi", "\u03c7": "chi", "\u03c8": "psi", "\u03c9": "omega",
-    "\u03a9": "omega", "\u0393": "gamma",
-}  # fmt: skip
-
-
+    letter: unicodedata.name(letter).rpartition(" ")[2].lower().replace("lamda", "lambda")
+    for letter in "\u03b1\u03b2\u03b3\u03b4\u0394\u03b5\u03b6\u03b7\u03b8\u03ba\u03bb\u03bc\u03bd"
+    "\u03be\u03c0\u03c1\u03c3\u03a3\u03c4\u03c6\u03a6\u03c7\u03c8\u03c9\u03a9\u0393"
+}
 _OPERATORS: Final = {
     "<=": "less than or equal to", ">=": "greater than or equal to", "!=": "is not equal to",
     "==": "equals", "=>": "to", "->": "to", "-->": "to", "<-": "", "--": "\u2013",

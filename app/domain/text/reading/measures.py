@@ -193,11 +193,6 @@ def _read(match: re.Match[str]) -> str | None:
     return with_point(words, match, before_names=unit == "in.")
 
 
-def _read_pressure(match: re.Match[str]) -> str | None:
-    """Of the blood: BP 120/80, 120/80 mmHg."""
-    return " over " if match["unit"] or before(_BLOOD_BEFORE, match, 20) else None
-
-
 def _read_feet(match: re.Match[str]) -> str:
     feet, inches = match["feet"], match["inches"]
     words = f"{cardinal(feet)} {'foot' if is_one(feet) else 'feet'}"
@@ -270,7 +265,11 @@ INCHES: Final = rule(
     r"\"(?= *(?:[a-z,.;x)]|TV|LED)|\n|$)",
     _read_inches,
 )
-PRESSURES: Final = rule(r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)", _read_pressure)
+# of the blood: BP 120/80, 120/80 mmHg
+PRESSURES: Final = rule(
+    r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)",
+    lambda match: " over " if match["unit"] or before(_BLOOD_BEFORE, match, 20) else None,
+)
 PERCENTS: Final = rule(
     rf"(?P<first>{number(not_after('.,$'))})"
     rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"

@@ -5,7 +5,7 @@ numbers, a date its slashes from the rule for fractions. When all are done, no f
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from app.domain.text.mapped_text import MappedText, Rule, rule
@@ -25,12 +25,8 @@ from app.domain.text.reading import (
 # in the text with 0 for every figure, - for every dash: a pattern that begins with one character is
 # found in a tenth of the time of one that begins with a set of them.
 Step = tuple[str, *tuple[Rule, ...]]
-Search = Callable[[str], re.Match[str] | None]
-Stage = tuple[Search, tuple[tuple[Search, Sequence[Rule]], ...]]
-
 _TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
 _MAX_ROUNDS: Final = 8
-_LINE_END: Final = "\n"
 _TIDY: Final = (
     rule("  +", " "),
     rule("\n ", "\n"),
@@ -168,25 +164,23 @@ _SYMBOLS: Final[tuple[Step, ...]] = (
 )
 _FIGURES: Final = rf"[0\^\u2212\u00b0{_SMALL_FIGURES}]"
 
-
-def _stage(needed: str, steps: Iterable[Step]) -> Stage:
-    compiled = tuple((re.compile(needs).search, rules) for needs, *rules in steps)
-    return re.compile(needed).search, compiled
-
-
-_WORDS_STAGE: Final = _stage(_ANY, _WORDS)
-_SYMBOLS_STAGE: Final = _stage(_ANY, _SYMBOLS)
-# The steps in their order; those for figures are left out where there is none.
-STAGES: Final = (
-    _stage(_ANY, _CHARACTERS),
-    _stage(_ANY, _NAMES),
-    _stage(_FIGURES, _CODES_AND_DATES),
-    _WORDS_STAGE,
-    _stage(_FIGURES, _AMOUNTS),
-    _SYMBOLS_STAGE,
+# The steps in their order, and what a text must have for any of them.
+STAGES: Final = tuple(
+    (
+        re.compile(needed).search,
+        [(re.compile(needs).search, rules) for needs, *rules in steps],
+    )
+    for needed, steps in (
+        (_ANY, _CHARACTERS),
+        (_ANY, _NAMES),
+        (_FIGURES, _CODES_AND_DATES),
+        (_ANY, _WORDS),
+        (_FIGURES, _AMOUNTS),
+        (_ANY, _SYMBOLS),
+    )
 )
-# All that can find more in what the first round has written: it has no figures left.
-_LATER_STAGES: Final = (_WORDS_STAGE, _SYMBOLS_STAGE)
+# All that can find more in what the first round has written, words and symbols: it has no figures.
+_LATER_STAGES: Final = STAGES[3::2]
 
 
 def clean(paragraph: MappedText) -> MappedText:
@@ -201,27 +195,21 @@ def read(paragraphs: Sequence[MappedText]) -> list[MappedText]:
     one of forty. They are read until nothing changes: a sign that is a word now, or a word that has
     come apart from its figure ("3Dr."), may make an abbreviation of what stands beside it.
     """
-    lines = MappedText.join(paragraphs, _LINE_END)
-    stages: Iterable[Stage] = STAGES
+    lines = MappedText.join(paragraphs, "\n")
+    stages = STAGES
     for _ in range(_MAX_ROUNDS):
-        before = lines.text
-        lines = _read_once(lines, stages)
-        stages = _LATER_STAGES
-        if lines.text == before:
-            break
-    return lines.split(_LINE_END) if paragraphs else []
-
-
-def _read_once(lines: MappedText, stages: Iterable[Stage]) -> MappedText:
-    text, zeros = lines.text, _zeros(lines.text)
-    for needed, steps in stages:
-        if needed(zeros):
-            for needs, rules in steps:
+        text, zeros = lines.text, _zeros(lines.text)
+        before = text
+        for needs_any, steps in stages:
+            for needs, rules in steps if needs_any(zeros) else ():
                 if needs(zeros):
                     lines = lines.apply(rules)
                     if lines.text is not text:
                         text, zeros = lines.text, _zeros(lines.text)
-    return lines
+        stages = _LATER_STAGES
+        if text == before:
+            break
+    return lines.split("\n") if paragraphs else []
 
 
 def _zeros(text: str) -> str:
