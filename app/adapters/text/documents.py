@@ -363,43 +363,39 @@ def _read_epub(path: Path) -> Book:
     try:
         with zipfile.ZipFile(path) as archive:
             epub = _Epub(archive)
-            title = epub.text("title") or path.stem
-            return Book(
-                title=title,
-                author=epub.text("creator"),
-                cover=_optional(epub.cover, b""),
-                chapters=tuple(_chapters_of(epub, title)),
-            )
+            title, cover = epub.text("title") or path.stem, _optional(epub.cover, b"")
+            blocks = list(_blocks_of(epub))
+            # a table of contents may be missing, or name other documents
+            divide = _by_title if any(block.level < 0 for block in blocks) else _by_heading
+            chapters = tuple(divide(blocks, title))
+            return Book(title=title, author=epub.text("creator"), cover=cover, chapters=chapters)
     except UnreadableDocumentError as error:
         raise UnreadableDocumentError(f"{path} cannot be read: {error}.") from error
     except _DAMAGE as error:
         raise UnreadableDocumentError(f"{path} is no EPUB, or damaged: {error}.") from error
 
 
-def _chapters_of(epub: _Epub, title: str) -> Iterator[Chapter]:
+def _blocks_of(epub: _Epub) -> Iterator[Block]:
+    """In reading order; one of level -1 is the title of a chapter that begins there."""
     titles = _optional(epub.titles, dict[tuple[str, str], str]())
-    blocks: list[Block] = []
     for path in epub.spine():
-        found = HtmlBlocks(_decode(epub.read(path))).blocks
-        for block in (Block("", 0, ("",)), *found):  # "" is the id of the document itself
-            # of level -1: the title of the chapter that begins here
-            blocks += [
-                Block(titles[path, each], -1) for each in block.ids if (path, each) in titles
-            ]
-            blocks.append(block)
-    if not any(block.level < 0 for block in blocks):  # it has none, or names other documents
-        yield from _by_heading(blocks, title)
-        return
+        blocks = HtmlBlocks(_decode(epub.read(path))).blocks
+        for block in (Block("", 0, ("",)), *blocks):  # "" is the id of the document itself
+            for each in block.ids:
+                if (path, each) in titles:
+                    yield Block(titles[path, each], -1)
+            yield block
+
+
+def _by_title(blocks: Sequence[Block], title: str) -> Iterator[Chapter]:
     paragraphs: list[str] = []
-    for block in blocks:
-        if block.level < 0:
-            if paragraphs:
-                yield Chapter(title, tuple(paragraphs))
-            title, paragraphs = block.text, []
-        elif block.text:
-            paragraphs.append(block.text)
-    if paragraphs:
-        yield Chapter(title, tuple(paragraphs))
+    for block in (*blocks, Block("", -1)):
+        if block.level >= 0:
+            paragraphs += [block.text] if block.text else []
+            continue
+        if paragraphs:
+            yield Chapter(title, tuple(paragraphs))
+        title, paragraphs = block.text, []
 
 
 READERS: Final = {
