@@ -145,8 +145,7 @@ class Prefetcher:
             segment = self._waiting.popleft()
             running = _SegmentTask(self._model, segment, params, due_at)
             self._slot.segment_began()
-            began_at = self._clock.monotonic()
-            running.task.add_done_callback(partial(self._end, running, began_at))
+            running.task.add_done_callback(partial(self._end, running, self._clock.monotonic()))
             self._running.append(running)
             self._has_begun.set()
 
@@ -270,10 +269,7 @@ class LiveText:
             raise
 
     async def finish(self, refusal: InputTooLongError | None = None) -> None:
-        """The same, and no more will come, even if this raises.
-
-        If all that was written was refused, the speech fails with `refusal`.
-        """
+        """`flush`, after which no more comes; without any text the speech fails with `refusal`."""
         try:
             await self.flush()
         finally:

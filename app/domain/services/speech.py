@@ -34,18 +34,14 @@ T = TypeVar("T")
 # prices has five times, one of `%` eight. At a speed below 1 the limit is multiplied by it, because
 # slow speech takes as much longer to make.
 MAX_EXPANSION: Final = 6
-
 # Playing time that is encoded in one call, which cannot be interrupted. MP3 takes longest: 20 ms of
 # processor time a second at 48 kHz.
 MAX_ENCODED_S: Final = 2.0
-
 # Encoded on the event loop where it is not resampled: two seconds take less than 1 ms, and the way
 # to a thread and back up to 0.3 ms on a busy machine.
 LIGHT_FORMATS: Final = frozenset({AudioFormat.PCM, AudioFormat.WAV})
-
 # A text of up to so many characters is read on the event loop, in about 2 ms; the worst in 4 ms.
 MAX_INLINE_CHARS: Final = 500
-
 SILENCE_S: Final = 0.2  # playing time of the answer to a text with nothing to pronounce
 
 
@@ -151,23 +147,14 @@ class SpeechService:
         return LiveSpeech(text, SpeechStream(job, self._render(job, prefetcher, is_live=True)))
 
     async def normalize(self, request: SpeechRequest) -> list[TextSegment]:
-        """The segments that would be synthesized for a text; the model is not asked.
-
-        Raises:
-            InvalidRequestError: the request cannot work as asked.
-        """
+        """The segments of a text; the model is not asked. Raises InvalidRequestError."""
         self._check_length(request.text)
         self.catalog.check_model(request.model)
         self.catalog.find_voice(request.voice)
         return await self._segments(request)
 
     async def check(self, options: SpeechOptions) -> None:
-        """Return if a text can be spoken with these options.
-
-        Raises:
-            InvalidRequestError: it cannot.
-            EncodingError: the codec is missing.
-        """
+        """Raise InvalidRequestError, or EncodingError, if no text can be spoken like this."""
         job = self._open_job(options, ANYBODY)
         self._plan(job)
         await self._open_encoder(job)
@@ -206,9 +193,8 @@ class SpeechService:
         begins_line: bool = True,  # noqa: FBT001, FBT002
     ) -> list[TextSegment]:
         """The segments of `text`; how much there is to say bounds the work of a request."""
-        lexicon = self._ports.lexicon
-        known = lexicon.pronunciations if lexicon is not None else Pronunciations()
-        max_chars = MAX_EXPANSION * self._limits.max_chars
+        ports, max_chars = self._ports, MAX_EXPANSION * self._limits.max_chars
+        known = ports.lexicon.pronunciations if ports.lexicon is not None else Pronunciations()
         reading = ReadingOptions(
             is_normalized=options.is_normalized,
             has_markup=self._limits.has_markup,
@@ -216,7 +202,6 @@ class SpeechService:
             max_chars=max_chars,
             begins_line=begins_line,
         )
-        ports = self._ports
         segments = segment_text(text, ports.model.split, reading, ports.observer.reading_failed)
         num_chars = count_chars(segments)
         # No turn of the model limits how much silence is encoded: all pauses may last as long as a
@@ -235,20 +220,16 @@ class SpeechService:
         status = await self._look_up(segments, job.params)
         if segments and status is not CacheStatus.HIT:
             await job.slot.enter(count_chars(segments))
-        if (
-            self._readiness.state is not ModelState.READY
-        ):  # the cache knows its entries once the model is loaded
+        if self._readiness.state is not ModelState.READY:
+            # The cache knows its entries once the model is loaded.
             await job.in_time(self._readiness.wait_until_ready())
             status = await self._look_up(segments, job.params)
         job.report.cache = status
 
     async def _look_up(self, segments: list[TextSegment], params: SynthesisParams) -> CacheStatus:
         """How many of the segments are cached."""
-        cache = self._ports.cache
-        if cache is None or not segments or not cache.can_keep(params):
-            return CacheStatus.BYPASS
-        spoken = [segment for segment in segments if segment.text]
-        if not spoken:  # pauses must be encoded, too
+        cache, spoken = self._ports.cache, [segment for segment in segments if segment.text]
+        if cache is None or not spoken or not cache.can_keep(params):
             return CacheStatus.BYPASS
         missing = [segment for segment in spoken if not cache.holds(segment, params)]
         num_missing = len(missing) - await cache.count_shared(missing, params)
@@ -258,9 +239,8 @@ class SpeechService:
 
     async def _open_encoder(self, job: SpeechJob) -> None:
         job.report.voice = job.params.voice.id
-        model_rate = self._ports.model.info.sample_rate
-        open_encoder = self._ports.encoders.open
-        job.encoder = await _run(job.is_light, open_encoder, job.encoding, model_rate)
+        encoders, model_rate = self._ports.encoders, self._ports.model.info.sample_rate
+        job.encoder = await _run(job.is_light, encoders.open, job.encoding, model_rate)
 
     async def _render(
         self, job: SpeechJob, prefetcher: Prefetcher, *, is_live: bool = False
@@ -280,8 +260,7 @@ class SpeechService:
             job.on_begin(prefetcher.num_pushed)
             async with aclosing(prefetcher.chunks(job.params)) as chunks:
                 async for segment, chunk in chunks:
-                    part = await self._render_chunk(job, segment, chunk)
-                    if part:
+                    if part := await self._render_chunk(job, segment, chunk):
                         yield part
                         job.on_demand()
             job.slot.leave()
