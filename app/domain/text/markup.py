@@ -211,50 +211,37 @@ def _paragraphs(mapped: MappedText, *, is_markup: bool) -> Iterator[MappedText]:
             mapped = mapped.apply(_TAGS)
         mapped = mapped.sub(*_ENTITIES).apply(_INLINE)
     under_way: list[MappedText] = []
-    for line, is_own in _lines(mapped, is_markup=is_markup):
-        if under_way and (line is None or is_own or not goes_on(under_way[-1].text, line.text)):
+    is_own = is_heading = False
+    for line in mapped.split("\n"):
+        was_heading = is_heading
+        if is_markup:
+            line, is_own, is_heading = _without_marks(line)  # noqa: PLW2901
+        begins = was_heading or is_own or not len(line)
+        if under_way and (begins or not goes_on(under_way[-1].text, line.text)):
             yield _joined(under_way)
             under_way = []
-        if line is not None:
+        if len(line):
             under_way.append(line)
     if under_way:
         yield _joined(under_way)
 
 
-def _lines(mapped: MappedText, *, is_markup: bool) -> Iterator[tuple[MappedText | None, bool]]:
-    """Each line without its marks, and whether it begins something; None for an empty one."""
-    start = 0
-    was_heading = False
-    for raw in mapped.text.split("\n"):
-        line = mapped[start : start + len(raw)].strip()
-        start += len(raw) + 1
-        is_own, is_heading = False, False
-        if is_markup and len(line):
-            line, is_own, is_heading = _without_marks(line)
-        is_empty = not len(line) or (is_markup and _ONLY_MARKS.fullmatch(line.text) is not None)
-        yield (None if is_empty else line), is_own or was_heading
-        was_heading = is_heading and not is_empty
-
-
 def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
     """The line without marks; whether it is of its own; whether nothing continues it."""
-    text = line.text
-    if _RULE.fullmatch(text):
+    text, is_own = line.text, False
+    is_row = text.count("|") > 1 or (text.startswith("|") and len(text) > 1)
+    if _RULE.fullmatch(text) or (is_row and _TABLE_RULE.fullmatch(text)):
         return line[:0], True, True
-    if text.count("|") > 1 or (text.startswith("|") and len(text) > 1):
-        if _TABLE_RULE.fullmatch(text):
-            return line[:0], True, True
-        row = line.sub(_OUTER_BORDERS, "").sub(_CELL_BORDER, ", ").strip()
-        return row, True, True
-    is_own = False
+    if is_row:
+        return line.sub(_OUTER_BORDERS, "").sub(_CELL_BORDER, ", ").strip(), True, True
     if quote := _QUOTE.match(text):
         line = line[quote.end() :].strip()
-        text = line.text
-    if heading := _HEADING.match(text):
-        line = line[heading.end() :].sub(_HEADING_END, "").strip()
-        return line, True, True
-    if bullet := _BULLET.match(text):
+    if heading := _HEADING.match(line.text):
+        return line[heading.end() :].sub(_HEADING_END, "").strip(), True, True
+    if bullet := _BULLET.match(line.text):
         line, is_own = line[bullet.end() :].strip(), True
+    if _ONLY_MARKS.fullmatch(line.text):
+        return line[:0], is_own, False
     numbered = line.sub(_NUMBERED, lambda match: f"{match[0][:-1]},")
     return numbered, is_own or numbered is not line, False
 
@@ -267,11 +254,9 @@ def begins_item(line: str) -> bool:
 
 def goes_on(line: str, following: str) -> bool:
     """Whether `following` is still of the same sentence as the line before: hard-wrapped text."""
-    if _SENTENCE_END.search(line):
+    if len(line) >= _WRAPPED_CHARS or _SENTENCE_END.search(line):
         return len(line) >= _WRAPPED_CHARS
-    if following[0].islower() or _FUNCTION_WORD.search(line):
-        return True
-    return len(line) >= _WRAPPED_CHARS
+    return following[0].islower() or _FUNCTION_WORD.search(line) is not None
 
 
 _BROKEN_WORD: Final = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]$")
