@@ -136,10 +136,9 @@ _BULLET: Final = re.compile(
     r"(?:[-*+\u2022\u2023\u25e6\u2043\u2013\u00b7][ \t]+|[\u2022\u2023\u25e6\u2043])"
     r"(?:\[[ xX]\][ \t]+)?"
 )
-_NUMBERED: Final = re.compile(r"\A(?:\d{1,3}[.)]|[a-zA-Z]\))(?=[ \t]+\S)")
+_NUMBERED: Final = re.compile(r"(?:\d{1,3}[.)]|[a-zA-Z]\))(?=[ \t]+\S)")
 _CELL_BORDER: Final = re.compile(r"[ \t]*\|[ \t]*")
 _OUTER_BORDERS: Final = re.compile(r"^\|[ \t]*|[ \t]*\|$")
-_JOINT: Final = re.compile(JOINT)
 _ONLY_MARKS: Final = re.compile(r"[\s*_~`]*")
 
 _FUNCTION_WORD: Final = re.compile(
@@ -161,7 +160,7 @@ def read_markup(
     Without `is_markup` only lines are told apart. A text that goes on in a line, and does not begin
     one, does not begin with a mark either.
     """
-    mapped = MappedText.of(text).sub(_JOINT, " ")  # which is ours
+    mapped = MappedText.of(text.replace(JOINT, " "))  # which is ours
     if not is_markup:
         return list(_paragraphs(mapped, is_markup=False))
     if not begins_line:
@@ -211,10 +210,10 @@ def _paragraphs(mapped: MappedText, *, is_markup: bool) -> Iterator[MappedText]:
             mapped = mapped.apply(_TAGS)
         mapped = mapped.sub(*_ENTITIES).apply(_INLINE)
     under_way: list[MappedText] = []
-    is_own = is_heading = False
+    is_heading = False
     for line in mapped.split("\n"):
-        was_heading = is_heading
-        if is_markup:
+        was_heading, is_own, is_heading = is_heading, False, False
+        if is_markup and len(line):
             line, is_own, is_heading = _without_marks(line)  # noqa: PLW2901
         begins = was_heading or is_own or not len(line)
         if under_way and (begins or not goes_on(under_way[-1].text, line.text)):
@@ -242,8 +241,10 @@ def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
         line, is_own = line[bullet.end() :].strip(), True
     if _ONLY_MARKS.fullmatch(line.text):
         return line[:0], is_own, False
-    numbered = line.sub(_NUMBERED, lambda match: f"{match[0][:-1]},")
-    return numbered, is_own or numbered is not line, False
+    if numbered := _NUMBERED.match(line.text):
+        end, text = numbered.end(), line.text
+        line, is_own = MappedText(f"{text[: end - 1]},{text[end:]}", line.packed), True
+    return line, is_own, False
 
 
 def begins_item(line: str) -> bool:

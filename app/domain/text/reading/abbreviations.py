@@ -172,10 +172,11 @@ _COUNTED: Final = re.compile(
 
 
 def _read_street(match: re.Match[str]) -> str | None:
-    text, end, words = match.string, match.end(), f" {_STREETS[match['short']]}"
-    name, is_place = before(_STREET_NAME, match, 24), behind(_PLACE, match) is not None
+    name = before(_STREET_NAME, match, 24)
     if not name or name["word"] in _DETERMINERS:
         return None
+    text, end, words = match.string, match.end(), f" {_STREETS[match['short']]}"
+    is_place = behind(_PLACE, match) is not None
     is_before_name = text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()
     is_address = match[0].endswith(".") and before(_ADDRESS, match, 32)
     if is_before_name and is_address and not behind(_SAINTS, match):
