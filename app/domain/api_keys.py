@@ -42,11 +42,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class Keyring:
-    """All keys that are known. If there are none, nobody needs one.
-
-    Raises:
-        InvalidKeysError: two of them have the same name or are the same key.
-    """
+    """All keys that are known, if any. Raises InvalidKeysError if two have one name or one key."""
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self._by_name: dict[str, ApiKey] = {}
@@ -63,10 +59,7 @@ class Keyring:
         return len(self._by_name)
 
     def find(self, key: str) -> ApiKey | None:
-        """Whose key it is.
-
-        Takes the same time wherever the key stands in the ring, and whether it does.
-        """
+        """Whose key it is; takes the same time wherever it stands in the ring, and if nowhere."""
         digest = hash_key(key)
         found = None
         for known in self._by_name.values():
@@ -98,11 +91,7 @@ def check_name(name: str) -> None:
 
 
 def parse_keys(text: str, limits: KeyLimits) -> list[ApiKey]:
-    """The keys in `name:key,name2:key2`; none in a blank text.
-
-    Raises:
-        InvalidKeysError: not of that form, or a key that is too short or cannot be sent.
-    """
+    """The keys in `name:key,name2:key2`; none in a blank text. Raises InvalidKeysError."""
     keys = []
     for number, item in enumerate(map(str.strip, text.split(",")), 1):
         if not item:

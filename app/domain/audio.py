@@ -46,11 +46,7 @@ _OTHER_NAMES: Final = {"ogg": "opus", "ulaw": "mulaw", "mp4": "m4a", "m4b": "m4a
 
 
 class AudioChunk(msgspec.Struct, frozen=True, eq=False):
-    """A run of samples.
-
-    Raises:
-        InvalidAudioError: wrong shape or dtype, a NaN or an infinity, a rate below 1 Hz.
-    """
+    """A run of samples; raises InvalidAudioError if they are not what is said here."""
 
     # (num_samples,) float32, nominally in [-1, 1]; finite. Louder is allowed and clipped where it
     # is written
@@ -143,10 +139,7 @@ DEFAULT_STEM: Final = "speech"
 def choose_stem(file_name: str | None, audio_format: AudioFormat) -> str:
     """The stem that a caller means by a stem, one with the extension of `audio_format`, or None.
 
-    What has other characters is refused, never mended: a mended name would be another file's.
-
-    Raises:
-        InvalidFileNameError: any other character, extension or length.
+    Anything else is an InvalidFileNameError, never mended: a mended name would be another file's.
     """
     if file_name is None:
         return DEFAULT_STEM

@@ -232,8 +232,7 @@ def outcome_of(error: BaseException) -> CallOutcome:
 def outcome_of_silence(text: str) -> CallOutcome:
     """What it says that `text` was spoken without one chunk.
 
-    A model may find nothing to say in symbols or foreign letters, but not in a Latin letter or a
-    digit.
+    There may be nothing to say in symbols or foreign letters, but not in a Latin letter or digit.
     """
     is_sayable = any(char.isascii() and char.isalnum() for char in text)
     return CallOutcome.FAILURE if is_sayable else CallOutcome.IGNORED

@@ -117,11 +117,7 @@ class Catalog:
 
 
 class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a text is to be spoken and sent.
-
-    Raises:
-        InvalidSpeedError: a speed outside the range, or NaN.
-    """
+    """How a text is to be spoken and sent; raises InvalidSpeedError."""
 
     model: str | None = None  # a name the catalogue knows; None is the model that is served
     voice: str | None = None  # a name the catalogue knows; None is the model's default voice
@@ -138,12 +134,7 @@ class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpeechRequest(SpeechOptions, frozen=True, kw_only=True):
-    """A text to be spoken, all of it known.
-
-    Raises:
-        EmptyInputError: no text.
-        InvalidSpeedError: a speed outside the range, or NaN.
-    """
+    """A text to be spoken, all of it known; raises EmptyInputError and InvalidSpeedError."""
 
     text: str  # at least one character
 

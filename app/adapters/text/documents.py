@@ -148,11 +148,7 @@ class HtmlBlocks(HTMLParser):
 
 
 def read_book(paths: Sequence[Path]) -> Book:
-    """The chapters of all files, in the order given; of a directory those that can be read.
-
-    Raises:
-        UnreadableDocumentError: a file is missing, of another kind, damaged or encrypted.
-    """
+    """The chapters of all files, of a directory in order; raises UnreadableDocumentError."""
     books = [_read_file(path) for path in _find_files(paths)]
     chapters = tuple(chapter for book in books for chapter in book.chapters)
     if not chapters:

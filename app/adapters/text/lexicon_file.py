@@ -22,10 +22,9 @@ class InvalidLexiconError(Exception):
 
 
 class LexiconFile:
-    """A LexiconSource over a file. A new file that cannot be used changes nothing, and is logged.
+    """A LexiconSource over a file; raises InvalidLexiconError if it cannot be used.
 
-    Raises:
-        InvalidLexiconError: the file cannot be used.
+    A new file that cannot be used changes nothing, and is logged.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -57,11 +56,7 @@ class LexiconFile:
 
 
 def read_lexicon(path: Path) -> Pronunciations:
-    """The pronunciations in the file.
-
-    Raises:
-        InvalidLexiconError: not to be read, damaged, or with a word or respelling that is none.
-    """
+    """The pronunciations in the file; raises InvalidLexiconError."""
     try:
         if path.exists() and not path.is_file():
             raise InvalidLexiconError(f"{path} is not a regular file.")

@@ -51,11 +51,9 @@ class AccessControl:
         return Caller(key.name) if key else None
 
     async def identify(self, presented: str | None) -> ApiKey | None:
-        """Whose key was presented; None when the server has no keys and anybody may come in.
+        """Whose key was presented; None if the server has no keys and anybody may come in.
 
-        Raises:
-            MissingApiKeyError: none was presented, or an empty one.
-            InvalidApiKeyError: nobody has this key.
+        Raises MissingApiKeyError, also for an empty one, or InvalidApiKeyError.
         """
         keyring = self._keyring = await self._keys.current()
         if not len(keyring):
@@ -110,11 +108,7 @@ class Grant:
 
     @asynccontextmanager
     async def occupy(self) -> AsyncIterator[None]:
-        """Run as one of the requests that the key may have at the same time.
-
-        Raises (on entering):
-            RateLimitError: the key has no more.
-        """
+        """Run as one of those that the key may have at once; raises RateLimitError on entering."""
         usage, most = self._usage, self._usage.limits.max_concurrent
         is_full = 0 < most <= usage.num_running
         place: str | None = None
@@ -132,11 +126,7 @@ class Grant:
                 await self._shared.release(self.name, place)
 
     async def count_request(self) -> None:
-        """Count one of the requests that the key has per minute.
-
-        Raises:
-            RateLimitError: it has no more for now; nothing is counted.
-        """
+        """Count one of the requests of a minute. Raises RateLimitError, and counts none."""
         usage, rate = self._usage, self._usage.limits.requests_per_minute
         wait_s = usage.take()
         if not wait_s and rate and self._shared is not None:

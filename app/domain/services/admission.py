@@ -54,9 +54,7 @@ class Admission:
     async def wait(self, caller: Caller, num_chars: int) -> Ticket:
         """The ticket of the request, when it may begin; it then counts as running.
 
-        Raises:
-            ServerOverloadedError: too much waits already.
-            QueueTimeoutError: its turn did not come in time.
+        Raises ServerOverloadedError at once, or QueueTimeoutError if its turn comes too late.
         """
         now = self.clock.monotonic()
         expires_at = min(now + self._limits.max_wait_s, caller.deadline)

@@ -52,10 +52,7 @@ class Recording:
         """Keep the file: it is safe on the disk when this returns. Call once, after all parts.
 
         `head` replaces the first bytes; `captions` are kept beside the file, if there are any.
-
-        Raises:
-            StoreFullError: no space or no number was left.
-            StoreError: the store failed, now or at any time before.
+        Raises StoreError if the store failed, now or at any time before.
         """
         self._head, self._captions = head, captions
         await self.write(None)
@@ -135,11 +132,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def choose_page(files: Sequence[StoredAudio], query: PageQuery) -> Page:
-    """The page of `files`, which are given oldest first.
-
-    Raises:
-        UnknownCursorError: the file to follow is not among them.
-    """
+    """The page of `files`, which are given oldest first; raises UnknownCursorError."""
     ordered = files[::-1] if query.is_newest_first else files
     names = [file.name for file in ordered]
     if query.after is not None and query.after not in names:

@@ -63,11 +63,8 @@ class Readiness:
         """Load the model and speak once, so that the first caller does not wait for warm-up.
 
         A model that works but cannot speak that one sentence, or may not be asked to, is ready; so
-        is one of which an instance died meanwhile: it is replaced. An error that nobody foresaw is
-        a ModelLoadError.
-
-        Raises:
-            SpeechError: it cannot speak, now or later.
+        is one of which an instance died meanwhile: it is replaced. Else this raises SpeechError; an
+        error that nobody foresaw is a ModelLoadError.
         """
         started = self._clock.monotonic()
         try:
@@ -120,12 +117,7 @@ class Readiness:
         self._observer.model_load_failed(self._model.info, error)
 
     async def wait_until_ready(self) -> None:
-        """Return once the model can speak.
-
-        Raises:
-            ModelLoadingError: it is still loading after the time allowed.
-            ModelLoadError: it failed to load.
-        """
+        """Return once the model can speak; raises ModelLoadingError or ModelLoadError."""
         if self.state is ModelState.LOADING:
             with suppress(TimeoutError):
                 await within(self._clock, self._load_wait_s, self._settled.wait())

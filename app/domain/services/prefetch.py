@@ -229,11 +229,7 @@ class LiveText:
         self._begins_line = True  # the rest, and not in the middle of one
 
     async def write(self, piece: str) -> None:
-        """Take the next characters, when those before them have left room.
-
-        Raises:
-            InputTooLongError: they never fit; none of `piece` was taken.
-        """
+        """Take the next characters once there is room; raises InputTooLongError if never."""
         prefetcher = self._prefetcher
         num_chars = len(self._rest) + len(piece)
         # What has no end yet has few characters, unless it is not spoken at all.
@@ -256,11 +252,7 @@ class LiveText:
         self._push(whole, segments)
 
     async def flush(self) -> None:
-        """Speak what is there, whole or not.
-
-        Raises:
-            InputTooLongError: it cannot be spoken; no more will come, and the speech fails.
-        """
+        """Speak what is there, whole or not. If that raises InputTooLongError, the speech fails."""
         rest, self._rest = self._rest, ""
         try:
             self._push(rest, await self._segments_of(rest))

@@ -96,12 +96,8 @@ class SpeechService:
         With `is_whole` nothing is sent before all of it is there, so a segment that is lost with
         its instance of the model can be synthesized again.
 
-        Raises:
-            InvalidRequestError: the request cannot work as asked.
-            ServerOverloadedError, QueueTimeoutError: the model has too much to do.
-            ModelLoadingError, ModelLoadError: the model cannot speak yet, or ever.
-            RequestTimeoutError: it took longer than the caller waits.
-            SynthesisError, EncodingError: speaking failed before the first bytes.
+        Raises InvalidRequestError, RefusedError (also while the model loads), ModelLoadError,
+        RequestTimeoutError, SynthesisError or EncodingError.
         """
         job = self._open_job(request, caller)
         job.report.num_chars = len(request.text)
@@ -123,11 +119,7 @@ class SpeechService:
         """Begin to speak a text that is still being written.
 
         It waits for its turn once there is something to speak; the stream may raise what `start`
-        raises.
-
-        Raises:
-            InvalidRequestError: what is asked for cannot work.
-            ModelLoadingError, ModelLoadError: the model cannot speak yet, or ever.
+        raises. This raises InvalidRequestError, ModelLoadingError or ModelLoadError.
         """
         job = self._open_job(options, caller)
         job.report.stalled_s = None

@@ -182,11 +182,7 @@ class SpeechStream:
         return self._job.current_segment
 
     async def prime(self) -> None:
-        """Make the first part, so that a failure shows before anything is sent.
-
-        Raises:
-            SpeechError: synthesis failed, or took longer than the caller waits; it is closed then.
-        """
+        """Make the first part before anything is sent. Raises SpeechError, and is closed then."""
         try:
             self._first = await self._job.in_time(anext(self._parts, None))
         except BaseException:
@@ -218,11 +214,7 @@ class SpeechStream:
         return self.stored
 
     async def save(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Write the whole file; its first bytes are then to be replaced by `head()`.
-
-        Raises:
-            SpeechError: synthesis broke off, or took longer than the caller waits.
-        """
+        """Write the whole file, whose first bytes `head()` replaces then; raises SpeechError."""
 
         async def write_all() -> None:
             async for part in self:

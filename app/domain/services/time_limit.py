@@ -47,12 +47,9 @@ async def unless(
 async def within(
     clock: Clock, limit_s: float, work: Awaitable[T], on_expiry: Callable[[], None] = lambda: None
 ) -> T:
-    """The result of `work`, which is cancelled after `limit_s` seconds.
+    """The result of `work`, which is cancelled after `limit_s` seconds with a TimeoutError.
 
     `on_expiry` is called before. What the work gives or raises goes before.
-
-    Raises:
-        TimeoutError: it took longer.
     """
     if math.isinf(limit_s):
         return await work

@@ -41,8 +41,7 @@ DEFAULT_READING: Final = ReadingOptions()
 def read_text(text: str, options: ReadingOptions) -> list[MappedText | Pause]:
     """The paragraphs of `text` as they are spoken, by any voice, and the pauses in it.
 
-    Raises:
-        ExpandedInputTooLongError: before the text is read.
+    Raises ExpandedInputTooLongError before the text is read.
     """
     has_markup = options.is_normalized and options.has_markup
     parts = read_markup(text, is_markup=has_markup, begins_line=options.begins_line)
@@ -67,10 +66,7 @@ def segment_text(
 
     Without white space, the sources of all segments together are `text`. A text that a rule fails
     on is read without rules: its words as they are, its figures one by one. One that a voice cannot
-    split then, either, is spelled.
-
-    Raises:
-        ExpandedInputTooLongError: see read_text.
+    split then, either, is spelled. Raises as read_text does.
     """
     ways: tuple[Callable[[], Iterable[MappedText | Pause]], ...] = (
         lambda: read_text(text, options),
