@@ -106,7 +106,7 @@ def _read_day_month(match: re.Match[str]) -> str | None:
 
 def _read_iso(match: re.Match[str]) -> str:
     month = _MONTHS[int(match["month"]) - 1]
-    time = time_of_day(int(match["hour"]), int(match["minute"])) if match["hour"] else ""
+    time = time_of_day(match["hour"], match["minute"]) if match["hour"] else ""
     date = f"{month} {_day(match['day'])}{_read_year(match['year'])}"
     return f"{date}, {time}" if time else date
 
