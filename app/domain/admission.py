@@ -36,9 +36,8 @@ RETRY_SPREAD_S: Final = 2.0
 class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much is taken on."""
 
-    # requests that the model works for at the same time, at least; see Capacity
-    min_running: int = 1
-    max_running: int = 8  # at most
+    min_running: int = 1  # requests that the model works for at the same time, see Capacity
+    max_running: int = 8
     # that have begun and not ended, those that wait for their listeners included: all hold audio
     max_open: int = 128
     max_queued: int = 32  # requests that wait to begin
@@ -117,9 +116,8 @@ class Capacity:
         self._full_since: float | None = None
         # since then: seconds of segments under way, up to this time; and of those that have ended,
         # their number, the audio and the time that they took, in seconds
-        self._segments_s = self._noted_at = 0.0
+        self._segments_s = self._noted_at = self._audio_s = self._took_s = 0.0
         self._num_ended = 0
-        self._audio_s = self._took_s = 0.0
 
     def note_running(self, num_running: int, now: float) -> None:
         """So many requests run now."""
@@ -200,9 +198,7 @@ class AdmissionQueue:
     def arrive(self, ticket: Ticket) -> list[Ticket]:
         """Put a request at the end of its caller's line; those that had to make room for it.
 
-        Raises:
-            ServerOverloadedError: there is no room, and nobody has more in the line than its
-                caller; nothing has changed.
+        Raises ServerOverloadedError, and changes nothing, if nobody has more in it than its caller.
         """
         removed: list[Ticket] = []
         while not self._has_room_for(ticket):

@@ -89,15 +89,11 @@ class Readiness:
 
     def why_not(self) -> str | None:
         """Why the model is not ready, or None."""
-        match self.state:
-            case ModelState.LOADING:
-                return "The speech model is still loading."
-            case ModelState.FAILED:
-                return (
-                    "The speech model could not be loaded; model.load_failed in the log says why."
-                )
-            case ModelState.READY:
-                return None
+        if self.state is ModelState.LOADING:
+            return "The speech model is still loading."
+        if self.state is ModelState.FAILED:
+            return "The speech model could not be loaded; model.load_failed in the log says why."
+        return None
 
     async def _speak_in(self, audio_format: AudioFormat) -> None:
         info, params = self._model.info, SynthesisParams(self._model.info.voices[0])

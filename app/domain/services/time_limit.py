@@ -15,9 +15,8 @@ async def unless(
 ) -> T:
     """The result of `work`, which is cancelled when one of `ends` is done; they are not.
 
-    Args:
-        work: is awaited in the task of the caller. What it gives or raises goes before.
-        ends: each with what makes the error to be raised, called before `work` is cancelled.
+    `work` is awaited in the task of the caller. What it gives or raises goes before. Each of `ends`
+    has what makes the error to be raised, which is called before `work` is cancelled.
     """
     task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment] # there is one
     num_cancels, is_working = task.cancelling(), True

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.number_words import below_hundred, cardinal, decimal, digits, is_one
+from app.domain.text.number_words import below_hundred, cardinal, counted, digits
 from app.domain.text.reading.matching import apart, before, behind, not_after, spelled, with_point
 
 _NOON: Final = 12
@@ -100,7 +100,7 @@ def _read_military(match: re.Match[str]) -> str | None:
 def _counts(match: re.Match[str]) -> list[str]:
     """Such as "two hours"; what is not said is left out."""
     units = [unit for unit in ("hour", "minute", "second") if match[unit]]
-    return [f"{decimal(match[u])} {u}{'' if is_one(match[u]) else 's'}" for u in units]
+    return [counted(match[unit], unit, f"{unit}s") for unit in units]
 
 
 def _duration(match: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.number_words import cardinal, decimal, fraction, is_one, power
+from app.domain.text.number_words import cardinal, counted, decimal, fraction, is_one, power
 from app.domain.text.reading.characters import SUPERSCRIPTS
 from app.domain.text.reading.matching import (
     NUMBER,
@@ -177,7 +177,7 @@ def _read(match: re.Match[str]) -> str | None:
     if unit in ONLY_APART and not (match["gap"] or match["per"] or (unit == "s" and "." in first)):
         return None
     if unit == "bps" and match["gap"] and len(first) < 4:  # noqa: PLR2004 - of an interest rate
-        return f"{decimal(first)} basis {'point' if is_one(first) else 'points'}"
+        return counted(first, "basis point", "basis points")
     is_attribute = match["gap"] == "-" or is_before_noun(match)
     if part:
         is_single = is_attribute or part[0] == "/"
@@ -194,16 +194,15 @@ def _read(match: re.Match[str]) -> str | None:
 
 
 def _read_feet(match: re.Match[str]) -> str:
-    feet, inches = match["feet"], match["inches"]
-    words = f"{cardinal(feet)} {'foot' if is_one(feet) else 'feet'}"
-    return f"{words} {decimal(inches)} {'inch' if is_one(inches) else 'inches'}"
+    feet = counted(match["feet"], "foot", "feet")
+    return f"{feet} {counted(match['inches'], 'inch', 'inches')}"
 
 
 def _read_angle(match: re.Match[str]) -> str:
     words = [
-        f"{decimal(figures)} {unit.removesuffix('s') if is_one(figures) else unit}"
+        counted(match[unit], unit.removesuffix("s"), unit)
         for unit in ("degrees", "minutes", "seconds")
-        if match[unit] and (figures := match[unit].removeprefix("0") or "0")
+        if match[unit]
     ]
     return " ".join([*words, COMPASS_POINTS[match["side"]]] if match["side"] else words)
 
