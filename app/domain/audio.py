@@ -16,9 +16,6 @@ from app.domain.errors import InvalidAudioError, InvalidFileNameError
 
 # Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header).
 PCM_SAMPLE_RATE: Final = 24_000
-TELEPHONY_SAMPLE_RATE: Final = 8_000  # Hz of G.711, as telephone systems take it
-
-OPUS_SAMPLE_RATE: Final = 48_000  # Hz of the Opus reference clock (RFC 7845, section 4)
 
 
 class AudioFormat(StrEnum):
@@ -42,6 +39,11 @@ class AudioFormat(StrEnum):
         return next((one for one in cls if one == _OTHER_NAMES.get(name, name)), None)
 
 
+_FIXED_RATES: Final = {
+    AudioFormat.PCM: PCM_SAMPLE_RATE,
+    **dict.fromkeys((AudioFormat.MULAW, AudioFormat.ALAW), 8_000),  # as telephones take G.711
+    **dict.fromkeys((AudioFormat.OPUS, AudioFormat.WEBM), 48_000),  # RFC 7845, section 4
+}
 _OTHER_NAMES: Final = {"ogg": "opus", "ulaw": "mulaw", "mp4": "m4a", "m4b": "m4a"}
 
 
@@ -117,17 +119,7 @@ def choose_sample_rate(audio_format: AudioFormat, asked: int | None, model_rate:
     Raw formats name no rate, so theirs are fixed; Opus has one clock; the others name their rate
     and keep the model's own.
     """
-    if asked is not None:
-        return asked
-    match audio_format:
-        case AudioFormat.PCM:
-            return PCM_SAMPLE_RATE
-        case AudioFormat.MULAW | AudioFormat.ALAW:
-            return TELEPHONY_SAMPLE_RATE
-        case AudioFormat.OPUS | AudioFormat.WEBM:
-            return OPUS_SAMPLE_RATE
-        case _:
-            return model_rate
+    return asked if asked is not None else _FIXED_RATES.get(audio_format, model_rate)
 
 
 # Start of the name of a stored file; ASCII only, so that no two names look alike. The store adds

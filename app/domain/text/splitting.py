@@ -42,7 +42,11 @@ _MAX_ABBREVIATION_CHARS: Final = 16
 _BEFORE_FIGURES: Final = re.compile(
     rf"(?:^|[\s(])(?:{any_of([*POINTED_MONTHS, *SHORT_BOOKS])}|(?i:{any_of(BEFORE_FIGURES)}))$"
 )
-_UNSPOKEN: Final = re.compile(r"<(/?)(?:think|thinking|script|style)\b[^>]*>", re.IGNORECASE)
+# From an opening tag to a closing one, or the end of the text.
+_UNSPOKEN: Final = re.compile(
+    r"(?is)<(?:think|thinking|script|style)\b[^>]*>"
+    r".*?(?:</(?:think|thinking|script|style)\b[^>]*>|\Z)"
+)
 _CLAUSE_END: Final = re.compile(r"[,;:\u2014\uff0c\u3001\uff1b\u3002\uff01\uff1f](?=\s|[^\W\d])")
 _SPOKEN_SYMBOLS: Final = frozenset("&%@#\u00b0\u00a7\u00a9\u00ae\u2122")
 
@@ -61,7 +65,7 @@ def cut_whole_sentences(text: str) -> tuple[str, str]:
     sentence of more than MAX_LIVE_CHARS characters counts as whole at its last clause, else word.
     Nothing is cut within what is not spoken: a thought of the writer, a script.
     """
-    spans = _unspoken_spans(text)
+    spans = [match.span() for match in _UNSPOKEN.finditer(text)]
     if spans and spans[-1][1] == len(text):
         start = spans[-1][0]
         return text[:start], text[start:]
@@ -74,19 +78,6 @@ def cut_whole_sentences(text: str) -> tuple[str, str]:
         cut += _cut_position(text[cut:], len(text) - cut - 1)
         cut = next((stop for start, stop in spans if start < cut < stop), cut)
     return text[:cut], text[cut:]
-
-
-def _unspoken_spans(text: str) -> list[tuple[int, int]]:
-    """From each opening tag to its closing one, or the end of the text."""
-    spans: list[tuple[int, int]] = []
-    start: int | None = None
-    for tag in _UNSPOKEN.finditer(text):
-        if not tag[1] and start is None:
-            start = tag.start()
-        elif tag[1] and start is not None:
-            spans.append((start, tag.end()))
-            start = None
-    return spans if start is None else [*spans, (start, len(text))]
 
 
 def _is_end(text: str, end: re.Match[str]) -> bool:
