@@ -18,7 +18,7 @@ from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import ModelState, Readiness
 from app.domain.services.prefetch import CHARS_PER_S, LiveText, Prefetcher, PrefetchLimits
-from app.domain.services.speech_stream import Part, SpeechJob, SpeechStream
+from app.domain.services.speech_stream import Part, SpeechStream
 from app.domain.speech import CacheStatus, Catalog, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
@@ -99,19 +99,19 @@ class SpeechService:
         Raises InvalidRequestError, RefusedError (also while the model loads), ModelLoadError,
         RequestTimeoutError, SynthesisError or EncodingError.
         """
-        job = self._open_job(request, caller)
-        job.report.num_chars = len(request.text)
+        stream = self._open_stream(request, caller)
+        stream.report.num_chars = len(request.text)
         if is_whole:
-            job.report.stalled_s = None
-        with job:
+            stream.report.stalled_s = None
+        with stream:
             self._check_length(request.text)
-            self._plan(job, is_whole=is_whole)
+            self._plan(stream, is_whole=is_whole)
             segments = await self._segments(request)
-            await self._admit(job, segments)
-        prefetcher = self._prefetcher(job)
+            await self._admit(stream, segments)
+        prefetcher = self._prefetcher(stream)
         prefetcher.push(segments)
         prefetcher.finish()
-        stream = SpeechStream(job, self._render(job, prefetcher))
+        stream.parts = self._render(stream, prefetcher)
         await stream.prime()
         return stream
 
@@ -121,22 +121,23 @@ class SpeechService:
         It waits for its turn once there is something to speak; the stream may raise what `start`
         raises. This raises InvalidRequestError, ModelLoadingError or ModelLoadError.
         """
-        job = self._open_job(options, caller)
-        job.report.stalled_s = None
-        with job:
-            self._plan(job)
+        stream = self._open_stream(options, caller)
+        stream.report.stalled_s = None
+        with stream:
+            self._plan(stream)
             await self._readiness.wait_until_ready()
-            await self._open_encoder(job)
-        prefetcher = self._prefetcher(job)
+            await self._open_encoder(stream)
+        prefetcher = self._prefetcher(stream)
         text = LiveText(
             partial(self._split, options),
             prefetcher,
             self._limits.max_chars,
             MAX_EXPANSION * self._limits.max_chars,
-            job.report,
+            stream.report,
             min_chars=self._ports.model.info.min_segment_chars,
         )
-        return LiveSpeech(text, SpeechStream(job, self._render(job, prefetcher, is_live=True)))
+        stream.parts = self._render(stream, prefetcher, is_live=True)
+        return LiveSpeech(text, stream)
 
     async def normalize(self, request: SpeechRequest) -> list[TextSegment]:
         """The segments of a text; the model is not asked. Raises InvalidRequestError."""
@@ -147,32 +148,34 @@ class SpeechService:
 
     async def check(self, options: SpeechOptions) -> None:
         """Raise InvalidRequestError, or EncodingError, if no text can be spoken like this."""
-        job = self._open_job(options, ANYBODY)
-        self._plan(job)
-        await self._open_encoder(job)
+        stream = self._open_stream(options, ANYBODY)
+        self._plan(stream)
+        await self._open_encoder(stream)
 
-    def _open_job(self, options: SpeechOptions, caller: Caller) -> SpeechJob:
+    def _open_stream(self, options: SpeechOptions, caller: Caller) -> SpeechStream:
         slot, ports = self._admission.slot(caller), self._ports
-        return SpeechJob(options, caller, slot, ports.clock, ports.observer)
+        return SpeechStream(options, caller, slot, ports.clock, ports.observer)
 
-    def _prefetcher(self, job: SpeechJob) -> Prefetcher:
+    def _prefetcher(self, stream: SpeechStream) -> Prefetcher:
         ports = self._ports
-        return Prefetcher(ports.model, ports.clock, self._limits.prefetch, job.slot, job.playback)
+        return Prefetcher(
+            ports.model, ports.clock, self._limits.prefetch, stream.slot, stream.playback
+        )
 
     def _check_length(self, text: str) -> None:
         if len(text) > self._limits.max_chars:
             raise InputTooLongError(len(text), self._limits.max_chars)
 
-    def _plan(self, job: SpeechJob, *, is_whole: bool = False) -> None:
+    def _plan(self, stream: SpeechStream, *, is_whole: bool = False) -> None:
         """Resolve the names of the request."""
-        options = job.options
+        options = stream.options
         self.catalog.check_model(options.model)
         voice = self.catalog.find_voice(options.voice)
         model_rate = self._ports.model.info.sample_rate
         rate = choose_sample_rate(options.format, options.sample_rate, model_rate)
-        job.params = SynthesisParams(voice, options.speed, options.sampling, is_whole=is_whole)
-        job.encoding = AudioEncoding(options.format, rate)
-        job.is_light = options.format in LIGHT_FORMATS and rate == model_rate
+        stream.params = SynthesisParams(voice, options.speed, options.sampling, is_whole=is_whole)
+        stream.encoding = AudioEncoding(options.format, rate)
+        stream.is_light = options.format in LIGHT_FORMATS and rate == model_rate
 
     async def _segments(self, request: SpeechRequest) -> list[TextSegment]:
         is_short = len(request.text) <= MAX_INLINE_CHARS
@@ -207,16 +210,16 @@ class SpeechService:
             raise SlowedInputTooLongError(num_slowed_chars, max_chars)
         return segments
 
-    async def _admit(self, job: SpeechJob, segments: list[TextSegment]) -> None:
+    async def _admit(self, stream: SpeechStream, segments: list[TextSegment]) -> None:
         """Wait for a slot, unless everything is cached; then until the model is ready."""
-        status = await self._look_up(segments, job.params)
+        status = await self._look_up(segments, stream.params)
         if segments and status is not CacheStatus.HIT:
-            await job.slot.enter(count_chars(segments))
+            await stream.slot.enter(count_chars(segments))
         if self._readiness.state is not ModelState.READY:
             # The cache knows its entries once the model is loaded.
-            await job.in_time(self._readiness.wait_until_ready())
-            status = await self._look_up(segments, job.params)
-        job.report.cache = status
+            await stream.in_time(self._readiness.wait_until_ready())
+            status = await self._look_up(segments, stream.params)
+        stream.report.cache = status
 
     async def _look_up(self, segments: list[TextSegment], params: SynthesisParams) -> CacheStatus:
         """How many of the segments are cached."""
@@ -229,52 +232,52 @@ class SpeechService:
             return CacheStatus.HIT
         return CacheStatus.PARTIAL if num_missing < len(spoken) else CacheStatus.MISS
 
-    async def _open_encoder(self, job: SpeechJob) -> None:
-        job.report.voice = job.params.voice.id
+    async def _open_encoder(self, stream: SpeechStream) -> None:
+        stream.report.voice = stream.params.voice.id
         encoders, model_rate = self._ports.encoders, self._ports.model.info.sample_rate
-        job.encoder = await _run(job.is_light, encoders.open, job.encoding, model_rate)
+        stream.encoder = await _run(stream.is_light, encoders.open, stream.encoding, model_rate)
 
     async def _render(
-        self, job: SpeechJob, prefetcher: Prefetcher, *, is_live: bool = False
+        self, stream: SpeechStream, prefetcher: Prefetcher, *, is_live: bool = False
     ) -> AsyncGenerator[Part, None]:
         """The bytes of the file, and a caption after each segment; a short silence for no segment.
 
-        The chunks of all segments pass here, in order. However it ends, the job is told.
+        The chunks of all segments pass here, in order. However it ends, the stream is told.
         """
-        with job:
+        with stream:
             if not is_live:
-                await self._open_encoder(job)
+                await self._open_encoder(stream)
             else:
                 has_text = await prefetcher.wait_for_segment()
-                job.on_text()
+                stream.on_text()
                 if has_text:
-                    await job.slot.enter(prefetcher.num_waiting_chars)
-            job.on_begin(prefetcher.num_pushed)
-            async with aclosing(prefetcher.chunks(job.params)) as chunks:
+                    await stream.slot.enter(prefetcher.num_waiting_chars)
+            stream.on_begin(prefetcher.num_pushed)
+            async with aclosing(prefetcher.chunks(stream.params)) as chunks:
                 async for segment, chunk in chunks:
-                    if part := await self._render_chunk(job, segment, chunk):
+                    if part := await self._render_chunk(stream, segment, chunk):
                         yield part
-                        job.on_demand()
-            job.slot.leave()
-            job.report.num_segments = prefetcher.num_pushed
-            if not job.report.audio_s:
+                        stream.on_demand()
+            stream.slot.leave()
+            stream.report.num_segments = prefetcher.num_pushed
+            if not stream.report.audio_s:
                 pause = silence(SILENCE_S, self._ports.model.info.sample_rate)
-                if encoded := await self._render_chunk(job, None, pause):
+                if encoded := await self._render_chunk(stream, None, pause):
                     yield encoded
-            if last := await _run(job.is_light, job.encoder.finish):
+            if last := await _run(stream.is_light, stream.encoder.finish):
                 yield last
-        job.end(None)
+        stream.end(None)
 
     async def _render_chunk(
-        self, job: SpeechJob, segment: TextSegment | None, chunk: AudioChunk | None
+        self, stream: SpeechStream, segment: TextSegment | None, chunk: AudioChunk | None
     ) -> Part | None:
         """The bytes of a chunk, or the caption of a segment that ends; may be nothing."""
         if chunk is None:
-            return job.on_segment_end(segment) if segment else None
-        job.on_chunk(segment, chunk)
+            return stream.on_segment_end(segment) if segment else None
+        stream.on_chunk(segment, chunk)
         encoded = b""
         for piece in chunk.pieces(MAX_ENCODED_S):
-            encoded += await _run(job.is_light, job.encoder.encode, piece)
+            encoded += await _run(stream.is_light, stream.encoder.encode, piece)
             # Others have their turn: what is cached would be sent without a pause otherwise.
             await asyncio.sleep(0)  # noqa: TID251 - no time passes
         return encoded
