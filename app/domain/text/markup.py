@@ -47,6 +47,7 @@ _ATTRIBUTES: Final = r"(?:\s+[^<>=]{1,40}=[^<>]{0,1000}|\s+[a-z-]{1,20})?\s*"
 
 _PARAGRAPH: Final = "\n\n"
 
+_EMPTY_LINES: Final = rule("\n{3,}", "\n\n")  # end a paragraph like a single one
 _LINE_ENDS: Final = rule(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]", "\n")
 _HIDDEN: Final = (
     rule(r"(?is)<(think|thinking|script|style)>(?:(?!<\1>).)*?</\1>", "\n"),
@@ -211,7 +212,7 @@ def _paragraphs(mapped: MappedText, *, is_markup: bool) -> Iterator[MappedText]:
         mapped = mapped.sub(*_ENTITIES).apply(_INLINE)
     under_way: list[MappedText] = []
     is_heading = False
-    for line in mapped.split("\n"):
+    for line in mapped.sub(*_EMPTY_LINES).split("\n"):
         was_heading, is_own, is_heading = is_heading, False, False
         if is_markup and len(line):
             line, is_own, is_heading = _without_marks(line)  # noqa: PLW2901

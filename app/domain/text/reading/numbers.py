@@ -140,8 +140,10 @@ def _read_whole(match: re.Match[str]) -> str:
     is_long = len(figures) > _LONGEST_COUNT and not figures.endswith("000")
     if is_long or (figures[0] == "0" and len(figures) > 1):
         return digits(figures)
+    if not _is_year(figures):
+        return cardinal(figures)
     counts = behind(_QUANTITY, match) and not before(_YEAR_BEFORE, match, 8)
-    return year(figures) if _is_year(figures) and not counts else cardinal(figures)
+    return cardinal(figures) if counts else year(figures)
 
 
 def _is_year(figures: str) -> bool:

@@ -12,13 +12,14 @@ _VALUES: Final = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 100
 _LAST_YEAR: Final = 2099
 _VALID: Final = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
 
-_HEADINGS: Final = re.compile(
+_HEADING_WORDS: Final = (
     "Chapter|Part|Section|Act|Scene|Volume|Book|Appendix|Article|Figure|Table|Phase|Stage|Title"
     "|Canto|Level|Grade|Category|Class|Type|Tier|Division|Corps|Episode|Season|Lesson|Unit"
     "|Module|Round|Step|Exhibit|Schedule|Annex|Mark|Vatican|Apollo|War|Bowl|WrestleMania|GTA|FF"
     "|COD|TES|Auto|Fantasy|Kombat|Rocky|Civilization"
 )
-_RULERS: Final = re.compile(
+_HEADINGS: Final = frozenset(_HEADING_WORDS.split("|"))
+_RULER_NAMES: Final = (
     "Abdul|Abdullah|Adrian|Ahmed|Albert|Alexander|Alexandra|Alexios|Alfonso|Amenhotep|Andrew"
     "|Anne|Artaxerxes|Baldwin|Bayezid|Beatrix|Benedict|Boniface|Carl|Carlos|Casimir|Catherine"
     "|Charles|Christian|Clement|Cleopatra|Constantine|Darius|David|Edmund|Edward|Elizabeth"
@@ -31,11 +32,13 @@ _RULERS: Final = re.compile(
     "|Stephen|Suleiman|Theodosius|Thomas|Thutmose|Umberto|Urban|Vajiralongkorn|Victor|Victoria"
     "|Vittorio|Walter|Wilhelm|Willem|William|Xerxes"
 )
+_RULERS: Final = frozenset(_RULER_NAMES.split("|"))
 _RULERS_WITH_ONE: Final = frozenset({"Elizabeth", "Napoleon"})
 _CROWNS: Final = frozenset({"King", "Queen", "Pope", "Emperor", "Tsar", "Sultan", "Pharaoh"})
 _COUNTED_FROM_ONE: Final = frozenset({"War", "Bowl", "WrestleMania", "Vatican", "Schedule"})
 # Numerals that are more often words or letters; never read after any capitalized word.
-_WORDS: Final = re.compile("MIX|DIM|MILL|CIVIL|CD|DC|MC|MD|DM|CC|MM|LI|CV|DI|MI|DIV|LCD|XL|XXL")
+_USUAL_WORDS: Final = "MIX|DIM|MILL|CIVIL|CD|DC|MC|MD|DM|CC|MM|LI|CV|DI|MI|DIV|LCD|XL|XXL"
+_WORDS: Final = frozenset(_USUAL_WORDS.split("|"))
 
 
 @lru_cache(maxsize=1 << 10)
@@ -62,7 +65,7 @@ def _read(match: re.Match[str]) -> str | None:
     before = _WORDS_BEFORE.search(text, start_of_words, end)
     if number is None or not before:
         return None
-    if _RULERS.fullmatch(before["word"]) and _RULER_NUMERAL.fullmatch(match[1]):
+    if before["word"] in _RULERS and _RULER_NUMERAL.fullmatch(match[1]):
         # any numeral but I, which must be that of a king and no pronoun
         is_ruler = before["crown"] in _CROWNS or before["word"] in _RULERS_WITH_ONE
         is_pronoun = match[1] == "I" and (not is_ruler or behind(_PRONOUN, match))
@@ -74,13 +77,13 @@ def _is_number(match: re.Match[str], word: str) -> bool:
     numeral = match[1]
     if word in _COUNTED_FROM_ONE:
         return numeral in "IVX" or len(numeral) > 1
-    if _HEADINGS.fullmatch(word) or _HEADINGS.fullmatch(word.title()):
+    if word in _HEADINGS or word.title() in _HEADINGS:
         if numeral == "I":
             return behind(_ONE_ENDS, match) is not None
         return numeral in "VX" or len(numeral) > 1
     is_name = word[0].isupper() and word[1:].islower()
     is_numeral = len(numeral) > 1 and _RULER_NUMERAL.fullmatch(numeral) is not None
-    return is_name and is_numeral and not _WORDS.fullmatch(numeral)
+    return is_name and is_numeral and numeral not in _WORDS
 
 
 CENTURIES: Final = rule(
