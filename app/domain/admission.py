@@ -13,43 +13,32 @@ import msgspec
 
 from app.domain.errors import ServerOverloadedError
 
+# Weight of the past in the running means: some 20 requests are remembered.
 PACE_MEMORY: Final = 0.95
-"""Weight of the past in the running means; some 20 requests are remembered."""
-
+# Part of the longest wait that the queue is made for: requests differ, the machine may become twice
+# as slow, and one that waited for nothing is worse off than one that was rejected at once.
 WAIT_MARGIN: Final = 0.5
-"""Part of the longest wait that the line is made for: requests differ, the machine may become twice
-as slow, and one that waited for nothing is worse off than one that was sent away at once."""
-
 MAX_SHORT_CHARS: Final = 1_000  # of a short text: about a minute of speech
-
+# One of so many turns is kept for short texts: long ones that are played as fast as they are made
+# have theirs for minutes.
 SHORT_TEXTS_SHARE: Final = 4
-"""One of so many turns is kept for short texts; long ones that are read as fast as they are made
-have theirs for minutes."""
-
-CAPACITY_WINDOW_S: Final = 1.0
-"""In which all turns have to be taken, before their number may change."""
-
+CAPACITY_WINDOW_S: Final = 1.0  # in which all turns have to be taken before their number changes
 MIN_SEGMENTS: Final = 4  # that have to end in it: they differ
-
 MAX_SPEED: Final = 500.0  # times playback; what comes faster was cached, and says nothing
-
+# How much faster than playback those that run are to be spoken: the machine does other things.
 HEADROOM: Final = 1.25
-"""How much faster than playback those that run are to be spoken: the machine does other things."""
-
 MIN_RETRY_AFTER_S: Final = 1.0
 MAX_RETRY_AFTER_S: Final = 60.0
+# Chance adds up to this to what callers are told to wait, so that they do not return together.
 RETRY_SPREAD_S: Final = 2.0
-"""Chance adds up to this to what callers are told to wait, so that they do not return together."""
 
 
 class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much is taken on."""
 
-    # requests that the model works for at the same time, at least; see Capacity
-    min_running: int = 1
-    max_running: int = 8  # at most
-    # requests that have begun and not ended, those included that wait for their listeners: each
-    # holds sound in memory
+    min_running: int = 1  # requests that the model works for at the same time, see Capacity
+    max_running: int = 8
+    # that have begun and not ended, those that wait for their listeners included: all hold audio
     max_open: int = 128
     max_queued: int = 32  # requests that wait to begin
     max_queued_chars: int = 65_536  # characters of all of them; a single one may have more
@@ -61,8 +50,7 @@ class Caller(msgspec.Struct, frozen=True):
     """Who sends a request."""
 
     name: str | None = None  # of the key; None where nobody is told apart
-    # seconds of the clock's `monotonic` by when the answer is no longer wanted
-    deadline: float = math.inf
+    deadline: float = math.inf  # seconds of the clock by when the answer is no longer wanted
 
 
 ANYBODY: Final = Caller()
@@ -95,12 +83,10 @@ class Pace:
     """How fast turns came free lately while all were taken, as running means."""
 
     def __init__(self) -> None:
-        self._chars = 0.0
-        self._seconds = 0.0
-        self._weight = 0.0
+        self._chars = self._seconds = self._weight = 0.0
 
     def record(self, num_chars: int, seconds: float) -> None:
-        """Count a turn that came free so long after one with so many characters took the last."""
+        """A turn came free so long after a text of so many characters took the last one."""
         self._chars = PACE_MEMORY * self._chars + num_chars
         self._seconds = PACE_MEMORY * self._seconds + seconds
         self._weight = PACE_MEMORY * self._weight + 1
@@ -130,14 +116,8 @@ class Capacity:
         self._full_since: float | None = None
         # since then: seconds of segments under way, up to this time; and of those that have ended,
         # their number, the audio and the time that they took, in seconds
-        self._segments_s = self._noted_at = 0.0
+        self._segments_s = self._noted_at = self._audio_s = self._took_s = 0.0
         self._num_ended = 0
-        self._audio_s = self._took_s = 0.0
-
-    @property
-    def num_long(self) -> int:
-        """Of them, those that may be long."""
-        return self.num - self.num // SHORT_TEXTS_SHARE
 
     def note_running(self, num_running: int, now: float) -> None:
         """So many requests run now."""
@@ -184,14 +164,11 @@ class AdmissionQueue:
         self._limits = limits
         self._capacity = Capacity(limits, limits.max_running)
         self._lines: dict[str | None, deque[Ticket]] = {}  # whose turn it is comes first
-        self._num_queued = 0
-        self._num_chars = 0
-        self._num_running = 0
-        self._num_long_running = 0
-        self._num_open = 0
+        self._num_queued = self._num_chars = 0
+        self._num_running = self._num_long_running = self._num_open = 0
         self._pace = Pace()
+        # the request that took the last turn of its kind, and when; None if one is free
         self._last_turn: tuple[Ticket, float] | None = None
-        """The request that took the last turn of its kind, and when; None if one is free."""
 
     def load(self, now: float) -> QueueLoad:
         """What goes on at `now`."""
@@ -210,20 +187,18 @@ class AdmissionQueue:
         self._capacity = Capacity(self._limits, num_running)
 
     def segment_began(self, now: float) -> None:
-        """The model has one more segment to speak."""
+        """See `Capacity`."""
         self._capacity.segment_began(now)
 
     def segment_ended(self, audio_s: float, took_s: float, now: float) -> None:
-        """It has one less: spoken in so many seconds, or given up and without audio."""
+        """See `Capacity`."""
         self._capacity.segment_ended(audio_s, took_s, now)
         self._capacity.note_running(self._num_running, now)
 
     def arrive(self, ticket: Ticket) -> list[Ticket]:
         """Put a request at the end of its caller's line; those that had to make room for it.
 
-        Raises:
-            ServerOverloadedError: there is no room, and nobody has more in the line than its
-                caller; nothing has changed.
+        Raises ServerOverloadedError, and changes nothing, if nobody has more in it than its caller.
         """
         removed: list[Ticket] = []
         while not self._has_room_for(ticket):
@@ -247,10 +222,15 @@ class AdmissionQueue:
 
     def leave(self, ticket: Ticket) -> bool:
         """Take a request out of the line; whether it was in it."""
-        is_waiting = ticket in self._lines.get(ticket.caller, ())
-        if is_waiting:
-            self._remove(ticket)
-        return is_waiting
+        line = self._lines.get(ticket.caller)
+        if line is None or ticket not in line:
+            return False
+        line.remove(ticket)
+        if not line:
+            del self._lines[ticket.caller]
+        self._num_queued -= 1
+        self._num_chars -= ticket.num_chars
+        return True
 
     def next(self, now: float) -> tuple[Ticket | None, list[Ticket]]:
         """The request that begins now, if one can; and those before it that waited too long."""
@@ -261,7 +241,7 @@ class AdmissionQueue:
             ticket = next(filter(self._has_turn_for, waiting), None)
             if ticket is None:
                 break
-            self._remove(ticket)
+            self.leave(ticket)
             if ticket.expires_at < now:
                 expired.append(ticket)
                 continue
@@ -301,17 +281,15 @@ class AdmissionQueue:
             self._last_turn = None
 
     def _has_turn_for(self, ticket: Ticket) -> bool:
-        if self._is_long(ticket) and self._num_long_running >= self._capacity.num_long:
+        capacity, is_long = self._capacity, ticket.num_chars > self._limits.max_short_chars
+        if is_long and self._num_long_running >= capacity.num - capacity.num // SHORT_TEXTS_SHARE:
             return False
-        return self._num_running < self._capacity.num and self._num_open < self._limits.max_open
-
-    def _is_long(self, ticket: Ticket) -> bool:
-        return ticket.num_chars > self._limits.max_short_chars
+        return self._num_running < capacity.num and self._num_open < self._limits.max_open
 
     def _count_running(self, ticket: Ticket, change: int, now: float) -> None:
         self._num_running += change
         self._capacity.note_running(self._num_running, now)
-        self._num_long_running += change * self._is_long(ticket)
+        self._num_long_running += change * (ticket.num_chars > self._limits.max_short_chars)
 
     def _has_room_for(self, ticket: Ticket) -> bool:
         if self._has_turn_for(ticket):  # those who wait have none, so it begins at once
@@ -335,11 +313,3 @@ class AdmissionQueue:
         self._lines.setdefault(ticket.caller, deque()).append(ticket)
         self._num_queued += 1
         self._num_chars += ticket.num_chars
-
-    def _remove(self, ticket: Ticket) -> None:
-        line = self._lines[ticket.caller]
-        line.remove(ticket)
-        if not line:
-            del self._lines[ticket.caller]
-        self._num_queued -= 1
-        self._num_chars -= ticket.num_chars

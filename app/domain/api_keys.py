@@ -13,11 +13,9 @@ from typing import Final
 
 import msgspec
 
+# Start of the keys that are made here; tools that look for leaked secrets know the `sk-`.
 KEY_PREFIX: Final = "sk-soprano-"
-"""Start of the keys that are made here; tools that look for leaked secrets know the `sk-`."""
-
 NUM_KEY_BYTES: Final = 32  # random bytes of a key that is made here
-
 MIN_KEY_CHARS: Final = 16  # of a key from elsewhere; what is shorter can be found by trying
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -44,17 +42,12 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class Keyring:
-    """All keys that are known. If there are none, nobody needs one.
-
-    Raises:
-        InvalidKeysError: two of them have the same name or are the same key.
-    """
+    """All keys that are known, if any. Raises InvalidKeysError if two have one name or one key."""
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
-        self._keys = tuple(keys)
         self._by_name: dict[str, ApiKey] = {}
         names_by_digest: dict[bytes, str] = {}
-        for key in self._keys:
+        for key in keys:
             if key.name in self._by_name:
                 raise InvalidKeysError(f"Two keys have the name {key.name}.")
             if twin := names_by_digest.get(key.digest):
@@ -63,17 +56,13 @@ class Keyring:
             names_by_digest[key.digest] = key.name
 
     def __len__(self) -> int:
-        """How many keys."""
-        return len(self._keys)
+        return len(self._by_name)
 
     def find(self, key: str) -> ApiKey | None:
-        """Whose key it is.
-
-        Takes the same time wherever the key stands in the ring, and whether it does.
-        """
+        """Whose key it is; takes the same time wherever it stands in the ring, and if nowhere."""
         digest = hash_key(key)
         found = None
-        for known in self._keys:
+        for known in self._by_name.values():
             if hmac.compare_digest(known.digest, digest):
                 found = known
         return found
@@ -102,11 +91,7 @@ def check_name(name: str) -> None:
 
 
 def parse_keys(text: str, limits: KeyLimits) -> list[ApiKey]:
-    """The keys in `name:key,name2:key2`; none in a blank text.
-
-    Raises:
-        InvalidKeysError: not of that form, or a key that is too short or cannot be sent.
-    """
+    """The keys in `name:key,name2:key2`; none in a blank text. Raises InvalidKeysError."""
     keys = []
     for number, item in enumerate(map(str.strip, text.split(",")), 1):
         if not item:

@@ -1,8 +1,9 @@
-"""Sound as plain data: mono float32 samples with their rate.
+"""Audio as plain data: mono float32 samples with their rate, formats and file names.
 
 Knows nothing of containers or codecs beyond their names.
 """
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
@@ -11,14 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.errors import InvalidAudioError
+from app.domain.errors import InvalidAudioError, InvalidFileNameError
 
+# Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header).
 PCM_SAMPLE_RATE: Final = 24_000
-"""Hz of raw `pcm` unless asked otherwise: clients of the OpenAI endpoint assume it (no header)."""
-
-TELEPHONY_SAMPLE_RATE: Final = 8_000  # Hz of G.711, as telephone systems take it
-
-OPUS_SAMPLE_RATE: Final = 48_000  # Hz of the Opus reference clock (RFC 7845, section 4)
 
 
 class AudioFormat(StrEnum):
@@ -42,24 +39,23 @@ class AudioFormat(StrEnum):
         return next((one for one in cls if one == _OTHER_NAMES.get(name, name)), None)
 
 
+_FIXED_RATES: Final = {
+    AudioFormat.PCM: PCM_SAMPLE_RATE,
+    **dict.fromkeys((AudioFormat.MULAW, AudioFormat.ALAW), 8_000),  # as telephones take G.711
+    **dict.fromkeys((AudioFormat.OPUS, AudioFormat.WEBM), 48_000),  # RFC 7845, section 4
+}
 _OTHER_NAMES: Final = {"ogg": "opus", "ulaw": "mulaw", "mp4": "m4a", "m4b": "m4a"}
 
 
 class AudioChunk(msgspec.Struct, frozen=True, eq=False):
-    """A run of samples.
-
-    Raises:
-        InvalidAudioError: wrong shape or dtype, a NaN or an infinity, a rate below 1 Hz.
-    """
+    """A run of samples; raises InvalidAudioError if they are not what is said here."""
 
     # (num_samples,) float32, nominally in [-1, 1]; finite. Louder is allowed and clipped where it
     # is written
     samples: NDArray[np.float32]
     sample_rate: int  # in Hz
-    # that the model has read for it, those of chunks before it not counted
-    num_input_tokens: int = 0
-    # that the model has generated for it, without those of chunks before it
-    num_output_tokens: int = 0
+    num_input_tokens: int = 0  # that the model has read for it, without those of chunks before it
+    num_output_tokens: int = 0  # that the model has generated for it
 
     def __post_init__(self) -> None:
         if self.samples.ndim != 1 or self.samples.dtype != np.float32:
@@ -123,14 +119,26 @@ def choose_sample_rate(audio_format: AudioFormat, asked: int | None, model_rate:
     Raw formats name no rate, so theirs are fixed; Opus has one clock; the others name their rate
     and keep the model's own.
     """
-    if asked is not None:
-        return asked
-    match audio_format:
-        case AudioFormat.PCM:
-            return PCM_SAMPLE_RATE
-        case AudioFormat.MULAW | AudioFormat.ALAW:
-            return TELEPHONY_SAMPLE_RATE
-        case AudioFormat.OPUS | AudioFormat.WEBM:
-            return OPUS_SAMPLE_RATE
-        case _:
-            return model_rate
+    return asked if asked is not None else _FIXED_RATES.get(audio_format, model_rate)
+
+
+# Start of the name of a stored file; ASCII only, so that no two names look alike. The store adds
+# the number and the extension.
+STEM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+DEFAULT_STEM: Final = "speech"
+
+
+def choose_stem(file_name: str | None, audio_format: AudioFormat) -> str:
+    """The stem that a caller means by a stem, one with the extension of `audio_format`, or None.
+
+    Anything else is an InvalidFileNameError, never mended: a mended name would be another file's.
+    """
+    if file_name is None:
+        return DEFAULT_STEM
+    stem = file_name.removesuffix(f".{audio_format}")
+    if not STEM.fullmatch(stem):
+        raise InvalidFileNameError(
+            "A file name has letters, digits, '-' and '_', at most 64 of them; its extension may "
+            f"follow, which is '.{audio_format}' here."
+        )
+    return stem

@@ -8,8 +8,6 @@ import msgspec
 
 # A part is spoken as one text, and spoken again if it was interrupted: about four minutes.
 PART_CHARS: Final = 4_000
-
-
 _SENTENCE_END: Final = re.compile(r"[.!?\u2026]\s")
 
 

@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+# Of an instance of the model: it said so itself, its process ended, its process gave no sign of
+# life any more, or it lives and does not speak.
 InstanceDeath = Literal["failed", "crashed", "silent", "hung"]
-"""Of an instance of the model: it said so itself, its process ended, its process gave no sign of
-life any more, or it lives and does not speak."""
 
 
 class SpeechError(Exception):
@@ -24,7 +24,7 @@ class SpeechError(Exception):
     is_retryable: ClassVar[bool] = False
     message: ClassVar[str] = ""
 
-    def __init_subclass__(cls, **defaults: str | bool) -> None:
+    def __init_subclass__(cls, **defaults: str | bool | float) -> None:
         super().__init_subclass__()
         for name, value in defaults.items():
             setattr(cls, name, value)

@@ -21,10 +21,12 @@ from app.domain.errors import (
     SpeechTimeoutError,
 )
 
+# What a caller is told to wait while the one call that is let through is on its way.
 PROBE_WAIT_S: Final = 1.0
-"""What a caller is told to wait while the one call that is let through is on its way."""
-
 MAX_DOUBLINGS: Final = 30
+# An open circuit makes the server unready only after so long: an instance that is started again
+# needs a few seconds, and nobody gains if a load balancer moves away for those.
+UNREADY_AFTER_S: Final = 10.0
 
 
 class BreakerState(StrEnum):
@@ -50,8 +52,7 @@ class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float = 30.0  # seconds after which an outcome is too old to be one of them
     min_outcomes: int = 5  # that there must be; more than the window holds are as many as it holds
     failure_ratio: float = 0.5  # of failures among them at which it opens
-    # seconds for which it is open at first, twice as long after each failed probe
-    open_s: float = 5.0
+    open_s: float = 5.0  # for which it is open at first, twice as long after each failed probe
     max_open_s: float = 60.0  # most of these, before chance is added
     jitter: float = 0.2  # part of that time by which chance makes it longer or shorter, in [0, 1)
     calm_s: float = 60.0  # seconds of being closed after which it opens for `open_s` again
@@ -86,12 +87,10 @@ class CircuitBreaker:
         self._random = random
         self._on_change = on_change
         self._outcomes: deque[tuple[float, CallOutcome]] = deque(maxlen=policy.window_size)
-        self._generation = 0
+        self._generation = self._num_failed_probes = 0
         self._has_probe = False
-        self._num_failed_probes = 0
         self._closed_at = -inf
-        self._open_since = 0.0
-        self._open_until = 0.0
+        self._open_since = self._open_until = 0.0
         # as of the last call; that an open time has passed shows when somebody asks
         self.state = BreakerState.CLOSED
 
@@ -119,24 +118,20 @@ class CircuitBreaker:
                 self._num_failed_probes += 1
                 self._open(now, "the probe failed")
         elif self.state is BreakerState.CLOSED and outcome is not CallOutcome.IGNORED:
-            self._record_call(outcome, now)
+            self._outcomes.append((now, outcome))
+            self._open_if_too_many_failed(now)
 
     def wait_s(self, now: float) -> float:
         """Seconds until a call may be let through; 0 if one would be now."""
-        match self.state:
-            case BreakerState.OPEN:
-                return max(0.0, self._open_until - now)
-            case BreakerState.HALF_OPEN:
-                return PROBE_WAIT_S
-            case BreakerState.CLOSED:
-                return 0.0
+        if self.state is BreakerState.HALF_OPEN:
+            return PROBE_WAIT_S
+        return max(0.0, self._open_until - now) if self.state is BreakerState.OPEN else 0.0
 
     def open_for_s(self, now: float) -> float:
         """Seconds since it last let calls through, failed probes included; 0 while it does."""
         return 0.0 if self.state is BreakerState.CLOSED else now - self._open_since
 
-    def _record_call(self, outcome: CallOutcome, now: float) -> None:
-        self._outcomes.append((now, outcome))
+    def _open_if_too_many_failed(self, now: float) -> None:
         while now - self._outcomes[0][0] > self._policy.window_s:
             self._outcomes.popleft()
         num_failed = sum(outcome is CallOutcome.FAILURE for _, outcome in self._outcomes)
@@ -168,8 +163,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how soon."""
 
     max_retries: int = 1  # of one call
-    # longest pause before the first retry, in seconds; twice as long before each next
-    delay_s: float = 0.3
+    delay_s: float = 0.3  # longest pause before the first retry; twice as long before each next
     max_delay_s: float = 1.0  # most of these
 
 
@@ -207,6 +201,17 @@ class EngineHealth(msgspec.Struct, frozen=True):
     breaker: BreakerState = BreakerState.CLOSED
     open_for_s: float = 0.0
 
+    def trouble(self) -> str | None:
+        """Why its circuit is open now, however short the time, or None."""
+        if self.breaker is BreakerState.CLOSED:
+            return None
+        since_s = f"{self.open_for_s:.0f} s"
+        return f"The speech model failed repeatedly; its circuit has been open for {since_s}."
+
+    def why_not(self) -> str | None:
+        """Why it is not well enough to be sent requests, or None."""
+        return self.trouble() if self.open_for_s > UNREADY_AFTER_S else None
+
 
 def outcome_of(error: BaseException) -> CallOutcome:
     """What a call that ended in `error` says about the engine.
@@ -214,8 +219,8 @@ def outcome_of(error: BaseException) -> CallOutcome:
     A sentence that ran away or was cut off is a success: the engine worked, and said so itself.
     One that had to wait for others too long says nothing: the engine was not given the time for it.
     Neither does one that was lost with others, on an instance that dies or hangs, which has failed
-    once, or on a replica of a cluster, which replaces it.
-    Whatever is no Exception (cancellation, a closed generator, an interrupt) is the caller's.
+    once, or on a replica of a cluster, which replaces it. Whatever is no Exception (cancellation, a
+    closed generator, an interrupt) is the caller's.
     """
     is_callers = isinstance(error, InvalidRequestError) or not isinstance(error, Exception)
     says_nothing = EngineBusyError | InstanceLostError | InstanceSilentError | ReplicaLostError
@@ -227,8 +232,7 @@ def outcome_of(error: BaseException) -> CallOutcome:
 def outcome_of_silence(text: str) -> CallOutcome:
     """What it says that `text` was spoken without one chunk.
 
-    A model may find nothing to say in symbols or foreign letters, but not in a Latin letter or a
-    digit.
+    There may be nothing to say in symbols or foreign letters, but not in a Latin letter or digit.
     """
     is_sayable = any(char.isascii() and char.isalnum() for char in text)
     return CallOutcome.FAILURE if is_sayable else CallOutcome.IGNORED

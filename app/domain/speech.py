@@ -1,4 +1,4 @@
-"""What is asked for, by whom it can be spoken, and what became of it. Plain values."""
+"""What is asked for, by whom it can be spoken, and what became of it."""
 
 from enum import StrEnum
 from typing import Final
@@ -6,7 +6,12 @@ from typing import Final
 import msgspec
 
 from app.domain.audio import AudioFormat
-from app.domain.errors import EmptyInputError, InvalidSpeedError
+from app.domain.errors import (
+    EmptyInputError,
+    InvalidSpeedError,
+    ModelNotFoundError,
+    VoiceNotFoundError,
+)
 from app.domain.text.pronunciations import Pronunciations
 
 MIN_SPEED: Final = 0.25  # of `speed` in the OpenAI speech contract; 1 is the model's own pace
@@ -48,20 +53,71 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     voices: tuple[Voice, ...]  # at least one; the first is the default
     min_speed: float = 1.0  # slowest pace that `synthesize` accepts
     max_speed: float = 1.0  # fastest pace that `synthesize` accepts
-    # texts that it can speak at the same time without keeping their listeners waiting, as far as
-    # that can be told beforehand
-    num_streams: int = 8
-    # whether it samples, and follows all of SamplingParams; else it follows the seed alone
-    has_sampling: bool = False
+    num_streams: int = 8  # texts at the same time without playback gaps, as far as can be told
+    has_sampling: bool = False  # it follows all of SamplingParams, else the seed alone
     min_segment_chars: int = 0  # a shorter segment is not spoken alone if it has a neighbour
 
 
-class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a text is to be spoken and sent.
+OPENAI_MODELS: Final = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+OPENAI_VOICES: Final = (
+    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable",
+    "marin", "nova", "onyx", "sage", "shimmer", "verse",
+)  # fmt: skip
 
-    Raises:
-        InvalidSpeedError: a speed outside the range, or NaN.
+
+class Catalog:
+    """Which model and voice a name means; with `accepts_unknown` any other means the default.
+
+    Clients of the OpenAI endpoint send its names whatever server they talk to, so those are served
+    too, by the model and its default voice.
     """
+
+    def __init__(self, info: ModelInfo, *, accepts_unknown: bool = False) -> None:
+        self.info = info
+        self._accepts_unknown = accepts_unknown
+        self._voices = {voice.id.casefold(): voice for voice in self.voices()}
+
+    def model_ids(self) -> tuple[str, ...]:
+        """Names to list: the model's own first."""
+        return (self.info.id, *OPENAI_MODELS)
+
+    def voices(self) -> tuple[Voice, ...]:
+        """Voices to list: the model's own first, then OpenAI's names, which it speaks as well."""
+        default = self.info.voices[0]
+        own = {voice.id for voice in self.info.voices}
+        aliases = tuple(
+            Voice(id=name, name=f"{name.capitalize()} ({default.name})", language=default.language)
+            for name in OPENAI_VOICES
+            if name not in own
+        )
+        return self.info.voices + aliases
+
+    def is_model(self, name: str) -> bool:
+        """Whether `name` means the model served (dated OpenAI names count)."""
+        return name in self.model_ids() or name.startswith("gpt-4o-mini-tts-")
+
+    def is_voice(self, name: str) -> bool:
+        """Whether `name` means a voice; case does not matter."""
+        return name.casefold() in self._voices
+
+    def check_model(self, name: str | None) -> None:
+        """Raise ModelNotFoundError unless `name` means the model that is served."""
+        if name is not None and not self._accepts_unknown and not self.is_model(name):
+            raise ModelNotFoundError(name, self.model_ids())
+
+    def find_voice(self, name: str | None) -> Voice:
+        """The model's own voice that speaks for `name`; raises VoiceNotFoundError."""
+        default = self.info.voices[0]
+        if name is None:
+            return default
+        voice = self._voices.get(name.casefold())
+        if voice is None and not self._accepts_unknown:
+            raise VoiceNotFoundError(name, [voice.id for voice in self.voices()])
+        return voice if voice in self.info.voices else default
+
+
+class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a text is to be spoken and sent; raises InvalidSpeedError."""
 
     model: str | None = None  # a name the catalogue knows; None is the model that is served
     voice: str | None = None  # a name the catalogue knows; None is the model's default voice
@@ -69,10 +125,8 @@ class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
     sampling: SamplingParams = SamplingParams()  # what of it is not left to the model
     format: AudioFormat = AudioFormat.MP3  # of the answer
     sample_rate: int | None = None  # of the answer in Hz; None follows the format's rule
-    # markup, figures and signs are read; otherwise the text is spoken as it is
-    is_normalized: bool = True
-    # words that are said in another way than they are written
-    pronunciations: Pronunciations = Pronunciations()
+    is_normalized: bool = True  # markup, figures and signs are read; else spoken as they are
+    pronunciations: Pronunciations = Pronunciations()  # of words that are said as respelled
 
     def __post_init__(self) -> None:
         if not MIN_SPEED <= self.speed <= MAX_SPEED:
@@ -80,12 +134,7 @@ class SpeechOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpeechRequest(SpeechOptions, frozen=True, kw_only=True):
-    """A text to be spoken, all of it known.
-
-    Raises:
-        EmptyInputError: no text.
-        InvalidSpeedError: a speed outside the range, or NaN.
-    """
+    """A text to be spoken, all of it known; raises EmptyInputError and InvalidSpeedError."""
 
     text: str  # at least one character
 
@@ -132,14 +181,12 @@ class SpeechReport(msgspec.Struct, kw_only=True):
     num_output_tokens: int = 0  # that it has drawn for it
     cache: CacheStatus | None = None  # how many of them were kept already, once known
     audio_s: float = 0.0  # playing time handed out so far, in seconds
-    # for how long, in seconds, a listener who plays from the first sound on had to wait for more of
-    # it; None where the answer is sent whole, and where the text was still being written: its
-    # pauses are the writer's
+    # for how long, in seconds, a listener who plays from the first audio on had to wait for more of
+    # it; None where the answer is sent whole or the text was still being written
     stalled_s: float | None = 0.0
     num_stalls: int = 0  # how often that was
     queue_s: float | None = None  # from the request to the model's beginning with it, in seconds
-    # from the request to the first audio of the model, in seconds
-    first_audio_s: float | None = None
+    first_audio_s: float | None = None  # from the request to the first audio of the model
     total_s: float = 0.0  # from the request to its end, in seconds
     outcome: Outcome = Outcome.CANCELLED  # how it ended
     error_code: str | None = None  # of the failure, if any

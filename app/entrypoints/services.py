@@ -9,15 +9,15 @@ from typing import Final
 import msgspec
 
 from app.domain.admission import AdmissionLimits
-from app.domain.catalog import Catalog
 from app.domain.errors import SpeechError
 from app.domain.resilience import EngineHealth
 from app.domain.services.access_control import AccessControl
 from app.domain.services.admission import Admission
 from app.domain.services.audio_library import AudioLibrary
-from app.domain.services.lifecycle import EngineCheck, Intake, Readiness
+from app.domain.services.lifecycle import Intake, Readiness
 from app.domain.services.prefetch import PrefetchLimits
 from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
+from app.domain.speech import Catalog
 from app.entrypoints.backends import Choice
 from app.entrypoints.settings import Settings
 from app.ports.audio_encoder import AudioEncoders
@@ -59,7 +59,7 @@ class Services:
         self._ports = ports
         self.intake = intake
         self.choice = ports.choice
-        self.engine = EngineCheck(ports.health)  # whether the model is well
+        self.engine_health = ports.health
         self.count_instances = ports.count_instances
         self.metrics = ports.metrics
         self.library = AudioLibrary(ports.stores, ports.clock, ports.observer)

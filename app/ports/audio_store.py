@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.segment import Caption
 
 
 class StoredAudio(msgspec.Struct, frozen=True):

@@ -19,12 +19,12 @@ from app.adapters.audio_store.filesystem import FilesystemAudioStore, Filesystem
 from app.adapters.audio_store.object_store import SCHEME, ObjectAudioStore, ObjectAudioStores
 from app.adapters.audio_store.rules import StoreLimits
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import (
     CaptionsNotFoundError,
     InvalidFileNameError,
     StoredAudioNotFoundError,
 )
+from app.domain.segment import Caption
 from app.ports.audio_store import AudioStore, AudioStores, OpenAudio, StoredAudio
 from tests.examples import examples, table
 from tests.fakes.audio_store import FakeAudioStore, FakeAudioStores

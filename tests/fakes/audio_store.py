@@ -10,12 +10,12 @@ from typing import Final
 import msgspec
 
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import (
     CaptionsNotFoundError,
     InvalidFileNameError,
     StoredAudioNotFoundError,
 )
+from app.domain.segment import Caption
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 

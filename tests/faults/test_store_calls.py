@@ -15,8 +15,8 @@ from app.adapters.audio_store import filesystem
 from app.adapters.audio_store.filesystem import FilesystemAudioStore
 from app.adapters.audio_store.rules import StoreLimits
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import StoreError, StoreFullError
+from app.domain.segment import Caption
 from app.ports.audio_store import StoredAudio
 from tests.fakes.clock import FakeClock
 from tests.faults.disk import (

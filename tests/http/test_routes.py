@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 import app
-from app.domain.catalog import OPENAI_MODELS, OPENAI_VOICES
 from app.domain.errors import ModelLoadError, SpeechError, StoreFullError
+from app.domain.speech import OPENAI_MODELS, OPENAI_VOICES
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.pages import PAGE_FILES
 from tests.examples import table

@@ -15,8 +15,8 @@ from litestar.di import Provide
 from app.adapters.audio_store.filesystem import FilesystemAudioStores
 from app.adapters.audio_store.rules import StoreLimits
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import StoreError, StoreFullError
+from app.domain.segment import Caption
 from app.domain.services.audio_library import AudioLibrary
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS

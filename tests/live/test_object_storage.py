@@ -35,7 +35,7 @@ from app.adapters.audio_store.rules import StoreLimits
 from app.adapters.audio_store.object_store import ObjectAudioStores
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.segment import Caption
 
 async def parts(content):
     for start in range(0, len(content), 100_000):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.domain.catalog import OPENAI_VOICES
+from app.domain.speech import OPENAI_VOICES
 from tests.client_requests import LIVEKIT_MINI_TTS, LIVEKIT_TTS_1, PIPECAT, Recorded, send, sending
 from tests.listening import decode_pcm
 from tests.serving import ServerProcess

@@ -24,12 +24,12 @@ from typing import Final, ParamSpec, TypeVar
 import msgspec
 
 from app.adapters.audio_store.rules import LEFTOVER_MAX_AGE_S, NAME, decode_captions
-from app.domain.captions import Caption
 from app.domain.errors import (
     StoredAudioNotFoundError,
     StoreError,
     StoreFullError,
 )
+from app.domain.segment import Caption
 
 BLOCK_BYTES: Final = 64 * 1024  # how much of a file is read at once
 

@@ -44,13 +44,13 @@ from app.adapters.audio_store.rules import (
     owner_of,
 )
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import (
     CaptionsNotFoundError,
     StoredAudioNotFoundError,
     StoreError,
     StoreFullError,
 )
+from app.domain.segment import Caption
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
 

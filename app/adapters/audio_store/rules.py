@@ -7,10 +7,9 @@ from typing import Final
 
 import msgspec
 
-from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.audio import STEM, AudioFormat
 from app.domain.errors import InvalidFileNameError, StoreError
-from app.domain.file_name import STEM
+from app.domain.segment import Caption
 from app.ports.audio_store import StoredAudio
 
 MAX_NUMBER: Final = 10**18 - 1

@@ -10,8 +10,8 @@ import msgspec
 
 from app.domain.audio import AudioFormat
 from app.domain.book import Book, ChapterMark
-from app.domain.captions import format_time
 from app.domain.errors import EncodingError
+from app.domain.segment import format_time
 
 
 class BookFormat(msgspec.Struct, frozen=True):

@@ -7,8 +7,9 @@ import posixpath
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html.parser import HTMLParser
+from itertools import compress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import unquote, urldefrag
@@ -54,11 +55,11 @@ _ENCODING: Final = re.compile(rb"\s*<\?xml[^>]*encoding=[\"']([A-Za-z0-9._-]+)[\
 HEADING_LEVEL: Final = 2  # headings up to this level begin a chapter
 
 
+# What reading an archive, or XML in it, may raise.
 _DAMAGE: Final = (
     zipfile.BadZipFile, zlib.error, ET.ParseError, EOFError, KeyError, LookupError, RuntimeError,
     ValueError,
 )  # fmt: skip
-"""What reading an archive, or XML in it, may raise."""
 
 
 class UnreadableDocumentError(Exception):
@@ -74,9 +75,9 @@ class Block(NamedTuple):
 
 
 class HtmlBlocks(HTMLParser):
-    """The paragraphs and headings of an HTML document, in order. Feed it, then close it."""
+    """The paragraphs and headings of an HTML document, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, html: str) -> None:
         super().__init__()
         self.blocks: list[Block] = []
         self.title = ""
@@ -85,16 +86,17 @@ class HtmlBlocks(HTMLParser):
         self._level = 0
         self._unspoken: list[str] = []  # elements whose content is not spoken
         self._is_title = False
+        self.feed(html)
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
         if tag in BLOCKS:
             self._end_block()
             self._level = HEADINGS.get(tag, 0)
-            # The end tags of these may be left out before it.
-            self._unspoken = [each for each in self._unspoken if each not in ("head", "rt", "rp")]
+            self._end_elements("head", "rt", "rp")  # their end tags may be left out before it
         elif tag in ("rt", "rp"):
-            self._unspoken = [each for each in self._unspoken if each not in ("rt", "rp")]
+            self._end_elements("rt", "rp")
         elif tag == "br":
             self._text.append("\n")
         if (anchor := attributes.get("id") or attributes.get("name")) and tag != "meta":
@@ -102,10 +104,9 @@ class HtmlBlocks(HTMLParser):
         is_note = (
             attributes.get("epub:type") == "noteref" or attributes.get("role") == "doc-noteref"
         )
-        if (tag in UNSPOKEN or is_note) and tag not in VOID:
+        is_within = tag in self._unspoken  # the same element within it ends first
+        if (tag in UNSPOKEN or is_note or is_within) and tag not in VOID:
             self._unspoken.append(tag)
-        elif tag in self._unspoken and tag not in VOID:
-            self._unspoken.append(tag)  # the same element within it ends first
         self._is_title = tag == "title"
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -116,7 +117,7 @@ class HtmlBlocks(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         self._is_title = False
         if tag == "ruby":
-            self._unspoken = [each for each in self._unspoken if each not in ("rt", "rp")]
+            self._end_elements("rt", "rp")
         if self._unspoken and self._unspoken[-1] == tag:
             self._unspoken.pop()
         if tag in BLOCKS:
@@ -134,6 +135,9 @@ class HtmlBlocks(HTMLParser):
         if self._ids:
             self.blocks.append(Block("", 0, tuple(self._ids)))
 
+    def _end_elements(self, *tags: str) -> None:
+        self._unspoken = [each for each in self._unspoken if each not in tags]
+
     def _end_block(self) -> None:
         text = re.sub(r" *\n *", "\n", re.sub(r"  +", " ", "".join(self._text))).strip()
         self._text.clear()
@@ -144,11 +148,7 @@ class HtmlBlocks(HTMLParser):
 
 
 def read_book(paths: Sequence[Path]) -> Book:
-    """The chapters of all files, in the order given; of a directory those that can be read.
-
-    Raises:
-        UnreadableDocumentError: a file is missing, of another kind, damaged or encrypted.
-    """
+    """The chapters of all files, of a directory in order; raises UnreadableDocumentError."""
     books = [_read_file(path) for path in _find_files(paths)]
     chapters = tuple(chapter for book in books for chapter in book.chapters)
     if not chapters:
@@ -174,21 +174,17 @@ def _find_files(paths: Sequence[Path]) -> Iterator[Path]:
             names = list(path.iterdir()) if path.is_dir() else None
         except OSError as error:
             raise UnreadableDocumentError(f"{path} cannot be read: {error.strerror}.") from error
-        if names is not None:
-            yield from sorted(
-                (
-                    each
-                    for each in names
-                    if each.suffix.lower() in READERS and not each.name.startswith(".")
-                ),
-                # "chapter 10" after "chapter 9"
-                key=lambda each: [
-                    part.zfill(12) if part.isdigit() else part.lower()
-                    for part in re.split(r"(\d+)", each.name)
-                ],
-            )
-        else:
+        if names is None:
             yield path
+            continue
+        is_read = [each.suffix.lower() in READERS and each.name[0] != "." for each in names]
+        yield from sorted(compress(names, is_read), key=_name_in_order)
+
+
+def _name_in_order(path: Path) -> list[str]:
+    """For sorting: "chapter 10" behind "chapter 9"."""
+    parts = re.split(r"(\d+)", path.name)
+    return [part.zfill(12) if part.isdigit() else part.lower() for part in parts]
 
 
 def _read_file(path: Path) -> Book:
@@ -232,17 +228,10 @@ def _read_html(path: Path) -> Book:
 
 
 def _book_of_html(html: str, path: Path) -> Book:
-    parser = _parse_html(html)
+    parser = HtmlBlocks(html)
     headings = [block.text for block in parser.blocks if block.level == 1]
     title = parser.title.strip() or (headings[0] if headings else path.stem)
     return Book(title=title, chapters=tuple(_by_heading(parser.blocks, title)))
-
-
-def _parse_html(html: str) -> HtmlBlocks:
-    parser = HtmlBlocks()
-    parser.feed(html)
-    parser.close()
-    return parser
 
 
 def _by_heading(blocks: Sequence[Block], title: str) -> Iterator[Chapter]:
@@ -267,10 +256,16 @@ class _Epub:
         if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
             raise UnreadableDocumentError("it has more than 1 GiB unpacked")
         self._archive = archive
-        container = self._xml("META-INF/container.xml")
-        self._path = _attribute(container, ".//{*}rootfile", "full-path")
+        root = self._xml("META-INF/container.xml").find(".//{*}rootfile")
+        if root is None:
+            raise UnreadableDocumentError("its container names no package")
+        self._path = root.get("full-path", "")
         self.package = self._xml(self._path)
-        self._encrypted = self._encrypted_files()
+        self._encrypted: set[str] = set()
+        if "META-INF/encryption.xml" in archive.namelist():
+            encryption = self._xml("META-INF/encryption.xml")
+            for reference in encryption.iterfind(".//{*}CipherReference"):
+                self._encrypted.add(unquote(reference.get("URI", "")))
         items = self.package.iterfind("{*}manifest/{*}item")
         self.items = {item.get("id", ""): item for item in items}
 
@@ -296,12 +291,22 @@ class _Epub:
 
     def titles(self) -> dict[tuple[str, str], str]:
         """What the table of contents calls a document, or a place in it: (path, id) to title."""
+        titles: dict[tuple[str, str], str] = {}
         for item in self.items.values():
             if "nav" in item.get("properties", "").split():
-                return self._titles_of_nav(self.path_of(item))
+                path = self.path_of(item)
+                for anchor in self._anchors_of_nav(path):
+                    titles.setdefault(_join(path, anchor.get("href", "")), _title_of(anchor))
+                return titles
         spine = self.package.find("{*}spine")
         ncx = self.items.get(spine.get("toc", "") if spine is not None else "")
-        return self._titles_of_ncx(self.path_of(ncx)) if ncx is not None else {}
+        if ncx is not None:
+            path = self.path_of(ncx)
+            for point in self._xml(path).iterfind(".//{*}navPoint"):
+                label, content = point.find("{*}navLabel/{*}text"), point.find("{*}content")
+                if label is not None and content is not None:
+                    titles.setdefault(_join(path, content.get("src", "")), _title_of(label))
+        return titles
 
     def cover(self) -> bytes:
         """The picture that the package calls its cover, or nothing."""
@@ -312,30 +317,12 @@ class _Epub:
                 return self.read(self.path_of(item))
         return b""
 
-    def _titles_of_nav(self, path: str) -> dict[tuple[str, str], str]:
-        titles: dict[tuple[str, str], str] = {}
-        root = self._xml(path)
-        navs = list(root.iterfind(".//{*}nav"))
+    def _anchors_of_nav(self, path: str) -> Iterable[ET.Element]:
+        navs = list(self._xml(path).iterfind(".//{*}nav"))
         is_toc = [
             nav for nav in navs if "toc" in (value for key, value in nav.items() if "type" in key)
         ]
-        for anchor in (is_toc or navs)[0].iterfind(".//{*}a[@href]") if navs else ():
-            titles.setdefault(_join(path, anchor.get("href", "")), _title_of(anchor))
-        return titles
-
-    def _titles_of_ncx(self, path: str) -> dict[tuple[str, str], str]:
-        titles: dict[tuple[str, str], str] = {}
-        for point in self._xml(path).iterfind(".//{*}navPoint"):
-            label, content = point.find("{*}navLabel/{*}text"), point.find("{*}content")
-            if label is not None and content is not None:
-                titles.setdefault(_join(path, content.get("src", "")), _title_of(label))
-        return titles
-
-    def _encrypted_files(self) -> frozenset[str]:
-        if "META-INF/encryption.xml" not in self._archive.namelist():
-            return frozenset()
-        references = self._xml("META-INF/encryption.xml").iterfind(".//{*}CipherReference")
-        return frozenset(unquote(each.get("URI", "")) for each in references)
+        return (is_toc or navs)[0].iterfind(".//{*}a[@href]") if navs else ()
 
     def _xml(self, path: str) -> ET.Element:
         # Expat bounds what entities expand to.
@@ -358,13 +345,6 @@ def _decode(content: bytes) -> str:
     return content.decode(named[1].decode() if named else "utf-8-sig", "replace")
 
 
-def _attribute(root: ET.Element, path: str, name: str) -> str:
-    element = root.find(path)
-    if element is None:
-        raise UnreadableDocumentError("its container names no package")
-    return element.get(name, "")
-
-
 def _join(path: str, reference: str) -> tuple[str, str]:
     """The document and the id that a reference within `path` names."""
     address, fragment = map(unquote, urldefrag(reference))
@@ -379,51 +359,39 @@ def _read_epub(path: Path) -> Book:
     try:
         with zipfile.ZipFile(path) as archive:
             epub = _Epub(archive)
-            title = epub.text("title") or path.stem
-            return Book(
-                title=title,
-                author=epub.text("creator"),
-                cover=_optional(epub.cover, b""),
-                chapters=tuple(_chapters_of(epub, title)),
-            )
+            title, cover = epub.text("title") or path.stem, _optional(epub.cover, b"")
+            blocks = list(_blocks_of(epub))
+            # a table of contents may be missing, or name other documents
+            divide = _by_title if any(block.level < 0 for block in blocks) else _by_heading
+            chapters = tuple(divide(blocks, title))
+            return Book(title=title, author=epub.text("creator"), cover=cover, chapters=chapters)
     except UnreadableDocumentError as error:
         raise UnreadableDocumentError(f"{path} cannot be read: {error}.") from error
     except _DAMAGE as error:
         raise UnreadableDocumentError(f"{path} is no EPUB, or damaged: {error}.") from error
 
 
-def _chapters_of(epub: _Epub, title: str) -> Iterator[Chapter]:
+def _blocks_of(epub: _Epub) -> Iterator[Block]:
+    """In reading order; one of level -1 is the title of a chapter that begins there."""
     titles = _optional(epub.titles, dict[tuple[str, str], str]())
-    blocks: list[Block] = []
     for path in epub.spine():
-        found = _parse_html(_decode(epub.read(path))).blocks
-        blocks += _with_titles(path, found, titles)
-    if not any(block.level < 0 for block in blocks):  # it has none, or names other documents
-        yield from _by_heading(blocks, title)
-        return
+        blocks = HtmlBlocks(_decode(epub.read(path))).blocks
+        for block in (Block("", 0, ("",)), *blocks):  # "" is the id of the document itself
+            for each in block.ids:
+                if (path, each) in titles:
+                    yield Block(titles[path, each], -1)
+            yield block
+
+
+def _by_title(blocks: Sequence[Block], title: str) -> Iterator[Chapter]:
     paragraphs: list[str] = []
-    for block in blocks:
-        if block.level < 0:
-            if paragraphs:
-                yield Chapter(title, tuple(paragraphs))
-            title, paragraphs = block.text, []
-        elif block.text:
-            paragraphs.append(block.text)
-    if paragraphs:
-        yield Chapter(title, tuple(paragraphs))
-
-
-def _with_titles(
-    path: str, blocks: Sequence[Block], titles: Mapping[tuple[str, str], str]
-) -> Iterator[Block]:
-    """The blocks of a document, and one of level -1 with its title before each chapter."""
-    if (path, "") in titles:
-        yield Block(titles[path, ""], -1)
-    for block in blocks:
-        for each in block.ids:
-            if (path, each) in titles:
-                yield Block(titles[path, each], -1)
-        yield block
+    for block in (*blocks, Block("", -1)):
+        if block.level >= 0:
+            paragraphs += [block.text] if block.text else []
+            continue
+        if paragraphs:
+            yield Chapter(title, tuple(paragraphs))
+        title, paragraphs = block.text, []
 
 
 READERS: Final = {

@@ -11,9 +11,7 @@ from app.domain.text.pronunciations import Pronunciations, check_pronunciation
 from app.ports.clock import Clock
 
 LOOK_EVERY_S: Final = 1.0  # seconds for which the file is not looked at again
-
 MAX_FILE_BYTES: Final = 1_048_576  # of a file that is read
-
 _log = structlog.get_logger(__name__)
 
 
@@ -22,10 +20,9 @@ class InvalidLexiconError(Exception):
 
 
 class LexiconFile:
-    """A LexiconSource over a file. A new file that cannot be used changes nothing, and is logged.
+    """A LexiconSource over a file; raises InvalidLexiconError if it cannot be used.
 
-    Raises:
-        InvalidLexiconError: the file cannot be used.
+    A new file that cannot be used changes nothing, and is logged.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -38,30 +35,22 @@ class LexiconFile:
     @property
     def pronunciations(self) -> Pronunciations:
         now = self._clock.monotonic()
-        if now - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = now
-            self._reload()
-        return self._pronunciations
-
-    def _reload(self) -> None:
+        if now - self._looked_at < LOOK_EVERY_S:
+            return self._pronunciations
+        self._looked_at = now
         state = _state(self._path)  # before reading: a change meanwhile is seen the next time
-        if state == self._state:
-            return
-        self._state = state
-        try:
-            self._pronunciations = read_lexicon(self._path)
-        except InvalidLexiconError as error:
-            _log.error("lexicon.not_reloaded", reason=str(error))
-        else:
-            _log.info("lexicon.reloaded", num_words=len(self._pronunciations.respellings))
+        if state != self._state:
+            self._state = state
+            try:
+                self._pronunciations = read_lexicon(self._path)
+                _log.info("lexicon.reloaded", num_words=len(self._pronunciations.respellings))
+            except InvalidLexiconError as error:
+                _log.error("lexicon.not_reloaded", reason=str(error))
+        return self._pronunciations
 
 
 def read_lexicon(path: Path) -> Pronunciations:
-    """The pronunciations in the file.
-
-    Raises:
-        InvalidLexiconError: not to be read, damaged, or with a word or respelling that is none.
-    """
+    """The pronunciations in the file; raises InvalidLexiconError."""
     try:
         if path.exists() and not path.is_file():
             raise InvalidLexiconError(f"{path} is not a regular file.")

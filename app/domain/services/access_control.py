@@ -13,16 +13,12 @@ from app.ports.clock import Clock
 from app.ports.reloaded_files import KeySource
 from app.ports.shared_state import SharedLimits
 
+# What a caller with too many running requests is told to wait; nobody knows when one ends.
 RETRY_AFTER_ONE_ENDS_S: Final = 1.0
-"""What a caller with too many running requests is told to wait; nobody knows when one ends."""
 
 
 class AccessControl:
-    """The door.
-
-    Limits of keys hold for this server, which asks nobody and so rejects at once; with `shared`
-    they hold for all servers together as well.
-    """
+    """Limits of keys hold for this server; with `shared` for all servers together as well."""
 
     def __init__(
         self,
@@ -55,11 +51,9 @@ class AccessControl:
         return Caller(key.name) if key else None
 
     async def identify(self, presented: str | None) -> ApiKey | None:
-        """Whose key was presented; None when the server has no keys and anybody may come in.
+        """Whose key was presented; None if the server has no keys and anybody may come in.
 
-        Raises:
-            MissingApiKeyError: none was presented, or an empty one.
-            InvalidApiKeyError: nobody has this key.
+        Raises MissingApiKeyError, also for an empty one, or InvalidApiKeyError.
         """
         keyring = self._keyring = await self._keys.current()
         if not len(keyring):
@@ -105,8 +99,8 @@ class Grant:
 
     def __init__(self, key: ApiKey, usage: "_Usage", shared: SharedLimits | None) -> None:
         self.name = key.name  # of the key
-        # done once the key is not known any more. Wait for it with `asyncio.wait`, which does not
-        # cancel it: it is the same one for all that wait
+        # Done once the key is not known any more. It is the same one for all that wait: wait for
+        # it with `asyncio.wait`, which does not cancel it.
         self.revoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._digest = key.digest
         self._usage = usage
@@ -114,11 +108,7 @@ class Grant:
 
     @asynccontextmanager
     async def occupy(self) -> AsyncIterator[None]:
-        """Run as one of the requests that the key may have at the same time.
-
-        Raises (on entering):
-            RateLimitError: the key has no more.
-        """
+        """Run as one of those that the key may have at once; raises RateLimitError on entering."""
         usage, most = self._usage, self._usage.limits.max_concurrent
         is_full = 0 < most <= usage.num_running
         place: str | None = None
@@ -136,11 +126,7 @@ class Grant:
                 await self._shared.release(self.name, place)
 
     async def count_request(self) -> None:
-        """Count one of the requests that the key has per minute.
-
-        Raises:
-            RateLimitError: it has no more for now; nothing is counted.
-        """
+        """Count one of the requests of a minute. Raises RateLimitError, and counts none."""
         usage, rate = self._usage, self._usage.limits.requests_per_minute
         wait_s = usage.take()
         if not wait_s and rate and self._shared is not None:
@@ -165,20 +151,19 @@ class _Usage:
     def __init__(self, clock: Clock, random: Callable[[], float]) -> None:
         self._clock = clock
         self._random = random
-        self._bucket: TokenBucket | None = None
-        self._empty_until = 0.0  # all servers together have no token before, by the clock
         self.limits = KeyLimits()
         self.num_running = 0
+        self._bucket = TokenBucket(0, 0.0)
+        self._empty_until = 0.0  # all servers together have no token before, by the clock
 
     def adopt(self, limits: KeyLimits) -> None:
-        rate = limits.requests_per_minute
-        if rate != self.limits.requests_per_minute:
-            self._bucket = TokenBucket(rate, self._clock.monotonic()) if rate else None
+        if limits.requests_per_minute != self.limits.requests_per_minute:
+            self._bucket = TokenBucket(limits.requests_per_minute, self._clock.monotonic())
             self._empty_until = 0.0
         self.limits = limits
 
     def take(self) -> float:
-        if self._bucket is None:
+        if not self.limits.requests_per_minute:
             return 0.0
         now = self._clock.monotonic()
         return max(0.0, self._empty_until - now) or self._bucket.take(now)
@@ -186,8 +171,7 @@ class _Usage:
     def put_back(self, wait_s: float) -> None:
         """A token was taken in vain: all servers together have none for `wait_s` seconds."""
         self._empty_until = self._clock.monotonic() + wait_s
-        if self._bucket is not None:
-            self._bucket.put_back()
+        self._bucket.put_back()
 
     def refusal(self, limit: str, wait_s: float) -> RateLimitError:
         return RateLimitError(limit, wait_s + RETRY_SPREAD_S * self._random())

@@ -20,40 +20,31 @@ from app.ports.clock import Clock
 class Admission:
     """The door to the model."""
 
-    def __init__(
-        self,
-        limits: AdmissionLimits,
-        clock: Clock,
-        random: Callable[[], float],
-    ) -> None:
+    def __init__(self, limits: AdmissionLimits, clock: Clock, random: Callable[[], float]) -> None:
         self._limits = limits
-        self._clock = clock
+        self.clock = clock
         self._random = random
-        self._queue = AdmissionQueue(limits)
+        self.queue = AdmissionQueue(limits)
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
 
     def load(self) -> QueueLoad:
         """What goes on now."""
-        return self._queue.load(self._clock.monotonic())
+        return self.queue.load(self.clock.monotonic())
 
     def set_speed(self, speed: float) -> None:
         """Begin with as many as a model keeps up with that speaks one text at `speed`.
 
         Several at once are mostly spoken faster, which is found out when there are several.
         """
-        self._queue.set_capacity(int(speed / HEADROOM))
+        self.queue.set_capacity(int(speed / HEADROOM))
 
     def is_full(self) -> bool:
         """Whether nothing more may wait."""
-        return self._queue.is_full()
+        return self.queue.is_full()
 
     def check(self, caller: str | None) -> None:
-        """Return if a request of the caller of that name, however short, may find a place.
-
-        Raises:
-            ServerOverloadedError: it would not, whatever it is.
-        """
-        if not self._queue.may_take(caller):
+        """Raise ServerOverloadedError if no request of that caller, however short, can wait."""
+        if not self.queue.may_take(caller):
             raise self._overloaded()
 
     def slot(self, caller: Caller) -> "Slot":
@@ -63,41 +54,42 @@ class Admission:
     async def wait(self, caller: Caller, num_chars: int) -> Ticket:
         """The ticket of the request, when it may begin; it then counts as running.
 
-        Raises:
-            ServerOverloadedError: too much waits already.
-            QueueTimeoutError: its turn did not come in time.
+        Raises ServerOverloadedError at once, or QueueTimeoutError if its turn comes too late.
         """
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         expires_at = min(now + self._limits.max_wait_s, caller.deadline)
         ticket = Ticket(caller.name, num_chars, now, expires_at)
         try:
-            removed = self._queue.arrive(ticket)
+            removed = self.queue.arrive(ticket)
         except ServerOverloadedError:
             raise self._overloaded() from None
         turn = self._waiting[ticket] = asyncio.get_running_loop().create_future()
         for other in removed:
             self._refuse(other, self._overloaded())
-        self._serve(now)
+        self.serve(now)
         try:
             if not turn.done():
-                await within(self._clock, expires_at - now, asyncio.wait({turn}))
+                await within(self.clock, expires_at - now, asyncio.wait({turn}))
         except TimeoutError:
-            if self._queue.leave(ticket):
+            if self.queue.leave(ticket):
                 self._refuse(ticket, QueueTimeoutError(self._retry_after_s()))
         except asyncio.CancelledError:
             self._waiting.pop(ticket, None)
             has_begun = turn.done() and not turn.cancelled() and turn.exception() is None
-            if not self._queue.leave(ticket) and has_begun:  # in the same moment its turn came
-                self.pause(ticket)
-                self.end()
+            if not self.queue.leave(ticket) and has_begun:  # in the same moment its turn came
+                now = self.clock.monotonic()
+                self.queue.pause(ticket, now)
+                self.serve(now)
+                self.queue.end(now)
+                self.serve(now)
             raise
         turn.result()
         return ticket
 
-    def _serve(self, now: float) -> None:
+    def serve(self, now: float) -> None:
         """Let every request begin that can."""
         while True:
-            ticket, expired = self._queue.next(now)
+            ticket, expired = self.queue.next(now)
             for late in expired:
                 self._refuse(late, QueueTimeoutError(self._retry_after_s()))
             if ticket is None:
@@ -113,35 +105,7 @@ class Admission:
         return ServerOverloadedError(self._retry_after_s())
 
     def _retry_after_s(self) -> float:
-        return self._queue.retry_after_s() + RETRY_SPREAD_S * self._random()
-
-    # What the slots tell.
-
-    def pause(self, ticket: Ticket) -> None:
-        """A running request has nothing for the model to do."""
-        now = self._clock.monotonic()
-        self._queue.pause(ticket, now)
-        self._serve(now)
-
-    def resume(self, ticket: Ticket) -> None:
-        """It has again."""
-        self._queue.resume(ticket, self._clock.monotonic())
-
-    def segment_began(self) -> None:
-        """The model has one more segment of a running request to speak."""
-        self._queue.segment_began(self._clock.monotonic())
-
-    def segment_ended(self, audio_s: float, took_s: float) -> None:
-        """It has one less; see `AdmissionQueue`."""
-        now = self._clock.monotonic()
-        self._queue.segment_ended(audio_s, took_s, now)
-        self._serve(now)
-
-    def end(self) -> None:
-        """A paused request has ended."""
-        now = self._clock.monotonic()
-        self._queue.end(now)
-        self._serve(now)
+        return self.queue.retry_after_s() + RETRY_SPREAD_S * self._random()
 
 
 class Slot:
@@ -165,27 +129,33 @@ class Slot:
 
     def segment_began(self) -> None:
         """The model has one more segment of it to speak."""
-        self._admission.segment_began()
+        queue, now = self._admission.queue, self._admission.clock.monotonic()
+        queue.segment_began(now)
         self._num_segments += 1
         if self._ticket and not self._is_running:
             self._is_running = True
-            self._admission.resume(self._ticket)
+            queue.resume(self._ticket, now)
 
     def segment_ended(self, audio_s: float, took_s: float) -> None:
         """It has one less: spoken in so many seconds, or given up and without audio."""
-        self._admission.segment_ended(audio_s, took_s)
+        now = self._admission.clock.monotonic()
+        self._admission.queue.segment_ended(audio_s, took_s, now)
+        self._admission.serve(now)
         self._num_segments -= 1
         if self._num_segments == 0:
-            self._rest()
+            self._pause(now)
 
     def leave(self) -> None:
         """The request is over. May be called twice, and without `enter`."""
         if self._ticket is not None:
-            self._rest()
+            now = self._admission.clock.monotonic()
+            self._pause(now)
             self._ticket = None
-            self._admission.end()
+            self._admission.queue.end(now)
+            self._admission.serve(now)
 
-    def _rest(self) -> None:
+    def _pause(self, now: float) -> None:
         if self._ticket and self._is_running:
             self._is_running = False
-            self._admission.pause(self._ticket)
+            self._admission.queue.pause(self._ticket, now)
+            self._admission.serve(now)

@@ -5,56 +5,39 @@ never stops the server or a speech.
 """
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import msgspec
 
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import StoreError, UnknownCursorError
-from app.ports.audio_store import AudioStores, OpenAudio, StoredAudio
+from app.domain.segment import Caption
+from app.ports.audio_store import AudioStores, StoredAudio
 from app.ports.clock import Clock
 from app.ports.telemetry import SpeechObserver, StoreAction
 
 MAX_WAITING_PARTS: Final = 16  # parts that the store may lag behind; then the speech waits for it
-
 MAX_WAIT_S: Final = 10.0  # for how many seconds, before the store is given up
-
-CLEAN_UP_INTERVAL_S: Final = 300.0  # between two looks at the limits of the store
-
 MAX_FINISH_S: Final = 60.0  # the same at the end, when the whole file is pressed onto the disk
+CLEAN_UP_INTERVAL_S: Final = 300.0  # between two looks at the limits of the store
 
 
 class Recording:
-    """One file being made. Begun by `AudioLibrary.record`; the caller closes it.
-
-    `on_failure` is told, at most once, why nothing will be kept.
-    """
+    """One file being made. Begun by `AudioLibrary.record`; the caller closes it."""
 
     def __init__(
-        self,
-        save: Callable[..., Awaitable[StoredAudio]],
-        clock: Clock,
-        on_failure: Callable[[StoreError], None],
+        self, library: "AudioLibrary", owner: str | None, stem: str, audio_format: AudioFormat
     ) -> None:
         self.error: StoreError | None = None  # why nothing will be kept; None while all is well
-        self._clock = clock
-        self._on_failure = on_failure
+        self._library = library
         self._parts: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING_PARTS)
         self._head = b""
         self._captions: Sequence[Caption] = ()
         self._saved: StoredAudio | None = None
         self._has_stalled = False
-        self._saving = asyncio.create_task(self._save(save), name="save-audio")
+        self._saving = asyncio.create_task(self._save(owner, stem, audio_format), name="save-audio")
 
     async def write(self, part: bytes | None) -> None:
         """Take the next bytes of the file; waits while the store lags behind. Never raises."""
@@ -69,10 +52,7 @@ class Recording:
         """Keep the file: it is safe on the disk when this returns. Call once, after all parts.
 
         `head` replaces the first bytes; `captions` are kept beside the file, if there are any.
-
-        Raises:
-            StoreFullError: no space or no number was left.
-            StoreError: the store failed, now or at any time before.
+        Raises StoreError if the store failed, now or at any time before.
         """
         self._head, self._captions = head, captions
         await self.write(None)
@@ -88,21 +68,27 @@ class Recording:
         if not self._has_stalled:
             await self._wait(self._saving, MAX_WAIT_S)
 
-    async def _save(self, save: Callable[..., Awaitable[StoredAudio]]) -> None:
-        async def parts() -> AsyncGenerator[bytes, None]:
+    async def _save(self, owner: str | None, stem: str, audio_format: AudioFormat) -> None:
+        async def parts() -> AsyncIterator[bytes]:
             while (part := await self._parts.get()) is not None:
                 yield part
 
         try:
-            self._saved = await save(
-                parts(), head=lambda: self._head, captions=lambda: self._captions
+            store = await self._library.stores.for_owner(owner)
+            self._saved = await store.save(
+                parts(),
+                stem=stem,
+                audio_format=audio_format,
+                head=lambda: self._head,
+                captions=lambda: self._captions,
             )
+            self._library.error = None
         except Exception as error:  # noqa: BLE001 - the speech goes on, whatever it was
             self._give_up(as_store_error(error))
 
     async def _wait(self, work: "asyncio.Future[Any]", max_wait_s: float) -> None:
         """Return when `work` is over, whatever its result, or the store is given up."""
-        limit = asyncio.ensure_future(self._clock.sleep(max_wait_s))
+        limit = asyncio.ensure_future(self._library.clock.sleep(max_wait_s))
         try:
             await asyncio.wait({work, limit}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -114,8 +100,8 @@ class Recording:
 
     def _give_up(self, error: StoreError) -> None:
         if self.error is None:
-            self.error = error
-            self._on_failure(error)
+            self.error = self._library.error = error
+            self._library.observer.store_failed("save", error)
         # A writer may wait for room.
         while not self._parts.empty():
             self._parts.get_nowait()
@@ -146,11 +132,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def choose_page(files: Sequence[StoredAudio], query: PageQuery) -> Page:
-    """The page of `files`, which are given oldest first.
-
-    Raises:
-        UnknownCursorError: the file to follow is not among them.
-    """
+    """The page of `files`, which are given oldest first; raises UnknownCursorError."""
     ordered = files[::-1] if query.is_newest_first else files
     names = [file.name for file in ordered]
     if query.after is not None and query.after not in names:
@@ -161,7 +143,7 @@ def choose_page(files: Sequence[StoredAudio], query: PageQuery) -> Page:
 
 
 class AudioLibrary:
-    """What may be done with kept audio. An owner is as in AudioStores."""
+    """What may be done with kept audio; single files are read and deleted in the owner's store."""
 
     def __init__(
         self,
@@ -170,9 +152,9 @@ class AudioLibrary:
         observer: SpeechObserver,
         clean_up_interval_s: float = CLEAN_UP_INTERVAL_S,
     ) -> None:
-        self._stores = stores
-        self._clock = clock
-        self._observer = observer
+        self.stores = stores
+        self.clock = clock
+        self.observer = observer
         self._clean_up_interval_s = clean_up_interval_s
         # why the store could not be opened or cleaned at the last try, or could not keep a file
         # since; None if it could
@@ -185,7 +167,7 @@ class AudioLibrary:
         async def tend() -> None:
             while True:
                 await self.clean_up()
-                await self._clock.sleep(self._clean_up_interval_s)
+                await self.clock.sleep(self._clean_up_interval_s)
 
         tending = asyncio.create_task(tend(), name="clean-up-store")
         try:
@@ -194,73 +176,34 @@ class AudioLibrary:
             tending.cancel()
             with suppress(asyncio.CancelledError):
                 await tending
-            await self._stores.close()
+            await self.stores.close()
 
     async def list(self, owner: str | None, query: PageQuery) -> Page:
-        """A page of the owner's files.
-
-        Raises:
-            UnknownCursorError: there is no file to follow.
-            StoreError: the store failed.
-        """
-        store = await self._stores.for_owner(owner)
+        """A page of the owner's files; raises as choose_page and AudioStore.list do."""
+        store = await self.stores.for_owner(owner)
         return choose_page(await store.list(), query)
 
-    @asynccontextmanager
-    async def open_file(self, owner: str | None, name: str) -> AsyncIterator[OpenAudio]:
-        """A file to be read; raises as AudioStore.open_file does."""
-        store = await self._stores.for_owner(owner)
-        async with store.open_file(name) as audio:
-            yield audio
-
-    async def captions(self, owner: str | None, name: str) -> Sequence[Caption]:
-        """What is said when in a file; raises as AudioStore.read_captions does."""
-        store = await self._stores.for_owner(owner)
-        return await store.read_captions(name)
-
-    async def delete(self, owner: str | None, name: str) -> None:
-        """Remove a file and its captions; raises as AudioStore.delete does."""
-        store = await self._stores.for_owner(owner)
-        await store.delete(name)
-
     def record(self, owner: str | None, stem: str, audio_format: AudioFormat) -> Recording:
-        """Begin to store audio while it is made. Closing it without `finish` stores nothing.
-
-        `stem` comes from `choose_stem`.
-        """
-
-        async def save(parts: AsyncIterable[bytes], **at_end: Any) -> StoredAudio:
-            store = await self._stores.for_owner(owner)
-            saved = await store.save(parts, stem=stem, audio_format=audio_format, **at_end)
-            self.error = None
-            return saved
-
-        def fail(error: StoreError) -> None:
-            self.error = error
-            self._observer.store_failed("save", error)
-
-        return Recording(save, self._clock, fail)
+        """Begin to store audio while it is made; `stem` comes from `choose_stem`."""
+        return Recording(self, owner, stem, audio_format)
 
     async def clean_up(self) -> None:
         """Bring every owner's files within the limits. Never raises: failures are told."""
-        try:
-            await self._stores.for_owner(None)
-            owners = await self._stores.owners()
-        except Exception as error:  # noqa: BLE001 - a later try may succeed, whatever it was
-            self._note("open", as_store_error(error))
-            return
+        action: StoreAction = "open"
         first: StoreError | None = None
-        for owner in owners:
-            try:
-                store = await self._stores.for_owner(owner)
-                if num_removed := await store.clean_up():
-                    self._observer.store_cleaned(num_removed)
-            except Exception as error:  # noqa: BLE001 - the others' turn comes all the same
-                first = first or as_store_error(error)
-        self._note("clean_up", first)
-
-    def _note(self, action: StoreAction, error: StoreError | None) -> None:
-        """Remember how it went; tell what is new."""
-        if error is not None and str(error) != str(self.error):
-            self._observer.store_failed(action, error)
-        self.error = error
+        try:
+            await self.stores.for_owner(None)
+            owners = await self.stores.owners()
+            action = "clean_up"
+            for owner in owners:
+                try:
+                    store = await self.stores.for_owner(owner)
+                    if num_removed := await store.clean_up():
+                        self.observer.store_cleaned(num_removed)
+                except Exception as error:  # noqa: BLE001 - the others' turn comes all the same
+                    first = first or as_store_error(error)
+        except Exception as error:  # noqa: BLE001 - a later try may succeed, whatever it was
+            first = as_store_error(error)
+        if first is not None and str(first) != str(self.error):
+            self.observer.store_failed(action, first)
+        self.error = first

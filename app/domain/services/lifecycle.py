@@ -1,7 +1,6 @@
 """Whether the server can do its work. The model is loaded once, in the background."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import aclosing, suppress
 from enum import StrEnum
 from typing import Final
@@ -17,7 +16,6 @@ from app.domain.errors import (
     ServerDrainingError,
     SpeechError,
 )
-from app.domain.resilience import BreakerState, EngineHealth
 from app.domain.services.time_limit import within
 from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
@@ -27,14 +25,7 @@ from app.ports.speech_model import SpeechModel
 from app.ports.telemetry import SpeechObserver
 
 RETRY_AFTER_S: Final = 2.0  # while the model loads, which takes a few seconds
-
-# An open circuit makes the server unready only after so long: an instance that is started again
-# needs a few seconds, and nobody gains if a load balancer moves away for those.
-UNREADY_AFTER_S: Final = 10.0
-
-
 WARM_UP_TEXT: Final = "How fast is this voice?"
-
 SHORTEST_S: Final = 1e-3  # of any work
 
 
@@ -44,30 +35,6 @@ class ModelState(StrEnum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
-
-
-class EngineCheck:
-    """Whether a model that is loaded is well enough to be sent requests."""
-
-    def __init__(self, ask: Callable[[], EngineHealth]) -> None:
-        self._ask = ask
-
-    @property
-    def health(self) -> EngineHealth:
-        """Of the model, now."""
-        return self._ask()
-
-    def why_not(self) -> str | None:
-        """Why it is not well enough, or None."""
-        return self.trouble() if self._ask().open_for_s > UNREADY_AFTER_S else None
-
-    def trouble(self) -> str | None:
-        """Why its circuit is open now, however short the time, or None."""
-        health = self._ask()
-        if health.breaker is BreakerState.CLOSED:
-            return None
-        since_s = f"{health.open_for_s:.0f} s"
-        return f"The speech model failed repeatedly; its circuit has been open for {since_s}."
 
 
 class Readiness:
@@ -96,11 +63,8 @@ class Readiness:
         """Load the model and speak once, so that the first caller does not wait for warm-up.
 
         A model that works but cannot speak that one sentence, or may not be asked to, is ready; so
-        is one of which an instance died meanwhile: it is replaced. An error that nobody foresaw is
-        a ModelLoadError.
-
-        Raises:
-            SpeechError: it cannot speak, now or later.
+        is one of which an instance died meanwhile: it is replaced. Else this raises SpeechError; an
+        error that nobody foresaw is a ModelLoadError.
         """
         started = self._clock.monotonic()
         try:
@@ -125,25 +89,19 @@ class Readiness:
 
     def why_not(self) -> str | None:
         """Why the model is not ready, or None."""
-        match self.state:
-            case ModelState.LOADING:
-                return "The speech model is still loading."
-            case ModelState.FAILED:
-                return (
-                    "The speech model could not be loaded; model.load_failed in the log says why."
-                )
-            case ModelState.READY:
-                return None
+        if self.state is ModelState.LOADING:
+            return "The speech model is still loading."
+        if self.state is ModelState.FAILED:
+            return "The speech model could not be loaded; model.load_failed in the log says why."
+        return None
 
     async def _speak_in(self, audio_format: AudioFormat) -> None:
-        info = self._model.info
+        info, params = self._model.info, SynthesisParams(self._model.info.voices[0])
         encoding = AudioEncoding(audio_format, info.sample_rate)
         encoder = await asyncio.to_thread(self._encoders.open, encoding, info.sample_rate)
         started, audio_s = self._clock.monotonic(), 0.0
         for segment in segment_text(WARM_UP_TEXT, self._model.split):
-            async with aclosing(
-                self._model.synthesize(segment, SynthesisParams(info.voices[0]))
-            ) as chunks:
+            async with aclosing(self._model.synthesize(segment, params)) as chunks:
                 async for chunk in chunks:
                     audio_s += chunk.duration_s
                     await asyncio.to_thread(encoder.encode, chunk)
@@ -154,18 +112,8 @@ class Readiness:
         self._settled.set()
         self._observer.model_load_failed(self._model.info, error)
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the model can speak."""
-        return self.state is ModelState.READY
-
     async def wait_until_ready(self) -> None:
-        """Return once the model can speak.
-
-        Raises:
-            ModelLoadingError: it is still loading after the time allowed.
-            ModelLoadError: it failed to load.
-        """
+        """Return once the model can speak; raises ModelLoadingError or ModelLoadError."""
         if self.state is ModelState.LOADING:
             with suppress(TimeoutError):
                 await within(self._clock, self._load_wait_s, self._settled.wait())

@@ -29,8 +29,7 @@ class PrefetchLimits(msgspec.Struct, frozen=True):
     """How far ahead of its listener a text is synthesized."""
 
     max_segments: int = 10  # synthesized at the same time, the one that is sent included
-    # playing time, in seconds, beyond which no further segment is begun
-    max_buffered_s: float = 60.0
+    max_buffered_s: float = 60.0  # playing time beyond which no further segment is begun
 
 
 class Prefetcher:
@@ -146,8 +145,7 @@ class Prefetcher:
             segment = self._waiting.popleft()
             running = _SegmentTask(self._model, segment, params, due_at)
             self._slot.segment_began()
-            began_at = self._clock.monotonic()
-            running.task.add_done_callback(partial(self._end, running, began_at))
+            running.task.add_done_callback(partial(self._end, running, self._clock.monotonic()))
             self._running.append(running)
             self._has_begun.set()
 
@@ -161,11 +159,7 @@ class _SegmentTask:
     """A segment that is being synthesized, and its chunks that are not handed out yet."""
 
     def __init__(
-        self,
-        model: SpeechModel,
-        segment: TextSegment,
-        params: SynthesisParams,
-        due_at: float,
+        self, model: SpeechModel, segment: TextSegment, params: SynthesisParams, due_at: float
     ) -> None:
         self.segment = segment
         self._estimate_s = segment.pause_s or len(segment.text) / CHARS_PER_S / params.speed
@@ -235,11 +229,7 @@ class LiveText:
         self._begins_line = True  # the rest, and not in the middle of one
 
     async def write(self, piece: str) -> None:
-        """Take the next characters, when those before them have left room.
-
-        Raises:
-            InputTooLongError: they never fit; none of `piece` was taken.
-        """
+        """Take the next characters once there is room; raises InputTooLongError if never."""
         prefetcher = self._prefetcher
         num_chars = len(self._rest) + len(piece)
         # What has no end yet has few characters, unless it is not spoken at all.
@@ -262,11 +252,7 @@ class LiveText:
         self._push(whole, segments)
 
     async def flush(self) -> None:
-        """Speak what is there, whole or not.
-
-        Raises:
-            InputTooLongError: it cannot be spoken; no more will come, and the speech fails.
-        """
+        """Speak what is there, whole or not. If that raises InputTooLongError, the speech fails."""
         rest, self._rest = self._rest, ""
         try:
             self._push(rest, await self._segments_of(rest))
@@ -275,10 +261,7 @@ class LiveText:
             raise
 
     async def finish(self, refusal: InputTooLongError | None = None) -> None:
-        """The same, and no more will come, even if this raises.
-
-        If all that was written was refused, the speech fails with `refusal`.
-        """
+        """`flush`, after which no more comes; without any text the speech fails with `refusal`."""
         try:
             await self.flush()
         finally:

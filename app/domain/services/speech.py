@@ -13,14 +13,13 @@ import msgspec
 
 from app.domain.admission import ANYBODY, Caller
 from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, silence
-from app.domain.catalog import Catalog
 from app.domain.errors import ExpandedInputTooLongError, InputTooLongError, SlowedInputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
-from app.domain.services.lifecycle import Readiness
+from app.domain.services.lifecycle import ModelState, Readiness
 from app.domain.services.prefetch import CHARS_PER_S, LiveText, Prefetcher, PrefetchLimits
-from app.domain.services.speech_stream import Part, SpeechJob, SpeechStream
-from app.domain.speech import CacheStatus, SpeechOptions, SpeechRequest, SynthesisParams
+from app.domain.services.speech_stream import Part, SpeechStream
+from app.domain.speech import CacheStatus, Catalog, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
 from app.ports.audio_encoder import AudioEncoders
@@ -35,18 +34,14 @@ T = TypeVar("T")
 # prices has five times, one of `%` eight. At a speed below 1 the limit is multiplied by it, because
 # slow speech takes as much longer to make.
 MAX_EXPANSION: Final = 6
-
 # Playing time that is encoded in one call, which cannot be interrupted. MP3 takes longest: 20 ms of
 # processor time a second at 48 kHz.
 MAX_ENCODED_S: Final = 2.0
-
 # Encoded on the event loop where it is not resampled: two seconds take less than 1 ms, and the way
 # to a thread and back up to 0.3 ms on a busy machine.
 LIGHT_FORMATS: Final = frozenset({AudioFormat.PCM, AudioFormat.WAV})
-
 # A text of up to so many characters is read on the event loop, in about 2 ms; the worst in 4 ms.
 MAX_INLINE_CHARS: Final = 500
-
 SILENCE_S: Final = 0.2  # playing time of the answer to a text with nothing to pronounce
 
 
@@ -54,8 +49,7 @@ class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
     """An answer to a text that is still being written."""
 
     text: LiveText  # takes it, piece by piece
-    # speaks each sentence once it is whole; ends after `text` has been finished
-    stream: SpeechStream
+    stream: SpeechStream  # of each sentence once it is whole; ends after `text` was finished
 
 
 class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
@@ -74,7 +68,6 @@ class SpeechLimits(msgspec.Struct, frozen=True):
 
     max_chars: int = 4_096  # of the text, in code points
     has_markup: bool = True  # Markdown, HTML and SSML are markup, and not spoken
-    # how much of it is synthesized before it is asked for
     prefetch: PrefetchLimits = PrefetchLimits()
 
 
@@ -103,29 +96,22 @@ class SpeechService:
         With `is_whole` nothing is sent before all of it is there, so a segment that is lost with
         its instance of the model can be synthesized again.
 
-        Raises:
-            InvalidRequestError: the request cannot work as asked.
-            ServerOverloadedError, QueueTimeoutError: the model has too much to do.
-            ModelLoadingError, ModelLoadError: the model cannot speak yet, or ever.
-            RequestTimeoutError: it took longer than the caller waits.
-            SynthesisError, EncodingError: speaking failed before the first bytes.
+        Raises InvalidRequestError, RefusedError (also while the model loads), ModelLoadError,
+        RequestTimeoutError, SynthesisError or EncodingError.
         """
-        job = self._open_job(request, caller)
-        job.report.num_chars = len(request.text)
+        stream = self._open_stream(request, caller)
+        stream.report.num_chars = len(request.text)
         if is_whole:
-            job.report.stalled_s = None
-        try:
+            stream.report.stalled_s = None
+        with stream:
             self._check_length(request.text)
-            self._plan(job, is_whole=is_whole)
+            self._plan(stream, is_whole=is_whole)
             segments = await self._segments(request)
-            await self._admit(job, segments)
-        except BaseException as error:
-            job.end(error)
-            raise
-        prefetcher = self._prefetcher(job)
+            await self._admit(stream, segments)
+        prefetcher = self._prefetcher(stream)
         prefetcher.push(segments)
         prefetcher.finish()
-        stream = SpeechStream(job, self._render(job, prefetcher))
+        stream.parts = self._render(stream, prefetcher)
         await stream.prime()
         return stream
 
@@ -133,76 +119,63 @@ class SpeechService:
         """Begin to speak a text that is still being written.
 
         It waits for its turn once there is something to speak; the stream may raise what `start`
-        raises.
-
-        Raises:
-            InvalidRequestError: what is asked for cannot work.
-            ModelLoadingError, ModelLoadError: the model cannot speak yet, or ever.
+        raises. This raises InvalidRequestError, ModelLoadingError or ModelLoadError.
         """
-        job = self._open_job(options, caller)
-        job.report.stalled_s = None
-        try:
-            self._plan(job)
+        stream = self._open_stream(options, caller)
+        stream.report.stalled_s = None
+        with stream:
+            self._plan(stream)
             await self._readiness.wait_until_ready()
-            await self._open_encoder(job)
-        except BaseException as error:
-            job.end(error)
-            raise
-        prefetcher = self._prefetcher(job)
+            await self._open_encoder(stream)
+        prefetcher = self._prefetcher(stream)
         text = LiveText(
             partial(self._split, options),
             prefetcher,
             self._limits.max_chars,
             MAX_EXPANSION * self._limits.max_chars,
-            job.report,
+            stream.report,
             min_chars=self._ports.model.info.min_segment_chars,
         )
-        return LiveSpeech(text, SpeechStream(job, self._render(job, prefetcher, is_live=True)))
+        stream.parts = self._render(stream, prefetcher, is_live=True)
+        return LiveSpeech(text, stream)
 
     async def normalize(self, request: SpeechRequest) -> list[TextSegment]:
-        """The segments that would be synthesized for a text; the model is not asked.
-
-        Raises:
-            InvalidRequestError: the request cannot work as asked.
-        """
+        """The segments of a text; the model is not asked. Raises InvalidRequestError."""
         self._check_length(request.text)
         self.catalog.check_model(request.model)
         self.catalog.find_voice(request.voice)
         return await self._segments(request)
 
     async def check(self, options: SpeechOptions) -> None:
-        """Return if a text can be spoken with these options.
+        """Raise InvalidRequestError, or EncodingError, if no text can be spoken like this."""
+        stream = self._open_stream(options, ANYBODY)
+        self._plan(stream)
+        await self._open_encoder(stream)
 
-        Raises:
-            InvalidRequestError: it cannot.
-            EncodingError: the codec is missing.
-        """
-        job = self._open_job(options, ANYBODY)
-        self._plan(job)
-        await self._open_encoder(job)
-
-    def _open_job(self, options: SpeechOptions, caller: Caller) -> SpeechJob:
+    def _open_stream(self, options: SpeechOptions, caller: Caller) -> SpeechStream:
         slot, ports = self._admission.slot(caller), self._ports
-        return SpeechJob(options, caller, slot, ports.clock, ports.observer)
+        return SpeechStream(options, caller, slot, ports.clock, ports.observer)
 
-    def _prefetcher(self, job: SpeechJob) -> Prefetcher:
+    def _prefetcher(self, stream: SpeechStream) -> Prefetcher:
         ports = self._ports
-        return Prefetcher(ports.model, ports.clock, self._limits.prefetch, job.slot, job.playback)
+        return Prefetcher(
+            ports.model, ports.clock, self._limits.prefetch, stream.slot, stream.playback
+        )
 
     def _check_length(self, text: str) -> None:
         if len(text) > self._limits.max_chars:
             raise InputTooLongError(len(text), self._limits.max_chars)
 
-    def _plan(self, job: SpeechJob, *, is_whole: bool = False) -> None:
+    def _plan(self, stream: SpeechStream, *, is_whole: bool = False) -> None:
         """Resolve the names of the request."""
-        options = job.options
+        options = stream.options
         self.catalog.check_model(options.model)
         voice = self.catalog.find_voice(options.voice)
         model_rate = self._ports.model.info.sample_rate
         rate = choose_sample_rate(options.format, options.sample_rate, model_rate)
-        job.params = SynthesisParams(voice, options.speed, options.sampling, is_whole=is_whole)
-        job.encoding = AudioEncoding(options.format, rate)
-        job.is_light = options.format in LIGHT_FORMATS and rate == model_rate
+        stream.params = SynthesisParams(voice, options.speed, options.sampling, is_whole=is_whole)
+        stream.encoding = AudioEncoding(options.format, rate)
+        stream.is_light = options.format in LIGHT_FORMATS and rate == model_rate
 
     async def _segments(self, request: SpeechRequest) -> list[TextSegment]:
         is_short = len(request.text) <= MAX_INLINE_CHARS
@@ -215,9 +188,8 @@ class SpeechService:
         begins_line: bool = True,  # noqa: FBT001, FBT002
     ) -> list[TextSegment]:
         """The segments of `text`; how much there is to say bounds the work of a request."""
-        lexicon = self._ports.lexicon
-        known = lexicon.pronunciations if lexicon is not None else Pronunciations()
-        max_chars = MAX_EXPANSION * self._limits.max_chars
+        ports, max_chars = self._ports, MAX_EXPANSION * self._limits.max_chars
+        known = ports.lexicon.pronunciations if ports.lexicon is not None else Pronunciations()
         reading = ReadingOptions(
             is_normalized=options.is_normalized,
             has_markup=self._limits.has_markup,
@@ -225,7 +197,6 @@ class SpeechService:
             max_chars=max_chars,
             begins_line=begins_line,
         )
-        ports = self._ports
         segments = segment_text(text, ports.model.split, reading, ports.observer.reading_failed)
         num_chars = count_chars(segments)
         # No turn of the model limits how much silence is encoded: all pauses may last as long as a
@@ -239,23 +210,21 @@ class SpeechService:
             raise SlowedInputTooLongError(num_slowed_chars, max_chars)
         return segments
 
-    async def _admit(self, job: SpeechJob, segments: list[TextSegment]) -> None:
+    async def _admit(self, stream: SpeechStream, segments: list[TextSegment]) -> None:
         """Wait for a slot, unless everything is cached; then until the model is ready."""
-        status = await self._look_up(segments, job.params)
+        status = await self._look_up(segments, stream.params)
         if segments and status is not CacheStatus.HIT:
-            await job.slot.enter(count_chars(segments))
-        if not self._readiness.is_ready:  # the cache knows its entries once the model is loaded
-            await job.in_time(self._readiness.wait_until_ready())
-            status = await self._look_up(segments, job.params)
-        job.report.cache = status
+            await stream.slot.enter(count_chars(segments))
+        if self._readiness.state is not ModelState.READY:
+            # The cache knows its entries once the model is loaded.
+            await stream.in_time(self._readiness.wait_until_ready())
+            status = await self._look_up(segments, stream.params)
+        stream.report.cache = status
 
     async def _look_up(self, segments: list[TextSegment], params: SynthesisParams) -> CacheStatus:
         """How many of the segments are cached."""
-        cache = self._ports.cache
-        if cache is None or not segments or not cache.can_keep(params):
-            return CacheStatus.BYPASS
-        spoken = [segment for segment in segments if segment.text]
-        if not spoken:  # pauses must be encoded, too
+        cache, spoken = self._ports.cache, [segment for segment in segments if segment.text]
+        if cache is None or not spoken or not cache.can_keep(params):
             return CacheStatus.BYPASS
         missing = [segment for segment in spoken if not cache.holds(segment, params)]
         num_missing = len(missing) - await cache.count_shared(missing, params)
@@ -263,60 +232,52 @@ class SpeechService:
             return CacheStatus.HIT
         return CacheStatus.PARTIAL if num_missing < len(spoken) else CacheStatus.MISS
 
-    async def _open_encoder(self, job: SpeechJob) -> None:
-        job.report.voice = job.params.voice.id
-        model_rate = self._ports.model.info.sample_rate
-        open_encoder = self._ports.encoders.open
-        job.encoder = await _run(job.is_light, open_encoder, job.encoding, model_rate)
-
-    async def _wait_for_text(self, job: SpeechJob, prefetcher: Prefetcher) -> None:
-        has_text = await prefetcher.wait_for_segment()
-        job.on_text()
-        if has_text:
-            await job.slot.enter(prefetcher.num_waiting_chars)
+    async def _open_encoder(self, stream: SpeechStream) -> None:
+        stream.report.voice = stream.params.voice.id
+        encoders, model_rate = self._ports.encoders, self._ports.model.info.sample_rate
+        stream.encoder = await _run(stream.is_light, encoders.open, stream.encoding, model_rate)
 
     async def _render(
-        self, job: SpeechJob, prefetcher: Prefetcher, *, is_live: bool = False
+        self, stream: SpeechStream, prefetcher: Prefetcher, *, is_live: bool = False
     ) -> AsyncGenerator[Part, None]:
         """The bytes of the file, and a caption after each segment; a short silence for no segment.
 
-        The chunks of all segments pass here, in order. However it ends, the job is told.
+        The chunks of all segments pass here, in order. However it ends, the stream is told.
         """
-        try:
-            if is_live:
-                await self._wait_for_text(job, prefetcher)
+        with stream:
+            if not is_live:
+                await self._open_encoder(stream)
             else:
-                await self._open_encoder(job)
-            job.on_begin(prefetcher.num_pushed)
-            async with aclosing(prefetcher.chunks(job.params)) as chunks:
+                has_text = await prefetcher.wait_for_segment()
+                stream.on_text()
+                if has_text:
+                    await stream.slot.enter(prefetcher.num_waiting_chars)
+            stream.on_begin(prefetcher.num_pushed)
+            async with aclosing(prefetcher.chunks(stream.params)) as chunks:
                 async for segment, chunk in chunks:
-                    part = await self._render_chunk(job, segment, chunk)
-                    if part:
+                    if part := await self._render_chunk(stream, segment, chunk):
                         yield part
-                        job.on_demand()
-            job.slot.leave()
-            job.report.num_segments = prefetcher.num_pushed
-            if not job.report.audio_s:
+                        stream.on_demand()
+            stream.slot.leave()
+            stream.report.num_segments = prefetcher.num_pushed
+            if not stream.report.audio_s:
                 pause = silence(SILENCE_S, self._ports.model.info.sample_rate)
-                if encoded := await self._render_chunk(job, None, pause):
+                if encoded := await self._render_chunk(stream, None, pause):
                     yield encoded
-            if last := await _run(job.is_light, job.encoder.finish):
+            if last := await _run(stream.is_light, stream.encoder.finish):
                 yield last
-        except BaseException as error:
-            job.end(error)
-            raise
-        job.end(None)
+        stream.end(None)
 
     async def _render_chunk(
-        self, job: SpeechJob, segment: TextSegment | None, chunk: AudioChunk | None
+        self, stream: SpeechStream, segment: TextSegment | None, chunk: AudioChunk | None
     ) -> Part | None:
         """The bytes of a chunk, or the caption of a segment that ends; may be nothing."""
         if chunk is None:
-            return job.on_segment_end(segment) if segment else None
-        job.on_chunk(segment, chunk)
+            return stream.on_segment_end(segment) if segment else None
+        stream.on_chunk(segment, chunk)
         encoded = b""
         for piece in chunk.pieces(MAX_ENCODED_S):
-            encoded += await _run(job.is_light, job.encoder.encode, piece)
+            encoded += await _run(stream.is_light, stream.encoder.encode, piece)
             # Others have their turn: what is cached would be sent without a pause otherwise.
             await asyncio.sleep(0)  # noqa: TID251 - no time passes
         return encoded

@@ -1,7 +1,7 @@
 """One request for speech: its life, and its answer on its way out, part by part.
 
-The job counts and times everything about the request; the service that answers it says what
-happens. The stream is stored at the same time if that was asked for.
+The stream counts and times everything about the request; the service that answers it says what
+happens. It is stored at the same time if that was asked for.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import msgspec
 
 from app.domain.admission import Caller
 from app.domain.audio import AudioChunk, AudioEncoding, PlaybackClock
-from app.domain.captions import Caption
 from app.domain.errors import (
     InvalidRequestError,
     RefusedError,
@@ -20,7 +19,7 @@ from app.domain.errors import (
     SpeechError,
     StoreError,
 )
-from app.domain.segment import TextSegment
+from app.domain.segment import Caption, TextSegment
 from app.domain.services.admission import Slot
 from app.domain.services.audio_library import Recording
 from app.domain.services.time_limit import within
@@ -33,13 +32,30 @@ from app.ports.telemetry import SpeechObserver
 T = TypeVar("T")
 
 
-class SpeechJob:
-    """A request and its life."""
+class StoreOutcome(msgspec.Struct, frozen=True):
+    """What became of a file that was to be stored: it is there, or the store failed."""
+
+    file: StoredAudio | None
+    error: StoreError | None = None
+
+
+# Bytes of the file, a caption once the bytes before it have said a segment, or, as the last part,
+# what became of the file that was to be stored.
+Part = bytes | Caption | StoreOutcome
+
+
+class SpeechStream:
+    """A request and its life, and the parts of its answer. Iterate once, then `aclose`.
+
+    Made by `SpeechService`. None of the bytes are empty. A codec may hold back the last bytes of a
+    segment until more come. Raises SpeechError when it breaks off.
+    """
 
     params: SynthesisParams  # how every segment is synthesized; set once the names are resolved
     encoding: AudioEncoding  # of the answer; set with `params`
     is_light: bool  # encoding takes so little that the event loop does it; set with `params`
     encoder: AudioEncoder  # of the answer; set when audio is about to be made
+    parts: AsyncGenerator[Part, None]  # are made here; set when the text is known
 
     def __init__(
         self,
@@ -52,19 +68,26 @@ class SpeechJob:
         self.options = options
         self.slot = slot
         self.report = SpeechReport(format=options.format)  # how far it is
-        # of the segments that are whole, in order; each begins where the one before ended
-        self.captions: list[Caption] = []
-        # the segment that has begun and is not whole
-        self.current_segment: TextSegment | None = None
+        self.captions: list[Caption] = []  # of the segments that are whole, in order
+        self.current_segment: TextSegment | None = None  # has begun and is not whole
         self._clock = clock
         self._observer = observer
         self._deadline = caller.deadline
         self._started = self._waits_since = self._asked_at = clock.monotonic()
-        # of a listener who plays the answer as it comes
-        self.playback = PlaybackClock(self._started)
+        self.playback = PlaybackClock(self._started)  # of one who plays the answer as it comes
         self._num_samples = 0
         self._has_expired = False
         self._has_ended = False
+        self._first: Part | None = None
+        self._recording: Recording | None = None
+        self.stored: StoreOutcome | None = None  # what became of the file, once known
+
+    def __enter__(self) -> None:
+        """What fails within ends the stream."""
+
+    def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self.end(error)
 
     async def in_time(self, work: Awaitable[T]) -> T:
         """The result of `work`; raises RequestTimeoutError at the caller's deadline."""
@@ -128,68 +151,24 @@ class SpeechJob:
         if self._has_expired:
             error = RequestTimeoutError()
         self.report.total_s = self._clock.monotonic() - self._started
-        self.report.outcome = _outcome(error)
+        match error:
+            case None:
+                self.report.outcome = Outcome.COMPLETED
+            case InvalidRequestError():
+                self.report.outcome = Outcome.REJECTED
+            case RefusedError():
+                self.report.outcome = Outcome.REFUSED
+            case asyncio.CancelledError() | GeneratorExit():
+                self.report.outcome = Outcome.CANCELLED
+            case _:
+                self.report.outcome = Outcome.FAILED
         self.report.error_code = error.code if isinstance(error, SpeechError) else None
         self._observer.speech_ended(self.report)
 
-
-def _outcome(error: BaseException | None) -> Outcome:
-    match error:
-        case None:
-            return Outcome.COMPLETED
-        case InvalidRequestError():
-            return Outcome.REJECTED
-        case RefusedError():
-            return Outcome.REFUSED
-        case asyncio.CancelledError() | GeneratorExit():
-            return Outcome.CANCELLED
-        case _:
-            return Outcome.FAILED
-
-
-class StoreOutcome(msgspec.Struct, frozen=True):
-    """What became of a file that was to be stored: it is there, or the store failed."""
-
-    file: StoredAudio | None
-    error: StoreError | None = None
-
-
-# Bytes of the file, a caption once the bytes before it have said a segment, or, as the last part,
-# what became of the file that was to be stored.
-Part = bytes | Caption | StoreOutcome
-
-
-class SpeechStream:
-    """The parts of one answer. Made by `SpeechService`; iterate once, then `aclose`.
-
-    None of the bytes are empty. A codec may hold back the last bytes of a segment until more come.
-    Raises SpeechError when it breaks off.
-    """
-
-    def __init__(self, job: SpeechJob, parts: AsyncGenerator[Part, None]) -> None:
-        self.encoding = job.encoding  # of the bytes
-        self.params = job.params
-        self.report = job.report
-        self.captions = job.captions
-        self._job = job
-        self._parts = parts
-        self._first: Part | None = None
-        self._recording: Recording | None = None
-        self.stored: StoreOutcome | None = None  # what became of the file, once known
-
-    @property
-    def current_segment(self) -> TextSegment | None:
-        """The segment that has begun and is not whole."""
-        return self._job.current_segment
-
     async def prime(self) -> None:
-        """Make the first part, so that a failure shows before anything is sent.
-
-        Raises:
-            SpeechError: synthesis failed, or took longer than the caller waits; it is closed then.
-        """
+        """Make the first part before anything is sent. Raises SpeechError, and is closed then."""
         try:
-            self._first = await self._job.in_time(anext(self._parts, None))
+            self._first = await self.in_time(anext(self.parts, None))
         except BaseException:
             await self.aclose()
             raise
@@ -204,41 +183,37 @@ class SpeechStream:
     async def __anext__(self) -> Part:
         part, self._first = self._first, None
         if part is None:
-            part = await anext(self._parts, None)
+            part = await anext(self.parts, None)
+        if part is not None:
+            if self._recording is not None and isinstance(part, bytes):
+                await self._recording.write(part)
+            return part
         if self._recording is None or self.stored is not None:
-            if part is None:
-                raise StopAsyncIteration
-        elif part is None:
-            try:
-                file = await self._recording.finish(head=self.head(), captions=self.captions)
-                part = self.stored = StoreOutcome(file)
-            except StoreError as error:
-                part = self.stored = StoreOutcome(None, error)
-        elif isinstance(part, bytes):
-            await self._recording.write(part)
-        return part
+            raise StopAsyncIteration
+        try:
+            file = await self._recording.finish(head=self.head(), captions=self.captions)
+            self.stored = StoreOutcome(file)
+        except StoreError as error:
+            self.stored = StoreOutcome(None, error)
+        return self.stored
 
     async def save(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Write the whole file; its first bytes are then to be replaced by `head()`.
-
-        Raises:
-            SpeechError: synthesis broke off, or took longer than the caller waits.
-        """
+        """Write the whole file, whose first bytes `head()` replaces then; raises SpeechError."""
 
         async def write_all() -> None:
             async for part in self:
                 if isinstance(part, bytes):
                     await write(part)
 
-        await self._job.in_time(write_all())
+        await self.in_time(write_all())
 
     def head(self) -> bytes:
         """See AudioEncoder.head; for callers that write the bytes to a file."""
-        return self._job.encoder.head()
+        return self.encoder.head()
 
     async def aclose(self) -> None:
         """Stop the work if it is not done."""
-        await self._parts.aclose()
-        self._job.end(GeneratorExit())  # a generator that was never begun has not said so
+        await self.parts.aclose()
+        self.end(GeneratorExit())  # a generator that was never begun has not said so
         if self._recording is not None:
             await self._recording.aclose()

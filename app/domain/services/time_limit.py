@@ -15,9 +15,8 @@ async def unless(
 ) -> T:
     """The result of `work`, which is cancelled when one of `ends` is done; they are not.
 
-    Args:
-        work: is awaited in the task of the caller. What it gives or raises goes before.
-        ends: each with what makes the error to be raised, called before `work` is cancelled.
+    `work` is awaited in the task of the caller. What it gives or raises goes before. Each of `ends`
+    has what makes the error to be raised, which is called before `work` is cancelled.
     """
     task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment] # there is one
     num_cancels, is_working = task.cancelling(), True
@@ -47,12 +46,9 @@ async def unless(
 async def within(
     clock: Clock, limit_s: float, work: Awaitable[T], on_expiry: Callable[[], None] = lambda: None
 ) -> T:
-    """The result of `work`, which is cancelled after `limit_s` seconds.
+    """The result of `work`, which is cancelled after `limit_s` seconds with a TimeoutError.
 
     `on_expiry` is called before. What the work gives or raises goes before.
-
-    Raises:
-        TimeoutError: it took longer.
     """
     if math.isinf(limit_s):
         return await work

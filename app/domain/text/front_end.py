@@ -5,7 +5,7 @@ Markup, reading, the voice's own form: three steps, each of which can be read an
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from math import inf
 from typing import Final
 
@@ -13,27 +13,24 @@ import msgspec
 
 from app.domain.errors import ExpandedInputTooLongError, InputTooLongError
 from app.domain.segment import TextSegment
-from app.domain.text.mapped_text import MappedText, Span
+from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import Pause, read_markup
 from app.domain.text.number_words import cardinal
 from app.domain.text.pronunciations import Pronunciations
 from app.domain.text.reading.read import clean, read
 
+# A voice's: paragraphs of words to the pieces it speaks, in its own form.
 Split = Callable[[Sequence[MappedText]], list[MappedText]]
-"""A voice's: paragraphs of words to the pieces it speaks, in its own form."""
 
 _WORD: Final = re.compile(r"\S+")
-_UP_TO_SPACE: Final = re.compile(r"\S*")
 
 
 class ReadingOptions(msgspec.Struct, frozen=True):
     """How a text is read."""
 
-    # figures and signs are read as words; otherwise the text is spoken as it is
-    is_normalized: bool = True
+    is_normalized: bool = True  # figures and signs become words; else it is spoken as it is
     has_markup: bool = True  # Markdown, HTML and SSML are taken out first
-    # words that are said in another way than they are written
-    pronunciations: Pronunciations = Pronunciations()
+    pronunciations: Pronunciations = Pronunciations()  # of words that are said as respelled
     max_chars: float = inf  # of the text with its pronunciations, which may be much longer
     begins_line: bool = True  # and may begin with the mark of a heading, an item, a fence
 
@@ -44,8 +41,7 @@ DEFAULT_READING: Final = ReadingOptions()
 def read_text(text: str, options: ReadingOptions) -> list[MappedText | Pause]:
     """The paragraphs of `text` as they are spoken, by any voice, and the pauses in it.
 
-    Raises:
-        ExpandedInputTooLongError: before the text is read.
+    Raises ExpandedInputTooLongError before the text is read.
     """
     has_markup = options.is_normalized and options.has_markup
     parts = read_markup(text, is_markup=has_markup, begins_line=options.begins_line)
@@ -70,10 +66,7 @@ def segment_text(
 
     Without white space, the sources of all segments together are `text`. A text that a rule fails
     on is read without rules: its words as they are, its figures one by one. One that a voice cannot
-    split then, either, is spelled.
-
-    Raises:
-        ExpandedInputTooLongError: see read_text.
+    split then, either, is spelled. Raises as read_text does.
     """
     ways: tuple[Callable[[], Iterable[MappedText | Pause]], ...] = (
         lambda: read_text(text, options),
@@ -100,24 +93,19 @@ def segment_text(
 
 def _split_all(parts: Iterable[MappedText | Pause], split: Split) -> list[MappedText | Pause]:
     pieces: list[MappedText | Pause] = []
-    under_way: list[MappedText] = []
-    for part in parts:
-        if isinstance(part, MappedText):
-            under_way.append(part)
-            continue
-        pieces += [*split(under_way), part]
-        under_way = []
-    return pieces + split(under_way)
+    for _, group in groupby(parts, type):
+        run = list(group)
+        words = [part for part in run if isinstance(part, MappedText)]
+        pieces += split(words) if words else run
+    return pieces
 
 
 def _name_figures(word: re.Match[str]) -> str:
-    """Figures one by one, by none of the rules for reading: one of them has failed."""
     names = (f" {cardinal(char)} " if char.isdecimal() else char for char in word[0])
     return " ".join("".join(names).split())
 
 
 def _spell_word(word: re.Match[str]) -> str:
-    """Letters one by one, too."""
     names = (cardinal(char) if char.isdecimal() else char for char in word[0] if char.isalnum())
     return " ".join(names) + ","
 
@@ -126,16 +114,10 @@ def _sources(text: str, pieces: Sequence[MappedText | Pause]) -> Iterator[str]:
     """`text` cut between the pieces: behind the mark that ends one, before what begins the next."""
     start = 0
     for piece, following in pairwise(pieces):
-        end, next_start = _span(piece)[1], _span(following)[0]
-        mark = _UP_TO_SPACE.match(text, end, next_start) if end < next_start else None
-        end = mark.end() if mark else end
+        end, next_start = piece.span()[1], following.span()[0]
+        while end < next_start and not text[end].isspace():
+            end += 1
         yield text[start:end].strip()
         start = end
     if pieces:
         yield text[start:].strip()
-
-
-def _span(piece: MappedText | Pause) -> Span:
-    if isinstance(piece, Pause):
-        return piece.start, piece.end
-    return piece.span(0)[0], piece.span(-1)[1]

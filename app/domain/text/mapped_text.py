@@ -9,11 +9,9 @@ from typing import Final, Self
 
 Span = tuple[int, int]  # where in a text something begins and ends
 
+# What a match becomes: another text, a part of the text by its span, or (None) what it is.
 Rewrite = Callable[[re.Match[str]], str | Span | None]
-"""What a match becomes: another text, a part of the text by its span, or (None) what it is."""
-
-Rule = tuple[re.Pattern[str], Rewrite | str]
-"""What is rewritten, and what it becomes: a constant or a function of the match."""
+Rule = tuple[re.Pattern[str], Rewrite | str]  # what is rewritten, and what it becomes
 
 
 def rule(pattern: str, rewrite: Rewrite | str) -> Rule:
@@ -23,8 +21,7 @@ def rule(pattern: str, rewrite: Rewrite | str) -> Rule:
 
 _SHIFT: Final = 32
 _END: Final = (1 << _SHIFT) - 1
-_STEP: Final = (1 << _SHIFT) + 1
-"""From the span of a character of the original to the next one: both ends are one more."""
+_STEP: Final = (1 << _SHIFT) + 1  # from the span of a character of the original to the next one
 
 
 class MappedText:
@@ -39,22 +36,16 @@ class MappedText:
 
     def __init__(self, text: str, packed: list[int]) -> None:
         self.text: Final = text  # the rewritten text
-        self.packed: Final = packed  # the span of each character, see `span`
+        self.packed: Final = packed  # the span of each character: its start << _SHIFT | its end
 
     @classmethod
     def of(cls, original: str) -> Self:
         """`original` itself."""
         return cls(original, list(range(1, len(original) * _STEP + 1, _STEP)))
 
-    @property
-    def spans(self) -> list[Span]:
-        """That of each character."""
-        return [self.span(index) for index in range(len(self))]
-
-    def span(self, index: int) -> Span:
-        """What the character at `index` stands for."""
-        packed = self.packed[index]
-        return packed >> _SHIFT, packed & _END
+    def span(self) -> Span:
+        """What all of it stands for; it has at least one character."""
+        return self.packed[0] >> _SHIFT, self.packed[-1] & _END
 
     def __len__(self) -> int:
         return len(self.text)
@@ -64,7 +55,7 @@ class MappedText:
 
     @staticmethod
     def join(parts: "Iterable[MappedText]", separator: str = "") -> "MappedText":
-        """All parts, which come from the same original in this order, one behind the other."""
+        """All parts, which come from the same original in this order."""
         texts: list[str] = []
         packed: list[int] = []
         for part in parts:

@@ -16,10 +16,10 @@ from app.domain.text.reading.matching import JOINT
 
 MAX_PAUSE_S: Final = 10.0  # longest pause in seconds; a longer one that is asked for is cut to it
 
+# Of `<break strength="..."/>`, which SSML leaves to the processor.
 _WEAK_BREAKS_S: Final = {
     "none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0,
 }  # fmt: skip
-"""Of `<break strength="..."/>`, which SSML leaves to the processor."""
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -28,6 +28,10 @@ class Pause(msgspec.Struct, frozen=True):
     duration_s: float  # its length in seconds, up to MAX_PAUSE_S
     start: int  # where in the original it was asked for
     end: int  # where that ends
+
+    def span(self) -> Span:
+        """What it stands for in the original."""
+        return self.start, self.end
 
 
 _BLOCK_TAGS: Final = (
@@ -43,6 +47,7 @@ _ATTRIBUTES: Final = r"(?:\s+[^<>=]{1,40}=[^<>]{0,1000}|\s+[a-z-]{1,20})?\s*"
 
 _PARAGRAPH: Final = "\n\n"
 
+_EMPTY_LINES: Final = rule("\n{3,}", "\n\n")  # end a paragraph like a single one
 _LINE_ENDS: Final = rule(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]", "\n")
 _HIDDEN: Final = (
     rule(r"(?is)<(think|thinking|script|style)>(?:(?!<\1>).)*?</\1>", "\n"),
@@ -132,12 +137,10 @@ _BULLET: Final = re.compile(
     r"(?:[-*+\u2022\u2023\u25e6\u2043\u2013\u00b7][ \t]+|[\u2022\u2023\u25e6\u2043])"
     r"(?:\[[ xX]\][ \t]+)?"
 )
-_NUMBERED: Final = re.compile(r"(?:\d{1,3}(?P<sign>[.)])|[a-zA-Z](?P<bracket>\)))[ \t]+(?=\S)")
+_NUMBERED: Final = re.compile(r"(?:\d{1,3}[.)]|[a-zA-Z]\))(?=[ \t]+\S)")
 _CELL_BORDER: Final = re.compile(r"[ \t]*\|[ \t]*")
 _OUTER_BORDERS: Final = re.compile(r"^\|[ \t]*|[ \t]*\|$")
-_ANY: Final = re.compile(r".")
-_JOINT: Final = re.compile(JOINT)
-_ONLY_PAGE_OR_NOTHING: Final = re.compile(r"[\s*_~`]*")
+_ONLY_MARKS: Final = re.compile(r"[\s*_~`]*")
 
 _FUNCTION_WORD: Final = re.compile(
     r"\b(?:a|an|the|to|of|in|on|at|by|for|from|with|and|or|but|as|is|are|was|were|be|been|that|which"
@@ -146,8 +149,8 @@ _FUNCTION_WORD: Final = re.compile(
     r"|[,;\u2013\u2014&-]$"
 )
 _SENTENCE_END: Final = re.compile(r"[.!?\u2026:][\"'\u201d\u2019)\]]*$")
+# Lines of at least so many characters look like a paragraph that was wrapped.
 _WRAPPED_CHARS: Final = 45
-"""Lines of at least so many characters look like a paragraph that was wrapped."""
 
 
 def read_markup(
@@ -158,9 +161,7 @@ def read_markup(
     Without `is_markup` only lines are told apart. A text that goes on in a line, and does not begin
     one, does not begin with a mark either.
     """
-    mapped = MappedText.of(text)
-    if JOINT in text:  # which is ours
-        mapped = mapped.sub(_JOINT, " ")
+    mapped = MappedText.of(text.replace(JOINT, " "))  # which is ours
     if not is_markup:
         return list(_paragraphs(mapped, is_markup=False))
     if not begins_line:
@@ -172,12 +173,10 @@ def read_markup(
     last = 0
     for match in _PAUSE.finditer(mapped.text):
         parts += _paragraphs(mapped[last : match.start()], is_markup=True)
-        start, end = mapped.span(match.start())[0], mapped.span(match.end() - 1)[1]
-        if duration_s := _duration_s(match):
-            parts.append(Pause(duration_s, start, end))
         last = match.end()
-    parts += _paragraphs(mapped[last:], is_markup=True)
-    return parts
+        if duration_s := _duration_s(match):
+            parts.append(Pause(duration_s, *mapped[match.start() : last].span()))
+    return [*parts, *_paragraphs(mapped[last:], is_markup=True)]
 
 
 def _duration_s(match: re.Match[str]) -> float:
@@ -212,62 +211,40 @@ def _paragraphs(mapped: MappedText, *, is_markup: bool) -> Iterator[MappedText]:
             mapped = mapped.apply(_TAGS)
         mapped = mapped.sub(*_ENTITIES).apply(_INLINE)
     under_way: list[MappedText] = []
-    for line, is_own in _lines(mapped, is_markup=is_markup):
-        if under_way and (line is None or is_own or not goes_on(under_way[-1].text, line.text)):
+    is_heading = False
+    for line in mapped.sub(*_EMPTY_LINES).split("\n"):
+        was_heading, is_own, is_heading = is_heading, False, False
+        if is_markup and len(line):
+            line, is_own, is_heading = _without_marks(line)  # noqa: PLW2901
+        begins = was_heading or is_own or not len(line)
+        if under_way and (begins or not goes_on(under_way[-1].text, line.text)):
             yield _joined(under_way)
             under_way = []
-        if line is not None:
+        if len(line):
             under_way.append(line)
     if under_way:
         yield _joined(under_way)
 
 
-def _lines(mapped: MappedText, *, is_markup: bool) -> Iterator[tuple[MappedText | None, bool]]:
-    """Each line without its marks, and whether it begins something; None for an empty one."""
-    start = 0
-    was_heading = False
-    for raw in mapped.text.split("\n"):
-        line_start, start = start, start + len(raw) + 1
-        if not raw or raw.isspace():
-            yield None, was_heading
-            was_heading = False
-            continue
-        line = mapped[line_start : start - 1].strip()
-        is_own, is_heading = False, False
-        if is_markup:
-            line, is_own, is_heading = _without_marks(line)
-        if is_markup and _ONLY_PAGE_OR_NOTHING.fullmatch(line.text):
-            line = line[:0]
-        yield (line if len(line) else None), is_own or was_heading
-        was_heading = is_heading and bool(len(line))
-
-
 def _without_marks(line: MappedText) -> tuple[MappedText, bool, bool]:
     """The line without marks; whether it is of its own; whether nothing continues it."""
-    text = line.text
-    if _RULE.fullmatch(text):
+    text, is_own = line.text, False
+    is_row = text.count("|") > 1 or (text.startswith("|") and len(text) > 1)
+    if _RULE.fullmatch(text) or (is_row and _TABLE_RULE.fullmatch(text)):
         return line[:0], True, True
-    if text.count("|") > 1 or (text.startswith("|") and len(text) > 1):
-        if _TABLE_RULE.fullmatch(text):
-            return line[:0], True, True
-        row = line.sub(_OUTER_BORDERS, "").sub(_CELL_BORDER, ", ").strip()
-        return row, True, True
-    is_own = False
+    if is_row:
+        return line.sub(_OUTER_BORDERS, "").sub(_CELL_BORDER, ", ").strip(), True, True
     if quote := _QUOTE.match(text):
         line = line[quote.end() :].strip()
-        text = line.text
-    if heading := _HEADING.match(text):
-        line = line[heading.end() :].sub(_HEADING_END, "").strip()
-        return line, True, True
-    if bullet := _BULLET.match(text):
+    if heading := _HEADING.match(line.text):
+        return line[heading.end() :].sub(_HEADING_END, "").strip(), True, True
+    if bullet := _BULLET.match(line.text):
         line, is_own = line[bullet.end() :].strip(), True
-        text = line.text
-    if numbered := _NUMBERED.match(text):
-        sign = numbered.start(numbered.lastgroup or 0)
-        line = MappedText.join(
-            [line[:sign], line[sign : sign + 1].sub(_ANY, ","), line[sign + 1 :]]
-        )
-        is_own = True
+    if _ONLY_MARKS.fullmatch(line.text):
+        return line[:0], is_own, False
+    if numbered := _NUMBERED.match(line.text):
+        end, text = numbered.end(), line.text
+        line, is_own = MappedText(f"{text[: end - 1]},{text[end:]}", line.packed), True
     return line, is_own, False
 
 
@@ -279,20 +256,18 @@ def begins_item(line: str) -> bool:
 
 def goes_on(line: str, following: str) -> bool:
     """Whether `following` is still of the same sentence as the line before: hard-wrapped text."""
-    if _SENTENCE_END.search(line):
+    if len(line) >= _WRAPPED_CHARS or _SENTENCE_END.search(line):
         return len(line) >= _WRAPPED_CHARS
-    if following[0].islower() or _FUNCTION_WORD.search(line):
-        return True
-    return len(line) >= _WRAPPED_CHARS
+    return following[0].islower() or _FUNCTION_WORD.search(line) is not None
 
 
 _BROKEN_WORD: Final = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad]$")
+# First halves of words that keep their hyphen.
 _HYPHENATED: Final = re.compile(
     r"\b(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|self|well|non|ex|half|mid|cross"
     r"|high|low|long|short|full|all)-$",
     re.IGNORECASE,
 )
-"""First halves of words that keep their hyphen."""
 
 
 def _joined(lines: list[MappedText]) -> MappedText:

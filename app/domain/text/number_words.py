@@ -3,9 +3,8 @@
 from functools import lru_cache
 from typing import Final
 
+# A longer number is read figure by figure: up to here there are names (decillions).
 MAX_NAMED_FIGURES: Final = 36
-"""A longer number is read figure by figure: up to here there are names (decillions)."""
-
 _ONES: Final = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
     "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
@@ -116,7 +115,12 @@ def fraction(written: str) -> str:
 
 def is_one(number: str) -> bool:
     """Whether the noun after it is singular: 1 and -1, not 1.0."""
-    return number.lstrip("-+\u2212") in ("1", "01")
+    return number.lstrip("-+\u22120") == "1"
+
+
+def counted(number: str, one: str, many: str) -> str:
+    """Such as "one foot", "two point five feet"."""
+    return f"{decimal(number)} {one if is_one(number) else many}"
 
 
 def power(exponent: str) -> str:

@@ -16,12 +16,9 @@ _RESPELLING: Final = re.compile(r"[A-Za-z]+(?:[ '-][A-Za-z]+)*")
 
 
 class Pronunciations(msgspec.Struct, frozen=True):
-    """Respellings of whole words.
+    """Respellings of whole words; raises InvalidPronunciationError.
 
     A word in small letters is meant in any case; one with a capital only as it is written.
-
-    Raises:
-        InvalidPronunciationError: a word or its respelling cannot be one.
     """
 
     respellings: dict[str, str] = {}  # word to letters, spaces, hyphens and apostrophes

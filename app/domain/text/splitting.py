@@ -15,9 +15,10 @@ from app.domain.text.reading.abbreviations import BEFORE_FIGURES, SHORT_BOOKS
 from app.domain.text.reading.calendar import POINTED_MONTHS
 from app.domain.text.reading.matching import any_of
 
+# In a text that was read, every point ends a sentence: abbreviations have none any more.
 _SENTENCE_END: Final = re.compile(r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s)")
-"""In a text that was read, every point ends a sentence: abbreviations have none any more."""
-
+# Where a sentence may end in a text that goes on: what follows must be there to be seen. Each run
+# of marks or spaces is read once (`++`), so that time grows with the length and not faster.
 _LIVE_END: Final = re.compile(
     r"""
       (?<![.!?\u2026]) (?P<mark>[.!?\u2026]++) ["'\u2019\u201d)\]*_~`]*+ \s++ (?=[^\s]) (?![a-z,;:])
@@ -25,9 +26,7 @@ _LIVE_END: Final = re.compile(
     """,
     re.VERBOSE,
 )
-"""Where a sentence may end in a text that goes on: what follows must be there to be seen. Each run
-of marks or spaces is read once (`++`), so that time grows with the length and not faster."""
-
+# What stands before a point that ends no sentence; a pause too many is worse than one too late.
 _ABBREVIATION: Final = re.compile(
     r"(?:^|[\s(\"'\u2018\u201c])"
     r"(?:[A-Za-z]|(?:[A-Za-z]\.)+[A-Za-z]|Mrs?|Ms|Mx|Drs?|Profs?|Rev|Hon|St|Sr|Jr|Gen|Col|Capt"
@@ -35,19 +34,19 @@ _ABBREVIATION: Final = re.compile(
     r"|(?:^|\n)[ \t]*\d{1,3}$",
     re.IGNORECASE,
 )
-"""What stands before a point that ends no sentence; a pause too many is worse than one too late."""
-
+# So many characters without the end of a sentence are cut at a clause: no listener waits longer for
+# the first word than a writer takes for so much.
 MAX_LIVE_CHARS: Final = 250
-"""So many characters without the end of a sentence are cut at a clause: no listener waits longer
-for the first word than a writer takes for so much."""
-
 _MAX_ABBREVIATION_CHARS: Final = 16
+# The same where figures follow: "Jan. 5", "Sec. 4".
 _BEFORE_FIGURES: Final = re.compile(
     rf"(?:^|[\s(])(?:{any_of([*POINTED_MONTHS, *SHORT_BOOKS])}|(?i:{any_of(BEFORE_FIGURES)}))$"
 )
-"""The same where figures follow: "Jan. 5", "Sec. 4"."""
-
-_UNSPOKEN: Final = re.compile(r"<(/?)(?:think|thinking|script|style)\b[^>]*>", re.IGNORECASE)
+# From an opening tag to a closing one, or the end of the text.
+_UNSPOKEN: Final = re.compile(
+    r"(?is)<(?:think|thinking|script|style)\b[^>]*>"
+    r".*?(?:</(?:think|thinking|script|style)\b[^>]*>|\Z)"
+)
 _CLAUSE_END: Final = re.compile(r"[,;:\u2014\uff0c\u3001\uff1b\u3002\uff01\uff1f](?=\s|[^\W\d])")
 _SPOKEN_SYMBOLS: Final = frozenset("&%@#\u00b0\u00a7\u00a9\u00ae\u2122")
 
@@ -66,7 +65,7 @@ def cut_whole_sentences(text: str) -> tuple[str, str]:
     sentence of more than MAX_LIVE_CHARS characters counts as whole at its last clause, else word.
     Nothing is cut within what is not spoken: a thought of the writer, a script.
     """
-    spans = _unspoken_spans(text)
+    spans = [match.span() for match in _UNSPOKEN.finditer(text)]
     if spans and spans[-1][1] == len(text):
         start = spans[-1][0]
         return text[:start], text[start:]
@@ -79,19 +78,6 @@ def cut_whole_sentences(text: str) -> tuple[str, str]:
         cut += _cut_position(text[cut:], len(text) - cut - 1)
         cut = next((stop for start, stop in spans if start < cut < stop), cut)
     return text[:cut], text[cut:]
-
-
-def _unspoken_spans(text: str) -> list[tuple[int, int]]:
-    """From each opening tag to its closing one, or the end of the text."""
-    spans: list[tuple[int, int]] = []
-    start: int | None = None
-    for tag in _UNSPOKEN.finditer(text):
-        if not tag[1] and start is None:
-            start = tag.start()
-        elif tag[1] and start is not None:
-            spans.append((start, tag.end()))
-            start = None
-    return spans if start is None else [*spans, (start, len(text))]
 
 
 def _is_end(text: str, end: re.Match[str]) -> bool:

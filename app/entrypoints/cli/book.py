@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.domain.book import Book, BookPart, chapter_marks, split_parts
-from app.domain.captions import RENDERERS, Caption
 from app.domain.errors import InvalidRequestError
+from app.domain.segment import RENDERERS, Caption
 from app.domain.speech import SpeechRequest
 from app.entrypoints.bootstrap.commands import BOOK_FORMATS, duration_of, join_parts
 from app.entrypoints.cli.options import whole_file

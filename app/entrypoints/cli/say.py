@@ -13,11 +13,10 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.domain.audio import AudioFormat
+from app.domain.audio import DEFAULT_STEM, AudioFormat
 from app.domain.book import Book
-from app.domain.captions import RENDERERS
 from app.domain.errors import SpeechError
-from app.domain.file_name import DEFAULT_STEM
+from app.domain.segment import RENDERERS
 from app.domain.services.lifecycle import Intake
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest

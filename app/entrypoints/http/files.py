@@ -20,8 +20,8 @@ from litestar.types import Receive, Scope, Send
 from msgspec import Meta
 from werkzeug.http import http_date, quote_etag
 
-from app.domain.captions import Caption, render_srt, render_vtt
 from app.domain.errors import SpeechError
+from app.domain.segment import Caption, render_srt, render_vtt
 from app.domain.services.audio_library import AudioLibrary, PageQuery
 from app.entrypoints.http import openapi
 from app.entrypoints.http.errors import ClientDisconnectedError
@@ -89,7 +89,8 @@ def _captions_route(
         library: NamedDependency[AudioLibrary],
         owner: Owner,
     ) -> Response[bytes]:
-        text = render(await library.captions(owner, name))
+        store = await library.stores.for_owner(owner)
+        text = render(await store.read_captions(name))
         return Response(text.encode(), headers={**CACHE_HEADERS, "content-type": content_type})
 
     return retrieve_captions
@@ -148,7 +149,8 @@ class StoredAudioController(Controller):
         self, name: FromPath[str], library: NamedDependency[AudioLibrary], owner: Owner
     ) -> ASGIResponse:
         """The bytes of a file, or one range of them; conditions are those of RFC 9110."""
-        return StoredAudioResponse(library.open_file(owner, name))
+        store = await library.stores.for_owner(owner)
+        return StoredAudioResponse(store.open_file(name))
 
     @route(
         "/{name:str}",
@@ -180,9 +182,10 @@ class StoredAudioController(Controller):
         request: Request[Any, Any, Any],
     ) -> StoredAudioDeleted:
         """Removes a file and its captions; answers that are on their way still end."""
-        async with library.open_file(owner, name) as audio:
+        store = await library.stores.for_owner(owner)
+        async with store.open_file(name) as audio:
             check_change(headers_of(request.scope), validators_of(audio.info))
-        await library.delete(owner, name)
+        await store.delete(name)
         return StoredAudioDeleted(id=name)
 
     retrieve_srt = _captions_route("srt", "SubRip", SRT, render_srt)

@@ -25,13 +25,17 @@ class HealthController(Controller):
     @get("/ready", operation_id="ready", summary="Can speech be served", responses=NOT_READY)
     async def ready(self, services: NamedDependency[Services]) -> Response[schemas.ReadinessReport]:
         """200 while the model is loaded and well and the server is to go on, else 503."""
-        readiness, engine, info = services.readiness, services.engine, services.speech.catalog.info
+        readiness, engine, info = (
+            services.readiness,
+            services.engine_health(),
+            services.speech.catalog.info,
+        )
         is_loaded = readiness.state is ModelState.READY
         has_failed = readiness.state is ModelState.FAILED
         reason = engine.why_not() if is_loaded else readiness.why_not() if has_failed else None
         report = schemas.ReadinessReport(
             status="unavailable" if is_loaded and reason else readiness.state.value,
-            breaker=engine.health.breaker.value,
+            breaker=engine.breaker.value,
             reason=reason,
             model=info.id,
             backend=info.backend,
@@ -53,7 +57,7 @@ class HealthController(Controller):
 
 def describe_parts(services: Services) -> schemas.Parts:
     """Each part by itself; one that fails need not make the server unready."""
-    readiness, engine, health = services.readiness, services.engine, services.engine.health
+    readiness, engine = services.readiness, services.engine_health()
     load, is_full = services.admission.load(), services.admission.is_full()
     not_loaded, trouble, error = readiness.why_not(), engine.trouble(), services.library.error
     return schemas.Parts(
@@ -63,8 +67,8 @@ def describe_parts(services: Services) -> schemas.Parts:
         engine=schemas.EnginePart(
             ok=trouble is None,
             reason=trouble,
-            breaker=health.breaker.value,
-            open_for_s=round(health.open_for_s, 3),
+            breaker=engine.breaker.value,
+            open_for_s=round(engine.open_for_s, 3),
             instances=services.count_instances(),
         ),
         queue=schemas.QueuePart(

@@ -7,9 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from app.domain.audio import AudioFormat
-from app.domain.catalog import Catalog
 from app.domain.segment import TextSegment
-from app.domain.speech import SamplingParams, SpeechOptions, SpeechRequest
+from app.domain.speech import Catalog, SamplingParams, SpeechOptions, SpeechRequest
 from app.domain.text.pronunciations import Pronunciations
 from app.entrypoints.backends import Choice
 

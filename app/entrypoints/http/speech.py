@@ -19,7 +19,7 @@ from litestar.response.base import ASGIResponse
 from litestar.typing import FieldDefinition
 
 from app.domain.admission import Caller
-from app.domain.file_name import choose_stem
+from app.domain.audio import choose_stem
 from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.speech import SpeechService
 from app.domain.services.speech_stream import SpeechStream

@@ -19,7 +19,7 @@ from litestar.exceptions import WebSocketDisconnect
 from app.domain import errors
 from app.domain.admission import Caller
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.segment import Caption
 from app.domain.services.access_control import Grant
 from app.domain.services.prefetch import LiveText
 from app.domain.services.speech import LiveSpeech

@@ -1,4 +1,4 @@
-from app.domain.captions import Caption, render_srt, render_vtt
+from app.domain.segment import Caption, render_srt, render_vtt
 
 CAPTIONS = [
     Caption(0, 0.0, 1.28, "Fish & chips."),

@@ -1,7 +1,7 @@
 import pytest
 
-from app.domain.catalog import OPENAI_MODELS, OPENAI_VOICES, Catalog
 from app.domain.errors import ModelNotFoundError, VoiceNotFoundError
+from app.domain.speech import OPENAI_MODELS, OPENAI_VOICES, Catalog
 from tests.fakes.speech_model import FAKE_INFO
 
 BEE, FAN = FAKE_INFO.voices

@@ -2,9 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.audio import AudioFormat
+from app.domain.audio import DEFAULT_STEM, STEM, AudioFormat, choose_stem
 from app.domain.errors import InvalidFileNameError
-from app.domain.file_name import DEFAULT_STEM, STEM, choose_stem
 from tests.examples import table
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"

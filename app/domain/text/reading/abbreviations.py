@@ -9,14 +9,16 @@ from app.domain.text.number_words import ordinal
 from app.domain.text.reading.matching import (
     JOINT,
     any_of,
+    before,
+    behind,
     ends_sentence,
     spelled,
-    touches_word,
     with_point,
-    with_point_before_capital,
+    word_rule,
 )
-from app.domain.text.reading.units import COMPASS_POINTS, PER_NAMES, UNITS
+from app.domain.text.reading.measures import COMPASS_POINTS, PER_NAMES, UNITS
 
+# With a point, before a name.
 _TITLES: Final = {
     "Mr": "mister", "Mrs": "missus", "Ms": "miz", "Mx": "mix", "Dr": "doctor", "Drs": "doctors",
     "Prof": "professor", "Profs": "professors", "St": "saint", "Mt": "mount", "Ft": "fort",
@@ -26,19 +28,15 @@ _TITLES: Final = {
     "Cpl": "corporal", "Maj": "major", "Adm": "admiral", "Fr": "father", "Msgr": "monsignor",
     "Messrs": "messers", "Insp": "inspector", "Det": "detective",
 }  # fmt: skip
-"""With a point, before a name."""
-
 _FIRMS: Final = frozenset({"Inc", "Ltd", "Corp", "Esq"})
 _OFFICE_FOLLOWS: Final = re.compile(
     r" (?:[A-Z]{2,}|Chief|Chair\w*|President|Vice|Director|Founder|Co|Executive|Senior|Class"
     r"|Spokes\w+|Shares)\b"
 )
+# Those that are read so only before a name.
 _ALSO_WORDS: Final = frozenset({"Fr", "Ft", "Mt", "St", "Gen", "Pres", "Rep", "Det", "Adm"})
-"""Those that are read so only before a name."""
-
+# Those that are written without a point, too, and are nothing else.
 _WITHOUT_POINT: Final = ("Mr", "Mrs", "Ms", "Dr", "Prof")
-"""Those that are written without a point, too, and are nothing else."""
-
 _STREETS: Final = {
     "St": "Street", "Dr": "Drive", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Ln": "Lane",
     "Ct": "Court", "Sq": "Square", "Pl": "Place", "Pkwy": "Parkway", "Hwy": "Highway",
@@ -50,6 +48,7 @@ _NAMES_AFTER: Final = {
     "Ste": "Suite", "Assn": "Association", "Dept": "Department", "Univ": "University",
     "Govt": "Government", "Intl": "International", "Natl": "National", "Hosp": "Hospital",
 }  # fmt: skip
+# Short forms with a point that are read so only before figures, Roman or not.
 BEFORE_FIGURES: Final = {
     "no": "number", "nos": "numbers", "vol": "volume", "vols": "volumes", "pp": "pages",
     "pg": "page", "fig": "figure", "figs": "figures", "ch": "chapter", "chap": "chapter",
@@ -60,8 +59,7 @@ BEFORE_FIGURES: Final = {
     "op": "opus", "sc": "scene", "dep": "departs", "arr": "arrives",
     "ste": "suite", "p": "page", "c": "circa", "v": "version",
 }  # fmt: skip
-"""Short forms with a point that are read so only before figures, Roman or not."""
-
+# Of the Bible, with a point before chapter and verse. "Dan." and "Tim." are more often people.
 SHORT_BOOKS: Final = {
     "Gen": "Genesis", "Ex": "Exodus", "Exod": "Exodus", "Lev": "Leviticus", "Deut": "Deuteronomy",
     "Ps": "Psalm", "Prov": "Proverbs", "Eccl": "Ecclesiastes", "Isa": "Isaiah", "Jer": "Jeremiah",
@@ -69,16 +67,13 @@ SHORT_BOOKS: Final = {
     "Jn": "John", "Rom": "Romans", "Cor": "Corinthians", "Gal": "Galatians", "Eph": "Ephesians",
     "Col": "Colossians", "Heb": "Hebrews", "Rev": "Revelation",
 }  # fmt: skip
-"""Of the Bible, with a point before chapter and verse. "Dan." and "Tim." are more often people."""
-
+# Of the Bible, of which there are two or three.
 _NUMBERED_BOOKS: Final = {
     "Cor": "Corinthians", "Tim": "Timothy", "Thess": "Thessalonians", "Pet": "Peter", "Jn": "John",
     "Sam": "Samuel", "Kgs": "Kings", "Chr": "Chronicles", "Chron": "Chronicles", "John": "John",
     "Corinthians": "Corinthians", "Timothy": "Timothy", "Peter": "Peter", "Samuel": "Samuel",
     "Kings": "Kings", "Chronicles": "Chronicles", "Thessalonians": "Thessalonians",
 }  # fmt: skip
-"""Of the Bible, of which there are two or three."""
-
 _ALWAYS: Final = {
     "approx.": "approximately", "vs.": "versus", "vs": "versus", "e.g.": "for example",
     "eg.": "for example", "e.g": "for example", "i.e.": "that is", "ie.": "that is",
@@ -112,23 +107,20 @@ _ALWAYS.update({  # at the beginning of a sentence
     if short.isalpha() and short.islower()
 })  # fmt: skip
 
+# Before no name, as a rule: what follows with a capital begins a sentence.
 _LAST: Final = frozenset({"etc.", "Ph.D.", "Ave.", "Blvd.", "Rd.", "Hwy.", "Pkwy."})
-"""Before no name, as a rule: what follows with a capital begins a sentence."""
-
 _DEGREE_FOLLOWS: Final = re.compile(
     r" (?:Student|Candidate|Program|Thesis|Degree|North|South|East|West|Suite|Apt|Unit|New|San|Los"
     r"|Las|Hotel|Store|Station|Theat\w+|Bridge|Caf\w+|Extension)\b"
 )
+# Names of the trade that a voice might take for words; with an s for more than one.
 _SPELLED: Final = ("API", "CLI", "CPU", "GPU")
-"""Names of the trade that a voice might take for words; with an s for more than one."""
-
+# Units without a number.
 _WRITTEN_FOR: Final = {
-    "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz", "KB": "kilobyte",
-    "KBs": "kilobytes", "MB": "megabyte", "MBs": "megabytes", "GB": "gigabyte", "GBs": "gigabytes",
-    "TB": "terabyte", "TBs": "terabytes", "kWh": "kilowatt hour", "km/h": "kilometers per hour",
-    "Mbps": "megabits per second", "Gbps": "gigabits per second",
-}  # fmt: skip
-"""Units without a number."""
+    **{short: UNITS[short][0] for short in ("KB", "MB", "GB", "TB", "kWh")},
+    **{f"{short}s": UNITS[short][1] for short in ("KB", "MB", "GB")},
+    **{short: UNITS[short][1] for short in ("Hz", "kHz", "MHz", "GHz", "km/h", "Mbps", "Gbps")},
+}
 
 
 def _at_marks(words: Iterable[str]) -> str:
@@ -144,11 +136,11 @@ def _at_marks(words: Iterable[str]) -> str:
 
 _WITH_MARKS: Final = [re.sub("[0-9]", "0", word) for word in _ALWAYS if not word.isalpha()]
 FIXED_NEEDS: Final = rf"{_at_marks(_WITH_MARKS)}|vs|etc|PhD|\.NET|fl(?<=[0-9].. fl)"
+# What all of _ALWAYS have, and few other words.
 _MARKED: Final = r"(?=\w{1,6}[./&+#(']|vs|etc|PhD|et al)"
-"""What all of _ALWAYS have, and few other words."""
-
 _TITLE_FOLLOWS: Final = re.compile(r" (?:&|and) (?:Mr|Mrs|Ms|Dr|Prof)\b\.? [A-Z]")
 _FIGURE_BEFORE: Final = re.compile(r"[0-9][ -]?\Z")
+_UNIT_BEFORE: Final = re.compile(r"(?:/|[0-9][ -]?)\Z")
 _DETERMINERS: Final = frozenset({
     "The", "This", "That", "These", "A", "An", "My", "Our", "Your", "His", "Her", "Its", "Their",
 })  # fmt: skip
@@ -166,47 +158,39 @@ _NAME_BEFORE: Final = re.compile(
     r"|twelfth|(?:four|six|seven|ten|eleven|[a-z]+teen|hundred)(?:th)?|five|fifth|eighth?|nine"
     r"|ninth|[a-z]+t(?:y|ieth))) \Z"
 )
+# Words before "St Louis" that begin a sentence; "Main St Diner" is on a street.
 _BEFORE_PLACES: Final = frozenset({"In", "At", "From", "To", "Near", "Visit", "And", "The", "Is"})
-"""Words before "St Louis" that begin a sentence; "Main St Diner" is on a street."""
-
 _PLACE: Final = re.compile(
     r" (?:Bridge|Station|Baker(?:y|ies)|Caf[e\u00e9]|Theat(?:er|re)|Market|School|Park|Pier|Garage"
     r"|Hotel|Tunnel|Subway|Library|Grill|Deli|Pub|Bar|Exit|Church|Clinic|Branch|Office|Entrance)\b"
 )
+# Behind "no.", which is the answer then.
 _COUNTED: Final = re.compile(
     r"[0-9,]{1,9} (?:people|men|women|children|of (?:us|them|you)|(?:minute|hour|day|week|month"
     r"|year|time|dollar|percent|guest|student|player)s?)\b"
 )
-"""Behind "no.", which is the answer then."""
 
 
 def _read_street(match: re.Match[str]) -> str | None:
-    text, start, end = match.string, match.start(), match.end()
-    name = _STREET_NAME.search(text, max(0, start - 24), start)
+    name = before(_STREET_NAME, match, 24)
     if not name or name["word"] in _DETERMINERS:
         return None
+    text, end, words = match.string, match.end(), f" {_STREETS[match['short']]}"
+    is_place = behind(_PLACE, match) is not None
     is_before_name = text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()
-    if (
-        is_before_name
-        and match[0].endswith(".")
-        and _ADDRESS.search(text, max(0, start - 32), start)
-        and not _SAINTS.match(text, end)
-    ):
-        return f" {_STREETS[match['short']]}{'.' if not _PLACE.match(text, end) else ''}"
-    is_title = match["short"] in ("Dr", "St") and is_before_name and not _PLACE.match(text, end)
-    if is_title and not ends_sentence(match):
-        return None
-    return with_point(f" {_STREETS[match['short']]}", match)
+    is_address = match[0].endswith(".") and before(_ADDRESS, match, 32)
+    if is_before_name and is_address and not behind(_SAINTS, match):
+        return words if is_place else f"{words}."
+    is_title = match["short"] in ("Dr", "St") and is_before_name and not is_place
+    return None if is_title and not ends_sentence(match) else with_point(words, match)
 
 
 def _read_title(match: re.Match[str]) -> str | None:
-    text, short, title = match.string, match["short"], _TITLES[match["short"]]
-    if touches_word(match):
-        return None
-    if match[0] == "St " and text[match.end() + 1 : match.end() + 2].islower():
-        before = _NAME_BEFORE.search(text, max(0, match.start() - 24), match.start())
-        return None if before and before["word"] not in _BEFORE_PLACES else "saint "
-    if short in _WITHOUT_POINT and _TITLE_FOLLOWS.match(match.string, match.end()):
+    short, title = match["short"], _TITLES[match["short"]]
+    if match[0] == "St " and match.string[match.end() + 1 : match.end() + 2].islower():
+        name = before(_NAME_BEFORE, match, 24)
+        return None if name and name["word"] not in _BEFORE_PLACES else "saint "
+    if short in _WITHOUT_POINT and behind(_TITLE_FOLLOWS, match):
         return title  # Mr & Mrs Lee
     if match["space"] is not None:  # before a name
         return f"{title} " if match["point"] or short in _WITHOUT_POINT else None
@@ -214,42 +198,29 @@ def _read_title(match: re.Match[str]) -> str | None:
 
 
 def _read_fixed(match: re.Match[str]) -> str | None:
-    before = match.string[max(0, match.start() - 6) : match.start()]
-    is_unit = match[0] in UNITS and _FIGURE_BEFORE.search(before)
-    is_path = before.endswith(("slash ", "dot "))
+    is_unit = match[0] in UNITS and before(_FIGURE_BEFORE, match, 2)
+    is_path = match.string.endswith(("slash ", "dot "), 0, match.start())
     if is_unit or is_path:
         return None
-    is_last = match[0] in _LAST and not _DEGREE_FOLLOWS.match(match.string, match.end())
-    return (with_point_before_capital if is_last else with_point)(_ALWAYS[match[0]], match)
+    is_last = match[0] in _LAST and not behind(_DEGREE_FOLLOWS, match)
+    return with_point(_ALWAYS[match[0]], match, before_names=not is_last)
 
 
-def _read_name_after(match: re.Match[str]) -> str | None:
-    short, text = match["short"], match.string
-    if touches_word(match):
-        return None
-    if short == "Ste" and text.endswith("Sault ", 0, match.start()):
+def _read_name_after(match: re.Match[str]) -> str:
+    short = match["short"]
+    if short == "Ste" and match.string.endswith("Sault ", 0, match.start()):
         return "Saint"
-    is_firm = short in _FIRMS and not _OFFICE_FOLLOWS.match(text, match.end())
-    return (with_point_before_capital if is_firm else with_point)(_NAMES_AFTER[short], match)
-
-
-def _read_unit(match: re.Match[str]) -> str | None:
-    before = match.string[max(0, match.start() - 2) : match.start()]
-    is_part = touches_word(match) or before.endswith("/") or _FIGURE_BEFORE.search(before)
-    return None if is_part else _WRITTEN_FOR[match[1]]
+    is_firm = short in _FIRMS and not behind(_OFFICE_FOLLOWS, match)
+    return with_point(_NAMES_AFTER[short], match, before_names=not is_firm)
 
 
 def _read_before_figures(match: re.Match[str]) -> str | None:
     short = match["short"]
-    is_part = touches_word(match) or match.string.endswith(".", 0, match.start())
-    if short in ("no", "No") and _COUNTED.match(match.string, match.end()):
-        return None
-    if short == "c" and _FIGURE_BEFORE.search(
-        match.string, max(0, match.start() - 2), match.start()
-    ):
-        return None  # cups
+    is_part = match.string.endswith(".", 0, match.start())
+    is_answer = short in ("no", "No") and behind(_COUNTED, match)
+    is_cups = short == "c" and before(_FIGURE_BEFORE, match, 2)
     words = BEFORE_FIGURES.get(short if len(short) == 1 else short.lower())
-    return f"{words} " if words and not is_part else None
+    return None if is_part or is_answer or is_cups or not words else f"{words} "
 
 
 # 1 Cor. 13
@@ -258,11 +229,11 @@ NUMBERED_BOOKS: Final = rule(
     lambda match: f"{ordinal(match['number'])} {_NUMBERED_BOOKS[match['book']]} ",
 )
 # Rev. 21:4, Ps. 23
-BOOKS: Final = rule(
+BOOKS: Final = word_rule(
     rf"(?P<short>{any_of(SHORT_BOOKS)})\.(?: ?(?=[0-9]{{1,3}}:[1-9])|(?<=Ps\.) ?(?=[0-9]))",
-    lambda match: None if touches_word(match) else f"{SHORT_BOOKS[match['short']]} ",
+    lambda match: f"{SHORT_BOOKS[match['short']]} ",
 )
-FIGURES_FOLLOW: Final = rule(
+FIGURES_FOLLOW: Final = word_rule(
     r"(?P<short>[A-Za-z](?<!\w.)[A-Za-z]{0,3}+)\. ?"
     r"(?=[+(]?[0-9]|[A-Z]{1,4}-?[0-9]|(?:[IVXLC]{2,9}|[VX])\b)",
     _read_before_figures,
@@ -284,16 +255,15 @@ RATES: Final = rule(
     rf"per (?<!\w....)({any_of(_SHORT_PER)})\b(?!['\u2019/])",
     lambda match: f"per {_SHORT_PER[match[1]]}",
 )
-UNITS_ALONE: Final = rule(rf"({any_of(_WRITTEN_FOR)})(?![\w/])", _read_unit)
+UNITS_ALONE: Final = word_rule(
+    rf"({any_of(_WRITTEN_FOR)})(?![\w/])",
+    lambda match: None if before(_UNIT_BEFORE, match, 2) else _WRITTEN_FOR[match[1]],
+)
 SIDES: Final = (
     # I-95 N
     rule(
         r"[NSEW](?<=[0-9] .)(?![\w.'-])",
-        lambda match: (
-            COMPASS_POINTS[match[0]]
-            if _ROAD_BEFORE.search(match.string, max(0, match.start() - 16), match.start())
-            else None
-        ),
+        lambda match: COMPASS_POINTS[match[0]] if before(_ROAD_BEFORE, match, 16) else None,
     ),
     # 35 W. 4th St.
     rule(
@@ -316,21 +286,16 @@ HIGHWAYS: Final = rule(r"Hwy(?<!\w...)(?= [0-9])", "Highway")
 CAPITALIZED: Final = (
     rule(r"WWI(?<!\w...)I?\b", lambda match: _WORLD_WARS[match[0]]),
     rule(rf" (?P<short>{any_of(_STREETS)})\b\.?(?!\w)(?! ?[&/])", _read_street),
-    rule(
+    word_rule(
         rf"(?P<short>{any_of(_TITLES)})\b(?P<point>\.)?"
         r"(?:(?P<space> ?)(?<=[. ])(?=[A-Z])|(?!\w))",
         _read_title,
     ),
-    rule(
+    word_rule(
         rf"({any_of(_SPELLED)})('?s)?\b",
-        lambda match: (
-            None if touches_word(match) else spelled(match[1]) + ("'s" if match[2] else "")
-        ),
+        lambda match: spelled(match[1]) + ("'s" if match[2] else ""),
     ),
-    rule(
-        rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)",
-        _read_name_after,
-    ),
+    word_rule(rf"(?P<short>{any_of(_NAMES_AFTER)})\.(?!\w)", _read_name_after),
     # letters that are no word, such as AAA; not III
     rule(
         r"([A-Z])(?=\1)(?<!\w.)\1{2,5}\b",
@@ -344,22 +309,17 @@ INITIALS: Final = rule(
         spelled(match["letters"].replace(".", "").upper()) + (match["tail"] or ""), match
     ),
 )
+# Before a letter that is no initial: "vitamin C.".
 _LETTERED: Final = re.compile(
     r"(?:\b(?:[Vv]itamin|[Pp]lan|[Oo]ption|[Gg]rade|[Aa]ppendix|[Ee]xhibit|[Hh]epatitis|[Tt]erminal"
     r"|[Gg]ate|[Tt]ype|[Ss]ection|[Gg]roup)"
     # 4K, H2O, and AT&T
     rf"|\b(?:[Hh]|in|is|on) (?:two|three|four|five|eight)|A{JOINT}T and) \Z"
 )
-"""Before a letter that is no initial: "vitamin C."."""
 # an initial before a name: George C. Marshall
 INITIALS_OF_NAMES: Final = rule(
     rf"([A-Z])(?<![\w.{JOINT}\u00b0-].)(?<![0-9] .)\.(?= ?[A-Z][\w.])",
-    lambda match: (
-        None
-        if ends_sentence(match)
-        or _LETTERED.search(match.string, max(0, match.start() - 16), match.start())
-        else match[1]
-    ),
+    lambda match: None if ends_sentence(match) or before(_LETTERED, match, 16) else match[1],
 )
 BARE_WWW: Final = rule(r"w(?<!\w.)ww\b", spelled("WWW"))
 # (s)he, cat(s)

@@ -8,10 +8,12 @@ from app.domain.text.number_words import below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
 from app.domain.text.reading.matching import (
     any_of,
+    before,
+    behind,
     not_after,
     touches_word,
     with_point,
-    with_point_before_capital,
+    word_rule,
 )
 
 _MONTHS: Final = (
@@ -99,12 +101,12 @@ def _read_day_month(match: re.Match[str]) -> str | None:
     is_name = match["month"].rstrip(".").capitalize() in _MONTHS
     if match[0].endswith(".") and is_name:  # which has no point of its own
         return f"{words}."
-    return with_point_before_capital(words, match)
+    return with_point(words, match, before_names=False)
 
 
 def _read_iso(match: re.Match[str]) -> str:
     month = _MONTHS[int(match["month"]) - 1]
-    time = time_of_day(int(match["hour"]), int(match["minute"])) if match["hour"] else ""
+    time = time_of_day(match["hour"], match["minute"]) if match["hour"] else ""
     date = f"{month} {_day(match['day'])}{_read_year(match['year'])}"
     return f"{date}, {time}" if time else date
 
@@ -120,11 +122,9 @@ def _read_figures(match: re.Match[str]) -> str | None:
 
 def _read_without_year(match: re.Match[str]) -> str | None:
     """Such as "by 9/30" and "Thursday, 10/12", where it cannot be a fraction."""
-    before = match.string[max(0, match.start() - 16) : match.start()]
     month, day = int(match["first"]), int(match["second"])
-    word = _DATE_BEFORE.search(before) or (
-        _EVENT.match(match.string, match.end()) and _THE.search(before)
-    )
+    words = match.string[max(0, match.start() - 16) : match.start()]
+    word = _DATE_BEFORE.search(words) or (behind(_EVENT, match) and _THE.search(words))
     if not word or not (1 <= month <= 12 and 1 <= day <= 31) or (month, day) == _ATTACK:  # noqa: PLR2004
         return None
     if "day" not in word[0] and month < day and day in _USUAL_DENOMINATORS:
@@ -133,48 +133,33 @@ def _read_without_year(match: re.Match[str]) -> str | None:
 
 
 def _read_month_of_year(match: re.Match[str]) -> str | None:
-    before = match.string[max(0, match.start() - 10) : match.start()]
-    if not 1 <= int(match["month"]) <= 12 or not _MONTH_BEFORE.search(before):  # noqa: PLR2004
+    if not 1 <= int(match["month"]) <= 12 or not before(_MONTH_BEFORE, match, 10):  # noqa: PLR2004
         return None
     return f"{_MONTHS[int(match['month']) - 1]}{_read_year(match['year'])}"
 
 
 def _read_months(match: re.Match[str]) -> str | None:
     """Such as "Jan-Mar" and the first half of "Aug 5-Sep 2"."""
-    if not match["month"][0].isupper() or touches_word(match):
+    if not match["month"][0].isupper():
         return None
     until = _month(match["until"]) if match["until"] else ""
     return f"{_month(match['month'])} {match['day'] or ''} to {until}".replace("  ", " ")
 
 
+# Before a month at the beginning of a sentence, which goes on: "In Sept. Apple announced".
 _PREPOSITION: Final = re.compile(r"(?:\A|[.!?\n]\s*)(?:In|Since|By|Until|Last|Early in|Late in) \Z")
-
-
-def _read_pointed_month(match: re.Match[str]) -> str | None:
-    text, start = match.string, match.start()
-    if touches_word(match):
-        return None
-    goes_on = _PREPOSITION.search(text, max(0, start - 16), start)  # In Sept. Apple announced
-    return (with_point if goes_on else with_point_before_capital)(_month(match[0]), match)
-
-
 _MONTH_FOLLOWS: Final = re.compile(
     rf" (?:{'|'.join(_MONTHS)}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Morning|Afternoon"
     r"|Evening|Night)\b"
 )
 
 
-def _read_weekday(match: re.Match[str]) -> str | None:
-    if touches_word(match):
-        return None
-    is_last = not _MONTH_FOLLOWS.match(match.string, match.end())
-    point = with_point_before_capital if is_last else with_point
-    return point(_DAYS[match["day"]], match)
+def _read_weekday(match: re.Match[str]) -> str:
+    is_before_month = behind(_MONTH_FOLLOWS, match) is not None
+    return with_point(_DAYS[match["day"]], match, before_names=is_before_month)
 
 
-def _read_list_of_weekdays(match: re.Match[str]) -> str | None:
-    if touches_word(match):
-        return None
+def _read_list_of_weekdays(match: re.Match[str]) -> str:
     words = _ANY_DAY.sub(lambda day: _DAYS[day[1]], match[0].replace("/", " "))
     return with_point(words, match)
 
@@ -191,9 +176,8 @@ def _read_years(match: re.Match[str]) -> str:
     return f"{year(match[1])} to{_read_year(match[2])}"
 
 
+# With a point, and no words.
 POINTED_MONTHS: Final = {name[:3] for name in _MONTHS if name != "May"} | {"Sept"}
-"""With a point, and no words."""
-
 _BEHIND: Final = "|".join(rf"(?<={name}\.)" for name in sorted(POINTED_MONTHS))
 POINTED_MONTH: Final = rf"\.(?:{_BEHIND})"
 
@@ -204,36 +188,36 @@ _HOUR_FOLLOWS: Final = (
     r" [0-9]{1,2}(?::[0-9]{2})? ?(?:[ap]\.?m|[-\u2013] ?[0-9]{1,2}(?![\w]| [a-z]))"
 )
 
-MONTHS: Final = rule(
+MONTHS: Final = word_rule(
     rf"{any_of(POINTED_MONTHS)}\.(?=,? |[,;:)\n]|$)",
-    _read_pointed_month,
+    lambda match: with_point(
+        _month(match[0]), match, before_names=before(_PREPOSITION, match, 16) is not None
+    ),
 )
 WEEKDAYS: Final = (
     # Mon, Wed and Fri.
-    rule(
+    word_rule(
         rf"{_DAY_NAME}\b\.?(?:(?:, ?(?:and |or )?| and | or | & |/){_DAY_NAME}\b\.?)+",
         _read_list_of_weekdays,
     ),
     # Mon-Fri
-    rule(
+    word_rule(
         rf"(?P<first>{_DAY_NAME})\.? ?[-\u2013] ?(?P<last>{_DAY_NAME})\b(?:\.(?! ?[A-Z]|\n|$))?",
-        lambda match: (
-            None if touches_word(match) else f"{_DAYS[match['first']]} to {_DAYS[match['last']]}"
-        ),
+        lambda match: f"{_DAYS[match['first']]} to {_DAYS[match['last']]}",
     ),
     # "Mon.", "Thu, 10/12", "Tue 9am"
-    rule(
+    word_rule(
         r"(?P<day>Mon|Tues?|Wed|Thu(?:rs?)?|Fri)"
         rf"(?:\.(?=,? |[,;:)\n]|$)|(?=,? {_DATE_FOLLOWS}))",
         _read_weekday,
     ),
     # these are words, too: "Sat down"
-    rule(
+    word_rule(
         r"(?P<day>Sat)(?:\.(?=,? [\da-z]|[,;:)\n]|$)"
         rf"|(?=, {_DATE_FOLLOWS}|{_HOUR_FOLLOWS}))",
         _read_weekday,
     ),
-    rule(
+    word_rule(
         r"(?P<day>Sun)(?:(?:(?<=\bon Sun)|(?<=\band Sun)|(?<=[-\u2013]Sun)|(?<=, Sun))"
         r"\.(?=[ ,;:)\n]|$)|\.(?=,? (?:and|or|to|through) [MTWF])"
         rf"|(?=, {_DATE_FOLLOWS}|{_HOUR_FOLLOWS}))",
@@ -262,7 +246,7 @@ SHORT_DATES: Final = (
     rule(rf"(?P<month>[0-9](?<= .)[0-9]?)/(?P<year>{_YEAR})(?![\w/]|[.,-]\d)", _read_month_of_year),
 )
 # Jan-Mar, Aug 5-Sep 2
-MONTH_RANGES: Final = rule(
+MONTH_RANGES: Final = word_rule(
     rf"(?P<month>{_MONTH})(?P<day> {_DAY})? ?[-\u2013] ?"
     rf"(?:(?P<until>{_MONTH})(?! [0-9]{{1,2}}\b)|(?={_MONTH} [0-9]))",
     _read_months,

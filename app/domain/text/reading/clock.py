@@ -4,14 +4,8 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.number_words import below_hundred, cardinal, decimal, digits
-from app.domain.text.reading.matching import (
-    apart,
-    not_after,
-    spelled,
-    with_point,
-    with_point_before_capital,
-)
+from app.domain.text.number_words import below_hundred, cardinal, counted, digits
+from app.domain.text.reading.matching import apart, before, behind, not_after, spelled, with_point
 
 _NOON: Final = 12
 _MIDNIGHT: Final = 24
@@ -20,20 +14,19 @@ _HOUR: Final = r"(?:[01]?[0-9]|2[0-4])"
 _HALF: Final = r"(?P<half>[AaPp])(?:\.? ?[Mm]\b\.?|\.[Mm]\.(?=\w)|[Mm]\.)"
 _ZONE: Final = r"(?: ?(?P<zone>(?i:[ECMP]\.?[SD]\.?T|GMT|UTC|CET|BST)\b\.?))?"
 
+# What follows "3 p.m." within a sentence, though it has a capital.
 _OF_TIME: Final = re.compile(
     r" (?:Eastern|Central|Mountain|Pacific|Atlantic|Greenwich|London|Paris|Tokyo|Zulu|[A-Z]{2,4}"
     r"|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?"
     r"|Jan(?:uary)?|Feb(?:ruary)?|March|April|May|June|July|Aug(?:ust)?|Sept(?:ember)?|Oct(?:ober)?"
     r"|Nov(?:ember)?|Dec(?:ember)?|Christmas|Thanksgiving|Easter|[A-Z][a-z]+ time)\b"
 )
-"""What follows "3 p.m." within a sentence, though it has a capital."""
-
+# Before a time at the beginning of a sentence, which goes on.
 _BEGINNING: Final = re.compile(
     r"(?:\A|[.!?\n]\s*)(?:(?:At|By|Around|About|Before|After|Until|From|On|In|Since|Just)"
     r"(?: (?:about|around|exactly|before|after))?|The|A|An|My|Our|His|Her|Their) \Z"
 )
-"""Before a time at the beginning of a sentence, which goes on."""
-
+# Before "23:4", which is a chapter and a verse then, and no ratio.
 _VERSES_OF: Final = frozenset({
     "Genesis", "Exodus", "Leviticus", "Numbers", "Deuteronomy", "Joshua", "Samuel", "Kings",
     "Chronicles", "Job", "Psalm", "Psalms", "Proverbs", "Ecclesiastes", "Isaiah", "Jeremiah",
@@ -41,13 +34,13 @@ _VERSES_OF: Final = frozenset({
     "Galatians", "Ephesians", "Philippians", "Colossians", "Timothy", "Hebrews", "James", "Peter",
     "Jude", "Revelation", "Surah", "Quran",
 })  # fmt: skip
-"""Before "23:4", which is a chapter and a verse then, and no ratio."""
 
 
-def time_of_day(hour: int, minute: int) -> str:
+def time_of_day(hour: str, minute: str | None) -> str:
     """Such as "eight oh five"; a full hour is only its number."""
-    zero = "oh " if minute < 10 else ""  # noqa: PLR2004
-    return below_hundred(hour) + (f" {zero}{below_hundred(minute)}" if minute else "")
+    rest = int(minute or 0)
+    zero = "oh " if rest < 10 else ""  # noqa: PLR2004
+    return below_hundred(int(hour)) + (f" {zero}{below_hundred(rest)}" if rest else "")
 
 
 def _half_of_day(match: re.Match[str]) -> str:
@@ -57,35 +50,29 @@ def _half_of_day(match: re.Match[str]) -> str:
     if match[0].endswith(("pm.", "am.", "PM.", "AM.", "Pm.", "Am.")):  # no abbreviation has it
         return f"{words}."
     # "At 9 p.m. John left", "The 7 p.m. Yankees game"
-    text, start = match.string, match.start()
-    is_beginning = _BEGINNING.search(text, max(0, start - 16), start) is not None
-    is_last = not (is_beginning or _OF_TIME.match(text, match.end()))
-    return (with_point_before_capital if is_last else with_point)(words, match)
+    goes_on = before(_BEGINNING, match, 16) or behind(_OF_TIME, match)
+    return with_point(words, match, before_names=goes_on is not None)
 
 
 def _read_half_day(match: re.Match[str]) -> str | None:
-    hour = int(match["hour"])
-    if hour > _MIDNIGHT:
+    if int(match["hour"]) > _MIDNIGHT:
         return None
-    minute, second = int(match["minute"] or 0), match["second"]
-    words = _duration(hour, minute, int(second)) if second else time_of_day(hour, minute)
+    words = _duration(match) if match["second"] else time_of_day(match["hour"], match["minute"])
     return words + _half_of_day(match)
 
 
 def _read_half_day_range(match: re.Match[str]) -> str:
-    first = time_of_day(int(match["hour1"]), int(match["minute1"] or 0))
-    if match["half1"]:
-        first += " " + spelled(f"{match['half1'].upper()}M")
-    second = time_of_day(int(match["hour"]), int(match["minute"] or 0))
-    return f"{first} to {second}{_half_of_day(match)}"
+    half = " " + spelled(f"{match['half1'].upper()}M") if match["half1"] else ""
+    first = time_of_day(match["hour1"], match["minute1"]) + half
+    return f"{first} to {time_of_day(match['hour'], match['minute'])}{_half_of_day(match)}"
 
 
 def _read_clock(match: re.Match[str]) -> str:
-    hour, minute = int(match["hour"]), int(match["minute"])
+    hour = int(match["hour"])
     if match["second"]:
-        return apart(match, _duration(hour, minute, int(match["second"])))
-    if minute:
-        return apart(match, time_of_day(hour, minute))
+        return apart(match, _duration(match))
+    if int(match["minute"]):
+        return apart(match, time_of_day(match["hour"], match["minute"]))
     if hour in (0, _MIDNIGHT):
         return apart(match, "midnight")
     full_hour = "o'clock" if hour <= _NOON else "hundred"
@@ -95,10 +82,9 @@ def _read_clock(match: re.Match[str]) -> str:
 def _read_clock_range(match: re.Match[str]) -> str | None:
     if int(match["hour1"]) > _MIDNIGHT:
         return None
-    hour, minute = int(match["hour"]), int(match["minute"] or 0)
-    hundred = " hundred" if hour > _NOON and not minute else ""
-    first = time_of_day(int(match["hour1"]), int(match["minute1"] or 0))
-    return f"{first} to {time_of_day(hour, minute)}{hundred}"
+    hundred = " hundred" if int(match["hour"]) > _NOON and not int(match["minute"] or 0) else ""
+    first = time_of_day(match["hour1"], match["minute1"])
+    return f"{first} to {time_of_day(match['hour'], match['minute'])}{hundred}"
 
 
 def _read_military(match: re.Match[str]) -> str | None:
@@ -111,18 +97,15 @@ def _read_military(match: re.Match[str]) -> str | None:
     return f"{words} hours" if match["hours"] else words
 
 
-def _read_duration(match: re.Match[str]) -> str:
-    return " ".join(
-        _count(int(match[unit]), unit) for unit in ("hour", "minute", "second") if match[unit]
-    )
+def _counts(match: re.Match[str]) -> list[str]:
+    """Such as "two hours"; what is not said is left out."""
+    units = [unit for unit in ("hour", "minute", "second") if match[unit]]
+    return [counted(match[unit], unit, f"{unit}s") for unit in units]
 
 
-def _duration(hours: int, minutes: int, seconds: int) -> str:
-    return f"{_count(hours, 'hour')} {_count(minutes, 'minute')} and {_count(seconds, 'second')}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{cardinal(str(number))} {noun}" + ("" if number == 1 else "s")
+def _duration(match: re.Match[str]) -> str:
+    *counts, seconds = _counts(match)
+    return f"{' '.join(counts)} and {seconds}"
 
 
 def _read_verses(match: re.Match[str]) -> str | None:
@@ -151,19 +134,19 @@ DURATIONS: Final = (
     rule(
         rf"(?P<hour>[0-9]{not_after('.:,')}[0-9]?) ?h(?:rs?)? ?(?P<minute>[0-5]?[0-9])"
         r"(?: ?m(?:ins?)?\b(?: ?(?P<second>[0-5]?[0-9]) ?s(?:ecs?)?\b)?|(?![\w]|[.,:/-][0-9]))",
-        _read_duration,
+        lambda match: " ".join(_counts(match)),
     ),
     # 5m 20s
     rule(
         rf"(?P<minute>[0-9]{not_after('.:,')}[0-9]?) ?m(?P<hour>(?!))? ?"
         r"(?P<second>[0-5]?[0-9]) ?s\b",
-        _read_duration,
+        lambda match: " ".join(_counts(match)),
     ),
 )
 # at :05 and :35
 PAST_THE_HOUR: Final = rule(
     r":(?<=\s.)([0-5][0-9])(?![\w:]|[.,]\d)",
-    lambda match: digits("00") if match[1] == "00" else time_of_day(1, int(match[1]))[4:],
+    lambda match: digits("00") if match[1] == "00" else time_of_day("1", match[1])[4:],
 )
 # 1600 hours, at 0900
 MILITARY: Final = rule(
@@ -179,8 +162,8 @@ ZONES: Final = rule(
     rf"(?P<sign>[-+\u2212](?:(?<=GMT.)|(?<=UTC.)))(?P<hour>{_HOUR})(?::?(?P<minute>{_MINUTE}))?"
     r"(?![\w:]|\.\d)",
     lambda match: (
-        f" {'plus' if match['sign'] == '+' else 'minus'}"
-        f" {time_of_day(int(match['hour']), int(match['minute'] or 0))}"
+        (" plus " if match["sign"] == "+" else " minus ")
+        + time_of_day(match["hour"], match["minute"])
     ),
 )
 WITH_COLON: Final = (
@@ -195,11 +178,7 @@ WITH_COLON: Final = (
         rf"(?:(?P<hour>[0-9]{not_after('.:,')}[0-9]?):(?=[0-9]+:))?"
         rf"(?P<minute>[0-9]{not_after('.,')}[0-9]?):(?P<second>{_MINUTE}\.[0-9]{{1,3}})"
         r"(?![\w:]|[.][0-9])",
-        lambda match: (
-            (f"{_count(int(match['hour']), 'hour')} " if match["hour"] else "")
-            + f"{_count(int(match['minute']), 'minute')} and"
-            f" {decimal(match['second'].removeprefix('0'))} seconds"
-        ),
+        _duration,
     ),
     # 9:00-17:00
     rule(

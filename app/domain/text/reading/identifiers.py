@@ -1,13 +1,80 @@
-"""Numbers that name something and count nothing: telephone numbers, codes, versions, hosts."""
+"""What names something and counts nothing: addresses, telephone numbers, codes, versions."""
 
 import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, digits
-from app.domain.text.reading.matching import any_of, not_after, spelled, touches_word
+from app.domain.text.reading.matching import any_of, not_after, spelled, touches_word, word_rule
+
+# Of a longer path only the name of the server is read; nobody can follow the rest by ear.
+MAX_PATH_CHARS: Final = 60
+_SIGN_NAMES: Final = {
+    ".": "dot", "/": "slash", "-": "dash", "_": "underscore", "&": "ampersand", "@": "at",
+    ":": "colon", "~": "tilde", "+": "plus", "=": "equals", "?": "question mark", "%": "percent",
+    "#": "hash", "!": "exclamation mark", "$": "dollar", "*": "star", ",": "comma",
+    ";": "semicolon", "www": spelled("WWW"),
+}  # fmt: skip
+_PART: Final = re.compile(r"[A-Za-z]+|\d+|[^\w\s]|_|\w")
+_QUERY: Final = re.compile("[?#]")
+
+# Without those that are English words, such as "it" and "me".
+_TLDS: Final = (
+    "com|org|net|edu|gov|mil|int|info|biz|io|ai|app|dev|co|tv|fm|uk|de|fr|es|nl|eu|ca|au|ch|jp|cn|br"
+    "|ru|se|dk|fi|pl|pt|cz|gr|ie|nz|kr|mx|za|sm|xyz|online|site|tech|cloud|blog|shop"
+)
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})"
+_PATH: Final = r"(?:[/?#](?:[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])?)?"
+
+
+def _read(address: str) -> str:
+    parts = [part[0] for part in _PART.finditer(address)]
+    return " ".join(
+        digits(part) if part.isdecimal() else _SIGN_NAMES.get(part.lower(), part) for part in parts
+    )
+
+
+def _read_url(match: re.Match[str]) -> str | None:
+    if touches_word(match):
+        return None
+    host, _, path = match["host"].partition("/")
+    host = _QUERY.split(host.rpartition("@")[2].removeprefix("www."))[0]
+    path = _QUERY.split(path)[0].strip("/")
+    return _read(f"{host}/{path}" if 0 < len(path) <= MAX_PATH_CHARS else host)
+
+
+def _read_all(match: re.Match[str]) -> str:
+    touches = match.start() > 0 and not match.string[match.start() - 1].isspace()
+    return (" " if touches else "") + _read(match[0].removeprefix("."))
+
+
+URLS: Final = (
+    rule(
+        r"(?:http|https|HTTP|HTTPS|Http|Https|ftp|ftps|ws|wss)://"
+        r"(?P<host>[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])",
+        _read_url,
+    ),
+    rule(
+        r"(?:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]",
+        lambda match: None if touches_word(match) else _read_all(match),
+    ),
+)
+MAIL: Final = rule(
+    r"(?<![A-Za-z0-9._%+&-])\.?[A-Za-z0-9][A-Za-z0-9._%+&-]{0,63}@"
+    rf"{_LABEL}(?:\.{_LABEL})+(?![\w]){_PATH}",
+    _read_all,
+)
+HOSTS: Final = (
+    rule(rf"www\.(?<![\w@.-]www\.){_LABEL}(?:\.{_LABEL})*{_PATH}", _read_all),
+    rule(
+        rf"\b(?<![@.-])(?:{_LABEL}\.){{1,8}}(?:{_TLDS})"
+        rf"(?![\w-]|\.\w){_PATH}",
+        _read_all,
+    ),
+)
 
 _FREE_OF_CHARGE: Final = frozenset({"800", "900"})
+# Words before a number that is said figure by figure.
 _BEFORE_CODES: Final = [
     case(word)
     for case in (str.lower, str.capitalize, str.upper)
@@ -17,8 +84,6 @@ _BEFORE_CODES: Final = [
         "ends in", "ends with", "port",
     )
 ]  # fmt: skip
-"""Words before a number that is said figure by figure."""
-
 _GROUP: Final = re.compile(r"[0-9]+|[A-Za-z]+")
 _CODE_PART: Final = re.compile(r"[0-9]+|[^0-9]+")
 
@@ -33,8 +98,7 @@ def _read_groups(match: re.Match[str]) -> str:
 
 
 def _read_after_word(match: re.Match[str]) -> str | None:
-    is_count = match["word"].startswith("port") and match["code"].endswith("000")
-    if is_count or touches_word(match):
+    if match["word"].startswith("port") and match["code"].endswith("000"):  # a count
         return None
     parts = _CODE_PART.findall(match["code"])
     return match["word"] + " ".join(digits(part) if part.isdecimal() else part for part in parts)
@@ -120,7 +184,7 @@ BANK_ACCOUNTS: Final = rule(
     _read_account,
 )
 BOOK_NUMBERS: Final = rule(r"(?<=ISBN )(?:[0-9]{1,7}-){3,4}[0-9X]\b", _read_account)
-CODES: Final = rule(
+CODES: Final = word_rule(
     rf"(?P<word>{any_of(_BEFORE_CODES)}(?i: code| number| no\.?| is|\.|:| #){{0,3}} )"
     r"(?P<code>[A-Za-z]{0,4}[0-9]{3,12})(?!\w|[.,:/-]\d|\.\w| ?%)"
     r"(?! (?i:people|times|men|women|lines))",

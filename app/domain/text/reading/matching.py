@@ -6,8 +6,10 @@ stand before a number is checked after its first figure.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
+
+from app.domain.text.mapped_text import Rule, rule
 
 NUMBER: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})++(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
 
@@ -34,7 +36,7 @@ def any_of(words: Iterable[str]) -> str:
     return f"(?:{'|'.join(branches)})"
 
 
-# DELETE, which no text has. It is of Latin-1: in others, figures are found three times as slowly.
+# DELETE, which no text has. It is of Latin-1: others make finding figures three times as slow.
 JOINT: Final = "\x7f"
 
 
@@ -48,14 +50,30 @@ def touches_word(match: re.Match[str]) -> bool:
     return match.start() > 0 and match.string[match.start() - 1].isalnum()
 
 
+def word_rule(pattern: str, rewrite: Callable[[re.Match[str]], str | None]) -> Rule:
+    """The rule for `pattern` where no letter or figure stands right before the match."""
+    return rule(pattern, lambda match: None if touches_word(match) else rewrite(match))
+
+
+def before(pattern: re.Pattern[str], match: re.Match[str], max_chars: int) -> re.Match[str] | None:
+    """What `pattern`, which is to end there, finds in so many characters before the match."""
+    start = match.start()
+    return pattern.search(match.string, max(0, start - max_chars), start)
+
+
+def behind(pattern: re.Pattern[str], match: re.Match[str]) -> re.Match[str] | None:
+    """What `pattern` finds right behind the match."""
+    return pattern.match(match.string, match.end())
+
+
 def apart(match: re.Match[str], words: str) -> str:
     """`words` with a space where the match has a letter or a figure right beside it."""
-    text = match.string
-    before = " " if touches_word(match) else ""
-    after = " " if match.end() < len(text) and text[match.end()].isalnum() else ""
-    return f"{before}{words}{after}"
+    gap = " " if touches_word(match) else ""
+    following = match.string[match.end() : match.end() + 1]
+    return f"{gap}{words}{' ' if following.isalnum() else ''}"
 
 
+# Words that begin a sentence more often than they follow an abbreviation inside one.
 _STARTERS: Final = (
     "The|It|He|She|We|They|You|I|In|But|And|A|An|This|That|These|Those|There|Then|When|If|So|As|At|On"
     "|For|His|Her|Its|Our|Their|My|Your|What|Why|How|Who|Where|After|Before|Now|No|Yes|Not|Please|Let"
@@ -69,28 +87,27 @@ _STARTERS: Final = (
     "|One|Two|Three|Which|Whose|Whether|Together|Afterwards|Eventually|Originally|According|Guests|Everywhere"
     "|Grease|Cover|Heat|Combine|Whisk|Drain|Season|Repeat|Fold|Chill|Simmer|Boil|Preheat|Leave"
 )
-"""Words that begin a sentence more often than they follow an abbreviation inside one."""
-
 _CAPITAL: Final = re.compile(r"[\"')\]]*\s+[\"'(]?[A-Z]")
 _AFTER: Final = re.compile(rf"[\"')\]]*(?:\s*$|\s*\n|\s+[\"'(]?(?:{_STARTERS})\b)")
 
 
 def ends_sentence(match: re.Match[str]) -> bool:
     """Whether a sentence ends behind `match`: the text does, or a word that begins one follows."""
-    return _AFTER.match(match.string, match.end()) is not None
+    return behind(_AFTER, match) is not None
 
 
-def with_point(words: str, match: re.Match[str]) -> str:
-    """`words`, and the point of the abbreviation where it also ends the sentence."""
-    return f"{words}." if match[0].endswith(".") and ends_sentence(match) else words
+def with_point(words: str, match: re.Match[str], *, before_names: bool = True) -> str:
+    """`words`, and the point of the abbreviation where it also ends the sentence.
+
+    One that does not stand `before_names`, such as that of a unit, ends it before any capital.
+    """
+    if not match[0].endswith("."):
+        return words
+    is_end = ends_sentence(match) or (not before_names and behind(_CAPITAL, match))
+    return f"{words}." if is_end else words
 
 
-def with_point_before_capital(words: str, match: re.Match[str]) -> str:
-    """The same of an abbreviation that never stands before a name, such as that of a unit."""
-    is_before_capital = _CAPITAL.match(match.string, match.end()) is not None
-    return f"{words}." if match[0].endswith(".") and is_before_capital else with_point(words, match)
-
-
+# What is named by its measure with no article before it, too: "12V batteries".
 _THINGS: Final = re.compile(
     r" (?:(?:batter(?:y|ie)|bag|bottle|jar|tank|bulb|charger|adapter|cable|monitor|screen|display"
     r"|TV|laptop|disk|SSD|race|hike|radius|tunnel|wall|pole|lens|tape|rope|hose|tablet|pill|capsule"
@@ -100,8 +117,6 @@ _THINGS: Final = re.compile(
     r"|bill|note|coin|ticket|voucher|sprint|hurdle|relay)s?|dash|freestyle|backstroke"
     r"|run|ride|swim|walk)\b(?! (?:by|to|from|in|the|a)\b)"
 )
-"""What is named by its measure with no article before it, too: "12V batteries"."""
-
 _ARTICLE: Final = re.compile(r"(?<!\w)[Aa]n? \Z")
 _NOUN: Final = re.compile(
     r" (?!(?:of|in|from|to|away|and|or|per|at|on|for|with|by|a|an|the|each|more|less|is|was|are"
@@ -111,8 +126,4 @@ _NOUN: Final = re.compile(
 
 def is_before_noun(match: re.Match[str]) -> bool:
     """Whether "a" stands before the match and a noun behind it, or a thing that is so named."""
-    if _THINGS.match(match.string, match.end()):
-        return True
-    start = match.start()
-    has_article = _ARTICLE.search(match.string, max(0, start - 4), start)
-    return has_article is not None and _NOUN.match(match.string, match.end()) is not None
+    return bool(behind(_THINGS, match) or (before(_ARTICLE, match, 4) and behind(_NOUN, match)))

@@ -1,33 +1,134 @@
-"""Signs of numbers, and numbers with units: powers, rates, ranges, percents, feet and inches."""
+"""Numbers with units: their names, powers, rates, ranges, percents, feet and inches."""
 
 import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.number_words import cardinal, decimal, fraction, is_one, power
+from app.domain.text.number_words import cardinal, counted, decimal, fraction, is_one, power
 from app.domain.text.reading.characters import SUPERSCRIPTS
 from app.domain.text.reading.matching import (
     NUMBER,
     any_of,
     apart,
+    before,
+    behind,
     is_before_noun,
     not_after,
     number,
+    spelled,
     with_point,
-    with_point_before_capital,
-)
-from app.domain.text.reading.money import SIGNS as COINS
-from app.domain.text.reading.units import (
-    COMPASS_POINTS,
-    ONLY_APART,
-    ONLY_TOUCHING,
-    PER_NAMES,
-    TOUCHING_NAMES,
-    UNITS,
 )
 
-_SIGN_WORDS: Final = {
-    "-": "minus ", "\u2212": "minus ", "\u2013": "minus ", "+": "plus ", "\u00b1": "plus or minus ",
+# By the name of one, how it is written.
+_WRITTEN: Final = {
+    # length, area, volume
+    "nanometer": "nm", "micrometer": "\u03bcm", "millimeter": "mm", "centimeter": "cm",
+    "decimeter": "dm", "meter": "m", "kilometer": "km|KM|Km", "inch": "in.", "foot": "ft|ft.",
+    "yard": "yd|yds", "mile": "mi|mi.", "nautical mile": "nmi", "hectare": "ha", "acre": "ac",
+    "milliliter": "ml|mL", "microliter": "\u03bcL|\u03bcl", "cup": "c.", "centiliter": "cl",
+    "deciliter": "dl", "liter": "l|L", "hectoliter": "hl", spelled("CC"): "cc",
+    "gallon": "gal|gal.",
+    "pint": "pt|pt.", "point": "pts|pts.", "quart": "qt|qts|qt.|qts.",
+    "fluid ounce": "fl oz|fl. oz.", "teaspoon": "tsp|tsp.", "tablespoon": "tbsp|tbsp.|Tbsp|Tbsp.",
+    # mass
+    "microgram": "\u03bcg|mcg", "milligram": "mg", "gram": "g", "kilogram": "kg|KG|Kg|kgs",
+    "ounce": "oz|oz.", "pound": "lb|lb.|lbs|lbs.",
+    # time
+    "nanosecond": "ns", "microsecond": "\u03bcs", "millisecond": "ms", "second": "s|sec|sec.|secs",
+    "minute": "min|min.|mins", "hour": "h|hr|hr.|hrs|hrs.", "year": "yr|yrs|yrs.|yr.",
+    "week": "wk|wks|wks.", "month": "mos|mos.",
+    # count
+    "dozen": "doz|doz.",
+    # temperature, angle
+    "degree Celsius": "\u00b0C|\u00b0 C", "degree Fahrenheit": "\u00b0F|\u00b0 F",
+    "degree": "\u00b0", "kelvin": "\u00b0K",
+    # speed
+    "mile per hour": "mph|MPH", "kilometer per hour": "kph|kmh|km/h", "mile per gallon": "mpg",
+    "knot": "kn", "revolution per minute": "rpm|RPM", "beat per minute": "bpm|BPM",
+    "frame per second": "fps|FPS", "dot per inch": "dpi|DPI", "part per million": "ppm",
+    "part per billion": "ppb",
+    # data
+    "kilobyte": "KB|kB", "megabyte": "MB", "gigabyte": "GB", "terabyte": "TB", "petabyte": "PB",
+    "kibibyte": "KiB", "mebibyte": "MiB", "gibibyte": "GiB", "tebibyte": "TiB",
+    "kilobit": "kbit|Kb|kb", "megabit": "Mbit|Mb", "gigabit": "Gbit|Gb", "bit per second": "bps",
+    "kilobit per second": "kbps|Kbps", "megabit per second": "mbps|Mbps",
+    "gigabit per second": "gbps|Gbps",
+    # frequency, power, energy, electricity, pressure, sound
+    "hertz": "Hz", "kilohertz": "kHz", "megahertz": "MHz", "gigahertz": "GHz", "terahertz": "THz",
+    "milliwatt": "mW", "watt": "W", "kilowatt": "kW", "megawatt": "MW", "gigawatt": "GW",
+    "terawatt": "TW", "watt hour": "Wh", "kilowatt hour": "kWh", "megawatt hour": "MWh",
+    "gigawatt hour": "GWh", "terawatt hour": "TWh", "horsepower": "hp|HP", spelled("BTU"): "BTU",
+    "joule": "J", "kilojoule": "kJ", "megajoule": "MJ", "calorie": "cal", "kilocalorie": "kcal",
+    "volt": "V", "millivolt": "mV", "kilovolt": "kV", "milliamp": "mA", "milliamp hour": "mAh",
+    "amp hour": "Ah", "ohm": "\u03a9", "kiloohm": "k\u03a9", "pascal": "Pa", "hectopascal": "hPa",
+    "milliohm": "m\u03a9", "megaohm": "M\u03a9", "microamp": "\u03bcA", "microvolt": "\u03bcV",
+    "microfarad": "\u03bcF", "nanofarad": "nF", "picofarad": "pF", "millihenry": "mH",
+    "microhenry": "\u03bcH", "microwatt": "\u03bcW", "kilopascal": "kPa", "megapascal": "MPa",
+    "millibar": "mbar", "atmosphere": "atm", "millimeter of mercury": "mmHg",
+    "inch of mercury": "inHg", spelled("PSI"): "psi",
+    "newton": "N", "kilonewton": "kN", "newton meter": "Nm", "decibel": "dB", "pixel": "px",
+    "megapixel": "MP", "mole": "mol", "millimole": "mmol", "lumen": "lm",
+}  # fmt: skip
+_PLURALS: Final = {
+    "dozen": "dozen",
+    "inch": "inches", "foot": "feet", spelled("CC"): spelled("CC"),
+    "degree Celsius": "degrees Celsius",
+    "degree Fahrenheit": "degrees Fahrenheit", "hertz": "hertz", "kilohertz": "kilohertz",
+    "megahertz": "megahertz", "gigahertz": "gigahertz", "terahertz": "terahertz",
+    "horsepower": "horsepower", "millimeter of mercury": "millimeters of mercury",
+    "inch of mercury": "inches of mercury", spelled("PSI"): spelled("PSI"),
+    "millihenry": "millihenries", "microhenry": "microhenries",
+}  # fmt: skip
+
+
+def _plural(name: str) -> str:
+    head, per, rest = name.partition(" per ")
+    return _PLURALS.get(name, f"{head}s{per}{rest}")
+
+
+# What stands behind a number: singular and plural.
+UNITS: Final = {
+    short: (name, _plural(name)) for name, shorts in _WRITTEN.items() for short in shorts.split("|")
+}
+_LENGTHS: Final = {
+    **{name: UNITS[name] for name in ("mm", "cm", "dm", "m", "km", "ft", "yd", "mi", "nm")},
+    "\u03bcm": UNITS["\u03bcm"], "in": ("inch", "inches"),
+}  # fmt: skip
+# Of lengths: what stands before it, what then stands behind, or what stands behind instead.
+_POWERS: Final = {
+    "square": (("sq ", "sq. "), ("", "."), ("2", "\u00b2", "^2")),
+    "cubic": (("cu ", "cu. "), ("", "."), ("3", "\u00b3", "^3")),
+}
+
+for _power, (_befores, _points, _behinds) in _POWERS.items():
+    for _length, (_one, _many) in _LENGTHS.items():
+        _names = (f"{_power} {_one}", f"{_power} {_many}")
+        UNITS.update({before + _length + point: _names for before in _befores for point in _points})
+        UNITS.update({_length + behind: _names for behind in _behinds})
+
+COMPASS_POINTS: Final = {"N": "north", "S": "south", "E": "east", "W": "west"}
+
+# Those that must touch the number: with a space between them they may be something else.
+ONLY_TOUCHING: Final = frozenset({"N", "J", "MP", "HP"})
+# Those that must not, unless the number has a point and they are seconds: "80s" is a decade.
+ONLY_APART: Final = frozenset({"s", "ac"})
+# Those that mean something else if they touch the number: the size of a font.
+TOUCHING_NAMES: Final = {"pt": ("point", "points")}
+_PER_UNITS: Final = (
+    "yr", "wk", "hr", "h", "min", "s", "sec", "ms", "kg", "g", "lb", "oz", "m", "cm", "mm", "km",
+    "mi", "ft", "sq ft", "ha", "l", "L", "ml", "mL", "\u03bcL", "\u03bcl", "dl", "gal", "kWh",
+    "MWh", "GB", "MB",
+)  # fmt: skip
+_PER_WORDS: Final = (
+    "month", "year", "week", "day", "hour", "minute", "second", "night", "mile", "acre", "hectare",
+    "person", "user", "seat", "unit", "item", "ticket", "page", "word", "piece", "room", "share",
+    "barrel",
+)  # fmt: skip
+# What a rate may be per.
+PER_NAMES: Final = {
+    **{short: UNITS[short][0] for short in _PER_UNITS},
+    **{word: word for word in _PER_WORDS},
+    "mo": "month", "mth": "month", "y": "year", "week.": "week", "d": "day", "dL": "deciliter",
 }  # fmt: skip
 _SCALE: Final = r"(?: (?:hundred|thousand|million|billion|trillion))?"
 _PER: Final = (
@@ -49,11 +150,10 @@ _SUM_FOLLOWS: Final = re.compile(
 
 def _read_times(match: re.Match[str]) -> str | None:
     """Such as "2 x 4" is by, unless it is a sum."""
-    text, start = match.string, match.start()
-    if not _MULTIPLIED.search(text, max(0, start - 20), start):
+    if not before(_MULTIPLIED, match, 20):
         return None
-    gap = "" if text[start - 1] == " " else " "
-    return f"{gap}times " if _SUM_FOLLOWS.match(text, match.end()) else f"{gap}by "
+    gap = "" if match.string[match.start() - 1] == " " else " "
+    return f"{gap}times " if behind(_SUM_FOLLOWS, match) else f"{gap}by "
 
 
 def _name(match: re.Match[str], *, is_single: bool) -> str:
@@ -77,7 +177,7 @@ def _read(match: re.Match[str]) -> str | None:
     if unit in ONLY_APART and not (match["gap"] or match["per"] or (unit == "s" and "." in first)):
         return None
     if unit == "bps" and match["gap"] and len(first) < 4:  # noqa: PLR2004 - of an interest rate
-        return f"{decimal(first)} basis {'point' if is_one(first) else 'points'}"
+        return counted(first, "basis point", "basis points")
     is_attribute = match["gap"] == "-" or is_before_noun(match)
     if part:
         is_single = is_attribute or part[0] == "/"
@@ -89,27 +189,20 @@ def _read(match: re.Match[str]) -> str | None:
         return f"{words} of a second"  # an exposure of 1/250 s
     if match["exponent"]:
         words += " " + power(match["exponent"].lstrip("^").translate(SUPERSCRIPTS))
-    end = with_point if unit == "in." else with_point_before_capital
-    return end(f"{words}{match['scale']} {_name(match, is_single=is_single)}", match)
-
-
-def _read_pressure(match: re.Match[str]) -> str | None:
-    """Of the blood: BP 120/80, 120/80 mmHg."""
-    before = match.string[max(0, match.start() - 20) : match.start()]
-    return " over " if match["unit"] or _BLOOD_BEFORE.search(before) else None
+    words += f"{match['scale']} {_name(match, is_single=is_single)}"
+    return with_point(words, match, before_names=unit == "in.")
 
 
 def _read_feet(match: re.Match[str]) -> str:
-    feet, inches = match["feet"], match["inches"]
-    words = f"{cardinal(feet)} {'foot' if is_one(feet) else 'feet'}"
-    return f"{words} {decimal(inches)} {'inch' if is_one(inches) else 'inches'}"
+    feet = counted(match["feet"], "foot", "feet")
+    return f"{feet} {counted(match['inches'], 'inch', 'inches')}"
 
 
 def _read_angle(match: re.Match[str]) -> str:
     words = [
-        f"{decimal(figures)} {unit.removesuffix('s') if is_one(figures) else unit}"
+        counted(match[unit], unit.removesuffix("s"), unit)
         for unit in ("degrees", "minutes", "seconds")
-        if match[unit] and (figures := match[unit].removeprefix("0") or "0")
+        if match[unit]
     ]
     return " ".join([*words, COMPASS_POINTS[match["side"]]] if match["side"] else words)
 
@@ -123,9 +216,7 @@ def _read_only_feet(match: re.Match[str]) -> str | None:
 
 def _read_inches(match: re.Match[str]) -> str | None:
     first, part = match["first"], match["part"]
-    closes_quotation = _OPEN_DOUBLE_QUOTE.search(
-        match.string, max(0, match.start() - 300), match.start()
-    )
+    closes_quotation = before(_OPEN_DOUBLE_QUOTE, match, 300)
     if closes_quotation or (part and not first.isdecimal()):
         return None
     is_single = is_one(first) or is_before_noun(match)
@@ -135,12 +226,6 @@ def _read_inches(match: re.Match[str]) -> str | None:
     return f"{words} {'inch' if is_single else 'inches'}"
 
 
-SIGNS: Final = rule(
-    rf"[-\u2212+\u00b1\u2013](?:(?<=[-\u2212])(?<![\w)\]'\"^%\u00b0{COINS}].)|(?<=\+)(?<![\w)+].)|(?<=\u00b1)"
-    r"|(?<=\u2013)(?<![\w\u2013)%\u00b0].)(?=[0-9.]{1,8} ?[%\u00b0]))"
-    rf"(?=\.?[0-9]|[{COINS}] ?\.?[0-9])",
-    lambda match: _SIGN_WORDS[match[0]],
-)
 PRODUCTS: Final = (
     # 3x faster
     rule(
@@ -179,7 +264,11 @@ INCHES: Final = rule(
     r"\"(?= *(?:[a-z,.;x)]|TV|LED)|\n|$)",
     _read_inches,
 )
-PRESSURES: Final = rule(r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)", _read_pressure)
+# of the blood: BP 120/80, 120/80 mmHg
+PRESSURES: Final = rule(
+    r"/(?<=[0-9]{2}.)(?=[0-9]{2,3}(?P<unit> ?mm ?Hg\b)?)",
+    lambda match: " over " if match["unit"] or before(_BLOOD_BEFORE, match, 20) else None,
+)
 PERCENTS: Final = rule(
     rf"(?P<first>{number(not_after('.,$'))})"
     rf"(?:%? ?(?:[-\u2013\u2014]| to ) ?(?P<second>{NUMBER})"
@@ -274,21 +363,17 @@ _TAKES_BEFORE: Final = re.compile(
 )
 
 
-def _is_behind(words: re.Pattern[str], match: re.Match[str]) -> bool:
-    return words.search(match.string, max(0, match.start() - 16), match.start()) is not None
-
-
 # wait 30s; the 90s are a decade
 SECONDS: Final = rule(
     rf"([0-9]{not_after('.,')}[0-9]{{1,2}})s\b"
     r"(?!['\u2019-]| (?!(?:before|after|and|then|or|in|on|at|to|until|per|is|was)\b)[a-z])",
-    lambda match: f"{cardinal(match[1])} seconds" if _is_behind(_LASTS_BEFORE, match) else None,
+    lambda match: f"{cardinal(match[1])} seconds" if before(_LASTS_BEFORE, match, 16) else None,
 )
 # ETA: 5m, took 12m; "for 5m" may be meters
 MINUTES: Final = rule(
     rf"([0-9]{not_after('.,')}[0-9]{{0,2}})m\b"
     r"(?!['\u2019-]|\u00b2| [a-z]+ (?:high|long|deep|wide)\b)",
-    lambda match: f"{cardinal(match[1])} minutes" if _is_behind(_TAKES_BEFORE, match) else None,
+    lambda match: f"{cardinal(match[1])} minutes" if before(_TAKES_BEFORE, match, 16) else None,
 )
 DEGREES: Final = (
     rule(r"\u00b0C\b", lambda match: apart(match, "degrees Celsius")),

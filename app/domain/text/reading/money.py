@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.number_words import cardinal, decimal, is_one
+from app.domain.text.number_words import counted, decimal
 from app.domain.text.reading.matching import (
     JOINT,
     any_of,
@@ -14,8 +14,9 @@ from app.domain.text.reading.matching import (
     number,
     touches_word,
 )
-from app.domain.text.reading.units import PER_NAMES
+from app.domain.text.reading.measures import PER_NAMES
 
+# Their names, singular and plural, and those of their hundredth part, if they have one.
 _COINS: Final[dict[str, tuple[str, str, str, str]]] = {
     "$": ("dollar", "dollars", "cent", "cents"), "\u20ac": ("euro", "euros", "cent", "cents"),
     "\u00a3": ("pound", "pounds", "penny", "pence"), "\u00a5": ("yen", "yen", "", ""),
@@ -30,8 +31,7 @@ _COINS: Final[dict[str, tuple[str, str, str, str]]] = {
     "ZAR": ("rand", "rand", "", ""), "PLN": ("zloty", "zlotys", "", ""),
     "CZK": ("koruna", "koruna", "", ""),
 }  # fmt: skip
-"""Their names, singular and plural, and those of their hundredth part, if they have one."""
-
+# What else is written for a coin; before its sign, whose it is.
 _CODES: Final = {
     "USD": f"U{JOINT}S $", "EUR": "\u20ac", "GBP": "\u00a3", "JPY": "\u00a5", "KRW": "\u20a9",
     "INR": "\u20b9", "RUB": "\u20bd", "AUD": "Australian $", "CAD": "Canadian $",
@@ -41,8 +41,6 @@ _CODES: Final = {
     "R$": "R$", "Rs.": "\u20b9", "Rs": "\u20b9", "SEK": "SEK", "NOK": "NOK", "DKK": "DKK",
     "MXN": "MXN", "BRL": "R$", "ZAR": "ZAR", "PLN": "PLN", "CZK": "CZK",
 }  # fmt: skip
-"""What else is written for a coin; before its sign, whose it is."""
-
 _SCALES: Final = {
     "k": "thousand", "m": "million", "mn": "million", "mm": "million", "mio": "million",
     "b": "billion", "bn": "billion", "t": "trillion", "tn": "trillion", "tr": "trillion",
@@ -90,13 +88,9 @@ def _words(written: str, scale: str | None, sign: str, *, is_attribute: bool = F
     whole, _, rest = amount.partition(".")
     rest = rest.rstrip("0")
     if not rest or not cent or len(rest) > 2:  # noqa: PLR2004 - cents have two figures
-        number = amount if rest else whole or "0"
-        return f"{decimal(number)} {one if is_one(number) else many}"
-    num_cents = int(rest.ljust(2, "0"))
-    minor = f"{cardinal(str(num_cents))} {cent if num_cents == 1 else cents}"
-    if not whole.strip("0"):
-        return minor
-    return f"{cardinal(whole)} {one if is_one(whole) else many} {minor}"
+        return counted(amount if rest else whole or "0", one, many)
+    minor = counted(rest.ljust(2, "0"), cent, cents)
+    return f"{counted(whole, one, many)} {minor}" if whole.strip("0") else minor
 
 
 def _read_sign_before(match: re.Match[str]) -> str | None:
@@ -173,5 +167,5 @@ PAIRS: Final = rule(
 )
 CENTS: Final = rule(
     rf"({number(not_after('.,'))}) ?\u00a2",
-    lambda match: f"{decimal(match[1])} {'cent' if is_one(match[1]) else 'cents'}",
+    lambda match: counted(match[1], "cent", "cents"),
 )

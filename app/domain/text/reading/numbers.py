@@ -19,9 +19,21 @@ from app.domain.text.number_words import (
     power,
     year,
 )
+from app.domain.text.reading import money
 from app.domain.text.reading.characters import SUBSCRIPTS, SUPERSCRIPTS
-from app.domain.text.reading.matching import NUMBER, apart, not_after, number, touches_word
+from app.domain.text.reading.matching import (
+    NUMBER,
+    apart,
+    before,
+    behind,
+    not_after,
+    number,
+    touches_word,
+)
 
+_SIGN_WORDS: Final = {
+    "-": "minus ", "\u2212": "minus ", "\u2013": "minus ", "+": "plus ", "\u00b1": "plus or minus ",
+}  # fmt: skip
 _SMALL: Final = "[\u2080-\u2089\u2070\u00b9\u00b2\u00b3\u2074-\u2079]"
 _LONGEST_COUNT: Final = 6  # more figures without commas are a code, unless the last three are zero
 
@@ -39,9 +51,8 @@ _NAME_BEFORE: Final = re.compile(r"(?:^|\W)[A-Z][A-Za-z]+ \Z")
 _USUAL_DENOMINATORS: Final = frozenset({
     "2", "3", "4", "5", "6", "7", "8", "10", "12", "16", "20", "32", "64", "100", "1000",
 })  # fmt: skip
+# Denominators whose plural is usual, of an inch or a note: "in 1/16s".
 _NAMED_PARTS: Final = frozenset({"10", "12", "16", "20", "32", "64"})
-"""Denominators whose plural is usual, of an inch or a note: "in 1/16s"."""
-
 _VOTE_BEFORE: Final = re.compile(
     r"\b(?:pass(?:ed|es)|vot(?:ed?|es|ing)|won|lost|beat|fail(?:ed|s)|approved|rejected|defeated)"
     r"(?: [a-z]+){0,3} \Z"
@@ -49,7 +60,6 @@ _VOTE_BEFORE: Final = re.compile(
 _MODEL_BEFORE: Final = re.compile(r"\b(?:Boeing|Airbus|Embraer|Cessna|Bombardier) [A-Z]?\Z")
 _ODDS_BEFORE: Final = re.compile(r"\b[Oo]dds (?:of|at|are|were|is) \Z")
 _FULL_MARKS: Final = frozenset({"5", "10", "100"})
-_WHOLE_IN_PARTS: Final = 100
 _BEATS: Final = frozenset({"2", "4", "8", "16"})
 _TIME_FOLLOWS: Final = re.compile(r" (?:time|meter|beat|rhythm|signature)\b")
 _RATED: Final = re.compile(
@@ -60,27 +70,21 @@ _RATED: Final = re.compile(
 _RATES: Final = re.compile(r",? (?:would|recommend|stars?\b|rating|from critics)")
 
 
-def _are_apart(match: re.Match[str]) -> bool:
-    """Whether it is no fraction: 60/40, 4/4 time."""
-    first, bottom = match["first"], match["bottom"]
-    if bottom in _BEATS and _TIME_FOLLOWS.match(match.string, match.end()):
-        return True
-    return len(first) == len(bottom) == 2 and int(first) + int(bottom) == _WHOLE_IN_PARTS  # noqa: PLR2004
-
-
 def _read_fraction(match: re.Match[str]) -> str:
     first, top, bottom = match.group("first", "top", "bottom")
     text, start = match.string, match.start()
-    if not top and _are_apart(match):
+    is_time = bottom in _BEATS and behind(_TIME_FOLLOWS, match)
+    are_percents = len(first) == len(bottom) == 2 and int(first) + int(bottom) == 100  # noqa: PLR2004
+    if not top and (is_time or are_percents):  # 4/4 time, 60/40
         return f"{cardinal(first)} {cardinal(bottom)}"
     if top or (bottom not in _FULL_MARKS and not text[start - 2 : start - 1].isalpha()):
         return _plain_fraction(match[0])
-    before = text[max(0, start - 24) : start]
-    if bottom in _FULL_MARKS and (_RATED.search(before) or _RATES.match(text, match.end())):
+    words = text[max(0, start - 24) : start]
+    if bottom in _FULL_MARKS and (_RATED.search(words) or behind(_RATES, match)):
         return f"{cardinal(first)} out of {cardinal(bottom)}"
-    if _ODDS_BEFORE.search(before):
+    if _ODDS_BEFORE.search(words):
         return f"{cardinal(first)} to {cardinal(bottom)}"
-    if bottom not in _USUAL_DENOMINATORS and _NAME_BEFORE.search(before):
+    if bottom not in _USUAL_DENOMINATORS and _NAME_BEFORE.search(words):
         return f"{cardinal(first)} slash {cardinal(bottom)}"  # Windows 10/11
     return _plain_fraction(match[0])
 
@@ -101,11 +105,6 @@ def _read_power(match: re.Match[str]) -> str:
     return f"{words} " if match.string[end : end + 1].isalnum() else words
 
 
-def _read_charge(match: re.Match[str]) -> str:
-    number = f" {cardinal(match[1].translate(SUPERSCRIPTS))}" if match[1] else ""
-    return number + (" plus" if match[2] == "\u207a" else " minus")
-
-
 def _read_range(match: re.Match[str]) -> str:
     low, high = match["low"], match["high"]
     first, second = decimal(low), decimal(high)
@@ -114,10 +113,10 @@ def _read_range(match: re.Match[str]) -> str:
     if match["equals"] is not None or (match["gap"] and match["dash"] == "-"):
         return f"{first} minus {second}"
     lower, higher = float(low.replace(",", "")), float(high.replace(",", ""))
-    before = match.string[max(0, match.start() - 32) : match.start()]
+    words = match.string[max(0, match.start() - 32) : match.start()]
     is_score = lower < 200 and (higher > 0 or lower < 100)  # noqa: PLR2004
-    is_range = lower < higher or is_score or _VOTE_BEFORE.search(before)
-    is_model = _MODEL_BEFORE.search(before)
+    is_range = lower < higher or is_score or _VOTE_BEFORE.search(words)
+    is_model = _MODEL_BEFORE.search(words)
     return f"{first} to {second}" if is_range and not is_model else f"{first} {second}"
 
 
@@ -141,22 +140,31 @@ def _read_whole(match: re.Match[str]) -> str:
     is_long = len(figures) > _LONGEST_COUNT and not figures.endswith("000")
     if is_long or (figures[0] == "0" and len(figures) > 1):
         return digits(figures)
-    if len(figures) == 4 and "1010" <= figures <= "2099":  # noqa: PLR2004
-        before = match.string[max(0, match.start() - 8) : match.start()]
-        if not _QUANTITY.match(match.string, end) or _YEAR_BEFORE.search(before):
-            return year(figures)
-    return cardinal(figures)
+    if not _is_year(figures):
+        return cardinal(figures)
+    counts = behind(_QUANTITY, match) and not before(_YEAR_BEFORE, match, 8)
+    return cardinal(figures) if counts else year(figures)
+
+
+def _is_year(figures: str) -> bool:
+    return len(figures) == 4 and "1010" <= figures <= "2099"  # noqa: PLR2004
 
 
 def _serial(figures: str) -> str:
     """Figures that touch letters: B2A23C, 1080p, SHA256."""
     if figures.endswith("000") and figures[0] != "0":
         return cardinal(figures)
-    if len(figures) == 4 and "1010" <= figures <= "2099":  # noqa: PLR2004
+    if _is_year(figures):
         return year(figures)
     return digits(figures) if len(figures) > 3 or figures[0] == "0" else cardinal(figures)  # noqa: PLR2004
 
 
+SIGNS: Final = rule(
+    rf"[-\u2212+\u00b1\u2013](?:(?<=[-\u2212])(?<![\w)\]'\"^%\u00b0{money.SIGNS}].)|(?<=\+)(?<![\w)+].)|(?<=\u00b1)"
+    r"|(?<=\u2013)(?<![\w\u2013)%\u00b0].)(?=[0-9.]{1,8} ?[%\u00b0]))"
+    rf"(?=\.?[0-9]|[{money.SIGNS}] ?\.?[0-9])",
+    lambda match: _SIGN_WORDS[match[0]],
+)
 # as a product with a power of ten, which the next rules read
 SCIENTIFIC: Final = rule(
     rf"(?P<first>[0-9]{not_after('.,:/-')}[0-9]?(?:\.[0-9]++)?)[eE]"
@@ -172,7 +180,10 @@ POWERS: Final = (
     # Ca2+, Cl-
     rule(
         "(?<=[A-Za-z])([\u00b2\u00b3\u2074]?)([\u207a\u207b])(?![\u2070\u00b9\u00b2\u00b3\u2074-\u2079])",
-        _read_charge,
+        lambda match: (
+            (f" {cardinal(match[1].translate(SUPERSCRIPTS))}" if match[1] else "")
+            + (" plus" if match[2] == "\u207a" else " minus")
+        ),
     ),
     rule(
         "([\u207b\u207a\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207f](?<=[\\w)].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,6})",

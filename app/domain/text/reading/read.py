@@ -5,13 +5,12 @@ numbers, a date its slashes from the rule for fractions. When all are done, no f
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from app.domain.text.mapped_text import MappedText, Rule, rule
 from app.domain.text.reading import (
     abbreviations,
-    addresses,
     calendar,
     characters,
     clock,
@@ -20,22 +19,14 @@ from app.domain.text.reading import (
     money,
     numbers,
     roman,
-    symbols,
 )
 
+# A pattern of what a text must have for any of the rules to match, and the rules. It is looked for
+# in the text with 0 for every figure, - for every dash: a pattern that begins with one character is
+# found in a tenth of the time of one that begins with a set of them.
 Step = tuple[str, *tuple[Rule, ...]]
-"""A pattern of what a text must have for any of the rules to match, and the rules.
-
-It is looked for in the text with 0 for every figure, - for every dash: a pattern that begins with
-one character is found in a tenth of the time of one that begins with a set of them.
-"""
-
-Search = Callable[[str], re.Match[str] | None]
-Stage = tuple[Search, tuple[tuple[Search, Sequence[Rule]], ...]]
-
 _TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
 _MAX_ROUNDS: Final = 8
-_LINE_END: Final = "\n"
 _TIDY: Final = (
     rule("  +", " "),
     rule("\n ", "\n"),
@@ -53,9 +44,9 @@ _CHARACTERS: Final[tuple[Step, ...]] = (
     (_ANY, characters.RULES),
 )
 _NAMES: Final[tuple[Step, ...]] = (
-    (r":\S", *addresses.URLS),
-    ("@", addresses.MAIL),
-    (r"\.(?:[a-z]{2}|(?<=www\.))", *addresses.HOSTS),
+    (r":\S", *identifiers.URLS),
+    ("@", identifiers.MAIL),
+    (r"\.(?:[a-z]{2}|(?<=www\.))", *identifiers.HOSTS),
     ("Mon|Tue|Wed|Thu|Fri|S(?:at|un)", *calendar.WEEKDAYS),
     ("0 [CTPJSK]", abbreviations.NUMBERED_BOOKS),
     (r"\. ?0(?:0{0,2}:0|(?<=Ps\.0)|(?<=Ps\. 0))", abbreviations.BOOKS),
@@ -131,7 +122,7 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     ("0[kM] ?- ?0", measures.SCALE_RANGES),
     ("0 ?[mMbB](?:n\\b| [a-z]|(?<=[MB])(?!\\w))", *measures.SCALES),
     ("0[kK]", *measures.THOUSANDS),
-    (rf"[-\u2212+\u00b1][0.{money.SIGNS}]", measures.SIGNS),
+    (rf"[-\u2212+\u00b1][0.{money.SIGNS}]", numbers.SIGNS),
     (r"[x\u00d7](?: ?[0.]|(?<=0.)[ /]|(?<=0 .) )", *measures.PRODUCTS),
     (rf"\((?<=[{money.SIGNS}].)", money.LOSSES),
     (money.SIGN, money.RULES),
@@ -167,32 +158,29 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     ("0", numbers.WHOLE),
 )
 _SYMBOLS: Final[tuple[Step, ...]] = (
-    (symbols.SIGN, *symbols.RULES),
-    ("[.!?,;:][A-Za-z.]", *symbols.MARKS),
+    (characters.SYMBOL, *characters.SYMBOLS),
+    ("[.!?,;:][A-Za-z.]", *characters.MARKS),
     (r" (?:[ \n.,;:!?)\]}]|(?<=[(\[{\n] ))", *_TIDY),
 )
 _FIGURES: Final = rf"[0\^\u2212\u00b0{_SMALL_FIGURES}]"
 
-
-def _stage(needed: str, steps: Iterable[Step]) -> Stage:
-    compiled = tuple((re.compile(needs).search, rules) for needs, *rules in steps)
-    return re.compile(needed).search, compiled
-
-
-_WORDS_STAGE: Final = _stage(_ANY, _WORDS)
-_SYMBOLS_STAGE: Final = _stage(_ANY, _SYMBOLS)
-STAGES: Final = (
-    _stage(_ANY, _CHARACTERS),
-    _stage(_ANY, _NAMES),
-    _stage(_FIGURES, _CODES_AND_DATES),
-    _WORDS_STAGE,
-    _stage(_FIGURES, _AMOUNTS),
-    _SYMBOLS_STAGE,
+# The steps in their order, and what a text must have for any of them.
+STAGES: Final = tuple(
+    (
+        re.compile(needed).search,
+        [(re.compile(needs).search, rules) for needs, *rules in steps],
+    )
+    for needed, steps in (
+        (_ANY, _CHARACTERS),
+        (_ANY, _NAMES),
+        (_FIGURES, _CODES_AND_DATES),
+        (_ANY, _WORDS),
+        (_FIGURES, _AMOUNTS),
+        (_ANY, _SYMBOLS),
+    )
 )
-"""The steps in their order; those for figures are left out where there is none."""
-
-_LATER_STAGES: Final = (_WORDS_STAGE, _SYMBOLS_STAGE)
-"""All that can find more in what the first round has written: it has no figures left."""
+# All that can find more in what the first round has written, words and symbols: it has no figures.
+_LATER_STAGES: Final = STAGES[3::2]
 
 
 def clean(paragraph: MappedText) -> MappedText:
@@ -207,27 +195,21 @@ def read(paragraphs: Sequence[MappedText]) -> list[MappedText]:
     one of forty. They are read until nothing changes: a sign that is a word now, or a word that has
     come apart from its figure ("3Dr."), may make an abbreviation of what stands beside it.
     """
-    lines = MappedText.join(paragraphs, _LINE_END)
-    stages: Iterable[Stage] = STAGES
+    lines = MappedText.join(paragraphs, "\n")
+    stages = STAGES
     for _ in range(_MAX_ROUNDS):
-        before = lines.text
-        lines = _read_once(lines, stages)
-        stages = _LATER_STAGES
-        if lines.text == before:
-            break
-    return lines.split(_LINE_END) if paragraphs else []
-
-
-def _read_once(lines: MappedText, stages: Iterable[Stage]) -> MappedText:
-    text, zeros = lines.text, _zeros(lines.text)
-    for needed, steps in stages:
-        if needed(zeros):
-            for needs, rules in steps:
+        text, zeros = lines.text, _zeros(lines.text)
+        before = text
+        for needs_any, steps in stages:
+            for needs, rules in steps if needs_any(zeros) else ():
                 if needs(zeros):
                     lines = lines.apply(rules)
                     if lines.text is not text:
                         text, zeros = lines.text, _zeros(lines.text)
-    return lines
+        stages = _LATER_STAGES
+        if text == before:
+            break
+    return lines.split("\n") if paragraphs else []
 
 
 def _zeros(text: str) -> str:

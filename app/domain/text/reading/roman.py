@@ -6,42 +6,39 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, ordinal, year
+from app.domain.text.reading.matching import behind
 
 _VALUES: Final = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _LAST_YEAR: Final = 2099
 _VALID: Final = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
 
-_HEADINGS: Final = frozenset({
-    "Chapter", "Part", "Section", "Act", "Scene", "Volume", "Book", "Appendix", "Article",
-    "Figure", "Table", "Phase", "Stage", "Title", "Canto", "Level", "Grade", "Category", "Class",
-    "Type", "Tier", "Division", "Corps", "Episode", "Season", "Lesson", "Unit", "Module", "Round",
-    "Step", "Exhibit", "Schedule", "Annex", "Mark", "Vatican", "Apollo", "War", "Bowl",
-    "WrestleMania", "GTA", "FF", "COD", "TES", "Auto", "Fantasy", "Kombat", "Rocky", "Civilization",
-})  # fmt: skip
-_RULERS: Final = frozenset({
-    "Abdul", "Abdullah", "Adrian", "Ahmed", "Albert", "Alexander", "Alexandra", "Alexios",
-    "Alfonso", "Amenhotep", "Andrew", "Anne", "Artaxerxes", "Baldwin", "Bayezid", "Beatrix",
-    "Benedict", "Boniface", "Carl", "Carlos", "Casimir", "Catherine", "Charles", "Christian",
-    "Clement", "Cleopatra", "Constantine", "Darius", "David", "Edmund", "Edward", "Elizabeth",
-    "Emanuel", "Emmanuel", "Eric", "Eugene", "Felipe", "Ferdinand", "Francis", "Franz", "Frederick",
-    "Friedrich", "George", "Gregory", "Gustav", "Haakon", "Harald", "Harold", "Henri", "Henry",
-    "Honorius", "Hussein", "Innocent", "Isabella", "Ivan", "James", "John", "Joseph", "Juan",
-    "Julius", "Justin", "Justinian", "Kamehameha", "Kenneth", "Ladislaus", "Leo", "Leopold",
-    "Louis", "Ludwig", "Manuel", "Margaret", "Maria", "Mary", "Maximilian", "Mehmed", "Michael",
-    "Murad", "Mustafa", "Napoleon", "Nicholas", "Norodom", "Olaf", "Olav", "Oscar", "Osman", "Otto",
-    "Paul", "Pedro", "Peter", "Philip", "Pius", "Ptolemy", "Rama", "Rameses", "Ramesses", "Ramses",
-    "Richard", "Robert", "Rudolf", "Sam", "Selim", "Seti", "Sigismund", "Sixtus", "Stanislaus",
-    "Stephen", "Suleiman", "Theodosius", "Thomas", "Thutmose", "Umberto", "Urban", "Vajiralongkorn",
-    "Victor", "Victoria", "Vittorio", "Walter", "Wilhelm", "Willem", "William", "Xerxes",
-})  # fmt: skip
+_HEADING_WORDS: Final = (
+    "Chapter|Part|Section|Act|Scene|Volume|Book|Appendix|Article|Figure|Table|Phase|Stage|Title"
+    "|Canto|Level|Grade|Category|Class|Type|Tier|Division|Corps|Episode|Season|Lesson|Unit"
+    "|Module|Round|Step|Exhibit|Schedule|Annex|Mark|Vatican|Apollo|War|Bowl|WrestleMania|GTA|FF"
+    "|COD|TES|Auto|Fantasy|Kombat|Rocky|Civilization"
+)
+_HEADINGS: Final = frozenset(_HEADING_WORDS.split("|"))
+_RULER_NAMES: Final = (
+    "Abdul|Abdullah|Adrian|Ahmed|Albert|Alexander|Alexandra|Alexios|Alfonso|Amenhotep|Andrew"
+    "|Anne|Artaxerxes|Baldwin|Bayezid|Beatrix|Benedict|Boniface|Carl|Carlos|Casimir|Catherine"
+    "|Charles|Christian|Clement|Cleopatra|Constantine|Darius|David|Edmund|Edward|Elizabeth"
+    "|Emanuel|Emmanuel|Eric|Eugene|Felipe|Ferdinand|Francis|Franz|Frederick|Friedrich|George"
+    "|Gregory|Gustav|Haakon|Harald|Harold|Henri|Henry|Honorius|Hussein|Innocent|Isabella|Ivan"
+    "|James|John|Joseph|Juan|Julius|Justin|Justinian|Kamehameha|Kenneth|Ladislaus|Leo|Leopold"
+    "|Louis|Ludwig|Manuel|Margaret|Maria|Mary|Maximilian|Mehmed|Michael|Murad|Mustafa|Napoleon"
+    "|Nicholas|Norodom|Olaf|Olav|Oscar|Osman|Otto|Paul|Pedro|Peter|Philip|Pius|Ptolemy|Rama"
+    "|Rameses|Ramesses|Ramses|Richard|Robert|Rudolf|Sam|Selim|Seti|Sigismund|Sixtus|Stanislaus"
+    "|Stephen|Suleiman|Theodosius|Thomas|Thutmose|Umberto|Urban|Vajiralongkorn|Victor|Victoria"
+    "|Vittorio|Walter|Wilhelm|Willem|William|Xerxes"
+)
+_RULERS: Final = frozenset(_RULER_NAMES.split("|"))
 _RULERS_WITH_ONE: Final = frozenset({"Elizabeth", "Napoleon"})
 _CROWNS: Final = frozenset({"King", "Queen", "Pope", "Emperor", "Tsar", "Sultan", "Pharaoh"})
 _COUNTED_FROM_ONE: Final = frozenset({"War", "Bowl", "WrestleMania", "Vatican", "Schedule"})
-_WORDS: Final = frozenset({
-    "MIX", "DIM", "MILL", "CIVIL", "CD", "DC", "MC", "MD", "DM", "CC", "MM", "LI", "CV", "DI", "MI",
-    "DIV", "LCD", "XL", "XXL",
-})  # fmt: skip
-"""Numerals that are more often words or letters; never read after any capitalized word."""
+# Numerals that are more often words or letters; never read after any capitalized word.
+_USUAL_WORDS: Final = "MIX|DIM|MILL|CIVIL|CD|DC|MC|MD|DM|CC|MM|LI|CV|DI|MI|DIV|LCD|XL|XXL"
+_WORDS: Final = frozenset(_USUAL_WORDS.split("|"))
 
 
 @lru_cache(maxsize=1 << 10)
@@ -71,7 +68,7 @@ def _read(match: re.Match[str]) -> str | None:
     if before["word"] in _RULERS and _RULER_NUMERAL.fullmatch(match[1]):
         # any numeral but I, which must be that of a king and no pronoun
         is_ruler = before["crown"] in _CROWNS or before["word"] in _RULERS_WITH_ONE
-        is_pronoun = match[1] == "I" and (not is_ruler or _PRONOUN.match(text, match.end()))
+        is_pronoun = match[1] == "I" and (not is_ruler or behind(_PRONOUN, match))
         return None if is_pronoun else f" the {ordinal(str(number))}"
     return f" {cardinal(str(number))}" if _is_number(match, before["word"]) else None
 
@@ -82,7 +79,7 @@ def _is_number(match: re.Match[str], word: str) -> bool:
         return numeral in "IVX" or len(numeral) > 1
     if word in _HEADINGS or word.title() in _HEADINGS:
         if numeral == "I":
-            return _ONE_ENDS.match(match.string, match.end()) is not None
+            return behind(_ONE_ENDS, match) is not None
         return numeral in "VX" or len(numeral) > 1
     is_name = word[0].isupper() and word[1:].islower()
     is_numeral = len(numeral) > 1 and _RULER_NUMERAL.fullmatch(numeral) is not None

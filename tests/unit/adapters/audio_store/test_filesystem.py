@@ -24,7 +24,6 @@ from app.adapters.audio_store.filesystem import (
 )
 from app.adapters.audio_store.rules import StoreLimits, directory_of
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import (
     CaptionsNotFoundError,
     InvalidFileNameError,
@@ -32,6 +31,7 @@ from app.domain.errors import (
     StoreError,
     StoreFullError,
 )
+from app.domain.segment import Caption
 from app.ports.audio_store import StoredAudio
 from tests.fakes.clock import FakeClock
 
@@ -45,7 +45,7 @@ from app.adapters.audio_store.filesystem import FilesystemAudioStore
 from app.adapters.audio_store.rules import StoreLimits, directory_of
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.segment import Caption
 
 async def parts(content):
     yield content
@@ -854,7 +854,7 @@ from app.adapters.audio_store.filesystem import FilesystemAudioStore
 from app.adapters.audio_store.rules import StoreLimits, directory_of
 from app.adapters.clock import SystemClock
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
+from app.domain.segment import Caption
 from app.domain.errors import StoreError
 
 async def parts():

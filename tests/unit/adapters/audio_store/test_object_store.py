@@ -22,8 +22,8 @@ from app.adapters.audio_store.object_store import (
 )
 from app.adapters.audio_store.rules import LEFTOVER_MAX_AGE_S, MAX_NUMBER, StoreLimits
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import CaptionsNotFoundError, StoreError, StoreFullError
+from app.domain.segment import Caption
 from app.ports.audio_store import StoredAudio
 from tests.fakes.clock import FakeClock
 from tests.object_storage import make_bucket, use_storage

@@ -170,11 +170,12 @@ async def test_each_owner_has_its_own_list_files_and_captions(
     library: AudioLibrary, stores: FakeAudioStores
 ) -> None:
     await fill(stores, 2)
-    await library.delete("anna", "speech_000001.wav")
+    await (await library.stores.for_owner("anna")).delete("speech_000001.wav")
     assert [file.name for file in (await library.list("anna", PageQuery())).files] == [
         "speech_000002.wav"
     ]
     page = await library.list(None, PageQuery(limit=1))
     assert ([file.name for file in page.files], page.has_more) == (["speech_000002.wav"], True)
-    async with library.open_file("bob", "speech_000001.wav") as audio:
+    bobs = await library.stores.for_owner("bob")
+    async with bobs.open_file("speech_000001.wav") as audio:
         assert [block async for block in audio.read(1, 4)] == [b"oun"]

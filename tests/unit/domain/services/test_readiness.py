@@ -10,7 +10,7 @@ from app.domain.errors import (
     SynthesisError,
 )
 from app.domain.resilience import BreakerState, EngineHealth
-from app.domain.services.lifecycle import WARM_UP_TEXT, EngineCheck, ModelState, Readiness
+from app.domain.services.lifecycle import WARM_UP_TEXT, ModelState, Readiness
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
@@ -104,10 +104,9 @@ async def test_a_model_that_may_not_be_asked_is_ready(
 def test_a_model_is_well_until_it_was_left_alone_for_too_long(
     open_for_s: float, *, is_well: bool
 ) -> None:
-    check = EngineCheck(lambda: EngineHealth(BreakerState.OPEN, open_for_s))
-    assert (check.why_not() is None) is is_well
-    assert check.health.breaker is BreakerState.OPEN
-    assert check.trouble()
+    health = EngineHealth(BreakerState.OPEN, open_for_s)
+    assert (health.why_not() is None) is is_well
+    assert health.trouble()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_a_model_is_well_until_it_was_left_alone_for_too_long(
 def test_trouble_is_told_in_words_from_its_beginning(
     state: BreakerState, words: str | None
 ) -> None:
-    trouble = EngineCheck(lambda: EngineHealth(state)).trouble()
+    trouble = EngineHealth(state).trouble()
     assert trouble is None if words is None else words in str(trouble)
 
 

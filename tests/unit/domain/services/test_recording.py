@@ -7,8 +7,8 @@ from contextlib import aclosing
 import pytest
 
 from app.domain.audio import AudioFormat
-from app.domain.captions import Caption
 from app.domain.errors import StoreError, StoreFullError
+from app.domain.segment import Caption
 from app.domain.services.audio_library import (
     MAX_FINISH_S,
     MAX_WAIT_S,

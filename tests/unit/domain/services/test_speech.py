@@ -6,7 +6,6 @@ import pytest
 
 from app.domain.admission import AdmissionLimits
 from app.domain.audio import AudioFormat
-from app.domain.catalog import Catalog
 from app.domain.errors import (
     InputTooLongError,
     ModelLoadingError,
@@ -21,7 +20,14 @@ from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Readiness
 from app.domain.services.speech import SILENCE_S, SpeechLimits, SpeechPorts, SpeechService
 from app.domain.services.speech_stream import SpeechStream
-from app.domain.speech import CacheStatus, Outcome, SpeechOptions, SpeechReport, SpeechRequest
+from app.domain.speech import (
+    CacheStatus,
+    Catalog,
+    Outcome,
+    SpeechOptions,
+    SpeechReport,
+    SpeechRequest,
+)
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_cache import FakeSpeechCache

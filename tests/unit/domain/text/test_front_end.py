@@ -177,7 +177,7 @@ def test_spans_lie_in_the_source_in_order_and_do_not_overlap(text: str, voice: s
     parts = [part for part in read_text(text, ReadingOptions()) if not isinstance(part, Pause)]
     end = 0
     for piece in VOICES[voice](parts):
-        for start, stop in dict.fromkeys(piece.spans):
+        for start, stop in dict.fromkeys(piece[i : i + 1].span() for i in range(len(piece))):
             assert end <= start <= stop <= len(text)
             end = stop
 

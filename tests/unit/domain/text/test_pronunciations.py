@@ -34,4 +34,4 @@ def test_the_longest_word_counts() -> None:
     said = Pronunciations({"new": "noo", "new york": "noo yawrk"})
     text = said.apply(MappedText.of("New York is new"))
     assert text.text == "noo yawrk is noo"
-    assert text.span(0) == (0, 8)
+    assert text[:1].span() == (0, 8)

@@ -194,11 +194,12 @@ def test_a_paragraph_is_read_alike_whatever_stands_beside_it(texts: list[str]) -
 def test_what_is_spoken_comes_from_the_text_in_its_order(text: str) -> None:
     end = 0
     for part in parts_of(text):
-        assert len(part.spans) == len(part.text)
-        starts, ends = [start for start, _ in part.spans], [end for _, end in part.spans]
+        spans = [part[index : index + 1].span() for index in range(len(part.packed))]
+        assert len(spans) == len(part.text)
+        starts, ends = [start for start, _ in spans], [end for _, end in spans]
         assert starts == sorted(starts)
         assert ends == sorted(ends)
-        assert all(0 <= start <= stop <= len(text) for start, stop in part.spans)
-        if part.spans:
+        assert all(0 <= start <= stop <= len(text) for start, stop in spans)
+        if spans:
             assert end <= starts[0]
             end = ends[-1]
