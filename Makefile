@@ -16,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --n
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all nightly test-deploy lint check docs bench metrics overload reading soak format lock clean
+.PHONY: help run test test-all nightly test-deploy lint check docs bench peers metrics overload reading soak format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ docs: $(VENV)/.docs ## Update the generated tables and build the documentation i
 bench: $(VENV)/.dev $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Measure beside the package, write docs/benchmarks.md (MODEL=...)
 	SOPRANO_MODEL__GRAPH_DIRECTORY=build/bench-graphs \
 		$(BIN)/python -m benchmarks --model $(or $(MODEL),$(BENCH_MODEL)) --output docs/benchmarks.md
+
+peers: $(VENV)/.peers $(if $(MODEL),,$(BENCH_MODEL)/tokenizer_config.json) ## Measure beside llama.cpp, and without HTTP (MODEL=...)
+	SOPRANO_MODEL__GRAPH_DIRECTORY=build/bench-graphs \
+		$(BIN)/python -m benchmarks.peers --model $(or $(MODEL),$(BENCH_MODEL))
 
 metrics: $(VENV)/.dev ## Print size and shape of the code (TREE=...)
 	$(BIN)/python -m benchmarks.code_metrics $(TREE)
@@ -97,6 +101,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.deploy: pyproject.toml constraints.txt | $(VENV)/.dev
 	$(PIP) --editable '.[deploy-test,dev]'
+	touch $@
+
+$(VENV)/.peers: pyproject.toml constraints.txt | $(VENV)/.dev
+	$(PIP) --editable '.[bench-peers,dev]'
 	touch $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
