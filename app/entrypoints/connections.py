@@ -1,6 +1,7 @@
 """What the connections of all protocols have in common: their limits, and how they are kept."""
 
 import asyncio
+import weakref
 from typing import Final
 
 import msgspec
@@ -73,11 +74,11 @@ def close_only_once(transport: asyncio.Transport) -> None:
     Over TLS asyncio forgets its connection at the second one, and then fails at whatever is asked
     of it: how much waits to be sent, and to abort.
     """
-    close = transport.close
+    known = weakref.ref(transport)  # or it would hold itself, and its buffers, beyond its end
 
     def close_once() -> None:
-        if not transport.is_closing():
-            close()
+        if (transport := known()) and not transport.is_closing():
+            type(transport).close(transport)
 
     transport.close = close_once  # type: ignore[method-assign]
 

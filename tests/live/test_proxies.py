@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import psutil
 import pytest
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
@@ -308,6 +309,41 @@ def test_handshakes_that_never_end_count_as_connections_and_end_in_time(
         for each in silent:
             each.close()
     assert not server.log_events(level="error")
+
+
+@pytest.mark.parametrize(
+    "sent", [None, b"", b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+)
+def test_what_a_tls_connection_takes_is_free_when_it_is_gone(
+    certificate: tuple[Path, Path], tmp_path: Path, sent: bytes | None
+) -> None:
+    """Each has buffers of 300 kB; `sent` is None for a handshake that is given up."""
+    chain, key = certificate
+    port = free_port()
+    flags = ["--port", str(port), "--ssl-certfile", str(chain), "--ssl-keyfile", str(key)]
+    trusted = ssl.create_default_context(cafile=str(chain))
+    with running(tmp_path / "log", *flags) as process:
+        server = psutil.Process(process.pid)
+        num_idle = server.num_fds()
+
+        def come_and_go() -> int:
+            clients = []
+            for _ in range(200):
+                client = socket.create_connection(("127.0.0.1", port))
+                if sent is None:
+                    client.sendall(b"\x16\x03\x01\x02\x00\x01")
+                else:
+                    client = trusted.wrap_socket(client, server_hostname="localhost")
+                    client.sendall(sent)
+                clients.append(client)
+            wait_until(lambda: server.num_fds() >= num_idle + 200)
+            for client in clients:
+                client.close()
+            wait_until(lambda: server.num_fds() < num_idle + 20)
+            return int(server.memory_info().rss)
+
+        first, *_, last = (come_and_go() for _ in range(5))
+        assert last - first < 60_000_000
 
 
 def test_a_certificate_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import h11
 import structlog
-from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -82,7 +82,6 @@ class HttpProtocol(H11Protocol):
     ) -> None:
         super().__init__(**arguments)
         self.conn: RequestReader = RequestReader(prefix)
-        self._application, self.app = self.app, self._run
         self._limits = limits
         self._unfinished = UnfinishedPart(limits.unfinished)
         self._overload = overload
@@ -91,6 +90,15 @@ class HttpProtocol(H11Protocol):
         self._is_rejected = False
         self._is_discarding = False
         self._is_body_broken = False
+
+    @property  # a method in a field would hold the connection, and its buffers, beyond its end
+    def app(self) -> ASGIApp:
+        """What uvicorn runs for a request."""
+        return self._run
+
+    @app.setter
+    def app(self, application: ASGIApp) -> None:
+        self._application = application
 
     @property
     def is_busy(self) -> bool:
@@ -240,6 +248,7 @@ class HttpProtocol(H11Protocol):
         """Forget what has come of an unfinished body."""
         self._unfinished.resize(0)
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # which would hold a broken connection until its time
 
     def _expect_headers(self) -> None:
         if self._headers_due_at is None:

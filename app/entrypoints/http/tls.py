@@ -61,10 +61,13 @@ class TlsHandshake(asyncio.Protocol):
                 ssl_handshake_timeout=self._limits.header_timeout_s,
                 ssl_shutdown_timeout=self._limits.write_stall_s,
             )
-        except OSError:  # which the client has caused, or the time
+        except OSError as error:  # which the client has caused, or the time
+            error.__traceback__ = None  # asyncio would keep it, and with it the connection
             return
         finally:
             self._connections.discard(self)
+        if transport is None:  # it was lost just now
+            return
         protocol = self._make_protocol()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
