@@ -16,21 +16,18 @@ import httpx
 import psutil
 import pytest
 
+from tests.faults.hasty_server import LIMIT_S
 from tests.serving import ServerProcess, server_process, wait_for_status
 from tests.socket_handshake import HANDSHAKE
 
 SPEECH: Final = "/v1/audio/speech"
 HOST: Final = b"Host: localhost\r\n"
-LIMIT_S: Final = 1.0
-"""Of heads, bodies and writes."""
-
 PATIENCE_S: Final = 30.0
 """In which what the limit ends must have ended; the machine may be busy."""
 
 MAX_CHARS: Final = 1_000_000
 LIMITS: Final = {
     "SOPRANO_SERVER__READ_TIMEOUT_S": str(LIMIT_S),
-    "SOPRANO_SERVER__SEND_TIMEOUT_S": str(LIMIT_S),
     "SOPRANO_SPEECH__MAX_CHARS": str(MAX_CHARS),
 }
 
@@ -44,7 +41,8 @@ MB: Final = 1_000_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     log_path = tmp_path_factory.mktemp("faults") / "server.log"
-    with server_process(log_path, "--backend", "embedded", environ=LIMITS) as running:
+    command, hasty = ("--backend", "embedded"), "tests.faults.hasty_server"
+    with server_process(log_path, *command, environ=LIMITS, entry=hasty) as running:
         wait_for_status(f"{running.url}/health/ready")
         yield running
 

@@ -899,7 +899,7 @@ async def test_a_websocket_that_was_idle_is_replaced(tmp_path: Path, page: Page)
 async def test_voices_that_need_a_key_are_listed_once_there_is_one(
     tmp_path: Path, page: Page
 ) -> None:
-    environ = {"SOPRANO_AUTH__KEYS": f"alice:{KEY}", "SOPRANO_AUTH__OPEN_LISTS": "false"}
+    environ = {"SOPRANO_AUTH__KEYS": f"alice:{KEY}", "SOPRANO_AUTH__OPEN_ROUTES": "none"}
     with server_process(tmp_path / "log", "--backend", "embedded", environ=environ) as server:
         wait_for_status(f"{server.url}/health/ready")
         await visit(page, server.url)

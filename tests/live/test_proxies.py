@@ -323,6 +323,7 @@ def test_what_a_tls_connection_takes_is_free_when_it_is_gone(
     flags = ["--port", str(port), "--ssl-certfile", str(chain), "--ssl-keyfile", str(key)]
     trusted = ssl.create_default_context(cafile=str(chain))
     with running(tmp_path / "log", *flags) as process:
+        wait_until(lambda: "model.loaded" in (tmp_path / "log").read_text())
         server = psutil.Process(process.pid)
         num_idle = server.num_fds()
 

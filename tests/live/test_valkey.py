@@ -77,7 +77,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         environ = {
             "SOPRANO_VALKEY__URL": valkey.url,
             "SOPRANO_AUTH__KEYS_FILE": str(directory / "keys.toml"),
-            "SOPRANO_AUTH__OPEN_METRICS": "true",
+            "SOPRANO_AUTH__OPEN_ROUTES": "all",
         }
         with (
             server_process(directory / "one.log", *arguments, environ=environ) as one,
