@@ -6,9 +6,9 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from app.adapters.api_keys import add_key, describe_entry
 from app.adapters.clock import SystemClock
 from app.adapters.encoding.book_file import BOOK_FORMATS, duration_of, join_parts
+from app.adapters.reloaded_files import add_key, describe_entry
 from app.adapters.speech.cores import count_cores
 from app.adapters.speech.ray_serve import APPLICATION, apply_serve_config
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint

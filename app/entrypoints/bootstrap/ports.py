@@ -15,7 +15,6 @@ from typing import Final
 import msgspec
 import structlog
 
-from app.adapters.api_keys import FixedKeys, WatchedKeyFile
 from app.adapters.audio_store.files import FreeSpace
 from app.adapters.audio_store.filesystem import FilesystemAudioStores
 from app.adapters.audio_store.object_store import SCHEME, ObjectAudioStores
@@ -25,16 +24,14 @@ from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.observers.log import FanOut, StructuredLog
 from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
+from app.adapters.reloaded_files import FixedKeys, InvalidLexiconError, LexiconFile, WatchedKeyFile
 from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.adapters.speech.cache_levels import DiskCache, SharedSegments
 from app.adapters.speech.filtered import FilteredModel
 from app.adapters.speech.pool import PooledModel
 from app.adapters.speech.resilient import ResilientModel
 from app.adapters.speech.soprano.checkpoint.checkpoint import file_digests, file_states
-from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
-from app.adapters.valkey.cache import ValkeyCache
-from app.adapters.valkey.client import ValkeyClient, build_client
-from app.adapters.valkey.limits import ValkeyLimits
+from app.adapters.valkey import ValkeyCache, ValkeyClient, ValkeyLimits, build_client
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.entrypoints.backends import Choice
