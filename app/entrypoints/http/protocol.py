@@ -30,6 +30,7 @@ from websockets.http11 import Request
 from app.domain.api_keys import TokenBucket
 from app.domain.errors import ServerDrainingError, SpeechError
 from app.entrypoints.connections import (
+    MAX_REJECTED,
     ConnectionLimits,
     UnfinishedPart,
     WriteWatch,
@@ -41,7 +42,6 @@ from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from app.entrypoints.http.request_headers import HEAD, RequestReader
 
-MAX_REJECTED: Final = 16  # connections beyond the limit that are told so; others are closed at once
 FAREWELL_S: Final = 1.0  # given to a rejected client to begin its request; then it is answered
 
 # Read from a connection before the others have their turn. A chunk of one byte or an empty frame
