@@ -173,8 +173,8 @@ def time_limits(settings: ResilienceSettings) -> TimeLimits:
 
 
 def _log_choice(choice: Choice, settings: ModelSettings) -> None:
-    for step in choice.steps_down:
-        _log.info("backend.skipped", backend=step.backend, reason=step.reason)
+    for each in choice.skipped:
+        _log.info("backend.skipped", backend=each.backend, reason=each.reason)
     _log.info("backend.chosen", backend=choice.backend, version=version(DISTRIBUTION))
     ignored = UNUSED_SETTINGS.get(choice.backend, ())
     default = ModelSettings()

@@ -23,24 +23,12 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 from msgspec import Meta
-from werkzeug.http import (
-    http_date,
-    parse_date,
-    parse_etags,
-    parse_range_header,
-    quote_etag,
-    unquote_etag,
-)
+from werkzeug import http
 
 from app.domain.errors import SpeechError
 from app.domain.segment import Caption, render_srt, render_vtt
 from app.domain.services.audio_library import AudioLibrary, PageQuery
-from app.entrypoints.http import openapi
-from app.entrypoints.http.errors import (
-    ClientDisconnectedError,
-    PreconditionFailedError,
-    RangeNotSatisfiableError,
-)
+from app.entrypoints.http import errors, openapi
 from app.entrypoints.http.middleware import is_head
 from app.entrypoints.http.responses import EXPECTED_CUTS, send_parts, until_disconnect
 from app.entrypoints.http.schemas import CONTENT_TYPES
@@ -215,7 +203,7 @@ class StoredAudioController(Controller):
             # If-Modified-Since is for GET and HEAD alone (RFC 9110, section 13.1.3).
             is_known = "if-none-match" in headers and _is_known(headers, audio.info)
             if is_known or _is_for_another_state(headers, audio.info):
-                raise PreconditionFailedError
+                raise errors.PreconditionFailedError
         await store.delete(name)
         return StoredAudioDeleted(id=name)
 
@@ -242,7 +230,7 @@ class StoredAudioResponse(ASGIResponse):
                 return
             try:  # to return before the end makes the server cut
                 await until_disconnect(receive, send_parts(send, audio.read(span.start, span.end)))
-            except ClientDisconnectedError:
+            except errors.ClientDisconnectedError:
                 _log.info("stored_audio.client_left")
             except SpeechError as error:
                 write = _log.warning if isinstance(error, EXPECTED_CUTS) else _log.error
@@ -264,8 +252,8 @@ def describe_answer(info: StoredAudio, span: ByteRange | None) -> tuple[int, dic
     """Status and headers of the answer that sends `span`; None sends nothing (304)."""
     headers = {
         "accept-ranges": "bytes",
-        "etag": quote_etag(info.version),
-        "last-modified": http_date(info.created_at),
+        "etag": http.quote_etag(info.version),
+        "last-modified": http.http_date(info.created_at),
         **CACHE_HEADERS,
     }
     if span is None:
@@ -288,15 +276,15 @@ def choose_span(headers: Mapping[str, str], file: StoredAudio) -> ByteRange | No
     the range begins beyond the end, or is the last 0 bytes.
     """
     if _is_for_another_state(headers, file):
-        raise PreconditionFailedError
+        raise errors.PreconditionFailedError
     if _is_known(headers, file):
         return None
     header = headers.get("range")
     if header is None or not _may_be_partial(headers.get("if-range"), file):
         return ByteRange(0, file.num_bytes)
     if _LAST_NOTHING.fullmatch(header):
-        raise RangeNotSatisfiableError(file.num_bytes)
-    asked = parse_range_header(header)
+        raise errors.RangeNotSatisfiableError(file.num_bytes)
+    asked = http.parse_range_header(header)
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
         return ByteRange(0, file.num_bytes)  # several ranges, or a malformed header
     start, end = asked.ranges[0]
@@ -305,31 +293,31 @@ def choose_span(headers: Mapping[str, str], file: StoredAudio) -> ByteRange | No
             max(0, file.num_bytes + start), file.num_bytes, is_partial=file.num_bytes > 0
         )
     if start >= file.num_bytes:
-        raise RangeNotSatisfiableError(file.num_bytes)
+        raise errors.RangeNotSatisfiableError(file.num_bytes)
     return ByteRange(start, min(end or file.num_bytes, file.num_bytes), is_partial=True)
 
 
 def _is_for_another_state(headers: Mapping[str, str], file: StoredAudio) -> bool:
     if "if-match" in headers:
-        return file.version not in parse_etags(headers["if-match"])
-    since = parse_date(headers.get("if-unmodified-since"))
+        return file.version not in http.parse_etags(headers["if-match"])
+    since = http.parse_date(headers.get("if-unmodified-since"))
     return since is not None and _modified_at(file) > since
 
 
 def _is_known(headers: Mapping[str, str], file: StoredAudio) -> bool:
     if "if-none-match" in headers:
-        return parse_etags(headers["if-none-match"]).contains_weak(file.version)
-    since = parse_date(headers.get("if-modified-since"))
+        return http.parse_etags(headers["if-none-match"]).contains_weak(file.version)
+    since = http.parse_date(headers.get("if-modified-since"))
     return since is not None and _modified_at(file) <= since
 
 
 def _may_be_partial(condition: str | None, file: StoredAudio) -> bool:
     if condition is None:
         return True
-    if (date := parse_date(condition)) is not None:
+    if (date := http.parse_date(condition)) is not None:
         return date == _modified_at(file)
     # A part of another state must never be joined to this one: only the exact tag will do.
-    return unquote_etag(condition) == (file.version, False)
+    return http.unquote_etag(condition) == (file.version, False)
 
 
 def _modified_at(file: StoredAudio) -> datetime:

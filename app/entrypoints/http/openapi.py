@@ -1,21 +1,17 @@
-"""The description of the interface, and a page that shows it and sends requests, all offline."""
+"""What operations have in the description of the interface beside what their handlers say."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
-from litestar import Request, Response, Router
-from litestar.exceptions import HTTPException, NotFoundException
-from litestar.openapi import OpenAPIConfig, ResponseSpec, spec
-from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.exceptions import HTTPException
+from litestar.openapi import ResponseSpec, spec
 
 from app.domain import errors
 from app.domain.audio import AudioFormat
 from app.domain.errors import SpeechError
-from app.entrypoints.http.access import OPEN
 from app.entrypoints.http.errors import (
     NOT_JSON,
     HttpError,
@@ -23,7 +19,6 @@ from app.entrypoints.http.errors import (
     describe_http_exception,
     describe_speech_error,
 )
-from app.entrypoints.http.pages import CSS, JAVASCRIPT, read_static, static_file
 from app.entrypoints.http.schemas import (
     CONTENT_TYPES,
     MIN_TIMEOUT_S,
@@ -34,16 +29,6 @@ from app.entrypoints.http.schemas import (
     NormalizedText,
     ReadinessReport,
 )
-
-DESCRIPTION: Final = (
-    "Text to speech on your own machine, in the words of OpenAI's speech endpoint. "
-    "Every answer carries `x-request-id`; every error has the same body. "
-    "A server with keys wants one as `Authorization: Bearer KEY`."
-)
-
-API_KEY: Final = "ApiKey"
-
-CACHED: Final = {"cache-control": "max-age=3600"}
 
 
 def _error(description: str) -> ResponseSpec:
@@ -396,45 +381,3 @@ def captions_operation(content_type: str) -> type[spec.Operation]:
     """Captions as text of `content_type`, which the framework takes for JSON."""
     content = {content_type: spec.OpenAPIMediaType(schema=_TEXT)}
     return described([], {"200": spec.OpenAPIResponse("The captions, UTF-8.", content=content)})
-
-
-class ReferencePage(OpenAPIRenderPlugin):
-    """Swagger UI from files of the package. The framework's own plugin loads an icon from a CDN."""
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The page, which fetches the schema."""
-        return read_static("reference.html")
-
-
-def openapi_config(version: str) -> OpenAPIConfig:
-    """The schema at /schema/openapi.json, the page at /schema."""
-
-    def reject_unknown(response: Response[Any]) -> Response[Any]:
-        # The framework answers to unknown addresses below its own with a page of HTML.
-        if response.status_code == HTTPStatus.NOT_FOUND:
-            raise NotFoundException
-        return response
-
-    return OpenAPIConfig(
-        title="Soprano TTS API",
-        version=version,
-        description=DESCRIPTION,
-        openapi_router=Router(
-            "/schema",
-            route_handlers=[
-                static_file("swagger-ui", "swagger-ui-bundle.js", JAVASCRIPT, CACHED),
-                static_file("swagger-ui", "swagger-ui.css", CSS, CACHED),
-            ],
-            include_in_schema=False,
-            dto=None,
-            return_dto=None,
-            opt=OPEN,
-            after_request=reject_unknown,
-        ),
-        use_handler_docstrings=True,
-        components=spec.Components(
-            security_schemes={API_KEY: spec.SecurityScheme("http", scheme="bearer")}
-        ),
-        security=[{API_KEY: []}, {}],  # a server without keys needs none
-        render_plugins=[ReferencePage(path="/"), JsonRenderPlugin(path="/openapi.json")],
-    )

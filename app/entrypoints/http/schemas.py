@@ -10,7 +10,7 @@ from app.domain.audio import AudioFormat
 from app.domain.segment import TextSegment
 from app.domain.speech import Catalog, SamplingParams, SpeechOptions, SpeechRequest
 from app.domain.text.pronunciations import Pronunciations
-from app.entrypoints.backends import Choice
+from app.entrypoints.backends import Skipped
 
 BreakerName = Literal["closed", "open", "half_open"]
 
@@ -261,18 +261,6 @@ def choices_of(kind: Any) -> list[str]:
     return [str(value) for one in kinds for value in one.get("enum", ())]
 
 
-class Skipped(msgspec.Struct):
-    """A backend that was preferred and does not serve, and why."""
-
-    backend: str
-    reason: str
-
-
-def describe_skipped(choice: Choice) -> list[Skipped]:
-    """The better backends that do not serve."""
-    return [Skipped(step.backend, step.reason) for step in choice.steps_down]
-
-
 class Model(msgspec.Struct, kw_only=True):
     """A model as OpenAI lists it, with the backend that runs it and those that do not."""
 
@@ -281,7 +269,7 @@ class Model(msgspec.Struct, kw_only=True):
     created: int = 0
     owned_by: str = "soprano-tts-api"
     backend: str
-    skipped: list[Skipped]
+    skipped: Sequence[Skipped]
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -386,7 +374,7 @@ class ReadinessReport(msgspec.Struct, kw_only=True):
     reason: str | None = None
     model: str
     backend: str
-    skipped: list[Skipped]
+    skipped: Sequence[Skipped]
     parts: Parts
 
 
