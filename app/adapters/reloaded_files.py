@@ -90,12 +90,10 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
-    """All keys of the file; at least one.
+    """All keys of the file; at least one. `limits` are those of keys that have none of their own.
 
-    `limits` are those of keys that have none of their own.
-
-    Raises:
-        InvalidKeysError: not to be read, damaged, or without a key: that would open the server.
+    Raises InvalidKeysError if it is not to be read, damaged, or without a key: that would open the
+    server.
     """
     entries = _parse(path, _read(path))
     if not entries:
@@ -114,11 +112,8 @@ def add_key(path: Path, name: str, key: str, show: Callable[[], object] = lambda
     """Add a key to the file, which is made if it is not there, and changes all at once.
 
     `show` is called when nothing but that change is left to do: if it raises, the file stays as it
-    was, so that no key is kept that nobody has seen.
-
-    Raises:
-        InvalidKeysError: the name is taken or cannot be one, the file is damaged, or it cannot be
-            written.
+    was, so that no key is kept that nobody has seen. Raises InvalidKeysError if the name is taken
+    or cannot be one, the file is damaged, or it cannot be written.
     """
     check_name(name)
     path = path.resolve()  # a link stays a link
@@ -255,10 +250,7 @@ class InvalidLexiconError(Exception):
 
 
 class LexiconFile:
-    """A LexiconSource over a file; raises InvalidLexiconError if it cannot be used.
-
-    A new file that cannot be used changes nothing, and is logged.
-    """
+    """A LexiconSource over a file, as WatchedKeyFile; raises InvalidLexiconError."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._file = _ReloadedFile(path, lambda: read_lexicon(path), clock)

@@ -32,9 +32,8 @@ _log = structlog.get_logger(__name__)
 def build_client(url: str, clock: Clock) -> "ValkeyClient":
     """A client of the server at `url`; connects to nothing yet.
 
-    Raises:
-        ImportError: the extra is not installed.
-        ValueError: the address cannot be used. The message does not show it: it has the password.
+    Raises ImportError without the extra, or ValueError, which does not show the address: it has the
+    password.
     """
     from valkey.asyncio import ConnectionPool, SSLConnection, Valkey
     from valkey.exceptions import ValkeyError
@@ -80,7 +79,7 @@ class ValkeyClient:
     async def open(self) -> None:
         """Begin to connect; until then no command is sent. May be called twice."""
         if self._connecting is None:
-            self._connect(0.0)
+            self._connecting = asyncio.create_task(self._connect(0.0), context=Context())
 
     async def close(self) -> None:
         """Disconnect, and send nothing more. May be called without `open`, and twice."""
@@ -108,15 +107,12 @@ class ValkeyClient:
                 self._log_once(error)
                 if self.is_up:
                     self.is_up = False
-                    self._connect(RETRY_S)
+                    # In a context of its own: its log events are of no request.
+                    connecting = self._connect(RETRY_S)
+                    self._connecting = asyncio.create_task(connecting, context=Context())
             return None
 
-    def _connect(self, delay_s: float) -> None:
-        # In a context of its own: its log events are of no request.
-        connecting = self._connect_after(delay_s)
-        self._connecting = asyncio.create_task(connecting, context=Context())
-
-    async def _connect_after(self, delay_s: float) -> None:
+    async def _connect(self, delay_s: float) -> None:
         from valkey.exceptions import ValkeyError
 
         while True:
@@ -186,9 +182,8 @@ class ValkeyCache:
         return await self._client.execute("EXISTS", *map(_entry, keys)) or 0
 
     async def claim(self, key: str, holder: str, lease_s: float) -> Claim | None:
-        times = round(lease_s * 1000), ENTRY_TTL_S * 1000
-        places = _entry(key), _lease(key)
-        answer = await self._client.execute("EVAL", CLAIM, 2, *places, holder, *times)
+        arguments = holder, round(lease_s * 1000), ENTRY_TTL_S * 1000
+        answer = await self._client.execute("EVAL", CLAIM, 2, _entry(key), _lease(key), *arguments)
         return None if answer is None else Claim(answer.decode())
 
     async def read(self, key: str) -> bytes | None:

@@ -10,10 +10,9 @@ from litestar.di import Provide
 
 from app.domain.errors import SpeechError
 from app.domain.services.lifecycle import Intake
-from app.entrypoints.http.access import AccessMiddleware, key_name
+from app.entrypoints.http.access import AccessMiddleware, AllowedHosts, cors_config, key_name
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.files import StoredAudioController
-from app.entrypoints.http.hosts import AllowedHosts, cors_config
 from app.entrypoints.http.middleware import RequestMiddleware
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.pages import index_page, openapi_config, page_files

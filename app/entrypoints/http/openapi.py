@@ -12,6 +12,7 @@ from litestar.openapi import ResponseSpec, spec
 from app.domain import errors
 from app.domain.audio import AudioFormat
 from app.domain.errors import SpeechError
+from app.entrypoints.http import schemas
 from app.entrypoints.http.errors import (
     NOT_JSON,
     HttpError,
@@ -19,20 +20,10 @@ from app.entrypoints.http.errors import (
     describe_http_exception,
     describe_speech_error,
 )
-from app.entrypoints.http.schemas import (
-    CONTENT_TYPES,
-    MIN_TIMEOUT_S,
-    TIMEOUT_HEADER,
-    CreateSpeech,
-    ErrorBody,
-    NormalizedSegment,
-    NormalizedText,
-    ReadinessReport,
-)
 
 
 def _error(description: str) -> ResponseSpec:
-    return ResponseSpec(ErrorBody, description=description, generate_examples=False)
+    return ResponseSpec(schemas.ErrorBody, description=description, generate_examples=False)
 
 
 # What the routes answer besides 200, by status.
@@ -40,7 +31,7 @@ BAD_REQUEST: Final = {400: _error("The request cannot work as asked; `param` nam
 NOT_FOUND: Final = {**BAD_REQUEST, 404: _error("No such model.")}
 NOT_READY: Final = {
     503: ResponseSpec(
-        ReadinessReport,
+        schemas.ReadinessReport,
         description="The model is loading, has failed or its circuit is open; or the server stops.",
         generate_examples=False,
     )
@@ -135,13 +126,13 @@ def _examples(failures: Mapping[str, SpeechError | HTTPException]) -> dict[str, 
         else:
             detail = describe_http_exception(error)
         # It stays a Struct: the framework would drop fields that are null.
-        examples[str(detail.code)] = spec.Example(summary=summary, value=ErrorBody(detail))
+        examples[str(detail.code)] = spec.Example(summary=summary, value=schemas.ErrorBody(detail))
     return examples
 
 
 def _decode_error(body: bytes) -> SpeechError:
     try:
-        msgspec.json.decode(body, type=CreateSpeech)
+        msgspec.json.decode(body, type=schemas.CreateSpeech)
     except msgspec.DecodeError as error:
         return describe_decode_error(error)
     raise AssertionError(body)
@@ -180,7 +171,6 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
 }
 # Error bodies of speech by status and code, made by the errors themselves.
 ERRORS: Final = {str(status): _examples(failures) for status, failures in _ERRORS.items()}
-
 
 _TEXT: Final = spec.Schema(type=spec.OpenAPIType.STRING)
 
@@ -277,7 +267,7 @@ SPEECH: Final = spec.OpenAPIResponse(
         'With `stream_format` "sse", events that carry it.'
     ),
     content={
-        **{CONTENT_TYPES[name]: _binary(text) for name, text in AUDIO_TYPES.items()},
+        **{schemas.CONTENT_TYPES[name]: _binary(text) for name, text in AUDIO_TYPES.items()},
         "text/event-stream": spec.OpenAPIMediaType(
             # Without a type: some readers check each event against it, others the whole text.
             schema=spec.Schema(
@@ -293,9 +283,9 @@ SPEECH: Final = spec.OpenAPIResponse(
     headers={**SPEECH_HEADERS},
 )
 TIMEOUT: Final = spec.Parameter(
-    name=TIMEOUT_HEADER,
+    name=schemas.TIMEOUT_HEADER,
     param_in="header",
-    schema=spec.Schema(type=spec.OpenAPIType.NUMBER, minimum=MIN_TIMEOUT_S),
+    schema=spec.Schema(type=spec.OpenAPIType.NUMBER, minimum=schemas.MIN_TIMEOUT_S),
     description="Seconds for which the client waits, if less than the server would.",
 )
 CREATE_SPEECH: Final = described([TIMEOUT], {"200": SPEECH}, REQUESTS, ERRORS)
@@ -314,15 +304,15 @@ NORMALIZE_RESPONSES: Final = {
     status: response for status, response in SPEECH_ERRORS.items() if status not in (500, 504)
 } | {
     200: ResponseSpec(
-        NormalizedText,
+        schemas.NormalizedText,
         description="The segments in order. Without white space, their texts are the input.",
         generate_examples=False,
         examples=[
             spec.Example(
                 summary="One sentence",
-                value=NormalizedText(
+                value=schemas.NormalizedText(
                     [
-                        NormalizedSegment(
+                        schemas.NormalizedSegment(
                             index=0,
                             text="It cost $5.",
                             spoken="It cost five dollars.",
@@ -358,7 +348,7 @@ def _file(description: str, **headers: str) -> spec.OpenAPIResponse:
     headers = {"etag": "Of the file; strong.", "last-modified": "When stored."} | headers
     return spec.OpenAPIResponse(
         description=description,
-        content={kind: _binary() for kind in sorted(CONTENT_TYPES.values())},
+        content={kind: _binary() for kind in sorted(schemas.CONTENT_TYPES.values())},
         headers={name: _header(text, is_required=False) for name, text in headers.items()},
     )
 

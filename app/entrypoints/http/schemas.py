@@ -19,8 +19,26 @@ BreakerName = Literal["closed", "open", "half_open"]
 TIMEOUT_HEADER: Final = "x-request-timeout-seconds"
 MIN_TIMEOUT_S: Final = 1.0
 
-VoiceName = Annotated[str, Meta(max_length=256)]
+# On every answer. A page that `server.cors_origins` lists reads answers by CORS, which these do not
+# concern; to play a stored file in an element it must ask for it with `crossorigin`.
+SECURITY_HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'self' 'unsafe-inline' blob: data:; object-src 'none'; base-uri 'none';"
+        " form-action 'self'; frame-ancestors 'self'"
+    ),
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
 
+# Headers of answers that a page of another origin may read; browsers hide most of them otherwise.
+EXPOSED_HEADERS: Final = (
+    "cache-status", "content-location", "content-range", "etag", "retry-after", "retry-after-ms",
+    "server-timing", "warning", "x-request-id", "x-sample-rate", "x-should-retry",
+    "x-speech-backend", "x-speech-voice", "x-store-error", "x-stored-file",
+)  # fmt: skip
+
+VoiceName = Annotated[str, Meta(max_length=256)]
 
 CONTENT_TYPES: Final = {
     AudioFormat.MP3: "audio/mpeg",
