@@ -25,10 +25,10 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     has_weights: bool  # a checkpoint is on disk, or was named and may be fetched
 
 
-class StepDown(msgspec.Struct, frozen=True):
-    """A backend that was not taken, and why."""
+class Skipped(msgspec.Struct, frozen=True):
+    """A backend that was preferred and does not serve, and why."""
 
-    backend: Backend
+    backend: str
     reason: str
 
 
@@ -36,7 +36,7 @@ class Choice(msgspec.Struct, frozen=True):
     """The backend that serves, and the better ones that do not."""
 
     backend: str
-    steps_down: tuple[StepDown, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 def choose_backend(asked: str, surroundings: Surroundings) -> Choice:
@@ -47,15 +47,15 @@ def choose_backend(asked: str, surroundings: Surroundings) -> Choice:
             raise ModelLoadError(f"The backend {asked} cannot run here: {reason}.")
         return Choice(asked)
     has_gpu = surroundings.has_cuda or surroundings.has_mps
-    steps_down: list[StepDown] = []
+    skipped: list[Skipped] = []
     for backend in BACKENDS:
         reason = why_not(backend, surroundings)
         if reason is None and backend == "transformers" and not has_gpu:
             reason = "there is no GPU, and on a CPU onnx is several times as fast"
         if reason is None:
             break
-        steps_down.append(StepDown(backend, reason))
-    return Choice(BACKENDS[len(steps_down)], tuple(steps_down))
+        skipped.append(Skipped(backend, reason))
+    return Choice(BACKENDS[len(skipped)], tuple(skipped))
 
 
 def why_not(backend: str, surroundings: Surroundings) -> str | None:

@@ -74,17 +74,16 @@ class Services:
         )
         self.admission = Admission(limits, ports.clock, ports.random)
         ports.metrics.watch_queue(self.admission.load)
+        model, encoders, clock, observer = ports.model, ports.encoders, ports.clock, ports.observer
         self.readiness = Readiness(  # whether the model can speak
-            model=ports.model,
-            encoders=ports.encoders,
-            clock=ports.clock,
-            observer=ports.observer,
+            model=model,
+            encoders=encoders,
+            clock=clock,
+            observer=observer,
             load_wait_s=settings.model.load_wait_s,
         )
         self.speech = SpeechService(
-            SpeechPorts(
-                ports.model, ports.encoders, ports.clock, ports.observer, ports.cache, ports.lexicon
-            ),
+            SpeechPorts(model, encoders, clock, observer, ports.cache, ports.lexicon),
             self.readiness,
             self.admission,
             Catalog(ports.model.info, accepts_unknown=settings.speech.unknown_names == "default"),
@@ -101,8 +100,7 @@ class Services:
     ) -> AsyncIterator[None]:
         """Load the model in the background, and close it and traces at the end.
 
-        Args:
-            on_settled: called when the model is ready, or with why it cannot be loaded.
+        `on_settled` is called when the model is ready, or with why it cannot be loaded.
         """
 
         async def load() -> None:

@@ -47,21 +47,16 @@ def load_settings(
 ) -> LoadedSettings:
     """Merge all sources; raises SettingsError.
 
-    Args:
-        flags: by `section.name`; None values are absent.
-        config: path of a TOML file; else the one that SOPRANO_CONFIG names, if any.
-        environ: the environment; None is that of the process.
+    `flags` are by `section.name`, and None is absent; `config` is the path of a TOML file, else the
+    one that SOPRANO_CONFIG names, if any; `environ` is by default that of the process.
     """
     environ = os.environ if environ is None else environ
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
     found = {}
     for origin in (
         *_from_file(config or environ.get(CONFIG_VARIABLE) or None),
         *_from_environment(environ),
-        *(
-            Origin(key, value, "command line", is_text=True)
-            for key, value in (flags or {}).items()
-            if value is not None
-        ),
+        *(Origin(key, value, "command line", is_text=True) for key, value in given.items()),
     ):
         found[origin.key] = _checked(origin)
     sections: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS}
@@ -114,8 +109,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[Origin]:
 
 
 def environment_without_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment (by default ours) for a process that gets its settings otherwise."""
-    # Some of them are secret.
+    """The environment (by default ours), without what may be secret in a setting."""
     environ = os.environ if environ is None else environ
     return {name: value for name, value in environ.items() if not name.startswith(ENV_PREFIX)}
 

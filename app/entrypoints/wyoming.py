@@ -199,7 +199,8 @@ class WyomingConnection:
             case "ping":
                 await self._send(Pong(event.data.get("text")))
             case "synthesize" if self._live is None:  # else it is there for older servers
-                self._begin(self._speak(self._request(event)))
+                options = msgspec.structs.asdict(self._options(event))
+                self._begin(self._speak(SpeechRequest(text=_text(event), **options)))
                 await self._spoken()
             case "synthesize-start" if self._live is None:
                 self._services.intake.check()
@@ -256,10 +257,6 @@ class WyomingConnection:
         if not (name is None or isinstance(name, str)):
             raise FaultyEventError
         return SpeechOptions(format=AudioFormat.PCM, sample_rate=rate, voice=name)
-
-    def _request(self, event: Event) -> SpeechRequest:
-        options = msgspec.structs.asdict(self._options(event))
-        return SpeechRequest(text=_text(event), **options)
 
     def _describe(self) -> Info:
         catalog, number = self._services.speech.catalog, version("soprano-tts-api")

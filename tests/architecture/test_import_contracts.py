@@ -18,7 +18,7 @@ PLANTED = {
     "domain modules have a place": ("app/domain/orphan.py", ""),
     "pure core": ("app/domain/segment.py", "import structlog"),
     "only bootstrap names adapters": (
-        "app/entrypoints/http/health.py",
+        "app/entrypoints/http/status.py",
         "import app.adapters.clock",
     ),
     "rooms are independent": (

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from app.adapters.clock import SystemClock
-from app.adapters.valkey.client import ValkeyClient, build_client
+from app.adapters.valkey import ValkeyClient, build_client
 from tests.eventually import eventually
 from tests.valkey_server import ValkeyServer, valkey_server
 

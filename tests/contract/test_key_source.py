@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.api_keys import FixedKeys, WatchedKeyFile, add_key
+from app.adapters.reloaded_files import FixedKeys, WatchedKeyFile, add_key
 from app.domain.api_keys import ApiKey, KeyLimits, Keyring, hash_key
 from app.ports.reloaded_files import KeySource
 from tests.fakes.clock import FakeClock

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from app.adapters.clock import SystemClock
-from app.adapters.valkey.cache import MAX_ENTRY_BYTES, PIECE_BYTES, ValkeyCache
-from app.adapters.valkey.client import ValkeyClient
+from app.adapters.valkey import MAX_ENTRY_BYTES, PIECE_BYTES, ValkeyCache, ValkeyClient
 from app.ports.shared_state import Claim, SharedCache
 from tests.fakes.shared_state import FakeSharedCache
 

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from app.adapters.clock import SystemClock
-from app.adapters.valkey.client import ValkeyClient
-from app.adapters.valkey.limits import ValkeyLimits
+from app.adapters.valkey import ValkeyClient, ValkeyLimits
 from app.ports.shared_state import SharedLimits
 from tests.fakes.shared_state import FakeSharedLimits
 

@@ -10,8 +10,9 @@ from litestar.types import Receive, Scope, Send
 
 from app.domain.api_keys import KeyLimits
 from app.domain.services.access_control import AccessControl
-from app.entrypoints.http.hosts import EXPOSED_HEADERS, AllowedHosts, is_same_host
+from app.entrypoints.http.access import AllowedHosts, is_same_host
 from app.entrypoints.http.middleware import RequestMiddleware
+from app.entrypoints.http.schemas import EXPOSED_HEADERS
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.examples import table
 from tests.serving import Fakes, serving

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.domain.services.lifecycle import WARM_UP_TEXT
-from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
+from app.entrypoints.http.access import AllowedHosts, host_name
+from app.entrypoints.http.schemas import SECURITY_HEADERS
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.examples import table
 from tests.serving import Fakes, serving, serving_until_stopped

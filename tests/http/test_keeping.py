@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.domain.errors import StoreFullError, SynthesisError
-from app.entrypoints.http.hosts import EXPOSED_HEADERS
+from app.entrypoints.http.schemas import EXPOSED_HEADERS
 from tests.examples import table
 from tests.server_events import deltas, read_events
 from tests.serving import Fakes, serving

@@ -21,7 +21,8 @@ import pytest
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
-from app.entrypoints.http.protocol import MAX_REJECTED, RESET
+from app.entrypoints.connections import MAX_REJECTED
+from app.entrypoints.http.protocol import RESET
 from tests.eventually import wait_until
 from tests.listening import decode_file
 from tests.serving import (

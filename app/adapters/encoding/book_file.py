@@ -36,10 +36,7 @@ BOOK_FORMATS: Final = {
 
 
 def duration_of(path: Path) -> float:
-    """Playing time in seconds of a part, of which all frames are heard in a book, and whole.
-
-    Raises EncodingError if it has no sound.
-    """
+    """Playing time in seconds of a part, all of whose frames are heard; raises EncodingError."""
     import av
 
     try:
@@ -61,9 +58,7 @@ def join_parts(
 ) -> None:
     """Write the packets of all parts to one file, with the chapters at `marks`.
 
-    Raises:
-        EncodingError: a part is damaged, or cannot be joined.
-        OSError: a file cannot be read or written.
+    Raises EncodingError if a part is damaged or cannot be joined, or OSError.
     """
     import av
 
@@ -75,10 +70,14 @@ def join_parts(
             tags = {"title": book.title, "artist": book.author, "album": book.title}
             tags = {name: text for name, text in tags.items() if text}
             if book_format.format is AudioFormat.OPUS:
-                stream.metadata.update(tags | _ogg_chapters(marks))
+                # Xiph, chapter extension; FFmpeg rounds their seconds up.
+                for number, mark in enumerate(marks):
+                    tags[f"CHAPTER{number:03}"] = format_time(mark.start_s, ".")
+                    tags[f"CHAPTER{number:03}NAME"] = mark.title
+                stream.metadata.update(tags)
             else:
                 output.metadata.update(tags)
-                output.set_chapters(_chapters(marks))
+                output.set_chapters([_chapter(*numbered) for numbered in enumerate(marks)])
                 if book.cover:
                     _add_cover(output, book.cover)
             position = frame_size = 0
@@ -101,26 +100,10 @@ def _packets(container: Any) -> Iterator[Any]:
     return (packet for packet in container.demux(audio=0) if packet.size)
 
 
-def _chapters(marks: Sequence[ChapterMark]) -> list[Any]:
-    return [
-        {
-            "id": number,
-            "start": round(mark.start_s * 1_000),
-            "end": round(mark.end_s * 1_000),
-            "time_base": Fraction(1, 1_000),
-            "metadata": {"title": mark.title},
-        }
-        for number, mark in enumerate(marks)
-    ]
-
-
-def _ogg_chapters(marks: Sequence[ChapterMark]) -> dict[str, str]:
-    """The comments that are chapters (Xiph, chapter extension); FFmpeg rounds their seconds up."""
-    comments: dict[str, str] = {}
-    for number, mark in enumerate(marks):
-        comments[f"CHAPTER{number:03}"] = format_time(mark.start_s, ".")
-        comments[f"CHAPTER{number:03}NAME"] = mark.title
-    return comments
+def _chapter(number: int, mark: ChapterMark) -> Any:
+    start, end = round(mark.start_s * 1_000), round(mark.end_s * 1_000)
+    times = {"start": start, "end": end, "time_base": Fraction(1, 1_000)}
+    return {"id": number, "metadata": {"title": mark.title}, **times}
 
 
 _PICTURES: Final = {b"\xff\xd8\xff": "jpeg_pipe", b"\x89PNG\r\n\x1a\n": "png_pipe"}

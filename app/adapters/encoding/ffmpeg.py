@@ -92,11 +92,7 @@ def bit_rate_for(sample_rate: int) -> int:
 
 
 class FfmpegWriter:
-    """One compressed file; dropping it frees the codec.
-
-    Raises:
-        EncodingError: FFmpeg lacks the codec.
-    """
+    """One compressed file; dropping it frees the codec. Raises EncodingError without a codec."""
 
     def __init__(self, codec: Codec, sample_rate: int) -> None:
         import av

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import SentenceError, SpeechError, StoreError
+from app.domain.services.time_limit import within
 from app.domain.speech import Outcome, SpeechReport
 from app.ports.clock import Clock
 from app.ports.telemetry import Attributes, StoreAction
@@ -24,16 +25,11 @@ SOCKET_SCHEMES: Final = ("ws", "wss")
 
 _NS_PER_S: Final = 1_000_000_000
 
-
 CLOSE_S: Final = 2.0  # given to a collector at the end to take what is left; then that is lost
 
 
 def build_tracing(version: str, clock: Clock) -> "OpenTelemetry":
-    """Sends spans by OTLP over HTTP, in batches, from a thread of its own.
-
-    Raises:
-        ImportError: the extra is not installed.
-    """
+    """Sends spans by OTLP over HTTP, in batches, from a thread. Raises ImportError."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -86,12 +82,11 @@ class OpenTelemetry:
 
     async def close(self) -> None:
         closing = asyncio.ensure_future(asyncio.to_thread(self._provider.shutdown))
-        timer = asyncio.ensure_future(self._clock.sleep(CLOSE_S))
-        await asyncio.wait({closing, timer}, return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
-        if not closing.done():
+        try:
+            await within(self._clock, CLOSE_S, asyncio.wait({closing}))
+        except TimeoutError:
             await asyncio.to_thread(self._give_up)
-        await asyncio.gather(closing, timer, return_exceptions=True)
+        await asyncio.gather(closing, return_exceptions=True)
 
     def speech_ended(self, report: SpeechReport) -> None:
         from opentelemetry import trace

@@ -16,20 +16,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from app.domain import errors
 from app.domain.admission import QueueLoad
 from app.domain.audio import AudioFormat
-from app.domain.errors import (
-    InstanceDeath,
-    ModelLoadingError,
-    QueueTimeoutError,
-    RunawaySpeechError,
-    SentenceError,
-    ServerOverloadedError,
-    SpeechError,
-    StoreError,
-    StoreFullError,
-    TruncatedSpeechError,
-)
 from app.domain.resilience import BreakerState
 from app.domain.speech import CacheStatus, ModelInfo, Outcome, SpeechReport
 from app.ports.telemetry import RequestReport, StoreAction
@@ -166,16 +155,22 @@ class PrometheusMetrics:
         # The counters that alerts watch are there from the start: a rise from nothing is none.
         for outcome, audio_format in product(Outcome, AudioFormat):
             self._requests.labels(outcome.value, audio_format.value)
-        for action, store_error in product(get_args(StoreAction), (StoreError, StoreFullError)):
+        for action, store_error in product(
+            get_args(StoreAction), (errors.StoreError, errors.StoreFullError)
+        ):
             self._store_failures.labels(action, store_error.code)
-        failures = RunawaySpeechError.code, TruncatedSpeechError.code
-        refusals = ServerOverloadedError.code, QueueTimeoutError.code, ModelLoadingError.code
+        failures = errors.RunawaySpeechError.code, errors.TruncatedSpeechError.code
+        refusals = (
+            errors.ServerOverloadedError.code,
+            errors.QueueTimeoutError.code,
+            errors.ModelLoadingError.code,
+        )
         by_label: dict[Counter, Iterable[str]] = {
             self._sentences_failed: failures,
             self._refusals: refusals,
             self._cache_requests: CacheStatus,
             self._breaker_transitions: BreakerState,
-            self._instance_deaths: get_args(InstanceDeath),
+            self._instance_deaths: get_args(errors.InstanceDeath),
         }
         for one, label in ((one, label) for one, labels in by_label.items() for label in labels):
             one.labels(label)
@@ -209,7 +204,7 @@ class PrometheusMetrics:
     def model_loaded(self, info: ModelInfo, duration_s: float, speed: float | None) -> None:
         self._is_ready.labels(info.id, info.backend).set(1)
 
-    def model_load_failed(self, info: ModelInfo, error: SpeechError) -> None:
+    def model_load_failed(self, info: ModelInfo, error: errors.SpeechError) -> None:
         self._is_ready.labels(info.id, info.backend).set(0)
 
     def sentence_begun(self, num_running: int) -> None:
@@ -219,13 +214,13 @@ class PrometheusMetrics:
     def sentence_ended(self, num_running: int) -> None:
         self._sentences_running.set(num_running)
 
-    def sentence_failed(self, error: SentenceError, attempt: int) -> None:
+    def sentence_failed(self, error: errors.SentenceError, attempt: int) -> None:
         self._sentences_failed.labels(error.code).inc()
 
-    def instance_died(self, index: int, reason: InstanceDeath) -> None:
+    def instance_died(self, index: int, reason: errors.InstanceDeath) -> None:
         self._instance_deaths.labels(reason).inc()
 
-    def speech_retried(self, error: SpeechError, attempt: int) -> None:
+    def speech_retried(self, error: errors.SpeechError, attempt: int) -> None:
         self._retries.inc()
 
     def breaker_changed(self, old: BreakerState, new: BreakerState, reason: str) -> None:
@@ -253,7 +248,7 @@ class PrometheusMetrics:
         if report.real_time_factor is not None:
             self._real_time_factor.observe(report.real_time_factor)
 
-    def store_failed(self, action: StoreAction, error: StoreError) -> None:
+    def store_failed(self, action: StoreAction, error: errors.StoreError) -> None:
         self._store_failures.labels(action, error.code).inc()
 
     def store_cleaned(self, num_removed: int) -> None:

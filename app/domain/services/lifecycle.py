@@ -5,17 +5,8 @@ from contextlib import aclosing, suppress
 from enum import StrEnum
 from typing import Final
 
+from app.domain import errors
 from app.domain.audio import AudioEncoding, AudioFormat
-from app.domain.errors import (
-    EncodingError,
-    EngineUnavailableError,
-    InstanceDeadError,
-    ModelLoadError,
-    ModelLoadingError,
-    SentenceError,
-    ServerDrainingError,
-    SpeechError,
-)
 from app.domain.services.time_limit import within
 from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
@@ -69,17 +60,21 @@ class Readiness:
         started = self._clock.monotonic()
         try:
             await self._model.load()
-            with suppress(SentenceError, EngineUnavailableError, InstanceDeadError):
+            with suppress(
+                errors.SentenceError, errors.EngineUnavailableError, errors.InstanceDeadError
+            ):
                 try:
                     await self._speak_in(AudioFormat.MP3)
-                except EncodingError:  # a codec that is missing concerns its own format alone
+                except (
+                    errors.EncodingError
+                ):  # a codec that is missing concerns its own format alone
                     await self._speak_in(AudioFormat.WAV)
-        except SpeechError as error:
+        except errors.SpeechError as error:
             self._fail(error)
             raise
         except Exception as error:
             described = " ".join(f"{type(error).__name__}: {error}".split())
-            failure = ModelLoadError(f"The speech model could not be loaded: {described}")
+            failure = errors.ModelLoadError(f"The speech model could not be loaded: {described}")
             self._fail(failure)
             raise failure from error
         self.state = ModelState.READY
@@ -107,7 +102,7 @@ class Readiness:
                     await asyncio.to_thread(encoder.encode, chunk)
         self.speed = audio_s / max(self._clock.monotonic() - started, SHORTEST_S)
 
-    def _fail(self, error: SpeechError) -> None:
+    def _fail(self, error: errors.SpeechError) -> None:
         self.state = ModelState.FAILED
         self._settled.set()
         self._observer.model_load_failed(self._model.info, error)
@@ -118,9 +113,9 @@ class Readiness:
             with suppress(TimeoutError):
                 await within(self._clock, self._load_wait_s, self._settled.wait())
         if self.state is ModelState.LOADING:
-            raise ModelLoadingError(RETRY_AFTER_S)
+            raise errors.ModelLoadingError(RETRY_AFTER_S)
         if self.state is ModelState.FAILED:
-            raise ModelLoadError("The speech model could not be loaded.")
+            raise errors.ModelLoadError("The speech model could not be loaded.")
 
 
 class Intake:
@@ -139,7 +134,7 @@ class Intake:
     def check(self) -> None:
         """Return if something new may begin; raises ServerDrainingError."""
         if self.is_draining:
-            raise ServerDrainingError
+            raise errors.ServerDrainingError
 
     def drain(self) -> None:
         """Take in nothing new."""

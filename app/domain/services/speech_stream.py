@@ -10,15 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
+from app.domain import errors
 from app.domain.admission import Caller
 from app.domain.audio import AudioChunk, AudioEncoding, PlaybackClock
-from app.domain.errors import (
-    InvalidRequestError,
-    RefusedError,
-    RequestTimeoutError,
-    SpeechError,
-    StoreError,
-)
 from app.domain.segment import Caption, TextSegment
 from app.domain.services.admission import Slot
 from app.domain.services.audio_library import Recording
@@ -36,7 +30,7 @@ class StoreOutcome(msgspec.Struct, frozen=True):
     """What became of a file that was to be stored: it is there, or the store failed."""
 
     file: StoredAudio | None
-    error: StoreError | None = None
+    error: errors.StoreError | None = None
 
 
 # Bytes of the file, a caption once the bytes before it have said a segment, or, as the last part,
@@ -99,7 +93,7 @@ class SpeechStream:
         try:
             return await within(self._clock, left_s, work, expire)
         except TimeoutError:
-            raise RequestTimeoutError from None
+            raise errors.RequestTimeoutError from None
 
     def on_text(self) -> None:
         """There is text to synthesize: its time in the queue counts from now."""
@@ -149,20 +143,20 @@ class SpeechStream:
         self._has_ended = True
         self.slot.leave()
         if self._has_expired:
-            error = RequestTimeoutError()
+            error = errors.RequestTimeoutError()
         self.report.total_s = self._clock.monotonic() - self._started
         match error:
             case None:
                 self.report.outcome = Outcome.COMPLETED
-            case InvalidRequestError():
+            case errors.InvalidRequestError():
                 self.report.outcome = Outcome.REJECTED
-            case RefusedError():
+            case errors.RefusedError():
                 self.report.outcome = Outcome.REFUSED
             case asyncio.CancelledError() | GeneratorExit():
                 self.report.outcome = Outcome.CANCELLED
             case _:
                 self.report.outcome = Outcome.FAILED
-        self.report.error_code = error.code if isinstance(error, SpeechError) else None
+        self.report.error_code = error.code if isinstance(error, errors.SpeechError) else None
         self._observer.speech_ended(self.report)
 
     async def prime(self) -> None:
@@ -193,7 +187,7 @@ class SpeechStream:
         try:
             file = await self._recording.finish(head=self.head(), captions=self.captions)
             self.stored = StoreOutcome(file)
-        except StoreError as error:
+        except errors.StoreError as error:
             self.stored = StoreOutcome(None, error)
         return self.stored
 

@@ -6,9 +6,10 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from app.adapters.api_keys import add_key, describe_entry
 from app.adapters.clock import SystemClock
 from app.adapters.encoding.book_file import BOOK_FORMATS, duration_of, join_parts
+from app.adapters.reloaded_files import add_key, describe_entry
+from app.adapters.speech import verification
 from app.adapters.speech.cores import count_cores
 from app.adapters.speech.ray_serve import APPLICATION, apply_serve_config
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
@@ -16,17 +17,6 @@ from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, l
 from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, weight_level_here
 from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
-from app.adapters.speech.verification import (
-    Comparison,
-    Summary,
-    TracedOnnx,
-    TracedPackage,
-    Verdict,
-    compare,
-    judge_close,
-    judge_equal,
-    summarize,
-)
 from app.adapters.text.documents import UnreadableDocumentError, is_document, read_book
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
@@ -48,7 +38,7 @@ __all__ = [
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
-Judgements = dict[Precision, tuple[Summary, Verdict]]
+Judgements = dict[Precision, tuple[verification.Summary, verification.Verdict]]
 """The figures of each precision, and what they mean."""
 
 
@@ -103,7 +93,7 @@ class ComparedSentence(msgspec.Struct, frozen=True):
     """A sentence as it was read, and its comparison by precision."""
 
     text: str
-    by_precision: dict[Precision, Comparison]
+    by_precision: dict[Precision, verification.Comparison]
 
 
 class Verification:
@@ -116,10 +106,10 @@ class Verification:
         self.checkpoint = check_checkpoint(
             settings.checkpoint or DEFAULT_REPO, settings.revision or None
         )
-        self._reference = TracedPackage(self.checkpoint)
+        self._reference = verification.TracedPackage(self.checkpoint)
         cache = build_graph_cache(settings, SystemClock())
         self._models = {
-            precision: TracedOnnx(
+            precision: verification.TracedOnnx(
                 open_sessions(self.checkpoint, precision, 1, settings.num_threads, cache)
             )
             for precision in PRECISIONS
@@ -130,7 +120,8 @@ class Verification:
         for sentence in sentences:
             spoken = self._reference.synthesize(prompt_for(sentence))
             comparisons = {
-                precision: compare(spoken, model) for precision, model in self._models.items()
+                precision: verification.compare(spoken, model)
+                for precision, model in self._models.items()
             }
             yield ComparedSentence(sentence.text, comparisons)
 
@@ -145,7 +136,11 @@ def judge(sentences: Sequence[ComparedSentence]) -> Judgements:
     """What at least one sentence says of each precision."""
     judged: Judgements = {}
     for precision in PRECISIONS:
-        summary = summarize([one.by_precision[precision] for one in sentences])
-        verdict = judge_equal(summary) if precision == "fp32" else judge_close(summary)
+        summary = verification.summarize([one.by_precision[precision] for one in sentences])
+        verdict = (
+            verification.judge_equal(summary)
+            if precision == "fp32"
+            else verification.judge_close(summary)
+        )
         judged[precision] = summary, verdict
     return judged

@@ -15,7 +15,6 @@ from typing import Final
 import msgspec
 import structlog
 
-from app.adapters.api_keys import FixedKeys, WatchedKeyFile
 from app.adapters.audio_store.files import FreeSpace
 from app.adapters.audio_store.filesystem import FilesystemAudioStores
 from app.adapters.audio_store.object_store import SCHEME, ObjectAudioStores
@@ -23,31 +22,20 @@ from app.adapters.audio_store.rules import StoreLimits
 from app.adapters.clock import SystemClock
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.observers.log import FanOut, StructuredLog
-from app.adapters.observers.open_telemetry import OpenTelemetry, build_tracing
+from app.adapters.observers.open_telemetry import build_tracing
 from app.adapters.observers.prometheus import PrometheusMetrics
+from app.adapters.reloaded_files import FixedKeys, InvalidLexiconError, LexiconFile, WatchedKeyFile
 from app.adapters.speech.cache import CachedModel, MemoryCache
 from app.adapters.speech.cache_levels import DiskCache, SharedSegments
 from app.adapters.speech.filtered import FilteredModel
 from app.adapters.speech.pool import PooledModel
 from app.adapters.speech.resilient import ResilientModel
 from app.adapters.speech.soprano.checkpoint.checkpoint import file_digests, file_states
-from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile
-from app.adapters.valkey.cache import ValkeyCache
-from app.adapters.valkey.client import ValkeyClient, build_client
-from app.adapters.valkey.limits import ValkeyLimits
+from app.adapters.valkey import ValkeyCache, ValkeyClient, ValkeyLimits, build_client
 from app.domain.api_keys import InvalidKeysError, KeyLimits, Keyring, parse_keys
 from app.domain.resilience import ResiliencePolicy, TimeLimits
 from app.entrypoints.backends import Choice
-from app.entrypoints.bootstrap.instances import (
-    OTHER_BACKENDS,
-    SOPRANO_BACKENDS,
-    SOUND_SETTINGS,
-    build_instance,
-    build_isolated,
-    build_replicated,
-    choose,
-    locate_checkpoint,
-)
+from app.entrypoints.bootstrap import instances
 from app.entrypoints.services import Ports
 from app.entrypoints.settings import (
     AuthSettings,
@@ -83,11 +71,9 @@ _log = structlog.get_logger(__name__)
 def build_ports(settings: Settings) -> Ports:
     """Choose a backend and construct every adapter; opens nothing.
 
-    Raises:
-        ModelLoadError: the backend asked for cannot run here.
-        SettingsError: keys or the backend cannot be used, or a setting needs an extra.
+    Raises ModelLoadError if the backend cannot run here, SettingsError if a setting cannot be used.
     """
-    backends = ["auto", *SOPRANO_BACKENDS, *OTHER_BACKENDS]
+    backends = ["auto", *instances.SOPRANO_BACKENDS, *instances.OTHER_BACKENDS]
     if settings.model.backend not in backends:
         raise SettingsError(
             f"model.backend must be one of {', '.join(backends)}, not {settings.model.backend!r}."
@@ -95,9 +81,12 @@ def build_ports(settings: Settings) -> Ports:
     clock = SystemClock()
     keys = _build_keys(settings.auth, clock)
     metrics = PrometheusMetrics()
-    tracing = _build_tracing(clock) if settings.telemetry.traces else None
+    tracing = None
+    if settings.telemetry.traces:
+        with _from_extra("telemetry", "telemetry.traces needs OpenTelemetry"):
+            tracing = build_tracing(version(DISTRIBUTION), clock)
     observer = FanOut(StructuredLog(), metrics, *([tracing] if tracing else []))
-    choice = choose(settings.model)
+    choice = instances.choose(settings.model)
     valkey = _build_valkey(settings.valkey.url, clock)
     _log_choice(choice, settings.model)
     pool, count_instances = _build_pool(choice.backend, settings, clock, observer)
@@ -156,11 +145,6 @@ def _build_stores(store: StoreSettings, clock: Clock, metrics: PrometheusMetrics
         return ObjectAudioStores(store.directory, limits, clock)
 
 
-def _build_tracing(clock: Clock) -> OpenTelemetry:
-    with _from_extra("telemetry", "telemetry.traces needs OpenTelemetry"):
-        return build_tracing(version(DISTRIBUTION), clock)
-
-
 def _build_valkey(url: str, clock: Clock) -> ValkeyClient | None:
     try:
         with _from_extra("valkey", "valkey.url needs the client of Valkey"):
@@ -176,8 +160,8 @@ def time_limits(settings: ResilienceSettings) -> TimeLimits:
 
 
 def _log_choice(choice: Choice, settings: ModelSettings) -> None:
-    for step in choice.steps_down:
-        _log.info("backend.skipped", backend=step.backend, reason=step.reason)
+    for each in choice.skipped:
+        _log.info("backend.skipped", backend=each.backend, reason=each.reason)
     _log.info("backend.chosen", backend=choice.backend, version=version(DISTRIBUTION))
     ignored = UNUSED_SETTINGS.get(choice.backend, ())
     default = ModelSettings()
@@ -200,10 +184,10 @@ def identify_sound(
     for package in SOUND_PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
-    model = {name: getattr(settings.model, name) for name in SOUND_SETTINGS}
+    model = {name: getattr(settings.model, name) for name in instances.SOUND_SETTINGS}
     files: object = None
-    if backend in SOPRANO_BACKENDS:
-        directory = locate_checkpoint(settings.model, clock)
+    if backend in instances.SOPRANO_BACKENDS:
+        directory = instances.locate_checkpoint(settings.model, clock)
         is_shared = settings.valkey.url != ""
         files = file_digests(directory) if is_shared else (str(directory), file_states(directory))
     rounded = {voice: round(gain, 2) for voice, gain in (gains or {}).items()}  # as it is applied
@@ -220,16 +204,16 @@ def _build_pool(
         if find_spec("ray") is None:
             advice = f"pip install '{DISTRIBUTION}[ray]'"
             raise SettingsError(f'model.placement = "ray" needs Ray Serve: {advice}.')
-        replicas = build_replicated(backend, settings, clock, observer)
+        replicas = instances.build_replicated(backend, settings, clock, observer)
         pool = PooledModel(lambda *_: replicas, 1, clock, observer, limits)
         return pool, lambda: replicas.num_replicas
     if settings.model.placement == "process":
         if sys.platform == "win32":
             raise SettingsError('model.placement = "process" is not possible on Windows.')
-        isolated = partial(build_isolated, backend, settings, clock, observer)
+        isolated = partial(instances.build_isolated, backend, settings, clock, observer)
         pool = PooledModel(isolated, num_instances, clock, observer, limits, replaces_hung=True)
     else:
-        build = partial(build_instance, backend, settings.model, clock, observer)
+        build = partial(instances.build_instance, backend, settings.model, clock, observer)
         if backend == "embedded":
             num_instances = 1
         pool = PooledModel(lambda index, _: build(index), num_instances, clock, observer, limits)

@@ -38,7 +38,7 @@ class PartRecord(msgspec.Struct, frozen=True):
 
 
 class PartFile:
-    """One part of a book: the files with its sound and what is known of it.
+    """One part of a book: the files with its sound, which appears last, and what is known of it.
 
     They are named for all that decides how it sounds.
     """
@@ -54,17 +54,8 @@ class PartFile:
         """What was stored when the part was whole."""
         return msgspec.json.decode(self._record.read_bytes(), type=PartRecord)
 
-    def is_whole(self) -> bool:
-        """Whether it need not be spoken: its sound appears last."""
-        return self.path.exists()
-
     async def speak(self, services: Services, progress: "Shown") -> None:
-        """Speak and store it.
-
-        Raises:
-            SpeechError: it could not be spoken.
-            OSError: it could not be stored.
-        """
+        """Speak and store it; raises SpeechError or OSError."""
         with whole_file(self.path) as file:
             async with aclosing(await services.speech.start(self.request)) as stream:
                 async for part in stream:
@@ -109,11 +100,7 @@ async def speak_book(
     """Speak all parts that are not stored, and join them to the file at `path`.
 
     `captions` is the format of those beside it, if any; `model` names what the sound depends on
-    besides the request.
-
-    Raises:
-        SpeechError: a part could not be spoken, or the parts not be joined.
-        OSError: a file could not be read or written.
+    besides the request. Raises SpeechError or OSError.
     """
     directory = path.with_name(f"{path.name}.parts")
     directory.mkdir(exist_ok=True)
@@ -129,9 +116,8 @@ async def speak_book(
             texts = RENDERERS[captions](list(_joined_captions(records)))
             with whole_file(path.with_suffix(f".{captions}")) as beside:
                 beside.write(texts.encode())
-        marks = chapter_marks(
-            book, [file.part for file in files], [record.duration_s for record in records]
-        )
+        durations_s = [record.duration_s for record in records]
+        marks = chapter_marks(book, [file.part for file in files], durations_s)
         joined = directory / f"joined{path.suffix}"
         sounds = [file.path for file in files]
         await asyncio.to_thread(join_parts, sounds, joined, book_format, book, marks)
@@ -156,7 +142,7 @@ async def _speak_parts(services: Services, files: list[PartFile], shown: Shown) 
 
     async def work() -> None:
         for file in waiting:
-            if file.is_whole():
+            if file.path.exists():  # it is whole then
                 shown.add(len(file.part.text), file.read().duration_s)
             else:
                 await file.speak(services, shown)
@@ -174,11 +160,7 @@ def _joined_captions(records: list[PartRecord]) -> Iterator[Caption]:
     start_s, number = 0.0, 0
     for record in records:
         for caption in record.captions:
-            yield msgspec.structs.replace(
-                caption,
-                index=number,
-                start_s=start_s + caption.start_s,
-                end_s=start_s + caption.end_s,
-            )
+            begin_s, end_s = start_s + caption.start_s, start_s + caption.end_s
+            yield msgspec.structs.replace(caption, index=number, start_s=begin_s, end_s=end_s)
             number += 1
         start_s += record.duration_s

@@ -1,4 +1,4 @@
-"""The console command `soprano-api`, and its short commands `keys` and `config`."""
+"""The console command `soprano-api`, and its short commands `keys`, `config` and `deploy`."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import click
+import msgspec
 
 from app.domain.api_keys import InvalidKeysError, check_name, new_key
 from app.domain.errors import ModelLoadError
@@ -18,7 +19,7 @@ from app.entrypoints.settings_loader import SettingsError, all_keys
 # The module of each command that has one.
 COMMANDS: Final = {
     "serve": "serve", "say": "say", "normalize": "say", "verify": "verify", "models": "models",
-    "doctor": "doctor", "deploy": "deploy",
+    "doctor": "doctor",
 }  # fmt: skip
 
 
@@ -108,6 +109,30 @@ def config(config: str | None, *, example: bool, **flags: Any) -> None:
         value = getattr(getattr(loaded.settings, section), name)
         rows.append((key, shown_value(key, value), loaded.sources[key]))
     print_columns(rows)
+
+
+@cli.group()
+def deploy() -> None:
+    """Print or apply the configuration of a cluster."""
+
+
+@deploy.command()
+@common_options
+@click.option("--apply", "dashboard", metavar="URL", help="Send it to this dashboard of Ray.")
+def ray(config: str | None, dashboard: str | None, **flags: Any) -> None:
+    """Print the configuration of Ray Serve (JSON, which is YAML too), or apply it.
+
+    It replaces the applications that the cluster runs now: replicas of another configuration are
+    replaced one after another, when they have finished their sentences.
+    """
+    from app.entrypoints.bootstrap.commands import apply_serve_config, serve_config  # noqa: PLC0415
+
+    wanted = serve_config(settings_from(config, flags).settings)
+    if dashboard is None:
+        click.echo(msgspec.json.format(msgspec.json.encode(wanted), indent=2))
+    else:
+        apply_serve_config(wanted, dashboard)
+        click.echo(f"Sent to {dashboard}; `serve status` tells how far it is.")
 
 
 def main(arguments: list[str] | None = None) -> Any:

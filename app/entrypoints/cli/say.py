@@ -24,13 +24,7 @@ from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.reading.matching import JOINT
 from app.domain.text.splitting import split_sentences
-from app.entrypoints.bootstrap.commands import (
-    BOOK_FORMATS,
-    UnreadableDocumentError,
-    describe_sound,
-    is_document,
-    read_book,
-)
+from app.entrypoints.bootstrap import commands
 from app.entrypoints.bootstrap.ports import build_lexicon, build_ports
 from app.entrypoints.cli.book import speak_book
 from app.entrypoints.cli.options import common_options, settings_from, whole_file
@@ -47,7 +41,6 @@ STANDARD: Final = "-"  # standard input as the text, standard output as the file
 # A text on one's own command line is not limited as a request is, and the user can stop.
 MAX_CHARS: Final = 10_000_000
 WAIT_S: Final = 86_400.0
-
 
 PLAYERS: Final = (
     ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-"),
@@ -102,15 +95,17 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
         target = _Target(
             _choose_format(format_name, output), output, captions, play, format_name, bool(book)
         )
+        chapters = book.chapters if book else ()
+        paragraphs = [paragraph for chapter in chapters for paragraph in chapter.paragraphs]
         request = SpeechRequest(
-            text="\n\n".join(_paragraphs(book)) if book else text_or_input(*text),
+            text="\n\n".join(paragraphs) if book else text_or_input(*text),
             voice=voice,
             speed=speed,
             format=target.format,
             sample_rate=sample_rate,
         )
         asyncio.run(_run(settings, request, target, book))
-    except (SpeechError, UnreadableDocumentError) as error:
+    except (SpeechError, commands.UnreadableDocumentError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -136,7 +131,7 @@ class _Target(msgspec.Struct, frozen=True):
     def has_chapters(self) -> bool:
         """Whether it is an audio book."""
         path = self.path
-        return self.is_book and path is not None and path.suffix.lower() in BOOK_FORMATS
+        return self.is_book and path is not None and path.suffix.lower() in commands.BOOK_FORMATS
 
     @property
     def path(self) -> Path | None:
@@ -147,11 +142,11 @@ class _Target(msgspec.Struct, frozen=True):
 def _read_documents(names: tuple[str, ...]) -> Book | None:
     """What the files named hold; nothing if the command line is a text itself."""
     paths = [Path(name) for name in names]
-    return read_book(paths) if len(paths) > 1 or (paths and is_document(paths[0])) else None
-
-
-def _paragraphs(book: Book) -> Iterator[str]:
-    return (paragraph for chapter in book.chapters for paragraph in chapter.paragraphs)
+    return (
+        commands.read_book(paths)
+        if len(paths) > 1 or (paths and commands.is_document(paths[0]))
+        else None
+    )
 
 
 def _choose_format(name: str | None, output: str | None) -> AudioFormat:
@@ -178,7 +173,7 @@ async def _run(
         if book and target.path and target.has_chapters:
             if not _is_regular(target.path):
                 raise click.ClickException(f"{target.path} is no file, which a book has to be.")
-            sound = describe_sound(ports, settings)
+            sound = commands.describe_sound(ports, settings)
             await speak_book(services, book, request, target.path, target.captions, sound)
             click.echo(target.path)
             return
@@ -199,21 +194,15 @@ async def _run(
                 async for part in parts:
                     sys.stdout.buffer.write(part)
             else:
-                saved = await _store(ports, stream, parts)
-                place = settings.store.directory
-                is_path = "://" not in place
-                click.echo(Path(place) / saved.name if is_path else saved.name)
+                saved, place = await _store(ports, stream, parts), settings.store.directory
+                click.echo(saved.name if "://" in place else Path(place) / saved.name)
 
 
-async def _store(
-    ports: Ports, stream: SpeechStream, parts: AsyncGenerator[bytes, None]
-) -> StoredAudio:
+async def _store(ports: Ports, stream: SpeechStream, parts: AsyncIterator[bytes]) -> StoredAudio:
     try:
         store = await ports.stores.for_owner(None)
-        audio_format = stream.encoding.format
-        return await store.save(
-            parts, stem=DEFAULT_STEM, audio_format=audio_format, head=stream.head
-        )
+        kind = stream.encoding.format
+        return await store.save(parts, stem=DEFAULT_STEM, audio_format=kind, head=stream.head)
     finally:
         await ports.stores.close()
 

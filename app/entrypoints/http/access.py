@@ -1,16 +1,22 @@
-"""Whether a request is served: its origin, API key, limits, the drain and the load.
+"""Whether a request is served: its host name, origin, API key, limits, the drain and the load.
 
 All of it is checked before the body is read or a WebSocket accepted, because rejecting must be
 cheap. What the request receives then ends when its body is late, its key is revoked, or the
 server's time to stop is over. Health, metrics and files are served while the server drains.
 A route needs a key unless its `opt` says otherwise, so that a new one is closed by default.
+
+A page may have the name it came from resolve to this machine (DNS rebinding). The browser then
+takes the server for the page's own, and only the header `Host` tells. An IP address instead of a
+name cannot be redirected like that.
 """
 
 import asyncio
 import math
+import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, cast
 
 import structlog
@@ -20,17 +26,11 @@ from litestar.enums import HttpMethod, ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-from app.domain.errors import (
-    InvalidApiKeyError,
-    MissingApiKeyError,
-    ServerDrainingError,
-    ServerOverloadedError,
-    SpeechError,
-)
+from app.domain import errors
 from app.domain.services.access_control import Grant
 from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import HttpError, send_error
-from app.entrypoints.http.hosts import AllowedHosts, host_name, is_same_host
+from app.entrypoints.http.schemas import EXPOSED_HEADERS
 from app.entrypoints.services import Services
 from app.entrypoints.settings import Settings
 from app.ports.clock import Clock
@@ -48,6 +48,64 @@ LIMITED: Final = {"is_limited": True}
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
 
 _GRANT: Final = "grant"
+
+ANY: Final = "*"  # name of a host
+
+_HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:@\[\]]*?)\.?)(?::\d*)?")
+
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+class AllowedHosts:
+    """The names, and the addresses, of this server: `names`, separated by commas; `*` is any."""
+
+    def __init__(self, listen_host: str, names: str) -> None:
+        self._configured = {host_name(name.strip()) for name in names.split(",") if name.strip()}
+        listen_address = _address(listen_host)
+        self._listens_everywhere = listen_address is not None and listen_address.is_unspecified
+        self._names = {*self._configured, "localhost", listen_host.lower()}
+
+    def is_configured(self, name: str) -> bool:
+        """Whether the setting has that very name."""
+        return name != ANY and name in self._configured
+
+    def allows(self, name: str) -> bool:
+        """Whether a request may be sent to `name`, as `host_name` gives it."""
+        if ANY in self._configured or name in self._names:
+            return True
+        address = _address(name)
+        return address is not None and (self._listens_everywhere or address.is_loopback)
+
+
+def host_name(host: str) -> str:
+    """The name or address in the header `Host`, or in an origin after its scheme: without port."""
+    parts = _HOST.fullmatch(host.lower())
+    # A value of another form is returned as it is; no server has such a name.
+    return (parts["address"] or parts["name"]) if parts else host
+
+
+def is_same_host(origin: str, host: str) -> bool:
+    """Whether a page came from `host`, a name or address with its port."""
+    # The scheme is not compared: behind a proxy with TLS ours differs from the browser's. A proxy
+    # may name the port that browsers leave out.
+    scheme, _, name = origin.lower().partition("://")
+    port = _DEFAULT_PORTS.get(scheme, "")
+    return bool(host) and name.removesuffix(port) == host.lower().removesuffix(port)
+
+
+def cors_config(origins: str) -> CORSConfig | None:
+    """CORS for the pages of `origins`, separated by commas; None if there are none."""
+    allowed = [origin.strip() for origin in origins.split(",") if origin.strip()]
+    if not allowed:
+        return None
+    return CORSConfig(allow_origins=allowed, expose_headers=list(EXPOSED_HEADERS))
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -72,7 +130,7 @@ class AccessMiddleware(ASGIMiddleware):
                 grant = await self._authenticate(scope, held, place)
                 if _is_speech(scope):
                     self._check_room(scope)
-            except SpeechError as error:
+            except errors.SpeechError as error:
                 if scope["type"] == ScopeType.HTTP:
                     raise
                 await send_error(scope, send, error)  # no handler sees the errors of a socket
@@ -94,7 +152,7 @@ class AccessMiddleware(ASGIMiddleware):
         if scope["type"] == ScopeType.HTTP:  # a socket may have no text for long
             try:
                 self.services.admission.check(key_name(scope))
-            except ServerOverloadedError as error:
+            except errors.ServerOverloadedError as error:
                 self.observer.refused_unread(error.code, 1)
                 raise
 
@@ -132,11 +190,11 @@ class AccessMiddleware(ASGIMiddleware):
             return None
         try:
             key = await self.services.access.identify(presented_key(scope))
-        except MissingApiKeyError:
+        except errors.MissingApiKeyError:
             if (number := len(authorizations(scope))) < 2:  # noqa: PLR2004
                 raise
             message = f"One Authorization header is expected; {number} were sent."
-            raise InvalidApiKeyError(message) from None
+            raise errors.InvalidApiKeyError(message) from None
         if key is None:
             return None
         grant = scope["state"][_GRANT] = held.enter_context(self.services.access.grant(key))
@@ -155,12 +213,12 @@ class AccessMiddleware(ASGIMiddleware):
 
         A socket ends by itself when the server does.
         """
-        ends: dict[asyncio.Future[None], type[SpeechError]] = {}
+        ends: dict[asyncio.Future[None], type[errors.SpeechError]] = {}
         limit_s = math.inf
         if grant is not None:
-            ends[grant.revoked] = InvalidApiKeyError
+            ends[grant.revoked] = errors.InvalidApiKeyError
         if scope["type"] == ScopeType.HTTP:
-            ends[self.services.intake.over()] = ServerDrainingError
+            ends[self.services.intake.over()] = errors.ServerDrainingError
             limit_s = max(0.0, due_at - self.clock.monotonic())
         try:
             return await within(self.clock, limit_s, unless(receive(), ends))

@@ -5,24 +5,21 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, Final
 
-from litestar import Litestar, MediaType, Response, get
-from litestar.di import NamedDependency, Provide
+from litestar import Litestar
+from litestar.di import Provide
 
 from app.domain.errors import SpeechError
 from app.domain.services.lifecycle import Intake
-from app.entrypoints.http.access import METRICS, AccessMiddleware, key_name
+from app.entrypoints.http.access import AccessMiddleware, AllowedHosts, cors_config, key_name
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.files import StoredAudioController
-from app.entrypoints.http.health import HealthController
-from app.entrypoints.http.hosts import AllowedHosts, cors_config
 from app.entrypoints.http.middleware import RequestMiddleware
-from app.entrypoints.http.models import ModelController
-from app.entrypoints.http.openapi import openapi_config
 from app.entrypoints.http.overload import OverloadCheck
-from app.entrypoints.http.pages import index_page, page_files
+from app.entrypoints.http.pages import index_page, openapi_config, page_files
 from app.entrypoints.http.responses import HeldAnswers
 from app.entrypoints.http.speech import SpeechAnswers, SpeechController
 from app.entrypoints.http.sse import EventWriter
+from app.entrypoints.http.status import HealthController, ModelController, metrics_page
 from app.entrypoints.http.websocket import live_speech
 from app.entrypoints.services import Ports, Services
 from app.entrypoints.settings import Settings
@@ -45,11 +42,7 @@ def create_app(
 ) -> Litestar:
     """Build the application; its lifespan loads the model, opens the store and closes both.
 
-    Args:
-        ports: constructed, not opened.
-        settings: all of them.
-        on_settled: called when the model is ready, or with why it cannot be loaded.
-        intake: shut before the server ends.
+    `on_settled` is as of `Services.running`; `intake` is shut before the server ends.
     """
     services = Services(ports, settings, intake or Intake())
     cors = cors_config(settings.server.cors_origins)
@@ -112,16 +105,3 @@ def create_app(
         cors=cors,
     )
     return app
-
-
-@get(
-    "/metrics",
-    operation_id="metrics",
-    summary="Metrics for Prometheus",
-    tags=["Health"],
-    media_type=MediaType.TEXT,
-    opt=METRICS,
-)
-async def metrics_page(services: NamedDependency[Services]) -> Response[bytes]:
-    """Requests, time to first audio, real-time factor, failed sentences, the process."""
-    return Response(services.metrics.render(), media_type=services.metrics.content_type)

@@ -14,15 +14,7 @@ from litestar.types import ExceptionHandlersMap, Scope, Send
 
 from app.domain import errors
 from app.domain.errors import SpeechError
-from app.entrypoints.http.hosts import SECURITY_HEADERS
-from app.entrypoints.http.schemas import (
-    MIN_TIMEOUT_S,
-    TIMEOUT_HEADER,
-    CreateSpeech,
-    ErrorBody,
-    ErrorDetail,
-    choices_of,
-)
+from app.entrypoints.http import schemas
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 
@@ -32,7 +24,7 @@ SERVER_ERROR: Final = "server_error"
 CLIENT_CLOSED_REQUEST: Final = 499  # in the log of a request whose client left
 
 # What a client is told of an unexpected failure.
-INTERNAL_ERROR: Final = ErrorDetail(
+INTERNAL_ERROR: Final = schemas.ErrorDetail(
     message="Something went wrong on the server; its log has the details under this request id.",
     type=SERVER_ERROR,
     code="internal_error",
@@ -44,7 +36,10 @@ HTTP_ERRORS: Final = {
     "invalid_handshake": (400, "This is not a valid WebSocket handshake{hint}."),
     "invalid_request_timeout": (
         400,
-        f"The header {TIMEOUT_HEADER} must be a number of seconds, at least {MIN_TIMEOUT_S:g}.",
+        (
+            f"The header {schemas.TIMEOUT_HEADER} must be a number of seconds, at least"
+            f" {schemas.MIN_TIMEOUT_S:g}."
+        ),
     ),
     "too_many_utterances": (400, "At most {limit} utterances may wait to be spoken."),
     "origin_not_allowed": (
@@ -61,8 +56,8 @@ HTTP_ERRORS: Final = {
     "host_not_allowed": (
         421,
         (
-            "This server does not answer to the host name {name!r}. If it is one of its"
-            " names, add it to server.allowed_hosts (SOPRANO_SERVER__ALLOWED_HOSTS)."
+            "This server does not answer to the host name {name!r}. If it is one of its names,"
+            " add it to server.allowed_hosts (SOPRANO_SERVER__ALLOWED_HOSTS)."
         ),
     ),
     "upgrade_required": (426, "The only protocol to upgrade to is WebSocket, version 13."),
@@ -79,12 +74,9 @@ RETRYABLE: Final = {408, 503}
 
 # Those after which the connection can be used on.
 _KEEP_CONNECTION: Final = {
-    "invalid_request_timeout",
-    "too_many_utterances",
-    "origin_not_allowed",
-    "not_found",
+    "invalid_request_timeout", "too_many_utterances", "origin_not_allowed", "not_found",
     "host_not_allowed",
-}
+}  # fmt: skip
 
 
 class HttpError(SpeechError):
@@ -136,7 +128,7 @@ ERROR_CODE: Final = "error_code"  # of the answer to a request, in the state of 
 NOT_JSON: Final = "The body must be JSON: send content-type application/json."
 
 _SECURITY_HEADERS: Final = [
-    (name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+    (name.encode(), value.encode()) for name, value in schemas.SECURITY_HEADERS.items()
 ]
 
 _log = structlog.get_logger(__name__)
@@ -185,18 +177,17 @@ def kind_of(status: int) -> str:
     return SERVER_ERROR if is_ours else INVALID_REQUEST
 
 
-def describe_speech_error(error: SpeechError) -> ErrorDetail:
+def describe_speech_error(error: SpeechError) -> schemas.ErrorDetail:
     """A failure of the domain, as clients read it."""
-    return ErrorDetail(
-        message=str(error), type=kind_of(status_of(error)), param=error.param, code=error.code
-    )
+    kind = kind_of(status_of(error))
+    return schemas.ErrorDetail(message=str(error), type=kind, param=error.param, code=error.code)
 
 
-def describe_http_exception(error: HTTPException) -> ErrorDetail:
+def describe_http_exception(error: HTTPException) -> schemas.ErrorDetail:
     """A failure that the framework found, as clients read it."""
     status = error.status_code
     code, message = FRAMEWORK_ERRORS.get(status, (None, None))
-    return ErrorDetail(message=message or error.detail, type=kind_of(status), code=code)
+    return schemas.ErrorDetail(message=message or error.detail, type=kind_of(status), code=code)
 
 
 def _headers(error: SpeechError) -> dict[str, str]:
@@ -216,12 +207,12 @@ def _headers(error: SpeechError) -> dict[str, str]:
     return headers
 
 
-def handle_speech_error(request: AnyRequest, error: SpeechError) -> Response[ErrorBody]:
+def handle_speech_error(request: AnyRequest, error: SpeechError) -> Response[schemas.ErrorBody]:
     """A failure of the domain."""
     return _response(request, status_of(error), describe_speech_error(error), _headers(error))
 
 
-def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
+def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response[schemas.ErrorBody]:
     """A failure that the framework found."""
     # What the framework says, as an internal error, of a client that left while sending its body.
     has_left = error.detail == "client disconnected prematurely"
@@ -230,7 +221,9 @@ def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response
     return _response(request, status, describe_http_exception(error), headers)
 
 
-def handle_validation(request: AnyRequest, error: ValidationException) -> Response[ErrorBody]:
+def handle_validation(
+    request: AnyRequest, error: ValidationException
+) -> Response[schemas.ErrorBody]:
     """A query that is not as described, or no body at all: our decoder is not asked then."""
     faults = [fault for fault in error.extra or () if isinstance(fault, dict)]
     fault = next((fault for fault in faults if fault.get("source") == "query"), None)
@@ -239,21 +232,21 @@ def handle_validation(request: AnyRequest, error: ValidationException) -> Respon
     else:
         param, code = fault["key"], "invalid_value"
         message = f"Invalid '{param}': {fault['message']}."
-    detail = ErrorDetail(message=message, type=INVALID_REQUEST, param=param, code=code)
+    detail = schemas.ErrorDetail(message=message, type=INVALID_REQUEST, param=param, code=code)
     return _response(request, 400, detail, {"x-should-retry": "false"})
 
 
-def handle_bug(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
+def handle_bug(request: AnyRequest, error: Exception) -> Response[schemas.ErrorBody]:
     """An unexpected failure: the log has the details, the client has the request id."""
     _log.error("http.failed", exc_info=error)
     return _response(request, 500, INTERNAL_ERROR, {"x-should-retry": "false"})
 
 
 def _response(
-    request: AnyRequest, status: int, detail: ErrorDetail, headers: dict[str, str]
-) -> Response[ErrorBody]:
+    request: AnyRequest, status: int, detail: schemas.ErrorDetail, headers: dict[str, str]
+) -> Response[schemas.ErrorBody]:
     request.scope["state"][ERROR_CODE] = detail.code
-    body, media_type = ErrorBody(detail), MediaType.JSON
+    body, media_type = schemas.ErrorBody(detail), MediaType.JSON
     return Response(body, status_code=status, headers=headers, media_type=media_type)
 
 
@@ -269,8 +262,8 @@ EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
 
 _CHOICES: Final = {
     field.encode_name: choices
-    for field in msgspec.structs.fields(CreateSpeech)
-    if (choices := choices_of(field.type))
+    for field in msgspec.structs.fields(schemas.CreateSpeech)
+    if (choices := schemas.choices_of(field.type))
 }
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?(\w*)[^`]*`$")
 
@@ -331,7 +324,7 @@ def encode_answer(
 
 def _encode(error: SpeechError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body; without a response of the framework, which takes longer."""
-    body = msgspec.json.encode(ErrorBody(describe_speech_error(error)))
+    body = msgspec.json.encode(schemas.ErrorBody(describe_speech_error(error)))
     sent = {"content-type": "application/json", "content-length": str(len(body))}
     pairs = [(name.encode(), value.encode()) for name, value in (_headers(error) | sent).items()]
     return status_of(error), [*_SECURITY_HEADERS, *pairs], body

@@ -1,10 +1,15 @@
 """/v1/audio/files: stored audio, as files of its owner.
 
+What part of a file a request wants, and whether it wants it now, is decided after RFC 9110,
+sections 13 and 14. Headers are parsed by werkzeug; which of them counts is decided here.
+
 A file that breaks off cuts the connection: a body that ends cleanly would pass for a whole one.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -18,15 +23,13 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 from msgspec import Meta
-from werkzeug.http import http_date, quote_etag
+from werkzeug import http
 
 from app.domain.errors import SpeechError
 from app.domain.segment import Caption, render_srt, render_vtt
 from app.domain.services.audio_library import AudioLibrary, PageQuery
-from app.entrypoints.http import openapi
-from app.entrypoints.http.errors import ClientDisconnectedError
+from app.entrypoints.http import errors, openapi
 from app.entrypoints.http.middleware import is_head
-from app.entrypoints.http.preconditions import ByteRange, Validators, check_change, choose_span
 from app.entrypoints.http.responses import EXPECTED_CUTS, send_parts, until_disconnect
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.ports.audio_store import OpenAudio, StoredAudio
@@ -40,6 +43,10 @@ Owner = NamedDependency[str | None]
 
 # A file does not change, but it may be deleted, and it is its owner's alone.
 CACHE_HEADERS: Final = {"cache-control": "private, no-cache", "vary": "authorization"}
+
+# The last 0 bytes: a valid range that cannot be satisfied (RFC 9110, section 14.1.2), which
+# werkzeug takes for an invalid one.
+_LAST_NOTHING: Final = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.ASCII | re.IGNORECASE)
 
 _log = structlog.get_logger(__name__)
 
@@ -70,6 +77,14 @@ class StoredAudioDeleted(msgspec.Struct, kw_only=True):
     id: str
     object: Literal["audio.file"] = "audio.file"
     deleted: Literal[True] = True
+
+
+class ByteRange(msgspec.Struct, frozen=True):
+    """The bytes to be sent, from `start` up to but not including `end`."""
+
+    start: int
+    end: int
+    is_partial: bool = False  # they are the range that was asked for, even if that is all
 
 
 def _captions_route(
@@ -184,7 +199,11 @@ class StoredAudioController(Controller):
         """Removes a file and its captions; answers that are on their way still end."""
         store = await library.stores.for_owner(owner)
         async with store.open_file(name) as audio:
-            check_change(headers_of(request.scope), validators_of(audio.info))
+            headers = headers_of(request.scope)
+            # If-Modified-Since is for GET and HEAD alone (RFC 9110, section 13.1.3).
+            is_known = "if-none-match" in headers and _is_known(headers, audio.info)
+            if is_known or _is_for_another_state(headers, audio.info):
+                raise errors.PreconditionFailedError
         await store.delete(name)
         return StoredAudioDeleted(id=name)
 
@@ -202,7 +221,7 @@ class StoredAudioResponse(ASGIResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; before its first byte raises what the store and the conditions raise."""
         async with self._opening as audio:
-            span = choose_span(headers_of(scope), validators_of(audio.info))
+            span = choose_span(headers_of(scope), audio.info)
             status, headers = describe_answer(audio.info, span)
             pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": status, "headers": pairs})
@@ -211,7 +230,7 @@ class StoredAudioResponse(ASGIResponse):
                 return
             try:  # to return before the end makes the server cut
                 await until_disconnect(receive, send_parts(send, audio.read(span.start, span.end)))
-            except ClientDisconnectedError:
+            except errors.ClientDisconnectedError:
                 _log.info("stored_audio.client_left")
             except SpeechError as error:
                 write = _log.warning if isinstance(error, EXPECTED_CUTS) else _log.error
@@ -221,7 +240,7 @@ class StoredAudioResponse(ASGIResponse):
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """The headers of a request as `preconditions` reads them."""
+    """The headers of a request by lower-case name; lines of one name are joined by commas."""
     received = Headers.from_scope(scope)
     headers = {name: ", ".join(received.getall(name)) for name in received}
     if is_head(scope):
@@ -229,17 +248,12 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return headers
 
 
-def validators_of(info: StoredAudio) -> Validators:
-    """The state of a stored file."""
-    return Validators(info.version, info.created_at.replace(microsecond=0), info.num_bytes)
-
-
 def describe_answer(info: StoredAudio, span: ByteRange | None) -> tuple[int, dict[str, str]]:
     """Status and headers of the answer that sends `span`; None sends nothing (304)."""
     headers = {
         "accept-ranges": "bytes",
-        "etag": quote_etag(info.version),
-        "last-modified": http_date(info.created_at),
+        "etag": http.quote_etag(info.version),
+        "last-modified": http.http_date(info.created_at),
         **CACHE_HEADERS,
     }
     if span is None:
@@ -253,3 +267,58 @@ def describe_answer(info: StoredAudio, span: ByteRange | None) -> tuple[int, dic
         return 200, headers
     headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{info.num_bytes}"
     return 206, headers
+
+
+def choose_span(headers: Mapping[str, str], file: StoredAudio) -> ByteRange | None:
+    """The part of `file` that a request wants; None is nothing, it has that state already (304).
+
+    `headers` are as of `headers_of`. Raises PreconditionFailedError, or RangeNotSatisfiableError if
+    the range begins beyond the end, or is the last 0 bytes.
+    """
+    if _is_for_another_state(headers, file):
+        raise errors.PreconditionFailedError
+    if _is_known(headers, file):
+        return None
+    header = headers.get("range")
+    if header is None or not _may_be_partial(headers.get("if-range"), file):
+        return ByteRange(0, file.num_bytes)
+    if _LAST_NOTHING.fullmatch(header):
+        raise errors.RangeNotSatisfiableError(file.num_bytes)
+    asked = http.parse_range_header(header)
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return ByteRange(0, file.num_bytes)  # several ranges, or a malformed header
+    start, end = asked.ranges[0]
+    if start < 0:  # so many of the last bytes; an empty file has none that a range could name
+        return ByteRange(
+            max(0, file.num_bytes + start), file.num_bytes, is_partial=file.num_bytes > 0
+        )
+    if start >= file.num_bytes:
+        raise errors.RangeNotSatisfiableError(file.num_bytes)
+    return ByteRange(start, min(end or file.num_bytes, file.num_bytes), is_partial=True)
+
+
+def _is_for_another_state(headers: Mapping[str, str], file: StoredAudio) -> bool:
+    if "if-match" in headers:
+        return file.version not in http.parse_etags(headers["if-match"])
+    since = http.parse_date(headers.get("if-unmodified-since"))
+    return since is not None and _modified_at(file) > since
+
+
+def _is_known(headers: Mapping[str, str], file: StoredAudio) -> bool:
+    if "if-none-match" in headers:
+        return http.parse_etags(headers["if-none-match"]).contains_weak(file.version)
+    since = http.parse_date(headers.get("if-modified-since"))
+    return since is not None and _modified_at(file) <= since
+
+
+def _may_be_partial(condition: str | None, file: StoredAudio) -> bool:
+    if condition is None:
+        return True
+    if (date := http.parse_date(condition)) is not None:
+        return date == _modified_at(file)
+    # A part of another state must never be joined to this one: only the exact tag will do.
+    return http.unquote_etag(condition) == (file.version, False)
+
+
+def _modified_at(file: StoredAudio) -> datetime:
+    return file.created_at.replace(microsecond=0)  # headers have whole seconds

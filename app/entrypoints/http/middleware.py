@@ -19,9 +19,9 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, We
 
 from app.domain.errors import SpeechError
 from app.domain.services.access_control import AccessControl
-from app.entrypoints.http.access import key_name
+from app.entrypoints.http.access import AllowedHosts, host_name, key_name
 from app.entrypoints.http.errors import ERROR_CODE, HttpError, send_error
-from app.entrypoints.http.hosts import SECURITY_HEADERS, AllowedHosts, host_name
+from app.entrypoints.http.schemas import SECURITY_HEADERS
 from app.ports.clock import Clock
 from app.ports.telemetry import RequestObserver, RequestReport, Span, Tracing
 

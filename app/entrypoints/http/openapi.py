@@ -1,21 +1,18 @@
-"""The description of the interface, and a page that shows it and sends requests, all offline."""
+"""What operations have in the description of the interface beside what their handlers say."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
-from litestar import Request, Response, Router
-from litestar.exceptions import HTTPException, NotFoundException
-from litestar.openapi import OpenAPIConfig, ResponseSpec, spec
-from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.exceptions import HTTPException
+from litestar.openapi import ResponseSpec, spec
 
 from app.domain import errors
 from app.domain.audio import AudioFormat
 from app.domain.errors import SpeechError
-from app.entrypoints.http.access import OPEN
+from app.entrypoints.http import schemas
 from app.entrypoints.http.errors import (
     NOT_JSON,
     HttpError,
@@ -23,31 +20,10 @@ from app.entrypoints.http.errors import (
     describe_http_exception,
     describe_speech_error,
 )
-from app.entrypoints.http.pages import CSS, JAVASCRIPT, read_static, static_file
-from app.entrypoints.http.schemas import (
-    CONTENT_TYPES,
-    MIN_TIMEOUT_S,
-    TIMEOUT_HEADER,
-    CreateSpeech,
-    ErrorBody,
-    NormalizedSegment,
-    NormalizedText,
-    ReadinessReport,
-)
-
-DESCRIPTION: Final = (
-    "Text to speech on your own machine, in the words of OpenAI's speech endpoint. "
-    "Every answer carries `x-request-id`; every error has the same body. "
-    "A server with keys wants one as `Authorization: Bearer KEY`."
-)
-
-API_KEY: Final = "ApiKey"
-
-CACHED: Final = {"cache-control": "max-age=3600"}
 
 
 def _error(description: str) -> ResponseSpec:
-    return ResponseSpec(ErrorBody, description=description, generate_examples=False)
+    return ResponseSpec(schemas.ErrorBody, description=description, generate_examples=False)
 
 
 # What the routes answer besides 200, by status.
@@ -55,7 +31,7 @@ BAD_REQUEST: Final = {400: _error("The request cannot work as asked; `param` nam
 NOT_FOUND: Final = {**BAD_REQUEST, 404: _error("No such model.")}
 NOT_READY: Final = {
     503: ResponseSpec(
-        ReadinessReport,
+        schemas.ReadinessReport,
         description="The model is loading, has failed or its circuit is open; or the server stops.",
         generate_examples=False,
     )
@@ -150,13 +126,13 @@ def _examples(failures: Mapping[str, SpeechError | HTTPException]) -> dict[str, 
         else:
             detail = describe_http_exception(error)
         # It stays a Struct: the framework would drop fields that are null.
-        examples[str(detail.code)] = spec.Example(summary=summary, value=ErrorBody(detail))
+        examples[str(detail.code)] = spec.Example(summary=summary, value=schemas.ErrorBody(detail))
     return examples
 
 
 def _decode_error(body: bytes) -> SpeechError:
     try:
-        msgspec.json.decode(body, type=CreateSpeech)
+        msgspec.json.decode(body, type=schemas.CreateSpeech)
     except msgspec.DecodeError as error:
         return describe_decode_error(error)
     raise AssertionError(body)
@@ -195,7 +171,6 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
 }
 # Error bodies of speech by status and code, made by the errors themselves.
 ERRORS: Final = {str(status): _examples(failures) for status, failures in _ERRORS.items()}
-
 
 _TEXT: Final = spec.Schema(type=spec.OpenAPIType.STRING)
 
@@ -292,7 +267,7 @@ SPEECH: Final = spec.OpenAPIResponse(
         'With `stream_format` "sse", events that carry it.'
     ),
     content={
-        **{CONTENT_TYPES[name]: _binary(text) for name, text in AUDIO_TYPES.items()},
+        **{schemas.CONTENT_TYPES[name]: _binary(text) for name, text in AUDIO_TYPES.items()},
         "text/event-stream": spec.OpenAPIMediaType(
             # Without a type: some readers check each event against it, others the whole text.
             schema=spec.Schema(
@@ -308,9 +283,9 @@ SPEECH: Final = spec.OpenAPIResponse(
     headers={**SPEECH_HEADERS},
 )
 TIMEOUT: Final = spec.Parameter(
-    name=TIMEOUT_HEADER,
+    name=schemas.TIMEOUT_HEADER,
     param_in="header",
-    schema=spec.Schema(type=spec.OpenAPIType.NUMBER, minimum=MIN_TIMEOUT_S),
+    schema=spec.Schema(type=spec.OpenAPIType.NUMBER, minimum=schemas.MIN_TIMEOUT_S),
     description="Seconds for which the client waits, if less than the server would.",
 )
 CREATE_SPEECH: Final = described([TIMEOUT], {"200": SPEECH}, REQUESTS, ERRORS)
@@ -329,15 +304,15 @@ NORMALIZE_RESPONSES: Final = {
     status: response for status, response in SPEECH_ERRORS.items() if status not in (500, 504)
 } | {
     200: ResponseSpec(
-        NormalizedText,
+        schemas.NormalizedText,
         description="The segments in order. Without white space, their texts are the input.",
         generate_examples=False,
         examples=[
             spec.Example(
                 summary="One sentence",
-                value=NormalizedText(
+                value=schemas.NormalizedText(
                     [
-                        NormalizedSegment(
+                        schemas.NormalizedSegment(
                             index=0,
                             text="It cost $5.",
                             spoken="It cost five dollars.",
@@ -373,7 +348,7 @@ def _file(description: str, **headers: str) -> spec.OpenAPIResponse:
     headers = {"etag": "Of the file; strong.", "last-modified": "When stored."} | headers
     return spec.OpenAPIResponse(
         description=description,
-        content={kind: _binary() for kind in sorted(CONTENT_TYPES.values())},
+        content={kind: _binary() for kind in sorted(schemas.CONTENT_TYPES.values())},
         headers={name: _header(text, is_required=False) for name, text in headers.items()},
     )
 
@@ -396,45 +371,3 @@ def captions_operation(content_type: str) -> type[spec.Operation]:
     """Captions as text of `content_type`, which the framework takes for JSON."""
     content = {content_type: spec.OpenAPIMediaType(schema=_TEXT)}
     return described([], {"200": spec.OpenAPIResponse("The captions, UTF-8.", content=content)})
-
-
-class ReferencePage(OpenAPIRenderPlugin):
-    """Swagger UI from files of the package. The framework's own plugin loads an icon from a CDN."""
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The page, which fetches the schema."""
-        return read_static("reference.html")
-
-
-def openapi_config(version: str) -> OpenAPIConfig:
-    """The schema at /schema/openapi.json, the page at /schema."""
-
-    def reject_unknown(response: Response[Any]) -> Response[Any]:
-        # The framework answers to unknown addresses below its own with a page of HTML.
-        if response.status_code == HTTPStatus.NOT_FOUND:
-            raise NotFoundException
-        return response
-
-    return OpenAPIConfig(
-        title="Soprano TTS API",
-        version=version,
-        description=DESCRIPTION,
-        openapi_router=Router(
-            "/schema",
-            route_handlers=[
-                static_file("swagger-ui", "swagger-ui-bundle.js", JAVASCRIPT, CACHED),
-                static_file("swagger-ui", "swagger-ui.css", CSS, CACHED),
-            ],
-            include_in_schema=False,
-            dto=None,
-            return_dto=None,
-            opt=OPEN,
-            after_request=reject_unknown,
-        ),
-        use_handler_docstrings=True,
-        components=spec.Components(
-            security_schemes={API_KEY: spec.SecurityScheme("http", scheme="bearer")}
-        ),
-        security=[{API_KEY: []}, {}],  # a server without keys needs none
-        render_plugins=[ReferencePage(path="/"), JsonRenderPlugin(path="/openapi.json")],
-    )

@@ -17,31 +17,18 @@ from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Sen
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import (
-    HeaderLineTooLong,
-    InvalidHeader,
-    InvalidHeaderValue,
-    InvalidUpgrade,
-    RequestLineTooLong,
-)
+from websockets import exceptions
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from app.domain.api_keys import TokenBucket
 from app.domain.errors import ServerDrainingError, SpeechError
-from app.entrypoints.connections import (
-    ConnectionLimits,
-    UnfinishedPart,
-    WriteWatch,
-    abort,
-    close_only_once,
-)
+from app.entrypoints import connections
 from app.entrypoints.http.errors import HttpError, encode_answer
 from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from app.entrypoints.http.request_headers import HEAD, RequestReader
 
-MAX_REJECTED: Final = 16  # connections beyond the limit that are told so; others are closed at once
 FAREWELL_S: Final = 1.0  # given to a rejected client to begin its request; then it is answered
 
 # Read from a connection before the others have their turn. A chunk of one byte or an empty frame
@@ -75,7 +62,7 @@ class HttpProtocol(H11Protocol):
 
     def __init__(
         self,
-        limits: ConnectionLimits,
+        limits: connections.ConnectionLimits,
         overload: OverloadCheck | None,
         prefix: bytes,  # of paths, which is removed
         **arguments: Any,
@@ -83,9 +70,9 @@ class HttpProtocol(H11Protocol):
         super().__init__(**arguments)
         self.conn: RequestReader = RequestReader(prefix)
         self._limits = limits
-        self._unfinished = UnfinishedPart(limits.unfinished)
+        self._unfinished = connections.UnfinishedPart(limits.unfinished)
         self._overload = overload
-        self._writes = WriteWatch(limits.write_stall_s)
+        self._writes = connections.WriteWatch(limits.write_stall_s)
         self._headers_due_at: float | None = None
         self._is_rejected = False
         self._is_discarding = False
@@ -131,7 +118,7 @@ class HttpProtocol(H11Protocol):
     def eof_received(self) -> None:
         """End an answer that is being made: a client that sends no more counts as one that left."""
         if self._is_answering:
-            abort(self.transport)
+            connections.abort(self.transport)
 
     def cut(self) -> None:
         """End an answer before its end; if nothing of it was sent, say that the server ends."""
@@ -140,7 +127,7 @@ class HttpProtocol(H11Protocol):
             self._reject_running(ServerDrainingError())
         elif self.is_busy:
             self._reset_old_client()
-            abort(self.transport)
+            connections.abort(self.transport)
 
     def _reject_running(self, error: SpeechError) -> None:
         """Reject a request that the application has, and which it may no longer answer."""
@@ -162,17 +149,17 @@ class HttpProtocol(H11Protocol):
         """Close with RST to HTTP/1.0: after FIN what it has would seem whole."""
         if self._is_old_client:
             self._set_linger(RESET)
-            abort(self.transport)
+            connections.abort(self.transport)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a new connection, or reject it when its request begins: a HEAD gets no body."""
-        close_only_once(transport)
+        connections.close_only_once(transport)
         super().connection_made(transport)
         transport.max_size = MAX_READ_BYTES  # type: ignore[attr-defined] # of asyncio's own
         self._headers_due_at = self.loop.time() + self._limits.header_timeout_s
         num_beyond = len(self.connections) - self._limits.max_connections
-        if num_beyond > MAX_REJECTED:
-            abort(transport)
+        if num_beyond > connections.MAX_REJECTED:
+            connections.abort(transport)
         elif num_beyond > 0:
             self._is_rejected = True
             self._headers_due_at = self.loop.time() + FAREWELL_S
@@ -199,7 +186,7 @@ class HttpProtocol(H11Protocol):
                 return
             self._expect_headers()
         elif self.conn.their_state is h11.DONE and self._num_waiting(data) > MAX_PIPELINED_BYTES:
-            abort(self.transport)
+            connections.abort(self.transport)
             return
         super().data_received(data)
 
@@ -228,7 +215,7 @@ class HttpProtocol(H11Protocol):
         if not self._unfinished.resize(self.conn.num_body_bytes if is_unfinished else 0):
             self._unfinished.resize(0)
             if self.cycle.response_started:  # before its body has come, which nobody waits for
-                abort(self.transport)
+                connections.abort(self.transport)
             else:
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
@@ -330,12 +317,12 @@ class HttpProtocol(H11Protocol):
 class SocketProtocol(WebSocketsSansIOProtocol):
     """A WebSocket; it stops reading from a client whose messages are not taken."""
 
-    def __init__(self, limits: ConnectionLimits, **arguments: Any) -> None:
+    def __init__(self, limits: connections.ConnectionLimits, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._unfinished = UnfinishedPart(limits.unfinished)
+        self._unfinished = connections.UnfinishedPart(limits.unfinished)
         self._num_cont_bytes = 0
         self._early = b""
-        self._writes = WriteWatch(limits.write_stall_s)
+        self._writes = connections.WriteWatch(limits.write_stall_s)
         self._small_frames = TokenBucket(MAX_SMALL_FRAMES_PER_MINUTE, self.loop.time())
         self._num_frames = 0
         self._last_pong = b""
@@ -352,25 +339,25 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def cut(self) -> None:
         """Drop what a client has not taken; who serves the socket says why, and closes it."""
         if self.close_sent:
-            abort(self.transport)
+            connections.abort(self.transport)
 
     def eof_received(self) -> None:
         """A half-closed connection counts as a disconnect: nothing waits for its reader."""
         if not self.close_sent:
-            abort(self.transport)
+            connections.abort(self.transport)
 
     def handle_close(self, event: Frame) -> None:
         """Take a close frame; of a client that takes nothing, what is sent must not wait for it."""
         if self.writable.is_set():
             super().handle_close(event)
         else:
-            abort(self.transport)
+            connections.abort(self.transport)
 
     async def run_asgi(self) -> None:
         """Serve; a client that did not take what it was told at the end is left."""
         await super().run_asgi()
         if not self.close_sent:
-            abort(self.transport)
+            connections.abort(self.transport)
 
     def resume_writing(self) -> None:
         """The client takes what is sent again."""
@@ -428,7 +415,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             and message.get("code") == CloseCode.POLICY_VIOLATION
         ):
             # for whom the key was taken away
-            self.loop.call_later(FAREWELL_S, abort, self.transport)
+            self.loop.call_later(FAREWELL_S, connections.abort, self.transport)
         await super().send(message)
         if self._early and self.handshake_complete:
             early, self._early = self._early, b""
@@ -484,13 +471,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
 def describe_handshake_error(error: Exception | None) -> SpeechError:
     """What a client is told of a handshake that the library `websockets` refuses with `error`."""
-    if isinstance(error, RequestLineTooLong):
+    if isinstance(error, exceptions.RequestLineTooLong):
         return HttpError("uri_too_long")
-    if isinstance(error, HeaderLineTooLong):
+    if isinstance(error, exceptions.HeaderLineTooLong):
         return HttpError("headers_too_large")
-    name = error.name if isinstance(error, InvalidHeader) else None
-    is_other_version = isinstance(error, InvalidHeaderValue) and name == "Sec-WebSocket-Version"
-    if isinstance(error, InvalidUpgrade) or is_other_version:
+    name = error.name if isinstance(error, exceptions.InvalidHeader) else None
+    is_other_version = (
+        isinstance(error, exceptions.InvalidHeaderValue) and name == "Sec-WebSocket-Version"
+    )
+    if isinstance(error, exceptions.InvalidUpgrade) or is_other_version:
         return HttpError("upgrade_required")
     return HttpError("invalid_handshake", hint=f": check the header {name}" if name else "")
 
@@ -509,12 +498,14 @@ def _answer(
     transport.write(encode_answer(error, *headers, is_head=is_head))
 
 
-def _end_if_stalled(transport: asyncio.Transport, writes: WriteWatch, now: float) -> bool:
+def _end_if_stalled(
+    transport: asyncio.Transport, writes: connections.WriteWatch, now: float
+) -> bool:
     """Whether the connection was ended just now, because its client takes nothing."""
     is_stalled = writes.is_stalled(transport.get_write_buffer_size(), now)
     if is_stalled:
         _log.info("connection.stalled", limit_s=writes.limit_s)
-        abort(transport)
+        connections.abort(transport)
     return is_stalled
 
 

@@ -96,10 +96,8 @@ async def send_parts(send: Send, parts: AsyncGenerator[Any, None] | SpeechStream
 async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled when `receive` of a request with its body read ends.
 
-    Raises:
-        ClientDisconnectedError: the client left.
-        InvalidApiKeyError: its key was revoked.
-        ServerDrainingError: the server's time to stop is over.
+    Raises ClientDisconnectedError, InvalidApiKeyError if its key was revoked, or
+    ServerDrainingError if the server's time to stop is over.
     """
     reason: Exception | None = None
 
@@ -121,10 +119,7 @@ async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
 
 
 class HeldAnswers:
-    """Opens the files in which answers are held, those too long for memory in `directory`.
-
-    All of them have at most `max_bytes`.
-    """
+    """The answers that are held, of `max_bytes` in all; those too long for memory are on disk."""
 
     def __init__(self, max_bytes: int = MAX_HELD_BYTES, directory: str | None = None) -> None:
         self.num_free = max_bytes

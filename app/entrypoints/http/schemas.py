@@ -10,7 +10,7 @@ from app.domain.audio import AudioFormat
 from app.domain.segment import TextSegment
 from app.domain.speech import Catalog, SamplingParams, SpeechOptions, SpeechRequest
 from app.domain.text.pronunciations import Pronunciations
-from app.entrypoints.backends import Choice
+from app.entrypoints.backends import Skipped
 
 BreakerName = Literal["closed", "open", "half_open"]
 
@@ -19,8 +19,26 @@ BreakerName = Literal["closed", "open", "half_open"]
 TIMEOUT_HEADER: Final = "x-request-timeout-seconds"
 MIN_TIMEOUT_S: Final = 1.0
 
-VoiceName = Annotated[str, Meta(max_length=256)]
+# On every answer. A page that `server.cors_origins` lists reads answers by CORS, which these do not
+# concern; to play a stored file in an element it must ask for it with `crossorigin`.
+SECURITY_HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'self' 'unsafe-inline' blob: data:; object-src 'none'; base-uri 'none';"
+        " form-action 'self'; frame-ancestors 'self'"
+    ),
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
 
+# Headers of answers that a page of another origin may read; browsers hide most of them otherwise.
+EXPOSED_HEADERS: Final = (
+    "cache-status", "content-location", "content-range", "etag", "retry-after", "retry-after-ms",
+    "server-timing", "warning", "x-request-id", "x-sample-rate", "x-should-retry",
+    "x-speech-backend", "x-speech-voice", "x-store-error", "x-stored-file",
+)  # fmt: skip
+
+VoiceName = Annotated[str, Meta(max_length=256)]
 
 CONTENT_TYPES: Final = {
     AudioFormat.MP3: "audio/mpeg",
@@ -261,18 +279,6 @@ def choices_of(kind: Any) -> list[str]:
     return [str(value) for one in kinds for value in one.get("enum", ())]
 
 
-class Skipped(msgspec.Struct):
-    """A backend that was preferred and does not serve, and why."""
-
-    backend: str
-    reason: str
-
-
-def describe_skipped(choice: Choice) -> list[Skipped]:
-    """The better backends that do not serve."""
-    return [Skipped(step.backend, step.reason) for step in choice.steps_down]
-
-
 class Model(msgspec.Struct, kw_only=True):
     """A model as OpenAI lists it, with the backend that runs it and those that do not."""
 
@@ -281,7 +287,7 @@ class Model(msgspec.Struct, kw_only=True):
     created: int = 0
     owned_by: str = "soprano-tts-api"
     backend: str
-    skipped: list[Skipped]
+    skipped: Sequence[Skipped]
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -386,7 +392,7 @@ class ReadinessReport(msgspec.Struct, kw_only=True):
     reason: str | None = None
     model: str
     backend: str
-    skipped: list[Skipped]
+    skipped: Sequence[Skipped]
     parts: Parts
 
 

@@ -18,10 +18,9 @@ import structlog
 import uvicorn
 
 from app.domain.services.lifecycle import Intake
-from app.entrypoints.connections import ConnectionLimits, abort
+from app.entrypoints.connections import ConnectionLimits, TlsHandshake, abort
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol
-from app.entrypoints.http.tls import TlsHandshake
 from app.entrypoints.services import Services
 from app.entrypoints.settings import ServerSettings
 from app.ports.clock import Clock

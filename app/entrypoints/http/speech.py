@@ -24,27 +24,9 @@ from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.speech import SpeechService
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import CacheStatus, SpeechReport
+from app.entrypoints.http import openapi, responses, schemas
 from app.entrypoints.http.access import LIMITED, key_name
 from app.entrypoints.http.errors import NOT_JSON, HttpError, describe_decode_error
-from app.entrypoints.http.openapi import (
-    CREATE_SPEECH,
-    NORMALIZE_RESPONSES,
-    NORMALIZE_SPEECH,
-    SPEECH_ERRORS,
-)
-from app.entrypoints.http.responses import (
-    HeldAnswers,
-    StreamResponse,
-    WholeResponse,
-    until_disconnect,
-)
-from app.entrypoints.http.schemas import (
-    CONTENT_TYPES,
-    MIN_TIMEOUT_S,
-    TIMEOUT_HEADER,
-    CreateSpeech,
-    NormalizedText,
-)
 from app.entrypoints.http.sse import EVENT_STREAM, EventWriter, error_event
 from app.ports.clock import Clock
 
@@ -61,16 +43,16 @@ CACHE_STATUS: Final = {
 }
 
 _DECIMAL: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_decoder: Final = msgspec.json.Decoder(CreateSpeech, strict=False)
+_decoder: Final = msgspec.json.Decoder(schemas.CreateSpeech, strict=False)
 
 
-class SpeechBody(MsgspecDTO[CreateSpeech]):
+class SpeechBody(MsgspecDTO[schemas.CreateSpeech]):
     """Decoding of the body in which any bytes end in a clear 400.
 
     The framework's own decoding answers 500 to text that is not UTF-8 or is nested too deeply.
     """
 
-    def decode_bytes(self, value: bytes) -> CreateSpeech:
+    def decode_bytes(self, value: bytes) -> schemas.CreateSpeech:
         """The message in `value`; raises MalformedBodyError, or HTTPException for a type."""
         headers = self.asgi_connection.headers
         # Any web page may have a browser send a body of no type; other programs may too.
@@ -98,7 +80,7 @@ class SpeechBody(MsgspecDTO[CreateSpeech]):
     ) -> Reference | Schema:
         """The schema of the message itself; its numbers and booleans may also be strings."""
         schema: Reference = schema_creator.for_field_definition(
-            FieldDefinition.from_annotation(CreateSpeech)
+            FieldDefinition.from_annotation(schemas.CreateSpeech)
         )
         message = schema_creator.schema_registry.from_reference(schema).schema
         for field in message.properties.values():
@@ -118,11 +100,13 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
     speech: SpeechService
     events: EventWriter
     library: AudioLibrary
-    held: HeldAnswers
+    held: responses.HeldAnswers
     clock: Clock
     timeout_s: float  # for which a request may wait for its answer
 
-    async def answer(self, request: Request[Any, Any, Any], data: CreateSpeech) -> ASGIResponse:
+    async def answer(
+        self, request: Request[Any, Any, Any], data: schemas.CreateSpeech
+    ) -> ASGIResponse:
         """The answer, when its first bytes are there; raises SpeechError."""
         timeout_s = min(self.timeout_s, _timeout_s(request))
         caller = Caller(key_name(request.scope), self.clock.monotonic() + timeout_s)
@@ -130,18 +114,20 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
         # A file name that is not one is rejected before anything is synthesized.
         stem = choose_stem(data.file_name, speech.format) if data.store else None
         starting = self.speech.start(speech, caller, is_whole=not data.is_streamed)
-        stream = await until_disconnect(request.receive, starting)
+        stream = await responses.until_disconnect(request.receive, starting)
         if stem is not None:
             stream.store_in(self.library.record(caller.name, stem, stream.encoding.format))
         headers = self._headers(stream, data)
         if data.stream_format == "sse":
             body = self.events.write(stream, has_captions=bool(data.captions))
             headers |= EVENT_HEADERS
-            return StreamResponse(stream, body, self.clock, headers, EVENT_STREAM, error_event)
-        media_type = CONTENT_TYPES[stream.encoding.format]
+            return responses.StreamResponse(
+                stream, body, self.clock, headers, EVENT_STREAM, error_event
+            )
+        media_type = schemas.CONTENT_TYPES[stream.encoding.format]
         if data.is_streamed:
             headers |= STREAM_HEADERS
-            return StreamResponse(stream, stream, self.clock, headers, media_type)
+            return responses.StreamResponse(stream, stream, self.clock, headers, media_type)
 
         def whole_headers() -> dict[str, str]:
             timing = {"server-timing": describe_timing(stream.report)}
@@ -154,9 +140,9 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
                 stored = {"x-stored-file": file.name, "content-location": location}
             return headers | timing | stored
 
-        return WholeResponse(stream, self.held, self.clock, whole_headers, media_type)
+        return responses.WholeResponse(stream, self.held, self.clock, whole_headers, media_type)
 
-    def _headers(self, stream: SpeechStream, data: CreateSpeech) -> dict[str, str]:
+    def _headers(self, stream: SpeechStream, data: schemas.CreateSpeech) -> dict[str, str]:
         headers = {
             "server-timing": describe_timing(stream.report),
             "x-sample-rate": str(stream.encoding.sample_rate),
@@ -171,9 +157,9 @@ class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
 
 
 def _timeout_s(request: Request[Any, Any, Any]) -> float:
-    values = request.headers.getall(TIMEOUT_HEADER, [])
+    values = request.headers.getall(schemas.TIMEOUT_HEADER, [])
     times_s = [float(value) if _DECIMAL.fullmatch(value) else 0.0 for value in values]
-    if min(times_s, default=math.inf) < MIN_TIMEOUT_S:
+    if min(times_s, default=math.inf) < schemas.MIN_TIMEOUT_S:
         raise HttpError("invalid_request_timeout")
     return min(times_s, default=math.inf)
 
@@ -199,10 +185,10 @@ class SpeechController(Controller):
     @post(
         "/speech",
         operation_id="createSpeech",
-        operation_class=CREATE_SPEECH,
+        operation_class=openapi.CREATE_SPEECH,
         summary="Speak a text",
         status_code=200,
-        responses=SPEECH_ERRORS,
+        responses=openapi.SPEECH_ERRORS,
         dto=SpeechBody,
         return_dto=None,
         opt=LIMITED,
@@ -210,7 +196,7 @@ class SpeechController(Controller):
     async def create_speech(
         self,
         request: Request[Any, Any, Any],
-        data: JSONBody[CreateSpeech],
+        data: JSONBody[schemas.CreateSpeech],
         answers: NamedDependency[SpeechAnswers],
     ) -> ASGIResponse:
         """Answers with the audio as it is made, whole if `stream` is false, or as events."""
@@ -219,16 +205,16 @@ class SpeechController(Controller):
     @post(
         "/speech/normalize",
         operation_id="normalizeSpeech",
-        operation_class=NORMALIZE_SPEECH,
+        operation_class=openapi.NORMALIZE_SPEECH,
         summary="Normalize a text",
         status_code=200,
-        responses=NORMALIZE_RESPONSES,
+        responses=openapi.NORMALIZE_RESPONSES,
         dto=SpeechBody,
         return_dto=None,
         opt=LIMITED,  # it takes as much work as a request for speech that is rejected later
     )
     async def normalize_speech(
-        self, data: JSONBody[CreateSpeech], answers: NamedDependency[SpeechAnswers]
-    ) -> NormalizedText:
+        self, data: JSONBody[schemas.CreateSpeech], answers: NamedDependency[SpeechAnswers]
+    ) -> schemas.NormalizedText:
         """Answers with the segments of a speech request, as written and as spoken; no audio."""
-        return NormalizedText.of(await answers.speech.normalize(data.to_request()))
+        return schemas.NormalizedText.of(await answers.speech.normalize(data.to_request()))

@@ -324,7 +324,12 @@ class LiveSession:
                     times = part.index, part.start_s, part.end_s
                     await self._send(messages.Spoken(number, *times, part.text, part.spoken))
                 elif isinstance(part, bytes):
-                    await self._send_audio(utterance, part)
+                    try:
+                        await self.socket.send_bytes(part)
+                    except OSError as error:
+                        raise WebSocketDisconnect(detail="the client left") from error
+                    utterance.num_bytes += len(part)
+                    self._active_at = self.clock.monotonic()
             await writing
         num_samples, usage = utterance.num_samples(), usage_of(stream.report)
         await self._send(messages.Ended(number, num_samples, num_samples / sample_rate, usage))
@@ -350,14 +355,6 @@ class LiveSession:
                         await text.finish(refusal)
         finally:
             text.abandon()
-
-    async def _send_audio(self, utterance: Utterance, part: bytes) -> None:
-        try:
-            await self.socket.send_bytes(part)
-        except OSError as error:
-            raise WebSocketDisconnect(detail="the client left") from error
-        utterance.num_bytes += len(part)
-        self._active_at = self.clock.monotonic()
 
     async def _send(self, message: messages.ServerMessage) -> None:
         with suppress(*CLIENT_LEFT):

@@ -16,7 +16,7 @@ EVERYTHING = surroundings(has_cuda=True, has_soprano=True, has_lmdeploy=True, ha
 
 def test_auto_takes_the_best_that_can_run() -> None:
     assert choose_backend("auto", EVERYTHING).backend == "lmdeploy"
-    assert choose_backend("auto", EVERYTHING).steps_down == ()
+    assert choose_backend("auto", EVERYTHING).skipped == ()
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_auto_steps_down_to_transformers_on_a_gpu_and_says_why(
 ) -> None:
     choice = choose_backend("auto", surroundings(has_soprano=True, has_weights=True, **facts))
     assert choice.backend == "transformers"
-    (step,) = choice.steps_down
+    (step,) = choice.skipped
     assert step.backend == "lmdeploy"
     assert words in step.reason
 
@@ -45,21 +45,21 @@ def test_auto_takes_onnx_on_a_cpu_and_says_why_not_transformers(
 ) -> None:
     choice = choose_backend("auto", surroundings(has_weights=True, **facts))
     assert choice.backend == "onnx"
-    assert choice.steps_down[-1].backend == "transformers"
-    assert words in choice.steps_down[-1].reason
+    assert choice.skipped[-1].backend == "transformers"
+    assert words in choice.skipped[-1].reason
 
 
 def test_auto_with_nothing_is_the_embedded_voice_with_a_reason_for_each_step() -> None:
     choice = choose_backend("auto", surroundings())
     assert choice.backend == "embedded"
-    assert [step.backend for step in choice.steps_down] == ["lmdeploy", "transformers", "onnx"]
+    assert [step.backend for step in choice.skipped] == ["lmdeploy", "transformers", "onnx"]
 
 
 def test_auto_never_downloads_but_says_how() -> None:
     choice = choose_backend("auto", surroundings(has_soprano=True))
     assert choice.backend == "embedded"
-    assert "soprano-api models pull" in choice.steps_down[-1].reason
-    assert "--model" in choice.steps_down[-1].reason
+    assert "soprano-api models pull" in choice.skipped[-1].reason
+    assert "--model" in choice.skipped[-1].reason
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_transformers_runs_on_a_cpu_if_asked_for() -> None:
 
 def test_the_embedded_voice_can_always_be_asked_for() -> None:
     choice = choose_backend("embedded", EVERYTHING)
-    assert (choice.backend, choice.steps_down) == ("embedded", ())
+    assert (choice.backend, choice.skipped) == ("embedded", ())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from app.adapters.api_keys import read_keys
+from app.adapters.reloaded_files import read_keys
 from app.domain.api_keys import ApiKey, KeyLimits, hash_key
 from app.entrypoints.cli.main import cli
 

@@ -8,10 +8,16 @@ from hypothesis import strategies as st
 from werkzeug.http import http_date
 
 from app.entrypoints.http.errors import PreconditionFailedError, RangeNotSatisfiableError
-from app.entrypoints.http.preconditions import ByteRange, Validators, choose_span
+from app.entrypoints.http.files import ByteRange, choose_span
+from app.ports.audio_store import StoredAudio
+
+
+class TaggedAudio(StoredAudio, frozen=True):
+    version = "tag"
+
 
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-FILE = Validators("tag", MODIFIED, 100)
+FILE = TaggedAudio("speech_1.wav", 100, MODIFIED.replace(microsecond=678))
 WHOLE = ByteRange(0, 100)
 THEN = http_date(MODIFIED)
 BEFORE = http_date(MODIFIED - timedelta(seconds=1))
@@ -59,7 +65,7 @@ def test_a_range_without_a_byte_of_the_file_cannot_be_satisfied(value: str) -> N
 
 
 def test_an_empty_file_has_no_ranges() -> None:
-    empty = Validators("tag", MODIFIED, 0)
+    empty = TaggedAudio("speech_1.wav", 0, MODIFIED)
     assert choose_span({"range": "bytes=-5"}, empty) == ByteRange(0, 0)
     with pytest.raises(RangeNotSatisfiableError):
         choose_span({"range": "bytes=0-"}, empty)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from app.adapters.text.lexicon_file import InvalidLexiconError, LexiconFile, read_lexicon
+from app.adapters.reloaded_files import InvalidLexiconError, LexiconFile, read_lexicon
 from tests.fakes.clock import FakeClock
 
 

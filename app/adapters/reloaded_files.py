@@ -1,6 +1,7 @@
-"""The file of keys: reading it, and adding to it.
+"""Files that are reloaded when they change: API keys and pronunciations.
 
-One table for each key, `[keys.NAME]`, with the SHA-256 of the key in hexadecimal digits.
+The file of keys has one table for each key, `[keys.NAME]`, with the SHA-256 of the key in
+hexadecimal digits. The lexicon has one word a line, such as `gif = "jif"`.
 """
 
 import asyncio
@@ -11,18 +12,65 @@ import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 import structlog
 from msgspec import UNSET, Meta, UnsetType
 
 from app.domain.api_keys import ApiKey, InvalidKeysError, KeyLimits, Keyring, check_name, hash_key
+from app.domain.errors import InvalidRequestError
+from app.domain.text.pronunciations import Pronunciations, check_pronunciation
 from app.ports.clock import Clock
 
 FILE_MODE: Final = 0o600  # of a file that is made here: the names of the keys are nobody's business
 
 MAX_FILE_BYTES: Final = 1_048_576  # of a file that is read: room for ten thousand keys
+
+LOOK_EVERY_S: Final = 1.0  # seconds for which nobody looks at a file again
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+class _ReloadedFile(Generic[T]):
+    """The `content` that `read` makes of a file, and raises what `read` raises."""
+
+    def __init__(self, path: Path, read: Callable[[], T], clock: Clock) -> None:
+        self._path = path
+        self._read = read
+        self._clock = clock
+        self._looked_at = clock.monotonic()
+        self._state = _state(path)
+        self.content = read()
+
+    def is_due(self) -> bool:
+        """Whether nobody has looked at the file for so long that it may have changed."""
+        return self._clock.monotonic() - self._looked_at >= LOOK_EVERY_S
+
+    def note_look(self) -> None:
+        """Somebody looks at the file: nobody else needs to."""
+        self._looked_at = self._clock.monotonic()
+
+    def reload(self) -> bool:
+        """Whether the file has changed, and so was read; a failure is told once."""
+        state = _state(self._path)  # before reading: a change meanwhile is seen the next time
+        if state == self._state:
+            return False
+        self._state = state
+        self.content = self._read()
+        return True
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """By which one content of a file is told from another, without reading it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
 
 Limit = Annotated[int, Meta(ge=0, le=2**31)]
 
@@ -42,12 +90,10 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
-    """All keys of the file; at least one.
+    """All keys of the file; at least one. `limits` are those of keys that have none of their own.
 
-    `limits` are those of keys that have none of their own.
-
-    Raises:
-        InvalidKeysError: not to be read, damaged, or without a key: that would open the server.
+    Raises InvalidKeysError if it is not to be read, damaged, or without a key: that would open the
+    server.
     """
     entries = _parse(path, _read(path))
     if not entries:
@@ -66,11 +112,8 @@ def add_key(path: Path, name: str, key: str, show: Callable[[], object] = lambda
     """Add a key to the file, which is made if it is not there, and changes all at once.
 
     `show` is called when nothing but that change is left to do: if it raises, the file stays as it
-    was, so that no key is kept that nobody has seen.
-
-    Raises:
-        InvalidKeysError: the name is taken or cannot be one, the file is damaged, or it cannot be
-            written.
+    was, so that no key is kept that nobody has seen. Raises InvalidKeysError if the name is taken
+    or cannot be one, the file is damaged, or it cannot be written.
     """
     check_name(name)
     path = path.resolve()  # a link stays a link
@@ -165,68 +208,93 @@ class FixedKeys:
         return self._keyring
 
 
-LOOK_EVERY_S: Final = 1.0  # seconds for which nobody looks at the file again
-
-_log = structlog.get_logger(__name__)
-
-
 class WatchedKeyFile:
     """A KeySource over a file. A new file that cannot be used changes nothing, and is logged once.
 
-    The keys that are `given` do not change.
-
-    Raises:
-        InvalidKeysError: the file cannot be used.
+    The keys that are `given` do not change. Raises InvalidKeysError if the file cannot be used.
     """
 
     def __init__(
         self, path: Path, given: Sequence[ApiKey], limits: KeyLimits, clock: Clock
     ) -> None:
-        self._path = path
-        self._given = tuple(given)
-        self._limits = limits
         self._clock = clock
-        self._looked_at = clock.monotonic()
         self._looking = asyncio.Lock()
-        self._state = _state(path)
-        self._keyring = self._read()
+        self._file = _ReloadedFile(path, lambda: Keyring((*given, *read_keys(path, limits))), clock)
 
     async def current(self) -> Keyring:
-        if self._clock.monotonic() - self._looked_at >= LOOK_EVERY_S:
+        if self._file.is_due():
             await self._look()
-        return self._keyring
+        return self._file.content
 
     async def wait_for_change(self, known: Keyring) -> Keyring:
-        while self._keyring is known:
+        while self._file.content is known:
             await self._clock.sleep(LOOK_EVERY_S)
             await self._look()
-        return self._keyring
+        return self._file.content
 
     async def _look(self) -> None:
-        self._looked_at = self._clock.monotonic()  # first of all, so that nobody else looks
+        self._file.note_look()  # first of all, so that nobody else looks
         async with self._looking:  # a waiter must see what another look finds
             await asyncio.to_thread(self._reload)
 
     def _reload(self) -> None:
-        state = _state(self._path)  # before reading: a change meanwhile is seen the next time
-        if state == self._state:
-            return
-        self._state = state
         try:
-            self._keyring = self._read()
+            if self._file.reload():
+                _log.info("keys.reloaded", num_keys=len(self._file.content))
         except InvalidKeysError as error:
             _log.error("keys.not_reloaded", reason=str(error))
-        else:
-            _log.info("keys.reloaded", num_keys=len(self._keyring))
-
-    def _read(self) -> Keyring:
-        return Keyring((*self._given, *read_keys(self._path, self._limits)))
 
 
-def _state(path: Path) -> tuple[int, ...]:
-    """By which one content of a file is told from another, without reading it."""
+class InvalidLexiconError(Exception):
+    """The file cannot be used; the message names the line where one is wrong."""
+
+
+class LexiconFile:
+    """A LexiconSource over a file, as WatchedKeyFile; raises InvalidLexiconError."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._file = _ReloadedFile(path, lambda: read_lexicon(path), clock)
+
+    @property
+    def pronunciations(self) -> Pronunciations:
+        if self._file.is_due():
+            self._file.note_look()
+            try:
+                if self._file.reload():
+                    num_words = len(self._file.content.respellings)
+                    _log.info("lexicon.reloaded", num_words=num_words)
+            except InvalidLexiconError as error:
+                _log.error("lexicon.not_reloaded", reason=str(error))
+        return self._file.content
+
+
+def read_lexicon(path: Path) -> Pronunciations:
+    """The pronunciations in the file; raises InvalidLexiconError."""
     try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        if path.exists() and not path.is_file():
+            raise InvalidLexiconError(f"{path} is not a regular file.")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise InvalidLexiconError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
+        text = content.decode()
+        entries = tomllib.loads(text)
+    except OSError as error:
+        raise InvalidLexiconError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidLexiconError(f"{path} is not TOML: {error}") from error
+    for word, respelling in entries.items():
+        if not isinstance(respelling, str):
+            entries[word] = ""  # no letters, which is what is said of it
+        try:
+            check_pronunciation(word, entries[word])
+        except InvalidRequestError as error:
+            raise InvalidLexiconError(f"{path}, line {_line_of(text, word)}: {error}") from error
+    return Pronunciations(entries)
+
+
+def _line_of(text: str, word: str) -> int:
+    """Where the word stands first as a key; 1 if it is written in another way."""
+    keys = (word, f'"{word}"', f"'{word}'", f"[{word}]")
+    begins = [line.partition("=")[0].strip() for line in text.splitlines()]
+    return next((number for number, key in enumerate(begins, start=1) if key in keys), 1)

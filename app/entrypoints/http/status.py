@@ -1,13 +1,62 @@
-"""Whether the process lives, and whether it can serve."""
+"""What the server says of itself: its models and voices, its health, its metrics."""
 
-from litestar import Controller, Response, get
+from litestar import Controller, MediaType, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
+from app.domain.errors import ModelNotFoundError
 from app.domain.services.lifecycle import ModelState
 from app.entrypoints.http import schemas
-from app.entrypoints.http.access import OPEN
-from app.entrypoints.http.openapi import NOT_READY
+from app.entrypoints.http.access import LISTS, METRICS, OPEN
+from app.entrypoints.http.openapi import NOT_FOUND, NOT_READY
 from app.entrypoints.services import Services
+
+
+class ModelController(Controller):
+    """Models and voices."""
+
+    path = "/v1"
+    tags = ("Models and voices",)
+    opt = LISTS
+
+    @get("/models", operation_id="listModels", summary="List models")
+    async def list_models(self, services: NamedDependency[Services]) -> schemas.ModelList:
+        """All model names that requests may use; they mean the one model that is served."""
+        names = services.speech.catalog.model_ids()
+        return schemas.ModelList(data=[_model(name, services) for name in names])
+
+    @get(
+        "/models/{model_id:str}",
+        operation_id="retrieveModel",
+        summary="Retrieve a model",
+        responses=NOT_FOUND,
+    )
+    async def retrieve_model(
+        self, model_id: FromPath[str], services: NamedDependency[Services]
+    ) -> schemas.Model:
+        """One model by name."""
+        catalog = services.speech.catalog
+        if not catalog.is_model(model_id):
+            raise ModelNotFoundError(model_id, catalog.model_ids())
+        return _model(model_id, services)
+
+    @get("/audio/models", operation_id="listAudioModels", summary="List models, short")
+    async def list_short(self, services: NamedDependency[Services]) -> schemas.AudioModelList:
+        """The same names, as chat front ends read them."""
+        names = services.speech.catalog.model_ids()
+        return schemas.AudioModelList([schemas.AudioModel(name) for name in names])
+
+    @get("/audio/voices", operation_id="listVoices", summary="List voices")
+    async def list_voices(self, services: NamedDependency[Services]) -> schemas.VoiceList:
+        """The model's own voices, then OpenAI's names for them."""
+        voices = services.speech.catalog.voices()
+        items = [schemas.VoiceItem(voice.id, voice.name, voice.language) for voice in voices]
+        return schemas.VoiceList(items)
+
+
+def _model(name: str, services: Services) -> schemas.Model:
+    choice = services.choice
+    return schemas.Model(id=name, backend=choice.backend, skipped=choice.skipped)
 
 
 class HealthController(Controller):
@@ -25,11 +74,8 @@ class HealthController(Controller):
     @get("/ready", operation_id="ready", summary="Can speech be served", responses=NOT_READY)
     async def ready(self, services: NamedDependency[Services]) -> Response[schemas.ReadinessReport]:
         """200 while the model is loaded and well and the server is to go on, else 503."""
-        readiness, engine, info = (
-            services.readiness,
-            services.engine_health(),
-            services.speech.catalog.info,
-        )
+        readiness, engine = services.readiness, services.engine_health()
+        info = services.speech.catalog.info
         is_loaded = readiness.state is ModelState.READY
         has_failed = readiness.state is ModelState.FAILED
         reason = engine.why_not() if is_loaded else readiness.why_not() if has_failed else None
@@ -39,7 +85,7 @@ class HealthController(Controller):
             reason=reason,
             model=info.id,
             backend=info.backend,
-            skipped=schemas.describe_skipped(services.choice),
+            skipped=services.choice.skipped,
             parts=describe_parts(services),
         )
         if services.intake.is_draining:
@@ -85,3 +131,16 @@ def describe_parts(services: Services) -> schemas.Parts:
             code=error.code if error else None,
         ),
     )
+
+
+@get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Metrics for Prometheus",
+    tags=["Health"],
+    media_type=MediaType.TEXT,
+    opt=METRICS,
+)
+async def metrics_page(services: NamedDependency[Services]) -> Response[bytes]:
+    """Requests, time to first audio, real-time factor, failed sentences, the process."""
+    return Response(services.metrics.render(), media_type=services.metrics.content_type)

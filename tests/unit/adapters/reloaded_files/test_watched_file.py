@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.adapters import api_keys
-from app.adapters.api_keys import WatchedKeyFile, add_key, describe_entry
+from app.adapters import reloaded_files
+from app.adapters.reloaded_files import WatchedKeyFile, add_key, describe_entry
 from app.domain.api_keys import ApiKey, InvalidKeysError, KeyLimits, hash_key
 from tests.fakes.clock import FakeClock
 
@@ -86,13 +86,13 @@ async def test_the_file_is_looked_at_once_a_second_however_many_ask(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Path] = []
-    real = api_keys._state
+    real = reloaded_files._state
 
     def look(path: Path) -> tuple[int, ...]:
         looks.append(path)
         return real(path)
 
-    monkeypatch.setattr(api_keys, "_state", look)
+    monkeypatch.setattr(reloaded_files, "_state", look)
     for _ in range(3):
         await watched.clock.advance(1)
         await asyncio.gather(*(watched.source.current() for _ in range(50)))

@@ -9,14 +9,15 @@ import structlog.testing
 from valkey.exceptions import ConnectionError as LostError
 from valkey.exceptions import ResponseError
 
-from app.adapters.valkey.client import (
+from app.adapters.valkey import (
     MAX_COMMANDS,
+    RENEW_S,
     RETRY_S,
     TIMEOUT_S,
     ValkeyClient,
+    ValkeyLimits,
     build_client,
 )
-from app.adapters.valkey.limits import RENEW_S, ValkeyLimits
 from tests.fakes.clock import FakeClock
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.api_keys import add_key, describe_entry, read_keys
+from app.adapters.reloaded_files import add_key, describe_entry, read_keys
 from app.domain.api_keys import ApiKey, InvalidKeysError, KeyLimits, hash_key
 
 KEY, OTHER = "sk-soprano-0123456789abcdef", "sk-soprano-fedcba9876543210"
