@@ -137,7 +137,6 @@ class TlsHandshake(asyncio.Protocol):
                 self._context,
                 server_side=True,
                 ssl_handshake_timeout=self._limits.header_timeout_s,
-                ssl_shutdown_timeout=self._limits.write_stall_s,
             )
         except OSError as error:  # which the client has caused, or the time
             error.__traceback__ = None  # asyncio would keep it, and with it the connection

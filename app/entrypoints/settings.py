@@ -445,7 +445,7 @@ FORMER: Final = {
     "model.isolation": "it is model.placement now, and none is server",
     "model.max_regenerations": "a sentence is generated again once",
     "ray.num_cpus": "it is model.num_threads now",
-    "ray.num_gpus": "a replica on CUDA books one device",
+    "ray.num_gpus": "a replica books one device if model.device is cuda",
     "resilience.max_retries": "a sentence is retried once",
     "speech.look_ahead_s": "it is speech.prefetch_s now",
     "speech.look_ahead_segments": "speech.prefetch_s is the limit",

@@ -275,7 +275,7 @@ def test_clients_that_leave_over_tls_in_any_way_leave_nothing(
         stopped_at = time.monotonic()
         process.terminate()
         assert process.wait(30) == 0
-        assert time.monotonic() - stopped_at < 3
+        assert time.monotonic() - stopped_at < 8
         for client in silent:
             client.close()
     assert not server.log_events(level="error")

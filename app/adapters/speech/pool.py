@@ -323,8 +323,8 @@ class _Call:
         self._limit_s = limits.first_chunk_s
         if instance.last_audio_at == -inf:
             self._limit_s = max(limits.first_chunk_s, WARM_UP_LIMIT_S)
-        # What the consumer is given, StopAsyncIteration at the end.
-        self._queue: asyncio.Queue[AudioChunk | Exception] = asyncio.Queue()
+        # What the consumer is given, None at the end.
+        self._queue: asyncio.Queue[AudioChunk | Exception | None] = asyncio.Queue()
         self.has_timed_out = False  # it may hang
         instance.due_times.append(due_at)
         chunks = instance.model.synthesize(segment, params, due_at)
@@ -341,9 +341,9 @@ class _Call:
 
     async def __anext__(self) -> AudioChunk:
         item = await self._queue.get()
-        if isinstance(item, Exception):
-            raise item
-        return item
+        if isinstance(item, AudioChunk):
+            return item
+        raise StopAsyncIteration if item is None else item
 
     async def aclose(self) -> None:
         """Stop the tasks; returns once the model has stopped."""
@@ -368,7 +368,7 @@ class _Call:
             self._queue.put_nowait(SynthesisError())  # if it was the model, and not `aclose`
             raise
         else:
-            self._queue.put_nowait(StopAsyncIteration())
+            self._queue.put_nowait(None)
         finally:
             self._watching.cancel()
 

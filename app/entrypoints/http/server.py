@@ -241,8 +241,8 @@ class SpeechServer(uvicorn.Server):
             async with asyncio.timeout(2 * LAST_LINE_S):
                 if self._announced is not None:
                     await self._announced.async_close()
-                # Nothing waits to be sent. Over TLS some clients do not answer the end.
-                asyncio.get_running_loop().call_later(FAREWELL_S, self._abort_all)
+                # A client that takes nothing does not answer the end of its connection, either.
+                asyncio.get_running_loop().call_later(LAST_LINE_S - 1, self._abort_all)
                 await super().shutdown(sockets)
         except TimeoutError:
             _log.exception("server.left")

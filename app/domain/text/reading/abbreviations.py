@@ -118,7 +118,7 @@ _SPELLED: Final = ("API", "CLI", "CPU", "GPU")
 # Units without a number.
 _WRITTEN_FOR: Final = {
     **{short: UNITS[short][0] for short in ("KB", "MB", "GB", "TB", "kWh")},
-    **{f"{short}s": UNITS[short][1] for short in ("KB", "MB", "GB")},
+    **{f"{short}s": UNITS[short][1] for short in ("KB", "MB", "GB", "TB")},
     **{short: UNITS[short][1] for short in ("Hz", "kHz", "MHz", "GHz", "km/h", "Mbps", "Gbps")},
 }
 

@@ -207,10 +207,10 @@ def load_torch(path: Path) -> dict[str, NDArray[Any]]:
 @contextmanager
 def _opened_archive(path: Path) -> Iterator["_TensorArchive"]:
     with opened(path) as file:
-        if not zipfile.is_zipfile(file):
-            expected = "a whole ZIP archive as torch.save writes it"
-            raise mismatch(path, "truncated or damaged", expected, "none")
         try:
+            if not zipfile.is_zipfile(file):
+                expected = "a whole ZIP archive as torch.save writes it"
+                raise mismatch(path, "truncated or damaged", expected, "none")  # noqa: TRY301
             with zipfile.ZipFile(file) as archive:
                 yield _TensorArchive(path, archive)
         except (CheckpointError, OSError):

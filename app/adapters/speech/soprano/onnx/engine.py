@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -61,12 +61,14 @@ class OnnxEngine:
     def __init__(self, open_sessions: Callable[[], Sessions], clock: Clock) -> None:
         self._open_sessions = open_sessions
         self._clock = clock
-        self._sessions: Sessions
+        self._tokenizer: Any = None
+        self._eos_token_id = 0
         self.loop: EngineLoop | None = None
 
     def load(self) -> None:
-        self._sessions = self._open_sessions()
-        self.loop = EngineLoop(self._sessions, self._clock)
+        sessions = self._open_sessions()
+        self._tokenizer, self._eos_token_id = sessions.tokenizer, sessions.eos_token_id
+        self.loop = EngineLoop(sessions, self._clock)  # which alone keeps the rest
         self.loop.start()
 
     def close(self) -> None:
@@ -77,12 +79,12 @@ class OnnxEngine:
     def synthesize(self, prompt: str, sampling: Sampling, due_at: float) -> ThreadStream[Samples]:
         if self.loop is None:
             raise InstanceDeadError
-        tokens = self._sessions.tokenizer.encode(prompt).ids
+        tokens = self._tokenizer.encode(prompt).ids
         if len(tokens) > MAX_PROMPT_TOKENS:
             raise SynthesisError(
                 f"A sentence has {len(tokens)} tokens, more than the model can hold."
             )
-        return self.loop.submit(Sequence(tokens, sampling, due_at, self._sessions.eos_token_id))
+        return self.loop.submit(Sequence(tokens, sampling, due_at, self._eos_token_id))
 
 
 @contextmanager

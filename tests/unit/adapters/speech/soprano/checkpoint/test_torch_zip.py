@@ -149,6 +149,12 @@ class TestDamage:
         path.write_bytes(pickle.dumps({"weight": 1}))
         assert "expected a whole ZIP archive" in failure(path)
 
+    def test_an_archive_on_several_disks_is_refused(self, path: Path) -> None:
+        locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, 0, 2)
+        path.write_bytes(locator + struct.pack("<4s18x", b"PK\x05\x06"))
+        with pytest.raises(CheckpointError, match="is damaged: BadZipFile"):
+            load_torch(path)
+
     def test_an_archive_without_a_description_is_refused(self, path: Path) -> None:
         rewrite_archive(path, {"data.pkl": None})
         assert "expected one data.pkl, found 0" in failure(path)
