@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from app.adapters.speech.cores import count_cores
 from app.adapters.speech.embedded_voice import EmbeddedVoice
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint
+from app.adapters.speech.soprano.onnx.model_graphs import MAX_POSITIONS
 from app.adapters.speech.soprano.onnx.sessions import open_language_model
 from app.domain.audio import PCM_SAMPLE_RATE, to_pcm16
 from app.domain.errors import ModelLoadError
@@ -31,8 +32,9 @@ from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.commands import build_checkpoint_graphs, check_checkpoint
 from app.entrypoints.settings import ModelSettings
 from benchmarks.report import Table
+from benchmarks.results import MS_PER_S
 from benchmarks.scenarios import iterate_sentences
-from benchmarks.targets import HOST, post_speech, serving
+from benchmarks.targets import BYTES_PER_SAMPLE, HOST, post_speech, serving
 
 ROWS: Final = (1, 4, 8, 16)
 NUM_PROMPT_TOKENS: Final = 64
@@ -91,7 +93,7 @@ def write_gguf(checkpoint: Checkpoint, path: Path) -> None:
     shape = checkpoint.language_model
     writer = GGUFWriter(path, "qwen3")
     writer.add_vocab_size(shape.vocab_size)
-    writer.add_context_length(1_024)
+    writer.add_context_length(MAX_POSITIONS)
     writer.add_embedding_length(shape.hidden_size)
     writer.add_block_count(shape.num_layers)
     writer.add_feed_forward_length(shape.intermediate_size)
@@ -153,7 +155,7 @@ class LlamaLanguageModel:
         self._silent = llama_cpp.llama_log_callback(lambda *_: None)
         llama_cpp.llama_log_set(self._silent, None)
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = max(ROWS) * 1_024
+        params.n_ctx = max(ROWS) * MAX_POSITIONS
         params.n_seq_max = max(ROWS)
         params.n_threads = params.n_threads_batch = count_cores()
         model_params = llama_cpp.llama_model_default_params()
@@ -212,7 +214,7 @@ def compare_language_models(checkpoint: Checkpoint, graphs: Path, gguf: Path) ->
     }
     rows = []
     for num, title in titles.items():
-        ours_ms, theirs_ms = (1e3 * median(times[name, num]) for name in models)
+        ours_ms, theirs_ms = (MS_PER_S * median(times[name, num]) for name in models)
         rows.append((title, f"{ours_ms:.2f}", f"{theirs_ms:.2f}", f"{ours_ms / theirs_ms:.2f}"))
     return Table("Language model, ms", ("", *models, "ours / llama.cpp"), rows)
 
@@ -224,7 +226,7 @@ def _time_s(work: Callable[[], object]) -> float:
 
 
 async def compare_voices() -> Table:
-    """Seconds of audio per second by the number of clients, the best of each client's rounds."""
+    """Seconds of audio per second by the number of clients; medians over the rounds."""
     voice = EmbeddedVoice()
     await voice.load()
 
@@ -233,7 +235,8 @@ async def compare_voices() -> Table:
         audio_s = 0.0
         for segment in segment_text(text, voice.split):
             async for chunk in voice.synthesize(segment, params):
-                audio_s += len(to_pcm16(chunk.samples).tobytes()) / 2 / chunk.sample_rate
+                to_pcm16(chunk.samples).tobytes()  # as the server does
+                audio_s += chunk.duration_s
         return audio_s
 
     with TemporaryDirectory() as name:
@@ -247,7 +250,8 @@ async def compare_voices() -> Table:
             async def over_http(text: str) -> float:
                 message = {"input": text, "response_format": "pcm"}
                 async with aclosing(post_speech(server.port, message)) as pieces:
-                    return sum([len(piece) async for piece in pieces]) / 2 / PCM_SAMPLE_RATE
+                    num_bytes = sum([len(piece) async for piece in pieces])
+                return num_bytes / BYTES_PER_SAMPLE / PCM_SAMPLE_RATE
 
             ways = {"in process": in_process, "over HTTP": over_http}
             speeds: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
