@@ -1,6 +1,7 @@
 """The sessions of the ONNX engine over checkpoints of our own."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from app.adapters.clock import SystemClock
 from app.adapters.speech.onnx_session import open_session
@@ -8,9 +9,11 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
+    LANGUAGE_MODEL_GRAPH,
     VOCODER_GRAPH,
     GraphCache,
 )
+from app.adapters.speech.soprano.onnx.model_graphs import LanguageModelGraph
 from app.adapters.speech.soprano.onnx.sessions import (
     LanguageModelSession,
     VocoderSession,
@@ -33,8 +36,13 @@ def vocoder_session(directory: Path, precision: Precision) -> VocoderSession:
 
 
 def language_model_session(
-    directory: Path, precision: Precision, num_slots: int
+    directory: Path, precision: Precision, num_slots: int, *, in_blocks: bool
 ) -> LanguageModelSession:
-    shape = read_checkpoint(directory).language_model
-    graphs = graphs_of(directory, precision)
-    return open_language_model(graphs, shape, num_slots, NUM_THREADS, NUM_THREADS // 2)
+    """In blocks or not, whatever this processor prefers."""
+    checkpoint = read_checkpoint(directory)
+    shape, tensors = checkpoint.language_model, checkpoint.load_language_model()
+    with TemporaryDirectory() as graphs:
+        path = Path(graphs)
+        graph = LanguageModelGraph(shape, tensors, precision, in_blocks=in_blocks)
+        graph.save(path / LANGUAGE_MODEL_GRAPH)
+        return open_language_model(path, shape, num_slots, NUM_THREADS, NUM_THREADS // 2)

@@ -14,7 +14,7 @@ from app.adapters.speech.cores import count_cores
 from app.adapters.speech.ray_serve import APPLICATION, apply_serve_config
 from app.adapters.speech.soprano.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, list_cached, locate
-from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, weight_level_here
+from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, int8_here
 from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
 from app.adapters.text.documents import UnreadableDocumentError, is_document, read_book
@@ -44,7 +44,7 @@ Judgements = dict[Precision, tuple[verification.Summary, verification.Verdict]]
 
 def has_dot_products() -> bool:
     """Whether this processor adds products of 8 bits, without which int8 is half as fast."""
-    return weight_level_here() == MAX_LEVEL
+    return int8_here().max_level == MAX_LEVEL
 
 
 def check_checkpoint(model: str, revision: str | None) -> Checkpoint:

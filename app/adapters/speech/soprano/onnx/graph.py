@@ -4,6 +4,9 @@
 rounded to 8 bits with a constant scale, multiplied with 8-bit weights (one scale per output
 channel) and scaled back. One scale for the whole batch, as ONNX Runtime's dynamic quantisation
 takes it, would make the sound of a sentence depend on which others share its step.
+
+Products in blocks leave that to the runtime, with a scale for each block of a row. Where they are
+fast, they are faster for few rows; but the last row of an odd number is summed in another order.
 """
 
 import platform
@@ -23,7 +26,13 @@ MAX_LEVEL: Final = 127  # of a quantized number; symmetric, so that -128 is neve
 MAX_LEVEL_WITHOUT_DOT_PRODUCTS: Final = 63
 
 # Of x86 processors that add products of 8 bits in 32 bits, by Linux's names.
-DOT_PRODUCT_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+AVX512_FLAG: Final = "avx512_vnni"
+AMX_FLAG: Final = "amx_int8"
+DOT_PRODUCT_FLAGS: Final = frozenset({AVX512_FLAG, "avx_vnni", AMX_FLAG})
+
+BLOCK_SIZE: Final = 256  # numbers of a row that share a scale, the most that MatMulNBits takes
+NUM_BITS: Final = 8
+QUANTIZE_ACTIVATIONS: Final = 4  # accuracy level of MatMulNBits
 
 # Of quantized activations, which are unsigned: that is the fastest product on x86.
 ZERO_POINT: Final = 128
@@ -49,12 +58,13 @@ class Rows(NamedTuple):
 class GraphBuilder:
     """A graph under construction. Values are named by the node that gives them.
 
-    `precision` is that of all linear layers.
+    `precision` is that of all linear layers. `in_blocks` is how int8 computes them.
     """
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision, *, in_blocks: bool = False) -> None:
         self._precision = precision
-        self._max_level = weight_level_here()
+        self._in_blocks = precision == "int8" and in_blocks
+        self._max_level = int8_here().max_level
         self._nodes: list[Any] = []
         self._weights: dict[str, NDArray[Any]] = {}
         self._inputs: list[Any] = []
@@ -130,6 +140,8 @@ class GraphBuilder:
         if self._precision == "fp32":
             product = self.node("MatMul", [rows.value, self.constant(name, weight.T)])
             return Rows(product, rows.factor)
+        if self._in_blocks:
+            return Rows(self._product_in_blocks(rows.value, name, weight), rows.factor)
         last = self.ints(-1)
         unit = self.constant("activation_scale", np.array(1 / MAX_LEVEL, np.float32))
         zero = self.constant("activation_zero_point", np.array(ZERO_POINT, np.uint8))
@@ -159,6 +171,20 @@ class GraphBuilder:
             domain=MICROSOFT,
         )
         return Rows(product, self.node("Mul", [peak, rows.factor]) if rows.factor else peak)
+
+    def _product_in_blocks(self, value: str, name: str, weight: NDArray[np.float32]) -> str:
+        num_out, num_in = weight.shape
+        levels, scales = quantize_blocks(weight)
+        return self.node(
+            "MatMulNBits",
+            [value, self.constant(name, levels), self.constant(f"{name}.scale", scales)],
+            domain=MICROSOFT,
+            K=num_in,
+            N=num_out,
+            bits=NUM_BITS,
+            block_size=BLOCK_SIZE,
+            accuracy_level=QUANTIZE_ACTIVATIONS,
+        )
 
     def multiplied(self, rows: Rows) -> str:
         """Rows with nothing left to multiply."""
@@ -197,25 +223,39 @@ class GraphBuilder:
         path.write_bytes(model.SerializeToString())
 
 
-def weight_level_here() -> int:
-    """`max_weight_level` of this machine."""
+class Int8(NamedTuple):
+    """How a processor computes int8.
+
+    Attributes:
+        max_level: the largest level of quantised weights whose products it adds without overflow.
+        has_fast_blocks: few rows are faster in blocks.
+    """
+
+    max_level: int
+    has_fast_blocks: bool
+
+
+def int8_here() -> Int8:
+    """`choose_int8` of this machine."""
     try:
         cpu_info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
         cpu_info = ""
-    return max_weight_level(platform.machine(), cpu_info)
+    return choose_int8(platform.machine(), cpu_info)
 
 
-def max_weight_level(machine: str, cpu_info: str) -> int:
-    """The largest level of quantised weights whose products this processor adds without overflow.
+def choose_int8(machine: str, cpu_info: str) -> Int8:
+    """How int8 is computed on a processor; docs/adr/0024 has the measurements.
 
     ONNX Runtime documents the overflow: "Quantize ONNX models", on U8S8 and AVX2. `machine` is as
     `platform.machine` says, `cpu_info` the content of /proc/cpuinfo.
     """
+    flags = set(cpu_info.split())
     is_x86 = machine.lower() in ("x86_64", "amd64", "i686", "x86")
-    if not is_x86 or DOT_PRODUCT_FLAGS & set(cpu_info.split()):
-        return MAX_LEVEL
-    return MAX_LEVEL_WITHOUT_DOT_PRODUCTS
+    return Int8(
+        MAX_LEVEL if not is_x86 or DOT_PRODUCT_FLAGS & flags else MAX_LEVEL_WITHOUT_DOT_PRODUCTS,
+        is_x86 and AVX512_FLAG in flags and AMX_FLAG not in flags,
+    )
 
 
 def quantize_channels(
@@ -230,6 +270,21 @@ def quantize_channels(
     peaks = np.abs(weight).max(axis=1, keepdims=True)
     scales = np.where(peaks > 0, peaks / max_level, 1).astype(np.float32)
     return np.rint(weight / scales).astype(np.int8), scales[:, 0]
+
+
+def quantize_blocks(
+    weight: NDArray[np.float32],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Round each block of each row of a weight (num_out, num_in) to 8 bits, as MatMulNBits has it.
+
+    Returns:
+        Levels (num_out, blocks, BLOCK_SIZE) around ZERO_POINT, which also fills the last block, and
+        scales (num_out * blocks,).
+    """
+    num_out, num_in = weight.shape
+    blocks = np.pad(weight, ((0, 0), (0, -num_in % BLOCK_SIZE))).reshape(num_out, -1, BLOCK_SIZE)
+    levels, scales = quantize_channels(blocks.reshape(-1, BLOCK_SIZE))
+    return (levels.astype(np.int16) + ZERO_POINT).astype(np.uint8).reshape(blocks.shape), scales
 
 
 def _value_info(name: str, dtype: type[np.generic], shape: Sequence[int | str]) -> Any:

@@ -21,12 +21,12 @@ import structlog
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import CONFIG, DECODER, WEIGHTS, Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
-from app.adapters.speech.soprano.onnx.graph import Precision, weight_level_here
+from app.adapters.speech.soprano.onnx.graph import Precision, int8_here
 from app.adapters.speech.soprano.onnx.model_graphs import LanguageModelGraph, VocoderGraph
 from app.domain.errors import ModelLoadError
 from app.ports.clock import Clock
 
-GRAPH_VERSION: Final = 2  # to be raised with every change of what is built
+GRAPH_VERSION: Final = 3  # to be raised with every change of what is built
 LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"
 VOCODER_GRAPH: Final = "decoder.onnx"
 WINDOW_FILE: Final = "window.npy"
@@ -61,7 +61,9 @@ def build_graphs(checkpoint: Checkpoint, precision: Precision, directory: Path) 
         )
     tensors = checkpoint.load_language_model()
     shape = checkpoint.language_model
-    LanguageModelGraph(shape, tensors, precision).save(directory / LANGUAGE_MODEL_GRAPH)
+    in_blocks = int8_here().has_fast_blocks
+    graph = LanguageModelGraph(shape, tensors, precision, in_blocks=in_blocks)
+    graph.save(directory / LANGUAGE_MODEL_GRAPH)
     tensors = checkpoint.load_decoder()
     VocoderGraph(checkpoint.decoder, tensors, precision).save(directory / VOCODER_GRAPH)
     np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
@@ -107,8 +109,7 @@ class GraphCache:
         """What the graphs of a checkpoint are made of, as the name of a directory."""
         paths = [checkpoint.directory / name for name in (CONFIG, WEIGHTS, DECODER)]
         files = "".join(self._digests(paths))
-        level, runtime = weight_level_here(), version("onnxruntime")
-        made_of = f"{files}{GRAPH_VERSION} {precision} {level} {runtime}"
+        made_of = f"{files}{GRAPH_VERSION} {precision} {int8_here()} {version('onnxruntime')}"
         digest = hashlib.sha256(made_of.encode()).hexdigest()
         return f"{precision}-{digest[:_NUM_KEY_CHARS]}"
 

@@ -40,12 +40,21 @@ class LanguageModelGraph(GraphBuilder):
     (rows, hidden), after the final norm, and `logits` (rows, vocabulary); `new_key_I` and
     `new_value_I`, to be bound to the memory of the inputs.
 
-    `tensors` have the names of transformers' Qwen3ForCausalLM. `precision` is that of the products;
-    embeddings, norms and attention are float32.
+    `tensors` have the names of transformers' Qwen3ForCausalLM. `precision` and `in_blocks` are
+    those of the products; embeddings, norms and attention are float32. In blocks, a step of an odd
+    number of rows has its first row twice, but for attention: so each row has the same bits,
+    whatever the number of rows.
     """
 
-    def __init__(self, shape: LanguageModelShape, tensors: Tensors, precision: Precision) -> None:
-        super().__init__(precision)
+    def __init__(
+        self,
+        shape: LanguageModelShape,
+        tensors: Tensors,
+        precision: Precision,
+        *,
+        in_blocks: bool = False,
+    ) -> None:
+        super().__init__(precision, in_blocks=in_blocks)
         self._shape = shape
         self._tensors = tensors
         cosines, sines = rotations(shape)
@@ -53,7 +62,9 @@ class LanguageModelGraph(GraphBuilder):
         ids = self.input("ids", np.int64, ["rows", "length"])
         self.input("last_positions", np.int32, ["rows"])
         self.input("total_length", np.int32, [])
-        stream = self.node("Gather", [self._weight("model.embed_tokens"), ids])
+        if self._in_blocks:
+            self._number_rows(ids)
+        stream = self._paired(self.node("Gather", [self._weight("model.embed_tokens"), ids]))
         added = ""  # what a layer adds to the stream; joined to it by the next norm
         for index in range(shape.num_layers):
             prefix = f"model.layers.{index}"
@@ -67,8 +78,30 @@ class LanguageModelGraph(GraphBuilder):
         state = self.node("Gather", [states, self.constant("last", np.array(-1))], axis=1)
         head = "model.embed_tokens" if shape.is_head_tied else "lm_head"
         logits = self.linear(state, "head", self._tensors[f"{head}.weight"])
-        self.output(state, "state", np.float32, ["rows", shape.hidden_size])
-        self.output(logits, "logits", np.float32, ["rows", shape.vocab_size])
+        self.output(self._unpaired(state), "state", np.float32, ["rows", shape.hidden_size])
+        self.output(self._unpaired(logits), "logits", np.float32, ["rows", shape.vocab_size])
+
+    def _number_rows(self, ids: str) -> None:
+        """The number of rows, and which are computed: of a step, an even number."""
+        zero, one, two = (self.constant(f"int_{n}", np.array(n, np.int64)) for n in range(3))
+        num_rows, length = (
+            self.node("Gather", [self.node("Shape", [ids]), axis]) for axis in (zero, one)
+        )
+        is_step = self.node("Equal", [length, one])
+        num_missing = self.node("Where", [is_step, self.node("Mod", [num_rows, two]), zero])
+        numbers = self.node("Range", [zero, self.node("Add", [num_rows, num_missing]), one])
+        self._computed_rows = self.node("Mod", [numbers, num_rows])
+        self._num_rows = self.node("Unsqueeze", [num_rows, self.ints(0)])
+
+    def _paired(self, value: str) -> str:
+        """An even number of rows, for products in blocks."""
+        return self.node("Gather", [value, self._computed_rows]) if self._in_blocks else value
+
+    def _unpaired(self, value: str) -> str:
+        """The rows without the one that made their number even."""
+        if not self._in_blocks:
+            return value
+        return self.node("Slice", [value, self.ints(0), self._num_rows, self.ints(0)])
 
     def _perceptron(self, value: str, prefix: str) -> str:
         gate_weight, up_weight, down_weight = (
@@ -105,7 +138,7 @@ class LanguageModelGraph(GraphBuilder):
         shape = self._shape
         prefix = f"model.layers.{index}.self_attn"
         fused = np.concatenate([self._tensors[f"{prefix}.{x}_proj.weight"] for x in "qkv"])
-        projected = self.linear(value, f"{prefix}.qkv", fused)
+        projected = self._unpaired(self.linear(value, f"{prefix}.qkv", fused))
         num_query, num_key = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
         query, key, states = f"{prefix}.query", f"{prefix}.key", f"{prefix}.value"
         self.node(
@@ -143,7 +176,8 @@ class LanguageModelGraph(GraphBuilder):
         )
         for name in present:
             self.output(name, name, np.float32, cache_shape)
-        return self.linear(attended, f"{prefix}.o_proj", self._tensors[f"{prefix}.o_proj.weight"])
+        weight = self._tensors[f"{prefix}.o_proj.weight"]
+        return self.linear(self._paired(attended), f"{prefix}.o_proj", weight)
 
     def _head_norm(self, value: str, weight: str, num_heads: int) -> str:
         """Root-mean-square norm of each head by itself."""

@@ -6,10 +6,12 @@ import pytest
 
 from app.adapters.speech.onnx_session import open_session
 from app.adapters.speech.soprano.onnx.graph import (
+    BLOCK_SIZE,
     GraphBuilder,
     Precision,
     Rows,
-    max_weight_level,
+    choose_int8,
+    quantize_blocks,
     quantize_channels,
 )
 
@@ -27,21 +29,34 @@ def test_a_channel_of_zeros_stays_zero() -> None:
     assert np.isfinite(scales).all()
 
 
+def test_blocks_times_scale_are_within_half_a_level_and_the_last_is_filled_with_zeros() -> None:
+    weight = np.random.default_rng(1).standard_normal((3, BLOCK_SIZE + 44)).astype(np.float32)
+    weight[:, BLOCK_SIZE:] *= 100  # so that a scale of the whole row would be far off
+    levels, scales = quantize_blocks(weight)
+    assert levels.shape == (3, 2, BLOCK_SIZE)
+    values = (levels.astype(np.int16) - 128) * scales.reshape(3, 2, 1)
+    padded = np.pad(weight, ((0, 0), (0, BLOCK_SIZE - 44))).reshape(levels.shape)
+    assert (np.abs(values - padded) <= scales.reshape(3, 2, 1) * 0.501).all()
+    assert not values[:, 1, 44:].any()
+
+
 @pytest.mark.parametrize(
-    ("machine", "flags", "level"),
+    ("machine", "flags", "int8"),
     [
-        ("x86_64", "fpu sse avx2 avx512_vnni", 127),
-        ("AMD64", "avx2 avx_vnni", 127),
-        ("x86_64", "fpu sse avx2 avx512f", 63),
-        ("AMD64", "", 63),
-        ("aarch64", "", 127),
-        ("arm64", "", 127),
+        ("x86_64", "fpu sse avx2 avx512_vnni", (127, True)),
+        ("x86_64", "avx2 avx512_vnni avx_vnni", (127, True)),
+        ("x86_64", "avx2 avx512_vnni amx_int8", (127, False)),
+        ("AMD64", "avx2 avx_vnni", (127, False)),
+        ("x86_64", "fpu sse avx2 avx512f", (63, False)),
+        ("AMD64", "", (63, False)),
+        ("aarch64", "", (127, False)),
+        ("arm64", "avx512_vnni", (127, False)),
     ],
 )
-def test_weights_have_seven_bits_where_products_of_eight_would_overflow(
-    machine: str, flags: str, level: int
+def test_weights_have_seven_bits_where_products_of_eight_would_overflow_and_blocks_where_fast(
+    machine: str, flags: str, int8: tuple[int, bool]
 ) -> None:
-    assert max_weight_level(machine, f"processor : 0\nflags : {flags}\n") == level
+    assert choose_int8(machine, f"processor : 0\nflags : {flags}\n") == int8
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +90,16 @@ def test_a_row_of_zeros_gives_zeros(int8_layer: tuple[object, np.ndarray]) -> No
     assert not result.any()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize(
+    ("precision", "in_blocks"), [("fp32", False), ("int8", False), ("int8", True)]
+)
 def test_a_factor_of_rows_can_be_left_until_after_the_next_product(
-    tmp_path: Path, precision: Precision
+    tmp_path: Path, *, precision: Precision, in_blocks: bool
 ) -> None:
     """Rows of very different size, so that a factor lost or taken twice shows."""
     rng = np.random.default_rng(5)
     up, down = (rng.standard_normal((48, 48)).astype(np.float32) for _ in range(2))
-    builder = GraphBuilder(precision)
+    builder = GraphBuilder(precision, in_blocks=in_blocks)
     x = builder.input("x", np.float32, ["rows", 48])
     product = builder.product(builder.product(Rows(x), "up", up), "down", down)
     builder.output(builder.multiplied(product), "y", np.float32, ["rows", 48])

@@ -34,13 +34,14 @@ def step_all(session: LanguageModelSession, num_rows: int, are_alone: list[bool]
     return trace
 
 
-@pytest.fixture(params=["fp32", "int8"])
+@pytest.fixture(params=[("fp32", False), ("int8", False), ("int8", True)], ids=str)
 def session(
     request: pytest.FixtureRequest, make_checkpoint: Callable[..., Path]
 ) -> LanguageModelSession:
-    precision: Precision = request.param
+    precision: Precision
+    precision, in_blocks = request.param
     directory = make_checkpoint(says="anything", size=FULL)
-    return language_model_session(directory, precision, len(PROMPTS))
+    return language_model_session(directory, precision, len(PROMPTS), in_blocks=in_blocks)
 
 
 def test_half_of_the_threads_compute_the_same_to_the_last_bit(
@@ -83,7 +84,7 @@ def test_a_row_that_is_read_beside_steps_changes_nothing_and_is_not_changed(
             assert np.array_equal(alone, beside)
 
 
-@pytest.mark.parametrize("session", ["int8"], indirect=True)
+@pytest.mark.parametrize("session", [("int8", False), ("int8", True)], indirect=True, ids=str)
 def test_a_step_of_a_row_is_the_same_to_the_last_bit_however_many_share_it(
     session: LanguageModelSession,
 ) -> None:
