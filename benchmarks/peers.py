@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import click
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +34,7 @@ from app.entrypoints.settings import ModelSettings
 from benchmarks.report import Table
 from benchmarks.results import MS_PER_S
 from benchmarks.scenarios import iterate_sentences
-from benchmarks.targets import BYTES_PER_SAMPLE, HOST, post_speech, serving
+from benchmarks.targets import BYTES_PER_SAMPLE, HOST, TargetError, serving
 
 ROWS: Final = (1, 4, 8, 16)
 NUM_PROMPT_TOKENS: Final = 64
@@ -43,6 +43,7 @@ SETTLE_S: Final = 0.3  # until the threads of one rest, before the other's turn
 MIN_COSINE: Final = 0.98  # of the logits: both are rounded to 8 bits, differently
 
 CLIENTS: Final = (1, 4, 16)
+READ_BYTES: Final = 1_048_576  # that a client holds: a whole answer
 PERIOD_S: Final = 4.0  # of each number of clients, per round
 
 ROUNDS: Final = 3
@@ -225,6 +226,40 @@ def _time_s(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+class Clients:
+    """Clients of a server. Each keeps its connection and hardly looks at what comes.
+
+    They share the processor with the server, so what they compute it lacks.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def speak(self, text: str) -> float:
+        """Seconds of audio; raises TargetError for another status than 200."""
+        connection = self._idle.pop() if self._idle else await self._connect()
+        reader, writer = connection
+        body = msgspec.json.encode({"input": text, "response_format": "pcm"})
+        writer.write(
+            b"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise TargetError(head.decode())
+        num_bytes = 0
+        while size := int(await reader.readline(), 16):  # of a chunk; the last one is empty
+            await reader.readexactly(size + len(b"\r\n"))
+            num_bytes += size
+        await reader.readline()
+        self._idle.append(connection)
+        return num_bytes / BYTES_PER_SAMPLE / PCM_SAMPLE_RATE
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(HOST, self._port, limit=READ_BYTES)
+
+
 async def compare_voices() -> Table:
     """Seconds of audio per second by the number of clients; medians over the rounds."""
     voice = EmbeddedVoice()
@@ -246,14 +281,7 @@ async def compare_voices() -> Table:
         options = ("--config", str(config), "--log-level", "warning", "--host", HOST, "--port")
         arguments = ("app", "serve", "--backend", "embedded", *options)
         async with serving("embedded", arguments, "/health/ready", directory) as server:
-
-            async def over_http(text: str) -> float:
-                message = {"input": text, "response_format": "pcm"}
-                async with aclosing(post_speech(server.port, message)) as pieces:
-                    num_bytes = sum([len(piece) async for piece in pieces])
-                return num_bytes / BYTES_PER_SAMPLE / PCM_SAMPLE_RATE
-
-            ways = {"in process": in_process, "over HTTP": over_http}
+            ways = {"in process": in_process, "over HTTP": Clients(server.port).speak}
             speeds: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
             for _, num, (way, speak) in product(range(ROUNDS), CLIENTS, ways.items()):
                 speeds[way, num].append(await _speed(speak, num))
