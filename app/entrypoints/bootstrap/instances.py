@@ -24,9 +24,9 @@ from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.onnx.sessions import open_sessions
-from app.adapters.speech.soprano.torch.engine import BuildLanguageModel, TorchEngine
-from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel, load_pipeline
-from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
+from app.adapters.speech.soprano.torch.engine import LoadLanguageModel, load_torch_engine
+from app.adapters.speech.soprano.torch.lmdeploy import load_lmdeploy
+from app.adapters.speech.soprano.torch.transformers import load_transformers
 from app.adapters.speech.worker.client import WorkerModel, start_worker
 from app.adapters.speech.worker.protocol import Channel, Init, ToWorker, open_channel
 from app.adapters.speech.worker.server import ModelServer
@@ -83,7 +83,7 @@ def build_instance(
         model_id=Path(settings.checkpoint or DEFAULT_REPO).name,
         backend=backend,
         find_checkpoint=lambda: read_checkpoint(locate_checkpoint(settings, clock)),
-        build_engine=partial(soprano.build_engine, settings=settings, clock=clock, index=index),
+        load_engine=partial(soprano.load_engine, settings=settings, clock=clock, index=index),
         sampling=Sampling(temperature=settings.temperature),
         num_streams=min(soprano.num_streams, settings.max_batch_size),
         observer=observer,
@@ -102,43 +102,42 @@ def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
     return GraphCache(Path(settings.graph_directory or default), MAX_GRAPH_BYTES, clock)
 
 
-def _build_onnx(
+def _load_onnx(
     checkpoint: Checkpoint, *, settings: ModelSettings, clock: Clock, index: int
 ) -> Engine:
     del index  # all share the processor
     cache = build_graph_cache(settings, clock)
     precision, max_sentences = settings.precision, settings.max_batch_size
     num_threads = settings.num_threads
-    return OnnxEngine(
+    engine = OnnxEngine(
         partial(open_sessions, checkpoint, precision, max_sentences, num_threads, cache), clock
     )
+    engine.load()
+    return engine
 
 
-def _build_torch(
-    build_language_model: BuildLanguageModel,
+def _load_torch(
+    load_language_model: LoadLanguageModel,
     checkpoint: Checkpoint,
     *,
     settings: ModelSettings,
     index: int,
     **_: object,
 ) -> Engine:
-    return TorchEngine(checkpoint, settings.device, index, build_language_model)
+    return load_torch_engine(checkpoint, settings.device, index, load_language_model)
 
 
 class SopranoBackend(msgspec.Struct, frozen=True):
-    """One way to run Soprano; `build_engine` takes what `_build_onnx` does."""
+    """One way to run Soprano; `load_engine` takes what `_load_onnx` does."""
 
     num_streams: int  # texts that an instance can speak at once, see ModelInfo
-    build_engine: Callable[..., Engine]
+    load_engine: Callable[..., Engine]
 
 
 SOPRANO_BACKENDS: Final = {
-    "onnx": SopranoBackend(16, _build_onnx),
-    "transformers": SopranoBackend(4, partial(_build_torch, TransformersLanguageModel)),
-    "lmdeploy": SopranoBackend(
-        32,
-        partial(_build_torch, lambda directory, _: LmdeployLanguageModel(directory, load_pipeline)),
-    ),
+    "onnx": SopranoBackend(16, _load_onnx),
+    "transformers": SopranoBackend(4, partial(_load_torch, load_transformers)),
+    "lmdeploy": SopranoBackend(32, partial(_load_torch, load_lmdeploy)),
 }
 OTHER_BACKENDS: Final[dict[str, Callable[[ModelSettings], SpeechModel]]] = {
     "embedded": lambda settings: EmbeddedVoice(settings.num_threads)
