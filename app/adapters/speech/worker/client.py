@@ -38,8 +38,7 @@ from app.adapters.speech.worker.protocol import (
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, InstanceDeath, SentenceError, SpeechError
 from app.domain.segment import TextSegment
-from app.domain.speech import ModelInfo, SynthesisParams
-from app.domain.text.mapped_text import MappedText
+from app.domain.speech import SynthesisParams
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.telemetry import SentenceObserver
@@ -110,7 +109,7 @@ class WorkerModel:
         observer: SentenceObserver,
         on_death: Callable[[InstanceDeadError], None],
     ) -> None:
-        self._outline = outline
+        self.info, self.split = outline.info, outline.split
         self._start = start
         self._clock = clock
         self._observer = observer
@@ -128,16 +127,9 @@ class WorkerModel:
         self.pid: int | None = None
 
     @property
-    def info(self) -> ModelInfo:
-        return self._outline.info
-
-    @property
     def num_running(self) -> int:
         """Segments that the worker has not ended, cancelled ones included."""
         return len(self._open)
-
-    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
-        return self._outline.split(paragraphs)
 
     async def load(self) -> None:
         self._worker = await self._start()
