@@ -146,11 +146,10 @@ def url_of(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def store(build_store: BuildStore) -> AsyncIterator[AudioStore]:
+async def store(build_store: BuildStore) -> AudioStore:
     store = build_store(StoreLimits())
     await store.open()
-    yield store
-    await store.close()
+    return store
 
 
 async def stream(*parts: bytes) -> AsyncIterator[bytes]:
@@ -504,7 +503,6 @@ async def test_cleaning_up_removes_the_oldest_until_the_limits_hold(
     assert await store.clean_up() == 4 - len(expected)
     assert await names_in(store) == [f"speech_{number:06d}.wav" for number in expected]
     assert await store.clean_up() == 0
-    await store.close()
 
 
 async def test_numbers_are_not_reused_after_cleaning_up(
@@ -516,7 +514,6 @@ async def test_numbers_are_not_reused_after_cleaning_up(
     await clock.advance(2)
     assert await store.clean_up() == 1
     assert (await save(store)).name == "speech_000002.wav"
-    await store.close()
 
 
 async def test_files_of_one_moment_are_cleaned_up_by_number(build_store: BuildStore) -> None:
@@ -526,16 +523,6 @@ async def test_files_of_one_moment_are_cleaned_up_by_number(build_store: BuildSt
         await save(store, stem=stem)
     await store.clean_up()
     assert await names_in(store) == ["b_000003.wav", "a_000004.wav"]
-    await store.close()
-
-
-async def test_closing_needs_no_opening_and_may_be_done_twice(build_store: BuildStore) -> None:
-    await build_store(StoreLimits()).close()
-    store = build_store(StoreLimits())
-    await store.open()
-    await store.close()
-    await store.close()
-    assert await names_in(store) == []
 
 
 # Captions
@@ -667,10 +654,3 @@ async def test_other_names_are_not(stores: AudioStores, owner: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         await stores.for_owner(owner)
     assert await stores.owners() == [None]
-
-
-async def test_stores_may_be_closed_twice_and_opened_again(stores: AudioStores) -> None:
-    await save(await stores.for_owner(None))
-    await stores.close()
-    await stores.close()
-    assert await names_in(await stores.for_owner(None)) == ["speech_000001.wav"]

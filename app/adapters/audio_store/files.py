@@ -147,8 +147,8 @@ class ReadFile:
             raise StoredAudioNotFoundError(name)
         return status
 
-    def read_at(self, offset: int, num_bytes: int) -> bytes:
-        return os.pread(self._fd, num_bytes, offset)
+    def read_at(self, start: int, end: int) -> bytes:
+        return os.pread(self._fd, end - start, start)
 
     def read_all(self) -> bytes:
         """For small files: all of it."""

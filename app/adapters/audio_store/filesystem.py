@@ -11,7 +11,6 @@ import asyncio
 import fcntl
 import os
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -59,7 +58,6 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import (
     CaptionsNotFoundError,
     StoredAudioNotFoundError,
-    StoreError,
     StoreFullError,
 )
 from app.domain.segment import Caption
@@ -96,9 +94,6 @@ class FilesystemAudioStore:
 
         await in_thread(make_ready, self._clock.now())
 
-    async def close(self) -> None:
-        self._last_number = 0
-
     async def save(
         self,
         parts: AsyncIterable[bytes],
@@ -130,9 +125,13 @@ class FilesystemAudioStore:
     async def open_file(self, name: str) -> AsyncIterator[OpenAudio]:
         check_name(name)
         turns, file = Turns(), ReadFile()
+
+        async def read_block(start: int, end: int) -> bytes:
+            return await turns.take(file.read_at, start, end)
+
         try:
             status = await turns.take(file.open, self._directory, name)
-            yield _OpenAudio(_describe(name, status), turns, file)
+            yield OpenAudio(_describe(name, status), read_block, BLOCK_BYTES)
         finally:
             await turns.take_last(file.close)
 
@@ -260,24 +259,6 @@ def _describe(name: str, status: os.stat_result) -> StoredAudio:
     return StoredAudio(name=name, num_bytes=status.st_size, created_at=created_at)
 
 
-class _OpenAudio:
-    """OpenAudio over a descriptor."""
-
-    def __init__(self, info: StoredAudio, turns: Turns, file: ReadFile) -> None:
-        self.info = info
-        self._turns = turns
-        self._file = file
-
-    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        while start < end:
-            num_bytes = min(BLOCK_BYTES, end - start)
-            block = await self._turns.take(self._file.read_at, start, num_bytes)
-            if not block:
-                raise StoreError("A file of the store became shorter while it was read.")
-            yield block
-            start += len(block)
-
-
 class FilesystemAudioStores:
     """AudioStores in `directory`; `limits` hold for each owner."""
 
@@ -310,8 +291,3 @@ class FilesystemAudioStores:
             return sorted(owners)
 
         return [None, *await in_thread(find)]
-
-    async def close(self) -> None:
-        for store in self._opened.values():
-            await store.close()
-        self._opened.clear()

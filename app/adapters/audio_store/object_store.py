@@ -12,7 +12,6 @@ import asyncio
 import re
 import secrets
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -21,6 +20,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import SEEK_END, BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Final, TypeAlias, TypeVar
@@ -102,9 +102,6 @@ class ObjectAudioStore:
     async def open(self) -> None:
         """Nothing: there is nothing to make, and storage that fails must keep nobody waiting."""
 
-    async def close(self) -> None:
-        """Nothing was taken."""
-
     async def save(
         self,
         parts: AsyncIterable[bytes],
@@ -139,7 +136,7 @@ class ObjectAudioStore:
     @asynccontextmanager
     async def open_file(self, name: str) -> AsyncIterator[OpenAudio]:
         file = await self._find(name)
-        yield _OpenObject(file, self._bucket, self._key_of(file))
+        yield OpenAudio(file, partial(self._bucket.read_range, self._key_of(file)), BLOCK_BYTES)
 
     async def read_captions(self, name: str) -> Sequence[Caption]:
         key = self._key_of(await self._find(name))
@@ -273,23 +270,6 @@ async def _to_its_end(work: Coroutine[None, None, T]) -> T:
         raise
 
 
-class _OpenObject:
-    """OpenAudio over an object, a range of it at a time."""
-
-    def __init__(self, info: StoredAudio, bucket: Bucket, key: str) -> None:
-        self.info = info
-        self._bucket = bucket
-        self._key = key
-
-    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        while start < end:
-            block = await self._bucket.read_range(self._key, start, min(start + BLOCK_BYTES, end))
-            if not block:
-                raise StoreError("A file of the store became shorter while it was read.")
-            yield block
-            start += len(block)
-
-
 class ObjectAudioStores:
     """AudioStores at `url` (`s3://bucket/prefix`); `limits` hold for each owner.
 
@@ -317,6 +297,3 @@ class ObjectAudioStores:
         paths = await self._bucket.list_directories(self._prefix)
         stored = {owner_of(path.removeprefix(self._prefix).rstrip("/")) for path in paths}
         return [None, *sorted(owner for owner in stored | {*self._opened} if owner is not None)]
-
-    async def close(self) -> None:
-        self._opened.clear()
