@@ -235,14 +235,14 @@ class ObjectAudioStore:
         """Audio and captions, of all names or of one; what else is there is not looked at."""
         audio: _Files = []
         captions: _Files = []
-        for found in await self._bucket.list(self._prefix + name):
-            match = _KEY.fullmatch(found.key.removeprefix(self._prefix))
+        for key, num_bytes in await self._bucket.list(self._prefix + name):
+            match = _KEY.fullmatch(key.removeprefix(self._prefix))
             if match is None or not is_audio(match["name"]):
                 continue
             with suppress(ValueError):  # no such time
                 created_at = datetime.strptime(match["time"], _TIME).replace(tzinfo=UTC)
                 kind = captions if match["captions"] else audio
-                kind.append(StoredAudio(match["name"], found.num_bytes, created_at))
+                kind.append(StoredAudio(match["name"], num_bytes, created_at))
         return audio, captions
 
     async def _remove(self, files: Sequence[StoredAudio]) -> None:
