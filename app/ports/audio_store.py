@@ -65,9 +65,6 @@ class AudioStore(Protocol):
     it is open. Any method raises StoreError when the storage fails.
     """
 
-    async def open(self) -> None:
-        """Make ready: create what is missing, remove what a crash left half-written."""
-
     async def save(
         self,
         parts: AsyncIterable[bytes],

@@ -72,7 +72,7 @@ _DIRECTORY_MODE: Final = 0o750
 
 
 class FilesystemAudioStore:
-    """An AudioStore in `directory`, which `open` makes if it is missing.
+    """An AudioStore in `directory`, once it is open.
 
     Numbers are shared by all processes on the directory. A save cancelled in its very last step may
     still be kept, whole.
@@ -85,6 +85,8 @@ class FilesystemAudioStore:
         self._last_number = 0
 
     async def open(self) -> None:
+        """Make ready: create what is missing, remove what a crash left half-written."""
+
         def make_ready(now: datetime) -> None:
             self._directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
             # Taking the lock shows now, not at the first save, that nothing can be written here.

@@ -99,9 +99,6 @@ class ObjectAudioStore:
         self._claiming = asyncio.Lock()  # one server needs no more than one claim at a time
         self._is_checked = False
 
-    async def open(self) -> None:
-        """Nothing: there is nothing to make, and storage that fails must keep nobody waiting."""
-
     async def save(
         self,
         parts: AsyncIterable[bytes],
