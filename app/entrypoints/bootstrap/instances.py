@@ -182,7 +182,7 @@ async def open_worker(end: socket) -> tuple[Assignment, ModelServer]:
     """
     channel: Channel[ToWorker] = await open_channel(end, ToWorker)
     match await channel.receive():
-        case (Init(assignment=assignment), _):
+        case Init(assignment=assignment):
             decoded = msgspec.json.decode(assignment, type=Assignment)
             return decoded, ModelServer(channel, SystemClock())
         case _:

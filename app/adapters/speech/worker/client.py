@@ -14,7 +14,6 @@ from signal import Signals
 from typing import Final
 
 import msgspec
-import numpy as np
 import structlog
 
 from app.adapters.speech.worker.protocol import (
@@ -170,24 +169,17 @@ class WorkerModel:
 
     async def _read(self) -> None:
         try:
-            while (received := await self._worker.channel.receive()) is not None:
+            while (message := await self._worker.channel.receive()) is not None:
                 self._num_missed = 0
-                self._take(*received)
+                self._take(message)
         except Exception:  # noqa: BLE001 - a worker that breaks the protocol is treated as dead
             _log.exception("worker.not_understood", instance=self._worker.index)
         self._end("crashed")
 
-    def _take(self, message: FromWorker, beside: bytes) -> None:
+    def _take(self, message: FromWorker) -> None:
         match message:
             case Audio(id=number) if number in self._open:
-                samples = np.frombuffer(beside, np.float32).copy()
-                chunk = AudioChunk(
-                    samples,
-                    message.sample_rate,
-                    message.num_input_tokens,
-                    message.num_output_tokens,
-                )
-                self._open[number].put_nowait(chunk)
+                self._open[number].put_nowait(message.chunk)
             case AttemptFailed(id=number) if number in self._open:
                 self._open[number].put_nowait(message)
             case SegmentEnded(id=number) if number in self._open:

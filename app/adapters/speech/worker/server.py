@@ -65,8 +65,8 @@ class ModelServer:
         heartbeats = asyncio.create_task(self._send_heartbeats())
         loading = asyncio.create_task(self._load(build))
         try:
-            while (received := await self._channel.receive()) is not None:
-                match received[0]:
+            while (message := await self._channel.receive()) is not None:
+                match message:
                     case Synthesize() as order if self._model is not None:
                         task = asyncio.create_task(self._synthesize(self._model, order))
                         self._running[order.id] = task
@@ -106,10 +106,7 @@ class ModelServer:
         chunks = model.synthesize(order.segment, order.params, order.due_at)
         async with aclosing(chunks):
             async for chunk in chunks:
-                message = Audio(
-                    order.id, chunk.sample_rate, chunk.num_input_tokens, chunk.num_output_tokens
-                )
-                self._channel.send(message, chunk.samples.tobytes())
+                self._channel.send(Audio(order.id, chunk))
                 await self._channel.drain()
 
     def _end(self, number: int, task: asyncio.Task[None]) -> None:

@@ -62,8 +62,8 @@ class Rig:
             while True:
                 received = await self.here.receive()
                 assert received is not None
-                if isinstance(received[0], kind):
-                    return received[0]
+                if isinstance(received, kind):
+                    return received
 
 
 @pytest.fixture
