@@ -114,6 +114,7 @@ class WorkerModel:
         self._observer = observer
         self._on_death = on_death
         self._numbers = count()
+        # The segments that the worker has not ended, cancelled ones included.
         self._open: dict[int, asyncio.Queue[Item]] = {}
         self._num_missed = 0
         self._is_loaded = False
@@ -124,11 +125,6 @@ class WorkerModel:
         self._reading: asyncio.Task[None]
         self._watching: asyncio.Task[None]
         self.pid: int | None = None
-
-    @property
-    def num_running(self) -> int:
-        """Segments that the worker has not ended, cancelled ones included."""
-        return len(self._open)
 
     async def load(self) -> None:
         self._worker = await self._start()

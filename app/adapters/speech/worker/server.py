@@ -49,11 +49,6 @@ class ModelServer:
         self._model: SpeechModel | None = None
         self._running: dict[int, asyncio.Task[None]] = {}
 
-    @property
-    def num_running(self) -> int:
-        """Open segments."""
-        return len(self._running)
-
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         self._channel.send(AttemptFailed(_SENTENCE.get(), describe(error), attempt))
 
