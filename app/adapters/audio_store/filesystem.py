@@ -55,11 +55,7 @@ from app.adapters.audio_store.rules import (
     owner_of,
 )
 from app.domain.audio import AudioFormat
-from app.domain.errors import (
-    CaptionsNotFoundError,
-    StoredAudioNotFoundError,
-    StoreFullError,
-)
+from app.domain.errors import StoredAudioNotFoundError, StoreFullError
 from app.domain.segment import Caption
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
@@ -140,16 +136,13 @@ class FilesystemAudioStore:
     async def read_captions(self, name: str) -> Sequence[Caption]:
         check_name(name)
 
-        def read() -> Sequence[Caption] | None:
+        def read() -> Sequence[Caption]:
             with opened_directory(self._directory) as dir_fd:
                 if lstat_regular(dir_fd, name) is None:
                     raise StoredAudioNotFoundError(name)
             return read_sidecar(self._directory, name)
 
-        captions = await in_thread(read)
-        if captions is None:
-            raise CaptionsNotFoundError(name)
-        return captions
+        return await in_thread(read)
 
     async def list(self) -> Sequence[StoredAudio]:
         def find() -> Sequence[StoredAudio]:

@@ -33,7 +33,6 @@ from app.domain.errors import (
     ReplicaLostError,
     SentenceError,
     ServerOverloadedError,
-    SpeechError,
     SynthesisError,
 )
 from app.domain.resilience import PROBE_TEXT
@@ -147,14 +146,9 @@ class Replica:
                     while failed:
                         yield failed.pop(0)
                     yield chunk
-        except InstanceDeadError as error:
-            self._is_dead = True
+        except Exception as error:  # noqa: BLE001 - the server is told
+            self._is_dead = self._is_dead or isinstance(error, InstanceDeadError)
             failed.append(describe(error))
-        except SpeechError as error:
-            failed.append(describe(error))
-        except Exception:  # noqa: BLE001 - the server is told
-            _log.exception("speech.model_raised")
-            failed.append(describe(SynthesisError()))
         finally:
             self._num_running -= 1
         for failure in failed:

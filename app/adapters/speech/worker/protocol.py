@@ -14,10 +14,11 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 import numpy as np
+import structlog
 
 from app.domain import errors
 from app.domain.audio import AudioChunk
-from app.domain.errors import SpeechError
+from app.domain.errors import SpeechError, SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 
@@ -31,6 +32,8 @@ MAX_MISSED_HEARTBEATS: Final = 8
 MAX_MISSED_HEARTBEATS_LOADING: Final = 60
 
 CLOSE_LIMIT_S: Final = 3.0  # for a worker to free everything; then it is killed
+
+_log = structlog.get_logger(__name__)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -48,8 +51,14 @@ KINDS: Final[Mapping[str, type[SpeechError]]] = {
 }
 
 
-def describe(error: SpeechError) -> Failure:
-    """The error as data; of a class that only an adapter knows, as the one it is derived from."""
+def describe(error: BaseException) -> Failure:
+    """The error as data; of a class that only an adapter knows, as the one it is derived from.
+
+    One that is no SpeechError is logged here, and is a SynthesisError on the other side.
+    """
+    if not isinstance(error, SpeechError):
+        _log.error("speech.model_raised", exc_info=error)
+        error = SynthesisError()
     kind = next(kind for kind in type(error).__mro__ if KINDS.get(kind.__name__) is kind)
     return Failure(kind.__name__, str(error), vars(error))
 

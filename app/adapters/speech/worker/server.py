@@ -26,7 +26,7 @@ from app.adapters.speech.worker.protocol import (
     ToWorker,
     describe,
 )
-from app.domain.errors import ModelLoadError, SentenceError, SpeechError, SynthesisError
+from app.domain.errors import ModelLoadError, SentenceError, SpeechError
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.telemetry import SentenceObserver
@@ -108,9 +108,6 @@ class ModelServer:
         """Report how a segment ended, also one that was cancelled before it began."""
         del self._running[number]
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, SpeechError):
-            _log.error("speech.model_raised", exc_info=error)
-            error = SynthesisError()
         self._channel.send(SegmentEnded(number, None if error is None else describe(error)))
 
     async def _send_heartbeats(self) -> None:
