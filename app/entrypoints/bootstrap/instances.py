@@ -24,7 +24,7 @@ from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.onnx.sessions import open_sessions
-from app.adapters.speech.soprano.torch.engine import LoadLanguageModel, load_torch_engine
+from app.adapters.speech.soprano.torch.engine import load_torch_engine
 from app.adapters.speech.soprano.torch.lmdeploy import load_lmdeploy
 from app.adapters.speech.soprano.torch.transformers import load_transformers
 from app.adapters.speech.worker.client import WorkerModel, start_worker
@@ -78,14 +78,13 @@ def build_instance(
     """The instance of that index, from 0 on; not loaded."""
     if backend in OTHER_BACKENDS:
         return OTHER_BACKENDS[backend](settings)
-    soprano = SOPRANO_BACKENDS[backend]
     return SopranoModel(
         model_id=Path(settings.checkpoint or DEFAULT_REPO).name,
         backend=backend,
         find_checkpoint=lambda: read_checkpoint(locate_checkpoint(settings, clock)),
-        load_engine=partial(soprano.load_engine, settings=settings, clock=clock, index=index),
+        load_engine=partial(_load_engine, backend, settings, clock, index),
         sampling=Sampling(temperature=settings.temperature),
-        num_streams=min(soprano.num_streams, settings.max_batch_size),
+        num_streams=min(SOPRANO_BACKENDS[backend], settings.max_batch_size),
         observer=observer,
     )
 
@@ -102,43 +101,24 @@ def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
     return GraphCache(Path(settings.graph_directory or default), MAX_GRAPH_BYTES, clock)
 
 
-def _load_onnx(
-    checkpoint: Checkpoint, *, settings: ModelSettings, clock: Clock, index: int
+def _load_engine(
+    backend: str, settings: ModelSettings, clock: Clock, index: int, checkpoint: Checkpoint
 ) -> Engine:
-    del index  # all share the processor
-    cache = build_graph_cache(settings, clock)
-    precision, max_sentences = settings.precision, settings.max_batch_size
-    num_threads = settings.num_threads
-    engine = OnnxEngine(
-        partial(open_sessions, checkpoint, precision, max_sentences, num_threads, cache), clock
-    )
-    engine.load()
-    return engine
+    if backend == "onnx":  # whose instances share the processor
+        cache, max_sentences = build_graph_cache(settings, clock), settings.max_batch_size
+        precision, num_threads = settings.precision, settings.num_threads
+        engine = OnnxEngine(
+            partial(open_sessions, checkpoint, precision, max_sentences, num_threads, cache), clock
+        )
+        engine.load()
+        return engine
+    load = load_lmdeploy if backend == "lmdeploy" else load_transformers
+    return load_torch_engine(checkpoint, settings.device, index, load)
 
 
-def _load_torch(
-    load_language_model: LoadLanguageModel,
-    checkpoint: Checkpoint,
-    *,
-    settings: ModelSettings,
-    index: int,
-    **_: object,
-) -> Engine:
-    return load_torch_engine(checkpoint, settings.device, index, load_language_model)
+SOPRANO_BACKENDS: Final = {"onnx": 16, "transformers": 4, "lmdeploy": 32}
+"""Those that run Soprano, with the texts that an instance can speak at once, see ModelInfo."""
 
-
-class SopranoBackend(msgspec.Struct, frozen=True):
-    """One way to run Soprano; `load_engine` takes what `_load_onnx` does."""
-
-    num_streams: int  # texts that an instance can speak at once, see ModelInfo
-    load_engine: Callable[..., Engine]
-
-
-SOPRANO_BACKENDS: Final = {
-    "onnx": SopranoBackend(16, _load_onnx),
-    "transformers": SopranoBackend(4, partial(_load_torch, load_transformers)),
-    "lmdeploy": SopranoBackend(32, partial(_load_torch, load_lmdeploy)),
-}
 OTHER_BACKENDS: Final[dict[str, Callable[[ModelSettings], SpeechModel]]] = {
     "embedded": lambda settings: EmbeddedVoice(settings.num_threads)
 }
