@@ -124,9 +124,8 @@ async def serve(descriptor: int) -> None:
     configure_logging(LogSettings(level="warning", format="json"))
     channel = await open_channel(socket(fileno=descriptor), ToWorker)
     received = await channel.receive()
-    assert received is not None
-    assert isinstance(received[0], Init)
-    load_order = msgspec.json.decode(received[0].assignment, type=str)
+    assert isinstance(received, Init)
+    load_order = msgspec.json.decode(received.assignment, type=str)
     server = ModelServer(channel, HurriedClock())
     if not await server.run(lambda observer: ObedientModel(observer, load_order)):
         os._exit(1)

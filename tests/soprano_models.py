@@ -12,9 +12,9 @@ from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.adapters.speech.soprano.onnx.sessions import open_sessions
-from app.adapters.speech.soprano.torch.engine import TorchEngine
+from app.adapters.speech.soprano.torch.engine import load_torch_engine
 from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
-from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
+from app.adapters.speech.soprano.torch.transformers import load_transformers
 from tests.fakes.speech_observer import FakeSpeechObserver
 
 STANDINS = Path(__file__).parent / "standins"
@@ -26,17 +26,19 @@ def build_soprano(
 ) -> SopranoModel:
     """A model on the CPU; `lmdeploy` is its stand-in, `onnx int8` a precision."""
 
-    def build_engine(checkpoint: Checkpoint) -> Engine:
+    def load_engine(checkpoint: Checkpoint) -> Engine:
         if backend.startswith("onnx"):
-            return build_onnx_engine(checkpoint, "int8" if "int8" in backend else "fp32")
-        build = load_lmdeploy if backend == "lmdeploy" else TransformersLanguageModel
-        return TorchEngine(checkpoint, "cpu", 0, build)
+            engine = build_onnx_engine(checkpoint, "int8" if "int8" in backend else "fp32")
+            engine.load()
+            return engine
+        load = load_lmdeploy if backend == "lmdeploy" else load_transformers
+        return load_torch_engine(checkpoint, "cpu", 0, load)
 
     return SopranoModel(
         model_id="tiny",
         backend=backend,
         find_checkpoint=lambda: read_checkpoint(directory),
-        build_engine=build_engine,
+        load_engine=load_engine,
         sampling=Sampling(**sampling),
         max_regenerations=max_regenerations,
         num_streams=16,
@@ -56,7 +58,7 @@ def build_onnx_engine(
 
 def load_lmdeploy(directory: Path, _device: str) -> LmdeployLanguageModel:
     """Over the stand-in."""
-    return LmdeployLanguageModel(directory, load_standin)
+    return LmdeployLanguageModel(load_standin(directory))
 
 
 def load_standin(directory: Path) -> Any:

@@ -171,12 +171,7 @@ class ValkeyCache:
 
     def __init__(self, client: ValkeyClient) -> None:
         self._client = client
-
-    async def open(self) -> None:
-        await self._client.open()
-
-    async def close(self) -> None:
-        await self._client.close()
+        self.open, self.close = client.open, client.close
 
     async def count(self, keys: Sequence[str]) -> int:
         return await self._client.execute("EXISTS", *map(_entry, keys)) or 0

@@ -1,6 +1,6 @@
 """The ports to finished audio that is kept."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from app.domain.audio import AudioFormat
+from app.domain.errors import StoreError
 from app.domain.segment import Caption
 
 
@@ -33,22 +34,28 @@ class StoredAudio(msgspec.Struct, frozen=True):
         return f"{self.name}-{self.num_bytes:x}-{created_at_us:x}"
 
 
-class OpenAudio(Protocol):
+class OpenAudio(msgspec.Struct, frozen=True):
     """A kept file that is open.
 
     Its bytes stay, even if it is deleted meanwhile, where the storage can do that.
     """
 
-    @property
-    def info(self) -> StoredAudio:
-        """What was opened."""
+    info: StoredAudio  # what was opened
+    read_block: Callable[[int, int], Awaitable[bytes]]  # from a start up to an end, or fewer
+    max_block_bytes: int
 
-    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to but not including `end`, in blocks, none of them empty.
 
         Raises:
             StoreError: the storage fails, or the file has become shorter than it was, or is gone.
         """
+        while start < end:
+            block = await self.read_block(start, min(start + self.max_block_bytes, end))
+            if not block:
+                raise StoreError("A file of the store became shorter while it was read.")
+            yield block
+            start += len(block)
 
 
 class AudioStore(Protocol):
@@ -57,12 +64,6 @@ class AudioStore(Protocol):
     A file appears whole or not at all. Numbers rise within the store and are not given twice while
     it is open. Any method raises StoreError when the storage fails.
     """
-
-    async def open(self) -> None:
-        """Make ready: create what is missing, remove what a crash left half-written."""
-
-    async def close(self) -> None:
-        """Give back what `open` took. May be called without `open`, and twice."""
 
     async def save(
         self,
@@ -144,6 +145,3 @@ class AudioStores(Protocol):
         Raises:
             StoreError: the storage fails.
         """
-
-    async def close(self) -> None:
-        """Close all stores. May be called twice."""

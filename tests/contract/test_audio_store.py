@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.adapters.audio_store.bucket import Bucket
-from app.adapters.audio_store.filesystem import FilesystemAudioStore, FilesystemAudioStores
+from app.adapters.audio_store.filesystem import FilesystemAudioStores
 from app.adapters.audio_store.object_store import SCHEME, ObjectAudioStore, ObjectAudioStores
 from app.adapters.audio_store.rules import StoreLimits
 from app.domain.audio import AudioFormat
@@ -35,7 +35,7 @@ CAPTIONS = [
     Caption(1, 1.25, 2.5, 'Grüße, "quoted" <b> & \n\u0000 \u2028 \U0001f600'),
 ]
 
-BuildStore = Callable[[StoreLimits], AudioStore]
+BuildStore = Callable[[StoreLimits], Awaitable[AudioStore]]
 
 INVALID_STEMS = {
     "empty": "",
@@ -121,9 +121,9 @@ tests/unit/adapters/audio_store/test_object_store.py."""
 def build_store(request: pytest.FixtureRequest, directory: Path, clock: FakeClock) -> BuildStore:
     url = url_of(request)
 
-    def build(limits: StoreLimits) -> AudioStore:
+    async def build(limits: StoreLimits) -> AudioStore:
         if request.param == "filesystem":
-            return FilesystemAudioStore(directory, limits, clock)
+            return await FilesystemAudioStores(directory, limits, clock).for_owner(None)
         if url:
             bucket, _, prefix = f"{url}/a/b/".removeprefix(SCHEME).partition("/")
             return ObjectAudioStore(Bucket(bucket), prefix, limits, clock)
@@ -146,11 +146,8 @@ def url_of(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def store(build_store: BuildStore) -> AsyncIterator[AudioStore]:
-    store = build_store(StoreLimits())
-    await store.open()
-    yield store
-    await store.close()
+async def store(build_store: BuildStore) -> AudioStore:
+    return await build_store(StoreLimits())
 
 
 async def stream(*parts: bytes) -> AsyncIterator[bytes]:
@@ -417,8 +414,7 @@ def test_any_part_of_a_file_can_be_read(build_store: BuildStore, start: int, len
     end = min(len(content), start + length)
 
     async def read_part() -> list[bytes]:
-        store = build_store(StoreLimits())
-        await store.open()
+        store = await build_store(StoreLimits())
         file = await save(store, content)
         async with store.open_file(file.name) as audio:
             return [block async for block in audio.read(start, end)]
@@ -446,8 +442,7 @@ async def test_a_version_tells_files_of_one_name_apart(
     """Of the same name and size, by the time."""
     versions = []
     for _ in range(2):
-        store = build_store(StoreLimits())
-        await store.open()
+        store = await build_store(StoreLimits())
         versions.append(
             msgspec.structs.replace(await save(store), name="speech_000001.wav").version
         )
@@ -496,46 +491,31 @@ async def test_cleaning_up_removes_the_oldest_until_the_limits_hold(
     build_store: BuildStore, clock: FakeClock, limits: StoreLimits, expected: list[int]
 ) -> None:
     """Four files of 10 bytes, which are 40, 30, 20 and 10 s old."""
-    store = build_store(limits)
-    await store.open()
+    store = await build_store(limits)
     for _ in range(4):
         await save(store, bytes(10))
         await clock.advance(10)
     assert await store.clean_up() == 4 - len(expected)
     assert await names_in(store) == [f"speech_{number:06d}.wav" for number in expected]
     assert await store.clean_up() == 0
-    await store.close()
 
 
 async def test_numbers_are_not_reused_after_cleaning_up(
     build_store: BuildStore, clock: FakeClock
 ) -> None:
-    store = build_store(StoreLimits(max_age_s=1))
-    await store.open()
+    store = await build_store(StoreLimits(max_age_s=1))
     await save(store)
     await clock.advance(2)
     assert await store.clean_up() == 1
     assert (await save(store)).name == "speech_000002.wav"
-    await store.close()
 
 
 async def test_files_of_one_moment_are_cleaned_up_by_number(build_store: BuildStore) -> None:
-    store = build_store(StoreLimits(max_files=2))
-    await store.open()
+    store = await build_store(StoreLimits(max_files=2))
     for stem in ("d", "c", "b", "a"):
         await save(store, stem=stem)
     await store.clean_up()
     assert await names_in(store) == ["b_000003.wav", "a_000004.wav"]
-    await store.close()
-
-
-async def test_closing_needs_no_opening_and_may_be_done_twice(build_store: BuildStore) -> None:
-    await build_store(StoreLimits()).close()
-    store = build_store(StoreLimits())
-    await store.open()
-    await store.close()
-    await store.close()
-    assert await names_in(store) == []
 
 
 # Captions
@@ -591,8 +571,7 @@ async def test_captions_go_with_their_file(store: AudioStore) -> None:
 
 
 async def test_captions_are_cleaned_up_with_their_file(build_store: BuildStore) -> None:
-    store = build_store(StoreLimits(max_files=1))
-    await store.open()
+    store = await build_store(StoreLimits(max_files=1))
     gone, kept = await save_with_captions(store), await save_with_captions(store)
     assert await store.clean_up() == 1
     with pytest.raises(StoredAudioNotFoundError):
@@ -667,10 +646,3 @@ async def test_other_names_are_not(stores: AudioStores, owner: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         await stores.for_owner(owner)
     assert await stores.owners() == [None]
-
-
-async def test_stores_may_be_closed_twice_and_opened_again(stores: AudioStores) -> None:
-    await save(await stores.for_owner(None))
-    await stores.close()
-    await stores.close()
-    assert await names_in(await stores.for_owner(None)) == ["speech_000001.wav"]

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -41,9 +41,9 @@ class FakeAudioStore:
     """An AudioStore; limits of 0 mean none.
 
     Attributes:
-        is_open: between `open` and `close`.
+        is_open: from `open` on.
         saved: every save that succeeded, in order, also of files deleted since.
-        fail_with: raised by every method but `close` while it is set.
+        fail_with: raised by every method while it is set.
         may_take: `save` waits for it before each part and before the end.
     """
 
@@ -64,9 +64,6 @@ class FakeAudioStore:
     async def open(self) -> None:
         self._fail_if_told()
         self.is_open = True
-
-    async def close(self) -> None:
-        self.is_open = False
 
     async def save(
         self,
@@ -98,7 +95,12 @@ class FakeAudioStore:
 
     @asynccontextmanager
     async def open_file(self, name: str) -> AsyncIterator[OpenAudio]:
-        yield _OpenAudio(self._find(name))
+        file = self._find(name)
+
+        async def read_block(start: int, end: int) -> bytes:
+            return file.content[start:end]
+
+        yield OpenAudio(_describe(file), read_block, BLOCK_BYTES)
 
     async def read_captions(self, name: str) -> Sequence[Caption]:
         captions = self._find(name).captions
@@ -148,16 +150,6 @@ def _describe(file: SavedAudio) -> StoredAudio:
     return StoredAudio(name=file.name, num_bytes=len(file.content), created_at=file.created_at)
 
 
-class _OpenAudio:
-    def __init__(self, file: SavedAudio) -> None:
-        self.info = _describe(file)
-        self._content = file.content
-
-    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        for offset in range(start, end, BLOCK_BYTES):
-            yield self._content[offset : min(end, offset + BLOCK_BYTES)]
-
-
 class FakeAudioStores:
     """AudioStores in memory.
 
@@ -185,7 +177,3 @@ class FakeAudioStores:
         if self.fail_with is not None:
             raise self.fail_with
         return [None, *sorted(owner for owner in self.by_owner if owner is not None)]
-
-    async def close(self) -> None:
-        for store in self.by_owner.values():
-            await store.close()

@@ -227,7 +227,6 @@ Work = Callable[[Rig], Awaitable[object]]
 
 
 async def open_again(rig: Rig) -> None:
-    await rig.store.close()
     await rig.store.open()
 
 

@@ -11,8 +11,6 @@ from datetime import timedelta
 from functools import partial
 from typing import IO, Final, ParamSpec, TypeVar
 
-import msgspec
-
 from app.domain.errors import StoreError
 
 TIMEOUT_S: Final = 10.0  # of one request, with its answer; and for trying again what failed
@@ -24,13 +22,6 @@ MAX_PARTS_IN_FLIGHT: Final = 2  # of one upload, so that it takes few times PART
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class ListedObject(msgspec.Struct, frozen=True):
-    """What a listing tells of an object."""
-
-    key: str
-    num_bytes: int
 
 
 class Bucket:
@@ -87,10 +78,10 @@ class Bucket:
 
         return await _in_thread(write)
 
-    async def list(self, prefix: str) -> Sequence[ListedObject]:
-        """All objects below a prefix of whole segments, in any order."""
+    async def list(self, prefix: str) -> Sequence[tuple[str, int]]:
+        """Key and bytes of all objects below a prefix of whole segments, in any order."""
         found = await _in_thread(lambda: self._store.list(prefix).collect())
-        return [ListedObject(each["path"], each["size"]) for each in found]
+        return [(each["path"], each["size"]) for each in found]
 
     async def list_directories(self, prefix: str) -> Sequence[str]:
         """The prefixes that are one segment longer."""

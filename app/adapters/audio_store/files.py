@@ -25,6 +25,7 @@ import msgspec
 
 from app.adapters.audio_store.rules import LEFTOVER_MAX_AGE_S, NAME, decode_captions
 from app.domain.errors import (
+    CaptionsNotFoundError,
     StoredAudioNotFoundError,
     StoreError,
     StoreFullError,
@@ -147,8 +148,8 @@ class ReadFile:
             raise StoredAudioNotFoundError(name)
         return status
 
-    def read_at(self, offset: int, num_bytes: int) -> bytes:
-        return os.pread(self._fd, num_bytes, offset)
+    def read_at(self, start: int, end: int) -> bytes:
+        return os.pread(self._fd, end - start, start)
 
     def read_all(self) -> bytes:
         """For small files: all of it."""
@@ -281,14 +282,14 @@ def put_sidecar(file: TempFile, dir_fd: int, name: str) -> None:
         unlink(dir_fd, sidecar_of(name))
 
 
-def read_sidecar(directory: Path, name: str) -> Sequence[Caption] | None:
-    """The captions of audio; None if it has none."""
+def read_sidecar(directory: Path, name: str) -> Sequence[Caption]:
+    """The captions of audio; raises CaptionsNotFoundError if it has none."""
     file = ReadFile()
     try:
         file.open(directory, sidecar_of(name))
         return decode_captions(file.read_all())
-    except StoredAudioNotFoundError:
-        return None
+    except StoredAudioNotFoundError as error:
+        raise CaptionsNotFoundError(name) from error
     finally:
         file.close()
 

@@ -11,7 +11,6 @@ import asyncio
 import fcntl
 import os
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -56,12 +55,7 @@ from app.adapters.audio_store.rules import (
     owner_of,
 )
 from app.domain.audio import AudioFormat
-from app.domain.errors import (
-    CaptionsNotFoundError,
-    StoredAudioNotFoundError,
-    StoreError,
-    StoreFullError,
-)
+from app.domain.errors import StoredAudioNotFoundError, StoreFullError
 from app.domain.segment import Caption
 from app.ports.audio_store import OpenAudio, StoredAudio
 from app.ports.clock import Clock
@@ -74,7 +68,7 @@ _DIRECTORY_MODE: Final = 0o750
 
 
 class FilesystemAudioStore:
-    """An AudioStore in `directory`, which `open` makes if it is missing.
+    """An AudioStore in `directory`, once it is open.
 
     Numbers are shared by all processes on the directory. A save cancelled in its very last step may
     still be kept, whole.
@@ -87,6 +81,8 @@ class FilesystemAudioStore:
         self._last_number = 0
 
     async def open(self) -> None:
+        """Make ready: create what is missing, remove what a crash left half-written."""
+
         def make_ready(now: datetime) -> None:
             self._directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
             # Taking the lock shows now, not at the first save, that nothing can be written here.
@@ -95,9 +91,6 @@ class FilesystemAudioStore:
                 sweep(dir_fd, now)
 
         await in_thread(make_ready, self._clock.now())
-
-    async def close(self) -> None:
-        self._last_number = 0
 
     async def save(
         self,
@@ -130,25 +123,26 @@ class FilesystemAudioStore:
     async def open_file(self, name: str) -> AsyncIterator[OpenAudio]:
         check_name(name)
         turns, file = Turns(), ReadFile()
+
+        async def read_block(start: int, end: int) -> bytes:
+            return await turns.take(file.read_at, start, end)
+
         try:
             status = await turns.take(file.open, self._directory, name)
-            yield _OpenAudio(_describe(name, status), turns, file)
+            yield OpenAudio(_describe(name, status), read_block, BLOCK_BYTES)
         finally:
             await turns.take_last(file.close)
 
     async def read_captions(self, name: str) -> Sequence[Caption]:
         check_name(name)
 
-        def read() -> Sequence[Caption] | None:
+        def read() -> Sequence[Caption]:
             with opened_directory(self._directory) as dir_fd:
                 if lstat_regular(dir_fd, name) is None:
                     raise StoredAudioNotFoundError(name)
             return read_sidecar(self._directory, name)
 
-        captions = await in_thread(read)
-        if captions is None:
-            raise CaptionsNotFoundError(name)
-        return captions
+        return await in_thread(read)
 
     async def list(self) -> Sequence[StoredAudio]:
         def find() -> Sequence[StoredAudio]:
@@ -260,24 +254,6 @@ def _describe(name: str, status: os.stat_result) -> StoredAudio:
     return StoredAudio(name=name, num_bytes=status.st_size, created_at=created_at)
 
 
-class _OpenAudio:
-    """OpenAudio over a descriptor."""
-
-    def __init__(self, info: StoredAudio, turns: Turns, file: ReadFile) -> None:
-        self.info = info
-        self._turns = turns
-        self._file = file
-
-    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        while start < end:
-            num_bytes = min(BLOCK_BYTES, end - start)
-            block = await self._turns.take(self._file.read_at, start, num_bytes)
-            if not block:
-                raise StoreError("A file of the store became shorter while it was read.")
-            yield block
-            start += len(block)
-
-
 class FilesystemAudioStores:
     """AudioStores in `directory`; `limits` hold for each owner."""
 
@@ -310,8 +286,3 @@ class FilesystemAudioStores:
             return sorted(owners)
 
         return [None, *await in_thread(find)]
-
-    async def close(self) -> None:
-        for store in self._opened.values():
-            await store.close()
-        self._opened.clear()

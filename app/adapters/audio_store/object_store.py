@@ -12,7 +12,6 @@ import asyncio
 import re
 import secrets
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -21,6 +20,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import SEEK_END, BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Final, TypeAlias, TypeVar
@@ -99,12 +99,6 @@ class ObjectAudioStore:
         self._claiming = asyncio.Lock()  # one server needs no more than one claim at a time
         self._is_checked = False
 
-    async def open(self) -> None:
-        """Nothing: there is nothing to make, and storage that fails must keep nobody waiting."""
-
-    async def close(self) -> None:
-        """Nothing was taken."""
-
     async def save(
         self,
         parts: AsyncIterable[bytes],
@@ -139,7 +133,7 @@ class ObjectAudioStore:
     @asynccontextmanager
     async def open_file(self, name: str) -> AsyncIterator[OpenAudio]:
         file = await self._find(name)
-        yield _OpenObject(file, self._bucket, self._key_of(file))
+        yield OpenAudio(file, partial(self._bucket.read_range, self._key_of(file)), BLOCK_BYTES)
 
     async def read_captions(self, name: str) -> Sequence[Caption]:
         key = self._key_of(await self._find(name))
@@ -238,14 +232,14 @@ class ObjectAudioStore:
         """Audio and captions, of all names or of one; what else is there is not looked at."""
         audio: _Files = []
         captions: _Files = []
-        for found in await self._bucket.list(self._prefix + name):
-            match = _KEY.fullmatch(found.key.removeprefix(self._prefix))
+        for key, num_bytes in await self._bucket.list(self._prefix + name):
+            match = _KEY.fullmatch(key.removeprefix(self._prefix))
             if match is None or not is_audio(match["name"]):
                 continue
             with suppress(ValueError):  # no such time
                 created_at = datetime.strptime(match["time"], _TIME).replace(tzinfo=UTC)
                 kind = captions if match["captions"] else audio
-                kind.append(StoredAudio(match["name"], found.num_bytes, created_at))
+                kind.append(StoredAudio(match["name"], num_bytes, created_at))
         return audio, captions
 
     async def _remove(self, files: Sequence[StoredAudio]) -> None:
@@ -271,23 +265,6 @@ async def _to_its_end(work: Coroutine[None, None, T]) -> T:
         if not task.cancelled():
             task.exception()  # nobody else asks for it
         raise
-
-
-class _OpenObject:
-    """OpenAudio over an object, a range of it at a time."""
-
-    def __init__(self, info: StoredAudio, bucket: Bucket, key: str) -> None:
-        self.info = info
-        self._bucket = bucket
-        self._key = key
-
-    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        while start < end:
-            block = await self._bucket.read_range(self._key, start, min(start + BLOCK_BYTES, end))
-            if not block:
-                raise StoreError("A file of the store became shorter while it was read.")
-            yield block
-            start += len(block)
 
 
 class ObjectAudioStores:
@@ -317,6 +294,3 @@ class ObjectAudioStores:
         paths = await self._bucket.list_directories(self._prefix)
         stored = {owner_of(path.removeprefix(self._prefix).rstrip("/")) for path in paths}
         return [None, *sorted(owner for owner in stored | {*self._opened} if owner is not None)]
-
-    async def close(self) -> None:
-        self._opened.clear()

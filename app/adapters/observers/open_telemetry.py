@@ -144,16 +144,8 @@ class OpenSpan:
 
     def __init__(self, span: "trace.Span") -> None:
         self._span = span
-
-    @property
-    def trace_id(self) -> str:
-        return f"{self._span.get_span_context().trace_id:032x}"
-
-    def rename(self, name: str) -> None:
-        self._span.update_name(name)
-
-    def add_event(self, name: str) -> None:
-        self._span.add_event(name)
+        self.trace_id = f"{span.get_span_context().trace_id:032x}"
+        self.rename, self.add_event = span.update_name, span.add_event
 
     def end(self, attributes: Attributes, error: str | None = None) -> None:
         self._span.set_attributes(attributes)

@@ -19,7 +19,6 @@ from app.domain.audio import AudioChunk
 from app.domain.segment import TextSegment
 from app.domain.services.prefetch import CHARS_PER_S
 from app.domain.speech import ModelInfo, SamplingParams, SynthesisParams
-from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
 
 # What Python needs beside the samples, for an entry with its key and for a chunk; rounded up.
@@ -65,6 +64,7 @@ class CachedModel:
         default_temperature: float,
         shared: SharedSegments | None = None,
     ) -> None:
+        self.info, self.split = model.info, model.split
         self._model = model
         self._memory = memory
         self._disk = disk
@@ -77,10 +77,6 @@ class CachedModel:
         self._in_flight: dict[tuple[str, bool], _InFlight] = {}
         self._is_warm = False
         self._fingerprint = ""
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._model.info
 
     @property
     def num_bytes(self) -> int:
@@ -97,9 +93,6 @@ class CachedModel:
         for level in self._levels:
             await level.close()
         await self._model.close()
-
-    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
-        return self._model.split(paragraphs)
 
     def can_keep(self, params: SynthesisParams) -> bool:
         is_on = self._memory.max_bytes > 0 and self._fingerprint != ""

@@ -37,19 +37,15 @@ _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-SAMPLES: Final = "samples"
 SAMPLE_TYPE: Final = np.dtype("<f4")
 
 Chunks = tuple[AudioChunk, ...]  # all of one segment, in order
 
-# An AudioChunk, the samples in bytes; no field may be missing.
-_StoredChunk = msgspec.defstruct(
-    "_StoredChunk",
-    [
-        (field.name, bytes if field.name == SAMPLES else field.type)
-        for field in msgspec.structs.fields(AudioChunk)
-    ],
-    forbid_unknown_fields=True,
+_encoder: Final = msgspec.msgpack.Encoder(
+    enc_hook=lambda samples: samples.astype(SAMPLE_TYPE, copy=False).tobytes()
+)
+_decoder: Final = msgspec.msgpack.Decoder(
+    Chunks, dec_hook=lambda _, stored: np.frombuffer(stored, SAMPLE_TYPE).astype(np.float32)
 )
 _NUM_CHECKSUM_BYTES: Final = hashlib.sha256().digest_size
 
@@ -59,11 +55,7 @@ def to_bytes(key: str, chunks: Chunks) -> bytes:
 
     Samples are little-endian float32.
     """
-    stored = []
-    for chunk in chunks:
-        samples = chunk.samples.astype(SAMPLE_TYPE, copy=False).tobytes()
-        stored.append({**msgspec.structs.asdict(chunk), SAMPLES: samples})
-    body = msgspec.msgpack.encode(stored)
+    body = _encoder.encode(chunks)
     return hashlib.sha256(key.encode() + body).digest() + body
 
 
@@ -72,15 +64,12 @@ def from_bytes(key: str, content: bytes) -> Chunks | None:
     checksum, body = content[:_NUM_CHECKSUM_BYTES], content[_NUM_CHECKSUM_BYTES:]
     if hashlib.sha256(key.encode() + body).digest() != checksum:
         return None
-    chunks = []
     try:
-        for stored in msgspec.msgpack.decode(body, type=list[_StoredChunk]):  # type: ignore[valid-type]
-            fields = msgspec.structs.asdict(stored)
-            samples = np.frombuffer(fields.pop(SAMPLES), SAMPLE_TYPE).astype(np.float32)
-            chunks.append(AudioChunk(samples=samples, **fields))
-    except (msgspec.MsgspecError, ValueError, InvalidAudioError):
+        chunks = _decoder.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError, InvalidAudioError):
         return None
-    return tuple(chunks)
+    # No field is missing or unknown.
+    return chunks if _encoder.encode(chunks) == body else None
 
 
 class DiskCache:

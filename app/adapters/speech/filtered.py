@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from app.domain.audio import AudioChunk
 from app.domain.errors import SpeechError, SynthesisError
 from app.domain.segment import TextSegment
-from app.domain.speech import MAX_SPEED, MIN_SPEED, ModelInfo, SamplingParams, SynthesisParams
+from app.domain.speech import MAX_SPEED, MIN_SPEED, SamplingParams, SynthesisParams
 from app.domain.text.front_end import segment_text
-from app.domain.text.mapped_text import MappedText
 from app.ports.speech_model import SpeechModel
 
 # Tempo range in which one `atempo` filter blends samples instead of skipping some (FFmpeg filters
@@ -54,13 +53,11 @@ class FilteredModel:
     """
 
     def __init__(self, model: SpeechModel, loudness_lufs: float | None = None) -> None:
+        self.info = msgspec.structs.replace(model.info, min_speed=MIN_SPEED, max_speed=MAX_SPEED)
+        self.split, self.close = model.split, model.close
         self._model = model
         self._loudness_lufs = loudness_lufs
         self.gains: dict[str, float] = {}  # in dB, by voice; known once it is loaded
-
-    @property
-    def info(self) -> ModelInfo:
-        return msgspec.structs.replace(self._model.info, min_speed=MIN_SPEED, max_speed=MAX_SPEED)
 
     async def load(self) -> None:
         await self._model.load()
@@ -80,12 +77,6 @@ class FilteredModel:
                 continue
             if measured is not None:
                 self.gains[voice.id] = self._loudness_lufs - measured
-
-    async def close(self) -> None:
-        await self._model.close()
-
-    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
-        return self._model.split(paragraphs)
 
     def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0

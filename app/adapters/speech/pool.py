@@ -32,7 +32,7 @@ from app.domain.errors import (
 from app.domain.resilience import PROBE_TEXT, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.services.time_limit import within
-from app.domain.speech import ModelInfo, SynthesisParams
+from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
 from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
@@ -111,15 +111,11 @@ class PooledModel:
         self._limits = limits
         self._replaces_hung = replaces_hung
         self._instances = [self._new(index) for index in range(num_instances)]
+        info = self._instances[0].model.info
+        self.info = msgspec.structs.replace(info, num_streams=info.num_streams * num_instances)
         self._has_alive = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
-
-    @property
-    def info(self) -> ModelInfo:
-        info = self._instances[0].model.info
-        num_streams = info.num_streams * len(self._instances)
-        return msgspec.structs.replace(info, num_streams=num_streams)
 
     @property
     def num_alive(self) -> int:

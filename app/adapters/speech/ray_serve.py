@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
 from contextvars import ContextVar
@@ -33,15 +33,13 @@ from app.domain.errors import (
     ReplicaLostError,
     SentenceError,
     ServerOverloadedError,
-    SpeechError,
     SynthesisError,
 )
 from app.domain.resilience import PROBE_TEXT
 from app.domain.segment import TextSegment
 from app.domain.services.time_limit import within
-from app.domain.speech import ModelInfo, SynthesisParams
+from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
-from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.telemetry import SentenceObserver
@@ -148,14 +146,9 @@ class Replica:
                     while failed:
                         yield failed.pop(0)
                     yield chunk
-        except InstanceDeadError as error:
-            self._is_dead = True
+        except Exception as error:  # noqa: BLE001 - the server is told
+            self._is_dead = self._is_dead or isinstance(error, InstanceDeadError)
             failed.append(describe(error))
-        except SpeechError as error:
-            failed.append(describe(error))
-        except Exception:  # noqa: BLE001 - the server is told
-            _log.exception("speech.model_raised")
-            failed.append(describe(SynthesisError()))
         finally:
             self._num_running -= 1
         for failure in failed:
@@ -261,7 +254,9 @@ class RayModel:
         clock: Clock,
         observer: SentenceObserver,
     ) -> None:
-        self._outline = outline
+        num_streams = outline.info.num_streams * application.max_replicas
+        self.info = msgspec.structs.replace(outline.info, num_streams=num_streams)
+        self.split = outline.split
         self._application = application
         self._clock = clock
         self._observer = observer
@@ -272,16 +267,6 @@ class RayModel:
         self._session = ""  # directory of a Ray that was started here
         self._watching: asyncio.Task[None] | None = None
         self.num_replicas = 0  # that can be asked, as of the last look
-
-    @property
-    def info(self) -> ModelInfo:
-        info = self._outline.info
-        return msgspec.structs.replace(
-            info, num_streams=info.num_streams * self._application.max_replicas
-        )
-
-    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
-        return self._outline.split(paragraphs)
 
     async def load(self) -> None:
         self._is_connected = True

@@ -6,7 +6,7 @@ chunks of a sentence that is not due yet are held until it is, or until the sent
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from itertools import count
 from typing import Final, NoReturn
@@ -31,9 +31,8 @@ from app.domain.resilience import (
     pause_s,
 )
 from app.domain.segment import TextSegment
-from app.domain.speech import ModelInfo, SynthesisParams
+from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
-from app.domain.text.mapped_text import MappedText
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.telemetry import Span, SpeechObserver, Tracing
@@ -66,6 +65,7 @@ class ResilientModel:
         random: Callable[[], float],
         tracing: Tracing | None = None,
     ) -> None:
+        self.info, self.split = model.info, model.split
         self._model = model
         self._clock = clock
         self._retry = policy.retry
@@ -77,10 +77,6 @@ class ResilientModel:
         self._absent_since: float | None = None
         self._probing: asyncio.Task[None] | None = None
         self.breaker = CircuitBreaker(policy.breaker, random, self._breaker_changed)
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._model.info
 
     def health(self) -> EngineHealth:
         """How the model is now."""
@@ -97,9 +93,6 @@ class ResilientModel:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
         await self._model.close()
-
-    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
-        return self._model.split(paragraphs)
 
     async def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0

@@ -60,11 +60,11 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 class ComparedModel(Protocol):
     """Generates greedily, alone or led along a run of another; blocks while it computes."""
 
-    def generate(self, prompt: str) -> Trace:
-        """Choose tokens after a prompt until the end token or the limit of Soprano."""
+    def generate(self, prompt: str, led: Choices | None = None) -> Trace:
+        """Choose tokens after a prompt until the end token or the limit of Soprano.
 
-    def follow(self, prompt: str, choices: Choices) -> Trace:
-        """What it would choose at each step if all before it had been as in `choices`."""
+        Along `led` instead, what it would choose at each step if all before it had been as there.
+        """
 
     def vocode(self, states: States) -> Samples:
         """The audio of a run: 2048 samples for each state after the first."""
@@ -218,7 +218,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 def compare(reference: ReferenceRun, model: ComparedModel) -> Comparison:
     """Let a model synthesize the prompt of the reference, led along its tokens and free-running."""
     expected = reference.trace
-    led = model.follow(reference.prompt, expected.choices)
+    led = model.generate(reference.prompt, expected.choices)
     is_agreed = led.choices == expected.choices
     led_samples = model.vocode(led.states[: expected.num_tokens])
     free, samples = led, led_samples
@@ -364,14 +364,8 @@ class TracedOnnx:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    def generate(self, prompt: str) -> Trace:
-        return self._trace(prompt, MAX_NEW_TOKENS, None)
-
-    def follow(self, prompt: str, choices: Choices) -> Trace:
-        return self._trace(prompt, len(choices), choices.tolist())
-
-    def _trace(self, prompt: str, max_tokens: int, led: list[int] | None) -> Trace:
-        """The steps along the tokens `led`, without them along the model's own choices."""
+    def generate(self, prompt: str, led: Choices | None = None) -> Trace:
+        max_tokens = MAX_NEW_TOKENS if led is None else len(led)
         model, end_id = self._sessions.language_model, self._sessions.eos_token_id
         tokens = self._sessions.tokenizer.encode(prompt).ids
         sequence = Sequence(tokens, Sampling(), 0.0, end_id)
@@ -386,7 +380,7 @@ class TracedOnnx:
             steps.append((logits[0].copy(), states[0].copy()))
             if len(steps) >= max_tokens or (led is None and token == end_id):
                 return trace_of(steps, end_id)
-            token = token if led is None else led[len(steps) - 1]
+            token = token if led is None else int(led[len(steps) - 1])
             sequence.tokens.append(token)
             states, logits = model.decode(0, [token], [len(sequence.tokens) - 1])
 

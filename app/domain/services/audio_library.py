@@ -162,7 +162,7 @@ class AudioLibrary:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Open the store and keep it within its limits, in the background; close it at the end."""
+        """Open the store and keep it within its limits, in the background."""
 
         async def tend() -> None:
             while True:
@@ -176,7 +176,6 @@ class AudioLibrary:
             tending.cancel()
             with suppress(asyncio.CancelledError):
                 await tending
-            await self.stores.close()
 
     async def list(self, owner: str | None, query: PageQuery) -> Page:
         """A page of the owner's files; raises as choose_page and AudioStore.list do."""

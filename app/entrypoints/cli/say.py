@@ -199,12 +199,9 @@ async def _run(
 
 
 async def _store(ports: Ports, stream: SpeechStream, parts: AsyncIterator[bytes]) -> StoredAudio:
-    try:
-        store = await ports.stores.for_owner(None)
-        kind = stream.encoding.format
-        return await store.save(parts, stem=DEFAULT_STEM, audio_format=kind, head=stream.head)
-    finally:
-        await ports.stores.close()
+    store = await ports.stores.for_owner(None)
+    kind = stream.encoding.format
+    return await store.save(parts, stem=DEFAULT_STEM, audio_format=kind, head=stream.head)
 
 
 async def _play(parts: AsyncIterator[bytes]) -> None:

@@ -102,9 +102,6 @@ class Stream(Protocol[T_co]):
 class Engine(Protocol):
     """Synthesizes prompts, several at once."""
 
-    def load(self) -> None:
-        """Load the weights. Blocks; called once, in a worker thread. Raises ModelLoadError."""
-
     def close(self) -> None:
         """Stop all work and free threads and memory. Blocks. May be called twice."""
 

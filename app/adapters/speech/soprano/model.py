@@ -26,9 +26,10 @@ VOICE: Final = Voice(id="soprano", name="Soprano", language="en")
 class SopranoModel:
     """SpeechModel over one of Soprano's backends.
 
-    `load` calls `find_checkpoint`, which fetches, reads and checks the files, and `build_engine`.
-    `sampling` is that of every sentence, but for what a request chooses. One that ran away or hit
-    the token limit is begun again, `max_regenerations` times at most; `observer` is told of each.
+    `load` calls `find_checkpoint`, which fetches, reads and checks the files, then `load_engine`,
+    both in a thread. `sampling` is that of every sentence, but for what a request chooses. One that
+    ran away or hit the token limit is begun again, `max_regenerations` times at most; `observer` is
+    told of each.
     """
 
     def __init__(  # noqa: PLR0913 - what the root decides, each named once
@@ -37,7 +38,7 @@ class SopranoModel:
         model_id: str,
         backend: str,
         find_checkpoint: Callable[[], Checkpoint],
-        build_engine: Callable[[Checkpoint], Engine],
+        load_engine: Callable[[Checkpoint], Engine],
         sampling: Sampling,
         max_regenerations: int = 1,
         num_streams: int,
@@ -53,7 +54,7 @@ class SopranoModel:
             min_segment_chars=MIN_SENTENCE_CHARS,
         )
         self._find_checkpoint = find_checkpoint
-        self._build_engine = build_engine
+        self._load_engine = load_engine
         self._sampling = sampling
         self._max_regenerations = max_regenerations
         self._observer = observer
@@ -62,8 +63,7 @@ class SopranoModel:
 
     async def load(self) -> None:
         checkpoint = await asyncio.to_thread(self._find_checkpoint)
-        self.engine = self._build_engine(checkpoint)
-        await asyncio.to_thread(self.engine.load)
+        self.engine = await asyncio.to_thread(self._load_engine, checkpoint)
         self._tokenizer = await asyncio.to_thread(load_tokenizer, checkpoint.directory)
 
     async def close(self) -> None:

@@ -14,7 +14,6 @@ from signal import Signals
 from typing import Final
 
 import msgspec
-import numpy as np
 import structlog
 
 from app.adapters.speech.worker.protocol import (
@@ -38,8 +37,7 @@ from app.adapters.speech.worker.protocol import (
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError, InstanceDeath, SentenceError, SpeechError
 from app.domain.segment import TextSegment
-from app.domain.speech import ModelInfo, SynthesisParams
-from app.domain.text.mapped_text import MappedText
+from app.domain.speech import SynthesisParams
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.telemetry import SentenceObserver
@@ -110,12 +108,13 @@ class WorkerModel:
         observer: SentenceObserver,
         on_death: Callable[[InstanceDeadError], None],
     ) -> None:
-        self._outline = outline
+        self.info, self.split = outline.info, outline.split
         self._start = start
         self._clock = clock
         self._observer = observer
         self._on_death = on_death
         self._numbers = count()
+        # The segments that the worker has not ended, cancelled ones included.
         self._open: dict[int, asyncio.Queue[Item]] = {}
         self._num_missed = 0
         self._is_loaded = False
@@ -126,18 +125,6 @@ class WorkerModel:
         self._reading: asyncio.Task[None]
         self._watching: asyncio.Task[None]
         self.pid: int | None = None
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._outline.info
-
-    @property
-    def num_running(self) -> int:
-        """Segments that the worker has not ended, cancelled ones included."""
-        return len(self._open)
-
-    def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
-        return self._outline.split(paragraphs)
 
     async def load(self) -> None:
         self._worker = await self._start()
@@ -178,24 +165,17 @@ class WorkerModel:
 
     async def _read(self) -> None:
         try:
-            while (received := await self._worker.channel.receive()) is not None:
+            while (message := await self._worker.channel.receive()) is not None:
                 self._num_missed = 0
-                self._take(*received)
+                self._take(message)
         except Exception:  # noqa: BLE001 - a worker that breaks the protocol is treated as dead
             _log.exception("worker.not_understood", instance=self._worker.index)
         self._end("crashed")
 
-    def _take(self, message: FromWorker, beside: bytes) -> None:
+    def _take(self, message: FromWorker) -> None:
         match message:
             case Audio(id=number) if number in self._open:
-                samples = np.frombuffer(beside, np.float32).copy()
-                chunk = AudioChunk(
-                    samples,
-                    message.sample_rate,
-                    message.num_input_tokens,
-                    message.num_output_tokens,
-                )
-                self._open[number].put_nowait(chunk)
+                self._open[number].put_nowait(message.chunk)
             case AttemptFailed(id=number) if number in self._open:
                 self._open[number].put_nowait(message)
             case SegmentEnded(id=number) if number in self._open:

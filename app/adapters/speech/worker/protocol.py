@@ -1,8 +1,8 @@
 """What a server and its worker process say to each other, and how it travels over a socket.
 
-A frame is two lengths in bytes (of the message, of the samples beside it; 32 bit, little-endian),
-the message as MessagePack, and the samples. An error is rebuilt from its class, its message and its
-values, without its constructor, which may want other things.
+A frame is the length of a message in bytes (32 bit, little-endian), and the message as MessagePack,
+with the bytes of samples. An error is rebuilt from its class, its message and its values, without
+its constructor, which may want other things.
 """
 
 import asyncio
@@ -13,9 +13,12 @@ from socket import socket
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+import numpy as np
+import structlog
 
 from app.domain import errors
-from app.domain.errors import SpeechError
+from app.domain.audio import AudioChunk
+from app.domain.errors import SpeechError, SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 
@@ -29,6 +32,8 @@ MAX_MISSED_HEARTBEATS: Final = 8
 MAX_MISSED_HEARTBEATS_LOADING: Final = 60
 
 CLOSE_LIMIT_S: Final = 3.0  # for a worker to free everything; then it is killed
+
+_log = structlog.get_logger(__name__)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -46,8 +51,14 @@ KINDS: Final[Mapping[str, type[SpeechError]]] = {
 }
 
 
-def describe(error: SpeechError) -> Failure:
-    """The error as data; of a class that only an adapter knows, as the one it is derived from."""
+def describe(error: BaseException) -> Failure:
+    """The error as data; of a class that only an adapter knows, as the one it is derived from.
+
+    One that is no SpeechError is logged here, and is a SynthesisError on the other side.
+    """
+    if not isinstance(error, SpeechError):
+        _log.error("speech.model_raised", exc_info=error)
+        error = SynthesisError()
     kind = next(kind for kind in type(error).__mro__ if KINDS.get(kind.__name__) is kind)
     return Failure(kind.__name__, str(error), vars(error))
 
@@ -101,12 +112,10 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
 
 
 class Audio(msgspec.Struct, frozen=True, tag=True):
-    """A chunk of a segment; its samples, float32, are beside the message."""
+    """A chunk of a segment."""
 
     id: int
-    sample_rate: int
-    num_input_tokens: int
-    num_output_tokens: int
+    chunk: AudioChunk
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, tag=True):
@@ -130,7 +139,9 @@ FromWorker = Heartbeat | Loaded | Audio | AttemptFailed | SegmentEnded
 
 T = TypeVar("T")
 
-LENGTHS: Final = struct.Struct("<II")
+LENGTH: Final = struct.Struct("<I")
+
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=lambda samples: samples.tobytes())
 
 # In the receiver's memory before the sender has to wait; a socket's own buffer is small.
 MAX_UNREAD_BYTES: Final = 1_000_000
@@ -144,28 +155,30 @@ class Channel(Generic[T]):
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(
+            kind, dec_hook=lambda _, samples: np.frombuffer(samples, np.float32).copy()
+        )
 
-    def send(self, message: msgspec.Struct, beside: bytes = b"") -> None:
+    def send(self, message: msgspec.Struct) -> None:
         """Send without waiting; to an end that is gone, nothing."""
         if self._writer.is_closing():
             return
-        encoded = msgspec.msgpack.encode(message)
-        self._writer.write(LENGTHS.pack(len(encoded), len(beside)) + encoded + beside)
+        encoded = _encoder.encode(message)
+        self._writer.write(LENGTH.pack(len(encoded)) + encoded)
 
     async def drain(self) -> None:
         """Wait while the other end does not read. An end that is gone is no failure here."""
         with suppress(ConnectionError):
             await self._writer.drain()
 
-    async def receive(self) -> tuple[T, bytes] | None:
-        """The next message and what is beside it; None once the other end is gone."""
+    async def receive(self) -> T | None:
+        """The next message; None once the other end is gone."""
         try:
-            lengths = LENGTHS.unpack(await self._reader.readexactly(LENGTHS.size))
-            encoded, beside = [await self._reader.readexactly(length) for length in lengths]
+            (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+            encoded = await self._reader.readexactly(length)
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
-        return self._decoder.decode(encoded), beside
+        return self._decoder.decode(encoded)
 
     async def close(self) -> None:
         """Give the socket back. May be called twice."""

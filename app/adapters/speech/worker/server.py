@@ -26,7 +26,7 @@ from app.adapters.speech.worker.protocol import (
     ToWorker,
     describe,
 )
-from app.domain.errors import ModelLoadError, SentenceError, SpeechError, SynthesisError
+from app.domain.errors import ModelLoadError, SentenceError, SpeechError
 from app.ports.clock import Clock
 from app.ports.speech_model import SpeechModel
 from app.ports.telemetry import SentenceObserver
@@ -49,11 +49,6 @@ class ModelServer:
         self._model: SpeechModel | None = None
         self._running: dict[int, asyncio.Task[None]] = {}
 
-    @property
-    def num_running(self) -> int:
-        """Open segments."""
-        return len(self._running)
-
     def sentence_failed(self, error: SentenceError, attempt: int) -> None:
         self._channel.send(AttemptFailed(_SENTENCE.get(), describe(error), attempt))
 
@@ -65,8 +60,8 @@ class ModelServer:
         heartbeats = asyncio.create_task(self._send_heartbeats())
         loading = asyncio.create_task(self._load(build))
         try:
-            while (received := await self._channel.receive()) is not None:
-                match received[0]:
+            while (message := await self._channel.receive()) is not None:
+                match message:
                     case Synthesize() as order if self._model is not None:
                         task = asyncio.create_task(self._synthesize(self._model, order))
                         self._running[order.id] = task
@@ -106,19 +101,13 @@ class ModelServer:
         chunks = model.synthesize(order.segment, order.params, order.due_at)
         async with aclosing(chunks):
             async for chunk in chunks:
-                message = Audio(
-                    order.id, chunk.sample_rate, chunk.num_input_tokens, chunk.num_output_tokens
-                )
-                self._channel.send(message, chunk.samples.tobytes())
+                self._channel.send(Audio(order.id, chunk))
                 await self._channel.drain()
 
     def _end(self, number: int, task: asyncio.Task[None]) -> None:
         """Report how a segment ended, also one that was cancelled before it began."""
         del self._running[number]
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, SpeechError):
-            _log.error("speech.model_raised", exc_info=error)
-            error = SynthesisError()
         self._channel.send(SegmentEnded(number, None if error is None else describe(error)))
 
     async def _send_heartbeats(self) -> None:

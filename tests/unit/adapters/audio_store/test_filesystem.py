@@ -78,11 +78,10 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(directory: Path, clock: FakeClock) -> AsyncIterator[FilesystemAudioStore]:
+async def store(directory: Path, clock: FakeClock) -> FilesystemAudioStore:
     store = FilesystemAudioStore(directory, StoreLimits(), clock)
     await store.open()
-    yield store
-    await store.close()
+    return store
 
 
 async def stream(*parts: bytes) -> AsyncIterator[bytes]:
@@ -237,7 +236,6 @@ async def test_a_number_is_not_given_again_after_a_restart(
     store: FilesystemAudioStore, directory: Path, clock: FakeClock
 ) -> None:
     await store.delete((await save(store)).name)
-    await store.close()
     restarted = FilesystemAudioStore(directory, StoreLimits(), clock)
     await restarted.open()
     assert (await save(restarted)).name == "speech_000002.wav"
@@ -1026,4 +1024,3 @@ async def test_a_link_to_itself_is_nobody_s_directory(directory: Path, clock: Fa
     (directory / directory_of("loop")).symlink_to(directory_of("loop"))
     stores = FilesystemAudioStores(directory, StoreLimits(), clock)
     assert await stores.owners() == [None]
-    await stores.close()

@@ -70,7 +70,7 @@ async def load(store: ObjectAudioStore, name: str) -> bytes:
 
 
 async def keys_in(bucket: Bucket) -> list[str]:
-    return sorted(found.key.removeprefix(PREFIX) for found in await bucket.list(""))
+    return sorted(key.removeprefix(PREFIX) for key, _ in await bucket.list(""))
 
 
 def numbers_of(files: Sequence[StoredAudio]) -> list[int]:

@@ -40,19 +40,11 @@ class CachedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     is_complete: bool  # no file of a checkpoint is missing
 
 
-def locate(
-    model: str,
-    revision: str | None,
-    *,
-    may_download: bool,
-    clock: Clock,
-    cache_dir: Path | None = None,
-) -> Path:
+def locate(model: str, revision: str | None, *, may_download: bool, clock: Clock) -> Path:
     """The directory of a model: itself if it is one, else of a repository, cached or fetched.
 
     `model` is a directory, or a repository as owner/name, of which `revision` is a branch, a tag or
-    a commit; None is its main branch. `cache_dir` is the hub's; None is the library's own choice.
-    Raises CheckpointError, which says what to do.
+    a commit; None is its main branch. Raises CheckpointError, which says what to do.
     """
     try:
         if Path(model).is_dir():
@@ -63,7 +55,7 @@ def locate(
         raise CheckpointError(
             f"{model} is no directory, and no repository of the Hugging Face hub (owner/name)."
         )
-    cached = find_cached(model, revision, cache_dir)
+    cached = find_cached(model, revision)
     if cached is not None:
         return cached
     if not may_download:
@@ -71,7 +63,7 @@ def locate(
             f"{_named(model, revision)} is not on this machine, or only in part:"
             f" {how_to_pull(model, revision)} fetches it."
         )
-    return download(model, revision, clock=clock, cache_dir=cache_dir)
+    return download(model, revision, clock=clock)
 
 
 def is_repo(model: str) -> bool:
@@ -79,36 +71,25 @@ def is_repo(model: str) -> bool:
     return _REPO_ID.fullmatch(model) is not None
 
 
-def find_cached(model: str, revision: str | None, cache_dir: Path | None = None) -> Path | None:
+def find_cached(model: str, revision: str | None) -> Path | None:
     """The directory of a repository in the hub's cache if it has every file; asks no server."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folder = f"models--{model.replace('/', '--')}"  # the layout of the hub's cache
-    if not Path(cache_dir or HF_HUB_CACHE, folder).is_dir():
+    if not Path(HF_HUB_CACHE, folder).is_dir():
         return None  # without the rest of the library, which takes 0.1 s to import
     from huggingface_hub import snapshot_download
 
     try:
         snapshot = snapshot_download(
-            model,
-            revision=revision,
-            cache_dir=cache_dir,
-            allow_patterns=list(FILES),
-            local_files_only=True,
+            model, revision=revision, allow_patterns=list(FILES), local_files_only=True
         )
         return None if missing_files(Path(snapshot)) else Path(snapshot)
     except (CheckpointError, OSError, ValueError):  # not there, unreadable, or no name of a repo
         return None
 
 
-def download(
-    model: str,
-    revision: str | None,
-    *,
-    clock: Clock,
-    cache_dir: Path | None = None,
-    is_forced: bool = False,
-) -> Path:
+def download(model: str, revision: str | None, *, clock: Clock, is_forced: bool = False) -> Path:
     """Fetch a repository into the hub's cache, or what of it is new; gives its directory.
 
     Shows a bar on a terminal and logs otherwise. If the hub cannot be reached but the repository is
@@ -123,11 +104,7 @@ def download(
         _log.info("checkpoint.download_started", repo=model, revision=revision)
     try:
         fetched = snapshot_download(
-            model,
-            revision=revision,
-            cache_dir=cache_dir,
-            allow_patterns=list(FILES),
-            force_download=is_forced,
+            model, revision=revision, allow_patterns=list(FILES), force_download=is_forced
         )
     except Exception as error:  # its HTTP client, and so its errors, changed between versions
         reason = explain_failure(error, model, revision)
@@ -148,20 +125,21 @@ def download(
     return snapshot
 
 
-def list_cached(cache_dir: Path | None = None) -> list[CachedCheckpoint]:
+def list_cached() -> list[CachedCheckpoint]:
     """Revisions in the hub's cache that have a decoder as Soprano does, by name.
 
     Raises CheckpointError if the cache cannot be read.
     """
     from huggingface_hub import scan_cache_dir
+    from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        repos = scan_cache_dir(cache_dir).repos
+        repos = scan_cache_dir(HF_HUB_CACHE).repos
     except CacheNotFound:
         return []
     except OSError as error:
-        raise unreadable(Path(error.filename or cache_dir or "hub cache"), error) from error
+        raise unreadable(Path(error.filename or HF_HUB_CACHE), error) from error
     found = [
         CachedCheckpoint(
             repo=repo.repo_id,

@@ -20,7 +20,7 @@ from app.adapters.speech.soprano.engine import (
     as_instance_error,
     loading,
 )
-from app.domain.errors import ModelLoadError, RunawaySpeechError, SynthesisError
+from app.domain.errors import ModelLoadError, RunawaySpeechError
 
 # (hidden_size,), after the final norm: the state that predicted a token becomes its audio.
 HiddenState = NDArray[np.float32]
@@ -29,11 +29,8 @@ HiddenState = NDArray[np.float32]
 class SopranoLanguageModel(Protocol):
     """Generates hidden states, of several sentences at once."""
 
-    def load(self) -> None:
-        """Load the weights. Blocks; called once, in a worker thread. Raises ModelLoadError."""
-
     def close(self) -> None:
-        """Stop all work and free the weights. May be called without `load`, and twice."""
+        """Stop all work and free the weights. May be called twice."""
 
     def generate(self, prompt: str, sampling: Sampling, due_at: float) -> Stream[HiddenState]:
         """The states that predicted the tokens of `prompt`'s continuation, up to the end token.
@@ -47,49 +44,23 @@ class SopranoLanguageModel(Protocol):
         """
 
 
-# Of a checkpoint's directory, on a device by torch's name.
-BuildLanguageModel = Callable[[Path, str], SopranoLanguageModel]
+# Of a checkpoint's directory, on a device by torch's name. Raises ModelLoadError.
+LoadLanguageModel = Callable[[Path, str], SopranoLanguageModel]
 
 
 class TorchEngine:
-    """Engine over a language model and a vocoder on one device.
+    """Engine over a language model and a vocoder."""
 
-    The device is `resolve_device(asked_device, index)`; `build_language_model` is called by `load`.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        asked_device: str,
-        index: int,
-        build_language_model: BuildLanguageModel,
-    ) -> None:
-        self._checkpoint = checkpoint
-        self._asked_device = asked_device
-        self._index = index
-        self._build_language_model = build_language_model
-        self.language_model: SopranoLanguageModel | None = None
-        self._vocoder: StateVocoder | None = None
-
-    def load(self) -> None:
-        with loading(f"Soprano cannot be loaded on {self._asked_device}", "soprano"):
-            import torch
-
-            torch.set_num_threads(count_cores())  # it knows of no quota
-            device = resolve_device(self._asked_device, self._index)
-            self.language_model = self._build_language_model(self._checkpoint.directory, device)
-            self.language_model.load()
-            self._vocoder = StateVocoder(self._checkpoint, device)
+    def __init__(self, language_model: SopranoLanguageModel, vocoder: "StateVocoder") -> None:
+        self.language_model = language_model
+        self._vocoder = vocoder
 
     def close(self) -> None:
-        if self.language_model is not None:
-            self.language_model.close()
+        self.language_model.close()
 
     async def synthesize(
         self, prompt: str, sampling: Sampling, due_at: float
     ) -> AsyncGenerator[NDArray[np.float32], None]:
-        if self.language_model is None or self._vocoder is None:
-            raise SynthesisError("Soprano is not loaded.")
         detector = RunawayDetector()
         states: list[HiddenState] = []
         num_tokens_sent = num_chunks_sent = 0
@@ -116,6 +87,19 @@ class TorchEngine:
                     yield samples
                     num_tokens_sent += window.num_tokens
                     num_chunks_sent += 1
+
+
+def load_torch_engine(
+    checkpoint: Checkpoint, asked_device: str, index: int, load_language_model: LoadLanguageModel
+) -> TorchEngine:
+    """An engine on the device `resolve_device(asked_device, index)`; raises ModelLoadError."""
+    with loading(f"Soprano cannot be loaded on {asked_device}", "soprano"):
+        import torch
+
+        torch.set_num_threads(count_cores())  # it knows of no quota
+        device = resolve_device(asked_device, index)
+        vocoder = StateVocoder(checkpoint, device)
+        return TorchEngine(load_language_model(checkpoint.directory, device), vocoder)
 
 
 def resolve_device(asked: str, index: int) -> str:

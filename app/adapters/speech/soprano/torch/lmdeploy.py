@@ -6,7 +6,7 @@ carries all states of the sentence so far, the one that predicted the end token 
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,21 +32,14 @@ CACHE_SIZE_MB: Final = 100  # of the KV cache; the package's own default
 
 
 class LmdeployLanguageModel:
-    """SopranoLanguageModel over the package's LMDeployModel.
+    """SopranoLanguageModel over lmdeploy's pipeline.
 
-    `load_pipeline` makes lmdeploy's pipeline of a directory; `num_tokens` are received so far, for
-    all sentences.
+    `num_tokens` are received so far, for all sentences.
     """
 
-    def __init__(self, directory: Path, load_pipeline: Callable[[Path], Any]) -> None:
-        self._directory = directory
-        self._load_pipeline = load_pipeline
-        self._pipeline: Any = None
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
         self.num_tokens = 0
-
-    def load(self) -> None:
-        with loading("Soprano cannot be loaded on lmdeploy", "lmdeploy"):
-            self._pipeline = self._load_pipeline(self._directory)
 
     def close(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
@@ -109,13 +102,14 @@ class LmdeployLanguageModel:
         return self._pipeline.stream_infer([prompt], sessions=[session], gen_config=config)
 
 
-def load_pipeline(directory: Path) -> Any:
-    """The package's pipeline; raises ModelLoadError without CUDA."""
-    import torch
+def load_lmdeploy(directory: Path, _device: str) -> LmdeployLanguageModel:
+    """Over the package's LMDeployModel, always on CUDA; raises ModelLoadError without it."""
+    with loading("Soprano cannot be loaded on lmdeploy", "lmdeploy"):
+        import torch
 
-    if not torch.cuda.is_available():
-        raise ModelLoadError("The backend lmdeploy needs CUDA, and there is none here.")
-    from soprano.backends.lmdeploy import LMDeployModel
+        if not torch.cuda.is_available():
+            raise ModelLoadError("The backend lmdeploy needs CUDA, and there is none here.")
+        from soprano.backends.lmdeploy import LMDeployModel
 
-    model = LMDeployModel(device="cuda", cache_size_mb=CACHE_SIZE_MB, model_path=str(directory))
-    return model.pipeline
+        model = LMDeployModel(device="cuda", cache_size_mb=CACHE_SIZE_MB, model_path=str(directory))
+    return LmdeployLanguageModel(model.pipeline)

@@ -182,32 +182,23 @@ def _merge(old: list[tuple[Any, Any]], new: list[tuple[Any, Any]]) -> list[tuple
 
 
 class TransformersLanguageModel:
-    """SopranoLanguageModel over the package; `num_tokens` are sampled so far, of all sentences."""
+    """SopranoLanguageModel over a batch; `num_tokens` are sampled so far, of all sentences."""
 
-    def __init__(self, directory: Path, device: str) -> None:
-        self._directory = directory
+    def __init__(self, batch: TokenBatch, device: str) -> None:
+        self._batch = batch
         self._device = device
         self._waiting: queue.PriorityQueue[tuple[float, int, Sentence | None]] = (
             queue.PriorityQueue()
         )
         self._arrivals = count()
-        self._thread: threading.Thread | None = None
-        self._batch: TokenBatch
         self._end: InstanceDeadError | None = None
         self.num_tokens = 0
-
-    def load(self) -> None:
-        with loading(f"Soprano cannot be loaded on {self._device}", "soprano"):
-            package_model = load_package_model(self._directory, self._device)
-        self._batch = TokenBatch(package_model.model, package_model.tokenizer)
         self._thread = threading.Thread(target=self._work, name="soprano-tokens", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        if self._thread is not None:
-            self._put(-math.inf, None)
-            self._thread.join()
-            self._thread = None
+        self._put(-math.inf, None)
+        self._thread.join()
 
     def _put(self, due_at: float, sentence: Sentence | None) -> None:
         self._waiting.put((due_at, next(self._arrivals), sentence))
@@ -216,7 +207,7 @@ class TransformersLanguageModel:
         sentence = Sentence(prompt, sampling)
         self._put(due_at, sentence)
         # After the put: what is put before the end, the thread ends itself.
-        if self._end is not None or self._thread is None:
+        if self._end is not None:
             raise InstanceDeadError from self._end
         return sentence.stream
 
@@ -257,6 +248,13 @@ class TransformersLanguageModel:
                 sentence.stream.send(as_instance_error(error))
                 raise
         return True
+
+
+def load_transformers(directory: Path, device: str) -> TransformersLanguageModel:
+    """Over the package's model; raises ModelLoadError."""
+    with loading(f"Soprano cannot be loaded on {device}", "soprano"):
+        model = load_package_model(directory, device)
+    return TransformersLanguageModel(TokenBatch(model.model, model.tokenizer), device)
 
 
 def load_package_model(directory: Path, device: str) -> Any:

@@ -15,7 +15,7 @@ import structlog.testing
 from app.adapters.speech.soprano.engine import Sampling
 from app.adapters.speech.soprano.model import SopranoModel
 from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
-from app.adapters.speech.soprano.torch.transformers import TransformersLanguageModel
+from app.adapters.speech.soprano.torch.transformers import load_transformers
 from app.domain.errors import (
     DeviceError,
     InstanceDeadError,
@@ -229,8 +229,7 @@ async def test_closing_ends_a_sentence_that_is_being_spoken(
     make_checkpoint: MakeCheckpoint,
 ) -> None:
     directory = make_checkpoint(tokens_per_sentence=400)
-    language_model = TransformersLanguageModel(directory, "cpu")
-    language_model.load()
+    language_model = load_transformers(directory, "cpu")
     states = language_model.generate("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
     await anext(states)
     await asyncio.to_thread(language_model.close)
@@ -240,8 +239,7 @@ async def test_closing_ends_a_sentence_that_is_being_spoken(
 
 
 async def test_a_dead_instance_says_so_to_everybody(make_checkpoint: MakeCheckpoint) -> None:
-    language_model = TransformersLanguageModel(make_checkpoint(tokens_per_sentence=400), "cpu")
-    language_model.load()
+    language_model = load_transformers(make_checkpoint(tokens_per_sentence=400), "cpu")
     states = language_model.generate("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
     await anext(states)
     language_model._batch._model = None  # as if the device were lost
@@ -255,8 +253,7 @@ async def test_a_dead_instance_says_so_to_everybody(make_checkpoint: MakeCheckpo
 
 @pytest.mark.usefixtures("lmdeploy_standin")
 async def test_an_error_of_lmdeploy_is_typed(make_checkpoint: MakeCheckpoint) -> None:
-    language_model = LmdeployLanguageModel(make_checkpoint(), load_standin)
-    language_model.load()
+    language_model = LmdeployLanguageModel(load_standin(make_checkpoint()))
     pipeline = language_model._pipeline
     pipeline.fail_with = "CUDA error: out of memory"
     with pytest.raises(DeviceError):

@@ -34,13 +34,9 @@ class FakeModel:
         self.alone, self.led = alone, led or alone
         self.asked: list[str] = []
 
-    def generate(self, prompt: str) -> Trace:
-        self.asked.append(f"generate {prompt}")
-        return self.alone
-
-    def follow(self, prompt: str, choices: Choices) -> Trace:
-        self.asked.append(f"follow {prompt} {choices.tolist()}")
-        return self.led
+    def generate(self, prompt: str, led: Choices | None = None) -> Trace:
+        self.asked.append(f"generate {prompt}" + (f" {led.tolist()}" if led is not None else ""))
+        return self.alone if led is None else self.led
 
     def vocode(self, states: States) -> Samples:
         self.asked.append(f"vocode {len(states)}")
@@ -64,7 +60,7 @@ def test_a_run_that_is_cut_sounds_to_its_last_token() -> None:
 def test_a_model_that_agrees_at_every_step_is_not_asked_to_speak_alone() -> None:
     model = FakeModel(trace(7, 8, END))
     found = compare(spoken(trace(7, 8, END)), model)
-    assert model.asked == ["follow p [7, 8, 3]", "vocode 2"]
+    assert model.asked == ["generate p [7, 8, 3]", "vocode 2"]
     assert (found.num_steps_agreed, found.num_steps, found.agreement) == (3, 3, 1.0)
     assert found.first_difference is None
     assert found.peak_difference == found.led_peak_difference == found.log_mel_db == 0.0
@@ -75,7 +71,7 @@ def test_a_model_that_differs_is_measured_led_and_alone() -> None:
     reference = spoken(trace(8, 8, 8, END))
     model = FakeModel(alone=trace(9, END), led=trace(9, 8, 8, END))
     found = compare(reference, model)
-    assert model.asked == ["follow p [8, 8, 8, 3]", "vocode 3", "generate p", "vocode 1"]
+    assert model.asked == ["generate p [8, 8, 8, 3]", "vocode 3", "generate p", "vocode 1"]
     assert (found.num_reference_tokens, found.num_tokens, found.first_difference) == (3, 1, 0)
     assert (found.agreement, found.peak_difference, found.log_mel_db) == (0.0, None, None)
     assert (found.num_steps_agreed, found.num_near_ties, found.num_steps) == (3, 0, 4)

@@ -152,12 +152,12 @@ async def test_a_stopped_sentence_soon_takes_nothing(model: WorkerModel) -> None
         await anext(generator)
     waiting = asyncio.ensure_future(anext(generators[2]))
     await asyncio.sleep(0)
-    assert model.num_running == 3
+    assert len(model._open) == 3
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     for generator in generators:
         await generator.aclose()
-    await until(lambda: model.num_running == 0)
+    await until(lambda: not model._open)
     assert len(await speak(model))
 
 

@@ -62,12 +62,15 @@ except CheckpointError as error:
 
 
 @pytest.fixture
-def cache_dir(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
+def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of the hub, also in this process."""
+    path = tmp_path / "cache"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(path))
+    return path
 
 
-def locate_here(model: str, cache_dir: Path, revision: str | None = None) -> Path:
-    return locate(model, revision, may_download=False, clock=FakeClock(), cache_dir=cache_dir)
+def locate_here(model: str, revision: str | None = None) -> Path:
+    return locate(model, revision, may_download=False, clock=FakeClock())
 
 
 def environment(cache_dir: Path, **env: str) -> dict[str, str]:
@@ -137,35 +140,35 @@ class TestOnThisMachine:
         cache_small_checkpoint(cache_dir, REPO)
         (tmp_path / REPO).mkdir(parents=True)
         monkeypatch.chdir(tmp_path)
-        assert locate_here(REPO, cache_dir) == Path(REPO)
+        assert locate_here(REPO) == Path(REPO)
 
     @pytest.mark.parametrize("revision", [None, "main", COMMIT])
     def test_a_cached_repository_is_found(self, cache_dir: Path, revision: str | None) -> None:
         snapshot = cache_small_checkpoint(cache_dir, REPO)
-        assert locate_here(REPO, cache_dir, revision) == snapshot
-        assert find_cached(REPO, revision, cache_dir) == snapshot
+        assert locate_here(REPO, revision) == snapshot
+        assert find_cached(REPO, revision) == snapshot
         assert read_checkpoint(snapshot).directory == snapshot
 
     def test_revisions_are_told_apart(self, cache_dir: Path) -> None:
         new = cache_small_checkpoint(cache_dir, REPO)
         old = cache_small_checkpoint(cache_dir, REPO, ref="v1", commit="f" * 40)
-        assert find_cached(REPO, None, cache_dir) == new
-        assert find_cached(REPO, "v1", cache_dir) == old
-        assert find_cached(REPO, "v2", cache_dir) is None
+        assert find_cached(REPO, None) == new
+        assert find_cached(REPO, "v1") == old
+        assert find_cached(REPO, "v2") is None
 
     @pytest.mark.parametrize("name", FILES)
     def test_a_part_of_a_repository_is_not_enough(self, cache_dir: Path, name: str) -> None:
         (cache_small_checkpoint(cache_dir, REPO) / name).unlink()
-        assert find_cached(REPO, None, cache_dir) is None
+        assert find_cached(REPO, None) is None
 
     def test_a_file_whose_content_is_gone_is_not_enough(self, cache_dir: Path) -> None:
         snapshot = cache_small_checkpoint(cache_dir, REPO)
         (snapshot / "decoder.pth").resolve().unlink()
-        assert find_cached(REPO, None, cache_dir) is None
+        assert find_cached(REPO, None) is None
 
     @pytest.mark.parametrize("model", ["", "a b/c", "someone/some--voice", "a/b/c", "/etc/nothing"])
     def test_what_cannot_be_in_a_cache_is_not_found(self, cache_dir: Path, model: str) -> None:
-        assert find_cached(model, None, cache_dir) is None
+        assert find_cached(model, None) is None
 
     @pytest.mark.parametrize(
         ("revision", "command"),
@@ -178,7 +181,7 @@ class TestOnThisMachine:
         self, cache_dir: Path, revision: str | None, command: str
     ) -> None:
         with pytest.raises(CheckpointError) as caught:
-            locate_here(REPO, cache_dir, revision)
+            locate_here(REPO, revision)
         assert REPO in str(caught.value)
         assert command in str(caught.value)
         assert not cache_dir.exists()
@@ -189,11 +192,11 @@ class TestOnThisMachine:
     )
     def test_other_words_name_no_model(self, cache_dir: Path, model: str) -> None:
         with pytest.raises(CheckpointError):
-            locate_here(model or "\0", cache_dir)
+            locate_here(model or "\0")
         assert not is_repo(model)
 
     def test_an_empty_cache_lists_nothing(self, cache_dir: Path) -> None:
-        assert list_cached(cache_dir) == []
+        assert list_cached() == []
 
     def test_the_cache_is_listed(self, cache_dir: Path) -> None:
         main = cache_small_checkpoint(cache_dir, REPO)
@@ -202,7 +205,7 @@ class TestOnThisMachine:
         other = cache_small_checkpoint(cache_dir, "someone/A-Text-Model", commit="e" * 40)
         (other / "decoder.pth").unlink()
         num_bytes = sum(path.stat().st_size for path in main.iterdir())
-        assert list_cached(cache_dir) == [
+        assert list_cached() == [
             CachedCheckpoint(
                 repo=REPO,
                 revision=COMMIT,
@@ -248,7 +251,7 @@ class TestWithAHub:
             num_asked = len(asked)
             second = Located(cache_dir, HF_ENDPOINT=url)
         assert first.is_found, first.line
-        assert Path(first.line) == find_cached(REPO, None, cache_dir)
+        assert Path(first.line) == find_cached(REPO, None)
         assert second.line == first.line
         assert len(asked) == num_asked
         assert second.events == {}

@@ -6,7 +6,7 @@ import pytest
 
 from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.engine import Sampling, as_instance_error, loading
-from app.adapters.speech.soprano.torch.engine import TorchEngine, resolve_device
+from app.adapters.speech.soprano.torch.engine import load_torch_engine, resolve_device
 from app.domain.errors import DeviceError, InstanceDeadError, ModelLoadError
 
 
@@ -69,9 +69,6 @@ def test_without_an_extra_an_import_that_fails_is_a_failure_like_any() -> None:
 class FakeLanguageModel:
     """SopranoLanguageModel that is there at once."""
 
-    def load(self) -> None:
-        pass
-
     def close(self) -> None:
         pass
 
@@ -87,6 +84,5 @@ def test_a_device_that_torch_refuses_is_a_failure_of_loading(
     if torch.xpu.is_available():
         pytest.skip("this machine has an XPU")
     checkpoint = read_checkpoint(make_checkpoint())
-    engine = TorchEngine(checkpoint, "xpu", 0, lambda *_: FakeLanguageModel())
     with pytest.raises(ModelLoadError, match="Soprano cannot be loaded on xpu: "):
-        engine.load()
+        load_torch_engine(checkpoint, "xpu", 0, lambda *_: FakeLanguageModel())
