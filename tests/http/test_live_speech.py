@@ -323,7 +323,7 @@ async def test_what_says_nothing_does_not_wait() -> None:
 
 
 async def test_pings_of_a_client_that_reads_nothing_do_not_fill_the_memory(fakes: Fakes) -> None:
-    async with serving_until_stopped(fakes.app(), ServerSettings(), fakes.intake) as server:
+    async with serving_until_stopped(fakes.app(), ServerSettings()) as server:
         url = url_of(server)
         async with connect(url.replace("http", "ws", 1) + PATH, sock=socket_to(url)) as connection:
             connection.transport.pause_reading()

@@ -53,14 +53,14 @@ class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
 
 
 class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
-    """What `SpeechService` speaks through; without a `cache` nothing is kept."""
+    """What `SpeechService` speaks through."""
 
     model: SpeechModel
     encoders: AudioEncoders
     clock: Clock
     observer: SpeechObserver
-    cache: SpeechCache | None = None
-    lexicon: LexiconSource | None = None
+    cache: SpeechCache | None = None  # what the model keeps, if anything
+    lexicon: LexiconSource | None = None  # knows pronunciations
 
 
 class SpeechLimits(msgspec.Struct, frozen=True):

@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
-import msgspec
-
 from app.domain import errors
 from app.domain.admission import Caller
 from app.domain.audio import AudioChunk, AudioEncoding, PlaybackClock
@@ -26,16 +24,9 @@ from app.ports.telemetry import SpeechObserver
 T = TypeVar("T")
 
 
-class StoreOutcome(msgspec.Struct, frozen=True):
-    """What became of a file that was to be stored: it is there, or the store failed."""
-
-    file: StoredAudio | None
-    error: errors.StoreError | None = None
-
-
 # Bytes of the file, a caption once the bytes before it have said a segment, or, as the last part,
-# what became of the file that was to be stored.
-Part = bytes | Caption | StoreOutcome
+# what became of the file that was to be stored: it is there, or the store failed.
+Part = bytes | Caption | StoredAudio | errors.StoreError
 
 
 class SpeechStream:
@@ -74,7 +65,7 @@ class SpeechStream:
         self._has_ended = False
         self._first: Part | None = None
         self._recording: Recording | None = None
-        self.stored: StoreOutcome | None = None  # what became of the file, once known
+        self.stored: StoredAudio | errors.StoreError | None = None  # what became of the file
 
     def __enter__(self) -> None:
         """What fails within ends the stream."""
@@ -185,10 +176,9 @@ class SpeechStream:
         if self._recording is None or self.stored is not None:
             raise StopAsyncIteration
         try:
-            file = await self._recording.finish(head=self.head(), captions=self.captions)
-            self.stored = StoreOutcome(file)
+            self.stored = await self._recording.finish(head=self.head(), captions=self.captions)
         except errors.StoreError as error:
-            self.stored = StoreOutcome(None, error)
+            self.stored = error
         return self.stored
 
     async def save(self, write: Callable[[bytes], Awaitable[None]]) -> None:

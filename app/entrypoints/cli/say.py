@@ -17,7 +17,6 @@ from app.domain.audio import DEFAULT_STEM, AudioFormat
 from app.domain.book import Book
 from app.domain.errors import SpeechError
 from app.domain.segment import RENDERERS
-from app.domain.services.lifecycle import Intake
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest
 from app.domain.text.front_end import ReadingOptions, segment_text
@@ -168,7 +167,7 @@ async def _run(
     admission = msgspec.structs.replace(settings.admission, max_wait_s=WAIT_S)
     ports = build_ports(settings)
     unlimited = msgspec.structs.replace(settings, speech=speech, model=model, admission=admission)
-    services = Services(ports, unlimited, Intake())
+    services = Services(ports, unlimited)
     async with services.running():
         if book and target.path and target.has_chapters:
             if not _is_regular(target.path):

@@ -18,12 +18,11 @@ from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
 from app.domain.errors import SpeechError
-from app.domain.services.access_control import AccessControl
 from app.entrypoints.http.access import AllowedHosts, host_name, key_name
 from app.entrypoints.http.errors import ERROR_CODE, HttpError, send_error
 from app.entrypoints.http.schemas import SECURITY_HEADERS
-from app.ports.clock import Clock
-from app.ports.telemetry import RequestObserver, RequestReport, Span, Tracing
+from app.entrypoints.services import Services
+from app.ports.telemetry import RequestReport, Span
 
 QUIET_PATHS: Final = ("/health", "/metrics")  # asked every few seconds; logged at level debug
 TRACED_PREFIX: Final = "/v1/"  # machines ask the others often
@@ -51,7 +50,7 @@ _log = structlog.get_logger(__name__)
 ConnectionScope: TypeAlias = HTTPScope | WebSocketScope
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class RequestMiddleware:
     """ASGI wrapper of the whole application; HEAD runs as GET without the body.
 
@@ -59,11 +58,8 @@ class RequestMiddleware:
     """
 
     app: ASGIApp
-    clock: Clock
-    observer: RequestObserver  # receives a report of each request and socket at its end
-    tracing: Tracing | None
+    services: Services
     hosts: AllowedHosts
-    access: AccessControl
     cors: CORSConfig | None  # the pages that may use the server
     _num_sockets: int = 0
 
@@ -72,7 +68,8 @@ class RequestMiddleware:
         if scope["type"] not in (ScopeType.HTTP, ScopeType.WEBSOCKET):
             await self.app(scope, receive, send)
             return
-        started = self.clock.monotonic()
+        clock, observer = self.services.ports.clock, self.services.ports.requests
+        started = clock.monotonic()
         response = _Response(scope, send, self._count_socket)
         inner: Scope = scope
         if scope.get("method") == HttpMethod.HEAD:
@@ -92,7 +89,7 @@ class RequestMiddleware:
                     method=str(scope.get("method", WEBSOCKET)),
                     route=inner.get("path_template") or None,
                     status=response.status,
-                    duration_s=self.clock.monotonic() - started,
+                    duration_s=clock.monotonic() - started,
                 )
                 key, code = key_name(scope), scope.get("state", {}).get(ERROR_CODE)
                 write = _log.debug if scope["path"].startswith(QUIET_PATHS) else _log.info
@@ -105,7 +102,7 @@ class RequestMiddleware:
                     duration_s=round(report.duration_s, 4),
                     **({} if key is None else {"api_key": key}),
                 )
-                self.observer.request_ended(report)
+                observer.request_ended(report)
                 if response.is_socket:
                     self._count_socket(-1)
                 if span is not None:
@@ -113,10 +110,11 @@ class RequestMiddleware:
 
     def _count_socket(self, change: int) -> None:
         self._num_sockets += change
-        self.observer.sockets_changed(self._num_sockets)
+        self.services.ports.requests.sockets_changed(self._num_sockets)
 
     def _start_span(self, scope: ConnectionScope, context: ExitStack) -> Span | None:
-        if self.tracing is None or not scope["path"].startswith(TRACED_PREFIX):
+        tracing = self.services.ports.tracing
+        if tracing is None or not scope["path"].startswith(TRACED_PREFIX):
             return None
         method = str(scope.get("method", "GET"))  # as a socket begins
         attributes = {
@@ -131,7 +129,7 @@ class RequestMiddleware:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         name = attributes["http.request.method"]
-        span = context.enter_context(self.tracing.follow(name, headers, attributes))
+        span = context.enter_context(tracing.follow(name, headers, attributes))
         context.enter_context(structlog.contextvars.bound_contextvars(trace_id=span.trace_id))
         return span
 
@@ -140,7 +138,8 @@ class RequestMiddleware:
         headers = Headers.from_scope(scope)
         # A page that has no key gains nothing from another name; no browser omits `Host`.
         name = host_name(next(iter(headers.getall("host", [])), ""))
-        if name and not self.hosts.allows(name) and not await self.access.needs_key():
+        is_foreign = name and not self.hosts.allows(name)
+        if is_foreign and not await self.services.access.needs_key():
             return HttpError("host_not_allowed", name=name[:253])
         if ENCODED_SLASH in scope["raw_path"].lower():
             return HttpError("not_found", problem="Not found")

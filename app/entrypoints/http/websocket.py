@@ -38,8 +38,6 @@ from app.entrypoints.http.errors import (
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.http.sse import usage_of
 from app.entrypoints.services import Services
-from app.entrypoints.settings import Settings
-from app.ports.clock import Clock
 
 LIVE_PATH: Final = "/v1/audio/speech/stream"
 BYTES_PER_SAMPLE: Final = 2
@@ -143,8 +141,6 @@ class LiveSession:
 
     socket: WebSocket[Any, Any, Any]
     services: Services
-    settings: Settings
-    clock: Clock
     grant: Grant | None
     _writing: Utterance | None = None
     _speaking: tuple[Utterance, asyncio.Task[None]] | None = None
@@ -152,10 +148,12 @@ class LiveSession:
     _is_rejected: bool = False
 
     def __post_init__(self) -> None:
+        self._clock = self.services.ports.clock
+        self._idle_s = self.services.settings.server.socket_idle_s
         self._options = SpeechOptions(format=AudioFormat.PCM)
         self._waiting: asyncio.Queue[Utterance] = asyncio.Queue()
-        self._waiting_text = WaitingText(self.settings.speech.max_chars)
-        self._active_at = self.clock.monotonic()
+        self._waiting_text = WaitingText(self.services.settings.speech.max_chars)
+        self._active_at = self._clock.monotonic()
 
     async def run(self) -> None:
         """Serve until the client leaves, is idle or loses its key, or the server ends."""
@@ -174,15 +172,14 @@ class LiveSession:
                 over = self.services.intake.over()
                 await self._close(errors.ServerDrainingError(), CLOSE_RESTART, number, until=over)
             elif idle.done():
-                error = HttpError("idle_timeout", limit_s=self.settings.server.socket_idle_s)
+                error = HttpError("idle_timeout", limit_s=self._idle_s)
                 await self._close(error, CLOSE_IDLE, None, "idle")
             else:
                 reader.result()
 
     async def _wait_until_idle(self) -> None:
-        idle_s = self.settings.server.socket_idle_s
-        while (left_s := self._active_at + idle_s - self.clock.monotonic()) > 0:
-            await self.clock.sleep(left_s)
+        while (left_s := self._active_at + self._idle_s - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left_s)
 
     async def _wait_until_drained(self) -> None:
         """Return when the server ends, and all is spoken that was written, or no time is left."""
@@ -210,7 +207,7 @@ class LiveSession:
             if until is not None:
                 await asyncio.wait([goodbye, until], return_when=asyncio.FIRST_COMPLETED)
             with suppress(TimeoutError):
-                await within(self.clock, FAREWELL_S, asyncio.wait({goodbye}))
+                await within(self._clock, FAREWELL_S, asyncio.wait({goodbye}))
 
     # The reader.
 
@@ -218,7 +215,7 @@ class LiveSession:
         # Here and not where it is waited for: what was raised would hold the frame that holds it.
         with suppress(*CLIENT_LEFT):
             while (frame := dict(await self.socket.receive()))["type"] == "websocket.receive":
-                self._active_at = self.clock.monotonic()
+                self._active_at = self._clock.monotonic()
                 await asyncio.sleep(0)  # noqa: TID251 - no time passes; others have their turn
                 content = cast("str | bytes", frame.get("text") or frame.get("bytes") or b"")
                 try:
@@ -329,7 +326,7 @@ class LiveSession:
                     except OSError as error:
                         raise WebSocketDisconnect(detail="the client left") from error
                     utterance.num_bytes += len(part)
-                    self._active_at = self.clock.monotonic()
+                    self._active_at = self._clock.monotonic()
             await writing
         num_samples, usage = utterance.num_samples(), usage_of(stream.report)
         await self._send(messages.Ended(number, num_samples, num_samples / sample_rate, usage))
@@ -375,11 +372,8 @@ async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asynci
 
 @websocket(LIVE_PATH, opt=LIMITED)
 async def live_speech(
-    socket: WebSocket[Any, Any, Any],
-    services: NamedDependency[Services],
-    clock: NamedDependency[Clock],
-    settings: NamedDependency[Settings],
+    socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]
 ) -> None:
     """Accept, and serve until the client leaves."""
     await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
-    await LiveSession(socket, services, settings, clock, grant_in(socket.scope)).run()
+    await LiveSession(socket, services, grant_in(socket.scope)).run()
