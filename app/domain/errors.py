@@ -19,9 +19,9 @@ class SpeechError(Exception):
     A subclass names what of the four it does not inherit; `message` is the usual one.
     """
 
-    code: ClassVar[str] = "speech_error"
-    param: ClassVar[str | None] = None
-    is_retryable: ClassVar[bool] = False
+    code: str = "speech_error"
+    param: str | None = None
+    is_retryable: bool = False
     message: ClassVar[str] = ""
 
     def __init_subclass__(cls, **defaults: str | bool | float) -> None:
@@ -35,6 +35,12 @@ class SpeechError(Exception):
 
 class InvalidRequestError(SpeechError, code="invalid_request"):
     """The request cannot succeed as it is."""
+
+    def __init__(
+        self, message: str | None = None, *, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code, self.param = code or self.code, param or self.param
 
 
 class EmptyInputError(InvalidRequestError, code="empty_input", param="input"):

@@ -37,15 +37,9 @@ MDNS_GROUP: Final = ("224.0.0.251", 5353)  # RFC 6762, section 3
 WIDTH: Final = 2  # bytes of a sample
 NUM_CHANNELS: Final = 1
 AUTHOR: Final = Attribution("", "")
+FAULTY_EVENT: Final = "The event is not as Wyoming has it."
 
 _log = structlog.get_logger(__name__)
-
-
-class FaultyEventError(InvalidRequestError):
-    """An event that cannot be understood."""
-
-    def __init__(self) -> None:
-        super().__init__("The event is not as Wyoming has it.")
 
 
 class EventReader(asyncio.StreamReader):
@@ -251,11 +245,11 @@ class WyomingConnection:
         try:
             voice = SynthesizeVoice.from_dict(event.data.get("voice") or {})
         except TypeError:
-            raise FaultyEventError from None
+            raise InvalidRequestError(FAULTY_EVENT) from None
         name = voice.name if voice is not None else None
         rate = self._services.speech.catalog.info.sample_rate
         if not (name is None or isinstance(name, str)):
-            raise FaultyEventError
+            raise InvalidRequestError(FAULTY_EVENT)
         return SpeechOptions(format=AudioFormat.PCM, sample_rate=rate, voice=name)
 
     def _describe(self) -> Info:
@@ -286,7 +280,7 @@ class WyomingConnection:
 def _text(event: Event) -> str:
     text = event.data.get("text")
     if not isinstance(text, str):
-        raise FaultyEventError
+        raise InvalidRequestError(FAULTY_EVENT)
     return text
 
 

@@ -12,7 +12,6 @@ import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.dto import MsgspecDTO
-from litestar.exceptions import HTTPException
 from litestar.openapi.spec import OpenAPIType, Reference, Schema
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
@@ -53,15 +52,16 @@ class SpeechBody(MsgspecDTO[schemas.CreateSpeech]):
     """
 
     def decode_bytes(self, value: bytes) -> schemas.CreateSpeech:
-        """The message in `value`; raises MalformedBodyError, or HTTPException for a type."""
+        """The message in `value`; raises InvalidRequestError, or HttpError for its type."""
         headers = self.asgi_connection.headers
         # Any web page may have a browser send a body of no type; other programs may too.
         assumed = "" if "origin" in headers else "application/json"
         content_type = headers.get("content-type", assumed).partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
-            raise HTTPException(NOT_JSON, status_code=415)
+            raise HttpError("unsupported_media_type", problem=NOT_JSON)
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise HTTPException("The body must not be compressed.", status_code=415)
+            problem = "The body must not be compressed."
+            raise HttpError("unsupported_media_type", problem=problem)
         try:
             value.decode()  # msgspec does not look at the encoding of fields that it skips
             return _decoder.decode(value.removeprefix(codecs.BOM_UTF8))
