@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing, suppress
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from app.domain import errors
@@ -123,8 +124,11 @@ class Intake:
 
     def __init__(self) -> None:
         self._draining = asyncio.Event()
-        self._over: asyncio.Future[None] | None = None
-        self.is_over = False  # what still runs must end now
+
+    @cached_property
+    def over(self) -> "asyncio.Future[None]":
+        """Done once nothing may go on. Shared by all that wait: never cancel it."""
+        return asyncio.get_running_loop().create_future()
 
     @property
     def is_draining(self) -> bool:
@@ -143,18 +147,8 @@ class Intake:
     def end(self) -> None:
         """Let nothing go on, either."""
         self._draining.set()
-        self.is_over = True
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
+        self.over.set_result(None)
 
     async def wait_until_draining(self) -> None:
         """Return once nothing new is taken in."""
         await self._draining.wait()
-
-    def over(self) -> "asyncio.Future[None]":
-        """Done once nothing may go on. Shared by all that wait: never cancel it."""
-        if self._over is None:
-            self._over = asyncio.get_running_loop().create_future()
-            if self.is_over:
-                self._over.set_result(None)
-        return self._over

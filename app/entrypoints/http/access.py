@@ -214,7 +214,7 @@ class AccessMiddleware(ASGIMiddleware):
         if grant is not None:
             ends[grant.revoked] = errors.InvalidApiKeyError
         if scope["type"] == ScopeType.HTTP:
-            ends[self.services.intake.over()] = errors.ServerDrainingError
+            ends[self.services.intake.over] = errors.ServerDrainingError
             limit_s = max(0.0, due_at - clock.monotonic())
         try:
             return await within(clock, limit_s, unless(receive(), ends))

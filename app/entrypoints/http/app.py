@@ -13,7 +13,7 @@ from app.entrypoints.http.access import AccessMiddleware, AllowedHosts, cors_con
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.files import StoredAudioController
 from app.entrypoints.http.middleware import RequestMiddleware
-from app.entrypoints.http.pages import index_page, openapi_config, page_files
+from app.entrypoints.http.pages import openapi_config, page_files
 from app.entrypoints.http.responses import HeldAnswers
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.status import HealthController, ModelController, metrics_page
@@ -57,7 +57,7 @@ def create_app(
     }
     controllers = (SpeechController, StoredAudioController, ModelController, HealthController)
     app = Litestar(
-        route_handlers=[*controllers, live_speech, metrics_page, index_page, page_files()],
+        route_handlers=[*controllers, live_speech, metrics_page, *page_files()],
         lifespan=[lifespan],
         dependencies={
             name: Provide(each, sync_to_thread=False) for name, each in providers.items()

@@ -27,7 +27,7 @@ from werkzeug import http
 
 from app.domain.errors import SpeechError
 from app.domain.segment import Caption, render_srt, render_vtt
-from app.domain.services.audio_library import AudioLibrary, PageQuery
+from app.domain.services.audio_library import AudioLibrary, choose_page
 from app.entrypoints.http import errors, openapi
 from app.entrypoints.http.middleware import is_head
 from app.entrypoints.http.responses import EXPECTED_CUTS, send_parts, until_disconnect
@@ -136,7 +136,8 @@ class StoredAudioController(Controller):
         ] = "desc",
     ) -> StoredAudioList:
         """A page of the files that the caller's key has stored."""
-        page = await library.list(owner, PageQuery(limit, after, is_newest_first=order == "desc"))
+        files = await (await library.stores.for_owner(owner)).list()
+        page = choose_page(files, limit, after, is_newest_first=order == "desc")
         items = [
             StoredAudioItem(
                 id=file.name,

@@ -268,7 +268,7 @@ class SpeechServer(uvicorn.Server):
         if not num_running:
             return True
         is_late = now >= self._ends_at
-        if intake.is_over:
+        if intake.over.done():
             if is_late:
                 for connection in self._connections:
                     connection.cut()

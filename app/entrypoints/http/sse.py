@@ -9,6 +9,7 @@ import msgspec
 
 from app.domain.errors import SpeechError, StoreError
 from app.domain.services.speech_stream import SpeechStream
+from app.domain.services.time_limit import within
 from app.domain.speech import SpeechReport
 from app.entrypoints.http.errors import INTERNAL_ERROR, describe_speech_error
 from app.entrypoints.http.schemas import ErrorDetail
@@ -79,24 +80,21 @@ async def write_events(
     """The answer as events, and a comment whenever nothing has come for KEEP_ALIVE_S."""
     events = _events(stream, has_captions=has_captions)
     coming = asyncio.ensure_future(anext(events, None))
-    idle = asyncio.ensure_future(clock.sleep(KEEP_ALIVE_S))
     try:
         while True:
-            await asyncio.wait({coming, idle}, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                event = coming.result()
-                if event is None:
-                    return
-                yield event
-                coming = asyncio.ensure_future(anext(events, None))
-            else:
+            try:
+                await within(clock, KEEP_ALIVE_S, asyncio.wait({coming}))
+            except TimeoutError:
                 yield KEEP_ALIVE
-            idle.cancel()
-            idle = asyncio.ensure_future(clock.sleep(KEEP_ALIVE_S))
+                continue
+            event = coming.result()
+            if event is None:
+                return
+            yield event
+            coming = asyncio.ensure_future(anext(events, None))
     finally:
         coming.cancel()
-        idle.cancel()
-        await asyncio.gather(coming, idle, return_exceptions=True)
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 async def _events(stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:

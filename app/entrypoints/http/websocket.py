@@ -169,7 +169,7 @@ class LiveSession:
             if any(each.done() for each in revoked):
                 await self._close(errors.InvalidApiKeyError(), POLICY_VIOLATION, number)
             elif drained.done():
-                over = self.services.intake.over()
+                over = self.services.intake.over
                 await self._close(errors.ServerDrainingError(), CLOSE_RESTART, number, until=over)
             elif idle.done():
                 error = HttpError("idle_timeout", limit_s=self._idle_s)
@@ -186,7 +186,7 @@ class LiveSession:
         intake = self.services.intake
         await intake.wait_until_draining()
         async with running(self._waiting.join()) as (free,):
-            await asyncio.wait([free, intake.over()], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([free, intake.over], return_when=asyncio.FIRST_COMPLETED)
 
     async def _close(
         self,

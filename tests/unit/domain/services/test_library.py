@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import StoreError, StoreFullError, UnknownCursorError
-from app.domain.services.audio_library import AudioLibrary, PageQuery, choose_page
+from app.domain.services.audio_library import AudioLibrary, choose_page
 from app.ports.audio_store import StoredAudio
 from tests.fakes.audio_store import FakeAudioStore, FakeAudioStores
 from tests.fakes.clock import START, FakeClock
@@ -32,7 +32,7 @@ def test_following_the_pages_gives_each_file_once_and_in_order(
     has_more = True
     while has_more:
         after = seen[-1].name if seen else None
-        page = choose_page(files, PageQuery(limit, after, is_newest_first))
+        page = choose_page(files, limit, after, is_newest_first=is_newest_first)
         assert len(page.files) <= limit
         assert bool(page.files) or not seen
         seen += page.files
@@ -42,7 +42,7 @@ def test_following_the_pages_gives_each_file_once_and_in_order(
 
 def test_a_page_after_a_file_that_is_not_there_is_an_error_of_that_field() -> None:
     with pytest.raises(UnknownCursorError) as caught:
-        choose_page([stored(1)], PageQuery(after="speech_000002.wav"))
+        choose_page([stored(1)], 20, "speech_000002.wav", is_newest_first=True)
     assert caught.value.param == "after"
 
 
@@ -170,11 +170,11 @@ async def test_each_owner_has_its_own_list_files_and_captions(
     library: AudioLibrary, stores: FakeAudioStores
 ) -> None:
     await fill(stores, 2)
-    await (await library.stores.for_owner("anna")).delete("speech_000001.wav")
-    assert [file.name for file in (await library.list("anna", PageQuery())).files] == [
-        "speech_000002.wav"
-    ]
-    page = await library.list(None, PageQuery(limit=1))
+    annas = await library.stores.for_owner("anna")
+    await annas.delete("speech_000001.wav")
+    assert [file.name for file in await annas.list()] == ["speech_000002.wav"]
+    nobodys = await library.stores.for_owner(None)
+    page = choose_page(await nobodys.list(), 1, None, is_newest_first=True)
     assert ([file.name for file in page.files], page.has_more) == (["speech_000002.wav"], True)
     bobs = await library.stores.for_owner("bob")
     async with bobs.open_file("speech_000001.wav") as audio:
