@@ -13,7 +13,7 @@ import msgspec
 
 from app.domain.admission import ANYBODY, Caller
 from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, silence
-from app.domain.errors import ExpandedInputTooLongError, InputTooLongError, SlowedInputTooLongError
+from app.domain.errors import EXPANDED_INPUT, InputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import ModelState, Readiness
@@ -42,6 +42,7 @@ MAX_ENCODED_S: Final = 2.0
 LIGHT_FORMATS: Final = frozenset({AudioFormat.PCM, AudioFormat.WAV})
 # A text of up to so many characters is read on the event loop, in about 2 ms; the worst in 4 ms.
 MAX_INLINE_CHARS: Final = 500
+SLOWED_INPUT: Final = "With its speed and pauses the input takes as long as a text that"
 SILENCE_S: Final = 0.2  # playing time of the answer to a text with nothing to pronounce
 
 
@@ -205,9 +206,9 @@ class SpeechService:
         num_pause_chars = MAX_EXPANSION * CHARS_PER_S * pause_s
         num_slowed_chars = round(num_chars / min(1.0, options.speed) + num_pause_chars)
         if num_chars > max_chars:
-            raise ExpandedInputTooLongError(num_chars, max_chars)
+            raise InputTooLongError(num_chars, max_chars, EXPANDED_INPUT)
         if num_slowed_chars > max_chars:
-            raise SlowedInputTooLongError(num_slowed_chars, max_chars)
+            raise InputTooLongError(num_slowed_chars, max_chars, SLOWED_INPUT)
         return segments
 
     async def _admit(self, stream: SpeechStream, segments: list[TextSegment]) -> None:

@@ -141,11 +141,8 @@ class _Target(msgspec.Struct, frozen=True):
 def _read_documents(names: tuple[str, ...]) -> Book | None:
     """What the files named hold; nothing if the command line is a text itself."""
     paths = [Path(name) for name in names]
-    return (
-        commands.read_book(paths)
-        if len(paths) > 1 or (paths and commands.is_document(paths[0]))
-        else None
-    )
+    is_book = len(paths) > 1 or (paths and commands.is_document(paths[0]))
+    return commands.read_book(paths) if is_book else None
 
 
 def _choose_format(name: str | None, output: str | None) -> AudioFormat:
