@@ -159,7 +159,7 @@ class WyomingConnection:
     shutdown = cut
 
     async def run(self) -> None:
-        """Serve until the client leaves, or what it asks for fails.
+        """Serve until the client leaves, or what it asks for fails; return when all is sent.
 
         Home Assistant waits for the end of its speech or of the connection, whatever is said.
         """
@@ -180,10 +180,7 @@ class WyomingConnection:
         elif error is not None and not isinstance(error, asyncio.CancelledError | ConnectionError):
             _log.error("wyoming.failed", exc_info=error)
         self._writer.close()
-
-    async def wait_closed(self) -> None:
-        """Return when all is sent, or the client has left, or it was cut."""
-        with suppress(ConnectionError, asyncio.CancelledError):
+        with suppress(ConnectionError, asyncio.CancelledError):  # or it was cut
             await self._writer.wait_closed()
 
     async def _handle(self, event: Event) -> None:
@@ -302,7 +299,6 @@ async def listen(
         connections.add(connection)
         try:
             await connection.run()
-            await connection.wait_closed()
         except asyncio.CancelledError:
             pass  # cut once more at its end; asyncio would log that of a connection's task
         finally:

@@ -141,17 +141,10 @@ def choose_page(
 class AudioLibrary:
     """What may be done with kept audio; single files are read and deleted in the owner's store."""
 
-    def __init__(
-        self,
-        stores: AudioStores,
-        clock: Clock,
-        observer: SpeechObserver,
-        clean_up_interval_s: float = CLEAN_UP_INTERVAL_S,
-    ) -> None:
+    def __init__(self, stores: AudioStores, clock: Clock, observer: SpeechObserver) -> None:
         self.stores = stores
         self.clock = clock
         self.observer = observer
-        self._clean_up_interval_s = clean_up_interval_s
         # why the store could not be opened or cleaned at the last try, or could not keep a file
         # since; None if it could
         self.error: StoreError | None = None
@@ -163,7 +156,7 @@ class AudioLibrary:
         async def tend() -> None:
             while True:
                 await self.clean_up()
-                await self.clock.sleep(self._clean_up_interval_s)
+                await self.clock.sleep(CLEAN_UP_INTERVAL_S)
 
         tending = asyncio.create_task(tend(), name="clean-up-store")
         try:

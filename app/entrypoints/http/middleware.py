@@ -9,13 +9,13 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 import structlog
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import Headers, MutableScopeHeaders
-from litestar.enums import HttpMethod, ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
+from litestar.enums import HttpMethod
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import SpeechError
 from app.entrypoints.http.access import AllowedHosts, host_name, key_name
@@ -47,8 +47,6 @@ _TWO_LENGTHS: Final = {b"content-length", b"transfer-encoding"}
 
 _log = structlog.get_logger(__name__)
 
-ConnectionScope: TypeAlias = HTTPScope | WebSocketScope
-
 
 @dataclass(eq=False)
 class RequestMiddleware:
@@ -65,9 +63,6 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request, or one socket to its end."""
-        if scope["type"] not in (ScopeType.HTTP, ScopeType.WEBSOCKET):
-            await self.app(scope, receive, send)
-            return
         clock, observer = self.services.ports.clock, self.services.ports.requests
         started = clock.monotonic()
         response = _Response(scope, send, self._count_socket)
@@ -112,7 +107,7 @@ class RequestMiddleware:
         self._num_sockets += change
         self.services.ports.requests.sockets_changed(self._num_sockets)
 
-    def _start_span(self, scope: ConnectionScope, context: ExitStack) -> Span | None:
+    def _start_span(self, scope: Scope, context: ExitStack) -> Span | None:
         tracing = self.services.ports.tracing
         if tracing is None or not scope["path"].startswith(TRACED_PREFIX):
             return None
@@ -133,7 +128,7 @@ class RequestMiddleware:
         context.enter_context(structlog.contextvars.bound_contextvars(trace_id=span.trace_id))
         return span
 
-    async def _find_fault(self, scope: ConnectionScope) -> SpeechError | None:
+    async def _find_fault(self, scope: Scope) -> SpeechError | None:
         """Why the request is rejected whatever its route is."""
         headers = Headers.from_scope(scope)
         # A page that has no key gains nothing from another name; no browser omits `Host`.
@@ -154,9 +149,7 @@ class RequestMiddleware:
 class _Response:
     """The only `send` wrapper of every message: adds our headers and notes the status."""
 
-    def __init__(
-        self, scope: ConnectionScope, send: Send, count_socket: Callable[[int], None]
-    ) -> None:
+    def __init__(self, scope: Scope, send: Send, count_socket: Callable[[int], None]) -> None:
         own = [text.decode("latin-1") for name, text in scope["headers"] if name == b"x-request-id"]
         self.request_id = next(filter(_SAFE_ID.fullmatch, own), None) or uuid.uuid4().hex
         self.status = 0

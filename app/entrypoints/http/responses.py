@@ -54,10 +54,9 @@ class StreamResponse(ASGIResponse):
         body: AsyncGenerator[bytes, None] | SpeechStream,
         clock: Clock,
         headers: dict[str, str],
-        media_type: str,
         last_words: Callable[[Exception], bytes] = lambda _: b"",
     ) -> None:
-        super().__init__(headers=headers, media_type=media_type)
+        super().__init__(headers=headers)
         self._stream = stream
         self._body = body
         self._clock = clock
@@ -177,14 +176,12 @@ class WholeResponse(ASGIResponse):
         held: HeldAnswers,
         clock: Clock,
         make_headers: Callable[[], dict[str, str]],
-        media_type: str,
     ) -> None:
         super().__init__()
         self._stream = stream
         self._held = held
         self._clock = clock
         self._make_headers = make_headers
-        self._media_type = media_type
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; raises SpeechError where not all of it could be made."""
@@ -193,5 +190,5 @@ class WholeResponse(ASGIResponse):
             await until_disconnect(receive, stream.save(answer.write))
             headers = self._make_headers() | {"content-length": str(answer.num_bytes)}
             body = answer.read(stream.head())
-            response = StreamResponse(stream, body, self._clock, headers, self._media_type)
+            response = StreamResponse(stream, body, self._clock, headers)
             await response(scope, receive, send)

@@ -31,7 +31,11 @@ from app.ports.audio_store import StoredAudio
 
 # Ask proxies to pass each event on when it comes.
 STREAM_HEADERS: Final = {"x-accel-buffering": "no"}  # to nginx: pass on what comes as it comes
-EVENT_HEADERS: Final = {"cache-control": "no-cache", **STREAM_HEADERS}
+EVENT_HEADERS: Final = {
+    "content-type": EVENT_STREAM,
+    "cache-control": "no-cache",
+    **STREAM_HEADERS,
+}
 
 # The header `Cache-Status` (RFC 9211); of a partial hit the other sentences are synthesized.
 CACHE_STATUS: Final = {
@@ -115,11 +119,10 @@ async def answer_speech(
     if data.stream_format == "sse":
         body = write_events(stream, clock, has_captions=bool(data.captions))
         headers |= EVENT_HEADERS
-        return responses.StreamResponse(stream, body, clock, headers, EVENT_STREAM, error_event)
-    media_type = schemas.CONTENT_TYPES[stream.encoding.format]
+        return responses.StreamResponse(stream, body, clock, headers, error_event)
     if data.is_streamed:
         headers |= STREAM_HEADERS
-        return responses.StreamResponse(stream, stream, clock, headers, media_type)
+        return responses.StreamResponse(stream, stream, clock, headers)
 
     def whole_headers() -> dict[str, str]:
         timing = {"server-timing": describe_timing(stream.report)}
@@ -133,11 +136,12 @@ async def answer_speech(
                 stored = {}
         return headers | timing | stored
 
-    return responses.WholeResponse(stream, held, clock, whole_headers, media_type)
+    return responses.WholeResponse(stream, held, clock, whole_headers)
 
 
 def _headers(stream: SpeechStream, data: schemas.CreateSpeech, catalog: Catalog) -> dict[str, str]:
     headers = {
+        "content-type": schemas.CONTENT_TYPES[stream.encoding.format],
         "server-timing": describe_timing(stream.report),
         "x-sample-rate": str(stream.encoding.sample_rate),
         "x-speech-backend": catalog.info.backend,

@@ -16,7 +16,7 @@ from app.entrypoints.http.schemas import ErrorDetail
 from app.ports.audio_store import StoredAudio
 from app.ports.clock import Clock
 
-EVENT_STREAM: Final = "text/event-stream"
+EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 KEEP_ALIVE_S: Final = 10.0  # of silence, after which it is sent
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import StoreError, StoreFullError, UnknownCursorError
-from app.domain.services.audio_library import AudioLibrary, choose_page
+from app.domain.services.audio_library import CLEAN_UP_INTERVAL_S, AudioLibrary, choose_page
 from app.ports.audio_store import StoredAudio
 from tests.fakes.audio_store import FakeAudioStore, FakeAudioStores
 from tests.fakes.clock import START, FakeClock
@@ -68,7 +68,7 @@ def observer() -> FakeSpeechObserver:
 def library(
     stores: FakeAudioStores, clock: FakeClock, observer: FakeSpeechObserver
 ) -> AudioLibrary:
-    return AudioLibrary(stores, clock, observer, clean_up_interval_s=60.0)
+    return AudioLibrary(stores, clock, observer)
 
 
 async def fill(stores: FakeAudioStores, num_files: int = 3) -> None:
@@ -93,7 +93,7 @@ async def test_every_owner_is_cleaned_at_the_start_and_at_each_interval(
         assert await num_kept(stores) == [1, 1, 1]
         assert observer.num_removed == [2, 2, 2]
         await fill(stores)
-        await clock.advance(59)
+        await clock.advance(CLEAN_UP_INTERVAL_S - 1)
         assert await num_kept(stores) == [4, 4, 4]
         await clock.advance(1)
         assert await num_kept(stores) == [1, 1, 1]
@@ -139,16 +139,16 @@ async def test_a_store_that_cannot_be_opened_is_told_once_and_tried_again(
 ) -> None:
     stores.fail_with = error
     async with library.running():
-        await clock.advance(600)
+        await clock.advance(10 * CLEAN_UP_INTERVAL_S)
         assert [action for action, _ in observer.store_failures] == ["open"]
         assert library.error is not None
         stores.fail_with = None
         await fill(stores)
-        await clock.advance(60)
+        await clock.advance(CLEAN_UP_INTERVAL_S)
         assert library.error is None
         assert await num_kept(stores) == [1, 1, 1]
         stores.fail_with = error
-        await clock.advance(60)
+        await clock.advance(CLEAN_UP_INTERVAL_S)
     assert [action for action, _ in observer.store_failures] == ["open", "open"]
 
 
@@ -161,7 +161,7 @@ class HangingStores(FakeAudioStores):
 async def test_the_server_starts_and_stops_while_the_store_hangs(
     clock: FakeClock, observer: FakeSpeechObserver
 ) -> None:
-    library = AudioLibrary(HangingStores(clock), clock, observer, clean_up_interval_s=60.0)
+    library = AudioLibrary(HangingStores(clock), clock, observer)
     async with asyncio.timeout(5), library.running():
         await clock.advance(0)
 

@@ -94,7 +94,7 @@ async def test_what_is_being_sent_is_closed_when_the_client_leaves_while_it_is_s
         return {"type": "http.disconnect"}
 
     stream: Any = Stream()
-    response = StreamResponse(stream, body(), FakeClock(), {}, "audio/mpeg")
+    response = StreamResponse(stream, body(), FakeClock(), {})
     await response.send_body(never_send, leave)
     assert closed == ["body"]
     assert stream.is_closed
