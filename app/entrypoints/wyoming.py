@@ -22,7 +22,6 @@ from wyoming.tts import SynthesizeStopped, SynthesizeVoice
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import InvalidRequestError, SpeechError
-from app.domain.services.speech import LiveSpeech
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechOptions, SpeechRequest
 from app.entrypoints.connections import ConnectionLimits, UnfinishedPart, WriteWatch, abort
@@ -121,7 +120,7 @@ class WyomingConnection:
         self._limits = limits
         self._writes = WriteWatch(limits.write_stall_s)
         self._sent_at = 0.0
-        self._live: LiveSpeech | None = None  # a text that is being written
+        self._live: SpeechStream | None = None  # of a text that is being written
         self._speaking: asyncio.Task[None] | None = None
         self._serving = asyncio.current_task()
         reader.on_end = self.cut
@@ -196,7 +195,7 @@ class WyomingConnection:
             case "synthesize-start" if self._live is None:
                 self._services.intake.check()
                 self._live = await self._services.speech.start_live(self._options(event))
-                self._begin(self._send_speech(self._live.stream))
+                self._begin(self._send_speech(self._live))
             case "synthesize-chunk" if self._live is not None:
                 await self._live.text.write(_text(event))
             case "synthesize-stop" if self._live is not None:

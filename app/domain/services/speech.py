@@ -46,13 +46,6 @@ SLOWED_INPUT: Final = "With its speed and pauses the input takes as long as a te
 SILENCE_S: Final = 0.2  # playing time of the answer to a text with nothing to pronounce
 
 
-class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
-    """An answer to a text that is still being written."""
-
-    text: LiveText  # takes it, piece by piece
-    stream: SpeechStream  # of each sentence once it is whole; ends after `text` was finished
-
-
 class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
     """What `SpeechService` speaks through."""
 
@@ -116,8 +109,8 @@ class SpeechService:
         await stream.prime()
         return stream
 
-    async def start_live(self, options: SpeechOptions, caller: Caller = ANYBODY) -> LiveSpeech:
-        """Begin to speak a text that is still being written.
+    async def start_live(self, options: SpeechOptions, caller: Caller = ANYBODY) -> SpeechStream:
+        """Begin to speak a text that is still being written, and which `text` of the stream takes.
 
         It waits for its turn once there is something to speak; the stream may raise what `start`
         raises. This raises InvalidRequestError, ModelLoadingError or ModelLoadError.
@@ -129,7 +122,7 @@ class SpeechService:
             await self._readiness.wait_until_ready()
             await self._open_encoder(stream)
         prefetcher = self._prefetcher(stream)
-        text = LiveText(
+        stream.text = LiveText(
             partial(self._split, options),
             prefetcher,
             self._limits.max_chars,
@@ -138,7 +131,7 @@ class SpeechService:
             min_chars=self._ports.model.info.min_segment_chars,
         )
         stream.parts = self._render(stream, prefetcher, is_live=True)
-        return LiveSpeech(text, stream)
+        return stream
 
     async def normalize(self, request: SpeechRequest) -> list[TextSegment]:
         """The segments of a text; the model is not asked. Raises InvalidRequestError."""

@@ -114,7 +114,7 @@ async def answer_speech(
     starting = services.speech.start(speech, caller, is_whole=not data.is_streamed)
     stream = await responses.until_disconnect(request.receive, starting)
     if stem is not None:
-        stream.store_in(services.library.record(caller.name, stem, stream.encoding.format))
+        stream.recording = services.library.record(caller.name, stem, stream.encoding.format)
     headers = _headers(stream, data, services.speech.catalog)
     if data.stream_format == "sse":
         body = write_events(stream, clock, has_captions=bool(data.captions))

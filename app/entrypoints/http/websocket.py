@@ -22,7 +22,6 @@ from app.domain.audio import AudioFormat
 from app.domain.segment import Caption
 from app.domain.services.access_control import Grant
 from app.domain.services.prefetch import LiveText
-from app.domain.services.speech import LiveSpeech
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import within
 from app.domain.speech import SpeechOptions
@@ -293,9 +292,9 @@ class LiveSession:
     async def _speak(self, utterance: Utterance) -> None:
         caller = Caller(self.grant.name if self.grant else None)
         try:
-            live = await self.services.speech.start_live(utterance.options, caller)
-            async with aclosing(live.stream):
-                await self._send_utterance(utterance, live)
+            stream = await self.services.speech.start_live(utterance.options, caller)
+            async with aclosing(stream):
+                await self._send_utterance(utterance, stream)
         except WebSocketDisconnect:
             return
         except errors.SpeechError as error:
@@ -309,13 +308,13 @@ class LiveSession:
             self._writing = None
         await self._send(failure)
 
-    async def _send_utterance(self, utterance: Utterance, live: LiveSpeech) -> None:
-        stream, number = live.stream, utterance.number
+    async def _send_utterance(self, utterance: Utterance, stream: SpeechStream) -> None:
+        number = utterance.number
         utterance.stream = stream
         name, sample_rate = stream.encoding.format, stream.encoding.sample_rate
         content_type, voice = CONTENT_TYPES[name], stream.params.voice.id
         await self._send(messages.Started(number, name.value, content_type, sample_rate, voice))
-        async with running(self._hand_over(utterance, live.text)) as (writing,):
+        async with running(self._hand_over(utterance, stream.text)) as (writing,):
             async for part in stream:
                 if isinstance(part, Caption):
                     times = part.index, part.start_s, part.end_s

@@ -366,10 +366,10 @@ async def test_the_pauses_of_a_writer_are_nobodys_stalls(rig: Rig) -> None:
     live = await rig.service.start_live(SpeechOptions())
     await live.text.write("One. ")
     await live.text.flush()
-    parts = aiter(live.stream)
+    parts = aiter(live)
     await anext(parts)
     await rig.clock.advance(60.0)
     await live.text.write("Two.")
     await live.text.finish()
     assert [part async for part in parts]
-    assert (live.stream.report.stalled_s, live.stream.report.num_stalls) == (None, 0)
+    assert (live.report.stalled_s, live.report.num_stalls) == (None, 0)
