@@ -78,13 +78,14 @@ def build_instance(
     """The instance of that index, from 0 on; not loaded."""
     if backend in OTHER_BACKENDS:
         return OTHER_BACKENDS[backend](settings)
+    soprano = SOPRANO_BACKENDS[backend]
     return SopranoModel(
         model_id=Path(settings.checkpoint or DEFAULT_REPO).name,
         backend=backend,
         find_checkpoint=lambda: read_checkpoint(locate_checkpoint(settings, clock)),
-        build_engine=partial(_build_engine, backend, settings, clock, index),
+        build_engine=partial(soprano.build_engine, settings=settings, clock=clock, index=index),
         sampling=Sampling(temperature=settings.temperature),
-        num_streams=min(SOPRANO_BACKENDS[backend], settings.max_batch_size),
+        num_streams=min(soprano.num_streams, settings.max_batch_size),
         observer=observer,
     )
 
@@ -101,27 +102,44 @@ def build_graph_cache(settings: ModelSettings, clock: Clock) -> GraphCache:
     return GraphCache(Path(settings.graph_directory or default), MAX_GRAPH_BYTES, clock)
 
 
-def _build_engine(
-    backend: str, settings: ModelSettings, clock: Clock, index: int, checkpoint: Checkpoint
+def _build_onnx(
+    checkpoint: Checkpoint, *, settings: ModelSettings, clock: Clock, index: int
 ) -> Engine:
-    if backend == "onnx":  # whose instances share the processor
-        cache, max_sentences = build_graph_cache(settings, clock), settings.max_batch_size
-        precision, num_threads = settings.precision, settings.num_threads
-        return OnnxEngine(
-            partial(open_sessions, checkpoint, precision, max_sentences, num_threads, cache), clock
-        )
-    build: BuildLanguageModel = TransformersLanguageModel
-    if backend == "lmdeploy":
-
-        def build(directory: Path, _: str) -> LmdeployLanguageModel:
-            return LmdeployLanguageModel(directory, load_pipeline)
-
-    return TorchEngine(checkpoint, settings.device, index, build)
+    del index  # all share the processor
+    cache = build_graph_cache(settings, clock)
+    precision, max_sentences = settings.precision, settings.max_batch_size
+    num_threads = settings.num_threads
+    return OnnxEngine(
+        partial(open_sessions, checkpoint, precision, max_sentences, num_threads, cache), clock
+    )
 
 
-SOPRANO_BACKENDS: Final = {"onnx": 16, "transformers": 4, "lmdeploy": 32}
-"""Those that run Soprano, with the texts that an instance can speak at once, see ModelInfo."""
+def _build_torch(
+    build_language_model: BuildLanguageModel,
+    checkpoint: Checkpoint,
+    *,
+    settings: ModelSettings,
+    index: int,
+    **_: object,
+) -> Engine:
+    return TorchEngine(checkpoint, settings.device, index, build_language_model)
 
+
+class SopranoBackend(msgspec.Struct, frozen=True):
+    """One way to run Soprano; `build_engine` takes what `_build_onnx` does."""
+
+    num_streams: int  # texts that an instance can speak at once, see ModelInfo
+    build_engine: Callable[..., Engine]
+
+
+SOPRANO_BACKENDS: Final = {
+    "onnx": SopranoBackend(16, _build_onnx),
+    "transformers": SopranoBackend(4, partial(_build_torch, TransformersLanguageModel)),
+    "lmdeploy": SopranoBackend(
+        32,
+        partial(_build_torch, lambda directory, _: LmdeployLanguageModel(directory, load_pipeline)),
+    ),
+}
 OTHER_BACKENDS: Final[dict[str, Callable[[ModelSettings], SpeechModel]]] = {
     "embedded": lambda settings: EmbeddedVoice(settings.num_threads)
 }

@@ -63,7 +63,7 @@ class HttpProtocol(H11Protocol):
     def __init__(
         self,
         limits: connections.ConnectionLimits,
-        overload: OverloadCheck | None,
+        overload: OverloadCheck,
         prefix: bytes,  # of paths, which is removed
         **arguments: Any,
     ) -> None:
@@ -175,7 +175,7 @@ class HttpProtocol(H11Protocol):
         if not self._is_answering:
             is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
             rejection = None
-            if is_new and self._overload is not None:
+            if is_new:
                 rejection = self._overload.answer(data, *self.server_state.default_headers)
             if rejection is not None:
                 self.transport.write(rejection)
