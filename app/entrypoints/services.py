@@ -14,7 +14,8 @@ from app.domain.services.admission import Admission
 from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.lifecycle import Intake, Readiness
 from app.domain.services.prefetch import PrefetchLimits
-from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
+from app.domain.services.speech import SpeechLimits, SpeechService
+from app.domain.services.speech_ports import SpeechPorts
 from app.domain.speech import Catalog
 from app.entrypoints.backends import Choice
 from app.entrypoints.settings import Settings
@@ -60,13 +61,7 @@ class Services:
         )
         self.admission = Admission(limits, ports.clock, ports.random)
         ports.metrics.watch_queue(self.admission.load)
-        self.readiness = Readiness(  # whether the model can speak
-            model=ports.model,
-            encoders=ports.encoders,
-            clock=ports.clock,
-            observer=ports.observer,
-            load_wait_s=settings.model.load_wait_s,
-        )
+        self.readiness = Readiness(ports, settings.model.load_wait_s)
         self.speech = SpeechService(
             ports,
             self.readiness,

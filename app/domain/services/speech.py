@@ -18,15 +18,11 @@ from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import ModelState, Readiness
 from app.domain.services.prefetch import CHARS_PER_S, LiveText, Prefetcher, PrefetchLimits
+from app.domain.services.speech_ports import SpeechPorts
 from app.domain.services.speech_stream import Part, SpeechStream
 from app.domain.speech import CacheStatus, Catalog, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
-from app.ports.audio_encoder import AudioEncoders
-from app.ports.clock import Clock
-from app.ports.reloaded_files import LexiconSource
-from app.ports.speech_model import SpeechCache, SpeechModel
-from app.ports.telemetry import SpeechObserver
 
 T = TypeVar("T")
 
@@ -44,17 +40,6 @@ LIGHT_FORMATS: Final = frozenset({AudioFormat.PCM, AudioFormat.WAV})
 MAX_INLINE_CHARS: Final = 500
 SLOWED_INPUT: Final = "With its speed and pauses the input takes as long as a text that"
 SILENCE_S: Final = 0.2  # playing time of the answer to a text with nothing to pronounce
-
-
-class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
-    """What `SpeechService` speaks through."""
-
-    model: SpeechModel
-    encoders: AudioEncoders
-    clock: Clock
-    observer: SpeechObserver
-    cache: SpeechCache | None = None  # what the model keeps, if anything
-    lexicon: LexiconSource | None = None  # knows pronunciations
 
 
 class SpeechLimits(msgspec.Struct, frozen=True):
