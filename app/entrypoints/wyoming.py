@@ -24,7 +24,7 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import InvalidRequestError, SpeechError
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechOptions, SpeechRequest
-from app.entrypoints.connections import ConnectionLimits, UnfinishedPart, WriteWatch, abort
+from app.entrypoints.connections import ConnectionLimits, QuotaShare, WriteWatch, abort
 from app.entrypoints.services import Services
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class EventReader(asyncio.StreamReader):
     Calls `on_end` when the client has left, or is refused.
     """
 
-    def __init__(self, max_bytes: int, part: UnfinishedPart) -> None:
+    def __init__(self, max_bytes: int, part: QuotaShare) -> None:
         super().__init__(max_bytes)
         self._max_bytes = max_bytes
         self._part = part
@@ -308,7 +308,7 @@ async def listen(
     loop = asyncio.get_running_loop()
     return await loop.create_server(
         lambda: asyncio.StreamReaderProtocol(
-            EventReader(max_event_bytes, UnfinishedPart(limits.unfinished)), serve
+            EventReader(max_event_bytes, QuotaShare(limits.unfinished)), serve
         ),
         sock=listener,
     )

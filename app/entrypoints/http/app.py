@@ -9,12 +9,13 @@ from litestar import Litestar
 from litestar.di import Provide
 
 from app.domain.errors import SpeechError
+from app.entrypoints.connections import Quota
 from app.entrypoints.http.access import AccessMiddleware, AllowedHosts, cors_config, key_name
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.files import StoredAudioController
 from app.entrypoints.http.middleware import RequestMiddleware
 from app.entrypoints.http.pages import openapi_config, page_files
-from app.entrypoints.http.responses import HeldAnswers
+from app.entrypoints.http.responses import MAX_HELD_BYTES
 from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.status import HealthController, ModelController, metrics_page
 from app.entrypoints.http.websocket import live_speech
@@ -40,7 +41,7 @@ def create_app(
 
     `on_settled` is as of `Services.running`. The state of the application has the services.
     """
-    services, held = Services(ports, settings), HeldAnswers()
+    services, held = Services(ports, settings), Quota(MAX_HELD_BYTES)
     cors = cors_config(settings.server.cors_origins)
     hosts = AllowedHosts(settings.server.host, settings.server.allowed_hosts)
 

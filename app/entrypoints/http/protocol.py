@@ -70,7 +70,7 @@ class HttpProtocol(H11Protocol):
         super().__init__(**arguments)
         self.conn: RequestReader = RequestReader(prefix)
         self._limits = limits
-        self._unfinished = connections.UnfinishedPart(limits.unfinished)
+        self._unfinished = connections.QuotaShare(limits.unfinished)
         self._overload = overload
         self._writes = connections.WriteWatch(limits.write_stall_s)
         self._headers_due_at: float | None = None
@@ -319,7 +319,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, limits: connections.ConnectionLimits, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._unfinished = connections.UnfinishedPart(limits.unfinished)
+        self._unfinished = connections.QuotaShare(limits.unfinished)
         self._num_cont_bytes = 0
         self._early = b""
         self._writes = connections.WriteWatch(limits.write_stall_s)

@@ -22,6 +22,7 @@ from app.domain.audio import choose_stem
 from app.domain.errors import StoreError
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import CacheStatus, Catalog, SpeechReport
+from app.entrypoints.connections import Quota
 from app.entrypoints.http import openapi, responses, schemas
 from app.entrypoints.http.access import LIMITED, key_name
 from app.entrypoints.http.errors import NOT_JSON, HttpError, describe_decode_error
@@ -102,7 +103,7 @@ async def answer_speech(
     request: Request[Any, Any, Any],
     data: schemas.CreateSpeech,
     services: Services,
-    held: responses.HeldAnswers,
+    held: Quota,
 ) -> ASGIResponse:
     """The answer, when its first bytes are there; raises SpeechError."""
     clock = services.ports.clock
@@ -196,7 +197,7 @@ class SpeechController(Controller):
         request: Request[Any, Any, Any],
         data: JSONBody[schemas.CreateSpeech],
         services: NamedDependency[Services],
-        held: NamedDependency[responses.HeldAnswers],
+        held: NamedDependency[Quota],
     ) -> ASGIResponse:
         """Answers with the audio as it is made, whole if `stream` is false, or as events."""
         return await answer_speech(request, data, services, held)

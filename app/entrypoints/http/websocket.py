@@ -25,6 +25,7 @@ from app.domain.services.prefetch import LiveText
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import within
 from app.domain.speech import SpeechOptions
+from app.entrypoints.connections import Quota, QuotaShare
 from app.entrypoints.http import websocket_messages as messages
 from app.entrypoints.http.access import LIMITED, grant_in, protocol_to_accept
 from app.entrypoints.http.errors import (
@@ -54,37 +55,17 @@ CLIENT_LEFT: Final = (WebSocketDisconnect, OSError)
 _log = structlog.get_logger(__name__)
 
 
-class WaitingText:
-    """The code points on one socket that wait to be synthesized; `max_chars` is of one message."""
-
-    def __init__(self, max_chars: int) -> None:
-        self._max_chars = max_chars
-        self._num_chars = 0
-
-    def add(self, num_chars: int) -> None:
-        """Take these too; raises InputTooLongError, and then has not."""
-        if num_chars > self._max_chars:
-            raise errors.InputTooLongError(num_chars, self._max_chars)
-        total, most = self._num_chars + num_chars, WAITING_TEXTS * self._max_chars
-        if total > most:
-            raise errors.InputTooLongError(total, most)
-        self._num_chars = total
-
-    def remove(self, num_chars: int) -> None:
-        """These wait no longer."""
-        self._num_chars -= num_chars
-
-
 class Utterance:
     """One text, whose characters are counted in `waiting` until they are synthesized."""
 
-    def __init__(self, number: int, options: SpeechOptions, waiting: WaitingText) -> None:
+    def __init__(self, number: int, options: SpeechOptions, waiting: Quota) -> None:
         self.number = number
         self.options = options
         self.stream: SpeechStream | None = None  # once it is synthesized
         self.num_bytes = 0  # of the file that have been sent
         self.is_over = False  # the client was told that the file is whole
         self._waiting = waiting
+        self._share = QuotaShare(waiting)
         self._last: messages.Written | None = None
         self._written: asyncio.Queue[messages.Written] = asyncio.Queue()
 
@@ -93,23 +74,24 @@ class Utterance:
         if message == messages.Text("") or message == self._last == messages.Flush():
             return  # says nothing, and would only fill the memory
         if isinstance(message, messages.Text):
-            self._waiting.add(len(message.text))
+            num_chars, limit = len(message.text), self._waiting.limit
+            if num_chars > limit // WAITING_TEXTS:
+                raise errors.InputTooLongError(num_chars, limit // WAITING_TEXTS)
+            if not self._share.resize(self._share.used + num_chars):
+                raise errors.InputTooLongError(self._waiting.used + num_chars, limit)
         self._last = message
         self._written.put_nowait(message)
 
     async def next(self) -> messages.Written:
         """What was written next."""
-        return self._taken(await self._written.get())
+        message = await self._written.get()
+        if isinstance(message, messages.Text):
+            self._share.resize(self._share.used - len(message.text))
+        return message
 
     def drop(self) -> None:
         """Nothing of it waits any longer."""
-        while not self._written.empty():
-            self._taken(self._written.get_nowait())
-
-    def _taken(self, message: messages.Written) -> messages.Written:
-        if isinstance(message, messages.Text):
-            self._waiting.remove(len(message.text))
-        return message
+        self._share.resize(0)
 
     def num_samples(self) -> int:
         """Samples sent: counted where the format shows them, else those the encoder has taken."""
@@ -151,7 +133,7 @@ class LiveSession:
         self._idle_s = self.services.settings.server.socket_idle_s
         self._options = SpeechOptions(format=AudioFormat.PCM)
         self._waiting: asyncio.Queue[Utterance] = asyncio.Queue()
-        self._waiting_text = WaitingText(self.services.settings.speech.max_chars)
+        self._waiting_text = Quota(WAITING_TEXTS * self.services.settings.speech.max_chars)
         self._active_at = self._clock.monotonic()
 
     async def run(self) -> None:
