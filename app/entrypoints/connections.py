@@ -12,6 +12,10 @@ from uvicorn.server import ServerState
 
 MAX_REJECTED: Final = 16  # connections beyond the limit that are told so; others are closed at once
 
+# Given to a client before it is left: to begin the request that is rejected, or to take the reason
+# why its answer or its socket is cut.
+FAREWELL_S: Final = 1.0
+
 # 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
 # This has room for 256 bodies of 256 KiB that come slowly; what
 # comes at once is not counted. With less, long texts from slow networks are rejected earlier.

@@ -19,13 +19,9 @@ from litestar.types import Receive, Scope, Send
 from app.domain import errors
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import unless, within
-from app.entrypoints.connections import Quota, QuotaShare
+from app.entrypoints.connections import FAREWELL_S, Quota, QuotaShare
 from app.entrypoints.http.errors import ClientDisconnectedError
 from app.ports.clock import Clock
-
-# Given to a client to take the last words when its key was revoked or the server ends. Others that
-# read nothing are cut by the connection's own limit.
-FAREWELL_S: Final = 1.0
 
 # Ends of an answer that the operator has caused.
 EXPECTED_CUTS: Final = (errors.InvalidApiKeyError, errors.ServerDrainingError)
@@ -76,6 +72,7 @@ class StreamResponse(ASGIResponse):
             else:
                 _log.error("speech.cut", error="internal_error", exc_info=error)
             if words := self._last_words(error):
+                # Others that read nothing are cut by the connection's own limit.
                 limit_s = FAREWELL_S if isinstance(error, EXPECTED_CUTS) else math.inf
                 sending = send({"type": "http.response.body", "body": words, "more_body": True})
                 with suppress(OSError):  # the client may have left meanwhile, or read nothing

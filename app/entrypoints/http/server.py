@@ -17,14 +17,13 @@ from typing import Any, Final, cast
 import structlog
 import uvicorn
 
-from app.entrypoints.connections import ConnectionLimits, TlsHandshake, abort
+from app.entrypoints.connections import FAREWELL_S, ConnectionLimits, TlsHandshake, abort
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol
 from app.entrypoints.services import Services
 from app.entrypoints.settings import ServerSettings
 
 TICKS_PER_CHECK: Final = 10  # of 0.1 s, between two looks at all connections
-FAREWELL_S: Final = 1.0  # given to answers and speech sockets that are cut to say why
 LAST_LINE_S: Final = 5  # after which uvicorn cancels what has not ended when its connection was cut
 
 # What the system may hold of an answer for a client that does not read. By default it takes

@@ -25,7 +25,7 @@ from app.domain.services.prefetch import LiveText
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import within
 from app.domain.speech import SpeechOptions
-from app.entrypoints.connections import Quota, QuotaShare
+from app.entrypoints.connections import FAREWELL_S, Quota, QuotaShare
 from app.entrypoints.http import websocket_messages as messages
 from app.entrypoints.http.access import LIMITED, grant_in, protocol_to_accept
 from app.entrypoints.http.errors import (
@@ -43,7 +43,6 @@ LIVE_PATH: Final = "/v1/audio/speech/stream"
 BYTES_PER_SAMPLE: Final = 2
 MAX_WAITING_UTTERANCES: Final = 16  # written and not spoken, on one socket
 WAITING_TEXTS: Final = 16  # of the longest that are allowed, in characters, on one socket
-FAREWELL_S: Final = 1.0  # given to a client that reads nothing to take the last message
 
 # Closing codes (IANA registry): of an idle socket, and of a server that restarts.
 CLOSE_IDLE: Final = 1000
