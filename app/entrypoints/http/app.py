@@ -41,7 +41,7 @@ def create_app(
 
     `on_settled` is as of `Services.running`. The state of the application has the services.
     """
-    services, held = Services(ports, settings), Quota(MAX_HELD_BYTES)
+    services = Services(ports, settings)
     cors = cors_config(settings.server.cors_origins)
     hosts = AllowedHosts(settings.server.host, settings.server.allowed_hosts)
 
@@ -53,7 +53,6 @@ def create_app(
     providers: dict[str, Callable[..., Any]] = {  # of what handlers ask for by name
         "services": lambda: services,
         "library": lambda: services.library,
-        "held": lambda: held,
         "owner": key_name,
     }
     controllers = (SpeechController, StoredAudioController, ModelController, HealthController)
@@ -71,5 +70,6 @@ def create_app(
         logging_config=None,
     )
     app.state.services = services
+    app.state.held = Quota(MAX_HELD_BYTES)  # bytes of the answers that are held
     app.asgi_handler = RequestMiddleware(app.asgi_handler, services, hosts, cors)
     return app

@@ -22,7 +22,6 @@ from app.domain.audio import choose_stem
 from app.domain.errors import StoreError
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import CacheStatus, Catalog, SpeechReport
-from app.entrypoints.connections import Quota
 from app.entrypoints.http import openapi, responses, schemas
 from app.entrypoints.http.access import LIMITED, key_name
 from app.entrypoints.http.errors import NOT_JSON, HttpError, describe_decode_error
@@ -100,10 +99,7 @@ class SpeechBody(MsgspecDTO[schemas.CreateSpeech]):
 
 
 async def answer_speech(
-    request: Request[Any, Any, Any],
-    data: schemas.CreateSpeech,
-    services: Services,
-    held: Quota,
+    request: Request[Any, Any, Any], data: schemas.CreateSpeech, services: Services
 ) -> ASGIResponse:
     """The answer, when its first bytes are there; raises SpeechError."""
     clock = services.ports.clock
@@ -137,7 +133,7 @@ async def answer_speech(
                 stored = {}
         return headers | timing | stored
 
-    return responses.WholeResponse(stream, held, clock, whole_headers)
+    return responses.WholeResponse(stream, request.app.state.held, clock, whole_headers)
 
 
 def _headers(stream: SpeechStream, data: schemas.CreateSpeech, catalog: Catalog) -> dict[str, str]:
@@ -196,11 +192,10 @@ class SpeechController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: JSONBody[schemas.CreateSpeech],
-        services: NamedDependency[Services],
-        held: NamedDependency[Quota],
+        services: NamedDependency[Services],  # alone: several would be asked for in tasks
     ) -> ASGIResponse:
         """Answers with the audio as it is made, whole if `stream` is false, or as events."""
-        return await answer_speech(request, data, services, held)
+        return await answer_speech(request, data, services)
 
     @post(
         "/speech/normalize",
