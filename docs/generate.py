@@ -100,12 +100,11 @@ def error_codes() -> str:
         meaning = (error.__doc__ or "").partition("\n")[0]
         kind = http_errors.kind_of(status_code)
         rows.setdefault((status_code, error.code), (kind, retry, meaning))
-    for status_code, (code, text) in http_errors.FRAMEWORK_ERRORS.items():
-        meaning = text or "The framework rejected the request."
-        rows.setdefault((status_code, code), (http_errors.INVALID_REQUEST, "no", meaning))
     for code, (status_code, message) in http_errors.HTTP_ERRORS.items():
         retry = "yes" if status_code in http_errors.RETRYABLE else "no"
-        meaning = re.sub(r" ?\{.*?\}", " …", message)
+        meaning = message.replace("{problem};", "Not found;")
+        meaning = re.sub(r" ?\{.*?\}", " …", meaning)
+        meaning = "The framework rejected the request." if meaning == " …" else meaning
         rows.setdefault((status_code, code), (http_errors.kind_of(status_code), retry, meaning))
     internal = http_errors.INTERNAL_ERROR
     rows[500, str(internal.code)] = (internal.type, "no", "An unexpected failure; see the log.")

@@ -22,7 +22,6 @@ import httpx
 import msgspec
 from litestar import Litestar
 
-from app.adapters.clock import SystemClock
 from app.domain.services.lifecycle import Intake
 from app.entrypoints.backends import Choice
 from app.entrypoints.http.app import create_app
@@ -68,7 +67,7 @@ class Fakes:
         self.keys = FakeKeySource()
         self.metrics = FakeMetrics()
         self.chance = 0.0
-        self.intake = Intake()
+        self.intake: Intake  # of the last application
 
     def ports(self) -> Ports:
         return Ports(
@@ -89,7 +88,9 @@ class Fakes:
     def app(self, **changed: Any) -> Litestar:
         """With other adapters in place of some fakes, by the names of `Ports`."""
         ports = msgspec.structs.replace(self.ports(), **changed)
-        return create_app(ports, self.settings, intake=self.intake)
+        app = create_app(ports, self.settings)
+        self.intake = app.state.services.intake
+        return app
 
 
 class QuickServer(SpeechServer):
@@ -114,17 +115,16 @@ class QuickServer(SpeechServer):
 @asynccontextmanager
 async def serving(app: Litestar) -> AsyncIterator[str]:
     """Serve `app` on this event loop; gives its base URL."""
-    async with serving_until_stopped(app, ServerSettings(), Intake()) as server:
+    async with serving_until_stopped(app, ServerSettings()) as server:
         yield url_of(server)
 
 
 @asynccontextmanager
 async def serving_until_stopped(
-    app: Litestar, settings: ServerSettings, intake: Intake
+    app: Litestar, settings: ServerSettings
 ) -> AsyncIterator[SpeechServer]:
-    """Serve `app`, whose intake is `intake`; what runs at the end of the block is cut."""
-    settings = msgspec.structs.replace(settings, port=0)
-    server = QuickServer(app, settings, intake, SystemClock())
+    """Serve `app`; what runs at the end of the block is cut."""
+    server = QuickServer(app, msgspec.structs.replace(settings, port=0))
     task = asyncio.create_task(server._serve())
     try:
         while not server.started:

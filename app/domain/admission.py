@@ -111,16 +111,21 @@ class Capacity:
 
     def __init__(self, limits: AdmissionLimits, num: int) -> None:
         self._limits = limits
-        self.num = self._limited(num)
-        self._num_segments = 0  # under way
-        self._full_since: float | None = None
-        # since then: seconds of segments under way, up to this time; and of those that have ended,
-        # their number, the audio and the time that they took, in seconds
+        self.begin_with(num)
+        self._num_segments = self._num_running = 0  # under way, and of how many requests
+        # since all turns are taken: seconds of segments under way, up to this time; and of those
+        # that have ended, their number, the audio and the time that they took, in seconds
         self._segments_s = self._noted_at = self._audio_s = self._took_s = 0.0
         self._num_ended = 0
 
+    def begin_with(self, num: int) -> None:
+        """Let so many run, within the limits, until more is known."""
+        self.num = min(max(self._limits.min_running, num), self._limits.max_running)
+        self._full_since: float | None = None
+
     def note_running(self, num_running: int, now: float) -> None:
         """So many requests run now."""
+        self._num_running = num_running
         if num_running < self.num:
             self._full_since = None
         elif self._full_since is None:
@@ -135,26 +140,21 @@ class Capacity:
     def segment_ended(self, audio_s: float, took_s: float, now: float) -> None:
         """One is no longer; it gave so much audio in so many seconds, or failed and gave none."""
         self._note_segments(-1, now)
-        if self._full_since is None or took_s * MAX_SPEED < audio_s or not audio_s:
-            return
-        self._num_ended += 1
-        self._audio_s += audio_s
-        self._took_s += took_s
-        full_s = now - self._full_since
-        if full_s < CAPACITY_WINDOW_S or self._num_ended < MIN_SEGMENTS:
-            return
-        made = self._audio_s / self._took_s * self._segments_s / full_s
-        change = int(made / HEADROOM) - self.num
-        self.num = self._limited(self.num + (change + (change > 0)) // 2)  # by one at least
-        self._full_since = None
+        if self._full_since is not None and 0 < audio_s <= took_s * MAX_SPEED:
+            self._num_ended += 1
+            self._audio_s += audio_s
+            self._took_s += took_s
+            full_s = now - self._full_since
+            if full_s >= CAPACITY_WINDOW_S and self._num_ended >= MIN_SEGMENTS:
+                made = self._audio_s / self._took_s * self._segments_s / full_s
+                change = int(made / HEADROOM) - self.num
+                self.begin_with(self.num + (change + (change > 0)) // 2)  # by one at least
+        self.note_running(self._num_running, now)
 
     def _note_segments(self, change: int, now: float) -> None:
         self._segments_s += self._num_segments * (now - self._noted_at)
         self._noted_at = now
         self._num_segments += change
-
-    def _limited(self, num: int) -> int:
-        return min(max(self._limits.min_running, num), self._limits.max_running)
 
 
 class AdmissionQueue:
@@ -162,7 +162,7 @@ class AdmissionQueue:
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
-        self._capacity = Capacity(limits, limits.max_running)
+        self.capacity = Capacity(limits, limits.max_running)
         self._lines: dict[str | None, deque[Ticket]] = {}  # whose turn it is comes first
         self._num_queued = self._num_chars = 0
         self._num_running = self._num_long_running = self._num_open = 0
@@ -178,22 +178,9 @@ class AdmissionQueue:
             num_queued_chars=self._num_chars,
             oldest_s=now - oldest,
             num_running=self._num_running,
-            max_running=self._capacity.num,
+            max_running=self.capacity.num,
             num_open=self._num_open,
         )
-
-    def set_capacity(self, num_running: int) -> None:
-        """Begin with so many running; for before the first request."""
-        self._capacity = Capacity(self._limits, num_running)
-
-    def segment_began(self, now: float) -> None:
-        """See `Capacity`."""
-        self._capacity.segment_began(now)
-
-    def segment_ended(self, audio_s: float, took_s: float, now: float) -> None:
-        """See `Capacity`."""
-        self._capacity.segment_ended(audio_s, took_s, now)
-        self._capacity.note_running(self._num_running, now)
 
     def arrive(self, ticket: Ticket) -> list[Ticket]:
         """Put a request at the end of its caller's line; those that had to make room for it.
@@ -281,14 +268,14 @@ class AdmissionQueue:
             self._last_turn = None
 
     def _has_turn_for(self, ticket: Ticket) -> bool:
-        capacity, is_long = self._capacity, ticket.num_chars > self._limits.max_short_chars
+        capacity, is_long = self.capacity, ticket.num_chars > self._limits.max_short_chars
         if is_long and self._num_long_running >= capacity.num - capacity.num // SHORT_TEXTS_SHARE:
             return False
         return self._num_running < capacity.num and self._num_open < self._limits.max_open
 
     def _count_running(self, ticket: Ticket, change: int, now: float) -> None:
         self._num_running += change
-        self._capacity.note_running(self._num_running, now)
+        self.capacity.note_running(self._num_running, now)
         self._num_long_running += change * (ticket.num_chars > self._limits.max_short_chars)
 
     def _has_room_for(self, ticket: Ticket) -> bool:

@@ -6,7 +6,7 @@ call may succeed later.
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 # Of an instance of the model: it said so itself, its process ended, its process gave no sign of
 # life any more, or it lives and does not speak.
@@ -19,9 +19,9 @@ class SpeechError(Exception):
     A subclass names what of the four it does not inherit; `message` is the usual one.
     """
 
-    code: ClassVar[str] = "speech_error"
-    param: ClassVar[str | None] = None
-    is_retryable: ClassVar[bool] = False
+    code: str = "speech_error"
+    param: str | None = None
+    is_retryable: bool = False
     message: ClassVar[str] = ""
 
     def __init_subclass__(cls, **defaults: str | bool | float) -> None:
@@ -36,6 +36,12 @@ class SpeechError(Exception):
 class InvalidRequestError(SpeechError, code="invalid_request"):
     """The request cannot succeed as it is."""
 
+    def __init__(
+        self, message: str | None = None, *, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code, self.param = code or self.code, param or self.param
+
 
 class EmptyInputError(InvalidRequestError, code="empty_input", param="input"):
     """The input is empty."""
@@ -44,24 +50,16 @@ class EmptyInputError(InvalidRequestError, code="empty_input", param="input"):
 
 
 class InputTooLongError(InvalidRequestError, code="string_above_max_length", param="input"):
-    """The input has more characters (Unicode code points) than the limit allows."""
+    """The input has more characters (Unicode code points) than the limit allows.
 
-    subject: ClassVar[str] = "The input"
+    `subject` says of what they are: of the input as it is sent, or as it is spoken.
+    """
 
-    def __init__(self, length: int, limit: int) -> None:
-        super().__init__(f"{self.subject} has {length} characters; at most {limit} are allowed.")
-
-
-class ExpandedInputTooLongError(InputTooLongError):
-    """The same, counted after numbers and symbols are written as words."""
-
-    subject = "With numbers and symbols in words the input"
+    def __init__(self, length: int, limit: int, subject: str = "The input") -> None:
+        super().__init__(f"{subject} has {length} characters; at most {limit} are allowed.")
 
 
-class SlowedInputTooLongError(InputTooLongError):
-    """The same, counted with the additional playing time of pauses, and of a speed below 1."""
-
-    subject = "With its speed and pauses the input takes as long as a text that"
+EXPANDED_INPUT: Final = "With numbers and symbols in words the input"
 
 
 class InvalidSpeedError(InvalidRequestError, code="invalid_speed", param="speed"):

@@ -12,17 +12,38 @@ from uvicorn.server import ServerState
 
 MAX_REJECTED: Final = 16  # connections beyond the limit that are told so; others are closed at once
 
+# Given to a client before it is left: to begin the request that is rejected, or to take the reason
+# why its answer or its socket is cut.
+FAREWELL_S: Final = 1.0
+
 # 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
 # This has room for 256 bodies of 256 KiB that come slowly; what
 # comes at once is not counted. With less, long texts from slow networks are rejected earlier.
 MAX_UNFINISHED_BYTES: Final = 64 * 1024 * 1024
 
 
-class UnfinishedBytes(msgspec.Struct):
-    """The size of all request bodies and WebSocket messages that have come in part."""
+class Quota(msgspec.Struct):
+    """How much several may have together, of bytes or characters."""
 
-    max_bytes: int
-    num_bytes: int = 0
+    limit: int
+    used: int = 0
+
+
+class QuotaShare:
+    """What one of them has; resize it to 0 in the end."""
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = quota
+        self.used = 0
+
+    def resize(self, used: int) -> bool:
+        """Whether it may have so much, which then is counted; it may always shrink."""
+        change = used - self.used
+        if change > 0 and self._quota.used + change > self._quota.limit:
+            return False
+        self.used = used
+        self._quota.used += change
+        return True
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True):
@@ -32,26 +53,8 @@ class ConnectionLimits(msgspec.Struct, frozen=True):
     write_stall_s: float  # for which a client may take nothing of what waits for it
     max_connections: int  # that are open at the same time
     idle_s: float  # for which nothing may come or be sent where several requests share one
-    unfinished: UnfinishedBytes = msgspec.field(
-        default_factory=lambda: UnfinishedBytes(MAX_UNFINISHED_BYTES)
-    )
-
-
-class UnfinishedPart:
-    """The share of one connection in `whole`; resize it to 0 in the end."""
-
-    def __init__(self, whole: UnfinishedBytes) -> None:
-        self._whole = whole
-        self._num_bytes = 0
-
-    def resize(self, num_bytes: int) -> bool:
-        """Whether it may have so many bytes, which then are counted; it may always shrink."""
-        change = num_bytes - self._num_bytes
-        if change > 0 and self._whole.num_bytes + change > self._whole.max_bytes:
-            return False
-        self._num_bytes = num_bytes
-        self._whole.num_bytes += change
-        return True
+    # bytes of all request bodies and WebSocket messages that have come in part
+    unfinished: Quota = msgspec.field(default_factory=lambda: Quota(MAX_UNFINISHED_BYTES))
 
 
 class WriteWatch:

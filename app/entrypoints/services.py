@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager, suppress
 from random import random
 from typing import Final
 
-import msgspec
-
 from app.domain.admission import AdmissionLimits
 from app.domain.errors import SpeechError
 from app.domain.resilience import EngineHealth
@@ -16,52 +14,41 @@ from app.domain.services.admission import Admission
 from app.domain.services.audio_library import AudioLibrary
 from app.domain.services.lifecycle import Intake, Readiness
 from app.domain.services.prefetch import PrefetchLimits
-from app.domain.services.speech import SpeechLimits, SpeechPorts, SpeechService
+from app.domain.services.speech import SpeechLimits, SpeechService
+from app.domain.services.speech_ports import SpeechPorts
 from app.domain.speech import Catalog
 from app.entrypoints.backends import Choice
 from app.entrypoints.settings import Settings
-from app.ports.audio_encoder import AudioEncoders
 from app.ports.audio_store import AudioStores
-from app.ports.clock import Clock
-from app.ports.reloaded_files import KeySource, LexiconSource
+from app.ports.reloaded_files import KeySource
 from app.ports.shared_state import SharedLimits
-from app.ports.speech_model import SpeechCache, SpeechModel
-from app.ports.telemetry import MetricsSource, RequestObserver, SpeechObserver, Tracing
+from app.ports.telemetry import MetricsSource, RequestObserver, Tracing
 
 QUEUED_TEXTS: Final = 16  # of the longest that are allowed, in the queue
 
 
-class Ports(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+class Ports(SpeechPorts, frozen=True, eq=False, kw_only=True):
     """The outside world, one adapter per port. Constructed, not yet opened."""
 
     choice: Choice  # which backend the model is, and which better ones it is not
-    model: SpeechModel
-    encoders: AudioEncoders
     stores: AudioStores
     keys: KeySource
-    clock: Clock
-    observer: SpeechObserver
     requests: RequestObserver
     metrics: MetricsSource
-    cache: SpeechCache | None = None  # what the model keeps, if anything
     health: Callable[[], EngineHealth] = EngineHealth  # of the model once it is loaded
     count_instances: Callable[[], int] = int  # of the model, that can be asked
     tracing: Tracing | None = None  # follows requests
     limits: SharedLimits | None = None  # of keys, for several servers together
-    lexicon: LexiconSource | None = None  # knows pronunciations
     random: Callable[[], float] = random  # numbers in [0, 1)
 
 
 class Services:
     """What entrypoints call."""
 
-    def __init__(self, ports: Ports, settings: Settings, intake: Intake) -> None:
-        self._ports = ports
-        self.intake = intake
-        self.choice = ports.choice
-        self.engine_health = ports.health
-        self.count_instances = ports.count_instances
-        self.metrics = ports.metrics
+    def __init__(self, ports: Ports, settings: Settings) -> None:
+        self.ports = ports
+        self.settings = settings
+        self.intake = Intake()
         self.library = AudioLibrary(ports.stores, ports.clock, ports.observer)
         self.access = AccessControl(ports.keys, ports.clock, ports.random, ports.limits)
         admission = settings.admission
@@ -74,16 +61,9 @@ class Services:
         )
         self.admission = Admission(limits, ports.clock, ports.random)
         ports.metrics.watch_queue(self.admission.load)
-        model, encoders, clock, observer = ports.model, ports.encoders, ports.clock, ports.observer
-        self.readiness = Readiness(  # whether the model can speak
-            model=model,
-            encoders=encoders,
-            clock=clock,
-            observer=observer,
-            load_wait_s=settings.model.load_wait_s,
-        )
+        self.readiness = Readiness(ports, settings.model.load_wait_s)
         self.speech = SpeechService(
-            SpeechPorts(model, encoders, clock, observer, ports.cache, ports.lexicon),
+            ports,
             self.readiness,
             self.admission,
             Catalog(ports.model.info, accepts_unknown=settings.speech.unknown_names == "default"),
@@ -120,6 +100,6 @@ class Services:
             loading.cancel()
             with suppress(asyncio.CancelledError):
                 await loading
-            await self._ports.model.close()
-            if self._ports.tracing is not None:
-                await self._ports.tracing.close()
+            await self.ports.model.close()
+            if self.ports.tracing is not None:
+                await self.ports.tracing.close()

@@ -22,10 +22,9 @@ from wyoming.tts import SynthesizeStopped, SynthesizeVoice
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import InvalidRequestError, SpeechError
-from app.domain.services.speech import LiveSpeech
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechOptions, SpeechRequest
-from app.entrypoints.connections import ConnectionLimits, UnfinishedPart, WriteWatch, abort
+from app.entrypoints.connections import ConnectionLimits, QuotaShare, WriteWatch, abort
 from app.entrypoints.services import Services
 
 if TYPE_CHECKING:
@@ -37,15 +36,9 @@ MDNS_GROUP: Final = ("224.0.0.251", 5353)  # RFC 6762, section 3
 WIDTH: Final = 2  # bytes of a sample
 NUM_CHANNELS: Final = 1
 AUTHOR: Final = Attribution("", "")
+FAULTY_EVENT: Final = "The event is not as Wyoming has it."
 
 _log = structlog.get_logger(__name__)
-
-
-class FaultyEventError(InvalidRequestError):
-    """An event that cannot be understood."""
-
-    def __init__(self) -> None:
-        super().__init__("The event is not as Wyoming has it.")
 
 
 class EventReader(asyncio.StreamReader):
@@ -54,7 +47,7 @@ class EventReader(asyncio.StreamReader):
     Calls `on_end` when the client has left, or is refused.
     """
 
-    def __init__(self, max_bytes: int, part: UnfinishedPart) -> None:
+    def __init__(self, max_bytes: int, part: QuotaShare) -> None:
         super().__init__(max_bytes)
         self._max_bytes = max_bytes
         self._part = part
@@ -127,7 +120,7 @@ class WyomingConnection:
         self._limits = limits
         self._writes = WriteWatch(limits.write_stall_s)
         self._sent_at = 0.0
-        self._live: LiveSpeech | None = None  # a text that is being written
+        self._live: SpeechStream | None = None  # of a text that is being written
         self._speaking: asyncio.Task[None] | None = None
         self._serving = asyncio.current_task()
         reader.on_end = self.cut
@@ -165,7 +158,7 @@ class WyomingConnection:
     shutdown = cut
 
     async def run(self) -> None:
-        """Serve until the client leaves, or what it asks for fails.
+        """Serve until the client leaves, or what it asks for fails; return when all is sent.
 
         Home Assistant waits for the end of its speech or of the connection, whatever is said.
         """
@@ -186,10 +179,7 @@ class WyomingConnection:
         elif error is not None and not isinstance(error, asyncio.CancelledError | ConnectionError):
             _log.error("wyoming.failed", exc_info=error)
         self._writer.close()
-
-    async def wait_closed(self) -> None:
-        """Return when all is sent, or the client has left, or it was cut."""
-        with suppress(ConnectionError, asyncio.CancelledError):
+        with suppress(ConnectionError, asyncio.CancelledError):  # or it was cut
             await self._writer.wait_closed()
 
     async def _handle(self, event: Event) -> None:
@@ -205,7 +195,7 @@ class WyomingConnection:
             case "synthesize-start" if self._live is None:
                 self._services.intake.check()
                 self._live = await self._services.speech.start_live(self._options(event))
-                self._begin(self._send_speech(self._live.stream))
+                self._begin(self._send_speech(self._live))
             case "synthesize-chunk" if self._live is not None:
                 await self._live.text.write(_text(event))
             case "synthesize-stop" if self._live is not None:
@@ -251,11 +241,11 @@ class WyomingConnection:
         try:
             voice = SynthesizeVoice.from_dict(event.data.get("voice") or {})
         except TypeError:
-            raise FaultyEventError from None
+            raise InvalidRequestError(FAULTY_EVENT) from None
         name = voice.name if voice is not None else None
         rate = self._services.speech.catalog.info.sample_rate
         if not (name is None or isinstance(name, str)):
-            raise FaultyEventError
+            raise InvalidRequestError(FAULTY_EVENT)
         return SpeechOptions(format=AudioFormat.PCM, sample_rate=rate, voice=name)
 
     def _describe(self) -> Info:
@@ -286,7 +276,7 @@ class WyomingConnection:
 def _text(event: Event) -> str:
     text = event.data.get("text")
     if not isinstance(text, str):
-        raise FaultyEventError
+        raise InvalidRequestError(FAULTY_EVENT)
     return text
 
 
@@ -308,7 +298,6 @@ async def listen(
         connections.add(connection)
         try:
             await connection.run()
-            await connection.wait_closed()
         except asyncio.CancelledError:
             pass  # cut once more at its end; asyncio would log that of a connection's task
         finally:
@@ -319,7 +308,7 @@ async def listen(
     loop = asyncio.get_running_loop()
     return await loop.create_server(
         lambda: asyncio.StreamReaderProtocol(
-            EventReader(max_event_bytes, UnfinishedPart(limits.unfinished)), serve
+            EventReader(max_event_bytes, QuotaShare(limits.unfinished)), serve
         ),
         sock=listener,
     )

@@ -9,10 +9,10 @@ import pytest
 from litestar.types import Receive, Scope, Send
 
 from app.domain.api_keys import KeyLimits
-from app.domain.services.access_control import AccessControl
 from app.entrypoints.http.access import AllowedHosts, is_same_host
 from app.entrypoints.http.middleware import RequestMiddleware
 from app.entrypoints.http.schemas import EXPOSED_HEADERS
+from app.entrypoints.services import Services
 from app.entrypoints.settings import ServerSettings, Settings
 from tests.examples import table
 from tests.serving import Fakes, serving
@@ -174,15 +174,8 @@ async def test_the_body_is_dropped_before_any_server_could_send_it() -> None:
         raise AssertionError("nothing is asked for")
 
     fakes = Fakes()
-    middleware = RequestMiddleware(
-        app=app,
-        clock=fakes.clock,
-        observer=fakes.requests,
-        tracing=None,
-        hosts=AllowedHosts("127.0.0.1", ""),
-        access=AccessControl(fakes.keys, fakes.clock, lambda: 0.0),
-        cors=None,
-    )
+    services = Services(fakes.ports(), fakes.settings)
+    middleware = RequestMiddleware(app, services, AllowedHosts("127.0.0.1", ""), cors=None)
     scope: Any = {"type": "http", "method": "HEAD", "path": "/", "raw_path": b"/"}
     scope |= {"headers": [], "state": {}}
     await middleware(scope, receive, send)

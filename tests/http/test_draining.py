@@ -25,7 +25,7 @@ BODY = {"input": "One one. Two two.", "response_format": "pcm"}
 @pytest.fixture
 async def server(fakes: Fakes) -> AsyncIterator[SpeechServer]:
     settings = ServerSettings(shutdown_s=30)
-    async with serving_until_stopped(fakes.app(), settings, fakes.intake) as server:
+    async with serving_until_stopped(fakes.app(), settings) as server:
         await warmed_up(fakes)
         yield server
 
@@ -128,7 +128,7 @@ async def two_in_line(fakes: Fakes, shutdown_s: int) -> AsyncIterator[tuple[Spee
     fakes.settings = Settings(admission=AdmissionSettings(max_running=1))
     settings = ServerSettings(shutdown_s=shutdown_s)
     async with (
-        serving_until_stopped(fakes.app(), settings, fakes.intake) as server,
+        serving_until_stopped(fakes.app(), settings) as server,
         httpx.AsyncClient(base_url=url_of(server), event_hooks={"response": [note]}) as client,
     ):
         await warmed_up(fakes)
@@ -165,7 +165,7 @@ async def test_what_is_not_finished_in_time_is_cut_and_never_looks_whole(
 ) -> None:
     settings = ServerSettings(shutdown_s=0)
     async with (
-        serving_until_stopped(fakes.app(), settings, fakes.intake) as server,
+        serving_until_stopped(fakes.app(), settings) as server,
         httpx.AsyncClient(base_url=url_of(server)) as client,
         client.stream("POST", SPEECH, json=BODY) as answer,
     ):
@@ -183,7 +183,7 @@ async def test_what_is_cut_is_logged_as_the_shutdown_and_events_say_so(
     body = b""
     with capture_logs() as events:
         async with (
-            serving_until_stopped(fakes.app(), settings, fakes.intake) as server,
+            serving_until_stopped(fakes.app(), settings) as server,
             httpx.AsyncClient(base_url=url_of(server)) as client,
             client.stream("POST", SPEECH, json=BODY | form) as answer,
         ):

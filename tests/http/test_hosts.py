@@ -204,9 +204,8 @@ async def test_every_answer_tells_browsers_what_other_pages_may_not_do(
 async def test_the_address_that_the_log_names_can_be_asked_also_with_ipv6() -> None:
     fakes = served_as(host="::1")
     with capture_logs() as events:
-        settings, intake = fakes.settings.server, fakes.intake
         async with (
-            serving_until_stopped(fakes.app(), settings, intake),
+            serving_until_stopped(fakes.app(), fakes.settings.server),
             httpx.AsyncClient() as client,
         ):
             (url,) = [event["url"] for event in events if event["event"] == "server.listening"]

@@ -17,12 +17,8 @@ from app.domain.audio import AudioFormat
 from app.domain.errors import SynthesisError
 from app.domain.segment import TextSegment
 from app.domain.speech import Outcome, SpeechOptions
-from app.entrypoints.http.websocket import (
-    MAX_WAITING_UTTERANCES,
-    WAITING_TEXTS,
-    Utterance,
-    WaitingText,
-)
+from app.entrypoints.connections import Quota
+from app.entrypoints.http.websocket import MAX_WAITING_UTTERANCES, WAITING_TEXTS, Utterance
 from app.entrypoints.http.websocket_messages import End, Flush, Text
 from app.entrypoints.settings import ServerSettings, Settings, SpeechSettings
 from tests.eventually import eventually
@@ -313,7 +309,7 @@ async def test_much_that_is_spoken_is_taken_in_pieces_as_it_is_at_once(client: L
 
 
 async def test_what_says_nothing_does_not_wait() -> None:
-    utterance = Utterance(1, SpeechOptions(format=AudioFormat.PCM), WaitingText(10))
+    utterance = Utterance(1, SpeechOptions(format=AudioFormat.PCM), Quota(10 * WAITING_TEXTS))
     utterance.write(Text("One."))
     for _ in range(1_000):
         utterance.write(Flush())
@@ -323,7 +319,7 @@ async def test_what_says_nothing_does_not_wait() -> None:
 
 
 async def test_pings_of_a_client_that_reads_nothing_do_not_fill_the_memory(fakes: Fakes) -> None:
-    async with serving_until_stopped(fakes.app(), ServerSettings(), fakes.intake) as server:
+    async with serving_until_stopped(fakes.app(), ServerSettings()) as server:
         url = url_of(server)
         async with connect(url.replace("http", "ws", 1) + PATH, sock=socket_to(url)) as connection:
             connection.transport.pause_reading()

@@ -13,7 +13,8 @@ from websockets.typing import Subprotocol
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.domain.api_keys import KeyLimits
 from app.domain.speech import Outcome
-from app.entrypoints.http.websocket import FAREWELL_S, MAX_WAITING_UTTERANCES
+from app.entrypoints.connections import FAREWELL_S
+from app.entrypoints.http.websocket import MAX_WAITING_UTTERANCES
 from app.entrypoints.settings import ServerSettings, Settings, SpeechSettings
 from tests.eventually import eventually
 from tests.examples import table

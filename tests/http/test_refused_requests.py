@@ -9,7 +9,6 @@ from typing import Any, Final
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.services.lifecycle import Intake
 from app.entrypoints import connections
 from app.entrypoints.log import LOGGED_BY_US
 from app.entrypoints.settings import ServerSettings
@@ -230,7 +229,7 @@ async def test_one_connection_too_many_is_told_so_once_its_request_begins(
     fakes: Fakes, events: list[dict[str, Any]], method: bytes
 ) -> None:
     settings = ServerSettings(max_connections=1)
-    async with serving_until_stopped(fakes.app(), settings, Intake()) as server:
+    async with serving_until_stopped(fakes.app(), settings) as server:
         async with wired(url_of(server)) as (reader, writer):
             writer.write(request())
             await reader.readuntil(b"\r\n\r\n")

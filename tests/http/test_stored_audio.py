@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import pytest
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
 
 from app.adapters.audio_store.filesystem import FilesystemAudioStores
@@ -17,11 +18,11 @@ from app.adapters.audio_store.rules import StoreLimits
 from app.domain.audio import AudioFormat
 from app.domain.errors import StoreError, StoreFullError
 from app.domain.segment import Caption
-from app.domain.services.audio_library import AudioLibrary
 from app.entrypoints.http.app import create_app
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.files import StoredAudioController
 from app.entrypoints.http.schemas import CONTENT_TYPES
+from app.entrypoints.services import Services
 from app.ports.audio_store import AudioStores, StoredAudio
 from tests.examples import table
 from tests.serving import Fakes, serving
@@ -458,14 +459,15 @@ async def test_an_owner_reaches_only_its_own_files(fakes: Fakes) -> None:
 
 def app_for_owner(fakes: Fakes, name: str) -> Litestar:
     """The controller alone, for requests that all come with the key `name`."""
-    library = AudioLibrary(fakes.stores, fakes.clock, fakes.observer, 300.0)
+    services = Services(fakes.ports(), fakes.settings)
     return Litestar(
         route_handlers=[StoredAudioController],
         dependencies={
-            "library": Provide(lambda: library, sync_to_thread=False),
+            "library": Provide(lambda: services.library, sync_to_thread=False),
             "owner": Provide(lambda: name, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
+        state=State({"services": services}),
     )
 
 

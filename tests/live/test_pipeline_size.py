@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 
-from app.domain.services.lifecycle import Intake
 from app.entrypoints.bootstrap.ports import build_ports
 from app.entrypoints.http.app import create_app
 from app.entrypoints.settings import ModelSettings, ServerSettings, Settings, StoreSettings
@@ -59,9 +58,9 @@ async def test_a_streamed_sentence_passes_few_generators_and_needs_few_tasks(
         ),
         store=StoreSettings(directory=str(tmp_path / "audio")),
     )
-    intake, census = Intake(), Census()
-    app = create_app(build_ports(settings), settings, intake=intake)
-    async with serving_until_stopped(app, ServerSettings(), intake) as server:
+    census = Census()
+    app = create_app(build_ports(settings), settings)
+    async with serving_until_stopped(app, ServerSettings()) as server:
         url = url_of(server)
 
         def ask(text: str) -> bytes:

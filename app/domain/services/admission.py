@@ -36,7 +36,7 @@ class Admission:
 
         Several at once are mostly spoken faster, which is found out when there are several.
         """
-        self.queue.set_capacity(int(speed / HEADROOM))
+        self.queue.capacity.begin_with(int(speed / HEADROOM))
 
     def is_full(self) -> bool:
         """Whether nothing more may wait."""
@@ -130,7 +130,7 @@ class Slot:
     def segment_began(self) -> None:
         """The model has one more segment of it to speak."""
         queue, now = self._admission.queue, self._admission.clock.monotonic()
-        queue.segment_began(now)
+        queue.capacity.segment_began(now)
         self._num_segments += 1
         if self._ticket and not self._is_running:
             self._is_running = True
@@ -139,7 +139,7 @@ class Slot:
     def segment_ended(self, audio_s: float, took_s: float) -> None:
         """It has one less: spoken in so many seconds, or given up and without audio."""
         now = self._admission.clock.monotonic()
-        self._admission.queue.segment_ended(audio_s, took_s, now)
+        self._admission.queue.capacity.segment_ended(audio_s, took_s, now)
         self._admission.serve(now)
         self._num_segments -= 1
         if self._num_segments == 0:

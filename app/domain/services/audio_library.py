@@ -14,6 +14,7 @@ import msgspec
 from app.domain.audio import AudioFormat
 from app.domain.errors import StoreError, UnknownCursorError
 from app.domain.segment import Caption
+from app.domain.services.time_limit import within
 from app.ports.audio_store import AudioStores, StoredAudio
 from app.ports.clock import Clock
 from app.ports.telemetry import SpeechObserver, StoreAction
@@ -88,14 +89,12 @@ class Recording:
 
     async def _wait(self, work: "asyncio.Future[Any]", max_wait_s: float) -> None:
         """Return when `work` is over, whatever its result, or the store is given up."""
-        limit = asyncio.ensure_future(self._library.clock.sleep(max_wait_s))
         try:
-            await asyncio.wait({work, limit}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                self._has_stalled = True
-                self._give_up(StoreError("The store of finished audio does not answer."))
+            await within(self._library.clock, max_wait_s, asyncio.wait({work}))
+        except TimeoutError:
+            self._has_stalled = True
+            self._give_up(StoreError("The store of finished audio does not answer."))
         finally:
-            limit.cancel()
             work.cancel()
 
     def _give_up(self, error: StoreError) -> None:
@@ -116,14 +115,6 @@ def as_store_error(error: Exception) -> StoreError:
     return wrapped
 
 
-class PageQuery(msgspec.Struct, frozen=True):
-    """Which part of a list is wanted."""
-
-    limit: int = 20  # most files of it, at least 1
-    after: str | None = None  # name of the last file that was seen; None begins the list
-    is_newest_first: bool = True  # the order, by number
-
-
 class Page(msgspec.Struct, frozen=True):
     """A part of a list, and whether more follows it."""
 
@@ -131,31 +122,29 @@ class Page(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-def choose_page(files: Sequence[StoredAudio], query: PageQuery) -> Page:
-    """The page of `files`, which are given oldest first; raises UnknownCursorError."""
-    ordered = files[::-1] if query.is_newest_first else files
+def choose_page(
+    files: Sequence[StoredAudio], limit: int, after: str | None, *, is_newest_first: bool
+) -> Page:
+    """At most `limit` of `files`, which are given oldest first; raises UnknownCursorError.
+
+    `after` is the name of the last file of the page before; None begins the list.
+    """
+    ordered = files[::-1] if is_newest_first else files
     names = [file.name for file in ordered]
-    if query.after is not None and query.after not in names:
-        raise UnknownCursorError(query.after)
-    start = 0 if query.after is None else names.index(query.after) + 1
-    end = start + query.limit
+    if after is not None and after not in names:
+        raise UnknownCursorError(after)
+    start = 0 if after is None else names.index(after) + 1
+    end = start + limit
     return Page(ordered[start:end], has_more=end < len(ordered))
 
 
 class AudioLibrary:
     """What may be done with kept audio; single files are read and deleted in the owner's store."""
 
-    def __init__(
-        self,
-        stores: AudioStores,
-        clock: Clock,
-        observer: SpeechObserver,
-        clean_up_interval_s: float = CLEAN_UP_INTERVAL_S,
-    ) -> None:
+    def __init__(self, stores: AudioStores, clock: Clock, observer: SpeechObserver) -> None:
         self.stores = stores
         self.clock = clock
         self.observer = observer
-        self._clean_up_interval_s = clean_up_interval_s
         # why the store could not be opened or cleaned at the last try, or could not keep a file
         # since; None if it could
         self.error: StoreError | None = None
@@ -167,7 +156,7 @@ class AudioLibrary:
         async def tend() -> None:
             while True:
                 await self.clean_up()
-                await self.clock.sleep(self._clean_up_interval_s)
+                await self.clock.sleep(CLEAN_UP_INTERVAL_S)
 
         tending = asyncio.create_task(tend(), name="clean-up-store")
         try:
@@ -176,11 +165,6 @@ class AudioLibrary:
             tending.cancel()
             with suppress(asyncio.CancelledError):
                 await tending
-
-    async def list(self, owner: str | None, query: PageQuery) -> Page:
-        """A page of the owner's files; raises as choose_page and AudioStore.list do."""
-        store = await self.stores.for_owner(owner)
-        return choose_page(await store.list(), query)
 
     def record(self, owner: str | None, stem: str, audio_format: AudioFormat) -> Recording:
         """Begin to store audio while it is made; `stem` comes from `choose_stem`."""

@@ -3,17 +3,15 @@
 import asyncio
 from contextlib import aclosing, suppress
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from app.domain import errors
 from app.domain.audio import AudioEncoding, AudioFormat
+from app.domain.services.speech_ports import SpeechPorts
 from app.domain.services.time_limit import within
 from app.domain.speech import SynthesisParams
 from app.domain.text.front_end import segment_text
-from app.ports.audio_encoder import AudioEncoders
-from app.ports.clock import Clock
-from app.ports.speech_model import SpeechModel
-from app.ports.telemetry import SpeechObserver
 
 RETRY_AFTER_S: Final = 2.0  # while the model loads, which takes a few seconds
 WARM_UP_TEXT: Final = "How fast is this voice?"
@@ -31,19 +29,8 @@ class ModelState(StrEnum):
 class Readiness:
     """The life of the model: loading, then ready or failed."""
 
-    def __init__(
-        self,
-        *,
-        model: SpeechModel,
-        encoders: AudioEncoders,
-        clock: Clock,
-        observer: SpeechObserver,
-        load_wait_s: float,
-    ) -> None:
-        self._model = model
-        self._encoders = encoders
-        self._clock = clock
-        self._observer = observer
+    def __init__(self, ports: SpeechPorts, load_wait_s: float) -> None:
+        self._ports = ports
         self._load_wait_s = load_wait_s
         self._settled = asyncio.Event()
         self.state = ModelState.LOADING  # where the model is in its life
@@ -57,17 +44,15 @@ class Readiness:
         is one of which an instance died meanwhile: it is replaced. Else this raises SpeechError; an
         error that nobody foresaw is a ModelLoadError.
         """
-        started = self._clock.monotonic()
+        started = self._ports.clock.monotonic()
         try:
-            await self._model.load()
+            await self._ports.model.load()
             with suppress(
                 errors.SentenceError, errors.EngineUnavailableError, errors.InstanceDeadError
             ):
                 try:
                     await self._speak_in(AudioFormat.MP3)
-                except (
-                    errors.EncodingError
-                ):  # a codec that is missing concerns its own format alone
+                except errors.EncodingError:  # a missing codec concerns its own format alone
                     await self._speak_in(AudioFormat.WAV)
         except errors.SpeechError as error:
             self._fail(error)
@@ -79,8 +64,8 @@ class Readiness:
             raise failure from error
         self.state = ModelState.READY
         self._settled.set()
-        duration_s = self._clock.monotonic() - started
-        self._observer.model_loaded(self._model.info, duration_s, self.speed)
+        duration_s = self._ports.clock.monotonic() - started
+        self._ports.observer.model_loaded(self._ports.model.info, duration_s, self.speed)
 
     def why_not(self) -> str | None:
         """Why the model is not ready, or None."""
@@ -91,27 +76,28 @@ class Readiness:
         return None
 
     async def _speak_in(self, audio_format: AudioFormat) -> None:
-        info, params = self._model.info, SynthesisParams(self._model.info.voices[0])
-        encoding = AudioEncoding(audio_format, info.sample_rate)
-        encoder = await asyncio.to_thread(self._encoders.open, encoding, info.sample_rate)
-        started, audio_s = self._clock.monotonic(), 0.0
-        for segment in segment_text(WARM_UP_TEXT, self._model.split):
-            async with aclosing(self._model.synthesize(segment, params)) as chunks:
+        model, clock = self._ports.model, self._ports.clock
+        rate, params = model.info.sample_rate, SynthesisParams(model.info.voices[0])
+        encoding = AudioEncoding(audio_format, rate)
+        encoder = await asyncio.to_thread(self._ports.encoders.open, encoding, rate)
+        started, audio_s = clock.monotonic(), 0.0
+        for segment in segment_text(WARM_UP_TEXT, model.split):
+            async with aclosing(model.synthesize(segment, params)) as chunks:
                 async for chunk in chunks:
                     audio_s += chunk.duration_s
                     await asyncio.to_thread(encoder.encode, chunk)
-        self.speed = audio_s / max(self._clock.monotonic() - started, SHORTEST_S)
+        self.speed = audio_s / max(clock.monotonic() - started, SHORTEST_S)
 
     def _fail(self, error: errors.SpeechError) -> None:
         self.state = ModelState.FAILED
         self._settled.set()
-        self._observer.model_load_failed(self._model.info, error)
+        self._ports.observer.model_load_failed(self._ports.model.info, error)
 
     async def wait_until_ready(self) -> None:
         """Return once the model can speak; raises ModelLoadingError or ModelLoadError."""
         if self.state is ModelState.LOADING:
             with suppress(TimeoutError):
-                await within(self._clock, self._load_wait_s, self._settled.wait())
+                await within(self._ports.clock, self._load_wait_s, self._settled.wait())
         if self.state is ModelState.LOADING:
             raise errors.ModelLoadingError(RETRY_AFTER_S)
         if self.state is ModelState.FAILED:
@@ -123,8 +109,11 @@ class Intake:
 
     def __init__(self) -> None:
         self._draining = asyncio.Event()
-        self._over: asyncio.Future[None] | None = None
-        self.is_over = False  # what still runs must end now
+
+    @cached_property
+    def over(self) -> "asyncio.Future[None]":
+        """Done once nothing may go on. Shared by all that wait: never cancel it."""
+        return asyncio.get_running_loop().create_future()
 
     @property
     def is_draining(self) -> bool:
@@ -143,18 +132,8 @@ class Intake:
     def end(self) -> None:
         """Let nothing go on, either."""
         self._draining.set()
-        self.is_over = True
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
+        self.over.set_result(None)
 
     async def wait_until_draining(self) -> None:
         """Return once nothing new is taken in."""
         await self._draining.wait()
-
-    def over(self) -> "asyncio.Future[None]":
-        """Done once nothing may go on. Shared by all that wait: never cancel it."""
-        if self._over is None:
-            self._over = asyncio.get_running_loop().create_future()
-            if self.is_over:
-                self._over.set_result(None)
-        return self._over

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from app.domain.audio import AudioChunk, PlaybackClock, silence
-from app.domain.errors import ExpandedInputTooLongError, InputTooLongError
+from app.domain.errors import EXPANDED_INPUT, InputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Slot
 from app.domain.speech import SpeechReport, SynthesisParams
@@ -55,7 +55,6 @@ class Prefetcher:
         self._running: deque[_SegmentTask] = deque()
         self._params: SynthesisParams | None = None
         self._has_changed = asyncio.Event()
-        self._has_begun = asyncio.Event()
         self._is_finished = False
         self._error: Exception | None = None
         self.num_pushed = 0  # segments that have come so far
@@ -88,16 +87,11 @@ class Prefetcher:
     async def wait_for_segment(self) -> bool:
         """Whether there is a segment that is not begun; waits until there is, or none will come."""
         while not self._waiting and not self._is_finished:
-            await self._change()
+            await self.next_change()
         return bool(self._waiting)
 
-    async def wait_for_begin(self) -> None:
-        """Return when the next of the waiting segments is begun."""
-        self._has_begun.clear()
-        await self._has_begun.wait()
-
-    async def _change(self) -> None:
-        """Return at the next `push` or `finish`."""
+    async def next_change(self) -> None:
+        """Return at the next `push` or `finish`, or when a waiting segment is begun."""
         self._has_changed.clear()
         await self._has_changed.wait()
 
@@ -124,7 +118,7 @@ class Prefetcher:
                         raise self._error
                     return
                 else:
-                    await self._change()
+                    await self.next_change()
         finally:
             self._params = None
             tasks = [running.task for running in self._running]
@@ -147,7 +141,7 @@ class Prefetcher:
             self._slot.segment_began()
             running.task.add_done_callback(partial(self._end, running, self._clock.monotonic()))
             self._running.append(running)
-            self._has_begun.set()
+            self._has_changed.set()
 
     def _end(self, running: "_SegmentTask", began_at: float, task: "asyncio.Task[None]") -> None:
         is_spoken = not task.cancelled() and task.exception() is None
@@ -241,12 +235,12 @@ class LiveText:
         segments = await self._segments_of(whole)
         num_spoken = count_chars(segments)
         if num_spoken > self._max_spoken_chars:
-            raise ExpandedInputTooLongError(num_spoken, self._max_spoken_chars)
+            raise InputTooLongError(num_spoken, self._max_spoken_chars, EXPANDED_INPUT)
         while prefetcher.num_waiting_chars and (
             prefetcher.num_waiting_written_chars + num_chars > self._max_chars
             or prefetcher.num_waiting_chars + num_spoken > self._max_spoken_chars
         ):
-            await prefetcher.wait_for_begin()
+            await prefetcher.next_change()
         self._report.num_chars += len(piece)
         self._rest = rest
         self._push(whole, segments)

@@ -13,20 +13,16 @@ import msgspec
 
 from app.domain.admission import ANYBODY, Caller
 from app.domain.audio import AudioChunk, AudioEncoding, AudioFormat, choose_sample_rate, silence
-from app.domain.errors import ExpandedInputTooLongError, InputTooLongError, SlowedInputTooLongError
+from app.domain.errors import EXPANDED_INPUT, InputTooLongError
 from app.domain.segment import TextSegment, count_chars
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import ModelState, Readiness
 from app.domain.services.prefetch import CHARS_PER_S, LiveText, Prefetcher, PrefetchLimits
+from app.domain.services.speech_ports import SpeechPorts
 from app.domain.services.speech_stream import Part, SpeechStream
 from app.domain.speech import CacheStatus, Catalog, SpeechOptions, SpeechRequest, SynthesisParams
 from app.domain.text.front_end import ReadingOptions, segment_text
 from app.domain.text.pronunciations import Pronunciations
-from app.ports.audio_encoder import AudioEncoders
-from app.ports.clock import Clock
-from app.ports.reloaded_files import LexiconSource
-from app.ports.speech_model import SpeechCache, SpeechModel
-from app.ports.telemetry import SpeechObserver
 
 T = TypeVar("T")
 
@@ -42,25 +38,8 @@ MAX_ENCODED_S: Final = 2.0
 LIGHT_FORMATS: Final = frozenset({AudioFormat.PCM, AudioFormat.WAV})
 # A text of up to so many characters is read on the event loop, in about 2 ms; the worst in 4 ms.
 MAX_INLINE_CHARS: Final = 500
+SLOWED_INPUT: Final = "With its speed and pauses the input takes as long as a text that"
 SILENCE_S: Final = 0.2  # playing time of the answer to a text with nothing to pronounce
-
-
-class LiveSpeech(msgspec.Struct, frozen=True, eq=False):
-    """An answer to a text that is still being written."""
-
-    text: LiveText  # takes it, piece by piece
-    stream: SpeechStream  # of each sentence once it is whole; ends after `text` was finished
-
-
-class SpeechPorts(msgspec.Struct, frozen=True, eq=False):
-    """What `SpeechService` speaks through; without a `cache` nothing is kept."""
-
-    model: SpeechModel
-    encoders: AudioEncoders
-    clock: Clock
-    observer: SpeechObserver
-    cache: SpeechCache | None = None
-    lexicon: LexiconSource | None = None
 
 
 class SpeechLimits(msgspec.Struct, frozen=True):
@@ -115,8 +94,8 @@ class SpeechService:
         await stream.prime()
         return stream
 
-    async def start_live(self, options: SpeechOptions, caller: Caller = ANYBODY) -> LiveSpeech:
-        """Begin to speak a text that is still being written.
+    async def start_live(self, options: SpeechOptions, caller: Caller = ANYBODY) -> SpeechStream:
+        """Begin to speak a text that is still being written, and which `text` of the stream takes.
 
         It waits for its turn once there is something to speak; the stream may raise what `start`
         raises. This raises InvalidRequestError, ModelLoadingError or ModelLoadError.
@@ -128,7 +107,7 @@ class SpeechService:
             await self._readiness.wait_until_ready()
             await self._open_encoder(stream)
         prefetcher = self._prefetcher(stream)
-        text = LiveText(
+        stream.text = LiveText(
             partial(self._split, options),
             prefetcher,
             self._limits.max_chars,
@@ -137,7 +116,7 @@ class SpeechService:
             min_chars=self._ports.model.info.min_segment_chars,
         )
         stream.parts = self._render(stream, prefetcher, is_live=True)
-        return LiveSpeech(text, stream)
+        return stream
 
     async def normalize(self, request: SpeechRequest) -> list[TextSegment]:
         """The segments of a text; the model is not asked. Raises InvalidRequestError."""
@@ -205,9 +184,9 @@ class SpeechService:
         num_pause_chars = MAX_EXPANSION * CHARS_PER_S * pause_s
         num_slowed_chars = round(num_chars / min(1.0, options.speed) + num_pause_chars)
         if num_chars > max_chars:
-            raise ExpandedInputTooLongError(num_chars, max_chars)
+            raise InputTooLongError(num_chars, max_chars, EXPANDED_INPUT)
         if num_slowed_chars > max_chars:
-            raise SlowedInputTooLongError(num_slowed_chars, max_chars)
+            raise InputTooLongError(num_slowed_chars, max_chars, SLOWED_INPUT)
         return segments
 
     async def _admit(self, stream: SpeechStream, segments: list[TextSegment]) -> None:

@@ -8,14 +8,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
-import msgspec
-
 from app.domain import errors
 from app.domain.admission import Caller
 from app.domain.audio import AudioChunk, AudioEncoding, PlaybackClock
 from app.domain.segment import Caption, TextSegment
 from app.domain.services.admission import Slot
 from app.domain.services.audio_library import Recording
+from app.domain.services.prefetch import LiveText
 from app.domain.services.time_limit import within
 from app.domain.speech import Outcome, SpeechOptions, SpeechReport, SynthesisParams
 from app.ports.audio_encoder import AudioEncoder
@@ -26,16 +25,9 @@ from app.ports.telemetry import SpeechObserver
 T = TypeVar("T")
 
 
-class StoreOutcome(msgspec.Struct, frozen=True):
-    """What became of a file that was to be stored: it is there, or the store failed."""
-
-    file: StoredAudio | None
-    error: errors.StoreError | None = None
-
-
 # Bytes of the file, a caption once the bytes before it have said a segment, or, as the last part,
-# what became of the file that was to be stored.
-Part = bytes | Caption | StoreOutcome
+# what became of the file that was to be stored: it is there, or the store failed.
+Part = bytes | Caption | StoredAudio | errors.StoreError
 
 
 class SpeechStream:
@@ -50,6 +42,7 @@ class SpeechStream:
     is_light: bool  # encoding takes so little that the event loop does it; set with `params`
     encoder: AudioEncoder  # of the answer; set when audio is about to be made
     parts: AsyncGenerator[Part, None]  # are made here; set when the text is known
+    text: LiveText  # takes a text that is still being written; else not set
 
     def __init__(
         self,
@@ -73,8 +66,9 @@ class SpeechStream:
         self._has_expired = False
         self._has_ended = False
         self._first: Part | None = None
-        self._recording: Recording | None = None
-        self.stored: StoreOutcome | None = None  # what became of the file, once known
+        # stores the bytes that are still to come; `stored` is then the last part
+        self.recording: Recording | None = None
+        self.stored: StoredAudio | errors.StoreError | None = None  # what became of the file
 
     def __enter__(self) -> None:
         """What fails within ends the stream."""
@@ -167,10 +161,6 @@ class SpeechStream:
             await self.aclose()
             raise
 
-    def store_in(self, recording: Recording) -> None:
-        """Store the bytes that are still to come; `stored` is then the last part."""
-        self._recording = recording
-
     def __aiter__(self) -> "SpeechStream":
         return self
 
@@ -179,16 +169,15 @@ class SpeechStream:
         if part is None:
             part = await anext(self.parts, None)
         if part is not None:
-            if self._recording is not None and isinstance(part, bytes):
-                await self._recording.write(part)
+            if self.recording is not None and isinstance(part, bytes):
+                await self.recording.write(part)
             return part
-        if self._recording is None or self.stored is not None:
+        if self.recording is None or self.stored is not None:
             raise StopAsyncIteration
         try:
-            file = await self._recording.finish(head=self.head(), captions=self.captions)
-            self.stored = StoreOutcome(file)
+            self.stored = await self.recording.finish(head=self.head(), captions=self.captions)
         except errors.StoreError as error:
-            self.stored = StoreOutcome(None, error)
+            self.stored = error
         return self.stored
 
     async def save(self, write: Callable[[bytes], Awaitable[None]]) -> None:
@@ -209,5 +198,5 @@ class SpeechStream:
         """Stop the work if it is not done."""
         await self.parts.aclose()
         self.end(GeneratorExit())  # a generator that was never begun has not said so
-        if self._recording is not None:
-            await self._recording.aclose()
+        if self.recording is not None:
+            await self.recording.aclose()

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from app.domain.errors import ExpandedInputTooLongError, InputTooLongError
+from app.domain.errors import EXPANDED_INPUT, InputTooLongError
 from app.domain.segment import TextSegment
 from app.domain.text.mapped_text import MappedText
 from app.domain.text.markup import Pause, read_markup
@@ -41,7 +41,7 @@ DEFAULT_READING: Final = ReadingOptions()
 def read_text(text: str, options: ReadingOptions) -> list[MappedText | Pause]:
     """The paragraphs of `text` as they are spoken, by any voice, and the pauses in it.
 
-    Raises ExpandedInputTooLongError before the text is read.
+    Raises InputTooLongError before the text is read.
     """
     has_markup = options.is_normalized and options.has_markup
     parts = read_markup(text, is_markup=has_markup, begins_line=options.begins_line)
@@ -50,7 +50,7 @@ def read_text(text: str, options: ReadingOptions) -> list[MappedText | Pause]:
     ]
     num_chars = sum(map(len, paragraphs))
     if num_chars > options.max_chars:
-        raise ExpandedInputTooLongError(num_chars, round(options.max_chars))
+        raise InputTooLongError(num_chars, round(options.max_chars), EXPANDED_INPUT)
     words = iter(read(paragraphs) if options.is_normalized else map(clean, paragraphs))
     spoken = [part if isinstance(part, Pause) else next(words) for part in parts]
     return [part for part in spoken if isinstance(part, Pause) or len(part)]

@@ -23,6 +23,11 @@ _IRREGULAR_ORDINALS: Final = {
 _FRACTION_NAMES: Final = {
     "1": ("over one", "over one"), "2": ("half", "halves"), "4": ("quarter", "quarters"),
 }  # fmt: skip
+# Round numbers of which there are many: "hundreds of people".
+MANY: Final = {
+    "10": "tens", "100": "hundreds", "1000": "thousands", "10000": "tens of thousands",
+    "100000": "hundreds of thousands", "1000000": "millions",
+}  # fmt: skip
 _POWER_NAMES: Final = {"2": "squared", "3": "cubed"}
 
 

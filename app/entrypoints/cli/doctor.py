@@ -12,7 +12,6 @@ import psutil
 
 from app.domain.admission import HEADROOM
 from app.domain.errors import SpeechError
-from app.domain.services.lifecycle import Intake
 from app.entrypoints.backends import BACKENDS, why_not
 from app.entrypoints.bootstrap.commands import count_cores, has_dot_products
 from app.entrypoints.bootstrap.instances import look_around
@@ -83,7 +82,7 @@ async def _measure(settings: Settings) -> Measured:
     """Load the model as the server does, which measures it; raises SpeechError."""
     model = msgspec.structs.replace(settings.model, load_wait_s=LOAD_WAIT_S)
     settings = msgspec.structs.replace(settings, model=model)
-    services = Services(build_ports(settings), settings, Intake())
+    services = Services(build_ports(settings), settings)
     async with services.running():
         await services.readiness.wait_until_ready()
         info = services.speech.catalog.info

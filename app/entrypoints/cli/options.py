@@ -11,29 +11,25 @@ import click
 
 from app.entrypoints.settings_loader import LoadedSettings, load_settings
 
-# Flags that are settings, by parameter name.
-FLAGS: Final = {
-    "host": "server.host",
-    "port": "server.port",
-    "root_path": "server.root_path",
-    "wyoming_port": "server.wyoming_port",
-    "ssl_certfile": "server.ssl_certfile",
-    "ssl_keyfile": "server.ssl_keyfile",
-    "backend": "model.backend",
-    "model": "model.checkpoint",
-    "precision": "model.precision",
-    "log_level": "log.level",
-}
-
-
+# Flags, the settings that they are, and their help.
 SERVER_FLAGS: Final = {
-    "--host": "Address to listen on.",
-    "--port": "Port to listen on; 0 selects a free one.",
-    "--uds": "Unix domain socket to listen on, in place of an address.",
-    "--wyoming-port": "Port for Home Assistant (Wyoming).",
-    "--root-path": "Path that a proxy does not remove, such as /tts.",
-    "--ssl-certfile": "Certificate for TLS (PEM).",
-    "--ssl-keyfile": "Its private key (PEM).",
+    "--host": ("server.host", "Address to listen on."),
+    "--port": ("server.port", "Port to listen on; 0 selects a free one."),
+    "--uds": ("server.host", "Unix domain socket to listen on, in place of an address."),
+    "--wyoming-port": ("server.wyoming_port", "Port for Home Assistant (Wyoming)."),
+    "--root-path": ("server.root_path", "Path that a proxy does not remove, such as /tts."),
+    "--ssl-certfile": ("server.ssl_certfile", "Certificate for TLS (PEM)."),
+    "--ssl-keyfile": ("server.ssl_keyfile", "Its private key (PEM)."),
+}
+COMMON_FLAGS: Final = {
+    "--backend": ("model.backend", "Backend: auto, lmdeploy, transformers, onnx or embedded."),
+    "--model": ("model.checkpoint", "Soprano: directory or Hugging Face repo."),
+    "--precision": ("model.precision", "Precision of onnx: fp32 or int8."),
+    "--log-level": ("log.level", "debug, info, warning or error."),
+}
+_SETTINGS: Final = {  # by parameter name
+    flag.removeprefix("--").replace("-", "_"): setting
+    for flag, (setting, _) in (SERVER_FLAGS | COMMON_FLAGS).items()
 }
 
 config_option = click.option(
@@ -43,25 +39,27 @@ config_option = click.option(
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add those that say where to listen."""
-    for name, text in reversed(SERVER_FLAGS.items()):
-        command = click.option(name, help=text)(command)
-    return command
+    return _with_flags(command, SERVER_FLAGS)
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --config, --backend, --model, --precision and --log-level."""
-    backends = "Backend: auto, lmdeploy, transformers, onnx or embedded."
-    command = click.option("--log-level", help="debug, info, warning or error.")(command)
-    command = click.option("--precision", help="Precision of onnx: fp32 or int8.")(command)
-    command = click.option("--model", help="Soprano: directory or Hugging Face repo.")(command)
-    return config_option(click.option("--backend", help=backends)(command))
+    return config_option(_with_flags(command, COMMON_FLAGS))
+
+
+def _with_flags(
+    command: Callable[..., Any], flags: dict[str, tuple[str, str]]
+) -> Callable[..., Any]:
+    for flag, (_, text) in reversed(flags.items()):
+        command = click.option(flag, help=text)(command)
+    return command
 
 
 def settings_from(config: str | None, flags: dict[str, str | None]) -> LoadedSettings:
     """The settings in force, given the flags by parameter name."""
     if uds := flags.pop("uds", None):
         flags["host"] = f"unix:{uds}"
-    return load_settings({FLAGS[name]: value for name, value in flags.items()}, config)
+    return load_settings({_SETTINGS[name]: value for name, value in flags.items()}, config)
 
 
 _written = count()

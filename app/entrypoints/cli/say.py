@@ -17,7 +17,6 @@ from app.domain.audio import DEFAULT_STEM, AudioFormat
 from app.domain.book import Book
 from app.domain.errors import SpeechError
 from app.domain.segment import RENDERERS
-from app.domain.services.lifecycle import Intake
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest
 from app.domain.text.front_end import ReadingOptions, segment_text
@@ -142,11 +141,8 @@ class _Target(msgspec.Struct, frozen=True):
 def _read_documents(names: tuple[str, ...]) -> Book | None:
     """What the files named hold; nothing if the command line is a text itself."""
     paths = [Path(name) for name in names]
-    return (
-        commands.read_book(paths)
-        if len(paths) > 1 or (paths and commands.is_document(paths[0]))
-        else None
-    )
+    is_book = len(paths) > 1 or (paths and commands.is_document(paths[0]))
+    return commands.read_book(paths) if is_book else None
 
 
 def _choose_format(name: str | None, output: str | None) -> AudioFormat:
@@ -168,7 +164,7 @@ async def _run(
     admission = msgspec.structs.replace(settings.admission, max_wait_s=WAIT_S)
     ports = build_ports(settings)
     unlimited = msgspec.structs.replace(settings, speech=speech, model=model, admission=admission)
-    services = Services(ports, unlimited, Intake())
+    services = Services(ports, unlimited)
     async with services.running():
         if book and target.path and target.has_chapters:
             if not _is_regular(target.path):

@@ -16,7 +16,6 @@ import msgspec
 import structlog
 
 from app.domain.errors import SpeechError
-from app.domain.services.lifecycle import Intake
 from app.entrypoints.bootstrap.ports import build_ports
 from app.entrypoints.cli.options import common_options, server_options, settings_from
 from app.entrypoints.http.app import create_app
@@ -71,9 +70,8 @@ def serve(config: str | None, **flags: Any) -> None:
 
     check_server(settings.server)
     warn_if_open(settings)
-    intake, ports = Intake(), build_ports(settings)
-    app = create_app(ports, settings, settle, intake)
-    server = SpeechServer(app, limit_connections(settings.server), intake, ports.clock)
+    app = create_app(build_ports(settings), settings, settle)
+    server = SpeechServer(app, limit_connections(settings.server))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:

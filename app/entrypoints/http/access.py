@@ -32,9 +32,6 @@ from app.domain.services.time_limit import unless, within
 from app.entrypoints.http.errors import HttpError, send_error
 from app.entrypoints.http.schemas import EXPOSED_HEADERS
 from app.entrypoints.services import Services
-from app.entrypoints.settings import Settings
-from app.ports.clock import Clock
-from app.ports.telemetry import RequestObserver
 
 # `opt` of routes that need no key: never, or if `auth.open_routes` says so.
 OPEN: Final = {"access": "open"}
@@ -108,22 +105,20 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class AccessMiddleware(ASGIMiddleware):
     """Serves a request within the limits of its key, or rejects it."""
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
     services: Services
-    settings: Settings
-    cors: CORSConfig | None  # the pages of other origins that may use the server
     hosts: AllowedHosts  # the names of the server, whose own pages may use it
-    clock: Clock
-    observer: RequestObserver
+    cors: CORSConfig | None  # the pages of other origins that may use the server
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Reject a request, or run it, and give back what it holds of the limits."""
-        due_at = self.clock.monotonic() + self.settings.server.read_timeout_s
+        clock, settings = self.services.ports.clock, self.services.settings
+        due_at = clock.monotonic() + settings.server.read_timeout_s
         async with AsyncExitStack() as held, AsyncExitStack() as place:
             try:
                 self._check_origin(scope)
@@ -153,7 +148,7 @@ class AccessMiddleware(ASGIMiddleware):
             try:
                 self.services.admission.check(key_name(scope))
             except errors.ServerOverloadedError as error:
-                self.observer.refused_unread(error.code, 1)
+                self.services.ports.requests.refused_unread(error.code, 1)
                 raise
 
     def _check_origin(self, scope: Scope) -> None:
@@ -185,7 +180,8 @@ class AccessMiddleware(ASGIMiddleware):
         """What the request may do; None where no key is needed."""
         is_preflight = scope.get("method") == HttpMethod.OPTIONS  # browsers send it without the key
         access = scope["route_handler"].opt.get("access")
-        is_open = access == "open" or (access and self.settings.auth.open_routes in (access, "all"))
+        open_routes = self.services.settings.auth.open_routes
+        is_open = access == "open" or (access and open_routes in (access, "all"))
         if is_preflight or is_open:
             return None
         try:
@@ -214,18 +210,17 @@ class AccessMiddleware(ASGIMiddleware):
         A socket ends by itself when the server does.
         """
         ends: dict[asyncio.Future[None], type[errors.SpeechError]] = {}
-        limit_s = math.inf
+        limit_s, clock = math.inf, self.services.ports.clock
         if grant is not None:
             ends[grant.revoked] = errors.InvalidApiKeyError
         if scope["type"] == ScopeType.HTTP:
-            ends[self.services.intake.over()] = errors.ServerDrainingError
-            limit_s = max(0.0, due_at - self.clock.monotonic())
+            ends[self.services.intake.over] = errors.ServerDrainingError
+            limit_s = max(0.0, due_at - clock.monotonic())
         try:
-            return await within(self.clock, limit_s, unless(receive(), ends))
+            return await within(clock, limit_s, unless(receive(), ends))
         except TimeoutError:
-            raise HttpError(
-                "request_too_slow", limit_s=self.settings.server.read_timeout_s
-            ) from None
+            timeout_s = self.services.settings.server.read_timeout_s
+            raise HttpError("request_too_slow", limit_s=timeout_s) from None
 
 
 def _is_speech(scope: Scope) -> bool:

@@ -9,16 +9,14 @@ from litestar import Litestar
 from litestar.di import Provide
 
 from app.domain.errors import SpeechError
-from app.domain.services.lifecycle import Intake
+from app.entrypoints.connections import Quota
 from app.entrypoints.http.access import AccessMiddleware, AllowedHosts, cors_config, key_name
 from app.entrypoints.http.errors import EXCEPTION_HANDLERS
 from app.entrypoints.http.files import StoredAudioController
 from app.entrypoints.http.middleware import RequestMiddleware
-from app.entrypoints.http.overload import OverloadCheck
-from app.entrypoints.http.pages import index_page, openapi_config, page_files
-from app.entrypoints.http.responses import HeldAnswers
-from app.entrypoints.http.speech import SpeechAnswers, SpeechController
-from app.entrypoints.http.sse import EventWriter
+from app.entrypoints.http.pages import openapi_config, page_files
+from app.entrypoints.http.responses import MAX_HELD_BYTES
+from app.entrypoints.http.speech import SpeechController
 from app.entrypoints.http.status import HealthController, ModelController, metrics_page
 from app.entrypoints.http.websocket import live_speech
 from app.entrypoints.services import Ports, Services
@@ -38,13 +36,12 @@ def create_app(
     ports: Ports,
     settings: Settings,
     on_settled: Callable[[SpeechError | None], None] = lambda _: None,
-    intake: Intake | None = None,
 ) -> Litestar:
     """Build the application; its lifespan loads the model, opens the store and closes both.
 
-    `on_settled` is as of `Services.running`; `intake` is shut before the server ends.
+    `on_settled` is as of `Services.running`. The state of the application has the services.
     """
-    services = Services(ports, settings, intake or Intake())
+    services = Services(ports, settings)
     cors = cors_config(settings.server.cors_origins)
     hosts = AllowedHosts(settings.server.host, settings.server.allowed_hosts)
 
@@ -53,55 +50,26 @@ def create_app(
         async with services.running(on_settled), services.library.running():
             yield
 
-    answers = SpeechAnswers(
-        speech=services.speech,
-        events=EventWriter(ports.clock),
-        library=services.library,
-        held=HeldAnswers(),
-        clock=ports.clock,
-        timeout_s=settings.admission.request_timeout_s,
-    )
     providers: dict[str, Callable[..., Any]] = {  # of what handlers ask for by name
         "services": lambda: services,
         "library": lambda: services.library,
-        "clock": lambda: ports.clock,
-        "settings": lambda: settings,
-        "answers": lambda: answers,
         "owner": key_name,
     }
     controllers = (SpeechController, StoredAudioController, ModelController, HealthController)
-    access = AccessMiddleware(
-        services=services,
-        settings=settings,
-        cors=cors,
-        hosts=hosts,
-        clock=ports.clock,
-        observer=ports.requests,
-    )
     app = Litestar(
-        route_handlers=[*controllers, live_speech, metrics_page, index_page, page_files()],
+        route_handlers=[*controllers, live_speech, metrics_page, *page_files()],
         lifespan=[lifespan],
         dependencies={
             name: Provide(each, sync_to_thread=False) for name, each in providers.items()
         },
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[access],
+        middleware=[AccessMiddleware(services, hosts, cors)],
         cors_config=cors,
         request_max_body_size=max_body_bytes(settings.speech.max_chars),
         openapi_config=openapi_config(version("soprano-tts-api")),
         logging_config=None,
     )
     app.state.services = services
-    app.state.overload = OverloadCheck(
-        services.access, services.admission, ports.requests, settings.server.root_path
-    )
-    app.asgi_handler = RequestMiddleware(
-        app=app.asgi_handler,
-        clock=ports.clock,
-        observer=ports.requests,
-        tracing=ports.tracing,
-        hosts=hosts,
-        access=services.access,
-        cors=cors,
-    )
+    app.state.held = Quota(MAX_HELD_BYTES)  # bytes of the answers that are held
+    app.asgi_handler = RequestMiddleware(app.asgi_handler, services, hosts, cors)
     return app

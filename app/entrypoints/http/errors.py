@@ -2,7 +2,9 @@
 
 import math
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -32,6 +34,7 @@ INTERNAL_ERROR: Final = schemas.ErrorDetail(
 
 # Status and message, by code, of what is wrong with a request in HTTP, or with a use of a socket.
 HTTP_ERRORS: Final = {
+    "bad_request": (400, "{problem}"),
     "invalid_http": (400, "This is not a valid HTTP request."),
     "invalid_handshake": (400, "This is not a valid WebSocket handshake{hint}."),
     "invalid_request_timeout": (
@@ -50,9 +53,14 @@ HTTP_ERRORS: Final = {
         ),
     ),
     "not_found": (404, "{problem}; see /schema for the addresses of this server."),
+    "method_not_allowed": (405, "Method not allowed."),
     "request_too_slow": (408, "The request was not received within {limit_s:g} s."),
     "idle_timeout": (408, "Nothing was written or spoken for {limit_s:g} seconds."),
+    "precondition_failed": (412, "The file does not meet the conditions of the request."),
+    "request_too_large": (413, "The request body is too large."),
     "uri_too_long": (414, "The path and query of the request are too long."),
+    "unsupported_media_type": (415, "{problem}"),
+    "range_not_satisfiable": (416, "The range begins beyond the end of the file, or is empty."),
     "host_not_allowed": (
         421,
         (
@@ -74,19 +82,32 @@ RETRYABLE: Final = {408, 503}
 
 # Those after which the connection can be used on.
 _KEEP_CONNECTION: Final = {
-    "invalid_request_timeout", "too_many_utterances", "origin_not_allowed", "not_found",
-    "host_not_allowed",
+    "bad_request", "invalid_request_timeout", "too_many_utterances", "origin_not_allowed",
+    "not_found", "method_not_allowed", "precondition_failed", "request_too_large",
+    "unsupported_media_type", "range_not_satisfiable", "host_not_allowed",
 }  # fmt: skip
+
+# Those that the framework finds, by status.
+FRAMEWORK_ERRORS: Final = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+}
 
 
 class HttpError(SpeechError):
     """One of `HTTP_ERRORS`; `values` are those of the fields in its message."""
 
-    def __init__(self, code: str, **values: object) -> None:
+    def __init__(
+        self, code: str, headers: Mapping[str, str] = MappingProxyType({}), **values: object
+    ) -> None:
         self.status, message = HTTP_ERRORS[code]
         super().__init__(message.format(**values))
-        self.code = code  # type: ignore[misc] # of the class elsewhere
-        self.is_retryable = self.status in RETRYABLE  # type: ignore[misc]
+        self.code = code
+        self.headers = headers  # of the answer
+        self.is_retryable = self.status in RETRYABLE
         if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.retry_after_s = 1.0
 
@@ -113,17 +134,6 @@ _STATUS: Final[dict[type[SpeechError], int]] = {
     errors.StoreFullError: 507,
 }
 
-# Failures that the framework finds, by status: code, and our message in place of its own.
-FRAMEWORK_ERRORS: Final = {
-    400: ("bad_request", None),
-    404: ("not_found", "Not found; see /schema for the addresses of this server."),
-    405: ("method_not_allowed", "Method not allowed."),
-    412: ("precondition_failed", "The file does not meet the conditions of the request."),
-    413: ("request_too_large", "The request body is too large."),
-    415: ("unsupported_media_type", None),
-    416: ("range_not_satisfiable", "The range begins beyond the end of the file, or is empty."),
-}
-
 ERROR_CODE: Final = "error_code"  # of the answer to a request, in the state of its scope
 NOT_JSON: Final = "The body must be JSON: send content-type application/json."
 
@@ -132,30 +142,6 @@ _SECURITY_HEADERS: Final = [
 ]
 
 _log = structlog.get_logger(__name__)
-
-
-class MalformedBodyError(errors.InvalidRequestError):
-    """The body is not valid; see the codes of request bodies."""
-
-    def __init__(self, message: str, param: str | None, code: str) -> None:
-        super().__init__(message)
-        self.param = param  # type: ignore[misc] # of the class elsewhere
-        self.code = code  # type: ignore[misc]
-
-
-class PreconditionFailedError(HTTPException):
-    """A request for another state of a file than it has."""
-
-    status_code = 412
-
-
-class RangeNotSatisfiableError(HTTPException):
-    """A range with none of the bytes of a file of `num_bytes`."""
-
-    status_code = 416
-
-    def __init__(self, num_bytes: int) -> None:
-        super().__init__(headers={"content-range": f"bytes */{num_bytes}"})
 
 
 class ClientDisconnectedError(Exception):
@@ -183,13 +169,6 @@ def describe_speech_error(error: SpeechError) -> schemas.ErrorDetail:
     return schemas.ErrorDetail(message=str(error), type=kind, param=error.param, code=error.code)
 
 
-def describe_http_exception(error: HTTPException) -> schemas.ErrorDetail:
-    """A failure that the framework found, as clients read it."""
-    status = error.status_code
-    code, message = FRAMEWORK_ERRORS.get(status, (None, None))
-    return schemas.ErrorDetail(message=message or error.detail, type=kind_of(status), code=code)
-
-
 def _headers(error: SpeechError) -> dict[str, str]:
     headers = {} if error.is_retryable else {"x-should-retry": "false"}
     retry_after_s = getattr(error, "retry_after_s", None)
@@ -202,8 +181,10 @@ def _headers(error: SpeechError) -> dict[str, str]:
         headers |= {"x-should-retry": "true", "connection": "close"}
     if error.code == "upgrade_required":
         headers |= {"upgrade": "websocket", "sec-websocket-version": "13"}
-    if isinstance(error, HttpError) and error.code not in _KEEP_CONNECTION:
-        headers["connection"] = "close"
+    if isinstance(error, HttpError):
+        headers |= error.headers
+        if error.code not in _KEEP_CONNECTION:
+            headers["connection"] = "close"
     return headers
 
 
@@ -215,10 +196,13 @@ def handle_speech_error(request: AnyRequest, error: SpeechError) -> Response[sch
 def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response[schemas.ErrorBody]:
     """A failure that the framework found."""
     # What the framework says, as an internal error, of a client that left while sending its body.
-    has_left = error.detail == "client disconnected prematurely"
-    status = CLIENT_CLOSED_REQUEST if has_left else error.status_code
-    headers = {"x-should-retry": "false", **(error.headers or {})}
-    return _response(request, status, describe_http_exception(error), headers)
+    if error.detail == "client disconnected prematurely":
+        return handle_disconnect(request, error)
+    code = FRAMEWORK_ERRORS.get(error.status_code)
+    if code is None:
+        return handle_bug(request, error)
+    problem = "Not found" if code == "not_found" else error.detail
+    return handle_speech_error(request, HttpError(code, error.headers or {}, problem=problem))
 
 
 def handle_validation(
@@ -228,12 +212,16 @@ def handle_validation(
     faults = [fault for fault in error.extra or () if isinstance(fault, dict)]
     fault = next((fault for fault in faults if fault.get("source") == "query"), None)
     if fault is None:
-        message, param, code = "The body is empty: send JSON.", None, "invalid_json"
+        found = errors.InvalidRequestError("The body is empty: send JSON.", code="invalid_json")
     else:
-        param, code = fault["key"], "invalid_value"
-        message = f"Invalid '{param}': {fault['message']}."
-    detail = schemas.ErrorDetail(message=message, type=INVALID_REQUEST, param=param, code=code)
-    return _response(request, 400, detail, {"x-should-retry": "false"})
+        message = f"Invalid '{fault['key']}': {fault['message']}."
+        found = errors.InvalidRequestError(message, code="invalid_value", param=fault["key"])
+    return handle_speech_error(request, found)
+
+
+def handle_disconnect(_: AnyRequest, __: Exception) -> Response[Any]:
+    """Nobody is there to read an answer; the status is for the log."""
+    return Response(None, status_code=CLIENT_CLOSED_REQUEST)
 
 
 def handle_bug(request: AnyRequest, error: Exception) -> Response[schemas.ErrorBody]:
@@ -254,8 +242,7 @@ EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
     SpeechError: handle_speech_error,
     ValidationException: handle_validation,
     HTTPException: handle_http_exception,
-    # Nobody is there to read an answer; the status is for the log.
-    ClientDisconnectedError: lambda _, __: Response(None, status_code=CLIENT_CLOSED_REQUEST),
+    ClientDisconnectedError: handle_disconnect,
     Exception: handle_bug,
 }
 
@@ -268,7 +255,7 @@ _CHOICES: Final = {
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?(\w*)[^`]*`$")
 
 
-def describe_decode_error(error: Exception, subject: str = "body") -> MalformedBodyError:
+def describe_decode_error(error: Exception, subject: str = "body") -> errors.InvalidRequestError:
     """What a client did wrong in the JSON of its `subject`, from msgspec's words."""
     if not isinstance(error, msgspec.ValidationError):
         fault = f"is not valid JSON ({error}); unpaired surrogates are rejected too"
@@ -276,18 +263,19 @@ def describe_decode_error(error: Exception, subject: str = "body") -> MalformedB
             fault = "is nested too deeply"
         elif isinstance(error, UnicodeDecodeError):
             fault = "is not UTF-8"
-        return MalformedBodyError(f"The {subject} {fault}.", None, "invalid_json")
+        return errors.InvalidRequestError(f"The {subject} {fault}.", code="invalid_json")
     text = str(error)
     path = _PATH.search(text)
     param = (path[1] or None) if path else None
     words = _PATH.sub("", text)
+    code, message = "invalid_value", f"{words}."
     if missing := re.search(r"missing required field `(\w+)`", text):
-        param = param or missing[1]
-        return MalformedBodyError(f"{words}.", param, "missing_required_parameter")
-    if param in _CHOICES and words.startswith("Invalid enum"):
-        words += f"; known are {', '.join(_CHOICES[param])}"
-    message = f"Invalid '{param}': {words}." if param else f"{words}."
-    return MalformedBodyError(message, param, "invalid_value")
+        code, param = "missing_required_parameter", param or missing[1]
+    elif param:
+        is_known = param in _CHOICES and words.startswith("Invalid enum")
+        known = f"; known are {', '.join(_CHOICES[param])}" if is_known else ""
+        message = f"Invalid '{param}': {words}{known}."
+    return errors.InvalidRequestError(message, code=code, param=param)
 
 
 # ASGI extension by which a handshake can be rejected with an answer of our own.

@@ -27,7 +27,7 @@ from werkzeug import http
 
 from app.domain.errors import SpeechError
 from app.domain.segment import Caption, render_srt, render_vtt
-from app.domain.services.audio_library import AudioLibrary, PageQuery
+from app.domain.services.audio_library import AudioLibrary, choose_page
 from app.entrypoints.http import errors, openapi
 from app.entrypoints.http.middleware import is_head
 from app.entrypoints.http.responses import EXPECTED_CUTS, send_parts, until_disconnect
@@ -136,7 +136,8 @@ class StoredAudioController(Controller):
         ] = "desc",
     ) -> StoredAudioList:
         """A page of the files that the caller's key has stored."""
-        page = await library.list(owner, PageQuery(limit, after, is_newest_first=order == "desc"))
+        files = await (await library.stores.for_owner(owner)).list()
+        page = choose_page(files, limit, after, is_newest_first=order == "desc")
         items = [
             StoredAudioItem(
                 id=file.name,
@@ -203,7 +204,7 @@ class StoredAudioController(Controller):
             # If-Modified-Since is for GET and HEAD alone (RFC 9110, section 13.1.3).
             is_known = "if-none-match" in headers and _is_known(headers, audio.info)
             if is_known or _is_for_another_state(headers, audio.info):
-                raise errors.PreconditionFailedError
+                raise errors.HttpError("precondition_failed")
         await store.delete(name)
         return StoredAudioDeleted(id=name)
 
@@ -272,18 +273,18 @@ def describe_answer(info: StoredAudio, span: ByteRange | None) -> tuple[int, dic
 def choose_span(headers: Mapping[str, str], file: StoredAudio) -> ByteRange | None:
     """The part of `file` that a request wants; None is nothing, it has that state already (304).
 
-    `headers` are as of `headers_of`. Raises PreconditionFailedError, or RangeNotSatisfiableError if
-    the range begins beyond the end, or is the last 0 bytes.
+    `headers` are as of `headers_of`. Raises HttpError, for conditions that fail or a range that
+    begins beyond the end or is the last 0 bytes.
     """
     if _is_for_another_state(headers, file):
-        raise errors.PreconditionFailedError
+        raise errors.HttpError("precondition_failed")
     if _is_known(headers, file):
         return None
     header = headers.get("range")
     if header is None or not _may_be_partial(headers.get("if-range"), file):
         return ByteRange(0, file.num_bytes)
     if _LAST_NOTHING.fullmatch(header):
-        raise errors.RangeNotSatisfiableError(file.num_bytes)
+        raise _unsatisfiable(file)
     asked = http.parse_range_header(header)
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
         return ByteRange(0, file.num_bytes)  # several ranges, or a malformed header
@@ -293,8 +294,13 @@ def choose_span(headers: Mapping[str, str], file: StoredAudio) -> ByteRange | No
             max(0, file.num_bytes + start), file.num_bytes, is_partial=file.num_bytes > 0
         )
     if start >= file.num_bytes:
-        raise errors.RangeNotSatisfiableError(file.num_bytes)
+        raise _unsatisfiable(file)
     return ByteRange(start, min(end or file.num_bytes, file.num_bytes), is_partial=True)
+
+
+def _unsatisfiable(file: StoredAudio) -> errors.HttpError:
+    headers = {"content-range": f"bytes */{file.num_bytes}"}
+    return errors.HttpError("range_not_satisfiable", headers)
 
 
 def _is_for_another_state(headers: Mapping[str, str], file: StoredAudio) -> bool:

@@ -9,21 +9,20 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 import structlog
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import Headers, MutableScopeHeaders
-from litestar.enums import HttpMethod, ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
+from litestar.enums import HttpMethod
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import SpeechError
-from app.domain.services.access_control import AccessControl
 from app.entrypoints.http.access import AllowedHosts, host_name, key_name
 from app.entrypoints.http.errors import ERROR_CODE, HttpError, send_error
 from app.entrypoints.http.schemas import SECURITY_HEADERS
-from app.ports.clock import Clock
-from app.ports.telemetry import RequestObserver, RequestReport, Span, Tracing
+from app.entrypoints.services import Services
+from app.ports.telemetry import RequestReport, Span
 
 QUIET_PATHS: Final = ("/health", "/metrics")  # asked every few seconds; logged at level debug
 TRACED_PREFIX: Final = "/v1/"  # machines ask the others often
@@ -48,10 +47,8 @@ _TWO_LENGTHS: Final = {b"content-length", b"transfer-encoding"}
 
 _log = structlog.get_logger(__name__)
 
-ConnectionScope: TypeAlias = HTTPScope | WebSocketScope
 
-
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class RequestMiddleware:
     """ASGI wrapper of the whole application; HEAD runs as GET without the body.
 
@@ -59,20 +56,15 @@ class RequestMiddleware:
     """
 
     app: ASGIApp
-    clock: Clock
-    observer: RequestObserver  # receives a report of each request and socket at its end
-    tracing: Tracing | None
+    services: Services
     hosts: AllowedHosts
-    access: AccessControl
     cors: CORSConfig | None  # the pages that may use the server
     _num_sockets: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request, or one socket to its end."""
-        if scope["type"] not in (ScopeType.HTTP, ScopeType.WEBSOCKET):
-            await self.app(scope, receive, send)
-            return
-        started = self.clock.monotonic()
+        clock, observer = self.services.ports.clock, self.services.ports.requests
+        started = clock.monotonic()
         response = _Response(scope, send, self._count_socket)
         inner: Scope = scope
         if scope.get("method") == HttpMethod.HEAD:
@@ -92,7 +84,7 @@ class RequestMiddleware:
                     method=str(scope.get("method", WEBSOCKET)),
                     route=inner.get("path_template") or None,
                     status=response.status,
-                    duration_s=self.clock.monotonic() - started,
+                    duration_s=clock.monotonic() - started,
                 )
                 key, code = key_name(scope), scope.get("state", {}).get(ERROR_CODE)
                 write = _log.debug if scope["path"].startswith(QUIET_PATHS) else _log.info
@@ -105,7 +97,7 @@ class RequestMiddleware:
                     duration_s=round(report.duration_s, 4),
                     **({} if key is None else {"api_key": key}),
                 )
-                self.observer.request_ended(report)
+                observer.request_ended(report)
                 if response.is_socket:
                     self._count_socket(-1)
                 if span is not None:
@@ -113,10 +105,11 @@ class RequestMiddleware:
 
     def _count_socket(self, change: int) -> None:
         self._num_sockets += change
-        self.observer.sockets_changed(self._num_sockets)
+        self.services.ports.requests.sockets_changed(self._num_sockets)
 
-    def _start_span(self, scope: ConnectionScope, context: ExitStack) -> Span | None:
-        if self.tracing is None or not scope["path"].startswith(TRACED_PREFIX):
+    def _start_span(self, scope: Scope, context: ExitStack) -> Span | None:
+        tracing = self.services.ports.tracing
+        if tracing is None or not scope["path"].startswith(TRACED_PREFIX):
             return None
         method = str(scope.get("method", "GET"))  # as a socket begins
         attributes = {
@@ -131,16 +124,17 @@ class RequestMiddleware:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         name = attributes["http.request.method"]
-        span = context.enter_context(self.tracing.follow(name, headers, attributes))
+        span = context.enter_context(tracing.follow(name, headers, attributes))
         context.enter_context(structlog.contextvars.bound_contextvars(trace_id=span.trace_id))
         return span
 
-    async def _find_fault(self, scope: ConnectionScope) -> SpeechError | None:
+    async def _find_fault(self, scope: Scope) -> SpeechError | None:
         """Why the request is rejected whatever its route is."""
         headers = Headers.from_scope(scope)
         # A page that has no key gains nothing from another name; no browser omits `Host`.
         name = host_name(next(iter(headers.getall("host", [])), ""))
-        if name and not self.hosts.allows(name) and not await self.access.needs_key():
+        is_foreign = name and not self.hosts.allows(name)
+        if is_foreign and not await self.services.access.needs_key():
             return HttpError("host_not_allowed", name=name[:253])
         if ENCODED_SLASH in scope["raw_path"].lower():
             return HttpError("not_found", problem="Not found")
@@ -155,9 +149,7 @@ class RequestMiddleware:
 class _Response:
     """The only `send` wrapper of every message: adds our headers and notes the status."""
 
-    def __init__(
-        self, scope: ConnectionScope, send: Send, count_socket: Callable[[int], None]
-    ) -> None:
+    def __init__(self, scope: Scope, send: Send, count_socket: Callable[[int], None]) -> None:
         own = [text.decode("latin-1") for name, text in scope["headers"] if name == b"x-request-id"]
         self.request_id = next(filter(_SAFE_ID.fullmatch, own), None) or uuid.uuid4().hex
         self.status = 0

@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Final, cast
 
 import msgspec
-from litestar.exceptions import HTTPException
 from litestar.openapi import ResponseSpec, spec
 
 from app.domain import errors
@@ -17,7 +16,6 @@ from app.entrypoints.http.errors import (
     NOT_JSON,
     HttpError,
     describe_decode_error,
-    describe_http_exception,
     describe_speech_error,
 )
 
@@ -117,17 +115,9 @@ EVENTS: Final = spec.Example(
 )
 
 
-def _examples(failures: Mapping[str, SpeechError | HTTPException]) -> dict[str, spec.Example]:
-    """Bodies of errors, described by the keys, by their code."""
-    examples = {}
-    for summary, error in failures.items():
-        if isinstance(error, SpeechError):
-            detail = describe_speech_error(error)
-        else:
-            detail = describe_http_exception(error)
-        # It stays a Struct: the framework would drop fields that are null.
-        examples[str(detail.code)] = spec.Example(summary=summary, value=schemas.ErrorBody(detail))
-    return examples
+def _example(summary: str, error: SpeechError) -> spec.Example:
+    # It stays a Struct: the framework would drop fields that are null.
+    return spec.Example(summary=summary, value=schemas.ErrorBody(describe_speech_error(error)))
 
 
 def _decode_error(body: bytes) -> SpeechError:
@@ -138,7 +128,7 @@ def _decode_error(body: bytes) -> SpeechError:
     raise AssertionError(body)
 
 
-_ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
+_ERRORS: Final[dict[int, dict[str, SpeechError]]] = {
     400: {
         "A value that is not allowed": _decode_error(b'{"input":"Hi.","speed":9}'),
         "A field that is missing": _decode_error(b"{}"),
@@ -151,8 +141,8 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
     401: {"A key that is not known": errors.InvalidApiKeyError()},
     404: {"A model that is not served": errors.ModelNotFoundError("gpt-5", ["tts-1", "tts-1-hd"])},
     408: {"A body that was not received in time": HttpError("request_too_slow", limit_s=10)},
-    413: {"A body that is too large": HTTPException(status_code=413)},
-    415: {"A form instead of JSON": HTTPException(NOT_JSON, status_code=415)},
+    413: {"A body that is too large": HttpError("request_too_large")},
+    415: {"A form instead of JSON": HttpError("unsupported_media_type", problem=NOT_JSON)},
     429: {"More requests than a key may send": errors.RateLimitError("60 per minute", 1.0)},
     431: {"Too many headers": HttpError("headers_too_large")},
     500: {"A failure of the model": errors.SynthesisError()},
@@ -170,7 +160,10 @@ _ERRORS: Final[dict[int, dict[str, SpeechError | HTTPException]]] = {
     },
 }
 # Error bodies of speech by status and code, made by the errors themselves.
-ERRORS: Final = {str(status): _examples(failures) for status, failures in _ERRORS.items()}
+ERRORS: Final = {
+    str(status): {error.code: _example(summary, error) for summary, error in failures.items()}
+    for status, failures in _ERRORS.items()
+}
 
 _TEXT: Final = spec.Schema(type=spec.OpenAPIType.STRING)
 

@@ -25,7 +25,6 @@ API_KEY: Final = "ApiKey"
 
 CACHED: Final = {"cache-control": "max-age=3600"}
 
-
 CSS: Final = "text/css"  # the framework adds the charset
 JAVASCRIPT: Final = "text/javascript"
 
@@ -42,6 +41,7 @@ PAGE_FILES: Final = {
         )
     },
 }  # fmt: skip
+SWAGGER_FILES: Final = {"swagger-ui-bundle.js": JAVASCRIPT, "swagger-ui.css": CSS}
 
 
 def read_static(name: str) -> bytes:
@@ -49,31 +49,26 @@ def read_static(name: str) -> bytes:
     return files("app.entrypoints.http").joinpath("static", name).read_bytes()
 
 
-def static_file(
-    directory: str, name: str, media_type: str, headers: dict[str, str]
-) -> HTTPRouteHandler:
+def static_file(path: str, name: str, media_type: str, headers: dict[str, str]) -> HTTPRouteHandler:
     """The handler of one file."""
-    content = read_static(f"{directory}/{name}")
+    content = read_static(name)
 
-    @get(f"/{name}", include_in_schema=False, sync_to_thread=False, opt=OPEN)
+    @get(path, include_in_schema=False, sync_to_thread=False, opt=OPEN)
     def static_file() -> Response[bytes]:
         return Response(content, media_type=media_type, headers=headers)
 
     return static_file
 
 
-@get("/", include_in_schema=False, media_type=MediaType.HTML, opt=OPEN, sync_to_thread=False)
-def index_page() -> Response[bytes]:
-    """A page to use the server with."""
-    return Response(read_static("index.html"), media_type=MediaType.HTML, headers=FRESH)
-
-
-def page_files() -> Router:
-    """What the page at `/` loads."""
-    handlers: list[Any] = [
-        static_file("page", name, media_type, FRESH) for name, media_type in PAGE_FILES.items()
+def page_files() -> list[HTTPRouteHandler]:
+    """The page at `/`, to use the server with, and what it loads."""
+    return [
+        static_file("/", "index.html", MediaType.HTML, FRESH),
+        *(
+            static_file(f"/page/{name}", f"page/{name}", media_type, FRESH)
+            for name, media_type in PAGE_FILES.items()
+        ),
     ]
-    return Router("/page", route_handlers=handlers, include_in_schema=False)
 
 
 class ReferencePage(OpenAPIRenderPlugin):
@@ -100,8 +95,8 @@ def openapi_config(version: str) -> OpenAPIConfig:
         openapi_router=Router(
             "/schema",
             route_handlers=[
-                static_file("swagger-ui", "swagger-ui-bundle.js", JAVASCRIPT, CACHED),
-                static_file("swagger-ui", "swagger-ui.css", CSS, CACHED),
+                static_file(f"/{name}", f"swagger-ui/{name}", media_type, CACHED)
+                for name, media_type in SWAGGER_FILES.items()
             ],
             include_in_schema=False,
             dto=None,

@@ -29,8 +29,6 @@ from app.entrypoints.http.middleware import SWITCHING_PROTOCOLS
 from app.entrypoints.http.overload import OverloadCheck, has_whole_body
 from app.entrypoints.http.request_headers import HEAD, RequestReader
 
-FAREWELL_S: Final = 1.0  # given to a rejected client to begin its request; then it is answered
-
 # Read from a connection before the others have their turn. A chunk of one byte or an empty frame
 # takes some 10 us to parse: 7 ms for so many, and a second for the 256 KiB that asyncio reads.
 MAX_READ_BYTES: Final = 4_096
@@ -63,14 +61,14 @@ class HttpProtocol(H11Protocol):
     def __init__(
         self,
         limits: connections.ConnectionLimits,
-        overload: OverloadCheck | None,
+        overload: OverloadCheck,
         prefix: bytes,  # of paths, which is removed
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self.conn: RequestReader = RequestReader(prefix)
         self._limits = limits
-        self._unfinished = connections.UnfinishedPart(limits.unfinished)
+        self._unfinished = connections.QuotaShare(limits.unfinished)
         self._overload = overload
         self._writes = connections.WriteWatch(limits.write_stall_s)
         self._headers_due_at: float | None = None
@@ -162,7 +160,7 @@ class HttpProtocol(H11Protocol):
             connections.abort(transport)
         elif num_beyond > 0:
             self._is_rejected = True
-            self._headers_due_at = self.loop.time() + FAREWELL_S
+            self._headers_due_at = self.loop.time() + connections.FAREWELL_S
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends; its next head begins with the first byte after an answer."""
@@ -175,7 +173,7 @@ class HttpProtocol(H11Protocol):
         if not self._is_answering:
             is_new = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
             rejection = None
-            if is_new and self._overload is not None:
+            if is_new:
                 rejection = self._overload.answer(data, *self.server_state.default_headers)
             if rejection is not None:
                 self.transport.write(rejection)
@@ -200,7 +198,7 @@ class HttpProtocol(H11Protocol):
             self.transport.write_eof()
         self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
         self._is_discarding = True
-        self._headers_due_at = self.loop.time() + FAREWELL_S
+        self._headers_due_at = self.loop.time() + connections.FAREWELL_S
 
     def handle_events(self) -> None:
         """Handle what has been read, maybe while the answer before was being made."""
@@ -276,7 +274,7 @@ class HttpProtocol(H11Protocol):
             await self._application(scope, receive_unbroken, self._resetting(send))
         finally:
             if self.cycle.response_started and not self.cycle.response_complete:
-                self._writes.limit_s = FAREWELL_S  # for what is left of it
+                self._writes.limit_s = connections.FAREWELL_S  # for what is left of it
                 self._reset_old_client()
 
     def _resetting(self, send: Send) -> Send:
@@ -319,7 +317,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, limits: connections.ConnectionLimits, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._unfinished = connections.UnfinishedPart(limits.unfinished)
+        self._unfinished = connections.QuotaShare(limits.unfinished)
         self._num_cont_bytes = 0
         self._early = b""
         self._writes = connections.WriteWatch(limits.write_stall_s)
@@ -415,7 +413,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             and message.get("code") == CloseCode.POLICY_VIOLATION
         ):
             # for whom the key was taken away
-            self.loop.call_later(FAREWELL_S, connections.abort, self.transport)
+            self.loop.call_later(connections.FAREWELL_S, connections.abort, self.transport)
         await super().send(message)
         if self._early and self.handshake_complete:
             early, self._early = self._early, b""
@@ -456,7 +454,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.close_sent = True
             # As `HttpProtocol._discard`.
             self.transport.max_size = DROP_BYTES  # type: ignore[attr-defined] # of asyncio's own
-            self.close_timer = self.loop.call_later(FAREWELL_S, self.transport.close)
+            self.close_timer = self.loop.call_later(connections.FAREWELL_S, self.transport.close)
         if not self.handshake_initiated:
             self.handshake_complete = self.close_sent = True
             error = describe_handshake_error(self.conn.handshake_exc)

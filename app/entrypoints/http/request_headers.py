@@ -1,6 +1,7 @@
 """Parsing requests with h11, and the limits and rules for their heads that h11 does not have."""
 
 import re
+from dataclasses import replace
 from typing import Any, Final
 
 import h11
@@ -80,7 +81,7 @@ class RequestReader(h11.Connection):
         rest = target.removeprefix(root_path)
         if rest == target or rest[:1] not in (b"", b"/", b"?"):
             return request
-        return _with_target(request, rest if rest.startswith(b"/") else b"/" + rest)
+        return replace(request, target=rest if rest.startswith(b"/") else b"/" + rest)
 
 
 def _without_authority(request: h11.Request) -> h11.Request:
@@ -90,18 +91,8 @@ def _without_authority(request: h11.Request) -> h11.Request:
         return request
     path = target[2] if target[2].startswith(b"/") else b"/" + target[2]
     headers = [(b"host", target[1]), *(pair for pair in request.headers if pair[0] != b"host")]
-    return _with_target(request, path, headers)
-
-
-def _with_target(
-    request: h11.Request, target: bytes, headers: list[tuple[bytes, bytes]] | None = None
-) -> h11.Request:
-    return h11.Request(
-        method=request.method,
-        target=target,
-        headers=list(request.headers) if headers is None else headers,
-        http_version=request.http_version,
-    )
+    version = request.http_version
+    return h11.Request(method=request.method, target=path, headers=headers, http_version=version)
 
 
 def find_fault(received: bytes) -> SpeechError | None:

@@ -19,12 +19,9 @@ from litestar.types import Receive, Scope, Send
 from app.domain import errors
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import unless, within
+from app.entrypoints.connections import FAREWELL_S, Quota, QuotaShare
 from app.entrypoints.http.errors import ClientDisconnectedError
 from app.ports.clock import Clock
-
-# Given to a client to take the last words when its key was revoked or the server ends. Others that
-# read nothing are cut by the connection's own limit.
-FAREWELL_S: Final = 1.0
 
 # Ends of an answer that the operator has caused.
 EXPECTED_CUTS: Final = (errors.InvalidApiKeyError, errors.ServerDrainingError)
@@ -54,10 +51,9 @@ class StreamResponse(ASGIResponse):
         body: AsyncGenerator[bytes, None] | SpeechStream,
         clock: Clock,
         headers: dict[str, str],
-        media_type: str,
         last_words: Callable[[Exception], bytes] = lambda _: b"",
     ) -> None:
-        super().__init__(headers=headers, media_type=media_type)
+        super().__init__(headers=headers)
         self._stream = stream
         self._body = body
         self._clock = clock
@@ -76,6 +72,7 @@ class StreamResponse(ASGIResponse):
             else:
                 _log.error("speech.cut", error="internal_error", exc_info=error)
             if words := self._last_words(error):
+                # Others that read nothing are cut by the connection's own limit.
                 limit_s = FAREWELL_S if isinstance(error, EXPECTED_CUTS) else math.inf
                 sending = send({"type": "http.response.body", "body": words, "more_body": True})
                 with suppress(OSError):  # the client may have left meanwhile, or read nothing
@@ -118,38 +115,33 @@ async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
         reason = None  # it holds this frame, which must not hold it
 
 
-class HeldAnswers:
-    """The answers that are held, of `max_bytes` in all; those too long for memory are on disk."""
-
-    def __init__(self, max_bytes: int = MAX_HELD_BYTES, directory: str | None = None) -> None:
-        self.num_free = max_bytes
-        self._directory = directory
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator["HeldAnswer"]:
-        """An empty file that is deleted at the end."""
-        async with SpooledTemporaryFile[bytes](MAX_BYTES_IN_MEMORY, dir=self._directory) as file:
-            answer = HeldAnswer(self, file)
-            try:
-                yield answer
-            finally:
-                self.num_free += answer.num_bytes
+@asynccontextmanager
+async def hold_answer(held: Quota, directory: str | None = None) -> AsyncIterator["HeldAnswer"]:
+    """An empty answer, on disk once it is too long for memory; all of them share `held`."""
+    share = QuotaShare(held)
+    try:
+        async with SpooledTemporaryFile[bytes](MAX_BYTES_IN_MEMORY, dir=directory) as file:
+            yield HeldAnswer(file, share)
+    finally:
+        share.resize(0)
 
 
 class HeldAnswer:
-    """One answer. Made by `HeldAnswers`."""
+    """One answer. Made by `hold_answer`."""
 
-    def __init__(self, answers: HeldAnswers, file: SpooledTemporaryFile[bytes]) -> None:
-        self._answers = answers
+    def __init__(self, file: SpooledTemporaryFile[bytes], share: QuotaShare) -> None:
         self._file = file
-        self.num_bytes = 0
+        self._share = share
+
+    @property
+    def num_bytes(self) -> int:
+        """So far."""
+        return self._share.used
 
     async def write(self, part: bytes) -> None:
         """Append `part`; raises ServerOverloadedError if all hold too much, or the disk is full."""
-        if len(part) > self._answers.num_free:
+        if not self._share.resize(self.num_bytes + len(part)):
             raise errors.ServerOverloadedError(RETRY_AFTER_S)
-        self._answers.num_free -= len(part)
-        self.num_bytes += len(part)
         try:
             await self._file.write(part)
         except OSError as error:
@@ -174,24 +166,22 @@ class WholeResponse(ASGIResponse):
     def __init__(
         self,
         stream: SpeechStream,
-        held: HeldAnswers,
+        held: Quota,
         clock: Clock,
         make_headers: Callable[[], dict[str, str]],
-        media_type: str,
     ) -> None:
         super().__init__()
         self._stream = stream
         self._held = held
         self._clock = clock
         self._make_headers = make_headers
-        self._media_type = media_type
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; raises SpeechError where not all of it could be made."""
         stream = self._stream
-        async with aclosing(stream), self._held.open() as answer:
+        async with aclosing(stream), hold_answer(self._held) as answer:
             await until_disconnect(receive, stream.save(answer.write))
             headers = self._make_headers() | {"content-length": str(answer.num_bytes)}
             body = answer.read(stream.head())
-            response = StreamResponse(stream, body, self._clock, headers, self._media_type)
+            response = StreamResponse(stream, body, self._clock, headers)
             await response(scope, receive, send)

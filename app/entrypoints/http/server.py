@@ -17,16 +17,13 @@ from typing import Any, Final, cast
 import structlog
 import uvicorn
 
-from app.domain.services.lifecycle import Intake
-from app.entrypoints.connections import ConnectionLimits, TlsHandshake, abort
+from app.entrypoints.connections import FAREWELL_S, ConnectionLimits, TlsHandshake, abort
 from app.entrypoints.http.overload import OverloadCheck
 from app.entrypoints.http.protocol import Connection, HttpProtocol, SocketProtocol
 from app.entrypoints.services import Services
 from app.entrypoints.settings import ServerSettings
-from app.ports.clock import Clock
 
 TICKS_PER_CHECK: Final = 10  # of 0.1 s, between two looks at all connections
-FAREWELL_S: Final = 1.0  # given to answers and speech sockets that are cut to say why
 LAST_LINE_S: Final = 5  # after which uvicorn cancels what has not ended when its connection was cut
 
 # What the system may hold of an answer for a client that does not read. By default it takes
@@ -76,9 +73,9 @@ async def open_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 class SpeechServer(uvicorn.Server):
-    """Serves an application, whose intake is `intake`, over limited connections."""
+    """Serves the application of `create_app` over limited connections."""
 
-    def __init__(self, app: Any, settings: ServerSettings, intake: Intake, clock: Clock) -> None:
+    def __init__(self, app: Any, settings: ServerSettings) -> None:
         self._limits = limits = ConnectionLimits(
             settings.read_timeout_s,
             SEND_TIMEOUT_S,
@@ -86,7 +83,13 @@ class SpeechServer(uvicorn.Server):
             settings.socket_idle_s,
         )
         prefix = settings.root_path.encode()
-        self._overload: OverloadCheck | None = app.state.get("overload")
+        self._services: Services = app.state.services
+        self._overload = OverloadCheck(
+            self._services.access,
+            self._services.admission,
+            self._services.ports.requests,
+            settings.root_path,
+        )
         config = uvicorn.Config(
             app,
             http=cast("Any", partial(HttpProtocol, limits, self._overload, prefix)),
@@ -109,11 +112,8 @@ class SpeechServer(uvicorn.Server):
         )
         super().__init__(config)
         self._settings = settings
-        self._intake = intake
-        self._clock = clock
         self._is_hurried = False
         self._ends_at = 0.0
-        self._services: Services = app.state.get("services")
         self._announced: Any = None
         self._unix_inode: int | None = None
         self.start_error: OSError | UnicodeError | None = None
@@ -228,8 +228,7 @@ class SpeechServer(uvicorn.Server):
                     self.server_state.connections.discard(connection)
                     with suppress(Exception):
                         abort(connection.transport)
-            if self._overload is not None:
-                self._overload.report()
+            self._overload.report()
         return must_exit and self._has_finished()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -258,22 +257,23 @@ class SpeechServer(uvicorn.Server):
 
     def _has_finished(self) -> bool:
         """Whether there is nothing to wait for, or no time. Asked first, it stops the intake."""
-        now, shutdown_s = self._clock.monotonic(), self._settings.shutdown_s
+        now, shutdown_s = asyncio.get_running_loop().time(), self._settings.shutdown_s
+        intake = self._services.intake
         num_running = sum(connection.is_busy for connection in self._connections)
-        if not self._intake.is_draining:
+        if not intake.is_draining:
             _log.info("server.draining", num_running=num_running, shutdown_s=shutdown_s)
-            self._intake.drain()
+            intake.drain()
             self._ends_at = now + shutdown_s
         if not num_running:
             return True
         is_late = now >= self._ends_at
-        if self._intake.is_over:
+        if intake.over.done():
             if is_late:
                 for connection in self._connections:
                     connection.cut()
             return is_late
         if is_late or self._is_hurried:
             _log.warning("server.cut", num_running=num_running)
-            self._intake.end()
+            intake.end()
             self._ends_at = now + FAREWELL_S
         return False

@@ -12,7 +12,6 @@ import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.dto import MsgspecDTO
-from litestar.exceptions import HTTPException
 from litestar.openapi.spec import OpenAPIType, Reference, Schema
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
@@ -20,19 +19,23 @@ from litestar.typing import FieldDefinition
 
 from app.domain.admission import Caller
 from app.domain.audio import choose_stem
-from app.domain.services.audio_library import AudioLibrary
-from app.domain.services.speech import SpeechService
+from app.domain.errors import StoreError
 from app.domain.services.speech_stream import SpeechStream
-from app.domain.speech import CacheStatus, SpeechReport
+from app.domain.speech import CacheStatus, Catalog, SpeechReport
 from app.entrypoints.http import openapi, responses, schemas
 from app.entrypoints.http.access import LIMITED, key_name
 from app.entrypoints.http.errors import NOT_JSON, HttpError, describe_decode_error
-from app.entrypoints.http.sse import EVENT_STREAM, EventWriter, error_event
-from app.ports.clock import Clock
+from app.entrypoints.http.sse import EVENT_STREAM, error_event, write_events
+from app.entrypoints.services import Services
+from app.ports.audio_store import StoredAudio
 
 # Ask proxies to pass each event on when it comes.
 STREAM_HEADERS: Final = {"x-accel-buffering": "no"}  # to nginx: pass on what comes as it comes
-EVENT_HEADERS: Final = {"cache-control": "no-cache", **STREAM_HEADERS}
+EVENT_HEADERS: Final = {
+    "content-type": EVENT_STREAM,
+    "cache-control": "no-cache",
+    **STREAM_HEADERS,
+}
 
 # The header `Cache-Status` (RFC 9211); of a partial hit the other sentences are synthesized.
 CACHE_STATUS: Final = {
@@ -53,15 +56,16 @@ class SpeechBody(MsgspecDTO[schemas.CreateSpeech]):
     """
 
     def decode_bytes(self, value: bytes) -> schemas.CreateSpeech:
-        """The message in `value`; raises MalformedBodyError, or HTTPException for a type."""
+        """The message in `value`; raises InvalidRequestError, or HttpError for its type."""
         headers = self.asgi_connection.headers
         # Any web page may have a browser send a body of no type; other programs may too.
         assumed = "" if "origin" in headers else "application/json"
         content_type = headers.get("content-type", assumed).partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
-            raise HTTPException(NOT_JSON, status_code=415)
+            raise HttpError("unsupported_media_type", problem=NOT_JSON)
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise HTTPException("The body must not be compressed.", status_code=415)
+            problem = "The body must not be compressed."
+            raise HttpError("unsupported_media_type", problem=problem)
         try:
             value.decode()  # msgspec does not look at the encoding of fields that it skips
             return _decoder.decode(value.removeprefix(codecs.BOM_UTF8))
@@ -94,66 +98,57 @@ class SpeechBody(MsgspecDTO[schemas.CreateSpeech]):
         return schema
 
 
-class SpeechAnswers(msgspec.Struct, frozen=True, eq=False):
-    """Answers requests for speech."""
+async def answer_speech(
+    request: Request[Any, Any, Any], data: schemas.CreateSpeech, services: Services
+) -> ASGIResponse:
+    """The answer, when its first bytes are there; raises SpeechError."""
+    clock = services.ports.clock
+    timeout_s = min(services.settings.admission.request_timeout_s, _timeout_s(request))
+    caller = Caller(key_name(request.scope), clock.monotonic() + timeout_s)
+    speech = data.to_request()
+    # A file name that is not one is rejected before anything is synthesized.
+    stem = choose_stem(data.file_name, speech.format) if data.store else None
+    starting = services.speech.start(speech, caller, is_whole=not data.is_streamed)
+    stream = await responses.until_disconnect(request.receive, starting)
+    if stem is not None:
+        stream.recording = services.library.record(caller.name, stem, stream.encoding.format)
+    headers = _headers(stream, data, services.speech.catalog)
+    if data.stream_format == "sse":
+        body = write_events(stream, clock, has_captions=bool(data.captions))
+        headers |= EVENT_HEADERS
+        return responses.StreamResponse(stream, body, clock, headers, error_event)
+    if data.is_streamed:
+        headers |= STREAM_HEADERS
+        return responses.StreamResponse(stream, stream, clock, headers)
 
-    speech: SpeechService
-    events: EventWriter
-    library: AudioLibrary
-    held: responses.HeldAnswers
-    clock: Clock
-    timeout_s: float  # for which a request may wait for its answer
-
-    async def answer(
-        self, request: Request[Any, Any, Any], data: schemas.CreateSpeech
-    ) -> ASGIResponse:
-        """The answer, when its first bytes are there; raises SpeechError."""
-        timeout_s = min(self.timeout_s, _timeout_s(request))
-        caller = Caller(key_name(request.scope), self.clock.monotonic() + timeout_s)
-        speech = data.to_request()
-        # A file name that is not one is rejected before anything is synthesized.
-        stem = choose_stem(data.file_name, speech.format) if data.store else None
-        starting = self.speech.start(speech, caller, is_whole=not data.is_streamed)
-        stream = await responses.until_disconnect(request.receive, starting)
-        if stem is not None:
-            stream.store_in(self.library.record(caller.name, stem, stream.encoding.format))
-        headers = self._headers(stream, data)
-        if data.stream_format == "sse":
-            body = self.events.write(stream, has_captions=bool(data.captions))
-            headers |= EVENT_HEADERS
-            return responses.StreamResponse(
-                stream, body, self.clock, headers, EVENT_STREAM, error_event
-            )
-        media_type = schemas.CONTENT_TYPES[stream.encoding.format]
-        if data.is_streamed:
-            headers |= STREAM_HEADERS
-            return responses.StreamResponse(stream, stream, self.clock, headers, media_type)
-
-        def whole_headers() -> dict[str, str]:
-            timing = {"server-timing": describe_timing(stream.report)}
-            file = stream.stored.file if stream.stored else None
-            error = stream.stored.error if stream.stored else None
-            stored = {} if error is None else {"x-store-error": error.code}
-            if file is not None:
+    def whole_headers() -> dict[str, str]:
+        timing = {"server-timing": describe_timing(stream.report)}
+        match stream.stored:
+            case StoredAudio(name=name):
                 # Relative to the request (RFC 9110, section 8.7): a proxy may add a prefix.
-                location = f"files/{file.name}"
-                stored = {"x-stored-file": file.name, "content-location": location}
-            return headers | timing | stored
+                stored = {"x-stored-file": name, "content-location": f"files/{name}"}
+            case StoreError(code=code):
+                stored = {"x-store-error": code}
+            case _:
+                stored = {}
+        return headers | timing | stored
 
-        return responses.WholeResponse(stream, self.held, self.clock, whole_headers, media_type)
+    return responses.WholeResponse(stream, request.app.state.held, clock, whole_headers)
 
-    def _headers(self, stream: SpeechStream, data: schemas.CreateSpeech) -> dict[str, str]:
-        headers = {
-            "server-timing": describe_timing(stream.report),
-            "x-sample-rate": str(stream.encoding.sample_rate),
-            "x-speech-backend": self.speech.catalog.info.backend,
-            "x-speech-voice": stream.params.voice.id,
-            "cache-status": CACHE_STATUS[stream.report.cache or CacheStatus.BYPASS],
-        }
-        # Miscellaneous persistent warnings (RFC 7234, section 5.5.7).
-        if warnings := data.warnings(self.speech.catalog):
-            headers["warning"] = ", ".join(f'299 - "{text}"' for text in warnings)
-        return headers
+
+def _headers(stream: SpeechStream, data: schemas.CreateSpeech, catalog: Catalog) -> dict[str, str]:
+    headers = {
+        "content-type": schemas.CONTENT_TYPES[stream.encoding.format],
+        "server-timing": describe_timing(stream.report),
+        "x-sample-rate": str(stream.encoding.sample_rate),
+        "x-speech-backend": catalog.info.backend,
+        "x-speech-voice": stream.params.voice.id,
+        "cache-status": CACHE_STATUS[stream.report.cache or CacheStatus.BYPASS],
+    }
+    # Miscellaneous persistent warnings (RFC 7234, section 5.5.7).
+    if warnings := data.warnings(catalog):
+        headers["warning"] = ", ".join(f'299 - "{text}"' for text in warnings)
+    return headers
 
 
 def _timeout_s(request: Request[Any, Any, Any]) -> float:
@@ -197,10 +192,10 @@ class SpeechController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: JSONBody[schemas.CreateSpeech],
-        answers: NamedDependency[SpeechAnswers],
+        services: NamedDependency[Services],  # alone: several would be asked for in tasks
     ) -> ASGIResponse:
         """Answers with the audio as it is made, whole if `stream` is false, or as events."""
-        return await answers.answer(request, data)
+        return await answer_speech(request, data, services)
 
     @post(
         "/speech/normalize",
@@ -214,7 +209,7 @@ class SpeechController(Controller):
         opt=LIMITED,  # it takes as much work as a request for speech that is rejected later
     )
     async def normalize_speech(
-        self, data: JSONBody[schemas.CreateSpeech], answers: NamedDependency[SpeechAnswers]
+        self, data: JSONBody[schemas.CreateSpeech], services: NamedDependency[Services]
     ) -> schemas.NormalizedText:
         """Answers with the segments of a speech request, as written and as spoken; no audio."""
-        return schemas.NormalizedText.of(await answers.speech.normalize(data.to_request()))
+        return schemas.NormalizedText.of(await services.speech.normalize(data.to_request()))

@@ -7,15 +7,18 @@ from typing import Final, Literal
 
 import msgspec
 
-from app.domain.errors import SpeechError
-from app.domain.services.speech_stream import SpeechStream, StoreOutcome
+from app.domain.errors import SpeechError, StoreError
+from app.domain.services.speech_stream import SpeechStream
+from app.domain.services.time_limit import within
 from app.domain.speech import SpeechReport
 from app.entrypoints.http.errors import INTERNAL_ERROR, describe_speech_error
 from app.entrypoints.http.schemas import ErrorDetail
+from app.ports.audio_store import StoredAudio
 from app.ports.clock import Clock
 
-EVENT_STREAM: Final = "text/event-stream"
+EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
 KEEP_ALIVE: Final = b": keep-alive\n\n"
+KEEP_ALIVE_S: Final = 10.0  # of silence, after which it is sent
 
 # Line separators of Unicode, which do not end a line of server-sent events (WHATWG HTML, section
 # 9.2.5). Clients that use `str.splitlines`, as httpx does, would split an event there.
@@ -71,48 +74,41 @@ class ErrorEvent(msgspec.Struct, frozen=True):
     type: Literal["error"] = "error"
 
 
-class EventWriter(msgspec.Struct, frozen=True, eq=False):
-    """Writes answers as events."""
+async def write_events(
+    stream: SpeechStream, clock: Clock, *, has_captions: bool
+) -> AsyncGenerator[bytes, None]:
+    """The answer as events, and a comment whenever nothing has come for KEEP_ALIVE_S."""
+    events = _events(stream, has_captions=has_captions)
+    coming = asyncio.ensure_future(anext(events, None))
+    try:
+        while True:
+            try:
+                await within(clock, KEEP_ALIVE_S, asyncio.wait({coming}))
+            except TimeoutError:
+                yield KEEP_ALIVE
+                continue
+            event = coming.result()
+            if event is None:
+                return
+            yield event
+            coming = asyncio.ensure_future(anext(events, None))
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
-    clock: Clock
-    keep_alive_s: float = 10.0  # of silence, after which a comment is sent
 
-    async def write(
-        self, stream: SpeechStream, *, has_captions: bool
-    ) -> AsyncGenerator[bytes, None]:
-        """The answer as events, and a comment whenever nothing has come for `keep_alive_s`."""
-        events = self._events(stream, has_captions=has_captions)
-        coming = asyncio.ensure_future(anext(events, None))
-        idle = asyncio.ensure_future(self.clock.sleep(self.keep_alive_s))
-        try:
-            while True:
-                await asyncio.wait({coming, idle}, return_when=asyncio.FIRST_COMPLETED)
-                if coming.done():
-                    event = coming.result()
-                    if event is None:
-                        return
-                    yield event
-                    coming = asyncio.ensure_future(anext(events, None))
-                else:
-                    yield KEEP_ALIVE
-                idle.cancel()
-                idle = asyncio.ensure_future(self.clock.sleep(self.keep_alive_s))
-        finally:
-            coming.cancel()
-            idle.cancel()
-            await asyncio.gather(coming, idle, return_exceptions=True)
-
-    async def _events(self, stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:
-        async for part in stream:
-            if isinstance(part, bytes):
-                yield _event(AudioDelta(base64.b64encode(part).decode()))
-            elif isinstance(part, StoreOutcome):
-                failure = describe_speech_error(part.error) if part.error else None
-                yield _event(AudioStored(part.file.name if part.file else None, failure))
-            elif has_captions:
-                times = part.index, part.start_s, part.end_s
-                yield _event(CaptionEvent(*times, part.text, part.spoken))
-        yield _event(AudioDone(usage_of(stream.report)))
+async def _events(stream: SpeechStream, *, has_captions: bool) -> AsyncIterator[bytes]:
+    async for part in stream:
+        if isinstance(part, bytes):
+            yield _event(AudioDelta(base64.b64encode(part).decode()))
+        elif isinstance(part, StoredAudio):
+            yield _event(AudioStored(part.name, None))
+        elif isinstance(part, StoreError):
+            yield _event(AudioStored(None, describe_speech_error(part)))
+        elif has_captions:
+            times = part.index, part.start_s, part.end_s
+            yield _event(CaptionEvent(*times, part.text, part.spoken))
+    yield _event(AudioDone(usage_of(stream.report)))
 
 
 def usage_of(report: SpeechReport) -> Usage:

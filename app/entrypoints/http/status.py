@@ -55,7 +55,7 @@ class ModelController(Controller):
 
 
 def _model(name: str, services: Services) -> schemas.Model:
-    choice = services.choice
+    choice = services.ports.choice
     return schemas.Model(id=name, backend=choice.backend, skipped=choice.skipped)
 
 
@@ -74,7 +74,7 @@ class HealthController(Controller):
     @get("/ready", operation_id="ready", summary="Can speech be served", responses=NOT_READY)
     async def ready(self, services: NamedDependency[Services]) -> Response[schemas.ReadinessReport]:
         """200 while the model is loaded and well and the server is to go on, else 503."""
-        readiness, engine = services.readiness, services.engine_health()
+        readiness, engine = services.readiness, services.ports.health()
         info = services.speech.catalog.info
         is_loaded = readiness.state is ModelState.READY
         has_failed = readiness.state is ModelState.FAILED
@@ -85,7 +85,7 @@ class HealthController(Controller):
             reason=reason,
             model=info.id,
             backend=info.backend,
-            skipped=services.choice.skipped,
+            skipped=services.ports.choice.skipped,
             parts=describe_parts(services),
         )
         if services.intake.is_draining:
@@ -103,7 +103,7 @@ class HealthController(Controller):
 
 def describe_parts(services: Services) -> schemas.Parts:
     """Each part by itself; one that fails need not make the server unready."""
-    readiness, engine = services.readiness, services.engine_health()
+    readiness, engine = services.readiness, services.ports.health()
     load, is_full = services.admission.load(), services.admission.is_full()
     not_loaded, trouble, error = readiness.why_not(), engine.trouble(), services.library.error
     return schemas.Parts(
@@ -115,7 +115,7 @@ def describe_parts(services: Services) -> schemas.Parts:
             reason=trouble,
             breaker=engine.breaker.value,
             open_for_s=round(engine.open_for_s, 3),
-            instances=services.count_instances(),
+            instances=services.ports.count_instances(),
         ),
         queue=schemas.QueuePart(
             ok=not is_full,
@@ -143,4 +143,5 @@ def describe_parts(services: Services) -> schemas.Parts:
 )
 async def metrics_page(services: NamedDependency[Services]) -> Response[bytes]:
     """Requests, time to first audio, real-time factor, failed sentences, the process."""
-    return Response(services.metrics.render(), media_type=services.metrics.content_type)
+    metrics = services.ports.metrics
+    return Response(metrics.render(), media_type=metrics.content_type)

@@ -22,10 +22,10 @@ from app.domain.audio import AudioFormat
 from app.domain.segment import Caption
 from app.domain.services.access_control import Grant
 from app.domain.services.prefetch import LiveText
-from app.domain.services.speech import LiveSpeech
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.services.time_limit import within
 from app.domain.speech import SpeechOptions
+from app.entrypoints.connections import FAREWELL_S, Quota, QuotaShare
 from app.entrypoints.http import websocket_messages as messages
 from app.entrypoints.http.access import LIMITED, grant_in, protocol_to_accept
 from app.entrypoints.http.errors import (
@@ -38,14 +38,11 @@ from app.entrypoints.http.errors import (
 from app.entrypoints.http.schemas import CONTENT_TYPES
 from app.entrypoints.http.sse import usage_of
 from app.entrypoints.services import Services
-from app.entrypoints.settings import Settings
-from app.ports.clock import Clock
 
 LIVE_PATH: Final = "/v1/audio/speech/stream"
 BYTES_PER_SAMPLE: Final = 2
 MAX_WAITING_UTTERANCES: Final = 16  # written and not spoken, on one socket
 WAITING_TEXTS: Final = 16  # of the longest that are allowed, in characters, on one socket
-FAREWELL_S: Final = 1.0  # given to a client that reads nothing to take the last message
 
 # Closing codes (IANA registry): of an idle socket, and of a server that restarts.
 CLOSE_IDLE: Final = 1000
@@ -57,37 +54,17 @@ CLIENT_LEFT: Final = (WebSocketDisconnect, OSError)
 _log = structlog.get_logger(__name__)
 
 
-class WaitingText:
-    """The code points on one socket that wait to be synthesized; `max_chars` is of one message."""
-
-    def __init__(self, max_chars: int) -> None:
-        self._max_chars = max_chars
-        self._num_chars = 0
-
-    def add(self, num_chars: int) -> None:
-        """Take these too; raises InputTooLongError, and then has not."""
-        if num_chars > self._max_chars:
-            raise errors.InputTooLongError(num_chars, self._max_chars)
-        total, most = self._num_chars + num_chars, WAITING_TEXTS * self._max_chars
-        if total > most:
-            raise errors.InputTooLongError(total, most)
-        self._num_chars = total
-
-    def remove(self, num_chars: int) -> None:
-        """These wait no longer."""
-        self._num_chars -= num_chars
-
-
 class Utterance:
     """One text, whose characters are counted in `waiting` until they are synthesized."""
 
-    def __init__(self, number: int, options: SpeechOptions, waiting: WaitingText) -> None:
+    def __init__(self, number: int, options: SpeechOptions, waiting: Quota) -> None:
         self.number = number
         self.options = options
         self.stream: SpeechStream | None = None  # once it is synthesized
         self.num_bytes = 0  # of the file that have been sent
         self.is_over = False  # the client was told that the file is whole
         self._waiting = waiting
+        self._share = QuotaShare(waiting)
         self._last: messages.Written | None = None
         self._written: asyncio.Queue[messages.Written] = asyncio.Queue()
 
@@ -96,23 +73,24 @@ class Utterance:
         if message == messages.Text("") or message == self._last == messages.Flush():
             return  # says nothing, and would only fill the memory
         if isinstance(message, messages.Text):
-            self._waiting.add(len(message.text))
+            num_chars, limit = len(message.text), self._waiting.limit
+            if num_chars > limit // WAITING_TEXTS:
+                raise errors.InputTooLongError(num_chars, limit // WAITING_TEXTS)
+            if not self._share.resize(self._share.used + num_chars):
+                raise errors.InputTooLongError(self._waiting.used + num_chars, limit)
         self._last = message
         self._written.put_nowait(message)
 
     async def next(self) -> messages.Written:
         """What was written next."""
-        return self._taken(await self._written.get())
+        message = await self._written.get()
+        if isinstance(message, messages.Text):
+            self._share.resize(self._share.used - len(message.text))
+        return message
 
     def drop(self) -> None:
         """Nothing of it waits any longer."""
-        while not self._written.empty():
-            self._taken(self._written.get_nowait())
-
-    def _taken(self, message: messages.Written) -> messages.Written:
-        if isinstance(message, messages.Text):
-            self._waiting.remove(len(message.text))
-        return message
+        self._share.resize(0)
 
     def num_samples(self) -> int:
         """Samples sent: counted where the format shows them, else those the encoder has taken."""
@@ -143,8 +121,6 @@ class LiveSession:
 
     socket: WebSocket[Any, Any, Any]
     services: Services
-    settings: Settings
-    clock: Clock
     grant: Grant | None
     _writing: Utterance | None = None
     _speaking: tuple[Utterance, asyncio.Task[None]] | None = None
@@ -152,10 +128,12 @@ class LiveSession:
     _is_rejected: bool = False
 
     def __post_init__(self) -> None:
+        self._clock = self.services.ports.clock
+        self._idle_s = self.services.settings.server.socket_idle_s
         self._options = SpeechOptions(format=AudioFormat.PCM)
         self._waiting: asyncio.Queue[Utterance] = asyncio.Queue()
-        self._waiting_text = WaitingText(self.settings.speech.max_chars)
-        self._active_at = self.clock.monotonic()
+        self._waiting_text = Quota(WAITING_TEXTS * self.services.settings.speech.max_chars)
+        self._active_at = self._clock.monotonic()
 
     async def run(self) -> None:
         """Serve until the client leaves, is idle or loses its key, or the server ends."""
@@ -171,25 +149,24 @@ class LiveSession:
             if any(each.done() for each in revoked):
                 await self._close(errors.InvalidApiKeyError(), POLICY_VIOLATION, number)
             elif drained.done():
-                over = self.services.intake.over()
+                over = self.services.intake.over
                 await self._close(errors.ServerDrainingError(), CLOSE_RESTART, number, until=over)
             elif idle.done():
-                error = HttpError("idle_timeout", limit_s=self.settings.server.socket_idle_s)
+                error = HttpError("idle_timeout", limit_s=self._idle_s)
                 await self._close(error, CLOSE_IDLE, None, "idle")
             else:
                 reader.result()
 
     async def _wait_until_idle(self) -> None:
-        idle_s = self.settings.server.socket_idle_s
-        while (left_s := self._active_at + idle_s - self.clock.monotonic()) > 0:
-            await self.clock.sleep(left_s)
+        while (left_s := self._active_at + self._idle_s - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left_s)
 
     async def _wait_until_drained(self) -> None:
         """Return when the server ends, and all is spoken that was written, or no time is left."""
         intake = self.services.intake
         await intake.wait_until_draining()
         async with running(self._waiting.join()) as (free,):
-            await asyncio.wait([free, intake.over()], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([free, intake.over], return_when=asyncio.FIRST_COMPLETED)
 
     async def _close(
         self,
@@ -210,7 +187,7 @@ class LiveSession:
             if until is not None:
                 await asyncio.wait([goodbye, until], return_when=asyncio.FIRST_COMPLETED)
             with suppress(TimeoutError):
-                await within(self.clock, FAREWELL_S, asyncio.wait({goodbye}))
+                await within(self._clock, FAREWELL_S, asyncio.wait({goodbye}))
 
     # The reader.
 
@@ -218,7 +195,7 @@ class LiveSession:
         # Here and not where it is waited for: what was raised would hold the frame that holds it.
         with suppress(*CLIENT_LEFT):
             while (frame := dict(await self.socket.receive()))["type"] == "websocket.receive":
-                self._active_at = self.clock.monotonic()
+                self._active_at = self._clock.monotonic()
                 await asyncio.sleep(0)  # noqa: TID251 - no time passes; others have their turn
                 content = cast("str | bytes", frame.get("text") or frame.get("bytes") or b"")
                 try:
@@ -296,9 +273,9 @@ class LiveSession:
     async def _speak(self, utterance: Utterance) -> None:
         caller = Caller(self.grant.name if self.grant else None)
         try:
-            live = await self.services.speech.start_live(utterance.options, caller)
-            async with aclosing(live.stream):
-                await self._send_utterance(utterance, live)
+            stream = await self.services.speech.start_live(utterance.options, caller)
+            async with aclosing(stream):
+                await self._send_utterance(utterance, stream)
         except WebSocketDisconnect:
             return
         except errors.SpeechError as error:
@@ -312,13 +289,13 @@ class LiveSession:
             self._writing = None
         await self._send(failure)
 
-    async def _send_utterance(self, utterance: Utterance, live: LiveSpeech) -> None:
-        stream, number = live.stream, utterance.number
+    async def _send_utterance(self, utterance: Utterance, stream: SpeechStream) -> None:
+        number = utterance.number
         utterance.stream = stream
         name, sample_rate = stream.encoding.format, stream.encoding.sample_rate
         content_type, voice = CONTENT_TYPES[name], stream.params.voice.id
         await self._send(messages.Started(number, name.value, content_type, sample_rate, voice))
-        async with running(self._hand_over(utterance, live.text)) as (writing,):
+        async with running(self._hand_over(utterance, stream.text)) as (writing,):
             async for part in stream:
                 if isinstance(part, Caption):
                     times = part.index, part.start_s, part.end_s
@@ -329,7 +306,7 @@ class LiveSession:
                     except OSError as error:
                         raise WebSocketDisconnect(detail="the client left") from error
                     utterance.num_bytes += len(part)
-                    self._active_at = self.clock.monotonic()
+                    self._active_at = self._clock.monotonic()
             await writing
         num_samples, usage = utterance.num_samples(), usage_of(stream.report)
         await self._send(messages.Ended(number, num_samples, num_samples / sample_rate, usage))
@@ -375,11 +352,8 @@ async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asynci
 
 @websocket(LIVE_PATH, opt=LIMITED)
 async def live_speech(
-    socket: WebSocket[Any, Any, Any],
-    services: NamedDependency[Services],
-    clock: NamedDependency[Clock],
-    settings: NamedDependency[Settings],
+    socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]
 ) -> None:
     """Accept, and serve until the client leaves."""
     await socket.accept(protocol_to_accept(socket.scope["subprotocols"]))
-    await LiveSession(socket, services, settings, clock, grant_in(socket.scope)).run()
+    await LiveSession(socket, services, grant_in(socket.scope)).run()

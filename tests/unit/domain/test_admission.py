@@ -131,7 +131,7 @@ def test_a_capacity_that_was_asked_for_is_kept() -> None:
 @pytest.mark.parametrize(("begun_with", "num"), [(0, 1), (5, 5), (99, 8)])
 def test_the_queue_lets_as_many_run_as_the_machine_keeps_up_with(begun_with: int, num: int) -> None:
     queue = AdmissionQueue(AdmissionLimits(max_running=8))
-    queue.set_capacity(begun_with)
+    queue.capacity.begin_with(begun_with)
     for _ in range(9):
         queue.arrive(ticket())
     assert len([found for _ in range(9) if (found := queue.next(0.0)[0])]) == num

@@ -4,7 +4,7 @@ import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.entrypoints.connections import UnfinishedBytes, UnfinishedPart, WriteWatch, abort
+from app.entrypoints.connections import Quota, QuotaShare, WriteWatch, abort
 
 LIMIT_S = 3.0
 
@@ -58,8 +58,8 @@ def test_nothing_that_waits_is_nothing_that_stalls(steps: list[tuple[int, float]
 
 
 def test_what_one_connection_gives_back_another_may_have() -> None:
-    whole = UnfinishedBytes(100)
-    one, other = UnfinishedPart(whole), UnfinishedPart(whole)
+    whole = Quota(100)
+    one, other = QuotaShare(whole), QuotaShare(whole)
     assert one.resize(60)
     assert not other.resize(41)
     assert other.resize(40)
@@ -67,7 +67,7 @@ def test_what_one_connection_gives_back_another_may_have() -> None:
     assert one.resize(0)
     assert other.resize(100)
     assert other.resize(0)
-    assert whole.num_bytes == 0
+    assert whole.used == 0
 
 
 async def test_a_connection_that_ended_while_bytes_waited_may_be_aborted() -> None:

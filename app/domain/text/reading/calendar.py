@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.number_words import below_hundred, ordinal, plural, year
+from app.domain.text.number_words import MANY, below_hundred, ordinal, plural, year
 from app.domain.text.reading.clock import time_of_day
 from app.domain.text.reading.matching import (
     any_of,
@@ -164,12 +164,6 @@ def _read_list_of_weekdays(match: re.Match[str]) -> str:
     return with_point(words, match)
 
 
-_COUNTLESS: Final = {
-    "100": "hundreds", "1000": "thousands", "10000": "tens of thousands",
-    "100000": "hundreds of thousands", "1000000": "millions",
-}  # fmt: skip
-
-
 def _read_years(match: re.Match[str]) -> str:
     if len(match[2]) == 2 and "05" < match[2] <= match[1][2:]:  # noqa: PLR2004 - Motion 2024-17
         return f"{year(match[1])}{_read_year(match[2])}"
@@ -274,7 +268,7 @@ DECADES: Final = (
     # 100s of people; no decade begins with the year 100
     rule(
         rf"1{not_after('.,:/$€£-')}[0,]{{2,8}}'?s\b",
-        lambda match: _COUNTLESS.get(match[0].rstrip("'s").replace(",", "")),
+        lambda match: MANY.get(match[0].rstrip("'s").replace(",", "")),
     ),
     # 1980s, 80s
     rule(

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from app.domain.text.mapped_text import rule
-from app.domain.text.number_words import counted, decimal
+from app.domain.text.number_words import MANY, counted, decimal
 from app.domain.text.reading.matching import (
     JOINT,
     any_of,
@@ -118,14 +118,8 @@ def _read_sign_behind(match: re.Match[str]) -> str:
     return low + _words(amount, match["scale"], match["sign"], is_attribute=is_attribute)
 
 
-_MANY: Final = {
-    "10": "tens", "100": "hundreds", "1000": "thousands", "10000": "tens of thousands",
-    "100000": "hundreds of thousands", "1000000": "millions",
-}  # fmt: skip
-
-
 def _read_many(match: re.Match[str]) -> str | None:
-    amount = _MANY.get(match["amount"].replace(",", ""))
+    amount = MANY.get(match["amount"].replace(",", ""))
     return amount and f"{amount}{match['scale'] or ''} of {_COINS[match['sign']][1]}"
 
 

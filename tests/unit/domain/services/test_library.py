@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.audio import AudioFormat
 from app.domain.errors import StoreError, StoreFullError, UnknownCursorError
-from app.domain.services.audio_library import AudioLibrary, PageQuery, choose_page
+from app.domain.services.audio_library import CLEAN_UP_INTERVAL_S, AudioLibrary, choose_page
 from app.ports.audio_store import StoredAudio
 from tests.fakes.audio_store import FakeAudioStore, FakeAudioStores
 from tests.fakes.clock import START, FakeClock
@@ -32,7 +32,7 @@ def test_following_the_pages_gives_each_file_once_and_in_order(
     has_more = True
     while has_more:
         after = seen[-1].name if seen else None
-        page = choose_page(files, PageQuery(limit, after, is_newest_first))
+        page = choose_page(files, limit, after, is_newest_first=is_newest_first)
         assert len(page.files) <= limit
         assert bool(page.files) or not seen
         seen += page.files
@@ -42,7 +42,7 @@ def test_following_the_pages_gives_each_file_once_and_in_order(
 
 def test_a_page_after_a_file_that_is_not_there_is_an_error_of_that_field() -> None:
     with pytest.raises(UnknownCursorError) as caught:
-        choose_page([stored(1)], PageQuery(after="speech_000002.wav"))
+        choose_page([stored(1)], 20, "speech_000002.wav", is_newest_first=True)
     assert caught.value.param == "after"
 
 
@@ -68,7 +68,7 @@ def observer() -> FakeSpeechObserver:
 def library(
     stores: FakeAudioStores, clock: FakeClock, observer: FakeSpeechObserver
 ) -> AudioLibrary:
-    return AudioLibrary(stores, clock, observer, clean_up_interval_s=60.0)
+    return AudioLibrary(stores, clock, observer)
 
 
 async def fill(stores: FakeAudioStores, num_files: int = 3) -> None:
@@ -93,7 +93,7 @@ async def test_every_owner_is_cleaned_at_the_start_and_at_each_interval(
         assert await num_kept(stores) == [1, 1, 1]
         assert observer.num_removed == [2, 2, 2]
         await fill(stores)
-        await clock.advance(59)
+        await clock.advance(CLEAN_UP_INTERVAL_S - 1)
         assert await num_kept(stores) == [4, 4, 4]
         await clock.advance(1)
         assert await num_kept(stores) == [1, 1, 1]
@@ -138,16 +138,16 @@ async def test_a_store_that_cannot_be_opened_is_told_once_and_tried_again(
 ) -> None:
     stores.fail_with = error
     async with library.running():
-        await clock.advance(600)
+        await clock.advance(10 * CLEAN_UP_INTERVAL_S)
         assert [action for action, _ in observer.store_failures] == ["open"]
         assert library.error is not None
         stores.fail_with = None
         await fill(stores)
-        await clock.advance(60)
+        await clock.advance(CLEAN_UP_INTERVAL_S)
         assert library.error is None
         assert await num_kept(stores) == [1, 1, 1]
         stores.fail_with = error
-        await clock.advance(60)
+        await clock.advance(CLEAN_UP_INTERVAL_S)
     assert [action for action, _ in observer.store_failures] == ["open", "open"]
 
 
@@ -160,7 +160,7 @@ class HangingStores(FakeAudioStores):
 async def test_the_server_starts_and_stops_while_the_store_hangs(
     clock: FakeClock, observer: FakeSpeechObserver
 ) -> None:
-    library = AudioLibrary(HangingStores(clock), clock, observer, clean_up_interval_s=60.0)
+    library = AudioLibrary(HangingStores(clock), clock, observer)
     async with asyncio.timeout(5), library.running():
         await clock.advance(0)
 
@@ -169,11 +169,11 @@ async def test_each_owner_has_its_own_list_files_and_captions(
     library: AudioLibrary, stores: FakeAudioStores
 ) -> None:
     await fill(stores, 2)
-    await (await library.stores.for_owner("anna")).delete("speech_000001.wav")
-    assert [file.name for file in (await library.list("anna", PageQuery())).files] == [
-        "speech_000002.wav"
-    ]
-    page = await library.list(None, PageQuery(limit=1))
+    annas = await library.stores.for_owner("anna")
+    await annas.delete("speech_000001.wav")
+    assert [file.name for file in await annas.list()] == ["speech_000002.wav"]
+    nobodys = await library.stores.for_owner(None)
+    page = choose_page(await nobodys.list(), 1, None, is_newest_first=True)
     assert ([file.name for file in page.files], page.has_more) == (["speech_000002.wav"], True)
     bobs = await library.stores.for_owner("bob")
     async with bobs.open_file("speech_000001.wav") as audio:

@@ -6,7 +6,7 @@ import pytest
 
 from app.domain.admission import ANYBODY, AdmissionLimits
 from app.domain.audio import AudioFormat, PlaybackClock
-from app.domain.errors import ExpandedInputTooLongError, InputTooLongError
+from app.domain.errors import EXPANDED_INPUT, InputTooLongError
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission
 from app.domain.services.prefetch import LiveText, Prefetcher, PrefetchLimits
@@ -40,7 +40,7 @@ class Waiting(Prefetcher):
     def take_all(self) -> list[tuple[int, str]]:
         taken = [(segment.index, segment.text) for segment in self._waiting]
         self._waiting.clear()
-        self._has_begun.set()
+        self._has_changed.set()
         return taken
 
 
@@ -152,7 +152,7 @@ async def test_what_waits_is_bounded_as_it_is_spoken_too() -> None:
     await rig.text.finish()
     assert rig.feed.num_waiting_chars <= MAX_SPOKEN_CHARS
     assert rig.taken()[0] == (num_taken, "A.")
-    with pytest.raises(ExpandedInputTooLongError):
+    with pytest.raises(InputTooLongError, match=EXPANDED_INPUT):
         await rig.text.write("\u2265" * 30 + ". C")
 
 

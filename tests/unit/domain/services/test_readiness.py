@@ -11,6 +11,7 @@ from app.domain.errors import (
 )
 from app.domain.resilience import BreakerState, EngineHealth
 from app.domain.services.lifecycle import WARM_UP_TEXT, ModelState, Readiness
+from app.domain.services.speech_ports import SpeechPorts
 from tests.fakes.audio_encoder import FakeAudioEncoders
 from tests.fakes.clock import FakeClock
 from tests.fakes.speech_model import FakeSpeechModel
@@ -29,13 +30,8 @@ def observer() -> FakeSpeechObserver:
 
 @pytest.fixture
 def readiness(model: FakeSpeechModel, observer: FakeSpeechObserver) -> Readiness:
-    return Readiness(
-        model=model,
-        encoders=FakeAudioEncoders(),
-        clock=FakeClock(),
-        observer=observer,
-        load_wait_s=5.0,
-    )
+    ports = SpeechPorts(model, FakeAudioEncoders(), FakeClock(), observer)
+    return Readiness(ports, load_wait_s=5.0)
 
 
 async def test_loading_ends_in_ready_after_a_word_was_spoken(

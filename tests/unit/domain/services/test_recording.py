@@ -30,7 +30,7 @@ class Scene:
         self.clock = FakeClock()
         self.stores = FakeAudioStores(self.clock)
         self.observer = FakeSpeechObserver()
-        self.library = AudioLibrary(self.stores, self.clock, self.observer, 300.0)
+        self.library = AudioLibrary(self.stores, self.clock, self.observer)
 
     @property
     def store(self) -> FakeAudioStore:

@@ -18,7 +18,8 @@ from app.domain.errors import (
 from app.domain.segment import TextSegment
 from app.domain.services.admission import Admission
 from app.domain.services.lifecycle import Readiness
-from app.domain.services.speech import SILENCE_S, SpeechLimits, SpeechPorts, SpeechService
+from app.domain.services.speech import SILENCE_S, SpeechLimits, SpeechService
+from app.domain.services.speech_ports import SpeechPorts
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import (
     CacheStatus,
@@ -49,16 +50,11 @@ class Rig:
         self.clock = FakeClock()
         self.observer = FakeSpeechObserver()
         self.cache = FakeSpeechCache()
-        self.readiness = Readiness(
-            model=self.model,
-            encoders=self.encoders,
-            clock=self.clock,
-            observer=self.observer,
-            load_wait_s=10.0,
-        )
+        ports = SpeechPorts(self.model, self.encoders, self.clock, self.observer, self.cache)
+        self.readiness = Readiness(ports, load_wait_s=10.0)
         self.admission = Admission(AdmissionLimits(), self.clock, lambda: 0.0)
         self.service = SpeechService(
-            SpeechPorts(self.model, self.encoders, self.clock, self.observer, self.cache),
+            ports,
             self.readiness,
             self.admission,
             Catalog(self.model.info),
@@ -366,10 +362,10 @@ async def test_the_pauses_of_a_writer_are_nobodys_stalls(rig: Rig) -> None:
     live = await rig.service.start_live(SpeechOptions())
     await live.text.write("One. ")
     await live.text.flush()
-    parts = aiter(live.stream)
+    parts = aiter(live)
     await anext(parts)
     await rig.clock.advance(60.0)
     await live.text.write("Two.")
     await live.text.finish()
     assert [part async for part in parts]
-    assert (live.stream.report.stalled_s, live.stream.report.num_stalls) == (None, 0)
+    assert (live.report.stalled_s, live.report.num_stalls) == (None, 0)

@@ -7,11 +7,13 @@ from typing import Any, Final
 import pytest
 
 from app.domain.errors import ServerOverloadedError
+from app.entrypoints.connections import Quota
 from app.entrypoints.http.responses import (
     MAX_BYTES_IN_MEMORY,
+    MAX_HELD_BYTES,
     HeldAnswer,
-    HeldAnswers,
     StreamResponse,
+    hold_answer,
 )
 from tests.fakes.clock import FakeClock
 
@@ -27,20 +29,20 @@ async def write_parts(answer: HeldAnswer) -> None:
 
 async def test_a_long_answer_takes_no_memory_while_it_is_held_or_read(tmp_path: Path) -> None:
     tracemalloc.start()
-    async with HeldAnswers(directory=str(tmp_path)).open() as answer:
+    async with hold_answer(Quota(MAX_HELD_BYTES), str(tmp_path)) as answer:
         await write_parts(answer)
         async for block in answer.read(b"HEAD"):
             assert block
+        assert answer.num_bytes == NUM_PARTS * len(PART)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert answer.num_bytes == NUM_PARTS * len(PART)
     assert peak_bytes < 4 * MAX_BYTES_IN_MEMORY
 
 
 @pytest.mark.parametrize("num_parts", [1, NUM_PARTS])
 @pytest.mark.parametrize("head", [b"", b"HEAD"])
 async def test_it_is_read_as_written_but_for_its_head(num_parts: int, head: bytes) -> None:
-    async with HeldAnswers().open() as answer:
+    async with hold_answer(Quota(MAX_HELD_BYTES)) as answer:
         for _ in range(num_parts):
             await answer.write(PART)
         blocks = [block async for block in answer.read(head)]
@@ -48,23 +50,23 @@ async def test_it_is_read_as_written_but_for_its_head(num_parts: int, head: byte
 
 
 async def test_more_than_may_be_held_is_refused_until_another_answer_is_sent() -> None:
-    held = HeldAnswers(max_bytes=2 * len(PART))
-    async with held.open() as second:
-        async with held.open() as first:
+    held = Quota(2 * len(PART))
+    async with hold_answer(held) as second:
+        async with hold_answer(held) as first:
             await first.write(PART)
             await second.write(PART)
             with pytest.raises(ServerOverloadedError):
                 await second.write(PART)
         await second.write(PART)
-    async with held.open() as third:
+    async with hold_answer(held) as third:
         await third.write(2 * PART)
 
 
 async def test_an_answer_that_cannot_be_written_down_is_refused(tmp_path: Path) -> None:
-    async with HeldAnswers(directory=str(tmp_path / "missing")).open() as answer:
+    async with hold_answer(Quota(MAX_HELD_BYTES), str(tmp_path / "missing")) as answer:
         with pytest.raises(ServerOverloadedError):
             await write_parts(answer)
-    async with HeldAnswers(directory=str(tmp_path)).open() as answer:
+    async with hold_answer(Quota(MAX_HELD_BYTES), str(tmp_path)) as answer:
         await write_parts(answer)
 
 
@@ -94,7 +96,7 @@ async def test_what_is_being_sent_is_closed_when_the_client_leaves_while_it_is_s
         return {"type": "http.disconnect"}
 
     stream: Any = Stream()
-    response = StreamResponse(stream, body(), FakeClock(), {}, "audio/mpeg")
+    response = StreamResponse(stream, body(), FakeClock(), {})
     await response.send_body(never_send, leave)
     assert closed == ["body"]
     assert stream.is_closed
