@@ -3,9 +3,10 @@
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TextIO, cast
 
 import click
 import msgspec
@@ -148,20 +149,27 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         try:
             return cli(arguments, prog_name="soprano-api")
+        except SystemExit as end:
+            if end.code:  # the reason was given; that the output is lost too adds nothing
+                with suppress(OSError):
+                    _flush(sys.stdout)
+            raise
         finally:
-            _flush_output()
+            with suppress(OSError):  # a full pipe that nobody reads
+                _flush(sys.stderr)
+            _flush(sys.stdout)
     except (SettingsError, ModelLoadError, OSError) as error:
         sys.stderr.write(f"soprano-api: {error}\n")
         sys.exit(2 if isinstance(error, SettingsError) else 1)
 
 
-def _flush_output() -> None:
-    """Write what is left for standard output, or drop it: Python would fail with it at the end."""
-    if sys.stdout is None:
+def _flush(stream: TextIO | None) -> None:
+    """Write what is left for a stream, or drop it: Python would fail with it at the end."""
+    if stream is None:
         return
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError as error:
         with Path(os.devnull).open("wb") as nothing:
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
+            os.dup2(nothing.fileno(), stream.fileno())
         raise OSError(f"Standard output cannot be written: {error.strerror}.") from error
