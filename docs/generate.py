@@ -104,7 +104,7 @@ def error_codes() -> str:
         retry = "yes" if status_code in http_errors.RETRYABLE else "no"
         meaning = message.replace("{problem};", "Not found;")
         meaning = re.sub(r" ?\{.*?\}", " …", meaning)
-        meaning = "The framework rejected the request." if meaning == " …" else meaning
+        meaning = "The body is not JSON, or is compressed." if meaning == " …" else meaning
         rows.setdefault((status_code, code), (http_errors.kind_of(status_code), retry, meaning))
     internal = http_errors.INTERNAL_ERROR
     rows[500, str(internal.code)] = (internal.type, "no", "An unexpected failure; see the log.")

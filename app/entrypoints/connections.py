@@ -12,32 +12,32 @@ from uvicorn.server import ServerState
 
 MAX_REJECTED: Final = 16  # connections beyond the limit that are told so; others are closed at once
 
-# Given to a client before it is left: to begin the request that is rejected, or to take the reason
-# why its answer or its socket is cut.
+# Time that a client has to begin the request that is rejected, or to take the reason why its answer
+# or its socket is cut, before its connection is closed.
 FAREWELL_S: Final = 1.0
 
 # 2,000 connections that each sent 250 kB of a body and stopped took 0.5 to 1.4 GB without a limit.
-# This has room for 256 bodies of 256 KiB that come slowly; what
-# comes at once is not counted. With less, long texts from slow networks are rejected earlier.
+# This has room for 256 bodies of 256 KiB that come slowly; what comes at once is not counted. With
+# less, long texts from slow networks are rejected earlier.
 MAX_UNFINISHED_BYTES: Final = 64 * 1024 * 1024
 
 
 class Quota(msgspec.Struct):
-    """How much several may have together, of bytes or characters."""
+    """A limit that several holders share, of bytes or characters."""
 
     limit: int
     used: int = 0
 
 
 class QuotaShare:
-    """What one of them has; resize it to 0 in the end."""
+    """The part of one holder, who resizes it to 0 in the end."""
 
     def __init__(self, quota: Quota) -> None:
         self._quota = quota
         self.used = 0
 
     def resize(self, used: int) -> bool:
-        """Whether it may have so much, which then is counted; it may always shrink."""
+        """Hold `used`, or return False if the quota has not so much left; shrinking always works."""
         change = used - self.used
         if change > 0 and self._quota.used + change > self._quota.limit:
             return False

@@ -61,8 +61,8 @@ class OpenAudio(msgspec.Struct, frozen=True):
 class AudioStore(Protocol):
     """Keeps audio under sequential names.
 
-    A file appears whole or not at all. Numbers rise within the store and are not given twice while
-    it is open. Any method raises StoreError when the storage fails.
+    A file appears whole or not at all. Numbers rise within the store and are given once
+    while a process uses it. Any method raises StoreError when the storage fails.
     """
 
     async def save(

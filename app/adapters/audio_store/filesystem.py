@@ -68,7 +68,7 @@ _DIRECTORY_MODE: Final = 0o750
 
 
 class FilesystemAudioStore:
-    """An AudioStore in `directory`, once it is open.
+    """An AudioStore in `directory`. Call `open` before anything else.
 
     Numbers are shared by all processes on the directory. A save cancelled in its very last step may
     still be kept, whole.

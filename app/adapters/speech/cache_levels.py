@@ -42,7 +42,7 @@ SAMPLE_TYPE: Final = np.dtype("<f4")
 Chunks = tuple[AudioChunk, ...]  # all of one segment, in order
 
 _encoder: Final = msgspec.msgpack.Encoder(
-    enc_hook=lambda samples: samples.astype(SAMPLE_TYPE, copy=False).tobytes()
+    enc_hook=lambda samples: np.ndarray.astype(samples, SAMPLE_TYPE, copy=False).tobytes()
 )
 _decoder: Final = msgspec.msgpack.Decoder(
     Chunks, dec_hook=lambda _, stored: np.frombuffer(stored, SAMPLE_TYPE).astype(np.float32)

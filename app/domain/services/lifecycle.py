@@ -132,7 +132,8 @@ class Intake:
     def end(self) -> None:
         """Let nothing go on, either."""
         self._draining.set()
-        self.over.set_result(None)
+        if not self.over.done():
+            self.over.set_result(None)
 
     async def wait_until_draining(self) -> None:
         """Return once nothing new is taken in."""

@@ -95,7 +95,7 @@ class SpeechService:
         return stream
 
     async def start_live(self, options: SpeechOptions, caller: Caller = ANYBODY) -> SpeechStream:
-        """Begin to speak a text that is still being written, and which `text` of the stream takes.
+        """Begin to speak a text that is still being written, to `text` of the stream.
 
         It waits for its turn once there is something to speak; the stream may raise what `start`
         raises. This raises InvalidRequestError, ModelLoadingError or ModelLoadError.

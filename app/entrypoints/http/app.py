@@ -37,7 +37,7 @@ def create_app(
     settings: Settings,
     on_settled: Callable[[SpeechError | None], None] = lambda _: None,
 ) -> Litestar:
-    """Build the application; its lifespan loads the model, opens the store and closes both.
+    """Build the application; its lifespan loads and closes the model and opens the store.
 
     `on_settled` is as of `Services.running`. The state of the application has the services.
     """

@@ -192,7 +192,7 @@ class SpeechController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: JSONBody[schemas.CreateSpeech],
-        services: NamedDependency[Services],  # alone: several would be asked for in tasks
+        services: NamedDependency[Services],  # Litestar resolves several in a task each
     ) -> ASGIResponse:
         """Answers with the audio as it is made, whole if `stream` is false, or as events."""
         return await answer_speech(request, data, services)

@@ -90,6 +90,7 @@ class Utterance:
 
     def drop(self) -> None:
         """Nothing of it waits any longer."""
+        self._written = asyncio.Queue()
         self._share.resize(0)
 
     def num_samples(self) -> int:

@@ -141,7 +141,7 @@ T = TypeVar("T")
 
 LENGTH: Final = struct.Struct("<I")
 
-_encoder: Final = msgspec.msgpack.Encoder(enc_hook=lambda samples: samples.tobytes())
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=np.ndarray.tobytes)
 
 # In the receiver's memory before the sender has to wait; a socket's own buffer is small.
 MAX_UNREAD_BYTES: Final = 1_000_000

@@ -245,7 +245,7 @@ def int8_here() -> Int8:
 
 
 def choose_int8(machine: str, cpu_info: str) -> Int8:
-    """How int8 is computed on a processor; docs/adr/0024 has the measurements.
+    """How int8 is computed on a processor; docs/adr/0028 has the measurements.
 
     ONNX Runtime documents the overflow: "Quantize ONNX models", on U8S8 and AVX2. `machine` is as
     `platform.machine` says, `cpu_info` the content of /proc/cpuinfo.

@@ -98,7 +98,9 @@ def load_torch_engine(
 
         torch.set_num_threads(count_cores())  # it knows of no quota
         device = resolve_device(asked_device, index)
-        vocoder = StateVocoder(checkpoint, device)
+        vocoder = StateVocoder(
+            checkpoint, device
+        )  # first: a language model has threads to be ended
         return TorchEngine(load_language_model(checkpoint.directory, device), vocoder)
 
 

@@ -14,6 +14,7 @@ from app.domain import errors
 from app.domain.errors import (
     InputTooLongError,
     InstanceDeadError,
+    InvalidRequestError,
     ModelLoadError,
     RunawaySpeechError,
     SpeechError,
@@ -31,7 +32,7 @@ EXAMPLES: dict[str, Any] = {
 
 
 def made(kind: type[SpeechError]) -> SpeechError:
-    if kind.__init__ is SpeechError.__init__:
+    if kind.__init__ in (SpeechError.__init__, InvalidRequestError.__init__):
         return kind("something")
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     needed = [str(one.annotation) for one in parameters if one.default is one.empty]
@@ -75,6 +76,12 @@ def test_any_message_arrives(message: str) -> None:
 def test_any_values_arrive(length: int, limit: int, limit_s: float) -> None:
     assert same(carried(InputTooLongError(length, limit)), InputTooLongError(length, limit))
     assert same(carried(SpeechTimeoutError(limit_s)), SpeechTimeoutError(limit_s))
+
+
+def test_a_code_and_a_parameter_of_its_own_arrive() -> None:
+    error = InvalidRequestError("something", code="invalid_json", param="input")
+    assert same(carried(error), error)
+    assert carried(error).param == "input"
 
 
 def test_an_error_that_only_an_adapter_knows_arrives_as_what_it_is_derived_from() -> None:
