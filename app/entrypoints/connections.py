@@ -37,7 +37,7 @@ class QuotaShare:
         self.used = 0
 
     def resize(self, used: int) -> bool:
-        """Hold `used`, or return False if the quota has not so much left; shrinking always works."""
+        """Hold `used`, or return False if the quota has less left; shrinking always works."""
         change = used - self.used
         if change > 0 and self._quota.used + change > self._quota.limit:
             return False
