@@ -84,9 +84,8 @@ class LanguageModelGraph(GraphBuilder):
     def _number_rows(self, ids: str) -> None:
         """The number of rows, and which are computed: of a step, an even number."""
         zero, one, two = (self.constant(f"int_{n}", np.array(n, np.int64)) for n in range(3))
-        num_rows, length = (
-            self.node("Gather", [self.node("Shape", [ids]), axis]) for axis in (zero, one)
-        )
+        shape = self.node("Shape", [ids])
+        num_rows, length = (self.node("Gather", [shape, axis]) for axis in (zero, one))
         is_step = self.node("Equal", [length, one])
         num_missing = self.node("Where", [is_step, self.node("Mod", [num_rows, two]), zero])
         numbers = self.node("Range", [zero, self.node("Add", [num_rows, num_missing]), one])
