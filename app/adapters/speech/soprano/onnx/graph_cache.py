@@ -175,20 +175,23 @@ class GraphCache:
 
         What has no name of ours stays, whatever it is.
         """
-        sizes: dict[Path, int] = {}
+        entries: list[tuple[float, int, Path]] = []  # when it was last used, and its bytes
         for path in self._directory.iterdir():
-            if _ENTRY_NAME.fullmatch(path.name):
-                sizes[path] = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
-            elif path.name.startswith(_BUILDING):
-                age_s = self._clock.now().timestamp() - path.stat().st_mtime
-                if age_s > MAX_BUILD_AGE_S:
-                    shutil.rmtree(path, ignore_errors=True)
-        for path in sorted(sizes, key=lambda path: path.stat().st_mtime):
-            if not self._max_bytes or sum(sizes.values()) <= self._max_bytes:
+            with suppress(FileNotFoundError):  # another process put it in place, or removed it
+                used_at = path.stat().st_mtime
+                if _ENTRY_NAME.fullmatch(path.name):
+                    size = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+                    entries.append((used_at, size, path))
+                elif path.name.startswith(_BUILDING):
+                    if self._clock.now().timestamp() - used_at > MAX_BUILD_AGE_S:
+                        shutil.rmtree(path, ignore_errors=True)
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if not self._max_bytes or total <= self._max_bytes:
                 return
             if path != kept:
                 shutil.rmtree(path, ignore_errors=True)
-                del sizes[path]
+                total -= size
                 _log.info("graphs.removed", path=str(path))
 
 

@@ -168,6 +168,16 @@ def test_what_a_crash_left_is_removed_and_a_build_that_goes_on_is_not(
     assert (rig.directory / ".building-busy").exists()
 
 
+def test_what_another_process_moves_meanwhile_is_passed_over(
+    rig: Rig, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = rig.get(checkpoint)
+    gone = [rig.directory / ".building-gone", rig.directory / f"fp32-{'0' * 32}"]
+    found = [*gone, *rig.directory.iterdir()]
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter(found))
+    assert rig.get(checkpoint) == entry
+
+
 def test_two_builds_at_once_give_one_whole_entry(rig: Rig, checkpoint: Checkpoint) -> None:
     together = threading.Barrier(2, timeout=10)
     results: list[Path] = []
