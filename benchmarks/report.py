@@ -63,7 +63,8 @@ then; the others read as fast as they can.
 for a client that plays from the first chunk on; negative is silence. Sentences of each stream:
 {stream_sentences}. They are read as fast as they come, which leaves the server no rest.
 
-- Memory is the resident memory of the process and its children; "after clients" is for the
+- Memory is the resident memory of the process and its children; what a process maps twice, as int8
+its weights, counts once, though `top` counts it twice. "After clients" is for the
 package in process after its ten sentences. The long text lasts {long_text_s:.0f} s, without a
 limit on characters. The slow client reads half a second of audio per second, for
 {slow_client_s:.0f} s, through a socket that holds a quarter of a second. Each client has a new

@@ -67,11 +67,25 @@ class Target:
     def resident_bytes(self) -> int:
         """Resident memory of the process and its children."""
         process = psutil.Process(self.process.pid)
-        total: int = process.memory_info().rss
-        for child in process.children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                total += child.memory_info().rss
+        total = 0
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, FileNotFoundError):
+                total += resident_bytes(one.pid)
         return total
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process; what it maps twice of a file counts once, see proc(5)."""
+    kib_by_mapping: dict[object, int] = {}
+    mapping: object = None
+    for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        first, *words = line.split()
+        if not first.endswith(":"):
+            _, offset, device, inode, *_ = words
+            mapping = first if inode == "0" else (device, inode, offset)
+        elif first == "Rss:":
+            kib_by_mapping[mapping] = max(int(words[0]), kib_by_mapping.get(mapping, 0))
+    return 1_024 * sum(kib_by_mapping.values())
 
 
 class HttpTarget(Target):

@@ -9,6 +9,7 @@ from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
+    DECODE_GRAPH,
     LANGUAGE_MODEL_GRAPH,
     VOCODER_GRAPH,
     GraphCache,
@@ -38,11 +39,13 @@ def vocoder_session(directory: Path, precision: Precision) -> VocoderSession:
 def language_model_session(
     directory: Path, precision: Precision, num_slots: int, *, in_blocks: bool
 ) -> LanguageModelSession:
-    """In blocks or not, whatever this processor prefers."""
+    """Steps in blocks or not, whatever this processor prefers."""
     checkpoint = read_checkpoint(directory)
     shape, tensors = checkpoint.language_model, checkpoint.load_language_model()
     with TemporaryDirectory() as graphs:
         path = Path(graphs)
-        graph = LanguageModelGraph(shape, tensors, precision, in_blocks=in_blocks)
-        graph.save(path / LANGUAGE_MODEL_GRAPH)
+        LanguageModelGraph(shape, tensors, precision).save(path / LANGUAGE_MODEL_GRAPH)
+        if in_blocks:
+            graph = LanguageModelGraph(shape, tensors, precision, in_blocks=True)
+            graph.save(path / DECODE_GRAPH)
         return open_language_model(path, shape, num_slots, NUM_THREADS, NUM_THREADS // 2)

@@ -11,6 +11,7 @@ fast, they are faster for few rows; but the last row of an odd number is summed 
 
 import platform
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -237,20 +238,26 @@ class Int8(NamedTuple):
 
 def int8_here() -> Int8:
     """`choose_int8` of this machine."""
+    return choose_int8(platform.machine(), processor_flags())
+
+
+def processor_flags() -> frozenset[str]:
+    """What the processor can do, by Linux's names; empty elsewhere."""
     try:
-        cpu_info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        cpu_info = ""
-    return choose_int8(platform.machine(), cpu_info)
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    # "flags" of x86, "Features" of ARM
+    found = (line for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(found, "").partition(":")[2].split())
 
 
-def choose_int8(machine: str, cpu_info: str) -> Int8:
-    """How int8 is computed on a processor; docs/adr/0028 has the measurements.
+def choose_int8(machine: str, flags: AbstractSet[str]) -> Int8:
+    """How int8 is computed on a processor; docs/adr/0028 and 0029 have the measurements.
 
     ONNX Runtime documents the overflow: "Quantize ONNX models", on U8S8 and AVX2. `machine` is as
-    `platform.machine` says, `cpu_info` the content of /proc/cpuinfo.
+    `platform.machine` says, `flags` as `processor_flags`.
     """
-    flags = set(cpu_info.split())
     is_x86 = machine.lower() in ("x86_64", "amd64", "i686", "x86")
     return Int8(
         MAX_LEVEL if not is_x86 or DOT_PRODUCT_FLAGS & flags else MAX_LEVEL_WITHOUT_DOT_PRODUCTS,

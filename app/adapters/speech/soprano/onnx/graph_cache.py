@@ -1,11 +1,12 @@
 """Graphs on disk, built once from a checkpoint and found again by what they were made of.
 
-An entry is a directory that is there whole or not at all; every file is checked against its hash
-before it is used, and a damaged entry is built again.
+An entry is a directory that is there whole or not at all. A file that has changed since it was
+hashed is hashed again before it is used; a damaged entry is built again.
 """
 
 import hashlib
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -19,15 +20,22 @@ import msgspec
 import numpy as np
 import structlog
 
+from app.adapters.speech.onnx_session import save_packed
 from app.adapters.speech.soprano.checkpoint.checkpoint import CONFIG, DECODER, WEIGHTS, Checkpoint
 from app.adapters.speech.soprano.checkpoint.shapes import WINDOW_NAME
-from app.adapters.speech.soprano.onnx.graph import Precision, int8_here
+from app.adapters.speech.soprano.onnx.graph import (
+    GraphBuilder,
+    Precision,
+    int8_here,
+    processor_flags,
+)
 from app.adapters.speech.soprano.onnx.model_graphs import LanguageModelGraph, VocoderGraph
 from app.domain.errors import ModelLoadError
 from app.ports.clock import Clock
 
-GRAPH_VERSION: Final = 3  # to be raised with every change of what is built
+GRAPH_VERSION: Final = 4  # to be raised with every change of what is built
 LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"
+DECODE_GRAPH: Final = "decode.onnx"  # of steps, where products in blocks are faster for them
 VOCODER_GRAPH: Final = "decoder.onnx"
 WINDOW_FILE: Final = "window.npy"
 
@@ -39,7 +47,7 @@ MAX_BUILD_AGE_S: Final = 3_600.0
 _MANIFEST: Final = "manifest.json"
 _BUILDING: Final = ".building-"
 _DIGESTS: Final = "digests.json"  # of files, by their state
-_MAX_DIGESTS: Final = 30
+_MAX_DIGESTS: Final = 100
 _NUM_KEY_CHARS: Final = 32
 _ENTRY_NAME: Final = re.compile(rf"(?:{'|'.join(get_args(Precision))})-[0-9a-f]{{32}}")
 
@@ -50,7 +58,7 @@ BuildGraphs = Callable[[Checkpoint, Precision, Path], None]
 
 
 def build_graphs(checkpoint: Checkpoint, precision: Precision, directory: Path) -> None:
-    """Both graphs, and the window of the transform.
+    """All graphs with packed weights, and the window of the transform.
 
     Raises CheckpointError, or ModelLoadError for a decoder of an unknown kind.
     """
@@ -61,12 +69,20 @@ def build_graphs(checkpoint: Checkpoint, precision: Precision, directory: Path) 
         )
     tensors = checkpoint.load_language_model()
     shape = checkpoint.language_model
-    in_blocks = int8_here().has_fast_blocks
-    graph = LanguageModelGraph(shape, tensors, precision, in_blocks=in_blocks)
-    graph.save(directory / LANGUAGE_MODEL_GRAPH)
+    _save(LanguageModelGraph(shape, tensors, precision), directory / LANGUAGE_MODEL_GRAPH)
+    if precision == "int8" and int8_here().has_fast_blocks:
+        graph = LanguageModelGraph(shape, tensors, precision, in_blocks=True)
+        _save(graph, directory / DECODE_GRAPH)
     tensors = checkpoint.load_decoder()
-    VocoderGraph(checkpoint.decoder, tensors, precision).save(directory / VOCODER_GRAPH)
+    _save(VocoderGraph(checkpoint.decoder, tensors, precision), directory / VOCODER_GRAPH)
     np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
+
+
+def _save(graph: GraphBuilder, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        unpacked = Path(directory, path.name)
+        graph.save(unpacked)
+        save_packed(unpacked, path)
 
 
 class GraphCache:
@@ -98,7 +114,7 @@ class GraphCache:
             os.utime(entry, (now, now))
             self._make_room(entry)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else type(error).__name__
+            reason = error.strerror or error
             raise ModelLoadError(
                 f"The graphs cannot be kept in {self._directory}: {reason}. "
                 "The setting model.graph_directory names another place."
@@ -109,14 +125,16 @@ class GraphCache:
         """What the graphs of a checkpoint are made of, as the name of a directory."""
         paths = [checkpoint.directory / name for name in (CONFIG, WEIGHTS, DECODER)]
         files = "".join(self._digests(paths))
-        made_of = f"{files}{GRAPH_VERSION} {precision} {int8_here()} {version('onnxruntime')}"
+        # Packed weights are for one kind of processor.
+        processor = f"{platform.machine()} {sorted(processor_flags())}"
+        made_of = f"{files}{GRAPH_VERSION} {precision} {processor} {version('onnxruntime')}"
         digest = hashlib.sha256(made_of.encode()).hexdigest()
         return f"{precision}-{digest[:_NUM_KEY_CHARS]}"
 
     def _digests(self, paths: Sequence[Path]) -> list[str]:
         """The hashes of files; those that have not changed since they were hashed are remembered.
 
-        To hash the weights takes a fifth of a start.
+        To hash the weights and the graphs takes a third of a start.
         """
         memory = self._directory / _DIGESTS
         try:
@@ -145,8 +163,8 @@ class GraphCache:
             return False
         try:
             manifest = msgspec.json.decode((entry / _MANIFEST).read_bytes(), type=dict[str, str])
-            digests = {name: _hash(entry / name) for name in manifest}
-            is_whole = bool(manifest) and digests == manifest
+            digests = self._digests([entry / name for name in manifest])
+            is_whole = bool(manifest) and digests == list(manifest.values())
         except (OSError, msgspec.MsgspecError):
             is_whole = False
         if not is_whole:
@@ -159,7 +177,11 @@ class GraphCache:
         partial = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=self._directory))
         try:
             self._build_graphs(checkpoint, precision, partial)
-            manifest = {path.name: _hash(path) for path in sorted(partial.iterdir())}
+            paths = sorted(partial.iterdir())
+            for path in paths:  # whose state will be taken for their content
+                _flush(path)
+            digests = self._digests(paths)
+            manifest = {path.name: one for path, one in zip(paths, digests, strict=True)}
             (partial / _MANIFEST).write_bytes(msgspec.json.encode(manifest))
             partial.rename(entry)
         except OSError:
@@ -175,6 +197,7 @@ class GraphCache:
 
         What has no name of ours stays, whatever it is.
         """
+        now = self._clock.now().timestamp()
         entries: list[tuple[float, int, Path]] = []  # when it was last used, and its bytes
         for path in self._directory.iterdir():
             with suppress(FileNotFoundError):  # another process put it in place, or removed it
@@ -182,9 +205,8 @@ class GraphCache:
                 if _ENTRY_NAME.fullmatch(path.name):
                     size = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
                     entries.append((used_at, size, path))
-                elif path.name.startswith(_BUILDING):
-                    if self._clock.now().timestamp() - used_at > MAX_BUILD_AGE_S:
-                        shutil.rmtree(path, ignore_errors=True)
+                elif path.name.startswith(_BUILDING) and used_at < now - MAX_BUILD_AGE_S:
+                    shutil.rmtree(path, ignore_errors=True)
         total = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries):
             if not self._max_bytes or total <= self._max_bytes:
@@ -198,3 +220,12 @@ class GraphCache:
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Have a file on the disk, so that it is still whole after a loss of power."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,6 +1,7 @@
 """Soprano's two networks as ONNX graphs: token ids to hidden states and logits, frames to spectra.
 
-The language model: one graph reads prompts and steps alike. Keys and values live in buffers that
+The language model: one graph reads prompts and steps alike, but where products in blocks are faster
+for steps, which then have a graph of their own. Keys and values live in buffers that
 the caller owns and that are bound as input and output at once: a step writes one position per row
 and copies nothing.
 
@@ -41,8 +42,8 @@ class LanguageModelGraph(GraphBuilder):
     `new_value_I`, to be bound to the memory of the inputs.
 
     `tensors` have the names of transformers' Qwen3ForCausalLM. `precision` and `in_blocks` are
-    those of the products; embeddings, norms and attention are float32. In blocks, a step of an odd
-    number of rows has its first row twice, but for attention: so each row has the same bits,
+    those of the products; embeddings, norms and attention are float32. In blocks, an odd number of
+    rows has its first row twice, but for attention: so each row of a step has the same bits,
     whatever the number of rows.
     """
 
@@ -82,13 +83,11 @@ class LanguageModelGraph(GraphBuilder):
         self.output(self._unpaired(logits), "logits", np.float32, ["rows", shape.vocab_size])
 
     def _number_rows(self, ids: str) -> None:
-        """The number of rows, and which are computed: of a step, an even number."""
+        """The number of rows, and which are computed: an even number."""
         zero, one, two = (self.constant(f"int_{n}", np.array(n, np.int64)) for n in range(3))
-        shape = self.node("Shape", [ids])
-        num_rows, length = (self.node("Gather", [shape, axis]) for axis in (zero, one))
-        is_step = self.node("Equal", [length, one])
-        num_missing = self.node("Where", [is_step, self.node("Mod", [num_rows, two]), zero])
-        numbers = self.node("Range", [zero, self.node("Add", [num_rows, num_missing]), one])
+        num_rows = self.node("Gather", [self.node("Shape", [ids]), zero])
+        num_computed = self.node("Add", [num_rows, self.node("Mod", [num_rows, two])])
+        numbers = self.node("Range", [zero, num_computed, one])
         self._computed_rows = self.node("Mod", [numbers, num_rows])
         self._num_rows = self.node("Unsqueeze", [num_rows, self.ints(0)])
 

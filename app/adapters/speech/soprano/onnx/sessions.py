@@ -5,8 +5,9 @@ Knows tensors and slots, and nothing of sequences or of their order.
 
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from app.adapters.speech.soprano.checkpoint.shapes import N_FFT, DecoderShape, L
 from app.adapters.speech.soprano.engine import loading
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.graph_cache import (
+    DECODE_GRAPH,
     LANGUAGE_MODEL_GRAPH,
     VOCODER_GRAPH,
     WINDOW_FILE,
@@ -49,12 +51,19 @@ States = NDArray[np.float32]  # (rows, hidden)
 class LanguageModelSession:
     """The language model with its KV cache of `num_slots` rows.
 
-    Two calls may run at the same time on different slots: `beside` runs on fewer threads than
-    `alone` does.
+    `prefill` and `decode` are the sessions of prompts and of steps by `is_alone`: two calls may run
+    at the same time on different slots, each on fewer threads than one alone.
     """
 
-    def __init__(self, alone: Any, beside: Any, shape: LanguageModelShape, num_slots: int) -> None:
-        self._sessions = {True: alone, False: beside}  # by `is_alone`
+    def __init__(
+        self,
+        prefill: Mapping[bool, Any],
+        decode: Mapping[bool, Any],
+        shape: LanguageModelShape,
+        num_slots: int,
+    ) -> None:
+        self._prefill_sessions = prefill
+        self._decode_sessions = decode
         cache_shape = (num_slots, shape.num_kv_heads, MAX_POSITIONS, shape.head_dim)
         self._caches = [_lazy_zeros(cache_shape) for _ in range(2 * shape.num_layers)]
         self._tokens = np.zeros((num_slots, 1), np.int64)
@@ -78,7 +87,7 @@ class LanguageModelSession:
         """
         self._last_positions[slot] = start + len(tokens) - 1
         rows = slice(slot, slot + 1)
-        session = self._sessions[is_alone]
+        session = self._prefill_sessions[is_alone]
         ids, total_length = np.array([tokens], np.int64), np.array(start + len(tokens), np.int32)
         session.run_with_iobinding(self._bind(session, ids, total_length, rows))
         return self._states[rows].copy(), self._logits[rows].copy()
@@ -95,7 +104,7 @@ class LanguageModelSession:
         self._tokens[rows, 0] = tokens
         self._last_positions[rows] = lengths
         self._total_length[...] = max(lengths) + 1
-        session = self._sessions[is_alone]
+        session = self._decode_sessions[is_alone]
         key = rows.stop, is_alone
         binding = None if first_slot else self._decode_bindings.get(key)
         if binding is None:
@@ -286,10 +295,16 @@ def open_language_model(
     graphs: Path, shape: LanguageModelShape, num_slots: int, num_threads: int, num_beside: int
 ) -> LanguageModelSession:
     """The language model of a directory of graphs; what runs beside has `num_beside` threads."""
-    path = graphs / LANGUAGE_MODEL_GRAPH
-    alone = open_session(path, num_threads)
-    beside = alone if num_beside == num_threads else open_session(path, num_beside)
-    return LanguageModelSession(alone, beside, shape, num_slots)
+    names = [LANGUAGE_MODEL_GRAPH, *[DECODE_GRAPH] * (graphs / DECODE_GRAPH).exists()]
+    calls = list(product(names, dict.fromkeys([num_threads, num_beside])))
+    with ThreadPoolExecutor(2) as pool:  # each takes 0.1 s of one core
+        opened = pool.map(lambda call: open_session(graphs / call[0], call[1]), calls)
+        sessions = dict(zip(calls, opened, strict=True))
+    prefill, decode = (
+        {True: sessions[name, num_threads], False: sessions[name, num_beside]}
+        for name in (names[0], names[-1])
+    )
+    return LanguageModelSession(prefill, decode, shape, num_slots)
 
 
 def open_sessions(
@@ -299,18 +314,18 @@ def open_sessions(
     num_threads: int,
     cache: GraphCache,
 ) -> Sessions:
-    """Both graphs and the tokenizer of a checkpoint, ready to run; raises ModelLoadError.
+    """The graphs and the tokenizer of a checkpoint, ready to run; raises ModelLoadError.
 
     The KV cache has a slot for each of `max_sentences`; 0 threads is one per physical core.
     """
     graphs = cache.get(checkpoint, precision)
     num_threads = num_threads or count_cores()
     # In fp32 nearly all of the time goes to products that all threads share well: a second session
-    # gains nothing there, and its copy of the weights is four times as large (docs/adr/0021).
+    # gains nothing there (docs/adr/0021).
     is_split = precision != "fp32" and num_threads > 1
     num_beside = num_threads // 2 if is_split else num_threads
     with loading("Soprano cannot be loaded on ONNX Runtime"):
-        with ThreadPoolExecutor(1) as second:  # each takes 0.1 s of one core
+        with ThreadPoolExecutor(1) as second:
             opening = second.submit(open_session, graphs / VOCODER_GRAPH, num_beside)
             language_model = open_language_model(
                 graphs, checkpoint.language_model, max_sentences, num_threads, num_beside

@@ -259,7 +259,7 @@ async def test_a_runtime_that_fails_is_told_to_everybody(
         loop: Any = engine.loop
         stream = engine.synthesize("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
         await anext(stream)
-        loop._language_model._sessions = {}  # as if the runtime had failed
+        loop._language_model._decode_sessions = {}  # as if the runtime had failed
         loop._language_model._decode_bindings.clear()
         with pytest.raises(InstanceDeadError):
             async for _ in stream:
