@@ -22,11 +22,17 @@ MAX_SHORT_CHARS: Final = 1_000  # of a short text: about a minute of speech
 # One of so many turns is kept for short texts: long ones that are played as fast as they are made
 # have theirs for minutes.
 SHORT_TEXTS_SHARE: Final = 4
-CAPACITY_WINDOW_S: Final = 1.0  # in which all turns have to be taken before their number changes
-MIN_SEGMENTS: Final = 4  # that have to end in it: they differ
+# Time constant of the mean of what is made. Audio comes in pieces of up to a second for several
+# requests at once, and what is not needed yet is made late: a shorter time counts that as speed.
+CAPACITY_MEMORY_S: Final = 10.0
+# All turns have to be taken for so long before there are more of them, or fewer: at first only
+# those pieces are made that are needed at once.
+MIN_FULL_S: Final = 2.0
+MIN_SLOW_S: Final = 5.0
 MAX_SPEED: Final = 500.0  # times playback; what comes faster was cached, and says nothing
-# How much faster than playback those that run are to be spoken: the machine does other things.
-HEADROOM: Final = 1.25
+# How much faster than playback those that run are to be spoken: the machine does other things, and
+# sentences that begin together are slower at first. With 1.25, fp32 fell behind its listeners.
+HEADROOM: Final = 1.5
 MIN_RETRY_AFTER_S: Final = 1.0
 MAX_RETRY_AFTER_S: Final = 60.0
 # Chance adds up to this to what callers are told to wait, so that they do not return together.
@@ -104,57 +110,51 @@ class Pace:
 class Capacity:
     """How many requests the model can work for at once and keep ahead of playback.
 
-    Whenever all turns were taken for a second, it moves halfway to what was made in that time:
-    by Little's law, the segments that were under way at a time, times the audio of one per second
-    that it took. What is counted is never more than that, however many segments end together.
+    While all turns are taken it follows the audio per second that is made, a running mean: every
+    `MIN_FULL_S` it moves halfway there.
     """
 
     def __init__(self, limits: AdmissionLimits, num: int) -> None:
         self._limits = limits
         self.begin_with(num)
-        self._num_segments = self._num_running = 0  # under way, and of how many requests
-        # since all turns are taken: seconds of segments under way, up to this time; and of those
-        # that have ended, their number, the audio and the time that they took, in seconds
-        self._segments_s = self._noted_at = self._audio_s = self._took_s = 0.0
-        self._num_ended = 0
 
     def begin_with(self, num: int) -> None:
         """Let so many run, within the limits, until more is known."""
-        self.num = min(max(self._limits.min_running, num), self._limits.max_running)
-        self._full_since: float | None = None
+        self._set(num)
+        self._is_full = False
+        # while all turns were taken: audio made and time gone, weighted, up to this time
+        self._audio_s = self._full_s = self._noted_at = 0.0
+        self._since_change_s = 0.0  # of that time
 
     def note_running(self, num_running: int, now: float) -> None:
         """So many requests run now."""
-        self._num_running = num_running
-        if num_running < self.num:
-            self._full_since = None
-        elif self._full_since is None:
-            self._full_since = self._noted_at = now
-            self._segments_s = self._audio_s = self._took_s = 0.0
-            self._num_ended = 0
+        self._advance(now)
+        self._is_full = num_running >= self.num
 
-    def segment_began(self, now: float) -> None:
-        """There is one segment more under way."""
-        self._note_segments(1, now)
+    def audio_made(self, audio_s: float, took_s: float, now: float) -> None:
+        """There is a piece of a segment, so many seconds after that began."""
+        self._advance(now)
+        if not self._is_full or audio_s > took_s * MAX_SPEED:
+            return
+        self._audio_s += audio_s
+        if self._since_change_s >= MIN_FULL_S:
+            change = int(self._audio_s / self._full_s / HEADROOM) - self.num
+            if change > 0 or self._full_s >= MIN_SLOW_S:
+                self._since_change_s = 0.0
+                self._set(self.num + (change + (change > 0)) // 2)  # by one at least
 
-    def segment_ended(self, audio_s: float, took_s: float, now: float) -> None:
-        """One is no longer; it gave so much audio in so many seconds, or failed and gave none."""
-        self._note_segments(-1, now)
-        if self._full_since is not None and 0 < audio_s <= took_s * MAX_SPEED:
-            self._num_ended += 1
-            self._audio_s += audio_s
-            self._took_s += took_s
-            full_s = now - self._full_since
-            if full_s >= CAPACITY_WINDOW_S and self._num_ended >= MIN_SEGMENTS:
-                made = self._audio_s / self._took_s * self._segments_s / full_s
-                change = int(made / HEADROOM) - self.num
-                self.begin_with(self.num + (change + (change > 0)) // 2)  # by one at least
-        self.note_running(self._num_running, now)
+    def _set(self, num: int) -> None:
+        self.num = min(max(self._limits.min_running, num), self._limits.max_running)
 
-    def _note_segments(self, change: int, now: float) -> None:
-        self._segments_s += self._num_segments * (now - self._noted_at)
+    def _advance(self, now: float) -> None:
+        """Count the time since the last call."""
+        if self._is_full:
+            passed_s = now - self._noted_at
+            weight = math.exp(-passed_s / CAPACITY_MEMORY_S)
+            self._audio_s *= weight
+            self._full_s = self._full_s * weight + CAPACITY_MEMORY_S * (1 - weight)
+            self._since_change_s += passed_s
         self._noted_at = now
-        self._num_segments += change
 
 
 class AdmissionQueue:

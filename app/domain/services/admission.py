@@ -129,21 +129,22 @@ class Slot:
 
     def segment_began(self) -> None:
         """The model has one more segment of it to speak."""
-        queue, now = self._admission.queue, self._admission.clock.monotonic()
-        queue.capacity.segment_began(now)
         self._num_segments += 1
         if self._ticket and not self._is_running:
             self._is_running = True
-            queue.resume(self._ticket, now)
+            self._admission.queue.resume(self._ticket, self._admission.clock.monotonic())
 
-    def segment_ended(self, audio_s: float, took_s: float) -> None:
-        """It has one less: spoken in so many seconds, or given up and without audio."""
+    def audio_made(self, audio_s: float, took_s: float) -> None:
+        """There is a piece of a segment, so many seconds after that began."""
         now = self._admission.clock.monotonic()
-        self._admission.queue.capacity.segment_ended(audio_s, took_s, now)
+        self._admission.queue.capacity.audio_made(audio_s, took_s, now)
         self._admission.serve(now)
+
+    def segment_ended(self) -> None:
+        """It has one less: spoken, or given up."""
         self._num_segments -= 1
         if self._num_segments == 0:
-            self._pause(now)
+            self._pause(self._admission.clock.monotonic())
 
     def leave(self) -> None:
         """The request is over. May be called twice, and without `enter`."""

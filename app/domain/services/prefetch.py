@@ -137,25 +137,31 @@ class Prefetcher:
             # when a listener who plays everything without a pause will need the next segment
             due_at = max(self._clock.monotonic(), self._playback.ends_at) + buffered_s
             segment = self._waiting.popleft()
-            running = _SegmentTask(self._model, segment, params, due_at)
             self._slot.segment_began()
-            running.task.add_done_callback(partial(self._end, running, self._clock.monotonic()))
+            running = _SegmentTask(
+                self._model, segment, params, due_at, partial(self._note, self._clock.monotonic())
+            )
+            running.task.add_done_callback(lambda _: self._slot.segment_ended())
             self._running.append(running)
             self._has_changed.set()
 
-    def _end(self, running: "_SegmentTask", began_at: float, task: "asyncio.Task[None]") -> None:
-        is_spoken = not task.cancelled() and task.exception() is None
-        took_s = self._clock.monotonic() - began_at
-        self._slot.segment_ended(running.made_s if is_spoken else 0.0, took_s)
+    def _note(self, began_at: float, chunk: AudioChunk) -> None:
+        self._slot.audio_made(chunk.duration_s, self._clock.monotonic() - began_at)
 
 
 class _SegmentTask:
     """A segment that is being synthesized, and its chunks that are not handed out yet."""
 
     def __init__(
-        self, model: SpeechModel, segment: TextSegment, params: SynthesisParams, due_at: float
+        self,
+        model: SpeechModel,
+        segment: TextSegment,
+        params: SynthesisParams,
+        due_at: float,
+        on_chunk: Callable[[AudioChunk], None],  # that the model has made
     ) -> None:
         self.segment = segment
+        self._on_chunk = on_chunk
         self._estimate_s = segment.pause_s or len(segment.text) / CHARS_PER_S / params.speed
         self.made_s = 0.0  # playing time that is made
         self._taken_s = 0.0
@@ -186,6 +192,7 @@ class _SegmentTask:
             async with aclosing(model.synthesize(self.segment, params, due_at)) as chunks:
                 async for chunk in chunks:
                     self._put(chunk)
+                    self._on_chunk(chunk)
         finally:
             self._is_whole = True
             self._chunks.put_nowait(None)

@@ -30,7 +30,7 @@ T = TypeVar("T")
 # prices has five times, one of `%` eight. At a speed below 1 the limit is multiplied by it, because
 # slow speech takes as much longer to make.
 MAX_EXPANSION: Final = 6
-# Playing time that is encoded in one call, which cannot be interrupted. MP3 takes longest: 20 ms of
+# Playing time that is encoded in one call, which cannot be interrupted. MP3 takes longest: 10 ms of
 # processor time a second at 48 kHz.
 MAX_ENCODED_S: Final = 2.0
 # Encoded on the event loop where it is not resampled: two seconds take less than 1 ms, and the way

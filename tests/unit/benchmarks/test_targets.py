@@ -1,12 +1,15 @@
 """The client gives the body piece by piece, and an error for every other status."""
 
+import mmap
+import os
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.targets import TargetError, get, post_speech
+from benchmarks.targets import TargetError, get, post_speech, resident_bytes
 from tests.serving import Fakes, serving
 
 HEAD_CHARS = 8
@@ -41,3 +44,17 @@ async def test_another_status_is_an_error(port: int) -> None:
         await anext(post_speech(port, {"input": ""}))
     with pytest.raises(TargetError, match="status 404"):
         await get(port, "/nowhere")
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells what is mapped")
+def test_a_file_that_is_mapped_twice_counts_once(tmp_path: Path) -> None:
+    num_bytes = 32 * 1024 * 1024
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(num_bytes))
+    before = resident_bytes(os.getpid())
+    with path.open("rb") as file, ExitStack() as stack:
+        for _ in range(2):
+            mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            assert not any(mapped[:: mmap.PAGESIZE])
+        added = resident_bytes(os.getpid()) - before
+    assert 0.9 * num_bytes < added < 1.3 * num_bytes

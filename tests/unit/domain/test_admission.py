@@ -59,21 +59,17 @@ def move(queue: AdmissionQueue, *, every_s: float) -> None:
 
 
 def run_full(capacity: Capacity, *, made: float) -> int:
-    """The number after two minutes, where every request has two segments under way all the time.
+    """The number after two minutes, in which others wait all the time.
 
-    A model that makes `made` seconds of audio a second begins and ends all of them together.
+    The model makes `made` seconds of audio a second: one segment after the other, each of which has
+    waited for nine others.
     """
     now = 0.0
+    capacity.note_running(capacity.num, now)
     while now < 120:
-        num = capacity.num
-        capacity.note_running(num, now)
-        for _ in range(2 * num):
-            capacity.segment_began(now)
-        took_s = 2 * num * SEGMENT_S / made
-        now += took_s
-        for _ in range(2 * num):
-            capacity.segment_ended(SEGMENT_S, took_s, now)
-            capacity.note_running(num, now)
+        now += SEGMENT_S / made
+        capacity.audio_made(SEGMENT_S, 10 * SEGMENT_S / made, now)
+        capacity.note_running(capacity.num, now)
     return capacity.num
 
 
@@ -82,7 +78,7 @@ SEGMENT_S = 4.0
 
 @pytest.mark.parametrize(
     ("num", "made", "last"),
-    [(3, 6.4, 5), (5, 3.9, 3), (2, 7.6, 6), (8, 1.0, 1), (4, 99.0, 8)],  # 5 x 1.25 = 6.25
+    [(3, 7.9, 5), (5, 5.0, 3), (2, 9.5, 6), (8, 1.0, 1), (4, 99.0, 8)],  # 5 x 1.5 = 7.5
 )
 def test_the_capacity_moves_to_what_is_made_while_all_turns_are_taken(
     num: int, made: float, last: int
@@ -92,34 +88,41 @@ def test_the_capacity_moves_to_what_is_made_while_all_turns_are_taken(
 
 def test_segments_that_end_together_are_no_higher_speed() -> None:
     capacity = Capacity(AdmissionLimits(max_running=16), 3)
-    for _ in range(3):
-        capacity.segment_began(0.0)
     capacity.note_running(3, 9.0)  # all of them were begun long before
     for _ in range(3):
-        capacity.segment_ended(5.0, 10.0, 10.0)
-        capacity.segment_began(10.0)
-    capacity.segment_ended(5.0, 10.0, 10.1)
-    assert capacity.num <= 3  # 1.5 seconds of audio a second, and not 20
+        capacity.audio_made(5.0, 10.0, 10.0)
+    capacity.audio_made(5.0, 10.0, 10.1)
+    assert capacity.num == 3
+    capacity.audio_made(5.0, 10.0, 20.0)
+    assert capacity.num <= 3  # 1.8 seconds of audio a second, and not 20
 
 
-def test_what_was_cached_or_failed_says_nothing_of_the_speed() -> None:
+def test_many_segments_of_which_the_first_are_short_under_way_are_no_higher_speed() -> None:
+    """Ten requests with four segments each, of which the model makes one after the other."""
+    capacity = Capacity(AdmissionLimits(max_running=32), 10)
+    now = 0.0
+    capacity.note_running(10, now)
+    for _ in range(40):
+        now += 5.0 / 15  # 15 seconds of audio a second
+        capacity.audio_made(5.0, now, now)
+        capacity.note_running(capacity.num, now)
+        assert 9 <= capacity.num <= 11
+
+
+def test_what_was_cached_says_nothing_of_the_speed() -> None:
     capacity = Capacity(AdmissionLimits(max_running=16), 3)
     capacity.note_running(3, 0.0)
     for second in range(20):
-        capacity.segment_began(second)
-        capacity.segment_ended(5.0, 0.001, second + 0.001)
-        capacity.segment_began(second)
-        capacity.segment_ended(0.0, 1.0, second + 1)
+        capacity.audio_made(5.0, 0.001, second + 0.001)
     assert capacity.num == 3
 
 
 def test_the_capacity_of_a_server_that_is_not_full_is_not_known_any_better() -> None:
     capacity = Capacity(AdmissionLimits(max_running=8), 4)
     capacity.note_running(4, 0.0)
-    capacity.note_running(3, 0.9)
-    for _ in range(9):
-        capacity.segment_began(1.0)
-        capacity.segment_ended(99.0, 4.0, 5.0)
+    capacity.note_running(3, 1.9)
+    for second in range(9):
+        capacity.audio_made(99.0, 4.0, 5.0 + second)
     assert capacity.num == 4
 
 

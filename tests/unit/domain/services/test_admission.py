@@ -136,10 +136,10 @@ async def test_a_request_with_nothing_for_the_model_to_do_lets_another_begin() -
     _, second = await rig.ask()
     first.segment_began()
     first.segment_began()
-    first.segment_ended(1.0, 0.5)
+    first.segment_ended()
     await settle()
     assert not second.done()
-    first.segment_ended(1.0, 0.5)
+    first.segment_ended()
     await settle()
     assert second.done()
     load = rig.admission.load()
@@ -150,7 +150,7 @@ async def test_a_request_that_goes_on_counts_again_and_does_not_wait() -> None:
     rig = Rig()
     first, _ = await rig.ask()
     first.segment_began()
-    first.segment_ended(1.0, 0.5)
+    first.segment_ended()
     assert rig.admission.load().num_running == 0
     first.segment_began()
     assert rig.admission.load().num_running == 1

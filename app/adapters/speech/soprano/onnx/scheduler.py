@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE, SAMPLES_PER_TOKEN
 from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES, Sequence
 
 # Prompt tokens in one call: 20 to 36 ms in int8 on two Zen 4 cores, 60 to 90 ms on slower ones. All
@@ -48,6 +49,10 @@ DUE_S: Final = 1.0
 # audio on two busy cores. Without the limit, with 15 streams beside on cores that take 60 to 90 ms
 # for a prompt, the first-audio wait at p95 was 9.8 times that of an idle server, with it 7.5 times.
 URGENT_S: Final = 0.5
+
+# A longer step gives its listeners hardly more audio than they play meanwhile: then those who have
+# enough wait. It is the playing time of a token, less what a step of other sequences may take.
+MAX_STEP_S: Final = 0.8 * SAMPLES_PER_TOKEN / SAMPLE_RATE
 
 # Sequences in one vocoder call. More share a call's fixed cost and hold up urgent ones.
 MAX_VOCODER_BATCH: Final = 8
@@ -119,12 +124,16 @@ class Scheduler:
             for slot, one in enumerate(self.running)
             if one.num_samples == 0 and one.due_at <= now and not one.is_vocoding
         ]
-        # All slots, or those around the awaited ones: few rows step several times as fast.
+        # All slots, or those around the ones that come first: few rows step several times as fast.
         decode = range(len(self.running))
-        if awaited:
-            slots = range(awaited[0], awaited[-1] + 1)
-            others = (one for slot, one in enumerate(self.running) if slot not in slots)
-            if all(one.buffered_s(now) > PATIENCE_S for one in others):
+        buffered_s = [one.buffered_s(now) for one in self.running]
+        first = awaited
+        if not awaited and self.step_s > MAX_STEP_S:
+            first = [slot for slot, one_s in enumerate(buffered_s) if one_s <= DUE_S]
+        if first:
+            slots = range(first[0], first[-1] + 1)
+            others_s = buffered_s[: slots.start] + buffered_s[slots.stop :]
+            if all(one_s > PATIENCE_S for one_s in others_s):
                 decode = slots
         prefill = self._next_chunk(now, num_prefilled, is_awaited=bool(awaited))
         vocode = self._next_batches(now, is_awaited=bool(awaited)) if has_vocoding else []
@@ -132,13 +141,10 @@ class Scheduler:
         # Prefill comes before vocoding, unless an underrun is near, or it is the vocoder's turn
         # and no prompt is due.
         if prefill is not None and decode:
-            is_underrun_near = any(
-                one.num_samples and one.buffered_s(now) <= COMFORT_S
-                for batch in vocode
-                for one in batch.sequences
-            )
             is_prompt_due = any(_is_due(one, now) for one in self.waiting)
-            is_vocoder_first = is_underrun_near or (self._is_vocoder_next and not is_prompt_due)
+            is_vocoder_first = self._is_underrun_near(now) or (
+                self._is_vocoder_next and not is_prompt_due
+            )
             if not (vocode and is_vocoder_first):
                 background = prefill
         return Plan(prefill, decode, vocode, background)
@@ -163,11 +169,15 @@ class Scheduler:
             may_begin = (is_free or _is_due(sequence, now)) and not is_delayed
             if not (may_begin or _is_urgent(sequence, now)):
                 return None
-        if num_prefilled and not _is_urgent(sequence, now):
+        if num_prefilled and (self._is_underrun_near(now) or not _is_urgent(sequence, now)):
             return None
         start = sequence.num_computed_tokens
         end = min(start + PREFILL_CHUNK, sequence.num_prompt_tokens)
         return PrefillChunk(sequence, slot, start, end)
+
+    def _is_underrun_near(self, now: float) -> bool:
+        """Whether a listener who has audio will soon have none."""
+        return any(one.num_samples and one.buffered_s(now) <= COMFORT_S for one in self.vocoding)
 
     def _next_batches(self, now: float, *, is_awaited: bool) -> list[VocoderBatch]:
         """As much as a decode step generates twice over; equal pieces share a call."""

@@ -6,6 +6,7 @@ import pytest
 from app.adapters.speech.soprano.engine import Sampling
 from app.adapters.speech.soprano.onnx.scheduler import (
     MAX_PREFILL_TOKENS,
+    MAX_STEP_S,
     MAX_VOCODER_BATCH,
     PREFILL_CHUNK,
     PrefillChunk,
@@ -274,6 +275,29 @@ def test_rows_between_two_that_wait_for_a_first_sound_step_with_them() -> None:
     for sequence in (sequences[0], sequences[2], sequences[4]):
         sequence.on_audio(32_000, NOW)
     assert scheduler.schedule(NOW).decode == range(1, 4)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "rows"), [(MAX_STEP_S, range(3)), (1.01 * MAX_STEP_S, range(2))]
+)
+def test_while_steps_take_longer_than_their_audio_those_with_enough_to_play_wait(
+    step_s: float, rows: range
+) -> None:
+    scheduler = new_scheduler(8)
+    for ahead_s in (0.5, 0.9, 1.1):
+        heard(scheduler, ahead_s)
+    scheduler.step_s = step_s
+    assert scheduler.schedule(NOW).decode == rows
+    assert scheduler.schedule(NOW + 0.2).decode == range(3)
+    assert scheduler.schedule(NOW - 2.0).decode == range(3)  # everybody has enough
+
+
+def test_a_second_prompt_in_a_step_does_not_hold_up_who_has_little_to_play() -> None:
+    scheduler = new_scheduler(8)
+    heard(scheduler, ahead_s=0.25)
+    for _ in range(2):
+        scheduler.add(new_sequence())
+    assert len(prefill_all(scheduler)) == 1
 
 
 def test_rows_are_never_more_than_there_are() -> None:
