@@ -116,12 +116,12 @@ class Capacity:
 
     def __init__(self, limits: AdmissionLimits, num: int) -> None:
         self._limits = limits
+        self._num_running = 0
         self.begin_with(num)
 
     def begin_with(self, num: int) -> None:
         """Let so many run, within the limits, until more is known."""
         self._set(num)
-        self._is_full = False
         # while all turns were taken: audio made and time gone, weighted, up to this time
         self._audio_s = self._full_s = self._noted_at = 0.0
         self._since_change_s = 0.0  # of that time
@@ -129,12 +129,12 @@ class Capacity:
     def note_running(self, num_running: int, now: float) -> None:
         """So many requests run now."""
         self._advance(now)
-        self._is_full = num_running >= self.num
+        self._num_running = num_running
 
     def audio_made(self, audio_s: float, took_s: float, now: float) -> None:
         """There is a piece of a segment, so many seconds after that began."""
         self._advance(now)
-        if not self._is_full or audio_s > took_s * MAX_SPEED:
+        if self._num_running < self.num or audio_s > took_s * MAX_SPEED:
             return
         self._audio_s += audio_s
         if self._since_change_s >= MIN_FULL_S:
@@ -148,7 +148,7 @@ class Capacity:
 
     def _advance(self, now: float) -> None:
         """Count the time since the last call."""
-        if self._is_full:
+        if self._num_running >= self.num:
             passed_s = now - self._noted_at
             weight = math.exp(-passed_s / CAPACITY_MEMORY_S)
             self._audio_s *= weight

@@ -29,7 +29,7 @@ CHUNK_BYTES: Final = 512
 MAX_COUNTED: Final = 256
 
 # Raise it when the same key would stand for other samples than before.
-KEY_VERSION: Final = 3
+KEY_VERSION: Final = 4
 
 
 def chunk_bytes(chunk: AudioChunk) -> int:

@@ -1,9 +1,9 @@
 """Soprano's two networks as ONNX graphs: token ids to hidden states and logits, frames to spectra.
 
 The language model: one graph reads prompts and steps alike, but where products in blocks are faster
-for steps, which then have a graph of their own. Keys and values live in buffers that
-the caller owns and that are bound as input and output at once: a step writes one position per row
-and copies nothing.
+for steps, which then have a graph of their own. Keys and values live in buffers that the caller
+owns and that are bound as input and output at once: a step writes one position per row and copies
+nothing.
 
 The decoder computes every frame once. Each convolution looks one frame to either side, so each
 carries its latest two input frames from call to call and is one frame behind what it was given. The
