@@ -32,7 +32,7 @@ MIN_SLOW_S: Final = 5.0
 MAX_SPEED: Final = 500.0  # times playback; what comes faster was cached, and says nothing
 # How much faster than playback those that run are to be spoken: the machine does other things, and
 # sentences that begin together are slower at first. With 1.25, fp32 fell behind its listeners.
-HEADROOM: Final = 1.5
+HEADROOM: Final = 1.6
 MIN_RETRY_AFTER_S: Final = 1.0
 MAX_RETRY_AFTER_S: Final = 60.0
 # Chance adds up to this to what callers are told to wait, so that they do not return together.
@@ -110,8 +110,8 @@ class Pace:
 class Capacity:
     """How many requests the model can work for at once and keep ahead of playback.
 
-    While all turns are taken it follows the audio per second that is made, a running mean: every
-    `MIN_FULL_S` it moves halfway there.
+    While all turns are taken it follows the audio per second that is made, a running mean: up at
+    once, for few at a time are made more slowly than many, and down halfway every `MIN_FULL_S`.
     """
 
     def __init__(self, limits: AdmissionLimits, num: int) -> None:
@@ -141,7 +141,7 @@ class Capacity:
             change = int(self._audio_s / self._full_s / HEADROOM) - self.num
             if change > 0 or self._full_s >= MIN_SLOW_S:
                 self._since_change_s = 0.0
-                self._set(self.num + (change + (change > 0)) // 2)  # by one at least
+                self._set(self.num + (change if change > 0 else change // 2))
 
     def _set(self, num: int) -> None:
         self.num = min(max(self._limits.min_running, num), self._limits.max_running)

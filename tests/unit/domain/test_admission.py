@@ -78,7 +78,7 @@ SEGMENT_S = 4.0
 
 @pytest.mark.parametrize(
     ("num", "made", "last"),
-    [(3, 7.9, 5), (5, 5.0, 3), (2, 9.5, 6), (8, 1.0, 1), (4, 99.0, 8)],  # 5 x 1.5 = 7.5
+    [(3, 8.4, 5), (5, 5.2, 3), (2, 10.0, 6), (8, 1.0, 1), (4, 99.0, 8)],  # 5 x 1.6 = 8
 )
 def test_the_capacity_moves_to_what_is_made_while_all_turns_are_taken(
     num: int, made: float, last: int
