@@ -69,13 +69,15 @@ class Target:
         process = psutil.Process(self.process.pid)
         total = 0
         for one in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess, FileNotFoundError):
+            with suppress(psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
                 total += resident_bytes(one.pid)
         return total
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process; what it maps twice of a file counts once, see proc(5)."""
+    """Resident memory of a process; on Linux, what it maps twice counts once, see proc(5)."""
+    if not psutil.LINUX:
+        return int(psutil.Process(pid).memory_info().rss)
     kib_by_mapping: dict[object, int] = {}
     mapping: object = None
     for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():

@@ -25,11 +25,11 @@ SHORT_TEXTS_SHARE: Final = 4
 # Time constant of the mean of what is made. Audio comes in pieces of up to a second for several
 # requests at once, and what is not needed yet is made late: a shorter time counts that as speed.
 CAPACITY_MEMORY_S: Final = 10.0
-# All turns have to be taken for so long before there are more of them, or fewer: at first only
-# those pieces are made that are needed at once.
+# All turns have to be taken for about so long, with short breaks, before there are more of them, or
+# fewer: at first only those pieces are made that are needed at once.
 MIN_FULL_S: Final = 2.0
 MIN_SLOW_S: Final = 5.0
-MAX_SPEED: Final = 500.0  # times playback; what comes faster was cached, and says nothing
+MIN_MADE_S: Final = 0.02  # what is there sooner was cached, and says nothing
 # How much faster than playback those that run are to be spoken: the machine does other things, and
 # sentences that begin together are slower at first. With 1.25, fp32 fell behind its listeners.
 HEADROOM: Final = 1.6
@@ -117,14 +117,18 @@ class Capacity:
     def __init__(self, limits: AdmissionLimits, num: int) -> None:
         self._limits = limits
         self._num_running = 0
+        self._noted_at = self._full_at = 0.0  # the last times that it was told of, and was full
         self.begin_with(num)
 
     def begin_with(self, num: int) -> None:
         """Let so many run, within the limits, until more is known."""
         self._set(num)
-        # while all turns were taken: audio made and time gone, weighted, up to this time
-        self._audio_s = self._full_s = self._noted_at = 0.0
-        self._since_change_s = 0.0  # of that time
+        self._forget()
+
+    def _forget(self) -> None:
+        # while all turns were taken: audio made and time gone, weighted by how long ago that was
+        self._audio_s = self._full_s = 0.0
+        self._since_change_s = 0.0  # of that time, not weighted
 
     def note_running(self, num_running: int, now: float) -> None:
         """So many requests run now."""
@@ -134,7 +138,7 @@ class Capacity:
     def audio_made(self, audio_s: float, took_s: float, now: float) -> None:
         """There is a piece of a segment, so many seconds after that began."""
         self._advance(now)
-        if self._num_running < self.num or audio_s > took_s * MAX_SPEED:
+        if self._num_running < self.num or took_s < MIN_MADE_S:
             return
         self._audio_s += audio_s
         if self._since_change_s >= MIN_FULL_S:
@@ -154,6 +158,9 @@ class Capacity:
             self._audio_s *= weight
             self._full_s = self._full_s * weight + CAPACITY_MEMORY_S * (1 - weight)
             self._since_change_s += passed_s
+            self._full_at = now
+        elif now - self._full_at > CAPACITY_MEMORY_S:
+            self._forget()
         self._noted_at = now
 
 

@@ -43,6 +43,7 @@ def save_packed(path: Path, packed_path: Path) -> None:
     import onnxruntime
 
     options = _options(onnxruntime)
+    options.intra_op_num_threads = 1
     options.optimized_model_filepath = str(packed_path)
     for key, value in (
         ("optimized_model_external_initializers_file_name", f"{packed_path.name}.data"),
@@ -51,9 +52,10 @@ def save_packed(path: Path, packed_path: Path) -> None:
         options.add_session_config_entry(f"session.{key}", value)
     try:
         onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS)
-    except Exception as error:  # which does not say why
+    except Exception as error:  # of a full disk it only says that a file cannot be written
         free = shutil.disk_usage(path.parent).free // 1_000_000
-        raise OSError(f"{packed_path.name} cannot be written, {free} MB are free") from error
+        reason = f"{packed_path.name} cannot be written ({free} MB are free): {error}"
+        raise OSError(reason) from error
 
 
 def _options(onnxruntime: Any) -> Any:

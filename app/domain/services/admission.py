@@ -136,9 +136,10 @@ class Slot:
 
     def audio_made(self, audio_s: float, took_s: float) -> None:
         """There is a piece of a segment, so many seconds after that began."""
-        now = self._admission.clock.monotonic()
-        self._admission.queue.capacity.audio_made(audio_s, took_s, now)
-        self._admission.serve(now)
+        if self._ticket is not None:  # else everything was cached
+            now = self._admission.clock.monotonic()
+            self._admission.queue.capacity.audio_made(audio_s, took_s, now)
+            self._admission.serve(now)
 
     def segment_ended(self) -> None:
         """It has one less: spoken, or given up."""

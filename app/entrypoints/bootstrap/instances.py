@@ -49,7 +49,7 @@ WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "app.entrypoints.worker")
 SOUND_SETTINGS: Final = ("device", "precision", "revision", "temperature")
 """Settings of the model that may give other samples; files are identified by themselves."""
 
-MAX_GRAPH_BYTES: Final = 4_000_000_000  # a graph has 440 MB in fp32 and 125 MB in int8
+MAX_GRAPH_BYTES: Final = 4_000_000_000  # 860 MB in fp32 and 400 MB in int8
 
 
 def look_around(settings: ModelSettings) -> Surroundings:

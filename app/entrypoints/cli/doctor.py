@@ -10,7 +10,6 @@ import click
 import msgspec
 import psutil
 
-from app.domain.admission import HEADROOM
 from app.domain.errors import SpeechError
 from app.entrypoints.backends import BACKENDS, why_not
 from app.entrypoints.bootstrap.commands import count_cores, has_dot_products
@@ -22,6 +21,7 @@ from app.entrypoints.services import Services
 from app.entrypoints.settings import Settings
 
 LOAD_WAIT_S: Final = 600.0
+LIVE_SPEED: Final = 1.25  # times playback: slower sentences may leave gaps
 
 EXTRAS: Final = {
     "soprano": "soprano", "lmdeploy": "lmdeploy", "ray": "ray", "s3": "obstore",
@@ -92,7 +92,7 @@ async def _measure(settings: Settings) -> Measured:
 def advise(measured: Measured, settings: Settings, *, has_dot_products: bool) -> list[str]:
     """What to change, if anything."""
     advice = []
-    if measured.speed < HEADROOM:
+    if measured.speed < LIVE_SPEED:
         advice.append("That is too slow to listen while it is made: ask for complete responses.")
     if measured.backend == "embedded":
         advice.append("For Soprano's voice: --model ekwek/Soprano-1.1-80M --precision int8.")

@@ -120,10 +120,24 @@ def test_what_was_cached_says_nothing_of_the_speed() -> None:
 def test_the_capacity_of_a_server_that_is_not_full_is_not_known_any_better() -> None:
     capacity = Capacity(AdmissionLimits(max_running=8), 4)
     capacity.note_running(4, 0.0)
-    capacity.note_running(3, 1.9)
+    capacity.note_running(3, 2.5)
     for second in range(9):
         capacity.audio_made(99.0, 4.0, 5.0 + second)
     assert capacity.num == 4
+
+
+def test_what_was_learnt_before_a_quiet_time_is_forgotten() -> None:
+    capacity = Capacity(AdmissionLimits(max_running=16), 4)
+    capacity.note_running(4, 0.0)
+    for second in range(1, 10):
+        capacity.audio_made(1.0, 0.5, second)
+    before = capacity.num
+    capacity.note_running(0, 10.0)
+    capacity.note_running(before, 1_000.0)
+    capacity.audio_made(90.0, 0.5, 1_000.5)
+    assert capacity.num == before
+    capacity.audio_made(90.0, 0.5, 1_003.0)
+    assert capacity.num > before
 
 
 def test_a_capacity_that_was_asked_for_is_kept() -> None:

@@ -146,6 +146,20 @@ async def test_a_request_with_nothing_for_the_model_to_do_lets_another_begin() -
     assert (load.num_running, load.num_open) == (1, 2)
 
 
+async def test_audio_that_comes_fast_lets_others_begin_but_not_what_was_cached() -> None:
+    rig = Rig(max_running=4)
+    rig.admission.queue.capacity.begin_with(1)
+    first, _ = await rig.ask()
+    _, second = await rig.ask()
+    first.segment_began()
+    for took_s in (0.001, 3.0):
+        await rig.clock.advance(3.0)
+        rig.admission.slot(Caller()).audio_made(60.0, 3.0)  # all of it was cached
+        first.audio_made(20.0, took_s)
+        await settle()
+        assert second.done() == (took_s > 1)
+
+
 async def test_a_request_that_goes_on_counts_again_and_does_not_wait() -> None:
     rig = Rig()
     first, _ = await rig.ask()

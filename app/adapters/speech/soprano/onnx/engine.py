@@ -204,6 +204,7 @@ class EngineLoop:
 
         The background thread vocodes alone while anything decodes, and takes part of the prefill.
         """
+        started = self._clock.monotonic()
         self._wake_background()
         has_vocoding = self._background is None or not self._scheduler.running
         plan = self._schedule(has_vocoding=has_vocoding)
@@ -225,8 +226,10 @@ class EngineLoop:
             self._decode(plan.decode)
         if not (batches or num_prefilled or plan.decode):
             return False
-        mean_s = STEP_MEMORY * self._scheduler.step_s + (1 - STEP_MEMORY) * self._computed_s
-        self._scheduler.step_s, self._computed_s = mean_s, 0.0
+        scheduler, interval_s = self._scheduler, self._clock.monotonic() - started
+        scheduler.step_s += (1 - STEP_MEMORY) * (self._computed_s - scheduler.step_s)
+        scheduler.interval_s += (1 - STEP_MEMORY) * (interval_s - scheduler.interval_s)
+        self._computed_s = 0.0
         return True
 
     def _wake_background(self) -> None:

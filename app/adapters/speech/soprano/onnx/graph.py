@@ -29,6 +29,9 @@ MAX_LEVEL_WITHOUT_DOT_PRODUCTS: Final = 63
 # Of x86 processors that add products of 8 bits in 32 bits, by Linux's names.
 AVX512_FLAG: Final = "avx512_vnni"
 AMX_FLAG: Final = "amx_int8"
+# How the flags begin that decide how products are computed. Others change with the kernel.
+VECTOR_FLAGS: Final = ("avx", "amx", "fma", "f16c", "asimd", "sve", "sme", "i8mm", "bf16")
+
 DOT_PRODUCT_FLAGS: Final = frozenset({AVX512_FLAG, "avx_vnni", AMX_FLAG})
 
 BLOCK_SIZE: Final = 256  # numbers of a row that share a scale, the most that MatMulNBits takes
@@ -242,14 +245,15 @@ def int8_here() -> Int8:
 
 
 def processor_flags() -> frozenset[str]:
-    """What the processor can do, by Linux's names; empty elsewhere."""
+    """What the processor can compute with vectors, by Linux's names; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return frozenset()
     # "flags" of x86, "Features" of ARM
     found = (line for line in lines if line.startswith(("flags", "Features")))
-    return frozenset(next(found, "").partition(":")[2].split())
+    flags = next(found, "").partition(":")[2].split()
+    return frozenset(flag for flag in flags if flag.startswith(VECTOR_FLAGS))
 
 
 def choose_int8(machine: str, flags: AbstractSet[str]) -> Int8:

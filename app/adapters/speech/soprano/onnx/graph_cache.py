@@ -36,7 +36,7 @@ from app.ports.clock import Clock
 GRAPH_VERSION: Final = 4  # to be raised with every change of what is built
 LANGUAGE_MODEL_GRAPH: Final = "language_model.onnx"
 DECODE_GRAPH: Final = "decode.onnx"  # of steps, where products in blocks are faster for them
-VOCODER_GRAPH: Final = "decoder.onnx"
+VOCODER_GRAPH: Final = "vocoder.onnx"
 WINDOW_FILE: Final = "window.npy"
 
 SUPPORTED_KERNELS: Final = (1, 3)  # of the decoder's input: those of the versions 1.1 and 1.0
@@ -71,8 +71,8 @@ def build_graphs(checkpoint: Checkpoint, precision: Precision, directory: Path) 
     shape = checkpoint.language_model
     _save(LanguageModelGraph(shape, tensors, precision), directory / LANGUAGE_MODEL_GRAPH)
     if precision == "int8" and int8_here().has_fast_blocks:
-        graph = LanguageModelGraph(shape, tensors, precision, in_blocks=True)
-        _save(graph, directory / DECODE_GRAPH)
+        path = directory / DECODE_GRAPH
+        _save(LanguageModelGraph(shape, tensors, precision, in_blocks=True), path)
     tensors = checkpoint.load_decoder()
     _save(VocoderGraph(checkpoint.decoder, tensors, precision), directory / VOCODER_GRAPH)
     np.save(directory / WINDOW_FILE, tensors[WINDOW_NAME])
@@ -82,6 +82,7 @@ def _save(graph: GraphBuilder, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         unpacked = Path(directory, path.name)
         graph.save(unpacked)
+        del graph  # its weights
         save_packed(unpacked, path)
 
 
@@ -125,7 +126,7 @@ class GraphCache:
         """What the graphs of a checkpoint are made of, as the name of a directory."""
         paths = [checkpoint.directory / name for name in (CONFIG, WEIGHTS, DECODER)]
         files = "".join(self._digests(paths))
-        # Packed weights are for one kind of processor.
+        # Weights are packed for one kind of processor.
         processor = f"{platform.machine()} {sorted(processor_flags())}"
         made_of = f"{files}{GRAPH_VERSION} {precision} {processor} {version('onnxruntime')}"
         digest = hashlib.sha256(made_of.encode()).hexdigest()

@@ -25,7 +25,8 @@ from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES, Sequen
 PREFILL_CHUNK: Final = 64
 
 # Prompt tokens before a decode step, so at most two chunks delay those who listen. Only urgent
-# prompts get the second one. More shortens the wait of new requests and drains the buffers.
+# prompts get the second one, and none while an underrun is near. More shortens the wait of new
+# requests and drains the buffers.
 MAX_PREFILL_TOKENS: Final = 2 * PREFILL_CHUNK
 
 # Sequences in prefill at a time: one for each of the engine's two threads.
@@ -114,7 +115,9 @@ class Scheduler:
         self.prefilling: list[Sequence] = []  # in the order of their slots
         self.running: list[Sequence] = []  # decode; the index is the slot
         self.vocoding: list[Sequence] = []  # have audio to come, the running ones included
-        self.step_s = FIRST_STEP_S  # what a step of all takes, as the engine measures it
+        # What a step of all takes, as the engine measures it: to compute, in both threads, and from
+        # one to the next.
+        self.step_s = self.interval_s = FIRST_STEP_S
         self._is_vocoder_next = False
 
     def schedule(self, now: float, num_prefilled: int = 0, *, has_vocoding: bool = True) -> Plan:
@@ -128,7 +131,7 @@ class Scheduler:
         decode = range(len(self.running))
         buffered_s = [one.buffered_s(now) for one in self.running]
         first = awaited
-        if not awaited and self.step_s > MAX_STEP_S:
+        if not awaited and self.interval_s > MAX_STEP_S:
             first = [slot for slot, one_s in enumerate(buffered_s) if one_s <= DUE_S]
         if first:
             slots = range(first[0], first[-1] + 1)
@@ -141,10 +144,11 @@ class Scheduler:
         # Prefill comes before vocoding, unless an underrun is near, or it is the vocoder's turn
         # and no prompt is due.
         if prefill is not None and decode:
-            is_prompt_due = any(_is_due(one, now) for one in self.waiting)
-            is_vocoder_first = self._is_underrun_near(now) or (
-                self._is_vocoder_next and not is_prompt_due
+            is_underrun_near = any(
+                _is_underrun_near(one, now) for batch in vocode for one in batch.sequences
             )
+            is_prompt_due = any(_is_due(one, now) for one in self.waiting)
+            is_vocoder_first = is_underrun_near or (self._is_vocoder_next and not is_prompt_due)
             if not (vocode and is_vocoder_first):
                 background = prefill
         return Plan(prefill, decode, vocode, background)
@@ -169,15 +173,12 @@ class Scheduler:
             may_begin = (is_free or _is_due(sequence, now)) and not is_delayed
             if not (may_begin or _is_urgent(sequence, now)):
                 return None
-        if num_prefilled and (self._is_underrun_near(now) or not _is_urgent(sequence, now)):
+        is_underrun_near = any(_is_underrun_near(one, now) for one in self.vocoding)
+        if num_prefilled and (is_underrun_near or not _is_urgent(sequence, now)):
             return None
         start = sequence.num_computed_tokens
         end = min(start + PREFILL_CHUNK, sequence.num_prompt_tokens)
         return PrefillChunk(sequence, slot, start, end)
-
-    def _is_underrun_near(self, now: float) -> bool:
-        """Whether a listener who has audio will soon have none."""
-        return any(one.num_samples and one.buffered_s(now) <= COMFORT_S for one in self.vocoding)
 
     def _next_batches(self, now: float, *, is_awaited: bool) -> list[VocoderBatch]:
         """As much as a decode step generates twice over; equal pieces share a call."""
@@ -262,6 +263,11 @@ class Scheduler:
             else:
                 self.prefilling.remove(sequence)
         return self.release_slot(sequence)
+
+
+def _is_underrun_near(sequence: Sequence, now: float) -> bool:
+    """Whether its listener has audio, and will soon have none."""
+    return sequence.num_samples > 0 and sequence.buffered_s(now) <= COMFORT_S
 
 
 def _is_due(sequence: Sequence, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""The two graphs on ONNX Runtime, and the memory that their calls share.
+"""The graphs on ONNX Runtime, and the memory that their calls share.
 
 Knows tensors and slots, and nothing of sequences or of their order.
 """
@@ -336,6 +336,7 @@ def open_sessions(
         # The runtime allocates the memory of its largest calls now.
         for is_alone in (True, False) if is_split else (True,):
             language_model.prefill(0, [0] * PREFILL_CHUNK, 0, is_alone=is_alone)
+            language_model.decode(0, [0], [PREFILL_CHUNK], is_alone=is_alone)
         state = np.zeros(checkpoint.decoder.input_channels, np.float32)
         starts = [vocoder.new_state(), vocoder.new_state()]
         vocoder.vocode(starts, [[state] * MAX_VOCODER_STATES] * 2, is_last=True)

@@ -216,7 +216,7 @@ def test_every_file_of_the_real_build_is_in_the_manifest(
 
     entry = graphs_of(make_checkpoint(), "int8")
     names = {path.name for path in entry.iterdir()} - {"manifest.json"}
-    graphs = ["language_model", "decoder", *["decode"] * int8_here().has_fast_blocks]
+    graphs = ["language_model", "vocoder", *["decode"] * int8_here().has_fast_blocks]
     assert names == {
         *(f"{graph}.onnx{suffix}" for graph in graphs for suffix in ("", ".data")),
         "window.npy",

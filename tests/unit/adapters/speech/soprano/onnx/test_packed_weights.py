@@ -29,6 +29,8 @@ def test_a_packed_graph_computes_the_same_to_the_last_bit(
     rows = np.random.default_rng(6).standard_normal((4, 256)).astype(np.float32)
     (expected,) = open_session(unpacked, 1).run(None, {"x": rows})
     save_packed(unpacked, packed)
+    sizes = [path.with_name(f"{path.name}.data").stat().st_size for path in (unpacked, packed)]
+    assert sizes[1] > 1.5 * sizes[0]  # the packed weights are beside the others
     for left in tmp_path.glob("unpacked*"):
         left.unlink()
     (found,) = open_session(packed, 2).run(None, {"x": rows})
@@ -39,6 +41,6 @@ def test_a_graph_that_cannot_be_written_is_an_os_error_that_says_what_is_free(
     tmp_path: Path,
 ) -> None:
     write_layer(tmp_path / "layer.onnx", "int8", in_blocks=False)
-    message = r"packed\.onnx cannot be written, \d+ MB are free"
+    message = r"packed\.onnx cannot be written \(\d+ MB are free\)"
     with pytest.raises(OSError, match=message):
         save_packed(tmp_path / "layer.onnx", tmp_path / "nowhere" / "packed.onnx")

@@ -286,7 +286,7 @@ def test_while_steps_take_longer_than_their_audio_those_with_enough_to_play_wait
     scheduler = new_scheduler(8)
     for ahead_s in (0.5, 0.9, 1.1):
         heard(scheduler, ahead_s)
-    scheduler.step_s = step_s
+    scheduler.interval_s = step_s
     assert scheduler.schedule(NOW).decode == rows
     assert scheduler.schedule(NOW + 0.2).decode == range(3)
     assert scheduler.schedule(NOW - 2.0).decode == range(3)  # everybody has enough
