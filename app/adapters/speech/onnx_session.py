@@ -24,8 +24,7 @@ def open_session(path: Path, num_threads: int, *, keeps_memory: bool = True) -> 
     """
     import onnxruntime
 
-    options = _options(onnxruntime)
-    options.intra_op_num_threads = num_threads
+    options = _options(num_threads)
     options.enable_cpu_mem_arena = keeps_memory
     # Shapes differ from call to call; a plan of memory for each of them would only add up.
     options.enable_mem_pattern = False
@@ -42,8 +41,7 @@ def save_packed(path: Path, packed_path: Path) -> None:
     """
     import onnxruntime
 
-    options = _options(onnxruntime)
-    options.intra_op_num_threads = 1
+    options = _options(num_threads=1)
     options.optimized_model_filepath = str(packed_path)
     for key, value in (
         ("optimized_model_external_initializers_file_name", f"{packed_path.name}.data"),
@@ -58,8 +56,11 @@ def save_packed(path: Path, packed_path: Path) -> None:
         raise OSError(reason) from error
 
 
-def _options(onnxruntime: Any) -> Any:
+def _options(num_threads: int) -> Any:
+    import onnxruntime
+
     os.environ.setdefault(ATTENTION_SWITCH, "1")  # noqa: TID251 - written for the runtime
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
     options.log_severity_level = 3  # errors
     return options

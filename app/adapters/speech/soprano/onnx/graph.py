@@ -29,10 +29,10 @@ MAX_LEVEL_WITHOUT_DOT_PRODUCTS: Final = 63
 # Of x86 processors that add products of 8 bits in 32 bits, by Linux's names.
 AVX512_FLAG: Final = "avx512_vnni"
 AMX_FLAG: Final = "amx_int8"
+DOT_PRODUCT_FLAGS: Final = frozenset({AVX512_FLAG, "avx_vnni", AMX_FLAG})
+
 # How the flags begin that decide how products are computed. Others change with the kernel.
 VECTOR_FLAGS: Final = ("avx", "amx", "fma", "f16c", "asimd", "sve", "sme", "i8mm", "bf16")
-
-DOT_PRODUCT_FLAGS: Final = frozenset({AVX512_FLAG, "avx_vnni", AMX_FLAG})
 
 BLOCK_SIZE: Final = 256  # numbers of a row that share a scale, the most that MatMulNBits takes
 NUM_BITS: Final = 8

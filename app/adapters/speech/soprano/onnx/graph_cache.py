@@ -179,8 +179,9 @@ class GraphCache:
         try:
             self._build_graphs(checkpoint, precision, partial)
             paths = sorted(partial.iterdir())
-            for path in paths:  # whose state will be taken for their content
-                _flush(path)
+            for path in paths:  # whose state is taken for their content, also after a loss of power
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
             digests = self._digests(paths)
             manifest = {path.name: one for path, one in zip(paths, digests, strict=True)}
             (partial / _MANIFEST).write_bytes(msgspec.json.encode(manifest))
@@ -221,12 +222,3 @@ class GraphCache:
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Have a file on the disk, so that it is still whole after a loss of power."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -129,14 +129,13 @@ class Scheduler:
         ]
         # All slots, or those around the ones that come first: few rows step several times as fast.
         decode = range(len(self.running))
-        buffered_s = [one.buffered_s(now) for one in self.running]
         first = awaited
         if not awaited and self.interval_s > MAX_STEP_S:
-            first = [slot for slot, one_s in enumerate(buffered_s) if one_s <= DUE_S]
+            first = [slot for slot, one in enumerate(self.running) if one.buffered_s(now) <= DUE_S]
         if first:
             slots = range(first[0], first[-1] + 1)
-            others_s = buffered_s[: slots.start] + buffered_s[slots.stop :]
-            if all(one_s > PATIENCE_S for one_s in others_s):
+            others = (one for slot, one in enumerate(self.running) if slot not in slots)
+            if all(one.buffered_s(now) > PATIENCE_S for one in others):
                 decode = slots
         prefill = self._next_chunk(now, num_prefilled, is_awaited=bool(awaited))
         vocode = self._next_batches(now, is_awaited=bool(awaited)) if has_vocoding else []
@@ -173,8 +172,9 @@ class Scheduler:
             may_begin = (is_free or _is_due(sequence, now)) and not is_delayed
             if not (may_begin or _is_urgent(sequence, now)):
                 return None
-        is_underrun_near = any(_is_underrun_near(one, now) for one in self.vocoding)
-        if num_prefilled and (is_underrun_near or not _is_urgent(sequence, now)):
+        if num_prefilled and (
+            not _is_urgent(sequence, now) or any(_is_underrun_near(x, now) for x in self.vocoding)
+        ):
             return None
         start = sequence.num_computed_tokens
         end = min(start + PREFILL_CHUNK, sequence.num_prompt_tokens)
