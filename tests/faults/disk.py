@@ -9,8 +9,9 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -158,5 +159,13 @@ def _one_byte(name: str, real: Callable[..., Any], fd: Any, *args: Any, **kwargs
     return real(fd, *args, **kwargs)
 
 
-def count_descriptors() -> int:
-    return sum(1 for _ in os.scandir("/proc/self/fd"))
+def open_files(directory: Path) -> list[str]:
+    """Where the descriptors of this process lead that lead into `directory`.
+
+    Others come and go meanwhile: threads of the interpreter and of its libraries have their own.
+    """
+    targets = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that listed them, or another thread's
+            targets.append(str(descriptor.readlink()))
+    return [target for target in targets if target.startswith(f"{directory}/")]

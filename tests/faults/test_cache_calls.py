@@ -14,7 +14,7 @@ from app.adapters.speech.soprano.onnx.graph_cache import GraphCache
 from app.domain.audio import AudioChunk
 from app.domain.errors import ModelLoadError
 from tests.fakes.clock import FakeClock
-from tests.faults.disk import FULL, IO_ERROR, LATE, MAX_CALLS, SHORT, Disk, Fault, count_descriptors
+from tests.faults.disk import FULL, IO_ERROR, LATE, MAX_CALLS, SHORT, Disk, Fault, open_files
 from tests.small_checkpoint import write_small_checkpoint
 
 CHUNKS = (AudioChunk(np.linspace(-1, 1, 100, dtype=np.float32), 16_000),)
@@ -59,11 +59,10 @@ async def test_speech_on_disk_is_right_or_not_there_whichever_call_fails(
 ) -> None:
     for number in range(MAX_CALLS):
         rig = Rig(tmp_path / str(number))
-        num_open = count_descriptors()
         with disk.failing(fault, number.__le__ if is_lasting else number.__eq__):
             found = await rig.use()
         where = f"call {number} of {disk.calls}"
-        assert count_descriptors() == num_open, where
+        assert not open_files(tmp_path), where
         assert all(map(is_right, found)), where
         later = Rig(rig.directory)
         assert all(map(is_right, await later.use())), where

@@ -30,7 +30,7 @@ from tests.faults.disk import (
     READ_ONLY,
     SHORT,
     Disk,
-    count_descriptors,
+    open_files,
 )
 
 ROOM = Path(filesystem.__file__).parent
@@ -135,11 +135,10 @@ async def test_a_publish_whose_nth_call_fails_is_whole_or_not_there(
 ) -> None:
     for number in range(MAX_CALLS):
         rig = await rig_in(tmp_path / str(number))
-        num_open = count_descriptors()
         with disk.failing(FAULTS[name], at(number)):
             error = await outcome_of(rig.save(has_captions=has_captions))
         where = f"call {number} of {disk.calls}"
-        assert count_descriptors() == num_open, where
+        assert not open_files(tmp_path), where
         kept = {"speech_000001.wav"} if error else {"speech_000001.wav", "speech_000002.wav"}
         assert rig.audio() == kept, where
         assert not rig.lone_captions(), where
@@ -176,10 +175,9 @@ async def test_a_disk_that_goes_away_at_any_call_tears_nothing(tmp_path: Path, d
     """All calls from one on fail, those that tidy up as well; then the disk is back."""
     for number in range(MAX_CALLS):
         rig = await rig_in(tmp_path / str(number))
-        num_open = count_descriptors()
         with disk.failing(IO_ERROR, since(number)):
             error = await outcome_of(rig.save())
-        assert count_descriptors() == num_open, f"from call {number} of {disk.calls}"
+        assert not open_files(tmp_path), f"from call {number} of {disk.calls}"
         await rig.assert_whole()
         await rig.assert_works({"speech_000001.wav"})
         await rig.assert_tidy_after_a_restart()
@@ -192,20 +190,21 @@ async def test_a_disk_that_goes_away_at_any_call_tears_nothing(tmp_path: Path, d
 @pytest.mark.nightly
 async def test_two_calls_that_fail_tear_nothing(tmp_path: Path, disk: Disk) -> None:
     """One fails, and then any one of those that make up for it."""
-    with disk.failing(IO_ERROR, lambda _: False):
-        await (await rig_in(tmp_path / "counted")).save()
-    num_calls = len(disk.calls)
-    for first in range(num_calls):
-        for second in range(first + 1, num_calls + 4):
+    for first in range(MAX_CALLS):
+        for second in range(first + 1, MAX_CALLS):
             rig = await rig_in(tmp_path / f"{first}-{second}")
-            num_open = count_descriptors()
             pair = {first, second}
             with disk.failing(IO_ERROR, pair.__contains__):
                 await outcome_of(rig.save())
-            assert count_descriptors() == num_open, f"calls {pair} of {disk.calls}"
+            assert not open_files(tmp_path), f"calls {pair} of {disk.calls}"
             await rig.assert_whole()
             await rig.assert_works({"speech_000001.wav"})
             await rig.assert_tidy_after_a_restart()
+            if disk.num_hits < len(pair):
+                break
+        if not disk.num_hits:
+            return
+    pytest.fail("more calls than were tried")
 
 
 async def test_a_call_that_works_and_says_it_did_not_tears_nothing(
@@ -257,11 +256,10 @@ async def test_whatever_else_is_done_with_a_store_may_fail_at_any_call(
 ) -> None:
     for number in range(MAX_CALLS):
         rig = await rig_in(tmp_path / str(number))
-        num_open = count_descriptors()
         with disk.failing(FAULTS[name], at(number)):
             error = await outcome_of(work(rig))
         where = f"call {number} of {disk.calls}"
-        assert count_descriptors() == num_open, where
+        assert not open_files(tmp_path), where
         assert str(rig.directory) not in str(error)
         assert not rig.lone_captions(), where
         await rig.assert_whole()
