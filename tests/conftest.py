@@ -55,6 +55,8 @@ LANES = {
     "unit/adapters/speech/soprano/onnx/test_agreement.py": "integration",
     "unit/adapters/speech/soprano/onnx/test_vocoder_session.py": "integration",
     "unit/adapters/speech/soprano/onnx/test_language_model_session.py": "integration",
+    # a server of object storage
+    "unit/adapters/audio_store/test_object_store.py": "integration",
     # a root file system, and the tools of containers
     "deploy": "deploy",
     # very many requests

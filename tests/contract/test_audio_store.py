@@ -107,7 +107,12 @@ def directory(tmp_path: Path) -> Path:
     return path
 
 
-ADAPTERS = ["filesystem", "moto", pytest.param("SeaweedFS", marks=pytest.mark.nightly), "fake"]
+ADAPTERS = [
+    "filesystem",
+    pytest.param("moto", marks=pytest.mark.integration),
+    pytest.param("SeaweedFS", marks=pytest.mark.nightly),
+    "fake",
+]
 
 OBJECT_STORAGE = {"moto": "bucket_url", "SeaweedFS": "seaweed_url"}
 """Fixtures that tell where it is."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE, SAMPLES_PER_TOKEN
-from app.adapters.speech.soprano.onnx.sequence import MAX_VOCODER_STATES, Sequence
+from app.adapters.speech.soprano.onnx.sequence import COMFORT_S, MAX_VOCODER_STATES, Sequence
 
 # Prompt tokens in one call: 20 to 36 ms in int8 on two Zen 4 cores, 60 to 90 ms on slower ones. All
 # prompts are cut at the same places, so that the result does not depend on who else is there;
@@ -31,11 +31,6 @@ MAX_PREFILL_TOKENS: Final = 2 * PREFILL_CHUNK
 
 # Sequences in prefill at a time: one for each of the engine's two threads.
 MAX_PREFILLING: Final = 2
-
-# With this much buffered, a listener does not notice a prefill chunk or being vocoded later: it is
-# above what a chunk takes in fp32 on two cores. Lower values risk underruns, higher ones delay
-# prefetched prompts.
-COMFORT_S: Final = 0.25
 
 # With this much buffered, a listener does not notice decode steps without its sequence: time for
 # one step of all sequences and its vocoding. Lower values bring a new request's first audio

@@ -337,7 +337,8 @@ def test_pieces_grow_with_what_the_listener_has_to_play() -> None:
         while sequence.states and sequence.num_states_to_vocode(sequence.buffered_s(NOW), STEP_S):
             sequence.states.pop()
         sizes.append(len(sequence.states) + 1)
-    assert sizes == [1, 1, 2, 4, 8, 16, 16]
+    # prompts wait at 0.2 s, and no longer once 4 more are there
+    assert sizes == [1, 1, 2, 4, 4, 16, 16]
 
 
 def test_the_end_of_a_sentence_is_one_piece_even_if_nothing_is_left() -> None:
