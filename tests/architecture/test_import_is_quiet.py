@@ -79,6 +79,7 @@ def test_before_the_handlers_of_signals_are_set_nothing_of_weight_is_loaded() ->
         "app.entrypoints",
         "app.entrypoints.cli",
         "app.entrypoints.cli.start",
+        "gc",
     }
 
 

@@ -1,5 +1,6 @@
 """The console command `soprano-api`, and its short commands `keys`, `config` and `deploy`."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -36,6 +37,8 @@ class CommandsOnDemand(click.Group):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         module = import_module(f"app.entrypoints.cli.{COMMANDS[cmd_name]}")
+        gc.freeze()  # modules stay
+        gc.enable()
         return cast("click.Command", getattr(module, cmd_name))
 
 

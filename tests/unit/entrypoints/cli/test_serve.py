@@ -1,9 +1,12 @@
+import gc
 import subprocess
 import sys
 
+import click
 import pytest
 from structlog.testing import capture_logs
 
+from app.entrypoints.cli.main import cli
 from app.entrypoints.cli.serve import (
     is_loopback,
     limit_connections,
@@ -11,6 +14,16 @@ from app.entrypoints.cli.serve import (
     warn_if_open,
 )
 from app.entrypoints.settings import AuthSettings, ServerSettings, Settings
+
+
+def test_garbage_is_looked_for_again_once_a_command_is_there() -> None:
+    gc.disable()
+    try:
+        assert cli.get_command(click.Context(cli), "serve") is not None
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
