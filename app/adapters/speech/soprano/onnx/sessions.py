@@ -6,7 +6,7 @@ Knows tensors and slots, and nothing of sequences or of their order.
 import math
 import mmap
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -292,14 +292,18 @@ class Sessions(msgspec.Struct, frozen=True, eq=False):
 
 
 def open_language_model(
-    graphs: Path, shape: LanguageModelShape, num_slots: int, num_threads: int, num_beside: int
+    pool: Executor,
+    graphs: Path,
+    shape: LanguageModelShape,
+    num_slots: int,
+    num_threads: int,
+    num_beside: int,
 ) -> LanguageModelSession:
     """The language model of a directory of graphs; what runs beside has `num_beside` threads."""
     names = [LANGUAGE_MODEL_GRAPH, *[DECODE_GRAPH] * (graphs / DECODE_GRAPH).exists()]
     calls = list(product(names, dict.fromkeys([num_threads, num_beside])))
-    with ThreadPoolExecutor(2) as pool:  # each takes 0.1 s of one core
-        opened = pool.map(lambda call: open_session(graphs / call[0], call[1]), calls)
-        sessions = dict(zip(calls, opened, strict=True))
+    opened = pool.map(lambda call: open_session(graphs / call[0], call[1]), calls)
+    sessions = dict(zip(calls, opened, strict=True))
     prefill, decode = (
         {True: sessions[name, num_threads], False: sessions[name, num_beside]}
         for name in (names[0], names[-1])
@@ -325,10 +329,10 @@ def open_sessions(
     is_split = precision != "fp32" and num_threads > 1
     num_beside = num_threads // 2 if is_split else num_threads
     with loading("Soprano cannot be loaded on ONNX Runtime"):
-        with ThreadPoolExecutor(1) as second:
-            opening = second.submit(open_session, graphs / VOCODER_GRAPH, num_beside)
+        with ThreadPoolExecutor(2) as pool:  # each session takes 0.1 s of one core
+            opening = pool.submit(open_session, graphs / VOCODER_GRAPH, num_beside)
             language_model = open_language_model(
-                graphs, checkpoint.language_model, max_sentences, num_threads, num_beside
+                pool, graphs, checkpoint.language_model, max_sentences, num_threads, num_beside
             )
             window = np.load(graphs / WINDOW_FILE)
             vocoder = VocoderSession(opening.result(), checkpoint.decoder, window)
