@@ -17,7 +17,7 @@ from websockets.frames import Frame, Opcode
 
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.speech.soprano.model import SopranoModel
-from app.adapters.speech.soprano.onnx.engine import EngineLoop, OnnxEngine
+from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from tests.listening import decode_pcm
 from tests.live_client import LiveClient
 from tests.serving import Fakes, ServerProcess, server_process, serving, wait_for_status
@@ -95,10 +95,10 @@ async def test_a_cancel_frees_the_engine_within_two_tokens(
         sound = await until_sound(client)
         await client.send("cancel")
         cancelled, more, _ = await client.until("utterance.cancelled")
-        num_tokens = engine_loop_of(model).num_tokens
+        num_tokens = engine_of(model).num_tokens
         await asyncio.sleep(0.2)
-        assert engine_loop_of(model).num_tokens <= num_tokens + 2
-        assert engine_loop_of(model).num_requests == 0
+        assert engine_of(model).num_tokens <= num_tokens + 2
+        assert engine_of(model).num_requests == 0
     num_samples = len(sound + more) // 2
     assert cancelled["num_samples"] == num_samples
     assert cancelled["audio_s"] == pytest.approx(num_samples / PCM_RATE)
@@ -112,10 +112,9 @@ async def until_sound(client: LiveClient) -> bytes:
     return message
 
 
-def engine_loop_of(model: SopranoModel) -> EngineLoop:
+def engine_of(model: SopranoModel) -> OnnxEngine:
     assert isinstance(model.engine, OnnxEngine)
-    assert model.engine.loop is not None
-    return model.engine.loop
+    return model.engine
 
 
 async def test_half_a_connection_closed_during_playback_is_no_error(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import structlog.testing
 
 from app.adapters.speech.soprano.engine import Sampling
 from app.adapters.speech.soprano.model import SopranoModel
+from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from app.adapters.speech.soprano.torch.lmdeploy import LmdeployLanguageModel
 from app.adapters.speech.soprano.torch.transformers import load_transformers
 from app.domain.errors import (
@@ -130,8 +131,9 @@ async def test_the_first_chunk_comes_after_few_tokens(
 def counter_and_drawing(model: SopranoModel) -> tuple[Any, Any, str]:
     """What counts the tokens of a model; whose method draws them, and its name."""
     engine: Any = model.engine
-    if hasattr(engine, "loop"):
-        return engine.loop, engine.loop._language_model, "decode"
+    if isinstance(engine, OnnxEngine):
+        drawer: Any = engine._language_model
+        return engine, drawer, "decode"
     language_model = engine.language_model
     if isinstance(language_model, LmdeployLanguageModel):
         return language_model, language_model._pipeline, "_draw"

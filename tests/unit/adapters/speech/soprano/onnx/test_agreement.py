@@ -205,7 +205,6 @@ async def test_what_is_compared_is_what_the_engine_speaks(
 ) -> None:
     model = load_onnx(anything, precision)
     engine = build_onnx_engine(read_checkpoint(anything), precision)
-    engine.load()
     try:
         for prompt in prompts()[:8]:
             trace = model.generate(prompt)
