@@ -132,15 +132,11 @@ def split_texts(texts: Iterable[str]) -> list[TextSegment]:
     return [segment for segment in segments if segment.text]
 
 
-def judge(sentences: Sequence[ComparedSentence]) -> Judgements:
+def judge_all(sentences: Sequence[ComparedSentence]) -> Judgements:
     """What at least one sentence says of each precision."""
     judged: Judgements = {}
     for precision in PRECISIONS:
         summary = verification.summarize([one.by_precision[precision] for one in sentences])
-        verdict = (
-            verification.judge_equal(summary)
-            if precision == "fp32"
-            else verification.judge_close(summary)
-        )
-        judged[precision] = summary, verdict
+        judge = verification.judge_equal if precision == "fp32" else verification.judge_close
+        judged[precision] = summary, judge(summary)
     return judged

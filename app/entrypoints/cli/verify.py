@@ -9,11 +9,10 @@ from typing import Final
 import click
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from app.domain.segment import TextSegment
 from app.entrypoints.bootstrap import commands
-from app.entrypoints.cli.options import config_option, settings_from
+from app.entrypoints.cli.options import config_option, print_columns, settings_from
 from app.entrypoints.log import configure_logging
 
 SENTENCES: Final = (
@@ -66,10 +65,9 @@ SENTENCES: Final = (
 )
 """Numbers, names, questions and exclamations, from four words to two lines."""
 
-Rows = Sequence[Sequence[str]]
+Rows = Sequence[tuple[str, ...]]
 
 MAX_SENTENCE_CHARS: Final = 24  # of a sentence in the table
-MIN_WIDTH: Final = 136  # columns of the table where it does not go to a terminal
 
 SENTENCE_HEAD: Final = (
     "sentence", "precision", "tokens", "agree", "top 5", "samples", "log-mel", "cosine", "ends",
@@ -133,7 +131,7 @@ def verify(
             disable=not console.is_terminal,
         )
     )
-    judged = commands.judge(compared)
+    judged = commands.judge_all(compared)
     _print(compared, judged)
     if output is not None:
         report = _markdown(str(verification.checkpoint.directory), compared, judged)
@@ -158,17 +156,10 @@ def _read_sentences(path: Path | None) -> list[TextSegment]:
 
 
 def _print(compared: Sequence[commands.ComparedSentence], judged: commands.Judgements) -> None:
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = MIN_WIDTH
-    sentences, summary = _sentence_rows(compared), _summary_rows(judged)
-    for head, rows in ((SENTENCE_HEAD, sentences), (SUMMARY_HEAD, summary)):
-        table = Table(*head, box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    print_columns([SENTENCE_HEAD, *_sentence_rows(compared)])
+    print_columns([SUMMARY_HEAD, *_summary_rows(judged)])
     for precision, (_, verdict) in judged.items():
-        console.print(f"{precision}: {verdict.grade}: {verdict.reason}.", highlight=False)
+        click.echo(f"{precision}: {verdict.grade}: {verdict.reason}.")
 
 
 def _sentence_rows(compared: Sequence[commands.ComparedSentence]) -> Rows:
@@ -228,6 +219,6 @@ def _markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(head: Sequence[str], rows: Rows) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+def _markdown_table(head: tuple[str, ...], rows: Rows) -> str:
+    lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
