@@ -96,34 +96,27 @@ class ComparedSentence(msgspec.Struct, frozen=True):
     by_precision: dict[Precision, verification.Comparison]
 
 
-class Verification:
-    """The backend onnx in each precision, and the package to hold it against.
+def compare_precisions(
+    checkpoint: Checkpoint, settings: ModelSettings, sentences: Iterable[TextSegment]
+) -> Iterator[ComparedSentence]:
+    """Sentences by the backend onnx in each precision, one after the other, against the package.
 
     Raises ModelLoadError if a package is missing, or a model cannot be built.
     """
-
-    def __init__(self, settings: ModelSettings) -> None:
-        self.checkpoint = check_checkpoint(
-            settings.checkpoint or DEFAULT_REPO, settings.revision or None
+    reference = verification.TracedPackage(checkpoint)
+    cache = build_graph_cache(settings, SystemClock())
+    models = {
+        precision: verification.TracedOnnx(
+            open_sessions(checkpoint, precision, 1, settings.num_threads, cache)
         )
-        self._reference = verification.TracedPackage(self.checkpoint)
-        cache = build_graph_cache(settings, SystemClock())
-        self._models = {
-            precision: verification.TracedOnnx(
-                open_sessions(self.checkpoint, precision, 1, settings.num_threads, cache)
-            )
-            for precision in PRECISIONS
+        for precision in PRECISIONS
+    }
+    for sentence in sentences:
+        spoken = reference.synthesize(prompt_for(sentence))
+        comparisons = {
+            precision: verification.compare(spoken, model) for precision, model in models.items()
         }
-
-    def run(self, sentences: Iterable[TextSegment]) -> Iterator[ComparedSentence]:
-        """Compare one sentence after the other."""
-        for sentence in sentences:
-            spoken = self._reference.synthesize(prompt_for(sentence))
-            comparisons = {
-                precision: verification.compare(spoken, model)
-                for precision, model in self._models.items()
-            }
-            yield ComparedSentence(sentence.text, comparisons)
+        yield ComparedSentence(sentence.text, comparisons)
 
 
 def split_texts(texts: Iterable[str]) -> list[TextSegment]:

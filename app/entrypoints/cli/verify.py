@@ -121,10 +121,13 @@ def verify(
     if output is not None and not output.parent.is_dir():  # not only after minutes of work
         raise click.ClickException(f"{output} cannot be written: {output.parent} is no directory.")
     sentences = _read_sentences(text_path)[:max_sentences]
-    verification, console = commands.Verification(settings.model), Console(stderr=True)
+    wanted, console = settings.model, Console(stderr=True)
+    checkpoint = commands.check_checkpoint(
+        wanted.checkpoint or commands.DEFAULT_REPO, wanted.revision or None
+    )
     compared = list(
         track(
-            verification.run(sentences),
+            commands.compare_precisions(checkpoint, wanted, sentences),
             total=len(sentences),
             description="comparing",
             console=console,
@@ -134,7 +137,7 @@ def verify(
     judged = commands.judge_all(compared)
     _print(compared, judged)
     if output is not None:
-        report = _markdown(str(verification.checkpoint.directory), compared, judged)
+        report = _markdown(str(checkpoint.directory), compared, judged)
         try:
             output.write_text(report, encoding="utf-8")
         except OSError as error:
