@@ -76,7 +76,7 @@ class Request(msgspec.Struct, eq=False):
 class OnnxEngine:
     """Engine on ONNX Runtime: carries the scheduler's plans out. `start` it before anything else.
 
-    More sentences than the sessions have slots wait; `num_tokens` are sampled so far, of all.
+    More sentences than the sessions have slots wait.
     """
 
     def __init__(self, sessions: Sessions, clock: Clock) -> None:
@@ -96,12 +96,6 @@ class OnnxEngine:
         self._is_closing = False
         self._death: InstanceDeadError | None = None
         self._computed_s = 0.0
-        self.num_tokens = 0
-
-    @property
-    def num_requests(self) -> int:
-        """Sequences that are not done."""
-        return len(self._requests)
 
     def start(self) -> None:
         self._thread.start()
@@ -289,7 +283,6 @@ class OnnxEngine:
 
     def _on_output(self, sequences: list[Sequence], states: States, logits: Logits) -> None:
         tokens = sample_tokens(logits, sequences)
-        self.num_tokens += len(sequences)
         for sequence, token, state in zip(sequences, tokens.tolist(), states.copy(), strict=True):
             sequence.on_token(token, state)
         for sequence in sequences:
