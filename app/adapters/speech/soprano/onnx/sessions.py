@@ -209,7 +209,6 @@ class OverlapAdd:
 class VocoderState(msgspec.Struct, eq=False, kw_only=True):
     """What the vocoder carries of one sequence from piece to piece."""
 
-    is_first: bool  # nothing has been vocoded yet
     last_state: States  # (1, hidden), to interpolate the next frames from; (0, hidden) at first
     carried: dict[str, NDArray[np.float32]]  # by input of the graph, without the dimension of rows
     overlap: Blocks  # (3, 512)
@@ -231,7 +230,7 @@ class VocoderSession:
             carried[INPUT_STATE] = np.zeros((1, shape.input_channels), np.float32)
         nothing = np.zeros((0, shape.input_channels), np.float32)
         overlap = np.zeros((NUM_CARRIED, HOP_LENGTH), np.float32)
-        return VocoderState(is_first=True, last_state=nothing, carried=carried, overlap=overlap)
+        return VocoderState(last_state=nothing, carried=carried, overlap=overlap)
 
     def vocode(
         self, vocoder_states: Sequence[VocoderState], new: Sequence[list[States]], *, is_last: bool
@@ -242,7 +241,7 @@ class VocoderSession:
         each, equally many; at least 4 at the start of a sequence, or 2 if that is also its end; at
         the end there may be none.
         """
-        is_first = vocoder_states[0].is_first
+        is_first = not len(vocoder_states[0].last_state)
         states = np.array(new, np.float32).reshape(len(new), -1, self._shape.input_channels)
         feed = {
             name: np.stack([one.carried[name] for one in vocoder_states])
@@ -259,7 +258,6 @@ class VocoderSession:
             spectra, overlap, is_first=is_first, is_last=is_last
         )
         for row, one in enumerate(vocoder_states):
-            one.is_first = False
             one.last_state = states[row, -1:].copy()
             one.overlap = overlap[row]
             for name, values in zip(one.carried, carried, strict=True):
