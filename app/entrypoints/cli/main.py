@@ -84,14 +84,11 @@ def create(name: str, path: Path | None) -> None:
             problem = f"Standard output cannot be written: {error.strerror}; no key was added."
             raise click.ClickException(problem) from error
 
-    try:
-        if path is None:
-            check_name(name)
-            click.echo(f"{key}\n\n{describe_entry(name, key)}", nl=False)
-        else:
-            add_key(path, name, key, show)
-    except InvalidKeysError as error:
-        raise click.ClickException(str(error)) from error
+    if path is None:
+        check_name(name)
+        click.echo(f"{key}\n\n{describe_entry(name, key)}", nl=False)
+    else:
+        add_key(path, name, key, show)
 
 
 @cli.command()
@@ -158,7 +155,7 @@ def main(arguments: list[str] | None = None) -> Any:
             with suppress(OSError):  # a full pipe that nobody reads
                 _flush(sys.stderr)
             _flush(sys.stdout)
-    except (SettingsError, ModelLoadError, OSError) as error:
+    except (SettingsError, ModelLoadError, InvalidKeysError, OSError) as error:
         sys.stderr.write(f"soprano-api: {error}\n")
         sys.exit(2 if isinstance(error, SettingsError) else 1)
 
