@@ -17,7 +17,7 @@ from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, l
 from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, int8_here
 from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
-from app.adapters.text.documents import UnreadableDocumentError, is_document, read_book
+from app.adapters.text.documents import is_document, read_book
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import (
@@ -31,7 +31,7 @@ from app.entrypoints.services import Ports
 from app.entrypoints.settings import ModelSettings, Settings
 
 __all__ = [
-    "BOOK_FORMATS", "DEFAULT_REPO", "Checkpoint", "UnreadableDocumentError", "add_key",
+    "BOOK_FORMATS", "DEFAULT_REPO", "Checkpoint", "add_key",
     "apply_serve_config", "count_cores", "describe_entry", "duration_of", "is_document",
     "join_parts", "list_cached", "read_book",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from app.domain.api_keys import InvalidKeysError, check_name, new_key
-from app.domain.errors import ModelLoadError
+from app.domain.errors import SpeechError
 from app.entrypoints.cli.options import common_options, print_columns, server_options, settings_from
 from app.entrypoints.settings import default_toml, shown_value
 from app.entrypoints.settings_loader import SettingsError, all_keys
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> Any:
             with suppress(OSError):  # a full pipe that nobody reads
                 _flush(sys.stderr)
             _flush(sys.stdout)
-    except (SettingsError, ModelLoadError, InvalidKeysError, OSError) as error:
+    except (SettingsError, SpeechError, InvalidKeysError, OSError) as error:
         sys.stderr.write(f"soprano-api: {error}\n")
         sys.exit(2 if isinstance(error, SettingsError) else 1)
 

@@ -138,10 +138,7 @@ def verify(
     _print(compared, judged)
     if output is not None:
         report = _markdown(str(checkpoint.directory), compared, judged)
-        try:
-            output.write_text(report, encoding="utf-8")
-        except OSError as error:
-            raise click.ClickException(f"{output} cannot be written: {error.strerror}.") from error
+        output.write_text(report, encoding="utf-8")
     if not all(verdict.is_usable for _, verdict in judged.values()):
         raise click.exceptions.Exit(1)
 
@@ -149,10 +146,7 @@ def verify(
 def _read_sentences(path: Path | None) -> list[TextSegment]:
     if path is None:
         return commands.split_texts(SENTENCES)
-    try:
-        sentences = commands.split_texts([path.read_text(encoding="utf-8", errors="replace")])
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from error
+    sentences = commands.split_texts([path.read_text(encoding="utf-8", errors="replace")])
     if not sentences:
         raise click.ClickException(f"{path} has no sentence to speak.")
     return sentences
