@@ -65,12 +65,6 @@ class Permit(msgspec.Struct, frozen=True):
     is_probe: bool = False
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """No leave to call; there may be one in `retry_after_s` seconds."""
-
-    retry_after_s: float
-
-
 class CircuitBreaker:
     """The breaker of one engine. Times are seconds of one clock, and never go back.
 
@@ -94,8 +88,11 @@ class CircuitBreaker:
         # as of the last call; that an open time has passed shows when somebody asks
         self.state = BreakerState.CLOSED
 
-    def acquire(self, now: float) -> Permit | Refusal:
-        """Ask to call. Each permit must come back to `record`, once the call has ended."""
+    def acquire(self, now: float) -> Permit | None:
+        """Ask to call; None is no leave, see `wait_s`.
+
+        Each permit must come back to `record`, once the call has ended.
+        """
         if self.state is BreakerState.CLOSED:
             return Permit(self._generation)
         if self.state is BreakerState.OPEN and now >= self._open_until:
@@ -103,7 +100,7 @@ class CircuitBreaker:
         if self.state is BreakerState.HALF_OPEN and not self._has_probe:
             self._has_probe = True
             return Permit(self._generation, is_probe=True)
-        return Refusal(self.wait_s(now))
+        return None
 
     def record(self, permit: Permit, outcome: CallOutcome, now: float) -> None:
         """How the call ended. Of a permit from before the last change of state, nothing counts."""

@@ -23,7 +23,6 @@ from app.domain.resilience import (
     CircuitBreaker,
     EngineHealth,
     Permit,
-    Refusal,
     ResiliencePolicy,
     may_help_to_retry,
     outcome_of,
@@ -130,11 +129,12 @@ class ResilientModel:
 
     def _begin(self, segment: TextSegment, due_at: float) -> "_Attempt":
         """Raises EngineUnavailableError while the circuit is open."""
-        permit = self.breaker.acquire(self._clock.monotonic())
-        if isinstance(permit, Refusal):
-            raise EngineUnavailableError(permit.retry_after_s)
+        now = self._clock.monotonic()
+        permit = self.breaker.acquire(now)
+        if permit is None:
+            raise EngineUnavailableError(self.breaker.wait_s(now))
         if permit.is_probe:  # all requests wait for its result, so it is due now
-            due_at = min(due_at, self._clock.monotonic())
+            due_at = min(due_at, now)
         self._num_running += 1
         self._observer.sentence_begun(self._num_running)
         span = None
