@@ -143,11 +143,9 @@ def mel_filters() -> NDArray[np.float64]:
     """
     top = hertz_to_mel(np.array(SAMPLE_RATE / 2))
     corners = mel_to_hertz(np.linspace(0.0, top, NUM_BANDS + 2))
-    lower, centre, upper = (corners[i : i + NUM_BANDS, np.newaxis] for i in range(3))
     frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
-    rising = (frequencies - lower) / (centre - lower)
-    falling = (upper - frequencies) / (upper - centre)
-    return np.maximum(0.0, np.minimum(rising, falling))
+    bands = (np.interp(frequencies, corners[i : i + 3], [0, 1, 0]) for i in range(NUM_BANDS))
+    return np.stack(list(bands))
 
 
 def hertz_to_mel(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
