@@ -327,7 +327,7 @@ def open_sessions(
     is_split = precision != "fp32" and num_threads > 1
     num_beside = num_threads // 2 if is_split else num_threads
     with loading("Soprano cannot be loaded on ONNX Runtime"):
-        with ThreadPoolExecutor(2) as pool:  # each session takes 0.1 s of one core
+        with ThreadPoolExecutor(3) as pool:  # each session takes 0.1 s of one core
             opening = pool.submit(open_session, graphs / VOCODER_GRAPH, num_beside)
             language_model = open_language_model(
                 pool, graphs, checkpoint.language_model, max_sentences, num_threads, num_beside
