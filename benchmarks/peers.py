@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -133,9 +134,10 @@ class OurLanguageModel:
 
     def __init__(self, checkpoint: Checkpoint, graphs: Path) -> None:
         cores = count_cores()
-        self._model = open_language_model(
-            graphs, checkpoint.language_model, max(ROWS), cores, cores
-        )
+        with ThreadPoolExecutor(1) as pool:
+            self._model = open_language_model(
+                pool, graphs, checkpoint.language_model, max(ROWS), cores, cores
+            )
 
     def prefill(self, row: int, tokens: Sequence[int]) -> Logits:
         """The logits of the last token of a prompt."""

@@ -10,19 +10,23 @@ class HeldCall:
     Args:
         owner: whose method it is.
         name: of the method.
-        number: of the call; the first one from now on is 1.
+        number: of the call; the first one from now on is 1, and 0 is none.
+
+    Attributes:
+        num_calls: that have begun from now on.
     """
 
     def __init__(self, owner: Any, name: str, number: int) -> None:
         self._function = getattr(owner, name)
-        self._num_left = number
+        self._number = number
+        self.num_calls = 0
         self._has_begun = threading.Event()
         self._may_go_on = threading.Event()
         setattr(owner, name, self._call)
 
     def _call(self, *arguments: Any, **options: Any) -> Any:
-        self._num_left -= 1
-        if self._num_left == 0:
+        self.num_calls += 1
+        if self.num_calls == self._number:
             self._has_begun.set()
             assert self._may_go_on.wait(timeout=30)
         return self._function(*arguments, **options)

@@ -1,5 +1,6 @@
 """The sessions of the ONNX engine over checkpoints of our own."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,10 +43,10 @@ def language_model_session(
     """Steps in blocks or not, whatever this processor prefers."""
     checkpoint = read_checkpoint(directory)
     shape, tensors = checkpoint.language_model, checkpoint.load_language_model()
-    with TemporaryDirectory() as graphs:
+    with TemporaryDirectory() as graphs, ThreadPoolExecutor(1) as pool:
         path = Path(graphs)
         LanguageModelGraph(shape, tensors, precision).save(path / LANGUAGE_MODEL_GRAPH)
         if in_blocks:
             graph = LanguageModelGraph(shape, tensors, precision, in_blocks=True)
             graph.save(path / DECODE_GRAPH)
-        return open_language_model(path, shape, num_slots, NUM_THREADS, NUM_THREADS // 2)
+        return open_language_model(pool, path, shape, num_slots, NUM_THREADS, NUM_THREADS // 2)

@@ -1,6 +1,5 @@
 """Soprano models over checkpoints of our own, on both backends."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,7 @@ def build_soprano(
 
     def load_engine(checkpoint: Checkpoint) -> Engine:
         if backend.startswith("onnx"):
-            engine = build_onnx_engine(checkpoint, "int8" if "int8" in backend else "fp32")
-            engine.load()
-            return engine
+            return build_onnx_engine(checkpoint, "int8" if "int8" in backend else "fp32")
         load = load_lmdeploy if backend == "lmdeploy" else load_transformers
         return load_torch_engine(checkpoint, "cpu", 0, load)
 
@@ -49,11 +46,13 @@ def build_soprano(
 def build_onnx_engine(
     checkpoint: Checkpoint, precision: Precision = "fp32", max_sentences: int = 16
 ) -> OnnxEngine:
-    """With its graphs beside the checkpoint's directory."""
+    """One that runs, with its graphs beside the checkpoint's directory."""
     clock = SystemClock()
     graphs = checkpoint.directory.with_name(f"{checkpoint.directory.name}-graphs")
     cache = GraphCache(graphs, max_bytes=0, clock=clock)
-    return OnnxEngine(partial(open_sessions, checkpoint, precision, max_sentences, 2, cache), clock)
+    engine = OnnxEngine(open_sessions(checkpoint, precision, max_sentences, 2, cache), clock)
+    engine.start()
+    return engine
 
 
 def load_lmdeploy(directory: Path, _device: str) -> LmdeployLanguageModel:

@@ -95,7 +95,7 @@ def read_keys(path: Path, limits: KeyLimits) -> list[ApiKey]:
     Raises InvalidKeysError if it is not to be read, damaged, or without a key: that would open the
     server.
     """
-    entries = _parse(path, _read(path))
+    entries = _parse(path, _read(path, InvalidKeysError))
     if not entries:
         raise InvalidKeysError(
             f"{path} has no keys; `soprano-api keys create NAME --file {path}` makes one."
@@ -150,28 +150,28 @@ def describe_entry(name: str, key: str) -> str:
 
 def _with_key(path: Path, name: str, key: str) -> str:
     """The text of the file with one key more."""
-    old = _read(path) if path.exists() else ""
+    old = _read(path, InvalidKeysError) if path.exists() else ""
     if name in _parse(path, old):
         raise InvalidKeysError(f"{path} has a key named {name} already.")
     entry = describe_entry(name, key)
     return f"{old.rstrip()}\n\n{entry}" if old.strip() else entry
 
 
-def _read(path: Path) -> str:
-    """The text of a regular file, or of what a link names."""
+def _read(path: Path, failure: type[Exception]) -> str:
+    """The text of a regular file, or of what a link names; raises `failure`."""
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InvalidKeysError(f"{path} is not a regular file.")
+                raise failure(f"{path} is not a regular file.")
             content = file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
-            raise InvalidKeysError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
+            raise failure(f"{path} has more than {MAX_FILE_BYTES} bytes.")
         return content.decode()
     except OSError as error:
         reason = "there is none" if error.errno == errno.ENOENT else error.strerror
-        raise InvalidKeysError(f"The file of keys {path} cannot be read: {reason}.") from error
+        raise failure(f"{path} cannot be read: {reason}.") from error
     except UnicodeDecodeError as error:
-        raise InvalidKeysError(f"{path} is not UTF-8.") from error
+        raise failure(f"{path} is not UTF-8.") from error
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -270,17 +270,9 @@ class LexiconFile:
 
 def read_lexicon(path: Path) -> Pronunciations:
     """The pronunciations in the file; raises InvalidLexiconError."""
+    text = _read(path, InvalidLexiconError)
     try:
-        if path.exists() and not path.is_file():
-            raise InvalidLexiconError(f"{path} is not a regular file.")
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise InvalidLexiconError(f"{path} has more than {MAX_FILE_BYTES} bytes.")
-        text = content.decode()
         entries = tomllib.loads(text)
-    except OSError as error:
-        raise InvalidLexiconError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise InvalidLexiconError(f"{path} is not TOML: {error}") from error
     for word, respelling in entries.items():

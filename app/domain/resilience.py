@@ -23,7 +23,7 @@ from app.domain.errors import (
 
 # What a caller is told to wait while the one call that is let through is on its way.
 PROBE_WAIT_S: Final = 1.0
-MAX_DOUBLINGS: Final = 30
+MAX_DOUBLINGS: Final = 30  # of the time that a circuit is open
 # An open circuit makes the server unready only after so long: an instance that is started again
 # needs a few seconds, and nobody gains if a load balancer moves away for those.
 UNREADY_AFTER_S: Final = 10.0
@@ -65,12 +65,6 @@ class Permit(msgspec.Struct, frozen=True):
     is_probe: bool = False
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """No leave to call; there may be one in `retry_after_s` seconds."""
-
-    retry_after_s: float
-
-
 class CircuitBreaker:
     """The breaker of one engine. Times are seconds of one clock, and never go back.
 
@@ -94,8 +88,11 @@ class CircuitBreaker:
         # as of the last call; that an open time has passed shows when somebody asks
         self.state = BreakerState.CLOSED
 
-    def acquire(self, now: float) -> Permit | Refusal:
-        """Ask to call. Each permit must come back to `record`, once the call has ended."""
+    def acquire(self, now: float) -> Permit | None:
+        """Ask to call; None is no leave, see `wait_s`.
+
+        Each permit must come back to `record`, once the call has ended.
+        """
         if self.state is BreakerState.CLOSED:
             return Permit(self._generation)
         if self.state is BreakerState.OPEN and now >= self._open_until:
@@ -103,7 +100,7 @@ class CircuitBreaker:
         if self.state is BreakerState.HALF_OPEN and not self._has_probe:
             self._has_probe = True
             return Permit(self._generation, is_probe=True)
-        return Refusal(self.wait_s(now))
+        return None
 
     def record(self, permit: Permit, outcome: CallOutcome, now: float) -> None:
         """How the call ended. Of a permit from before the last change of state, nothing counts."""
@@ -159,25 +156,6 @@ class CircuitBreaker:
             self._on_change(old, state, reason)
 
 
-class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and how soon."""
-
-    max_retries: int = 1  # of one call
-    delay_s: float = 0.3  # longest pause before the first retry; twice as long before each next
-    max_delay_s: float = 1.0  # most of these
-
-
-def pause_s(policy: RetryPolicy, num_retries: int, random: Callable[[], float]) -> float:
-    """Seconds before the next retry, after `num_retries` of them.
-
-    From half of the longest pause up to all of it, by chance: instances that die together become
-    known one after another within some milliseconds, 50 on a busy machine, and a retry must not
-    meet the next of them.
-    """
-    longest_s = min(policy.max_delay_s, policy.delay_s * 2.0 ** min(num_retries, MAX_DOUBLINGS))
-    return (1.0 + random()) / 2 * longest_s
-
-
 PROBE_TEXT: Final = "Ready."  # what a model has to speak to show that it can
 
 
@@ -192,7 +170,11 @@ class ResiliencePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """All numbers of it."""
 
     breaker: BreakerPolicy = BreakerPolicy()
-    retry: RetryPolicy = RetryPolicy()
+    max_retries: int = 1  # of one sentence
+    # Before a retry, in seconds; chance takes up to half of it away: instances that die together
+    # become known one after another within some milliseconds, 50 on a busy machine, and a retry
+    # must not meet the next of them.
+    retry_pause_s: float = 0.3
 
 
 class EngineHealth(msgspec.Struct, frozen=True):

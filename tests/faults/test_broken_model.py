@@ -12,7 +12,7 @@ from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.speech.resilient import ResilientModel
 from app.domain.audio import AudioChunk
 from app.domain.errors import InstanceDeadError
-from app.domain.resilience import PROBE_TEXT, ResiliencePolicy, RetryPolicy
+from app.domain.resilience import PROBE_TEXT, ResiliencePolicy
 from app.domain.segment import TextSegment
 from app.domain.services.lifecycle import WARM_UP_TEXT
 from app.domain.speech import Outcome, SynthesisParams
@@ -101,7 +101,7 @@ class Rig:
 async def rig() -> AsyncIterator[Rig]:
     fakes, model = Fakes(), ScriptedModel()
     pool = pool_of(model, fakes.clock, fakes.observer)
-    policy = ResiliencePolicy(retry=RetryPolicy(delay_s=0.0))
+    policy = ResiliencePolicy(retry_pause_s=0.0)
     resilient = ResilientModel(pool, fakes.clock, policy, fakes.observer, lambda: 0.0)
     app = fakes.app(model=resilient, health=resilient.health, encoders=StreamingEncoders())
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:

@@ -13,7 +13,7 @@ from app.adapters.observers.log import FanOut
 from app.adapters.observers.prometheus import PrometheusMetrics
 from app.adapters.speech.resilient import ResilientModel
 from app.domain.errors import SynthesisError
-from app.domain.resilience import BreakerPolicy, ResiliencePolicy, RetryPolicy
+from app.domain.resilience import BreakerPolicy, ResiliencePolicy
 from app.entrypoints.http.app import create_app
 from app.entrypoints.services import Ports
 from app.ports.clock import Clock
@@ -45,7 +45,7 @@ def fakes() -> Fakes:
 
 @pytest.fixture
 async def client(fakes: Fakes) -> AsyncIterator[httpx.AsyncClient]:
-    policy = ResiliencePolicy(retry=RetryPolicy(max_retries=0))
+    policy = ResiliencePolicy(max_retries=0)
     app = create_app(resilient_ports(fakes, fakes.clock, policy), fakes.settings)
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
         await until_ready(client)
@@ -135,7 +135,7 @@ async def test_a_whole_life_on_the_machine_s_own_clock(fakes: Fakes) -> None:
     """The model fails until it is mended; then the server serves again by itself."""
     policy = ResiliencePolicy(
         breaker=BreakerPolicy(open_s=0.2, max_open_s=0.2),
-        retry=RetryPolicy(max_retries=0),
+        max_retries=0,
     )
     app = create_app(resilient_ports(fakes, SystemClock(), policy), fakes.settings)
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:

@@ -16,7 +16,7 @@ import pytest
 
 from app.adapters.encoding.encoders import StreamingEncoders
 from app.adapters.speech.soprano.model import SopranoModel
-from app.adapters.speech.soprano.onnx.engine import EngineLoop, OnnxEngine
+from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from tests.serving import (
     WITHOUT_CACHE,
     Fakes,
@@ -128,26 +128,25 @@ async def test_the_engine_stops_within_a_few_steps_and_nothing_is_left(
     took_s = []
     async with serving(fakes.app()) as url:
         await answer_whole(url)
-        engine = engine_loop_of(model)
+        engine = engine_of(model)
         for number in range(NUM_DISCONNECTS):
             await leave(httpx.URL(url).port or 0, number, rng, "And one more sentence. " * 3)
             took_s.append(await stop_of(engine))
-        assert engine.num_requests == 0
+        assert not engine._requests
     with capsys.disabled():
         print(f"\nonnx engine: {describe(took_s)}")
     assert float(np.quantile(took_s, 0.99)) < MAX_P99_S
 
 
-async def stop_of(engine: EngineLoop) -> float:
+async def stop_of(engine: OnnxEngine) -> float:
     """Seconds until the engine has nothing to do."""
     left_at = perf_counter()
     async with asyncio.timeout(PATIENCE_S):
-        while engine.num_requests:
+        while engine._requests:
             await asyncio.sleep(0.001)
     return perf_counter() - left_at
 
 
-def engine_loop_of(model: SopranoModel) -> EngineLoop:
+def engine_of(model: SopranoModel) -> OnnxEngine:
     assert isinstance(model.engine, OnnxEngine)
-    assert model.engine.loop is not None
-    return model.engine.loop
+    return model.engine

@@ -16,8 +16,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
 
 from app.adapters.encoding.encoders import StreamingEncoders
-from app.adapters.speech.soprano.model import SopranoModel
-from app.adapters.speech.soprano.onnx.engine import EngineLoop, OnnxEngine
+from app.adapters.speech.soprano.onnx.engine import OnnxEngine
+from tests.held_call import HeldCall
 from tests.listening import decode_pcm
 from tests.live_client import LiveClient
 from tests.serving import Fakes, ServerProcess, server_process, serving, wait_for_status
@@ -93,12 +93,14 @@ async def test_a_cancel_frees_the_engine_within_two_tokens(
     async with serving(fakes.app()) as url, connected(url) as client:
         await client.send("text", text=f"{SENTENCES[0]} And")
         sound = await until_sound(client)
+        assert isinstance(model.engine, OnnxEngine)
+        steps = HeldCall(model.engine._language_model, "decode", 0)
         await client.send("cancel")
         cancelled, more, _ = await client.until("utterance.cancelled")
-        num_tokens = engine_loop_of(model).num_tokens
+        num_tokens = steps.num_calls
         await asyncio.sleep(0.2)
-        assert engine_loop_of(model).num_tokens <= num_tokens + 2
-        assert engine_loop_of(model).num_requests == 0
+        assert steps.num_calls <= num_tokens + 2
+        assert not model.engine._requests
     num_samples = len(sound + more) // 2
     assert cancelled["num_samples"] == num_samples
     assert cancelled["audio_s"] == pytest.approx(num_samples / PCM_RATE)
@@ -110,12 +112,6 @@ async def until_sound(client: LiveClient) -> bytes:
     while not isinstance(message := await client.receive(), bytes):
         pass
     return message
-
-
-def engine_loop_of(model: SopranoModel) -> EngineLoop:
-    assert isinstance(model.engine, OnnxEngine)
-    assert model.engine.loop is not None
-    return model.engine.loop
 
 
 async def test_half_a_connection_closed_during_playback_is_no_error(tmp_path: Path) -> None:

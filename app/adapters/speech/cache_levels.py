@@ -50,26 +50,26 @@ _decoder: Final = msgspec.msgpack.Decoder(
 _NUM_CHECKSUM_BYTES: Final = hashlib.sha256().digest_size
 
 
-def to_bytes(key: str, chunks: Chunks) -> bytes:
-    """A SHA-256 with the key, then all fields of all chunks in MessagePack.
+def checksum(key: str, body: bytes) -> bytes:
+    """SHA-256 of a key, the fields that a chunk has in this version, and encoded chunks."""
+    return hashlib.sha256(repr((key, AudioChunk.__struct_fields__)).encode() + body).digest()
 
-    Samples are little-endian float32.
-    """
+
+def to_bytes(key: str, chunks: Chunks) -> bytes:
+    """A checksum, then all fields of all chunks in MessagePack; samples little-endian float32."""
     body = _encoder.encode(chunks)
-    return hashlib.sha256(key.encode() + body).digest() + body
+    return checksum(key, body) + body
 
 
 def from_bytes(key: str, content: bytes) -> Chunks | None:
     """The same chunks, bit by bit; None if damaged, of another key or of another version."""
-    checksum, body = content[:_NUM_CHECKSUM_BYTES], content[_NUM_CHECKSUM_BYTES:]
-    if hashlib.sha256(key.encode() + body).digest() != checksum:
+    body = content[_NUM_CHECKSUM_BYTES:]
+    if checksum(key, body) != content[:_NUM_CHECKSUM_BYTES]:
         return None
     try:
-        chunks = _decoder.decode(body)
+        return _decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError, InvalidAudioError):
         return None
-    # No field is missing or unknown.
-    return chunks if _encoder.encode(chunks) == body else None
 
 
 class DiskCache:

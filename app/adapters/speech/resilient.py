@@ -23,12 +23,10 @@ from app.domain.resilience import (
     CircuitBreaker,
     EngineHealth,
     Permit,
-    Refusal,
     ResiliencePolicy,
     may_help_to_retry,
     outcome_of,
     outcome_of_silence,
-    pause_s,
 )
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
@@ -68,7 +66,7 @@ class ResilientModel:
         self.info, self.split = model.info, model.split
         self._model = model
         self._clock = clock
-        self._retry = policy.retry
+        self._policy = policy
         self._observer = observer
         self._random = random
         self._tracing = tracing
@@ -116,7 +114,7 @@ class ResilientModel:
                 self._end(attempt, error)
                 if (
                     is_committed
-                    or num_retries >= self._retry.max_retries
+                    or num_retries >= self._policy.max_retries
                     or not isinstance(error, SynthesisError)
                     or not may_help_to_retry(error)
                 ):
@@ -127,15 +125,16 @@ class ResilientModel:
                 for chunk in held:
                     yield chunk
                 return
-            await self._clock.sleep(pause_s(self._retry, num_retries, self._random))
+            await self._clock.sleep((1 + self._random()) / 2 * self._policy.retry_pause_s)
 
     def _begin(self, segment: TextSegment, due_at: float) -> "_Attempt":
         """Raises EngineUnavailableError while the circuit is open."""
-        permit = self.breaker.acquire(self._clock.monotonic())
-        if isinstance(permit, Refusal):
-            raise EngineUnavailableError(permit.retry_after_s)
+        now = self._clock.monotonic()
+        permit = self.breaker.acquire(now)
+        if permit is None:
+            raise EngineUnavailableError(self.breaker.wait_s(now))
         if permit.is_probe:  # all requests wait for its result, so it is due now
-            due_at = min(due_at, self._clock.monotonic())
+            due_at = min(due_at, now)
         self._num_running += 1
         self._observer.sentence_begun(self._num_running)
         span = None

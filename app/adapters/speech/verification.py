@@ -1,13 +1,13 @@
 """A model compared with a reference, sentence by sentence: tokens, states and audio.
 
-Free-running, it generates the sentence as for a listener; after one other token everything that
-follows may differ, and rightly so. Led along the reference's tokens (teacher forcing), it shows at
-each step what it would have chosen, so that errors do not add up. Log-mel spectrograms tell roughly
-how far apart audio is to the ear; they do not hear phases.
+It is led along the reference's tokens (teacher forcing): at each step it shows what it would have
+chosen, so that errors do not add up; free-running, everything after one other token may differ, and
+rightly so. Log-mel spectrograms tell roughly how far apart audio is to the ear; they do not hear
+phases.
 """
 
-from collections.abc import Collection, Iterable
-from itertools import zip_longest
+from collections.abc import Collection
+from statistics import fmean
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -51,11 +51,6 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """Those with audio: the end token has none."""
         return len(self.choices) - self.has_ended
 
-    @property
-    def finish(self) -> str:
-        """Why the run ended, in the package's words."""
-        return "stop" if self.has_ended else "length"
-
 
 class ComparedModel(Protocol):
     """Generates greedily, alone or led along a run of another; blocks while it computes."""
@@ -84,18 +79,6 @@ def trace_of(steps: list[Step], end_id: int) -> Trace:
     )
 
 
-def first_difference(reference: Choices, choices: Choices) -> int | None:
-    """Index of the first token that differs, or that only one of them has; None if all agree."""
-    pairs = enumerate(zip_longest(reference.tolist(), choices.tolist()))
-    return next((index for index, (one, other) in pairs if one != other), None)
-
-
-def token_agreement(reference: Choices, choices: Choices) -> float:
-    """Share of positions, up to the longer length, at which both have the same token."""
-    pairs = zip_longest(reference.tolist(), choices.tolist())
-    return float(np.mean([one == other for one, other in pairs]))
-
-
 def best_overlap(reference: Trace, led: Trace) -> float:
     """Share of the likeliest tokens of each step that are so in both, whatever their order."""
     return float(np.mean((reference.best[:, :, None] == led.best[:, None]).any(axis=2)))
@@ -104,10 +87,8 @@ def best_overlap(reference: Trace, led: Trace) -> float:
 def peak_difference(reference: Samples, samples: Samples) -> float:
     """Largest difference of two sounds of one length, in parts of the reference's peak.
 
-    0 if both are silent or empty, infinite if only the reference is, or lengths differ.
+    0 if both are silent or empty, infinite if only the reference is.
     """
-    if len(reference) != len(samples):
-        return float("inf")
     difference = float(np.abs(reference - samples).max(initial=0.0))
     peak = float(np.abs(reference).max(initial=0.0))
     if peak == 0:
@@ -132,15 +113,12 @@ DYNAMIC_RANGE_DB: Final = 80.0
 SMALLEST_POWER: Final = 1e-20  # keeps silence finite; far below 24 bits
 
 
-def log_mel_distance_db(reference: Samples, samples: Samples) -> float | None:
-    """Mean absolute difference of the two log-mel spectrograms over the length both have, in dB.
+def log_mel_distance_db(reference: Samples, samples: Samples) -> float:
+    """Mean absolute difference of the two log-mel spectrograms in dB.
 
-    None where one of them is empty. Both are (num_samples,) at 32 000 Hz.
+    Both are (num_samples,) at 32 000 Hz.
     """
-    length = min(len(reference), len(samples))
-    if length == 0:
-        return None
-    expected, found = mel_powers(reference[:length]), mel_powers(samples[:length])
+    expected, found = mel_powers(reference), mel_powers(samples)
     floor = max(SMALLEST_POWER, float(expected.max()) * 10 ** (-DYNAMIC_RANGE_DB / 10))
     differences = np.log10(np.maximum(expected, floor)) - np.log10(np.maximum(found, floor))
     return float(10 * np.abs(differences).mean())
@@ -165,11 +143,9 @@ def mel_filters() -> NDArray[np.float64]:
     """
     top = hertz_to_mel(np.array(SAMPLE_RATE / 2))
     corners = mel_to_hertz(np.linspace(0.0, top, NUM_BANDS + 2))
-    lower, centre, upper = (corners[i : i + NUM_BANDS, np.newaxis] for i in range(3))
     frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
-    rising = (frequencies - lower) / (centre - lower)
-    falling = (upper - frequencies) / (upper - centre)
-    return np.maximum(0.0, np.minimum(rising, falling))
+    bands = (np.interp(frequencies, corners[i : i + 3], [0, 1, 0]) for i in range(NUM_BANDS))
+    return np.stack(list(bands))
 
 
 def hertz_to_mel(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -196,54 +172,35 @@ class ReferenceRun(msgspec.Struct, frozen=True, eq=False):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A sentence by a model and by the reference."""
+    """A sentence by a model, led along the reference's tokens, and by the reference."""
 
-    num_reference_tokens: int  # without the end token
-    num_tokens: int  # of the free-running model, without the end token
-    first_difference: int | None  # index of the first token that differs, None if none does
-    agreement: float  # see `token_agreement`; the end token is included
-    peak_difference: float | None  # see `peak_difference`; None where tokens differ
-    log_mel_db: float | None  # see `log_mel_distance_db`
-    reference_finish: str  # "stop", or "length" where the limit of tokens came first
-    finish: str  # the same of the free-running model
-    num_steps: int  # along the reference's tokens, the end token included
+    num_steps: int  # of the reference, the end token included
     num_steps_agreed: int  # of these, where the model chooses the reference's next token
     num_near_ties: int  # steps where it does not, but the two best logits of the reference are near
     best_overlap: float  # see `best_overlap`
-    led_peak_difference: float  # of the audio of the model's states along the reference's tokens
-    led_log_mel_db: float | None  # of the same audio
-    state_similarity: float  # of its states and the reference's along these tokens
+    peak_difference: float  # see `peak_difference`
+    log_mel_db: float  # see `log_mel_distance_db`
+    state_similarity: float  # see `state_similarity`
+    is_unended: bool  # the reference ends the sentence, and the model, free-running, does not
 
 
 def compare(reference: ReferenceRun, model: ComparedModel) -> Comparison:
-    """Let a model synthesize the prompt of the reference, led along its tokens and free-running."""
+    """Lead a model along the reference's tokens of a prompt."""
     expected = reference.trace
     led = model.generate(reference.prompt, expected.choices)
+    samples = model.vocode(led.states[: expected.num_tokens])
     is_agreed = led.choices == expected.choices
-    led_samples = model.vocode(led.states[: expected.num_tokens])
-    free, samples = led, led_samples
-    if not is_agreed.all():  # else it would walk the same way once more
-        free = model.generate(reference.prompt)
-        samples = model.vocode(free.states[: free.num_tokens])
-    difference = first_difference(expected.choices, free.choices)
+    # A model that agrees at every step would free-running go the same way once more.
+    free = led if is_agreed.all() else model.generate(reference.prompt)
     return Comparison(
-        num_reference_tokens=expected.num_tokens,
-        num_tokens=free.num_tokens,
-        first_difference=difference,
-        agreement=token_agreement(expected.choices, free.choices),
-        peak_difference=(
-            peak_difference(reference.samples, samples) if difference is None else None
-        ),
-        log_mel_db=log_mel_distance_db(reference.samples, samples),
-        reference_finish=expected.finish,
-        finish=free.finish,
         num_steps=len(expected.choices),
         num_steps_agreed=int(np.count_nonzero(is_agreed)),
         num_near_ties=int(np.count_nonzero(~is_agreed & (expected.margins < NEAR_TIE))),
         best_overlap=best_overlap(expected, led),
-        led_peak_difference=peak_difference(reference.samples, led_samples),
-        led_log_mel_db=log_mel_distance_db(reference.samples, led_samples),
+        peak_difference=peak_difference(reference.samples, samples),
+        log_mel_db=log_mel_distance_db(reference.samples, samples),
         state_similarity=state_similarity(expected.states, led.states),
+        is_unended=expected.has_ended and not free.has_ended,
     )
 
 
@@ -270,18 +227,14 @@ USABLE_LOG_MEL_DB: Final = 2.0
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All sentences of one model."""
 
-    num_sentences: int  # that were compared
-    num_same_tokens: int  # of these, with all tokens as the reference's when free-running
-    agreement: float  # mean token agreement when free-running
-    num_unended: int  # sentences that the reference ended and the free-running model did not
-    step_agreement: float  # share of all steps along the reference's tokens with the same choice
+    step_agreement: float  # share of all steps with the reference's choice
     num_steps_differing: int  # the other steps, near ties not counted
     num_near_ties: int  # steps that differ where two logits are as good as equal
     best_overlap: float  # mean over the sentences
-    log_mel_db: float  # mean over the sentences with audio, free-running
-    led_log_mel_db: float  # the same along the reference's tokens
-    led_peak_difference: float  # largest of all
+    peak_difference: float  # largest of all
+    log_mel_db: float  # mean over the sentences
     state_similarity: float  # mean over the sentences
+    num_unended: int  # sentences that the reference ended and the free-running model did not
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -301,35 +254,23 @@ def summarize(comparisons: Collection[Comparison]) -> Summary:
     num_agreed = sum(one.num_steps_agreed for one in comparisons)
     num_near_ties = sum(one.num_near_ties for one in comparisons)
     return Summary(
-        num_sentences=len(comparisons),
-        num_same_tokens=sum(one.first_difference is None for one in comparisons),
-        agreement=_mean(one.agreement for one in comparisons),
-        num_unended=sum(
-            one.reference_finish == "stop" and one.finish != "stop" for one in comparisons
-        ),
         step_agreement=num_agreed / num_steps,
         num_steps_differing=num_steps - num_agreed - num_near_ties,
         num_near_ties=num_near_ties,
-        best_overlap=_mean(one.best_overlap for one in comparisons),
-        log_mel_db=_mean(one.log_mel_db for one in comparisons),
-        led_log_mel_db=_mean(one.led_log_mel_db for one in comparisons),
+        best_overlap=fmean(one.best_overlap for one in comparisons),
         # `np.max` is not a number if one of them is none.
-        led_peak_difference=float(np.max([one.led_peak_difference for one in comparisons])),
-        state_similarity=_mean(one.state_similarity for one in comparisons),
+        peak_difference=float(np.max([one.peak_difference for one in comparisons])),
+        log_mel_db=fmean(one.log_mel_db for one in comparisons),
+        state_similarity=fmean(one.state_similarity for one in comparisons),
+        num_unended=sum(one.is_unended for one in comparisons),
     )
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    """Of those that are there; 0 if none is."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else 0.0
 
 
 def judge_equal(summary: Summary) -> Verdict:
     """Whether a model of full precision is the reference but for rounding: good or not usable."""
     if summary.num_steps_differing:
         return Verdict("not usable", f"{summary.num_steps_differing} tokens differ")
-    difference = summary.led_peak_difference
+    difference = summary.peak_difference
     if not difference <= MAX_PEAK_DIFFERENCE:
         return Verdict("not usable", f"samples differ by {difference:.1e} of the peak")
     near_ties = f" but for {summary.num_near_ties} near ties" if summary.num_near_ties else ""
@@ -342,11 +283,11 @@ def judge_close(summary: Summary) -> Verdict:
     """Whether a quantised model is near enough to the reference."""
     figures = (
         f"{summary.step_agreement:.1%} of the tokens along the reference agree, the sound is "
-        f"{summary.led_log_mel_db:.1f} dB off"
+        f"{summary.log_mel_db:.1f} dB off"
     )
     if summary.num_unended:
         return Verdict("not usable", f"{summary.num_unended} sentences do not end; {figures}")
-    agreement, log_mel_db = summary.step_agreement, summary.led_log_mel_db
+    agreement, log_mel_db = summary.step_agreement, summary.log_mel_db
     if agreement >= GOOD_STEP_AGREEMENT and log_mel_db <= GOOD_LOG_MEL_DB:
         return Verdict("good", figures)
     if agreement >= USABLE_STEP_AGREEMENT and log_mel_db <= USABLE_LOG_MEL_DB:

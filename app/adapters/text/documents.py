@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from app.domain.book import Book, Chapter
+from app.domain.errors import InvalidRequestError
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ _DAMAGE: Final = (
 )  # fmt: skip
 
 
-class UnreadableDocumentError(Exception):
+class UnreadableDocumentError(InvalidRequestError):
     """A document cannot be read; the message says which one and why."""
 
 

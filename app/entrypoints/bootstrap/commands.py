@@ -17,7 +17,7 @@ from app.adapters.speech.soprano.checkpoint.hub import DEFAULT_REPO, download, l
 from app.adapters.speech.soprano.onnx.graph import MAX_LEVEL, Precision, int8_here
 from app.adapters.speech.soprano.onnx.sessions import open_sessions
 from app.adapters.speech.soprano.text import prompt_for, split_for_soprano
-from app.adapters.text.documents import UnreadableDocumentError, is_document, read_book
+from app.adapters.text.documents import is_document, read_book
 from app.domain.segment import TextSegment
 from app.domain.text.front_end import segment_text
 from app.entrypoints.bootstrap.instances import (
@@ -31,7 +31,7 @@ from app.entrypoints.services import Ports
 from app.entrypoints.settings import ModelSettings, Settings
 
 __all__ = [
-    "BOOK_FORMATS", "DEFAULT_REPO", "Checkpoint", "UnreadableDocumentError", "add_key",
+    "BOOK_FORMATS", "DEFAULT_REPO", "Checkpoint", "add_key",
     "apply_serve_config", "count_cores", "describe_entry", "duration_of", "is_document",
     "join_parts", "list_cached", "read_book",
 ]  # fmt: skip
@@ -96,34 +96,27 @@ class ComparedSentence(msgspec.Struct, frozen=True):
     by_precision: dict[Precision, verification.Comparison]
 
 
-class Verification:
-    """The backend onnx in each precision, and the package to hold it against.
+def compare_precisions(
+    checkpoint: Checkpoint, settings: ModelSettings, sentences: Iterable[TextSegment]
+) -> Iterator[ComparedSentence]:
+    """Sentences by the backend onnx in each precision, one after the other, against the package.
 
     Raises ModelLoadError if a package is missing, or a model cannot be built.
     """
-
-    def __init__(self, settings: ModelSettings) -> None:
-        self.checkpoint = check_checkpoint(
-            settings.checkpoint or DEFAULT_REPO, settings.revision or None
+    reference = verification.TracedPackage(checkpoint)
+    cache = build_graph_cache(settings, SystemClock())
+    models = {
+        precision: verification.TracedOnnx(
+            open_sessions(checkpoint, precision, 1, settings.num_threads, cache)
         )
-        self._reference = verification.TracedPackage(self.checkpoint)
-        cache = build_graph_cache(settings, SystemClock())
-        self._models = {
-            precision: verification.TracedOnnx(
-                open_sessions(self.checkpoint, precision, 1, settings.num_threads, cache)
-            )
-            for precision in PRECISIONS
+        for precision in PRECISIONS
+    }
+    for sentence in sentences:
+        spoken = reference.synthesize(prompt_for(sentence))
+        comparisons = {
+            precision: verification.compare(spoken, model) for precision, model in models.items()
         }
-
-    def run(self, sentences: Iterable[TextSegment]) -> Iterator[ComparedSentence]:
-        """Compare one sentence after the other."""
-        for sentence in sentences:
-            spoken = self._reference.synthesize(prompt_for(sentence))
-            comparisons = {
-                precision: verification.compare(spoken, model)
-                for precision, model in self._models.items()
-            }
-            yield ComparedSentence(sentence.text, comparisons)
+        yield ComparedSentence(sentence.text, comparisons)
 
 
 def split_texts(texts: Iterable[str]) -> list[TextSegment]:
@@ -132,15 +125,11 @@ def split_texts(texts: Iterable[str]) -> list[TextSegment]:
     return [segment for segment in segments if segment.text]
 
 
-def judge(sentences: Sequence[ComparedSentence]) -> Judgements:
+def judge_all(sentences: Sequence[ComparedSentence]) -> Judgements:
     """What at least one sentence says of each precision."""
     judged: Judgements = {}
     for precision in PRECISIONS:
         summary = verification.summarize([one.by_precision[precision] for one in sentences])
-        verdict = (
-            verification.judge_equal(summary)
-            if precision == "fp32"
-            else verification.judge_close(summary)
-        )
-        judged[precision] = summary, verdict
+        judge = verification.judge_equal if precision == "fp32" else verification.judge_close
+        judged[precision] = summary, judge(summary)
     return judged

@@ -107,10 +107,9 @@ def _load_engine(
     if backend == "onnx":  # whose instances share the processor
         cache, max_sentences = build_graph_cache(settings, clock), settings.max_batch_size
         precision, num_threads = settings.precision, settings.num_threads
-        engine = OnnxEngine(
-            partial(open_sessions, checkpoint, precision, max_sentences, num_threads, cache), clock
-        )
-        engine.load()
+        sessions = open_sessions(checkpoint, precision, max_sentences, num_threads, cache)
+        engine = OnnxEngine(sessions, clock)
+        engine.start()
         return engine
     load = load_lmdeploy if backend == "lmdeploy" else load_transformers
     return load_torch_engine(checkpoint, settings.device, index, load)

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from app.domain.api_keys import InvalidKeysError, check_name, new_key
-from app.domain.errors import ModelLoadError
+from app.domain.errors import SpeechError
 from app.entrypoints.cli.options import common_options, print_columns, server_options, settings_from
 from app.entrypoints.settings import default_toml, shown_value
 from app.entrypoints.settings_loader import SettingsError, all_keys
@@ -87,14 +87,11 @@ def create(name: str, path: Path | None) -> None:
             problem = f"Standard output cannot be written: {error.strerror}; no key was added."
             raise click.ClickException(problem) from error
 
-    try:
-        if path is None:
-            check_name(name)
-            click.echo(f"{key}\n\n{describe_entry(name, key)}", nl=False)
-        else:
-            add_key(path, name, key, show)
-    except InvalidKeysError as error:
-        raise click.ClickException(str(error)) from error
+    if path is None:
+        check_name(name)
+        click.echo(f"{key}\n\n{describe_entry(name, key)}", nl=False)
+    else:
+        add_key(path, name, key, show)
 
 
 @cli.command()
@@ -161,7 +158,7 @@ def main(arguments: list[str] | None = None) -> Any:
             with suppress(OSError):  # a full pipe that nobody reads
                 _flush(sys.stderr)
             _flush(sys.stdout)
-    except (SettingsError, ModelLoadError, OSError) as error:
+    except (SettingsError, SpeechError, InvalidKeysError, OSError) as error:
         sys.stderr.write(f"soprano-api: {error}\n")
         sys.exit(2 if isinstance(error, SettingsError) else 1)
 

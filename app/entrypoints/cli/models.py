@@ -1,11 +1,7 @@
 """`soprano-api models`: Soprano's weights on this machine."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
 
-from app.domain.errors import ModelLoadError
 from app.entrypoints.backends import BACKENDS, choose_backend, why_not
 from app.entrypoints.bootstrap import commands
 from app.entrypoints.bootstrap.instances import look_around
@@ -31,8 +27,7 @@ def list_command() -> None:
         backends.append((backend, reason or ("serves" if backend == served else "can run")))
     print_columns(backends)
     click.echo()
-    with _errors_in_one_line():
-        cached = commands.list_cached()
+    cached = commands.list_cached()
     rows: list[tuple[str, ...]] = [("repository", "revision", "size", "path")]
     for one in cached:
         revision = " ".join((*one.refs, one.revision[:8]))
@@ -51,8 +46,7 @@ def list_command() -> None:
 def pull(repo: str, revision: str | None, *, force: bool) -> None:
     """Download REPO into the Hugging Face cache, and check it."""
     configure_logging(settings_from(None, {}).settings.log)
-    with _errors_in_one_line():
-        _print_checkpoint(commands.pull_checkpoint(repo, revision, is_forced=force))
+    _print_checkpoint(commands.pull_checkpoint(repo, revision, is_forced=force))
 
 
 @models.command()
@@ -60,8 +54,7 @@ def pull(repo: str, revision: str | None, *, force: bool) -> None:
 @revision_option
 def check(model: str, revision: str | None) -> None:
     """Describe the checkpoint in a directory or cached repository; exit with 1 if corrupt."""
-    with _errors_in_one_line():
-        _print_checkpoint(commands.check_checkpoint(model, revision))
+    _print_checkpoint(commands.check_checkpoint(model, revision))
 
 
 @models.command()
@@ -72,16 +65,7 @@ def build(model: str, precision: str | None, config: str | None) -> None:
     """Build the graphs of the backend onnx before the first start, and print their paths."""
     settings = settings_from(config, {"precision": precision}).settings
     configure_logging(settings.log)
-    with _errors_in_one_line():
-        click.echo(commands.build_checkpoint_graphs(model, settings.model))
-
-
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except ModelLoadError as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(commands.build_checkpoint_graphs(model, settings.model))
 
 
 def _print_checkpoint(checkpoint: commands.Checkpoint) -> None:

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.domain.audio import DEFAULT_STEM, AudioFormat
 from app.domain.book import Book
-from app.domain.errors import SpeechError
 from app.domain.segment import RENDERERS
 from app.domain.services.speech_stream import SpeechStream
 from app.domain.speech import SpeechRequest
@@ -86,26 +85,23 @@ def say(  # noqa: PLR0913, PLR0917 - a flag each
     flags["log_level"] = flags["log_level"] or "warning"
     settings = settings_from(config, flags).settings
     configure_logging(settings.log)
-    try:
-        book = _read_documents(text)
-        if book and not (output or play or format_name):
-            first = Path(text[0]).resolve()
-            output = f"{first.name if first.is_dir() else first.stem}.m4b"
-        target = _Target(
-            _choose_format(format_name, output), output, captions, play, format_name, bool(book)
-        )
-        chapters = book.chapters if book else ()
-        paragraphs = [paragraph for chapter in chapters for paragraph in chapter.paragraphs]
-        request = SpeechRequest(
-            text="\n\n".join(paragraphs) if book else text_or_input(*text),
-            voice=voice,
-            speed=speed,
-            format=target.format,
-            sample_rate=sample_rate,
-        )
-        asyncio.run(_run(settings, request, target, book))
-    except (SpeechError, commands.UnreadableDocumentError) as error:
-        raise click.ClickException(str(error)) from error
+    book = _read_documents(text)
+    if book and not (output or play or format_name):
+        first = Path(text[0]).resolve()
+        output = f"{first.name if first.is_dir() else first.stem}.m4b"
+    target = _Target(
+        _choose_format(format_name, output), output, captions, play, format_name, bool(book)
+    )
+    chapters = book.chapters if book else ()
+    paragraphs = [paragraph for chapter in chapters for paragraph in chapter.paragraphs]
+    request = SpeechRequest(
+        text="\n\n".join(paragraphs) if book else text_or_input(*text),
+        voice=voice,
+        speed=speed,
+        format=target.format,
+        sample_rate=sample_rate,
+    )
+    asyncio.run(_run(settings, request, target, book))
 
 
 class _Target(msgspec.Struct, frozen=True):

@@ -9,11 +9,10 @@ from typing import Final
 import click
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from app.domain.segment import TextSegment
 from app.entrypoints.bootstrap import commands
-from app.entrypoints.cli.options import config_option, settings_from
+from app.entrypoints.cli.options import config_option, print_columns, settings_from
 from app.entrypoints.log import configure_logging
 
 SENTENCES: Final = (
@@ -66,28 +65,25 @@ SENTENCES: Final = (
 )
 """Numbers, names, questions and exclamations, from four words to two lines."""
 
-Rows = Sequence[Sequence[str]]
+Rows = Sequence[tuple[str, ...]]
 
-NOTHING: Final = "-"
 MAX_SENTENCE_CHARS: Final = 24  # of a sentence in the table
-MIN_WIDTH: Final = 136  # columns of the table where it does not go to a terminal
 
 SENTENCE_HEAD: Final = (
-    "sentence", "precision", "tokens", "differ at", "agree", "samples", "log-mel", "finish",
-    "led: agree", "top 5", "log-mel", "cosine",
+    "sentence", "precision", "tokens", "agree", "top 5", "samples", "log-mel", "cosine", "ends",
 )  # fmt: skip
 
 SUMMARY_HEAD: Final = (
-    "precision", "same tokens", "agree", "log-mel", "led: agree", "top 5", "near ties",
-    "samples", "log-mel", "cosine", "verdict",
+    "precision", "agree", "near ties", "top 5", "samples", "log-mel", "cosine", "verdict",
 )  # fmt: skip
 
 EXPLANATION: Final = (
-    "Both speak greedily; the first of two numbers is the package's. Agree: share of positions "
-    "with the same token. Samples: largest difference in parts of the package's peak. Log-mel: "
-    "mean absolute difference of 80 mel bands. Led: the same where each token of the package is "
-    "put in place of the model's own, so that one difference does not cause the next; top 5: "
-    "share of the five likeliest tokens that are the same; cosine: of the hidden states."
+    "Each precision is led along the package's greedy tokens, so that one difference does not cause"
+    " the next. Agree: share of steps with the package's token. Near ties: other steps, where two"
+    " tokens are as good as equally likely. Top 5: share of the five likeliest tokens that are the"
+    " same. Samples: largest difference in parts of the package's peak. Log-mel: mean absolute"
+    " difference of 80 mel bands. Cosine: of the hidden states. Ends: no, where the package ends a"
+    " sentence that the precision, left to itself, does not."
 )
 
 
@@ -125,24 +121,24 @@ def verify(
     if output is not None and not output.parent.is_dir():  # not only after minutes of work
         raise click.ClickException(f"{output} cannot be written: {output.parent} is no directory.")
     sentences = _read_sentences(text_path)[:max_sentences]
-    verification, console = commands.Verification(settings.model), Console(stderr=True)
+    wanted, console = settings.model, Console(stderr=True)
+    checkpoint = commands.check_checkpoint(
+        wanted.checkpoint or commands.DEFAULT_REPO, wanted.revision or None
+    )
     compared = list(
         track(
-            verification.run(sentences),
+            commands.compare_precisions(checkpoint, wanted, sentences),
             total=len(sentences),
             description="comparing",
             console=console,
             disable=not console.is_terminal,
         )
     )
-    judged = commands.judge(compared)
+    judged = commands.judge_all(compared)
     _print(compared, judged)
     if output is not None:
-        report = _markdown(str(verification.checkpoint.directory), compared, judged)
-        try:
-            output.write_text(report, encoding="utf-8")
-        except OSError as error:
-            raise click.ClickException(f"{output} cannot be written: {error.strerror}.") from error
+        report = _markdown(str(checkpoint.directory), compared, judged)
+        output.write_text(report, encoding="utf-8")
     if not all(verdict.is_usable for _, verdict in judged.values()):
         raise click.exceptions.Exit(1)
 
@@ -150,79 +146,51 @@ def verify(
 def _read_sentences(path: Path | None) -> list[TextSegment]:
     if path is None:
         return commands.split_texts(SENTENCES)
-    try:
-        sentences = commands.split_texts([path.read_text(encoding="utf-8", errors="replace")])
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from error
+    sentences = commands.split_texts([path.read_text(encoding="utf-8", errors="replace")])
     if not sentences:
         raise click.ClickException(f"{path} has no sentence to speak.")
     return sentences
 
 
 def _print(compared: Sequence[commands.ComparedSentence], judged: commands.Judgements) -> None:
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = MIN_WIDTH
-    sentences, summary = _sentence_rows(compared), _summary_rows(judged)
-    for head, rows in ((SENTENCE_HEAD, sentences), (SUMMARY_HEAD, summary)):
-        table = Table(*head, box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    print_columns([SENTENCE_HEAD, *_sentence_rows(compared)])
+    print_columns([SUMMARY_HEAD, *_summary_rows(judged)])
     for precision, (_, verdict) in judged.items():
-        console.print(f"{precision}: {verdict.grade}: {verdict.reason}.", highlight=False)
+        click.echo(f"{precision}: {verdict.grade}: {verdict.reason}.")
 
 
 def _sentence_rows(compared: Sequence[commands.ComparedSentence]) -> Rows:
-    rows = []
-    for number, sentence in enumerate(compared, 1):
-        name = f"{number} {shorten(sentence.text, MAX_SENTENCE_CHARS, placeholder='...')}"
-        for precision in commands.PRECISIONS:
-            one = sentence.by_precision[precision]
-            first, peak = one.first_difference, one.peak_difference
-            row = (
-                name,
-                precision,
-                _pair(str(one.num_reference_tokens), str(one.num_tokens)),
-                NOTHING if first is None else str(first),
-                f"{one.agreement:.1%}",
-                NOTHING if peak is None else f"{peak:.0e}",
-                _decibels(one.log_mel_db),
-                _pair(one.reference_finish, one.finish),
-                f"{one.num_steps_agreed / one.num_steps:.1%}",
-                f"{one.best_overlap:.1%}",
-                _decibels(one.led_log_mel_db),
-                f"{one.state_similarity:.5f}",
-            )
-            rows.append(row)
-    return rows
+    return [
+        (
+            f"{number} {shorten(sentence.text, MAX_SENTENCE_CHARS, placeholder='...')}",
+            precision,
+            str(one.num_steps),
+            f"{one.num_steps_agreed / one.num_steps:.1%}",
+            f"{one.best_overlap:.1%}",
+            f"{one.peak_difference:.0e}",
+            f"{one.log_mel_db:.2f} dB",
+            f"{one.state_similarity:.5f}",
+            "no" if one.is_unended else "yes",
+        )
+        for number, sentence in enumerate(compared, 1)
+        for precision, one in sentence.by_precision.items()
+    ]
 
 
 def _summary_rows(judged: commands.Judgements) -> Rows:
     return [
         (
             precision,
-            f"{summary.num_same_tokens} of {summary.num_sentences}",
-            f"{summary.agreement:.1%}",
-            _decibels(summary.log_mel_db),
             f"{summary.step_agreement:.1%}",
-            f"{summary.best_overlap:.1%}",
             str(summary.num_near_ties),
-            f"{summary.led_peak_difference:.0e}",
-            _decibels(summary.led_log_mel_db),
+            f"{summary.best_overlap:.1%}",
+            f"{summary.peak_difference:.0e}",
+            f"{summary.log_mel_db:.2f} dB",
             f"{summary.state_similarity:.5f}",
             verdict.grade,
         )
         for precision, (summary, verdict) in judged.items()
     ]
-
-
-def _pair(reference: str, own: str) -> str:
-    return own if own == reference else f"{reference}/{own}"
-
-
-def _decibels(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f} dB"
 
 
 def _markdown(
@@ -248,6 +216,6 @@ def _markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(head: Sequence[str], rows: Rows) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+def _markdown_table(head: tuple[str, ...], rows: Rows) -> str:
+    lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -22,7 +22,6 @@ from app.domain.resilience import (
     CallOutcome,
     CircuitBreaker,
     Permit,
-    Refusal,
 )
 from tests.fakes.clock import FakeClock
 
@@ -117,9 +116,9 @@ class BreakerMachine(RuleBasedStateMachine):
     def acquire(self) -> Any:
         expected = self.reference.acquire(self.now)
         found = self.breaker.acquire(self.now)
-        if isinstance(found, Refusal):
+        if found is None:
             assert expected == "refused"
-            assert found.retry_after_s > 0
+            assert self.breaker.wait_s(self.now) > 0
             return (Permit(-1), -1)
         assert expected == ("probe" if found.is_probe else "call")
         return (found, self.reference.number)
@@ -178,9 +177,8 @@ class Bench:
         return permit
 
     def refusal(self) -> float:
-        refusal = self.breaker.acquire(self.now())
-        assert isinstance(refusal, Refusal)
-        return refusal.retry_after_s
+        assert self.breaker.acquire(self.now()) is None
+        return self.breaker.wait_s(self.now())
 
     def end(self, *outcomes: CallOutcome) -> None:
         for outcome in outcomes:

@@ -14,7 +14,7 @@ from app.adapters.speech.soprano.checkpoint.shapes import SAMPLE_RATE, SAMPLES_P
 from app.adapters.speech.soprano.engine import Engine, Sampling
 from app.adapters.speech.soprano.text import MIN_SENTENCE_CHARS, prompt_for, split_for_soprano
 from app.domain.audio import AudioChunk
-from app.domain.errors import SentenceError, SynthesisError
+from app.domain.errors import InstanceDeadError, SentenceError
 from app.domain.segment import TextSegment
 from app.domain.speech import ModelInfo, SynthesisParams, Voice
 from app.domain.text.mapped_text import MappedText
@@ -67,8 +67,9 @@ class SopranoModel:
         self._tokenizer = await asyncio.to_thread(load_tokenizer, checkpoint.directory)
 
     async def close(self) -> None:
-        if self.engine is not None:
-            await asyncio.to_thread(self.engine.close)
+        engine, self.engine = self.engine, None  # and its memory
+        if engine is not None:
+            await asyncio.to_thread(engine.close)
 
     def split(self, paragraphs: Sequence[MappedText]) -> list[MappedText]:
         return split_for_soprano(paragraphs)
@@ -76,8 +77,8 @@ class SopranoModel:
     async def synthesize(
         self, segment: TextSegment, params: SynthesisParams, due_at: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:
-        if self.engine is None:
-            raise SynthesisError("Soprano is not loaded.")
+        if (engine := self.engine) is None:
+            raise InstanceDeadError("Soprano is not loaded.")
         chosen = self._sampling.chosen(params.sampling)
         prompt = prompt_for(segment)
         num_prompt_tokens = len(self._tokenizer.encode(prompt).ids)
@@ -85,7 +86,7 @@ class SopranoModel:
         for attempt in range(self._max_regenerations + 1):
             sampling = chosen.for_attempt(attempt)
             try:
-                async with aclosing(self.engine.synthesize(prompt, sampling, due_at)) as pieces:
+                async with aclosing(engine.synthesize(prompt, sampling, due_at)) as pieces:
                     async for samples in pieces:
                         before, num_samples = num_samples, num_samples + len(samples)
                         yield AudioChunk(

@@ -25,12 +25,10 @@ _SPELLINGS: Final[dict[str, str | None]] = {
 }  # fmt: skip
 
 # Small figures to figures: they are left as they are here, and read by the rules for numbers.
-SUPERSCRIPTS: Final = str.maketrans(
-    "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f",
-    "0123456789-+n",
-)
-SUBSCRIPTS: Final = str.maketrans(
-    "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789"
+SMALL: Final = str.maketrans(
+    "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f"
+    "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089",
+    "0123456789-+n0123456789",
 )
 # Symbols with a name (see _SIGN_NAMES), and the ellipsis.
 _NAMED: Final = (
@@ -38,7 +36,7 @@ _NAMED: Final = (
     "\u00b1\u2211\u03c0\u2026"
 )
 
-_SPELLINGS.update(dict.fromkeys([*_NAMED, *map(chr, SUPERSCRIPTS), *map(chr, SUBSCRIPTS)]))
+_SPELLINGS.update(dict.fromkeys([*_NAMED, *map(chr, SMALL)]))
 _FRACTION_SLASH: Final = "\u2044"
 _ZERO_WIDTH_SPACE: Final = "\u200b"
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, digits
-from app.domain.text.reading.matching import any_of, not_after, spelled, touches_word, word_rule
+from app.domain.text.reading.matching import any_of, not_after, spelled, word_rule
 
 # Of a longer path only the name of the server is read; nobody can follow the rest by ear.
 MAX_PATH_CHARS: Final = 60
@@ -34,9 +34,7 @@ def _read(address: str) -> str:
     )
 
 
-def _read_url(match: re.Match[str]) -> str | None:
-    if touches_word(match):
-        return None
+def _read_url(match: re.Match[str]) -> str:
     host, _, path = match["host"].partition("/")
     host = _QUERY.split(host.rpartition("@")[2].removeprefix("www."))[0]
     path = _QUERY.split(path)[0].strip("/")
@@ -49,15 +47,12 @@ def _read_all(match: re.Match[str]) -> str:
 
 
 URLS: Final = (
-    rule(
+    word_rule(
         r"(?:http|https|HTTP|HTTPS|Http|Https|ftp|ftps|ws|wss)://"
         r"(?P<host>[^\s<>\"'()\[\]{}]*[^\s<>\"'()\[\]{}.,;:!?*_~`])",
         _read_url,
     ),
-    rule(
-        r"(?:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]",
-        lambda match: None if touches_word(match) else _read_all(match),
-    ),
+    word_rule(r"(?:file|mailto|tel|data):(?://)?[^\s<>\"]*[^\s<>\".,;:!?]", _read_all),
 )
 MAIL: Final = rule(
     r"(?<![A-Za-z0-9._%+&-])\.?[A-Za-z0-9][A-Za-z0-9._%+&-]{0,63}@"

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, counted, decimal, fraction, is_one, power
-from app.domain.text.reading.characters import SUPERSCRIPTS
+from app.domain.text.reading.characters import SMALL
 from app.domain.text.reading.matching import (
     NUMBER,
     any_of,
@@ -188,7 +188,7 @@ def _read(match: re.Match[str]) -> str | None:
     if part and len(part) > len("/9") and part[0] == "/" and UNITS[unit][0] == "second":
         return f"{words} of a second"  # an exposure of 1/250 s
     if match["exponent"]:
-        words += " " + power(match["exponent"].lstrip("^").translate(SUPERSCRIPTS))
+        words += " " + power(match["exponent"].lstrip("^").translate(SMALL))
     words += f"{match['scale']} {_name(match, is_single=is_single)}"
     return with_point(words, match, before_names=unit == "in.")
 

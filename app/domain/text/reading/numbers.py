@@ -20,7 +20,7 @@ from app.domain.text.number_words import (
     year,
 )
 from app.domain.text.reading import money
-from app.domain.text.reading.characters import SUBSCRIPTS, SUPERSCRIPTS
+from app.domain.text.reading.characters import SMALL
 from app.domain.text.reading.matching import (
     NUMBER,
     apart,
@@ -100,7 +100,7 @@ def _plain_fraction(written: str) -> str:
 
 
 def _read_power(match: re.Match[str]) -> str:
-    words = f" {power(match[1].translate(SUPERSCRIPTS))}"
+    words = f" {power(match[1].translate(SMALL))}"
     end = match.end()
     return f"{words} " if match.string[end : end + 1].isalnum() else words
 
@@ -175,13 +175,13 @@ POWERS: Final = (
     # 235U
     rule(
         "([\u2070\u00b9\u00b2\u00b3\u2074-\u2079](?<![\\w).].)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{0,2})(?=[A-Z])",
-        lambda match: f"{cardinal(match[1].translate(SUPERSCRIPTS))} ",
+        lambda match: f"{cardinal(match[1].translate(SMALL))} ",
     ),
     # Ca2+, Cl-
     rule(
         "(?<=[A-Za-z])([\u00b2\u00b3\u2074]?)([\u207a\u207b])(?![\u2070\u00b9\u00b2\u00b3\u2074-\u2079])",
         lambda match: (
-            (f" {cardinal(match[1].translate(SUPERSCRIPTS))}" if match[1] else "")
+            (f" {cardinal(match[1].translate(SMALL))}" if match[1] else "")
             + (" plus" if match[2] == "\u207a" else " minus")
         ),
     ),
@@ -194,7 +194,7 @@ POWERS: Final = (
     rule(r"\*\*(?:(?<=[0-9)]..)|(?<=[0-9)] ..)) ?(-?[0-9]{1,4}|[a-z])(?![\w*])", _read_power),
     rule(
         f"{_SMALL}{_SMALL}*",
-        lambda match: f" {cardinal(match[0].translate(SUBSCRIPTS).translate(SUPERSCRIPTS))} ",
+        lambda match: f" {cardinal(match[0].translate(SMALL))} ",
     ),
 )
 SLASHES: Final = (

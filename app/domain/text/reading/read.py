@@ -29,8 +29,6 @@ _TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
 _MAX_ROUNDS: Final = 8
 _TIDY: Final = (
     rule("  +", " "),
-    rule("\n ", "\n"),
-    rule(" \n", "\n"),
     rule(r" (?=[.,;:!?)\]}](?!\w))(?!\.\.\.)", ""),
     rule(r"[(\[{] ", lambda match: match[0][0]),
 )
@@ -160,7 +158,7 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
 _SYMBOLS: Final[tuple[Step, ...]] = (
     (characters.SYMBOL, *characters.SYMBOLS),
     ("[.!?,;:][A-Za-z.]", *characters.MARKS),
-    (r" (?:[ \n.,;:!?)\]}]|(?<=[(\[{\n] ))", *_TIDY),
+    (r" (?:[ .,;:!?)\]}]|(?<=[(\[{] ))", *_TIDY),
 )
 _FIGURES: Final = rf"[0\^\u2212\u00b0{_SMALL_FIGURES}]"
 

@@ -24,7 +24,7 @@ from app.domain.errors import (
     SynthesisError,
     TruncatedSpeechError,
 )
-from app.domain.resilience import BreakerState, ResiliencePolicy, RetryPolicy, TimeLimits
+from app.domain.resilience import BreakerState, ResiliencePolicy, TimeLimits
 from app.domain.segment import TextSegment
 from app.domain.speech import SynthesisParams
 from app.ports.speech_model import SpeechModel
@@ -38,7 +38,7 @@ from tests.pools import pool_of
 TEXT = "One sentence."
 PARAMS = SynthesisParams(FAKE_INFO.voices[0])
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
-NEVER_AGAIN = ResiliencePolicy(retry=RetryPolicy(max_retries=0))
+NEVER_AGAIN = ResiliencePolicy(max_retries=0)
 
 
 class Rig:
@@ -49,6 +49,7 @@ class Rig:
         policy: ResiliencePolicy | None = None,
         model: SpeechModel | None = None,
         tracing: Tracing | None = None,
+        chance: float = 0.5,
     ) -> None:
         self.clock = FakeClock()
         self.fake = FakeSpeechModel()
@@ -58,7 +59,7 @@ class Rig:
             self.clock,
             policy or ResiliencePolicy(),
             self.observer,
-            lambda: 0.5,
+            lambda: chance,
             tracing,
         )
 
@@ -244,8 +245,17 @@ async def test_a_sentence_whose_instance_died_is_begun_again_once() -> None:
     await rig.finish(task)
     assert task.result() == 3
     assert len(rig.fake.spoken) == 2
-    assert rig.clock.slept_s[-1] != 0
     assert [attempt for _, attempt in rig.observer.retries] == [1]
+
+
+@pytest.mark.parametrize(("chance", "pause_s"), [(0.0, 0.15), (0.5, 0.225), (0.999, 0.3)])
+async def test_a_pause_is_between_half_of_the_longest_and_all_of_it(
+    chance: float, pause_s: float
+) -> None:
+    rig = Rig(chance=chance)
+    rig.fake.failures = [InstanceDeadError()]
+    await rig.finish(rig.begin())
+    assert rig.clock.slept_s[-1] == pytest.approx(pause_s, rel=0.01)
 
 
 async def test_a_sentence_is_begun_again_on_another_instance() -> None:

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.adapters.speech.cache_levels import from_bytes, to_bytes
+from app.adapters.speech.cache_levels import checksum, from_bytes, to_bytes
 from app.domain.audio import AudioChunk
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 KEY = "5e" * 32
+FIELDS = AudioChunk.__struct_fields__
 SAMPLES = arrays(np.float32, st.integers(1, 50), elements=FINITE)
 
 
@@ -60,7 +61,6 @@ def test_any_other_bytes_are_nothing(content: bytes) -> None:
     "body",
     [
         [{"samples": b"\0\0\0\0"}],
-        [{"samples": b"\0\0\0\0", "sample_rate": 1, "num_tokens": 3}],
         [{"samples": b"\0\0\0", "sample_rate": 1}],
         [{"samples": b"\0\0\xc0\x7f", "sample_rate": 1}],
         [{"samples": b"\0\0\0\0", "sample_rate": 0}],
@@ -70,6 +70,15 @@ def test_any_other_bytes_are_nothing(content: bytes) -> None:
         5,
     ],
 )
-def test_whole_content_of_another_version_is_nothing(body: Any) -> None:
+def test_whole_content_of_another_kind_is_nothing(body: Any) -> None:
     encoded = msgspec.msgpack.encode(body)
-    assert from_bytes(KEY, hashlib.sha256(KEY.encode() + encoded).digest() + encoded) is None
+    assert from_bytes(KEY, checksum(KEY, encoded) + encoded) is None
+
+
+@pytest.mark.parametrize("fields", [("samples", "sample_rate"), (*FIELDS, "num_tokens")])
+def test_whole_content_of_another_version_is_nothing(fields: tuple[str, ...]) -> None:
+    chunk = {"samples": b"\0\0\0\0", "sample_rate": 1} | dict.fromkeys(fields[2:], 3)
+    encoded = msgspec.msgpack.encode([chunk])
+    digest = hashlib.sha256(repr((KEY, fields)).encode() + encoded).digest()
+    assert from_bytes(KEY, digest + encoded) is None
+    assert from_bytes(KEY, checksum(KEY, encoded) + encoded) is not None

@@ -5,15 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from app.adapters.reloaded_files import read_keys
 from app.domain.api_keys import ApiKey, KeyLimits, hash_key
-from app.entrypoints.cli.main import cli
+from tests.command_line import run_main
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["keys", "create", *arguments])
+    return run_main("keys", "create", *arguments)
 
 
 def test_a_key_is_shown_with_the_lines_that_let_it_in(tmp_path: Path) -> None:

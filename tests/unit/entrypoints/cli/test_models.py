@@ -6,9 +6,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from app.entrypoints.cli.main import cli
+from tests.command_line import run_main
 from tests.serving import clean_environment
 from tests.small_checkpoint import COMMIT, FILES, cache_small_checkpoint, write_small_checkpoint
 
@@ -17,7 +17,7 @@ REPO = "someone/Some-Voice"
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["models", *arguments])
+    return run_main("models", *arguments)
 
 
 def run_with_cache(cache_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +26,8 @@ def run_with_cache(cache_dir: Path, *arguments: str) -> subprocess.CompletedProc
         [
             sys.executable,
             "-c",
-            "from app.entrypoints.cli.models import models; models()",
+            "from app.entrypoints.cli.main import main; main()",
+            "models",
             *arguments,
         ],
         cwd=ROOT,
@@ -78,16 +79,15 @@ def test_check_refuses_wrong_checksums(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"Error: {path} is damaged: BadZipFile: Bad CRC-32 for file")
+    assert line.startswith(f"soprano-api: {path} is damaged: BadZipFile: Bad CRC-32 for file")
 
 
 @pytest.mark.parametrize("model", ["nothing", "./nothing"])
 def test_check_refuses_what_is_nowhere(model: str) -> None:
     result = run("check", model)
     assert result.exit_code == 1
-    assert result.stderr.splitlines() == [
-        f"Error: {model} is no directory, and no repository of the Hugging Face hub (owner/name)."
-    ]
+    problem = "is no directory, and no repository of the Hugging Face hub (owner/name)."
+    assert result.stderr.splitlines() == [f"soprano-api: {model} {problem}"]
 
 
 def test_check_finds_a_cached_repository(tmp_path: Path) -> None:
@@ -136,7 +136,8 @@ def test_pull_without_a_hub_and_a_cache_fails_in_one_line(tmp_path: Path) -> Non
     assert done.stdout == ""
     errors = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert len(errors) == 1
-    assert errors[0].startswith(f"Error: {REPO} (revision v1) cannot be fetched: HF_HUB_OFFLINE")
+    fetched = f"{REPO} (revision v1) cannot be fetched: HF_HUB_OFFLINE"
+    assert errors[0].startswith(f"soprano-api: {fetched}")
 
 
 def test_pull_wants_the_name_of_a_repository(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -52,41 +52,6 @@ Samples = NDArray[np.float32]
 Work = Callable[[], None]
 
 
-class OnnxEngine:
-    """Engine on ONNX Runtime; its `loop` runs while it is loaded.
-
-    `load` calls `open_sessions`; more sentences than their slots wait.
-    """
-
-    def __init__(self, open_sessions: Callable[[], Sessions], clock: Clock) -> None:
-        self._open_sessions = open_sessions
-        self._clock = clock
-        self._tokenizer: Any = None
-        self._eos_token_id = 0
-        self.loop: EngineLoop | None = None
-
-    def load(self) -> None:
-        sessions = self._open_sessions()
-        self._tokenizer, self._eos_token_id = sessions.tokenizer, sessions.eos_token_id
-        self.loop = EngineLoop(sessions, self._clock)  # which alone keeps the rest
-        self.loop.start()
-
-    def close(self) -> None:
-        loop, self.loop = self.loop, None
-        if loop is not None:
-            loop.close()
-
-    def synthesize(self, prompt: str, sampling: Sampling, due_at: float) -> ThreadStream[Samples]:
-        if self.loop is None:
-            raise InstanceDeadError
-        tokens = self._tokenizer.encode(prompt).ids
-        if len(tokens) > MAX_PROMPT_TOKENS:
-            raise SynthesisError(
-                f"A sentence has {len(tokens)} tokens, more than the model can hold."
-            )
-        return self.loop.submit(Sequence(tokens, sampling, due_at, self._eos_token_id))
-
-
 @contextmanager
 def released(lock: threading.Lock) -> Iterator[None]:
     """Let another thread have the engine's lock, to compute or to wait; called by its holder.
@@ -108,10 +73,14 @@ class Request(msgspec.Struct, eq=False):
     prompt_output: tuple[States, Logits] | None = None  # states and logits, until it decodes
 
 
-class EngineLoop:
-    """Carries the scheduler's plans out; `num_tokens` are sampled so far, of all sequences."""
+class OnnxEngine:
+    """Engine on ONNX Runtime: carries the scheduler's plans out. `start` it before anything else.
+
+    More sentences than the sessions have slots wait.
+    """
 
     def __init__(self, sessions: Sessions, clock: Clock) -> None:
+        self._tokenizer, self._eos_token_id = sessions.tokenizer, sessions.eos_token_id
         self._language_model = sessions.language_model
         self._vocoder = sessions.vocoder
         self._clock = clock
@@ -127,21 +96,23 @@ class EngineLoop:
         self._is_closing = False
         self._death: InstanceDeadError | None = None
         self._computed_s = 0.0
-        self.num_tokens = 0
-
-    @property
-    def num_requests(self) -> int:
-        """Sequences that are not done."""
-        return len(self._requests)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop; open streams end with InstanceDeadError. Blocks until the threads are gone."""
+        """Open streams end with InstanceDeadError."""
         self._is_closing = True
         self._inbox.put(lambda: None)  # wakes the thread
         self._thread.join()
+
+    def synthesize(self, prompt: str, sampling: Sampling, due_at: float) -> ThreadStream[Samples]:
+        tokens = self._tokenizer.encode(prompt).ids
+        if len(tokens) > MAX_PROMPT_TOKENS:
+            raise SynthesisError(
+                f"A sentence has {len(tokens)} tokens, more than the model can hold."
+            )
+        return self.submit(Sequence(tokens, sampling, due_at, self._eos_token_id))
 
     def submit(self, sequence: Sequence) -> ThreadStream[Samples]:
         """Queue a sequence; `aclose` of its stream takes it out before the next step."""
@@ -312,7 +283,6 @@ class EngineLoop:
 
     def _on_output(self, sequences: list[Sequence], states: States, logits: Logits) -> None:
         tokens = sample_tokens(logits, sequences)
-        self.num_tokens += len(sequences)
         for sequence, token, state in zip(sequences, tokens.tolist(), states.copy(), strict=True):
             sequence.on_token(token, state)
         for sequence in sequences:

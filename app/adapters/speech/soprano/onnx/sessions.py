@@ -6,7 +6,7 @@ Knows tensors and slots, and nothing of sequences or of their order.
 import math
 import mmap
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -209,7 +209,6 @@ class OverlapAdd:
 class VocoderState(msgspec.Struct, eq=False, kw_only=True):
     """What the vocoder carries of one sequence from piece to piece."""
 
-    is_first: bool  # nothing has been vocoded yet
     last_state: States  # (1, hidden), to interpolate the next frames from; (0, hidden) at first
     carried: dict[str, NDArray[np.float32]]  # by input of the graph, without the dimension of rows
     overlap: Blocks  # (3, 512)
@@ -231,7 +230,7 @@ class VocoderSession:
             carried[INPUT_STATE] = np.zeros((1, shape.input_channels), np.float32)
         nothing = np.zeros((0, shape.input_channels), np.float32)
         overlap = np.zeros((NUM_CARRIED, HOP_LENGTH), np.float32)
-        return VocoderState(is_first=True, last_state=nothing, carried=carried, overlap=overlap)
+        return VocoderState(last_state=nothing, carried=carried, overlap=overlap)
 
     def vocode(
         self, vocoder_states: Sequence[VocoderState], new: Sequence[list[States]], *, is_last: bool
@@ -242,7 +241,7 @@ class VocoderSession:
         each, equally many; at least 4 at the start of a sequence, or 2 if that is also its end; at
         the end there may be none.
         """
-        is_first = vocoder_states[0].is_first
+        is_first = not len(vocoder_states[0].last_state)
         states = np.array(new, np.float32).reshape(len(new), -1, self._shape.input_channels)
         feed = {
             name: np.stack([one.carried[name] for one in vocoder_states])
@@ -259,7 +258,6 @@ class VocoderSession:
             spectra, overlap, is_first=is_first, is_last=is_last
         )
         for row, one in enumerate(vocoder_states):
-            one.is_first = False
             one.last_state = states[row, -1:].copy()
             one.overlap = overlap[row]
             for name, values in zip(one.carried, carried, strict=True):
@@ -292,14 +290,18 @@ class Sessions(msgspec.Struct, frozen=True, eq=False):
 
 
 def open_language_model(
-    graphs: Path, shape: LanguageModelShape, num_slots: int, num_threads: int, num_beside: int
+    pool: Executor,
+    graphs: Path,
+    shape: LanguageModelShape,
+    num_slots: int,
+    num_threads: int,
+    num_beside: int,
 ) -> LanguageModelSession:
     """The language model of a directory of graphs; what runs beside has `num_beside` threads."""
     names = [LANGUAGE_MODEL_GRAPH, *[DECODE_GRAPH] * (graphs / DECODE_GRAPH).exists()]
     calls = list(product(names, dict.fromkeys([num_threads, num_beside])))
-    with ThreadPoolExecutor(2) as pool:  # each takes 0.1 s of one core
-        opened = pool.map(lambda call: open_session(graphs / call[0], call[1]), calls)
-        sessions = dict(zip(calls, opened, strict=True))
+    opened = pool.map(lambda call: open_session(graphs / call[0], call[1]), calls)
+    sessions = dict(zip(calls, opened, strict=True))
     prefill, decode = (
         {True: sessions[name, num_threads], False: sessions[name, num_beside]}
         for name in (names[0], names[-1])
@@ -325,10 +327,10 @@ def open_sessions(
     is_split = precision != "fp32" and num_threads > 1
     num_beside = num_threads // 2 if is_split else num_threads
     with loading("Soprano cannot be loaded on ONNX Runtime"):
-        with ThreadPoolExecutor(1) as second:
-            opening = second.submit(open_session, graphs / VOCODER_GRAPH, num_beside)
+        with ThreadPoolExecutor(3) as pool:  # each session takes 0.1 s of one core
+            opening = pool.submit(open_session, graphs / VOCODER_GRAPH, num_beside)
             language_model = open_language_model(
-                graphs, checkpoint.language_model, max_sentences, num_threads, num_beside
+                pool, graphs, checkpoint.language_model, max_sentences, num_threads, num_beside
             )
             window = np.load(graphs / WINDOW_FILE)
             vocoder = VocoderSession(opening.result(), checkpoint.decoder, window)

@@ -32,14 +32,10 @@ CACHE_SIZE_MB: Final = 100  # of the KV cache; the package's own default
 
 
 class LmdeployLanguageModel:
-    """SopranoLanguageModel over lmdeploy's pipeline.
-
-    `num_tokens` are received so far, for all sentences.
-    """
+    """SopranoLanguageModel over lmdeploy's pipeline."""
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
-        self.num_tokens = 0
 
     def close(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
@@ -72,7 +68,6 @@ class LmdeployLanguageModel:
                 if response.last_hidden_state is not None:
                     tensor = response.last_hidden_state.float().cpu().numpy()
                     for state in np.ascontiguousarray(tensor)[num_seen:]:
-                        self.num_tokens += 1
                         num_seen += 1
                         states.send(state)
                 if response.finish_reason == "length":

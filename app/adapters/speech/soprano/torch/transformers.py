@@ -182,7 +182,7 @@ def _merge(old: list[tuple[Any, Any]], new: list[tuple[Any, Any]]) -> list[tuple
 
 
 class TransformersLanguageModel:
-    """SopranoLanguageModel over a batch; `num_tokens` are sampled so far, of all sentences."""
+    """SopranoLanguageModel over a batch."""
 
     def __init__(self, batch: TokenBatch, device: str) -> None:
         self._batch = batch
@@ -192,7 +192,6 @@ class TransformersLanguageModel:
         )
         self._arrivals = count()
         self._end: InstanceDeadError | None = None
-        self.num_tokens = 0
         self._thread = threading.Thread(target=self._work, name="soprano-tokens", daemon=True)
         self._thread.start()
 
@@ -216,9 +215,8 @@ class TransformersLanguageModel:
         try:
             while self._admit():
                 self._batch.leave([row for row in self._batch.rows if row.stream.is_closed])
-                if num_rows := len(self._batch.rows):
+                if self._batch.rows:
                     self._batch.step()
-                    self.num_tokens += num_rows
             self._end = InstanceDeadError()
         except Exception as error:  # noqa: BLE001 - every sentence must hear of it
             self._end = as_instance_error(error)

@@ -34,21 +34,13 @@ def test_the_same_sound_at_another_level_is_as_far_as_the_levels_are(
     assert distance == pytest.approx(distance_db, abs=0.01)
 
 
-def test_only_the_common_length_counts() -> None:
-    assert log_mel_distance_db(NOISE[:20_000], NOISE) == 0.0
-
-
-def test_nothing_has_no_distance() -> None:
-    assert log_mel_distance_db(NOISE, NOISE[:0]) is None
-
-
 def test_silence_is_0_db_from_silence_and_80_db_from_a_click() -> None:
     silence = np.zeros(2_048, np.float32)
     assert log_mel_distance_db(silence, silence) == 0.0
+    assert log_mel_distance_db(silence[:0], silence[:0]) == 0.0
     click = silence.copy()
     click[1_024] = 1.0  # all bands are as loud as they are wide
     distance = log_mel_distance_db(click, silence)
-    assert distance is not None
     assert 10 < distance <= 80
 
 

@@ -1,4 +1,4 @@
-"""A sentence of two models, compared by what they chose, led and left alone."""
+"""A sentence of two models, compared by what they chose along the tokens of one."""
 
 import numpy as np
 
@@ -49,40 +49,44 @@ def spoken(run: Trace) -> ReferenceRun:
 
 def test_the_end_token_has_no_sound() -> None:
     one = spoken(trace(7, 8, 9, END))
-    assert (one.trace.num_tokens, one.trace.finish, len(one.samples)) == (3, "stop", 4_096)
+    assert (one.trace.num_tokens, one.trace.has_ended, len(one.samples)) == (3, True, 4_096)
 
 
 def test_a_run_that_is_cut_sounds_to_its_last_token() -> None:
     one = spoken(trace(7, 8, 9))
-    assert (one.trace.num_tokens, one.trace.finish, len(one.samples)) == (3, "length", 4_096)
+    assert (one.trace.num_tokens, one.trace.has_ended, len(one.samples)) == (3, False, 4_096)
 
 
 def test_a_model_that_agrees_at_every_step_is_not_asked_to_speak_alone() -> None:
     model = FakeModel(trace(7, 8, END))
     found = compare(spoken(trace(7, 8, END)), model)
     assert model.asked == ["generate p [7, 8, 3]", "vocode 2"]
-    assert (found.num_steps_agreed, found.num_steps, found.agreement) == (3, 3, 1.0)
-    assert found.first_difference is None
-    assert found.peak_difference == found.led_peak_difference == found.log_mel_db == 0.0
-    assert found.reference_finish == found.finish == "stop"
+    assert (found.num_steps_agreed, found.num_steps) == (3, 3)
+    assert found.peak_difference == found.log_mel_db == 0.0
+    assert not found.is_unended
 
 
-def test_a_model_that_differs_is_measured_led_and_alone() -> None:
+def test_a_model_that_differs_is_measured_along_the_reference() -> None:
     reference = spoken(trace(8, 8, 8, END))
     model = FakeModel(alone=trace(9, END), led=trace(9, 8, 8, END))
     found = compare(reference, model)
-    assert model.asked == ["generate p [8, 8, 8, 3]", "vocode 3", "generate p", "vocode 1"]
-    assert (found.num_reference_tokens, found.num_tokens, found.first_difference) == (3, 1, 0)
-    assert (found.agreement, found.peak_difference, found.log_mel_db) == (0.0, None, None)
+    assert model.asked == ["generate p [8, 8, 8, 3]", "vocode 3", "generate p"]
     assert (found.num_steps_agreed, found.num_near_ties, found.num_steps) == (3, 0, 4)
-    assert found.led_log_mel_db == 0.0
+    assert found.log_mel_db == 0.0
     assert found.state_similarity < 1
+    assert not found.is_unended
+
+
+def test_a_model_that_does_not_end_a_sentence_by_itself_is_noted() -> None:
+    cut = FakeModel(alone=trace(9, 9), led=trace(9, END))
+    assert compare(spoken(trace(8, END)), cut).is_unended
+    assert not compare(spoken(trace(8, 8)), FakeModel(trace(9, 9))).is_unended
 
 
 def test_a_difference_where_the_reference_is_undecided_is_a_near_tie() -> None:
     reference = spoken(trace(8, 8, END, margin=NEAR_TIE / 2))
     found = compare(reference, FakeModel(trace(8, 9, END), trace(8, 9, END)))
-    assert (found.num_steps_agreed, found.num_near_ties, found.first_difference) == (2, 1, 1)
+    assert (found.num_steps_agreed, found.num_near_ties) == (2, 1)
 
 
 def test_the_margin_is_between_the_two_largest() -> None:

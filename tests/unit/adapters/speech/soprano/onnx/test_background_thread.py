@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from app.adapters.speech.soprano.onnx.engine import EngineLoop, Work, released
+from app.adapters.speech.soprano.onnx.engine import OnnxEngine, Work, released
 from app.adapters.speech.soprano.onnx.sessions import Sessions
 from tests.fakes.clock import FakeClock
 
 MAX_WAIT_S = 10.0
 
 
-class Bench(EngineLoop):
-    """A loop whose first thread does not run, and whose second one has the works of a test."""
+class Bench(OnnxEngine):
+    """An engine whose first thread does not run, and whose second one has the works of a test."""
 
     def __init__(self) -> None:
         nothing: Any = None

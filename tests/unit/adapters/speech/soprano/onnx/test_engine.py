@@ -16,7 +16,7 @@ import pytest
 from app.adapters.clock import SystemClock
 from app.adapters.speech.soprano.checkpoint.checkpoint import read_checkpoint
 from app.adapters.speech.soprano.engine import Sampling
-from app.adapters.speech.soprano.onnx.engine import EngineLoop, OnnxEngine
+from app.adapters.speech.soprano.onnx.engine import OnnxEngine
 from app.adapters.speech.soprano.onnx.graph import Precision
 from app.adapters.speech.soprano.onnx.sequence import Sequence
 from app.adapters.speech.soprano.onnx.sessions import Sessions
@@ -52,8 +52,8 @@ WORDS = [
 async def loaded(
     directory: Path, precision: Precision = "fp32", max_sentences: int = MAX_SENTENCES
 ) -> AsyncIterator[OnnxEngine]:
-    engine = build_onnx_engine(read_checkpoint(directory), precision, max_sentences)
-    await asyncio.to_thread(engine.load)
+    checkpoint = read_checkpoint(directory)
+    engine = await asyncio.to_thread(build_onnx_engine, checkpoint, precision, max_sentences)
     try:
         yield engine
     finally:
@@ -125,11 +125,11 @@ def check_same_sound(samples: np.ndarray, alone: np.ndarray, *, is_whole: bool) 
 
 async def settled(engine: OnnxEngine) -> None:
     """Wait until the loop has nothing left; fails if something stays."""
-    loop: Any = engine.loop
+    inner: Any = engine
     for _ in range(500):
-        all_left = loop._scheduler
+        all_left = inner._scheduler
         if not (
-            loop.num_requests
+            inner._requests
             or all_left.waiting
             or all_left.prefilling
             or all_left.running
@@ -183,16 +183,15 @@ async def test_closing_frees_the_row_at_the_next_step(
     make_checkpoint: Callable[..., Path], precision: Precision
 ) -> None:
     async with loaded(make_checkpoint(tokens_per_sentence=400), precision, 2) as engine:
-        loop: Any = engine.loop
-        held = HeldCall(loop._language_model, "decode", 100)
+        inner: Any = engine
+        held = HeldCall(inner._language_model, "decode", 100)
         stream = engine.synthesize("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
         await anext(stream)
         await asyncio.to_thread(held.wait_until_begun)
-        before = loop.num_tokens
         await stream.aclose()
         held.go_on()
         await settled(engine)
-        assert loop.num_tokens - before == 1  # that of the step that had begun
+        assert held.num_calls == 100
 
 
 async def test_more_sentences_than_rows_wait_and_are_all_spoken(
@@ -256,11 +255,11 @@ async def test_a_runtime_that_fails_is_told_to_everybody(
     make_checkpoint: Callable[..., Path],
 ) -> None:
     async with loaded(make_checkpoint(tokens_per_sentence=400)) as engine:
-        loop: Any = engine.loop
+        inner: Any = engine
         stream = engine.synthesize("[STOP][TEXT]a sentence.[START]", Sampling(), 0.0)
         await anext(stream)
-        loop._language_model._decode_sessions = {}  # as if the runtime had failed
-        loop._language_model._decode_bindings.clear()
+        inner._language_model._decode_sessions = {}  # as if the runtime had failed
+        inner._language_model._decode_bindings.clear()
         with pytest.raises(InstanceDeadError):
             async for _ in stream:
                 pass
@@ -272,15 +271,15 @@ async def test_a_decoder_that_fails_beside_the_steps_is_told_to_everybody(
     make_checkpoint: Callable[..., Path],
 ) -> None:
     async with loaded(make_checkpoint(tokens_per_sentence=400), "int8") as engine:
-        loop: Any = engine.loop
-        assert loop._background is not None
+        inner: Any = engine
+        assert inner._background is not None
         streams = [
             engine.synthesize(f"[STOP][TEXT]sentence {n}.[START]", Sampling(), 0.0)
             for n in range(3)
         ]
         for stream in streams:
             await anext(stream)
-        loop._vocoder._session = None  # as if the runtime had failed
+        inner._vocoder._session = None  # as if the runtime had failed
         for stream in streams:
             with pytest.raises(InstanceDeadError):
                 async for _ in stream:
@@ -289,16 +288,16 @@ async def test_a_decoder_that_fails_beside_the_steps_is_told_to_everybody(
 
 async def test_what_is_planned_for_the_second_thread_is_planned_for_nobody_else() -> None:
     vocoder: Any = SimpleNamespace(new_state=SimpleNamespace)
-    loop: Any = EngineLoop(Sessions(vocoder, vocoder, None, 0, 1, is_split=True), SystemClock())
+    inner: Any = OnnxEngine(Sessions(vocoder, vocoder, None, 0, 1, is_split=True), SystemClock())
     sequence = Sequence([1], Sampling(), 0.0, eos_id=0)
     sequence.states = [np.zeros(4, np.float32)] * 8
-    loop.submit(sequence)
-    with loop._lock:
-        loop._receive()
-        loop._scheduler.waiting.clear()
-        loop._scheduler.vocoding.append(sequence)
-        assert loop._next_background() is not None
-        assert loop._next_background() is None
+    inner.submit(sequence)
+    with inner._lock:
+        inner._receive()
+        inner._scheduler.waiting.clear()
+        inner._scheduler.vocoding.append(sequence)
+        assert inner._next_background() is not None
+        assert inner._next_background() is None
 
 
 async def test_a_request_that_comes_during_a_prefill_is_known_before_the_next_one() -> None:
@@ -307,18 +306,18 @@ async def test_a_request_that_comes_during_a_prefill_is_known_before_the_next_on
     def prefill(_slot: int, tokens: list[int], *_: Any, **__: Any) -> tuple[Any, Any]:
         prefilled.extend(tokens)
         if len(prefilled) == 1:
-            loop.submit(Sequence([3], Sampling(), 0.0, eos_id=0))
+            inner.submit(Sequence([3], Sampling(), 0.0, eos_id=0))
         return np.zeros((1, 4), np.float32), np.zeros((1, 8), np.float32)
 
     vocoder: Any = SimpleNamespace(new_state=SimpleNamespace)
     language_model: Any = SimpleNamespace(prefill=prefill)
     sessions = Sessions(language_model, vocoder, None, 0, 4, is_split=False)
-    loop: Any = EngineLoop(sessions, FakeClock())
-    loop._decode = lambda _slots: None
-    streams = [loop.submit(Sequence([n], Sampling(), n / 10, eos_id=0)) for n in (1, 2)]
-    with loop._lock:
-        loop._receive()
-        loop._run_once()
+    inner: Any = OnnxEngine(sessions, FakeClock())
+    inner._decode = lambda _slots: None
+    streams = [inner.submit(Sequence([n], Sampling(), n / 10, eos_id=0)) for n in (1, 2)]
+    with inner._lock:
+        inner._receive()
+        inner._run_once()
     assert prefilled == [1, 3, 2]
     for stream in streams:
         await stream.aclose()
