@@ -28,8 +28,8 @@ CHUNK_BYTES: Final = 512
 # Segments of a text that are looked for where servers share them, before it is admitted.
 MAX_COUNTED: Final = 256
 
-# Raise it when the same key would stand for other samples than before.
-KEY_VERSION: Final = 4
+# Raise it when the same key would stand for other samples than before, or they are stored otherwise.
+KEY_VERSION: Final = 5
 
 
 def chunk_bytes(chunk: AudioChunk) -> int:

@@ -216,7 +216,14 @@ SLASHES: Final = (
     rule(r"/(?<=[0-9].)(?=[0-9])", " slash "),
     rule(r"/(?<=[0-9].)f\b", " per F"),
 )
-PRODUCTS: Final = rule(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])", " times ")
+PRODUCTS: Final = (
+    rule(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])", " times "),
+    # n * f(n - 1)
+    rule(
+        r" \* (?<=[a-z0-9)] \* )(?<![A-Za-z][a-z] \* )(?=[0-9(]|[a-z]{1,8}\(|[a-z]\b)",
+        " times ",
+    ),
+)
 RANGES: Final = (
     # ranges, sums
     rule(
@@ -258,6 +265,7 @@ BESIDE_LETTERS: Final = (
     rule(r"e-(?<=[0-9]..)(?=[0-9])", " e minus "),
     # n-1
     rule(r"-(?<=[ijkmnxyt]-)(?<![\w.].-)(?=[0-9]{1,2}\b)", " minus "),
+    rule(r" - (?<=[ijkmnxyt] - )(?<![\w.'][a-z] - )(?=[0-9]{1,2}\b)", " minus "),
     rule(r"-(?<=T-)(?<!\w.-)(?=[0-9]+ (?:day|hour|minute|second)s?\b)", " minus "),
     rule(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))", " "),
 )

@@ -142,7 +142,7 @@ _AMOUNTS: Final[tuple[Step, ...]] = (
     ("#(?:0|[A-Z]{1,3}-?0)", _NUMBER_SIGN),
     (rf"[\^{_SMALL_FIGURES}]|\*\*", *numbers.POWERS),
     ("0 ?/", *numbers.SLASHES),
-    (r"\*", numbers.PRODUCTS),
+    (r"\*", *numbers.PRODUCTS),
     ("0 ?-", *numbers.RANGES),
     ("0[sntrSNTR]", numbers.ORDINALS),
     ("0'?s", numbers.PLURALS),
