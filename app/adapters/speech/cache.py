@@ -28,7 +28,7 @@ CHUNK_BYTES: Final = 512
 # Segments of a text that are looked for where servers share them, before it is admitted.
 MAX_COUNTED: Final = 256
 
-# Raise it when the same key would stand for other samples than before, or they are stored otherwise.
+# Raise it when a key would stand for other samples than before, or they are encoded otherwise.
 KEY_VERSION: Final = 5
 
 

@@ -218,7 +218,7 @@ SLASHES: Final = (
 )
 PRODUCTS: Final = (
     rule(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])", " times "),
-    # n * f(n - 1)
+    # of variables, as in n * f(n - 1)
     rule(
         r" \* (?<=[a-z0-9)] \* )(?<![A-Za-z][a-z] \* )(?=[0-9(]|[a-z]{1,8}\(|[a-z]\b)",
         " times ",
