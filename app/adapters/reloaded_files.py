@@ -172,6 +172,8 @@ def _read(path: Path, failure: type[Exception]) -> str:
         raise failure(f"{path} cannot be read: {reason}.") from error
     except UnicodeDecodeError as error:
         raise failure(f"{path} is not UTF-8.") from error
+    except ValueError as error:  # a name with a zero byte
+        raise failure(f"{str(path)!r} cannot be read: {error}.") from error
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -211,7 +211,7 @@ class PooledModel:
         call = _Call(instance, segment, params, self._clock.monotonic(), self._limits, self._clock)
         try:
             async for _ in call:
-                break  # its first audio shows that it lives
+                pass
         except InstanceDeadError as error:
             self._replace(instance, error.reason)
             raise

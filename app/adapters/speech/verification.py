@@ -87,8 +87,10 @@ def best_overlap(reference: Trace, led: Trace) -> float:
 def peak_difference(reference: Samples, samples: Samples) -> float:
     """Largest difference of two sounds of one length, in parts of the reference's peak.
 
-    0 if both are silent or empty, infinite if only the reference is.
+    0 if both are silent or empty, infinite if only the reference is, or lengths differ.
     """
+    if len(reference) != len(samples):
+        return float("inf")
     difference = float(np.abs(reference - samples).max(initial=0.0))
     peak = float(np.abs(reference).max(initial=0.0))
     if peak == 0:
@@ -114,11 +116,12 @@ SMALLEST_POWER: Final = 1e-20  # keeps silence finite; far below 24 bits
 
 
 def log_mel_distance_db(reference: Samples, samples: Samples) -> float:
-    """Mean absolute difference of the two log-mel spectrograms in dB.
+    """Mean absolute difference of the two log-mel spectrograms over the length both have, in dB.
 
     Both are (num_samples,) at 32 000 Hz.
     """
-    expected, found = mel_powers(reference), mel_powers(samples)
+    length = min(len(reference), len(samples))
+    expected, found = mel_powers(reference[:length]), mel_powers(samples[:length])
     floor = max(SMALLEST_POWER, float(expected.max()) * 10 ** (-DYNAMIC_RANGE_DB / 10))
     differences = np.log10(np.maximum(expected, floor)) - np.log10(np.maximum(found, floor))
     return float(10 * np.abs(differences).mean())
@@ -191,7 +194,8 @@ def compare(reference: ReferenceRun, model: ComparedModel) -> Comparison:
     samples = model.vocode(led.states[: expected.num_tokens])
     is_agreed = led.choices == expected.choices
     # A model that agrees at every step would free-running go the same way once more.
-    free = led if is_agreed.all() else model.generate(reference.prompt)
+    is_asked = expected.has_ended and not is_agreed.all()
+    free = model.generate(reference.prompt) if is_asked else led
     return Comparison(
         num_steps=len(expected.choices),
         num_steps_agreed=int(np.count_nonzero(is_agreed)),

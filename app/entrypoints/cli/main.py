@@ -37,8 +37,9 @@ class CommandsOnDemand(click.Group):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         module = import_module(f"app.entrypoints.cli.{COMMANDS[cmd_name]}")
-        gc.freeze()  # modules stay
-        gc.enable()
+        if not gc.isenabled():
+            gc.freeze()  # modules stay
+            gc.enable()
         return cast("click.Command", getattr(module, cmd_name))
 
 

@@ -138,7 +138,10 @@ def verify(
     _print(compared, judged)
     if output is not None:
         report = _markdown(str(checkpoint.directory), compared, judged)
-        output.write_text(report, encoding="utf-8")
+        try:
+            output.write_text(report, encoding="utf-8")
+        except OSError as error:  # of a full disk has no path
+            raise click.ClickException(f"{output} cannot be written: {error.strerror}.") from error
     if not all(verdict.is_usable for _, verdict in judged.values()):
         raise click.exceptions.Exit(1)
 

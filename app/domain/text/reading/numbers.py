@@ -218,11 +218,8 @@ SLASHES: Final = (
 )
 PRODUCTS: Final = (
     rule(r"\*(?:(?<=[0-9].)|(?<=[0-9] .))(?= ?[0-9])", " times "),
-    # of variables, as in n * f(n - 1)
-    rule(
-        r" \* (?<=[a-z0-9)] \* )(?<![A-Za-z][a-z] \* )(?=[0-9(]|[a-z]{1,8}\(|[a-z]\b)",
-        " times ",
-    ),
+    # a product with f(n - 1)
+    rule(r" \* (?=[a-z]{0,8}\([a-z] - [0-9]{1,2}\))", " times "),
 )
 RANGES: Final = (
     # ranges, sums
@@ -265,7 +262,7 @@ BESIDE_LETTERS: Final = (
     rule(r"e-(?<=[0-9]..)(?=[0-9])", " e minus "),
     # n-1
     rule(r"-(?<=[ijkmnxyt]-)(?<![\w.].-)(?=[0-9]{1,2}\b)", " minus "),
-    rule(r" - (?<=[ijkmnxyt] - )(?<![\w.'][a-z] - )(?=[0-9]{1,2}\b)", " minus "),
+    rule(r" - (?<=\([a-z] - )(?=[0-9]{1,2}\))", " minus "),
     rule(r"-(?<=T-)(?<!\w.-)(?=[0-9]+ (?:day|hour|minute|second)s?\b)", " minus "),
     rule(r"-(?:(?<=[A-Za-z].)(?=[0-9])|(?<=[0-9].)(?=[A-Za-z]))", " "),
 )

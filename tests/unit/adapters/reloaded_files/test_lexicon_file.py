@@ -35,7 +35,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_line(
 
 def test_what_is_no_file_of_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b'caf\xe9 = "a"')
-    for name in ("", "missing", "latin"):
+    for name in ("", "missing", "latin", "\0"):
         with pytest.raises(InvalidLexiconError, match=str(tmp_path)):
             read_lexicon(tmp_path / name)
 

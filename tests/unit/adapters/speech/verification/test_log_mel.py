@@ -34,6 +34,10 @@ def test_the_same_sound_at_another_level_is_as_far_as_the_levels_are(
     assert distance == pytest.approx(distance_db, abs=0.01)
 
 
+def test_only_the_common_length_counts() -> None:
+    assert log_mel_distance_db(NOISE[:20_000], NOISE) == 0.0
+
+
 def test_silence_is_0_db_from_silence_and_80_db_from_a_click() -> None:
     silence = np.zeros(2_048, np.float32)
     assert log_mel_distance_db(silence, silence) == 0.0

@@ -80,7 +80,9 @@ def test_a_model_that_differs_is_measured_along_the_reference() -> None:
 def test_a_model_that_does_not_end_a_sentence_by_itself_is_noted() -> None:
     cut = FakeModel(alone=trace(9, 9), led=trace(9, END))
     assert compare(spoken(trace(8, END)), cut).is_unended
-    assert not compare(spoken(trace(8, 8)), FakeModel(trace(9, 9))).is_unended
+    neither = FakeModel(trace(9, 9))
+    assert not compare(spoken(trace(8, 8)), neither).is_unended
+    assert neither.asked == ["generate p [8, 8]", "vocode 2"]
 
 
 def test_a_difference_where_the_reference_is_undecided_is_a_near_tie() -> None:
