@@ -105,10 +105,13 @@ class LanguageModelGraph(GraphBuilder):
         gate_weight, up_weight, down_weight = (
             self._tensors[f"{prefix}.{name}_proj.weight"] for name in ("gate", "up", "down")
         )
-        gate = self.linear(value, f"{prefix}.gate", gate_weight)
+        fused = np.concatenate([gate_weight, up_weight])
+        both = self.product(Rows(value), f"{prefix}.gate_up", fused)
+        gate, up, half = f"{prefix}.gate", f"{prefix}.up", len(up_weight)
+        self.node("Split", [both.value, self.ints(half, half)], outputs=[gate, up], axis=-1)
+        gate = self.multiplied(Rows(gate, both.factor))
         activated = self.node("QuickGelu", [gate], domain=MICROSOFT, alpha=1.0)  # is SiLU
-        up = self.product(Rows(value), f"{prefix}.up", up_weight)
-        gated = Rows(self.node("Mul", [activated, up.value]), up.factor)
+        gated = Rows(self.node("Mul", [activated, up]), both.factor)
         return self.multiplied(self.product(gated, f"{prefix}.down", down_weight))
 
     def _weight(self, name: str) -> str:
