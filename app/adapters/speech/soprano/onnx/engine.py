@@ -101,7 +101,7 @@ class OnnxEngine:
         self._thread.start()
 
     def close(self) -> None:
-        """Open streams end with InstanceDeadError."""
+        """Open streams end with InstanceDeadError. Blocks until the threads are gone."""
         self._is_closing = True
         self._inbox.put(lambda: None)  # wakes the thread
         self._thread.join()
