@@ -26,10 +26,10 @@ MAX_LEVEL: Final = 127  # of a quantized number; symmetric, so that -128 is neve
 # 2 * 255 * 63 < 2**15.
 MAX_LEVEL_WITHOUT_DOT_PRODUCTS: Final = 63
 
-# Of x86 processors that add products of 8 bits in 32 bits, by Linux's names.
+# Flags of x86 processors that add products of 8 bits in 32 bits, and a maker, by Linux's names.
 AVX512_FLAG: Final = "avx512_vnni"
-AMX_FLAG: Final = "amx_int8"
-DOT_PRODUCT_FLAGS: Final = frozenset({AVX512_FLAG, "avx_vnni", AMX_FLAG})
+DOT_PRODUCT_FLAGS: Final = frozenset({AVX512_FLAG, "avx_vnni", "amx_int8"})
+AMD: Final = "AuthenticAMD"
 
 # How the flags begin that decide how products are computed. Others change with the kernel.
 VECTOR_FLAGS: Final = ("avx", "amx", "fma", "f16c", "asimd", "sve", "sme", "i8mm", "bf16")
@@ -241,31 +241,39 @@ class Int8(NamedTuple):
 
 def int8_here() -> Int8:
     """`choose_int8` of this machine."""
-    return choose_int8(platform.machine(), processor_flags())
+    return choose_int8(platform.machine(), processor_features())
 
 
-def processor_flags() -> frozenset[str]:
-    """What the processor can compute with vectors, by Linux's names; empty elsewhere."""
+def processor_features() -> frozenset[str]:
+    """What decides how products are computed, by Linux's names; empty elsewhere.
+
+    The maker of an x86 processor, and what the processor can compute with vectors.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return frozenset()
+    fields = {}
+    for line in text.partition("\n\n")[0].splitlines():  # of the first core
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.split()
     # "flags" of x86, "Features" of ARM
-    found = (line for line in lines if line.startswith(("flags", "Features")))
-    flags = next(found, "").partition(":")[2].split()
-    return frozenset(flag for flag in flags if flag.startswith(VECTOR_FLAGS))
+    flags = fields.get("flags") or fields.get("Features") or []
+    vectors = (flag for flag in flags if flag.startswith(VECTOR_FLAGS))
+    return frozenset([*fields.get("vendor_id", []), *vectors])
 
 
-def choose_int8(machine: str, flags: AbstractSet[str]) -> Int8:
+def choose_int8(machine: str, features: AbstractSet[str]) -> Int8:
     """How int8 is computed on a processor; docs/adr/0028 and 0029 have the measurements.
 
     ONNX Runtime documents the overflow: "Quantize ONNX models", on U8S8 and AVX2. `machine` is as
-    `platform.machine` says, `flags` as `processor_flags`.
+    `platform.machine` says, `features` as `processor_features`.
     """
     is_x86 = machine.lower() in ("x86_64", "amd64", "i686", "x86")
+    has_dot_products = not is_x86 or bool(DOT_PRODUCT_FLAGS & features)
     return Int8(
-        MAX_LEVEL if not is_x86 or DOT_PRODUCT_FLAGS & flags else MAX_LEVEL_WITHOUT_DOT_PRODUCTS,
-        is_x86 and AVX512_FLAG in flags and AMX_FLAG not in flags,
+        MAX_LEVEL if has_dot_products else MAX_LEVEL_WITHOUT_DOT_PRODUCTS,
+        is_x86 and {AMD, AVX512_FLAG} <= features,
     )
 
 

@@ -27,7 +27,7 @@ from app.adapters.speech.soprano.onnx.graph import (
     GraphBuilder,
     Precision,
     int8_here,
-    processor_flags,
+    processor_features,
 )
 from app.adapters.speech.soprano.onnx.model_graphs import LanguageModelGraph, VocoderGraph
 from app.domain.errors import ModelLoadError
@@ -127,7 +127,7 @@ class GraphCache:
         paths = [checkpoint.directory / name for name in (CONFIG, WEIGHTS, DECODER)]
         files = "".join(self._digests(paths))
         # Weights are packed for one kind of processor.
-        processor = f"{platform.machine()} {sorted(processor_flags())}"
+        processor = f"{platform.machine()} {sorted(processor_features())}"
         made_of = f"{files}{GRAPH_VERSION} {precision} {processor} {version('onnxruntime')}"
         digest = hashlib.sha256(made_of.encode()).hexdigest()
         return f"{precision}-{digest[:_NUM_KEY_CHARS]}"

@@ -41,11 +41,13 @@ def test_blocks_times_scale_are_within_half_a_level_and_the_last_is_filled_with_
 
 
 @pytest.mark.parametrize(
-    ("machine", "flags", "int8"),
+    ("machine", "features", "int8"),
     [
-        ("x86_64", "fpu sse avx2 avx512_vnni", (127, True)),
-        ("x86_64", "avx2 avx512_vnni avx_vnni", (127, True)),
-        ("x86_64", "avx2 avx512_vnni amx_int8", (127, False)),
+        ("x86_64", "AuthenticAMD avx2 avx512_vnni", (127, True)),
+        ("x86_64", "AuthenticAMD avx2 avx512_vnni avx_vnni", (127, True)),
+        ("x86_64", "AuthenticAMD avx2", (63, False)),
+        ("x86_64", "GenuineIntel avx2 avx512_vnni avx_vnni", (127, False)),
+        ("x86_64", "GenuineIntel avx2 avx512_vnni amx_int8", (127, False)),
         ("AMD64", "avx2 avx_vnni", (127, False)),
         ("x86_64", "fpu sse avx2 avx512f", (63, False)),
         ("AMD64", "", (63, False)),
@@ -54,9 +56,9 @@ def test_blocks_times_scale_are_within_half_a_level_and_the_last_is_filled_with_
     ],
 )
 def test_weights_have_seven_bits_where_products_of_eight_would_overflow_and_blocks_where_fast(
-    machine: str, flags: str, int8: tuple[int, bool]
+    machine: str, features: str, int8: tuple[int, bool]
 ) -> None:
-    assert choose_int8(machine, set(flags.split())) == int8
+    assert choose_int8(machine, set(features.split())) == int8
 
 
 @pytest.fixture(scope="module")
