@@ -176,6 +176,8 @@ class AdmissionQueue:
         self._pace = Pace()
         # the request that took the last turn of its kind, and when; None if one is free
         self._last_turn: tuple[Ticket, float] | None = None
+        # how many still run of those that ran when one of all turns came free
+        self._num_beside = 0
 
     def load(self, now: float) -> QueueLoad:
         """What goes on at `now`."""
@@ -251,6 +253,10 @@ class AdmissionQueue:
     def pause(self, ticket: Ticket, now: float) -> None:
         """The model has nothing to do for one that had begun."""
         self._count_running(ticket, -1, now)
+        if self._last_turn is None and self._num_beside:
+            # It ran beside the one that left first: both turns came free in the same time.
+            self._num_beside -= 1
+            self._pace.record(ticket.num_chars, 0.0)
         self._note_pace(now)
 
     def resume(self, ticket: Ticket, now: float) -> None:
@@ -273,6 +279,7 @@ class AdmissionQueue:
             ticket, taken_at = self._last_turn
             self._pace.record(ticket.num_chars, now - taken_at)
             self._last_turn = None
+            self._num_beside = self._num_running
 
     def _has_turn_for(self, ticket: Ticket) -> bool:
         capacity, is_long = self.capacity, ticket.num_chars > self._limits.max_short_chars

@@ -327,6 +327,22 @@ def test_the_pace_is_known_before_anybody_has_waited() -> None:
         queue.arrive(ticket(at=40.0))
 
 
+def test_those_that_end_together_free_their_turns_in_the_same_time() -> None:
+    queue = AdmissionQueue(AdmissionLimits(max_running=4, max_queued=32, max_wait_s=10.0))
+    for now in (0.0, 4.0):
+        for _ in range(4):
+            queue.arrive(ticket(at=now))
+            assert queue.next(now)[0] is not None
+        for _ in range(4):
+            queue.pause(ticket(), now + 2.0)
+            queue.end(now + 2.0)
+    for _ in range(4 + 10):  # 10 s / (2 s / 4), of which half
+        queue.arrive(ticket(at=8.0))
+        queue.next(8.0)
+    with pytest.raises(ServerOverloadedError):
+        queue.arrive(ticket(at=8.0))
+
+
 @given(st.lists(st.tuples(st.integers(1, 5_000), st.floats(0.001, 100.0)), max_size=20))
 def test_what_callers_are_told_to_wait_is_never_absurd(begun: list[tuple[int, float]]) -> None:
     queue = full_queue(max_queued=100, max_queued_chars=200_000)
@@ -374,7 +390,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.running: list[Ticket] = []
         self.paused: list[Ticket] = []
         self.last_turn: tuple[Ticket, float] | None = None
-        self.intervals_s: list[float] = []  # from one that took the last turn until one came free
+        self.num_beside = 0  # of those that ran with it, when one came free
+        # from one that took the last turn until one came free, 0 for those that ran with it
+        self.intervals_s: list[float] = []
 
     def all_waiting(self) -> list[Ticket]:
         return [one for line in self.waiting.values() for one in line]
@@ -395,6 +413,7 @@ class QueueMachine(RuleBasedStateMachine):
         if self.last_turn is not None and self.may_begin(self.last_turn[0]):
             self.intervals_s.append(self.now - self.last_turn[1])
             self.last_turn = None
+            self.num_beside = len(self.running)
 
     def most_waiting(self) -> int:
         """By what was seen of the pace."""
@@ -466,6 +485,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.pause(one, self.now)
         self.running.remove(one)
         self.paused.append(one)
+        if self.last_turn is None and self.num_beside:
+            self.num_beside -= 1
+            self.intervals_s.append(0.0)
         self.note_interval()
         self.serve()
 
