@@ -5,7 +5,14 @@ from typing import Final
 
 from app.domain.text.mapped_text import rule
 from app.domain.text.number_words import cardinal, digits
-from app.domain.text.reading.matching import any_of, not_after, spelled, word_rule
+from app.domain.text.reading.matching import (
+    any_of,
+    before,
+    behind,
+    not_after,
+    spelled,
+    word_rule,
+)
 
 # Of a longer path only the name of the server is read; nobody can follow the rest by ear.
 MAX_PATH_CHARS: Final = 60
@@ -204,6 +211,41 @@ VERSIONS: Final = rule(
     rf"[vV0-9]{not_after('.')}(?:(?<=\d)[0-9]{{0,5}}(?:\.[0-9]{{1,6}}){{2,5}}"
     r"|(?<=[vV])[0-9]{1,6}(?:\.[0-9]{1,6}){0,5})(?![\w]|\.\d)",
     _read_version,
+)
+# Words that begin an aside behind two dashes, rather than name an option.
+_ASIDE_BEGINS: Final = frozenset({
+    "a", "an", "and", "as", "because", "but", "he", "if", "is", "it", "no", "not", "or", "she",
+    "so", "that", "the", "then", "they", "though", "was", "we", "what", "when", "where", "which",
+    "while", "who", "yes", "you",
+})  # fmt: skip
+_ASIDE_ENDS: Final = re.compile(r"[^\n]{0,200}?\w--(?![\w-])")
+_BEFORE_MINUS: Final = re.compile(
+    r"\b(?:equals|is|of|by|than|plus|minus|times|cos|sin|tan|log|exp) \Z"
+)
+
+
+def _read_long_option(match: re.Match[str]) -> str | None:
+    is_aside = match["name"] in _ASIDE_BEGINS or behind(_ASIDE_ENDS, match)
+    return None if is_aside else f"dash dash {match['name']}"
+
+
+def _read_short_option(match: re.Match[str]) -> str:
+    sign = "minus" if before(_BEFORE_MINUS, match, 8) else "dash"
+    return f"{sign} {' '.join(match[0][1:])}"
+
+
+# Of a command: --dry-run, -v, -rf. Behind a single dash only a letter, or letters that are no word:
+# others may be prose.
+OPTIONS: Final = (
+    rule(
+        r"-(?<![^\s(\[\"'|/]-)-(?P<name>[a-z][a-z0-9]+(?:[-_][a-z0-9]+)*)(?![\w-])",
+        _read_long_option,
+    ),
+    rule(
+        r"-(?:(?<=[A-Za-z]{2} -)|(?<=, -)|(?<=[(\[\"]-))"
+        r"(?:[A-Za-z]|[b-df-hj-np-tv-xz]{2,4})(?![\w'-])",
+        _read_short_option,
+    ),
 )
 EMERGENCY: Final = rule(
     r"911(?<![\w.,$\u20ac\u00a3:/-]...)(?<!Porsche 911)(?![\w%]|[.,:/-]\d| [a-z]+s\b"

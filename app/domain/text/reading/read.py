@@ -45,6 +45,7 @@ _NAMES: Final[tuple[Step, ...]] = (
     (r":\S", *identifiers.URLS),
     ("@", identifiers.MAIL),
     (r"\.(?:[a-z]{2}|(?<=www\.))", *identifiers.HOSTS),
+    ("-(?<![A-Za-z0-9]-)[A-Za-z]", *identifiers.OPTIONS),
     ("Mon|Tue|Wed|Thu|Fri|S(?:at|un)", *calendar.WEEKDAYS),
     ("0 [CTPJSK]", abbreviations.NUMBERED_BOOKS),
     (r"\. ?0(?:0{0,2}:0|(?<=Ps\.0)|(?<=Ps\. 0))", abbreviations.BOOKS),
