@@ -86,13 +86,13 @@ class QueueLoad(msgspec.Struct, frozen=True):
 
 
 class Pace:
-    """How fast turns came free lately while all were taken, as running means."""
+    """How fast turns come free while all are taken, by what happened lately, as running means."""
 
     def __init__(self) -> None:
         self._chars = self._seconds = self._weight = 0.0
 
     def record(self, num_chars: int, seconds: float) -> None:
-        """A turn came free so long after a text of so many characters took the last one."""
+        """A turn came free after so long; a text of so many characters had one."""
         self._chars = PACE_MEMORY * self._chars + num_chars
         self._seconds = PACE_MEMORY * self._seconds + seconds
         self._weight = PACE_MEMORY * self._weight + 1
@@ -176,8 +176,9 @@ class AdmissionQueue:
         self._pace = Pace()
         # the request that took the last turn of its kind, and when; None if one is free
         self._last_turn: tuple[Ticket, float] | None = None
-        # how many still run of those that ran when one of all turns came free
-        self._num_beside = 0
+        # since one of all turns came free: how many of the others may still leave, and when the
+        # latest one left
+        self._num_beside, self._freed_at = 0, 0.0
 
     def load(self, now: float) -> QueueLoad:
         """What goes on at `now`."""
@@ -252,16 +253,19 @@ class AdmissionQueue:
 
     def pause(self, ticket: Ticket, now: float) -> None:
         """The model has nothing to do for one that had begun."""
-        self._count_running(ticket, -1, now)
         if self._last_turn is None and self._num_beside:
-            # It ran beside the one that left first: both turns came free in the same time.
-            self._num_beside -= 1
-            self._pace.record(ticket.num_chars, 0.0)
+            # Only part of the turns was taken: all would have given one so much sooner.
+            share = self._num_running / self.capacity.num
+            self._pace.record(ticket.num_chars, (now - self._freed_at) * share)
+            self._num_beside, self._freed_at = self._num_beside - 1, now
+        self._count_running(ticket, -1, now)
         self._note_pace(now)
 
     def resume(self, ticket: Ticket, now: float) -> None:
         """It has again; such a one does not wait a second time."""
         self._count_running(ticket, 1, now)
+        if self._num_running >= self.capacity.num:
+            self._num_beside = 0  # others may wait now, for how long is not known
 
     def end(self, now: float) -> None:
         """One that had paused has ended."""
@@ -278,8 +282,9 @@ class AdmissionQueue:
         if self._last_turn and self._has_turn_for(self._last_turn[0]):
             ticket, taken_at = self._last_turn
             self._pace.record(ticket.num_chars, now - taken_at)
-            self._last_turn = None
-            self._num_beside = self._num_running
+            self._last_turn, self._freed_at = None, now
+            was_full = self._num_running == self.capacity.num - 1
+            self._num_beside = self._num_running if was_full else 0
 
     def _has_turn_for(self, ticket: Ticket) -> bool:
         capacity, is_long = self.capacity, ticket.num_chars > self._limits.max_short_chars

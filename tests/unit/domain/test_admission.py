@@ -327,20 +327,46 @@ def test_the_pace_is_known_before_anybody_has_waited() -> None:
         queue.arrive(ticket(at=40.0))
 
 
-def test_those_that_end_together_free_their_turns_in_the_same_time() -> None:
+@pytest.mark.parametrize(
+    ("ends", "num_in_time"),  # 10 s, of which half, at one in so many
+    [
+        ([2.0, 2.0, 2.0, 2.0], 10),  # 2 s / 4
+        ([1.0, 2.0, 3.0, 4.0], 8),  # 2.5 s / 4: a turn is taken for 2.5 s, and there are four
+        ([1.0, 1.0, 1.0, 29.0], 2),  # 8 s / 4
+    ],
+)
+def test_the_pace_is_that_of_all_turns_also_where_nobody_waits(
+    ends: list[float], num_in_time: int
+) -> None:
     queue = AdmissionQueue(AdmissionLimits(max_running=4, max_queued=32, max_wait_s=10.0))
-    for now in (0.0, 4.0):
-        for _ in range(4):
+    for now in (0.0, 40.0):
+        for _ in ends:
             queue.arrive(ticket(at=now))
             assert queue.next(now)[0] is not None
-        for _ in range(4):
-            queue.pause(ticket(), now + 2.0)
-            queue.end(now + 2.0)
-    for _ in range(4 + 10):  # 10 s / (2 s / 4), of which half
-        queue.arrive(ticket(at=8.0))
-        queue.next(8.0)
+        for end in ends:
+            queue.pause(ticket(), now + end)
+            queue.end(now + end)
+    for _ in range(4 + num_in_time):
+        queue.arrive(ticket(at=80.0))
+        queue.next(80.0)
     with pytest.raises(ServerOverloadedError):
-        queue.arrive(ticket(at=8.0))
+        queue.arrive(ticket(at=80.0))
+
+
+def test_a_turn_that_one_took_that_came_back_says_nothing_of_the_pace() -> None:
+    queue = AdmissionQueue(AdmissionLimits(max_running=2, max_queued=32, max_wait_s=10.0))
+    first, second = ticket(), ticket()
+    for one in (first, second):
+        queue.arrive(one)
+        queue.next(0.0)
+    queue.pause(first, 2.0)
+    queue.resume(first, 3.0)
+    queue.pause(second, 12.0)
+    queue.resume(second, 12.0)
+    for _ in range(2):  # 10 s / 2 s, of which half
+        queue.arrive(ticket(at=12.0))
+    with pytest.raises(ServerOverloadedError):
+        queue.arrive(ticket(at=12.0))
 
 
 @given(st.lists(st.tuples(st.integers(1, 5_000), st.floats(0.001, 100.0)), max_size=20))
@@ -391,7 +417,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.paused: list[Ticket] = []
         self.last_turn: tuple[Ticket, float] | None = None
         self.num_beside = 0  # of those that ran with it, when one came free
-        # from one that took the last turn until one came free, 0 for those that ran with it
+        self.freed_at = 0.0  # when the latest of them left
+        # from one that took the last turn until one came free; then from one that leaves to the
+        # next, as if all turns were still taken
         self.intervals_s: list[float] = []
 
     def all_waiting(self) -> list[Ticket]:
@@ -413,7 +441,8 @@ class QueueMachine(RuleBasedStateMachine):
         if self.last_turn is not None and self.may_begin(self.last_turn[0]):
             self.intervals_s.append(self.now - self.last_turn[1])
             self.last_turn = None
-            self.num_beside = len(self.running)
+            self.num_beside = len(self.running) if len(self.running) == 3 else 0
+            self.freed_at = self.now
 
     def most_waiting(self) -> int:
         """By what was seen of the pace."""
@@ -483,11 +512,12 @@ class QueueMachine(RuleBasedStateMachine):
     def pause(self, data: st.DataObject) -> None:
         one = data.draw(st.sampled_from(self.running))
         self.queue.pause(one, self.now)
-        self.running.remove(one)
-        self.paused.append(one)
         if self.last_turn is None and self.num_beside:
             self.num_beside -= 1
-            self.intervals_s.append(0.0)
+            self.intervals_s.append((self.now - self.freed_at) * (len(self.running) / 4))
+            self.freed_at = self.now
+        self.running.remove(one)
+        self.paused.append(one)
         self.note_interval()
         self.serve()
 
@@ -498,6 +528,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.resume(one, 0.0)
         self.paused.remove(one)
         self.running.append(one)
+        if len(self.running) >= 4:
+            self.num_beside = 0
 
     @precondition(lambda self: self.paused)
     @rule(data=st.data())

@@ -214,14 +214,18 @@ VERSIONS: Final = rule(
 )
 # Words that begin an aside behind two dashes, rather than name an option.
 _ASIDE_BEGINS: Final = frozenset({
-    "a", "an", "and", "as", "because", "but", "he", "if", "is", "it", "no", "not", "or", "she",
-    "so", "that", "the", "then", "they", "though", "was", "we", "what", "when", "where", "which",
-    "while", "who", "yes", "you",
+    "a", "ah", "alas", "an", "and", "as", "at", "because", "but", "even", "for", "he", "her", "his",
+    "how", "if", "in", "is", "it", "its", "just", "like", "my", "no", "not", "of", "oh", "on", "or",
+    "our", "perhaps", "she", "so", "such", "that", "the", "their", "then", "there", "these", "they",
+    "this", "those", "though", "to", "was", "we", "well", "what", "when", "where", "which", "while",
+    "who", "why", "with", "you", "your",
 })  # fmt: skip
-_ASIDE_ENDS: Final = re.compile(r"[^\n]{0,200}?\w--(?![\w-])")
-_BEFORE_MINUS: Final = re.compile(
-    r"\b(?:equals|is|of|by|than|plus|minus|times|cos|sin|tan|log|exp) \Z"
+# Two dashes in the same sentence that begin no option.
+_ASIDE_ENDS: Final = re.compile(
+    r"(?:(?![.!?] [A-Z])[^\n]){0,200}?(?:[^\s(\[\"'|/-]--|--(?![A-Za-z-]))"
 )
+_BEFORE_MINUS: Final = re.compile(r"\b(?:equals|plus|minus|times|cos|sin|tan|exp) \Z")
+_SUFFIXES: Final = re.compile(r"\b(?:(?:suf|pre)fix(?:es)?|endings?|plurals?) \Z")
 
 
 def _read_long_option(match: re.Match[str]) -> str | None:
@@ -229,21 +233,24 @@ def _read_long_option(match: re.Match[str]) -> str | None:
     return None if is_aside else f"dash dash {match['name']}"
 
 
-def _read_short_option(match: re.Match[str]) -> str:
+def _read_short_option(match: re.Match[str]) -> str | None:
+    if before(_SUFFIXES, match, 10):
+        return None
     sign = "minus" if before(_BEFORE_MINUS, match, 8) else "dash"
     return f"{sign} {' '.join(match[0][1:])}"
 
 
-# Of a command: --dry-run, -v, -rf. Behind a single dash only a letter, or letters that are no word:
-# others may be prose.
+# Of a command: --dry-run, -v, -rf. What a single dash sets off is only read where it can hardly be
+# prose or mathematics: a letter, or letters without a vowel, behind a word or another option.
 OPTIONS: Final = (
     rule(
-        r"-(?<![^\s(\[\"'|/]-)-(?P<name>[a-z][a-z0-9]+(?:[-_][a-z0-9]+)*)(?![\w-])",
+        r"-(?<![^\s(\[\"'|/]-)-(?P<name>[a-z][A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*)(?![\w-])",
         _read_long_option,
     ),
     rule(
-        r"-(?:(?<=[A-Za-z]{2} -)|(?<=, -)|(?<=[(\[\"]-))"
-        r"(?:[A-Za-z]|[b-df-hj-np-tv-xz]{2,4})(?![\w'-])",
+        r"-(?:(?<=[A-Za-z]{2} -)|(?<= -[A-Za-z] -)|(?<= -[A-Za-z], -)|(?<=[a-z][\"'] -)"
+        r"|(?<=\s\(-)(?=\w+\))|(?<=[\s(]\"-)(?=\w+\")|(?<![^\n]-)(?=[A-Za-z][,:] ))"
+        r"(?:[A-Za-z](?!(?<=[AaI]) [a-z])(?!(?<=[A-Z])(?:\n|$))|[b-df-hj-np-tv-xz]{2,4})(?![\w'-])",
         _read_short_option,
     ),
 )

@@ -253,10 +253,10 @@ def processor_features() -> frozenset[str]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return frozenset()
-    fields = {}
-    for line in text.partition("\n\n")[0].splitlines():  # of the first core
+    fields: dict[str, list[str]] = {}
+    for line in text.splitlines():
         name, _, value = line.partition(":")
-        fields[name.strip()] = value.split()
+        fields.setdefault(name.strip(), value.split())  # that of the first core
     # "flags" of x86, "Features" of ARM
     flags = fields.get("flags") or fields.get("Features") or []
     vectors = (flag for flag in flags if flag.startswith(VECTOR_FLAGS))

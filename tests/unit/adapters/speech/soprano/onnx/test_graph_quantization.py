@@ -11,6 +11,7 @@ from app.adapters.speech.soprano.onnx.graph import (
     Precision,
     Rows,
     choose_int8,
+    processor_features,
     quantize_blocks,
     quantize_channels,
 )
@@ -59,6 +60,34 @@ def test_weights_have_seven_bits_where_products_of_eight_would_overflow_and_bloc
     machine: str, features: str, int8: tuple[int, bool]
 ) -> None:
     assert choose_int8(machine, set(features.split())) == int8
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "features"),
+    [
+        (
+            (
+                "processor : 0\nvendor_id : AuthenticAMD\nflags : fpu avx2 avx512_vnni\n"
+                "vmx flags : vnmi\n\nprocessor : 1\nvendor_id : other\nflags : avx\n"
+            ),
+            {"AuthenticAMD", "avx2", "avx512_vnni"},
+        ),
+        ("Processor : ARMv7\n\nFeatures : fp asimd sve\n", {"asimd", "sve"}),
+        ("", set()),
+        (None, set()),
+    ],
+)
+def test_what_a_processor_can_compute_is_read_from_linux(
+    cpuinfo: str | None, features: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_text(path: Path, **_: str) -> str:
+        assert path == Path("/proc/cpuinfo")
+        if cpuinfo is None:
+            raise FileNotFoundError
+        return cpuinfo
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert processor_features() == features
 
 
 @pytest.fixture(scope="module")
