@@ -176,8 +176,8 @@ class AdmissionQueue:
         self._pace = Pace()
         # the request that took the last turn of its kind, and when; None if one is free
         self._last_turn: tuple[Ticket, float] | None = None
-        # since one of all turns came free: how many of the others may still leave, and when the
-        # latest one left
+        # since one of all turns came free, until all are taken again: how many of the others may
+        # still leave, and when the latest one left
         self._num_beside, self._freed_at = 0, 0.0
 
     def load(self, now: float) -> QueueLoad:
@@ -247,13 +247,13 @@ class AdmissionQueue:
             self._count_running(ticket, 1, now)
             self._num_open += 1
             if not self._has_turn_for(ticket):
-                self._last_turn = ticket, now
+                self._last_turn, self._num_beside = (ticket, now), 0
             return ticket, expired
         return None, expired
 
     def pause(self, ticket: Ticket, now: float) -> None:
         """The model has nothing to do for one that had begun."""
-        if self._last_turn is None and self._num_beside:
+        if self._num_beside:
             # Only part of the turns was taken: all would have given one so much sooner.
             share = self._num_running / self.capacity.num
             self._pace.record(ticket.num_chars, (now - self._freed_at) * share)

@@ -214,7 +214,7 @@ VERSIONS: Final = rule(
 )
 # Words that begin an aside behind two dashes, rather than name an option.
 _ASIDE_BEGINS: Final = frozenset({
-    "a", "ah", "alas", "an", "and", "as", "at", "because", "but", "even", "for", "he", "her", "his",
+    "ah", "alas", "an", "and", "as", "at", "because", "but", "even", "for", "he", "her", "his",
     "how", "if", "in", "is", "it", "its", "just", "like", "my", "no", "not", "of", "oh", "on", "or",
     "our", "perhaps", "she", "so", "such", "that", "the", "their", "then", "there", "these", "they",
     "this", "those", "though", "to", "was", "we", "well", "what", "when", "where", "which", "while",

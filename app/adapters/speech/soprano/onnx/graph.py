@@ -244,23 +244,23 @@ def int8_here() -> Int8:
     return choose_int8(platform.machine(), processor_features())
 
 
-def processor_features() -> frozenset[str]:
+def processor_features(root: Path = Path("/")) -> frozenset[str]:
     """What decides how products are computed, by Linux's names; empty elsewhere.
 
     The maker of an x86 processor, and what the processor can compute with vectors.
     """
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return frozenset()
-    fields: dict[str, list[str]] = {}
+    fields: dict[str, str] = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.split())  # that of the first core
+        fields.setdefault(name.strip(), value)  # that of the first core
     # "flags" of x86, "Features" of ARM
-    flags = fields.get("flags") or fields.get("Features") or []
+    flags = (fields.get("flags") or fields.get("Features", "")).split()
     vectors = (flag for flag in flags if flag.startswith(VECTOR_FLAGS))
-    return frozenset([*fields.get("vendor_id", []), *vectors])
+    return frozenset([*fields.get("vendor_id", "").split(), *vectors])
 
 
 def choose_int8(machine: str, features: AbstractSet[str]) -> Int8:

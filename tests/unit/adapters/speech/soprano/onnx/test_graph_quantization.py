@@ -78,16 +78,12 @@ def test_weights_have_seven_bits_where_products_of_eight_would_overflow_and_bloc
     ],
 )
 def test_what_a_processor_can_compute_is_read_from_linux(
-    cpuinfo: str | None, features: set[str], monkeypatch: pytest.MonkeyPatch
+    cpuinfo: str | None, features: set[str], tmp_path: Path
 ) -> None:
-    def read_text(path: Path, **_: str) -> str:
-        assert path == Path("/proc/cpuinfo")
-        if cpuinfo is None:
-            raise FileNotFoundError
-        return cpuinfo
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    assert processor_features() == features
+    if cpuinfo is not None:
+        (tmp_path / "proc").mkdir()
+        (tmp_path / "proc" / "cpuinfo").write_text(cpuinfo)
+    assert processor_features(tmp_path) == features
 
 
 @pytest.fixture(scope="module")
